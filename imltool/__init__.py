@@ -1,0 +1,10 @@
+"""imltool finds where a photo was edited.
+
+A command-line toolkit around BoxPromptIML (arXiv 2511.20359): coarse boxes are turned into
+pseudo-masks by a frozen Segment Anything teacher, and a light TinyViT student with a
+Memory-Guided Gated Fusion Module learns to localize edits from the image alone.
+
+Importing this package is cheap; heavy libraries load inside the functions that need them.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,106 @@
+"""The `imltool` command: registers every subcommand and turns errors into one line and an exit code.
+
+Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from imltool import __version__
+from imltool.cli import common
+from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, ImlError
+
+app = typer.Typer(
+    name="imltool",
+    help="Find where a photo was edited. Taught with boxes, works offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · 130 interrupted.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"imltool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _register() -> None:
+    from imltool.cli import evaluate, model, pseudo, scan, synth, train, version, weights
+
+    app.command("scan", rich_help_panel="Investigate")(scan.scan)
+    app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
+    app.command("synth", rich_help_panel="Teach")(synth.synth)
+    app.command("train", rich_help_panel="Teach")(train.train)
+    app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
+    app.add_typer(model.app, name="model", rich_help_panel="Tool")
+    app.add_typer(weights.app, name="weights", rich_help_panel="Tool")
+    app.command("version", rich_help_panel="Tool")(version.version)
+
+
+_register()
+
+
+def _fail(message: str, remedy: str = "") -> None:
+    common.stderr.quiet = False
+    line = f"error: {message}" + (f" → {remedy}" if remedy else "")
+    common.stderr.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code; users never see a traceback (`-vv` shows it)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with `arguments` and return the exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ImlError as error:
+        _debug(arguments)
+        _fail(error.message, error.remedy)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", "what was written stays; the same command goes on where it stopped")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader of stdout (head, less) went away: no error, and nothing more to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
+        return EXIT_FATAL
+    except Exception as error:
+        _debug(arguments)
+        _fail(f"internal fault: {type(error).__name__}: {' '.join(str(error).split())}", "run again with -vv to report it")
+        return EXIT_FATAL
+
+
+def _debug(arguments: list[str]) -> None:
+    if any(argument in ("-vv", "-vvv") for argument in arguments) or arguments.count("-v") > 1:
+        traceback.print_exc()

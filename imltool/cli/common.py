@@ -1,0 +1,100 @@
+"""What every command shares: option types, console, logging, progress and exit codes.
+
+stdout carries data only; progress, tables for people and log go to stderr unless a command says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from imltool.errors import EXIT_FAILURES
+
+log = logging.getLogger("imltool")
+stderr = Console(stderr=True)
+stdout = Console(soft_wrap=True)
+
+GENERAL = "General"
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=GENERAL)
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
+VerboseOption = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="More log (-vv: debug).", rich_help_panel=GENERAL)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=GENERAL)]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML configuration (see configs/).", metavar="FILE")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one setting: a.b=value. Repeatable.", metavar="KEY=VALUE")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+class RateColumn(ProgressColumn):
+    """Items a second, or seconds an item when slower than one a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+
+
+def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
+    """Send imltool's log to stderr at the level `-v`/`-q` ask for."""
+    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    handler = RichHandler(console=stderr, show_path=verbose > 1, show_time=verbose > 0, markup=False)
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False
+    stderr.quiet = quiet
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A rich progress display on stderr; silent under `-q` and when stderr is not a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal or stderr.quiet,
+        transient=True,
+    ) as progress:
+        yield progress
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal, on stderr, unless `-q`."""
+    if not stderr.quiet:
+        stderr.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def finish(failures: int) -> None:
+    """End the command: exit code 3 when something failed, 0 otherwise."""
+    if failures:
+        raise typer.Exit(EXIT_FAILURES)

@@ -1,0 +1,104 @@
+"""Configuration: YAML files checked by typed models, with `--set a.b=c` on top."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imltool.errors import ConfigError
+from imltool.files import write_text
+
+
+class Settings(BaseModel):
+    """Base of every configuration model: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def load_settings(model: type[AnySettings], path: Path | None = None, overrides: list[str] | None = None) -> AnySettings:
+    """Defaults of `model`, changed by the YAML file at `path`, changed by `overrides` ("a.b=c", value in YAML).
+
+    Raises `ConfigError` with the file, the dotted key and the nearest known name.
+    """
+    values: dict[str, Any] = {}
+    source = str(path) if path else "the command line"
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"configuration file {path} does not exist", "see configs/ for the shipped ones") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"configuration file {path} cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
+        values = loaded or {}
+    for override in overrides or []:
+        _apply(values, override)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _explain(model, error, source) from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(f"--set {override!r} is not of the form a.b=value")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    *parents, last = dotted.strip().split(".")
+    for name in parents:
+        step = values.setdefault(name, {})
+        if not isinstance(step, dict):
+            raise ConfigError(f"--set {override}: {name} is a value, not a group")
+        values = step
+    values[last] = value
+
+
+def _explain(model: type[BaseModel], error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    dotted = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return ConfigError(f"{source}: unknown key {dotted}{more}", remedy)
+    return ConfigError(f"{source}: {dotted or 'the file'}: {first['msg']}, got {first['input']!r}{more}")
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the model reached from `model` by `path`; list positions and union tags are stepped over."""
+    for part in path:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        nested = _model_in(model.model_fields[part].annotation)
+        if nested is None:
+            return []
+        model = nested
+    return sorted(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write the resolved settings as YAML that `load_settings` reads back to an equal object."""
+    write_text(path, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

@@ -1,0 +1,1 @@
+"""Data sets, boxes and splits."""

@@ -1,0 +1,62 @@
+"""The exception tree. Every error a user can cause has one line of message and one of remedy."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FATAL = 1
+EXIT_USAGE = 2
+EXIT_FAILURES = 3
+EXIT_INTERRUPTED = 130
+
+
+class ImlError(Exception):
+    """Root of every error that imltool raises on purpose.
+
+    Args:
+        message: what is wrong and where, one line, without a full stop.
+        remedy: how to mend it, one line; empty when the message says it all.
+    """
+
+    exit_code = EXIT_FATAL
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class UsageError(ImlError):
+    """The command line or the options given do not make sense together."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(UsageError):
+    """A configuration file or a `--set` override does not fit its model."""
+
+
+class DataError(ImlError):
+    """A data set, annotation file or folder is not what the command needs."""
+
+
+class ImageError(ImlError):
+    """One picture cannot be read. Batches record it as that file's failure and go on."""
+
+
+class WeightsError(ImlError):
+    """A weights file is missing, damaged, or made for another architecture."""
+
+
+class ResumeError(UsageError):
+    """An output folder belongs to a run with other parameters."""
+
+
+class OutputError(ImlError):
+    """A result cannot be written: disk full, no permission, not a folder."""
+
+
+class TrainingError(ImlError):
+    """Training had to stop (memory, NaN); the state before it is saved."""

@@ -1,0 +1,1 @@
+"""Batch localization with a report."""

@@ -1,0 +1,1 @@
+"""The student: TinyViT backbone with the Memory-Guided Gated Fusion Module."""

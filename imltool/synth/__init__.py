@@ -1,0 +1,1 @@
+"""Synthetic forgeries with exact masks."""
