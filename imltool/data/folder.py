@@ -1,0 +1,77 @@
+"""The `folder` layout: `tampered/`, `masks/` (same stem), optionally `authentic/` and `boxes.json`.
+
+Masks are paired by name, never by sorted order, so one missing file cannot shift the rest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from imltool.errors import DataError
+from imltool.files import walk_images
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of a labelled set.
+
+    Attributes:
+        name: path relative to the set's folder, with forward slashes: `tampered/a.jpg`.
+        image: the picture.
+        mask: its ground truth, or None for an authentic picture (nothing is tampered).
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+
+    @property
+    def tampered(self) -> bool:
+        return self.mask is not None
+
+
+def read_folder(root: Path) -> list[Sample]:
+    """All samples of a `folder` layout data set, tampered first, each part sorted by name.
+
+    Raises `DataError` when there is no picture, a tampered picture has no mask or two, or a mask has no picture.
+    """
+    if not root.is_dir():
+        raise DataError(f"data set {root} is not a folder", "give a folder with tampered/, masks/ and authentic/")
+    tampered, authentic = root / "tampered", root / "authentic"
+    if not tampered.is_dir() and not authentic.is_dir():
+        raise DataError(f"{root} has neither tampered/ nor authentic/", "the folder layout is described in README.md")
+    pairs = pair_by_stem(tampered, root / "masks") if tampered.is_dir() else []
+    samples = [Sample(image.relative_to(root).as_posix(), image, mask) for image, mask in pairs]
+    if authentic.is_dir():
+        samples += [Sample(image.relative_to(root).as_posix(), image, None) for image in walk_images(authentic)]
+    if not samples:
+        raise DataError(f"data set {root} holds no picture")
+    return samples
+
+
+def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    """Pair every picture under `images` with the mask of the same relative stem under `masks`.
+
+    Returns (picture, mask) sorted by picture. Raises `DataError` naming the first unpaired or doubled files.
+    """
+    if not masks.is_dir():
+        raise DataError(f"no masks folder {masks} for the pictures in {images}")
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for mask in walk_images(masks):
+        by_stem[_stem(mask, masks)].append(mask)
+    pictures = walk_images(images)
+    stems = [_stem(picture, images) for picture in pictures]
+    missing = [stem for stem in stems if stem not in by_stem]
+    doubled = [stem for stem in by_stem if len(by_stem[stem]) > 1] + [s for s in set(stems) if stems.count(s) > 1]
+    stray = sorted(set(by_stem) - set(stems))
+    for fault, names in (("picture without a mask", missing), ("stem used twice", doubled), ("mask without a picture", stray)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise DataError(f"{masks}: {fault}: {names[0]}{more}", "pictures and masks pair by the name before the suffix")
+    return [(picture, by_stem[stem][0]) for picture, stem in zip(pictures, stems, strict=True)]
+
+
+def _stem(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()
