@@ -1,0 +1,98 @@
+"""The bundled teacher: MobileSAM's TinyViT encoder with segment-anything's prompt encoder and mask decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+
+from imltool.errors import WeightsError
+from imltool.student.backbone import TinyVitBackbone, backbone_state
+
+EMBED_DIM = 256
+IMAGE_SIZE = 1024
+GRID = 64
+
+
+class MobileSamEncoder(nn.Module):
+    """TinyViT-5M whose last merging keeps the resolution, and SAM's neck on top.
+
+    Input: float [B,3,1024,1024], RGB normalised as SAM does, zero-padded at the bottom and right.
+    Output: image embedding, float [B,256,64,64].
+    """
+
+    img_size = IMAGE_SIZE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = TinyVitBackbone("5m")
+        self.backbone.stages[3].downsample.conv2.conv.stride = (1, 1)
+        self.neck = nn.Sequential(
+            nn.Conv2d(self.backbone.channels[-1], EMBED_DIM, kernel_size=1, bias=False),
+            LayerNorm2d(EMBED_DIM),
+            nn.Conv2d(EMBED_DIM, EMBED_DIM, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(EMBED_DIM),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.neck(self.backbone(images)[-1])
+
+
+def build_mobile_sam(weights: Path) -> Sam:
+    """Build the teacher and load `weights` strictly: no tensor may be missing, left over or of another shape.
+
+    Args:
+        weights: safetensors file with MobileSAM's own tensor names (float16 or float32).
+
+    Returns segment-anything's `Sam` in eval mode, float32, on the CPU.
+    Raises `WeightsError` when the file is absent, damaged or another model's.
+    """
+    state = read_mobile_sam(weights)
+    sam = Sam(
+        image_encoder=MobileSamEncoder(),  # type: ignore[arg-type]
+        prompt_encoder=PromptEncoder(
+            embed_dim=EMBED_DIM,
+            image_embedding_size=(GRID, GRID),
+            input_image_size=(IMAGE_SIZE, IMAGE_SIZE),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=EMBED_DIM,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, mlp_dim=2048, num_heads=8),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=EMBED_DIM,
+        ),
+    )
+    encoder = {
+        name.removeprefix("image_encoder."): tensor
+        for name, tensor in state.items()
+        if name.startswith("image_encoder.")
+    }
+    renamed = {f"image_encoder.backbone.{name}": tensor for name, tensor in backbone_state(encoder).items()}
+    renamed |= {f"image_encoder.{name}": tensor for name, tensor in encoder.items() if name.startswith("neck.")}
+    renamed |= {name: tensor for name, tensor in state.items() if not name.startswith("image_encoder.")}
+    try:
+        sam.load_state_dict(renamed, strict=True)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{weights} does not hold MobileSAM: {detail}", "imltool weights verify") from error
+    return sam.eval()
+
+
+def read_mobile_sam(weights: Path) -> dict[str, Tensor]:
+    """Tensors of a MobileSAM safetensors file under their own names, as float32. Raises `WeightsError`."""
+    if not weights.is_file():
+        raise WeightsError(f"teacher weights {weights} do not exist", "reinstall imltool, or give --weights PATH")
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{weights} is not a readable safetensors file: {error}", "imltool weights verify tells which file is damaged"
+        ) from error
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}

@@ -1,0 +1,69 @@
+"""Teachers without weights, to compare against: the filled box, and OpenCV's GrabCut started from the box."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.images import RGB, Mask
+from imltool.teacher.sam import BoxMask
+
+GRABCUT_ITERATIONS = 5
+
+
+def fill_box(size: tuple[int, int], box: NDArray[np.float32]) -> Mask:
+    """The box itself as a mask, bool [H,W].
+
+    Args:
+        size: (H, W).
+        box: [4] XYXY pixels; a pixel belongs to the box when its centre does, and every box covers at least one.
+    """
+    height, width = size
+    x1, y1 = (max(0, math.ceil(float(value) - 0.5)) for value in box[:2])
+    x2, y2 = math.ceil(float(box[2]) - 0.5), math.ceil(float(box[3]) - 0.5)
+    x1, y1 = min(x1, width - 1), min(y1, height - 1)
+    mask = np.zeros(size, dtype=bool)
+    mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
+    return mask
+
+
+class BoxTeacher:
+    """The box, filled: what the annotation says when nothing refines it."""
+
+    name = "box"
+
+    def embed(self, rgb: RGB) -> RGB:
+        return rgb
+
+    def decode(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
+        """One filled box for every row of `boxes` [n,4] XYXY."""
+        return [BoxMask(fill_box(rgb.shape[:2], box), math.nan, math.nan) for box in boxes]
+
+
+class GrabCutTeacher:
+    """OpenCV's GrabCut: everything outside the box is background, the inside is cut by colour."""
+
+    name = "grabcut"
+
+    def embed(self, rgb: RGB) -> RGB:
+        return rgb
+
+    def decode(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
+        """One cut for every row of `boxes` [n,4] XYXY; a box that fills the picture stays filled."""
+        return [BoxMask(self._cut(rgb, box), math.nan, math.nan) for box in boxes]
+
+    def _cut(self, rgb: RGB, box: NDArray[np.float32]) -> Mask:
+        inside = fill_box(rgb.shape[:2], box)
+        if inside.all():
+            return inside  # no background to learn colours from
+        labels = np.where(inside, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_BGD))
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.setRNGSeed(0)
+        try:
+            cv2.grabCut(rgb[..., ::-1].copy(), labels, None, *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        except cv2.error:
+            return inside  # fewer pixels than colour components: nothing to cut
+        return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
