@@ -22,7 +22,9 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def load_settings(model: type[AnySettings], path: Path | None = None, overrides: list[str] | None = None) -> AnySettings:
+def load_settings(
+    model: type[AnySettings], path: Path | None = None, overrides: list[str] | None = None
+) -> AnySettings:
     """Defaults of `model`, changed by the YAML file at `path`, changed by `overrides` ("a.b=c", value in YAML).
 
     Raises `ConfigError` with the file, the dotted key and the nearest known name.
@@ -33,7 +35,9 @@ def load_settings(model: type[AnySettings], path: Path | None = None, overrides:
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"configuration file {path} does not exist", "see configs/ for the shipped ones") from None
+            raise ConfigError(
+                f"configuration file {path} does not exist", "see configs/ for the shipped ones"
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"configuration file {path} cannot be read: {error}") from error
         except yaml.YAMLError as error:

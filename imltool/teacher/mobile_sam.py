@@ -93,6 +93,7 @@ def read_mobile_sam(weights: Path) -> dict[str, Tensor]:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{weights} is not a readable safetensors file: {error}", "imltool weights verify tells which file is damaged"
+            f"{weights} is not a readable safetensors file: {error}",
+            "imltool weights verify tells which file is damaged",
         ) from error
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}

@@ -1,0 +1,126 @@
+"""Checkpoints: safetensors whose JSON header says what the weights are and what they were trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imltool import __version__
+from imltool.config import Settings
+from imltool.errors import WeightsError
+from imltool.files import atomic
+from imltool.student.backbone import MEAN, STD
+from imltool.student.model import Student
+from imltool.student.settings import StudentSettings
+
+FORMAT = 1
+HEADER_KEY = "imltool"
+
+
+class TrainingSet(Settings):
+    """A data set the student was trained on.
+
+    Attributes:
+        name: the set's name; a test set of the same name is in distribution.
+        files: SHA-256 of every picture file used.
+    """
+
+    name: str
+    files: tuple[str, ...] = ()
+
+
+class CheckpointHeader(Settings):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        pixel_threshold: map values above it are tampered, calibrated for F1 on the validation split.
+        score_threshold: image scores above it are an indication.
+        score_fpr: share of authentic validation pictures above `score_threshold`, None when it was not measured.
+        figures: validation figures at the saved step.
+        configuration: the resolved training configuration.
+    """
+
+    format: int = FORMAT
+    name: str = "student"
+    architecture: StudentSettings = Field(default_factory=StudentSettings)
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    pixel_threshold: float = 0.5
+    score_threshold: float = 0.5
+    score_fpr: float | None = None
+    training_sets: tuple[TrainingSet, ...] = ()
+    step: int = 0
+    figures: dict[str, Any] = Field(default_factory=dict)
+    configuration: dict[str, Any] = Field(default_factory=dict)
+    tool_version: str = __version__
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square network input in pixels."""
+        return self.architecture.input_size
+
+
+def save_checkpoint(path: Path, state: dict[str, Tensor], header: CheckpointHeader, half: bool = False) -> None:
+    """Write weights and header atomically.
+
+    Args:
+        state: the student's state dict.
+        half: store floating tensors as float16 (for shipping; half the size).
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in state.items()
+    }
+    text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={HEADER_KEY: text})
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """The header of a checkpoint, without its tensors. Raises `WeightsError` when it is not one of imltool's."""
+    if not path.is_file():
+        raise WeightsError(f"weights {path} do not exist", "give a checkpoint made by imltool train")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            text = (handle.metadata() or {}).get(HEADER_KEY)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a readable safetensors file: {error}", "give a checkpoint made by imltool train"
+        ) from error
+    if text is None:
+        raise WeightsError(f"{path} is not a student's checkpoint", "give a checkpoint made by imltool train")
+    try:
+        values = json.loads(text)
+        if values.get("format") != FORMAT:
+            raise WeightsError(
+                f"{path} has checkpoint format {values.get('format')}, this imltool reads {FORMAT}", "update imltool"
+            )
+        return CheckpointHeader.model_validate(values)
+    except (ValueError, ValidationError) as error:
+        raise WeightsError(f"{path} has a damaged header: {str(error).splitlines()[0]}") from error
+
+
+def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
+    """Rebuild the student of a checkpoint: float32, eval mode, on the CPU; tensors must fit strictly.
+
+    Raises `WeightsError`.
+    """
+    header = read_header(path)
+    student = Student(header.architecture)
+    try:
+        state = {
+            name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+            for name, tensor in load_file(path).items()
+        }
+        student.load_state_dict(state, strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: the tensors do not fit the header's architecture: {detail}") from error
+    return student.eval(), header

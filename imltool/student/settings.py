@@ -1,0 +1,39 @@
+"""The student's architecture as data: every switch an ablation needs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from imltool.config import Settings
+
+MemoryKind = Literal["prototypes", "spatial", "mean", "ema", "none"]
+
+
+class StudentSettings(Settings):
+    """Architecture of the student. Defaults are the paper's where it states them, else our choice (named so).
+
+    The paper's Table 5: full is the default; without memory `memory: none`; without gating `gating: false`;
+    baseline is both.
+    """
+
+    backbone: Literal["5m", "11m", "21m"] = Field("5m", description="TinyViT size (paper: the smallest)")
+    input_size: int = Field(224, ge=64, le=2048, description="side of the square input in pixels (paper: 224)")
+    channels: int = Field(64, ge=8, le=512, description="width C of the aligned scales (our choice)")
+    gating: bool = Field(True, description="gates G_i; false fixes every gate at 1")
+    memory: MemoryKind = Field("prototypes", description="reading of the memory bank; none fixes α at 1")
+    slots: int = Field(32, ge=1, le=4096, description="K, prototypes in the bank (our choice)")
+    alpha: float = Field(0.5, ge=0.0, le=1.0, description="α of Eq. 4, or its start when learned (our choice)")
+    learn_alpha: bool = Field(False, description="learn α, kept in 0..1 by a sigmoid")
+    refinement: Literal["features+prior", "prior"] = Field(
+        "features+prior", description="what the refinement sees: F_fused and A_final, or A_final alone"
+    )
+    drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
+
+    @field_validator("input_size")
+    @classmethod
+    def _multiple_of_32(cls, value: int) -> int:
+        if value % 32:
+            raise ValueError("must be a multiple of 32, the backbone's largest stride")
+        return value

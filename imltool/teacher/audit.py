@@ -1,0 +1,133 @@
+"""How good are the pseudo-masks? A comparison with ground truth that never flows back into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from imltool.data.folder import pair_by_stem
+from imltool.errors import DataError
+from imltool.images import Mask, read_mask, read_rgb
+from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
+
+BOUNDARY_PIXELS = 2
+STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
+"""Box-size strata: share of the picture inside the boxes."""
+
+
+def iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two bool masks; 1 when both are empty."""
+    union = int((first | second).sum())
+    return float((first & second).sum() / union) if union else 1.0
+
+
+def _boundary(mask: Mask) -> Mask:
+    padded = np.pad(mask.astype(np.uint8), 1)
+    inner = cv2.erode(padded, np.ones((3, 3), np.uint8))
+    return (padded.astype(bool) & ~inner.astype(bool))[1:-1, 1:-1]
+
+
+def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS) -> float:
+    """F-measure of two outlines: a boundary pixel counts when the other outline is within `tolerance` pixels.
+
+    1 when both masks are empty, 0 when one is.
+    """
+    ours, theirs = _boundary(predicted), _boundary(truth)
+    if not ours.any() or not theirs.any():
+        return float(not ours.any() and not theirs.any())
+
+    def near(points: Mask, outline: Mask) -> float:
+        distance = cv2.distanceTransform((~outline).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return float((distance[points] <= tolerance).mean())
+
+    precision, recall = near(ours, theirs), near(theirs, ours)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path) -> Iterator[dict[str, Any]]:
+    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area, used, seconds.
+
+    Args:
+        rows: rows of `pseudo.jsonl`.
+        truths: folder of ground-truth masks that pair with `images` by stem.
+
+    Raises `DataError` when a mask is missing or of another size.
+    """
+    pairs = {picture.relative_to(images).as_posix(): mask for picture, mask in pair_by_stem(images, truths)}
+    for row in rows:
+        if row["image"] not in pairs:
+            raise DataError(f"no ground truth for {row['image']} in {truths}")
+        size = (row["width"], row["height"])
+        predicted = read_mask(out / row["mask"], size)
+        truth = read_mask(pairs[row["image"]], size)
+        covered = np.zeros(truth.shape, dtype=bool)
+        for record in row["boxes"]:
+            x1, y1, x2, y2 = (round(value) for value in record["box"])
+            covered[y1:y2, x1:x2] = True
+        yield {
+            "image": row["image"],
+            "iou": iou(predicted, truth),
+            "boundary_f": boundary_f(predicted, truth),
+            "box_area": float(covered.mean()),
+            "fallbacks": sum(record["used"] == "box" for record in row["boxes"]),
+            "seconds": row["seconds"],
+        }
+
+
+def summarise(audit: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and median IoU, boundary F, share under IoU 0.5, seconds an image; overall and per box-size stratum."""
+    summary = _figures(audit)
+    summary["strata"] = {
+        f"{low:.0%}-{min(high, 1.0):.0%}": _figures([row for row in audit if low <= row["box_area"] < high])
+        for low, high in STRATA
+    }
+    return summary
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    if not rows:
+        return {"images": 0}
+    ious = np.array([row["iou"] for row in rows])
+    return {
+        "images": len(rows),
+        "iou_mean": float(ious.mean()),
+        "iou_median": float(np.median(ious)),
+        "boundary_f": float(np.mean([row["boundary_f"] for row in rows])),
+        "under_half": float((ious < 0.5).mean()),
+        "seconds": float(np.mean([row["seconds"] for row in rows])),
+    }
+
+
+def draw_audit(
+    path: Path,
+    audit: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    out: Path,
+    images: Path,
+    truths: Path,
+    seed: int,
+) -> None:
+    """Contact sheet: the 12 worst pictures, then 12 drawn at random. Truth blue, pseudo-mask orange, boxes black."""
+    worst = sorted(audit, key=lambda row: row["iou"])[:12]
+    others = [row for row in audit if row not in worst]
+    picks = np.random.default_rng(seed).permutation(len(others))[:12]
+    pairs = {picture.relative_to(images).as_posix(): mask for picture, mask in pair_by_stem(images, truths)}
+    by_name = {row["image"]: row for row in rows}
+    tiles = []
+    for label, row in [("worst", row) for row in worst] + [("random", others[index]) for index in picks]:
+        source = by_name[row["image"]]
+        drawn = draw_contours(read_rgb(images / row["image"]), read_mask(pairs[row["image"]]), TRUTH)
+        drawn = draw_contours(drawn, read_mask(out / source["mask"]), PREDICTED)
+        drawn = draw_boxes(drawn, [record["box"] for record in source["boxes"]], INK, 1)
+        tiles.append(
+            (drawn, f"{label}: IoU {row['iou']:.2f}, boundary F {row['boundary_f']:.2f}\n{_short(row['image'])}")
+        )
+    contact_sheet(path, tiles, title="Pseudo-masks (orange) against ground truth (blue), boxes black")
+
+
+def _short(name: str, limit: int = 38) -> str:
+    return name if len(name) <= limit else "…" + name[-limit + 1 :]

@@ -1,0 +1,181 @@
+"""Pseudo-masks: every annotated picture embedded once, all its boxes decoded, the masks united and written."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imltool.config import Settings
+from imltool.data.boxes import MatchedImage
+from imltool.errors import ImageError
+from imltool.files import sha256_file
+from imltool.images import RGB, Mask, read_rgb, write_mask
+from imltool.journal import Journal
+from imltool.teacher.registry import Teacher
+from imltool.teacher.sam import BoxMask
+from imltool.teacher.weightless import fill_box
+
+JOURNAL = "pseudo.jsonl"
+MASKS = "masks"
+
+
+class PseudoSettings(Settings):
+    """How boxes become masks. The paper states only a box prompt and a binary mask; the rest is our choice."""
+
+    multimask: bool = Field(False, description="take SAM's best-rated of three masks instead of its single mask")
+    grow: float = Field(0.0, ge=-0.4, le=1.0, description="move each box side outwards by this share of the box side")
+    clip: bool = Field(False, description="cut the mask off outside the (grown) box")
+    min_island: float = Field(0.0, ge=0.0, lt=1.0, description="drop islands smaller than this share of the box area")
+    min_hole: float = Field(0.0, ge=0.0, lt=1.0, description="fill holes smaller than this share of the box area")
+    min_predicted_iou: float = Field(0.0, ge=0.0, le=1.0, description="below it the box itself is the mask")
+    min_coverage: float = Field(
+        0.05, ge=0.0, le=1.0, description="mask inside the box / box; below it the box is the mask"
+    )
+
+
+@dataclass(frozen=True)
+class PseudoMask:
+    """A pseudo-mask and what it was made of.
+
+    Attributes:
+        mask: bool [H,W], the union over boxes.
+        boxes: one record a box: `box` XYXY, `used` (the teacher's name or `box`), `predicted_iou`, `stability`
+            (null for teachers without them), `coverage` (share of the box that the teacher's mask covers), `choice`.
+    """
+
+    mask: Mask
+    boxes: list[dict[str, Any]]
+
+
+def grow_boxes(boxes: NDArray[np.float32], grow: float, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Move every side of XYXY boxes [n,4] outwards by `grow` of that side's length, inside (H, W)."""
+    width, height = (boxes[:, 2] - boxes[:, 0]) * grow, (boxes[:, 3] - boxes[:, 1]) * grow
+    grown = boxes + np.stack([-width, -height, width, height], axis=1)
+    limit = np.array([size[1], size[0], size[1], size[0]], dtype=np.float32)
+    return np.clip(grown, 0.0, limit).astype(np.float32)
+
+
+def clean_mask(mask: Mask, min_island: int, min_hole: int) -> Mask:
+    """Drop islands of fewer than `min_island` pixels and fill holes of fewer than `min_hole` (8-connected).
+
+    The largest island always stays, so that cleaning never empties a mask.
+    """
+    if min_hole > 0:
+        _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
+        small = stats[:, cv2.CC_STAT_AREA] < min_hole
+        small[0] = False
+        mask = mask | small[labels]
+    if min_island > 0 and mask.any():
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        areas = stats[:, cv2.CC_STAT_AREA].copy()
+        areas[0] = 0
+        keep = areas >= min_island
+        keep[areas.argmax()] = True
+        keep[0] = False
+        mask = keep[labels]
+    return mask
+
+
+def make_pseudo_mask(rgb: RGB, boxes: NDArray[np.float32], teacher: Teacher, settings: PseudoSettings) -> PseudoMask:
+    """The pseudo-mask of one uint8 RGB picture from its boxes, float32 [n,4] XYXY pixels."""
+    size = rgb.shape[:2]
+    prompts = grow_boxes(boxes, settings.grow, size)
+    answers = teacher.decode(teacher.embed(rgb), prompts, settings.multimask)
+    united = np.zeros(size, dtype=bool)
+    records = []
+    for box, prompt, answer in zip(boxes, prompts, answers, strict=True):
+        mask, record = _choose(prompt, answer, teacher.name, settings)
+        united |= mask
+        records.append({"box": [round(float(value), 2) for value in box], **record})
+    return PseudoMask(united, records)
+
+
+def _choose(
+    box: NDArray[np.float32], answer: BoxMask, teacher: str, settings: PseudoSettings
+) -> tuple[Mask, dict[str, Any]]:
+    filled = fill_box(answer.mask.shape, box)
+    area = int(filled.sum())
+    mask = answer.mask & filled if settings.clip else answer.mask
+    mask = clean_mask(mask, math.ceil(settings.min_island * area), math.ceil(settings.min_hole * area))
+    coverage = float((mask & filled).sum() / area)
+    unsure = answer.predicted_iou < settings.min_predicted_iou  # NaN (no estimate) is never below
+    used = "box" if unsure or coverage < settings.min_coverage else teacher
+    record = {
+        "used": used,
+        "predicted_iou": _number(answer.predicted_iou),
+        "stability": _number(answer.stability),
+        "coverage": round(coverage, 4),
+        "choice": answer.choice,
+    }
+    return (filled if used == "box" else mask), record
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
+
+
+def mask_names(names: list[str]) -> dict[str, str]:
+    """Path of every picture's mask under `masks/`: the picture's own path as `.png`.
+
+    Two pictures that differ only in their suffix keep it (`a.jpg.png`, `a.tif.png`), so that nothing collides.
+    """
+    stems = {name: PurePosixPath(name).with_suffix(".png").as_posix() for name in names}
+    taken = Counter(stems.values())
+    return {name: stem if taken[stem] == 1 else f"{name}.png" for name, stem in stems.items()}
+
+
+def write_pseudo_masks(
+    matched: list[MatchedImage], teacher: Teacher, settings: PseudoSettings, out: Path
+) -> Iterator[dict[str, Any]]:
+    """Make what is missing in `out` and yield a row for every picture made or failed.
+
+    A row that is done is one line of `pseudo.jsonl`: image, width, height, sha256, boxes, mask, mask_sha256,
+    mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read yields status `failed`
+    and a reason, is not journalled, and is tried again by the next run.
+    Raises `OutputError` when the disk refuses; what was journalled stays valid.
+    """
+    targets = mask_names([item.name for item in matched])
+    with Journal(out / JOURNAL) as journal:
+        done = {row["image"] for row in journal.rows if (out / row["mask"]).is_file()}
+        for item in matched:
+            if item.name in done:
+                continue
+            target = out / MASKS / targets[item.name]
+            started = time.perf_counter()
+            try:
+                rgb = read_rgb(item.image)
+            except ImageError as error:
+                yield {"image": item.name, "status": "failed", "reason": error.message}
+                continue
+            result = make_pseudo_mask(rgb, item.boxes, teacher, settings)
+            write_mask(target, result.mask)
+            row = {
+                "image": item.name,
+                "status": "ok",
+                "width": rgb.shape[1],
+                "height": rgb.shape[0],
+                "sha256": sha256_file(item.image),
+                "boxes": result.boxes,
+                "mask": target.relative_to(out).as_posix(),
+                "mask_sha256": sha256_file(target),
+                "mask_area": round(float(result.mask.mean()), 6),
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            journal.append(row)
+            yield row
+
+
+def read_pseudo(out: Path) -> list[dict[str, Any]]:
+    """Rows of a finished or running `pseudo` output, the newest for each picture. Raises `DataError` when damaged."""
+    with Journal(out / JOURNAL) as journal:
+        return list({row["image"]: row for row in journal.rows}.values())
