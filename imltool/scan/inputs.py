@@ -1,0 +1,177 @@
+"""What a scan looks at: files and folders expanded into a fixed order, each with its own output name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imltool.errors import UsageError
+from imltool.files import walk_images
+
+GROUND_TRUTH = "masks"
+BESIDE_GROUND_TRUTH = ("tampered", "authentic")
+LONGEST_COMPONENT = 200
+"""Bytes of a name we mirror unshortened: file systems stop at 255, and suffixes and temporary names are added."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to look at.
+
+    Attributes:
+        path: where it lies.
+        name: how results call it: relative to its input folder, forward slashes, unique in the run.
+        output: `name` made safe as a path below `maps/`, `masks/` and `overlays/`, unique there without suffix.
+    """
+
+    path: Path
+    name: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Root:
+    """One PATH of the command line: as it was given, where it is, and the prefix its files carry (may be empty)."""
+
+    given: str
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will look at.
+
+    Attributes:
+        roots: the PATHs, in the order given.
+        inputs: the files, in the order they are analysed.
+        skipped: folders left out because they hold the ground truth of a labelled data set.
+    """
+
+    roots: tuple[Root, ...]
+    inputs: tuple[Input, ...]
+    skipped: tuple[Path, ...]
+
+
+def readable(text: str) -> str:
+    r"""`text` as valid Unicode: bytes of a file name that are not UTF-8 become `\xNN`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """`text` on one line without control or direction-changing characters, safe for terminals and tables."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
+
+
+def plan_inputs(paths: list[Path], out: Path) -> Plan:
+    """Expand files and folders (recursively, pictures by suffix; files given by name whatever their suffix).
+
+    A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs each
+    folder's files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached twice is
+    looked at once. Files below `out` are left out, and so are folders `masks/` beside `tampered/` or `authentic/`.
+
+    Raises `UsageError` when a path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"no such file or folder: {printable(str(path))}", "check the path")
+    own = out.resolve()
+    roots = _label(paths)
+    seen: set[Path] = set()
+    taken: set[str] = set()
+    skipped: dict[Path, None] = {}
+    found: list[tuple[Path, str]] = []
+    for root in roots:
+        for path in walk_images(root.path):
+            if path in seen:
+                continue
+            if path == root.path:
+                name = root.label
+            else:
+                if own in path.parents:
+                    continue
+                truth = _ground_truth(path, root.path)
+                if truth is not None:
+                    skipped[truth] = None
+                    continue
+                name = PurePosixPath(root.label, path.relative_to(root.path).as_posix()).as_posix()
+            seen.add(path)
+            found.append((path, _unique(readable(name), taken)))
+    outputs = _output_names([name for _, name in found])
+    inputs = tuple(Input(path, name, output) for (path, name), output in zip(found, outputs, strict=True))
+    return Plan(roots, inputs, tuple(skipped))
+
+
+def _label(paths: list[Path]) -> tuple[Root, ...]:
+    """Give every PATH its prefix: none to a lone folder, otherwise the folder's name; to a file its whole name."""
+    roots: list[Root] = []
+    taken: set[str] = set()
+    for path in paths:
+        place = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        if any(root.path == place for root in roots):
+            continue
+        if path.is_dir():
+            label = "" if len(paths) == 1 else _unique(readable(place.name) or "root", taken)
+        else:
+            given = PurePosixPath(os.path.normpath(path).replace(os.sep, "/"))
+            outside = path.is_absolute() or given.parts[:1] == ("..",)
+            label = readable(given.name if outside else given.as_posix())
+        roots.append(Root(readable(str(path)), place, label))
+    return tuple(roots)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name` with `-2`, `-3` … before its suffix when it is taken; the result is then taken."""
+    path = PurePosixPath(name)
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = path.with_name(f"{path.stem}-{count}{path.suffix}").as_posix()
+    taken.add(candidate)
+    return candidate
+
+
+def _ground_truth(path: Path, root: Path) -> Path | None:
+    """The folder between `root` and `path` that holds a labelled set's masks, or None."""
+    for folder in path.parents:
+        if folder == root:
+            return None
+        if folder.name == GROUND_TRUTH and any((folder.parent / name).is_dir() for name in BESIDE_GROUND_TRUTH):
+            return folder
+    return None
+
+
+def _output_names(names: list[str]) -> list[str]:
+    """Safe output paths: long parts shortened, and a hash added where two would meet on some file system.
+
+    Two names meet when they differ in case or Unicode normalisation only, or when a map's name is also a folder's.
+    """
+    safe = ["/".join(_shorten(part) for part in PurePosixPath(name).parts) for name in names]
+    keys = [_key(name) for name in safe]
+    counts = Counter(keys)
+    folders = {str(parent) for key in keys for parent in PurePosixPath(key).parents}
+    return [
+        f"{name}~{_digest(original)}"
+        if counts[key] > 1 or f"{key}.png" in folders or f"{key}.jpg" in folders
+        else name
+        for original, name, key in zip(names, safe, keys, strict=True)
+    ]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _shorten(part: str) -> str:
+    data = part.encode()
+    if len(data) <= LONGEST_COMPONENT:
+        return part
+    return data[: LONGEST_COMPONENT - 9].decode(errors="ignore") + "~" + _digest(part)

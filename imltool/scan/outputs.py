@@ -1,0 +1,130 @@
+"""What a scan writes for a picture: probability map, mask, overlay, and the regions of the mask."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.images import RGB, Map, Mask, encode_jpeg, write_map, write_mask
+from imltool.files import write_bytes
+
+OVERLAY_SIDE = 1600
+"""Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
+WASH_OPACITY = 0.75
+"""Share of the colour in the overlay where the map is 1 (our choice)."""
+SMALLEST_REGION = 0.001
+"""Regions below this share of the picture are in the mask but not in the list (our choice)."""
+
+RGBA = NDArray[np.uint8]
+
+
+def write_outputs(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> dict[str, str]:
+    """Write map (16-bit PNG), mask (8-bit PNG, 0/255) and overlay (JPEG) of one picture, each atomically.
+
+    Args:
+        out: the scan's output folder.
+        name: output name of the picture, relative, with forward slashes.
+        rgb: uint8 [H,W,3].
+        values: float32 [H,W] in [0,1].
+        threshold: map values above it are tampered.
+
+    Returns `map`, `mask`, `overlay`: paths relative to `out`. Raises `OutputError`.
+    """
+    files = {"map": f"maps/{name}.png", "mask": f"masks/{name}.png", "overlay": f"overlays/{name}.jpg"}
+    write_map(out / files["map"], values)
+    write_mask(out / files["mask"], values > threshold)
+    small, small_values = fit(rgb, OVERLAY_SIDE), fit(values, OVERLAY_SIDE)
+    write_bytes(out / files["overlay"], encode_jpeg(overlay(small, small_values, threshold), quality=88))
+    return files
+
+
+def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
+    """Connected parts (8 neighbours) of the map above `threshold`, largest first.
+
+    Returns dicts with `x`, `y` (top left corner), `width`, `height`, `area` in pixels of the oriented picture and
+    `score`, the mean map value inside. Parts below 0.1 % of the picture are left out.
+    """
+    mask = (values > threshold).astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count == 1:
+        return []
+    sums = np.bincount(labels.ravel(), weights=values.ravel(), minlength=count)
+    rows = [
+        {
+            "x": int(x),
+            "y": int(y),
+            "width": int(width),
+            "height": int(height),
+            "area": int(area),
+            "score": round(float(sums[label] / area), 6),
+        }
+        for label, (x, y, width, height, area) in enumerate(boxes)
+        if label > 0 and area >= SMALLEST_REGION * mask.size
+    ]
+    return sorted(rows, key=lambda row: (-row["area"], row["y"], row["x"]))
+
+
+def fit(array: NDArray[Any], side: int) -> NDArray[Any]:
+    """Shrink [H,W] or [H,W,3] so that its longer side is at most `side` pixels; smaller arrays stay as they are."""
+    height, width = array.shape[:2]
+    if max(height, width) <= side:
+        return array
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA))
+
+
+@lru_cache(maxsize=1)
+def palette() -> NDArray[np.uint8]:
+    """256 RGB colours, uint8 [256,3], from black over red to yellow (matplotlib's inferno).
+
+    Its lightness only rises, so that people with any colour vision, and grey prints, read it the same way.
+    """
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
+
+
+def colour_map(values: Map) -> RGB:
+    """The map in colour: uint8 RGB [H,W,3] of a float map [H,W] in [0,1]."""
+    return palette()[_levels(values)]
+
+
+def wash(values: Map, threshold: float) -> RGBA:
+    """The layer laid over a picture: uint8 [H,W,4], RGB and opacity, clear where the map is 0.
+
+    The outline of the mask is drawn as a white line inside a black one, visible on any ground.
+    """
+    layer = np.empty((*values.shape, 4), np.uint8)
+    layer[..., :3] = colour_map(values)
+    layer[..., 3] = np.rint(np.clip(values, 0.0, 1.0) * (WASH_OPACITY * 255.0)).astype(np.uint8)
+    outlines, _ = cv2.findContours(
+        _closed(values > threshold).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+    )
+    line = max(1, round(max(values.shape) / 500))
+    cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
+    cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)
+    return layer
+
+
+def overlay(rgb: RGB, values: Map, threshold: float) -> RGB:
+    """The picture with its map laid over as a colour wash and the outline of the mask: uint8 RGB [H,W,3]."""
+    layer = wash(values, threshold)
+    opacity = layer[..., 3:].astype(np.float32) / 255.0
+    return np.rint(rgb * (1.0 - opacity) + layer[..., :3] * opacity).astype(np.uint8)
+
+
+def _levels(values: Map) -> NDArray[np.uint8]:
+    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _closed(mask: Mask) -> Mask:
+    """Without specks below the size of a listed region, whose outlines would hide what they mark."""
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    keep = boxes[:, cv2.CC_STAT_AREA] >= SMALLEST_REGION * mask.size
+    keep[0] = False
+    return np.asarray(keep[labels]) if count > 1 else mask

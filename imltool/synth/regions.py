@@ -1,0 +1,93 @@
+"""Regions to cut, move or remove: smooth random shapes, and pieces placed on a canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from imltool.images import RGB, Mask
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A cut-out: uint8 RGB [h,w,3] and its bool shape [h,w], both tight around the shape."""
+
+    rgb: RGB
+    shape: Mask
+
+
+def blob(rng: np.random.Generator, height: int, width: int, share: float) -> Mask:
+    """A smooth random closed shape, bool [height,width], of about `share` of the canvas.
+
+    A polygon around a centre whose radius is a sum of a few random harmonics.
+    """
+    angles = np.linspace(0.0, 2 * np.pi, 48, endpoint=False)
+    radius = np.ones_like(angles)
+    for order in range(1, 6):
+        radius += rng.normal(0.0, 0.35 / order) * np.cos(order * angles + rng.uniform(0, 2 * np.pi))
+    radius = np.clip(radius, 0.25, 2.0)
+    stretch = np.exp(rng.uniform(-0.5, 0.5))
+    x, y = radius * np.cos(angles) * stretch, radius * np.sin(angles) / stretch
+    area = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    unit = (share * height * width / max(area, 1e-6)) ** 0.5
+    points = np.stack([x * unit, y * unit], axis=1)
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = np.maximum(np.array([width, height]) - (high - low), 0.0)
+    points = points - low + rng.uniform(0.0, 1.0, 2) * room
+    canvas = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 1)
+    return canvas > 0
+
+
+def bounds(mask: Mask) -> tuple[int, int, int, int]:
+    """XYXY of the True pixels (x2, y2 exclusive). The mask must not be empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def cut(rgb: RGB, mask: Mask) -> Piece:
+    """The part of a picture under a non-empty mask."""
+    x1, y1, x2, y2 = bounds(mask)
+    return Piece(rgb[y1:y2, x1:x2], mask[y1:y2, x1:x2])
+
+
+def transform(piece: Piece, scale: float, degrees: float, flip: bool) -> Piece:
+    """Scale, rotate (counter-clockwise) and mirror a piece. Edge pixels are repeated, so no black enters."""
+    rgb, shape = piece.rgb, piece.shape
+    if flip:
+        rgb, shape = rgb[:, ::-1], shape[:, ::-1]
+    if degrees == 0.0 and scale == 1.0:
+        return Piece(np.ascontiguousarray(rgb), np.ascontiguousarray(shape))
+    height, width = shape.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale)
+    cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
+    size = max(1, round(width * cosine + height * sine)), max(1, round(width * sine + height * cosine))
+    matrix[:, 2] += (size[0] / 2 - width / 2, size[1] / 2 - height / 2)
+    turned = cv2.warpAffine(
+        np.ascontiguousarray(rgb), matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    outline = cv2.warpAffine(np.ascontiguousarray(shape).astype(np.uint8) * 255, matrix, size, flags=cv2.INTER_LINEAR)
+    if not (outline > 127).any():
+        return Piece(np.ascontiguousarray(rgb), np.ascontiguousarray(shape))
+    return cut(np.asarray(turned, dtype=np.uint8), outline > 127)
+
+
+def place(rng: np.random.Generator, piece: Piece, height: int, width: int, overhang: float = 0.15) -> tuple[int, int]:
+    """A random top-left corner for a piece on a canvas; up to `overhang` of it may leave the canvas."""
+    tall, wide = piece.shape.shape
+    x_low, x_high = -overhang * wide, width - (1 - overhang) * wide
+    y_low, y_high = -overhang * tall, height - (1 - overhang) * tall
+    x = rng.uniform(min(x_low, x_high), max(x_low, x_high))
+    y = rng.uniform(min(y_low, y_high), max(y_low, y_high))
+    return round(x), round(y)
+
+
+def window(piece: Piece, x: int, y: int, height: int, width: int) -> tuple[slice, slice, slice, slice] | None:
+    """Slices (canvas rows, canvas columns, piece rows, piece columns) of the overlap, or None without one."""
+    tall, wide = piece.shape.shape
+    top, left, bottom, right = max(y, 0), max(x, 0), min(y + tall, height), min(x + wide, width)
+    if top >= bottom or left >= right:
+        return None
+    return slice(top, bottom), slice(left, right), slice(top - y, bottom - y), slice(left - x, right - x)

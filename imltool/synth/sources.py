@@ -1,0 +1,95 @@
+"""Where synthetic forgeries come from: folders of clean photos, and photos with a masked object."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from imltool.data.folder import pair_by_stem
+from imltool.errors import DataError
+from imltool.files import walk_images
+from imltool.images import RGB, Mask, read_mask, read_rgb
+
+
+class SourcePool:
+    """Photos and masked objects, decoded when first needed and kept in memory up to a limit.
+
+    Args:
+        photos: pictures to use as hosts, and as donors of blob-shaped regions.
+        objects: (picture, mask) pairs; the mask marks one object.
+        max_side: pictures are kept with at most this long side, pixels.
+        cache_bytes: memory for decoded pictures; the least recently used ones go first.
+
+    Raises `DataError` when there is no picture at all.
+    """
+
+    def __init__(
+        self,
+        photos: list[Path],
+        objects: list[tuple[Path, Path]] | None = None,
+        max_side: int = 640,
+        cache_bytes: int = 1_500_000_000,
+    ) -> None:
+        self.objects = objects or []
+        self.photos = photos
+        if not self.photos and not self.objects:
+            raise DataError("no source picture for synthetic forgeries", "give at least one folder of clean photos")
+        self.hosts = [*self.photos, *(image for image, _ in self.objects)]
+        self.max_side = max_side
+        self._limit = cache_bytes
+        self._used = 0
+        self._cache: OrderedDict[Path, tuple[RGB, Mask | None]] = OrderedDict()
+        self._masks = dict(self.objects)
+
+    @classmethod
+    def from_folders(
+        cls, photos: list[Path], objects: list[tuple[Path, Path]] | None = None, max_side: int = 640
+    ) -> SourcePool:
+        """A pool of every picture under the folders `photos` and every pair of (images, masks) folders `objects`.
+
+        Raises `DataError` for a missing folder, an unpaired object or an empty pool.
+        """
+        for folder in [*photos, *(folder for pair in objects or [] for folder in pair)]:
+            if not folder.is_dir():
+                raise DataError(f"source folder {folder} does not exist", "give folders of clean photos")
+        pairs = [pair for images, masks in objects or [] for pair in pair_by_stem(images, masks)]
+        return cls([path for folder in photos for path in walk_images(folder)], pairs, max_side)
+
+    def files(self) -> list[Path]:
+        """Every picture of the pool."""
+        return list(self.hosts)
+
+    def picture(self, path: Path) -> tuple[RGB, Mask | None]:
+        """A source picture, uint8 RGB of at most `max_side`, and its object's bool mask if it has one.
+
+        Raises `ImageError` when undecodable and `DataError` when the mask has another size.
+        """
+        if path in self._cache:
+            self._cache.move_to_end(path)
+            return self._cache[path]
+        rgb = read_rgb(path)
+        height, width = rgb.shape[:2]
+        mask = read_mask(self._masks[path], (width, height)) if path in self._masks else None
+        factor = self.max_side / max(height, width)
+        if factor < 1.0:
+            size = (max(1, round(width * factor)), max(1, round(height * factor)))
+            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            if mask is not None:
+                mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        self._cache[path] = (rgb, mask)
+        self._used += rgb.nbytes + (mask.nbytes if mask is not None else 0)
+        while self._used > self._limit and len(self._cache) > 1:
+            _, (old, old_mask) = self._cache.popitem(last=False)
+            self._used -= old.nbytes + (old_mask.nbytes if old_mask is not None else 0)
+        return rgb, mask
+
+    def pick_host(self, rng: np.random.Generator) -> Path:
+        """Any picture, equally likely."""
+        return self.hosts[int(rng.integers(len(self.hosts)))]
+
+    def pick_object(self, rng: np.random.Generator) -> Path | None:
+        """A picture with a masked object, or None when the pool has none."""
+        return self.objects[int(rng.integers(len(self.objects)))][0] if self.objects else None
