@@ -62,12 +62,29 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         value = text
     *parents, last = dotted.strip().split(".")
+    group: Any = values
     for name in parents:
-        step = values.setdefault(name, {})
-        if not isinstance(step, dict):
-            raise ConfigError(f"--set {override}: {name} is a value, not a group")
-        values = step
-    values[last] = value
+        group = _step(group, name, override)
+    if isinstance(group, list):
+        group[_position(group, last, override)] = value
+    elif isinstance(group, dict):
+        group[last] = value
+    else:
+        raise ConfigError(f"--set {override}: {parents[-1]} is a value, not a group")
+
+
+def _step(group: Any, name: str, override: str) -> Any:
+    if isinstance(group, list):
+        return group[_position(group, name, override)]
+    if not isinstance(group, dict):
+        raise ConfigError(f"--set {override}: what holds {name} is a value, not a group")
+    return group.setdefault(name, {})
+
+
+def _position(group: list[Any], name: str, override: str) -> int:
+    if name.isdigit() and int(name) < len(group):
+        return int(name)
+    raise ConfigError(f"--set {override}: {name} is not a position in a list of {len(group)}", "positions count from 0")
 
 
 def _explain(model: type[BaseModel], error: ValidationError, source: str) -> ConfigError:

@@ -44,12 +44,13 @@ def _root(
 
 
 def _register() -> None:
-    from imltool.cli import evaluate, model, pseudo, scan, synth, train, version, weights
+    from imltool.cli import data, evaluate, model, pseudo, scan, synth, train, version, weights
 
     app.command("scan", rich_help_panel="Investigate")(scan.scan)
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
     app.command("synth", rich_help_panel="Teach")(synth.synth)
     app.command("train", rich_help_panel="Teach")(train.train)
+    app.add_typer(data.app, name="data", rich_help_panel="Teach")
     app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
     app.add_typer(model.app, name="model", rich_help_panel="Tool")
     app.add_typer(weights.app, name="weights", rich_help_panel="Tool")

@@ -5,7 +5,7 @@ Masks are paired by name, never by sorted order, so one missing file cannot shif
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +64,14 @@ def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     pictures = walk_images(images)
     stems = [_stem(picture, images) for picture in pictures]
     missing = [stem for stem in stems if stem not in by_stem]
-    doubled = [stem for stem in by_stem if len(by_stem[stem]) > 1] + [s for s in set(stems) if stems.count(s) > 1]
-    stray = sorted(set(by_stem) - set(stems))
-    for fault, names in (("picture without a mask", missing), ("stem used twice", doubled), ("mask without a picture", stray)):
+    uses = Counter(stems)
+    doubled = [stem for stem in sorted(by_stem) if len(by_stem[stem]) > 1 or uses[stem] > 1]
+    stray = sorted(set(by_stem) - uses.keys())
+    faults = {"picture without a mask": missing, "stem used twice": doubled, "mask without a picture": stray}
+    for fault, names in faults.items():
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise DataError(f"{masks}: {fault}: {names[0]}{more}", "pictures and masks pair by the name before the suffix")
+            raise DataError(f"{masks}: {fault}: {names[0]}{more}", "pictures and masks pair by name, suffix aside")
     return [(picture, by_stem[stem][0]) for picture, stem in zip(pictures, stems, strict=True)]
 
 

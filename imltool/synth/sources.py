@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,6 +44,9 @@ class SourcePool:
         self._used = 0
         self._cache: OrderedDict[Path, tuple[RGB, Mask | None]] = OrderedDict()
         self._masks = dict(self.objects)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": OrderedDict(), "_used": 0}  # a worker process decodes for itself
 
     @classmethod
     def from_folders(

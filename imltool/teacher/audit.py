@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,10 @@ import numpy as np
 
 from imltool.data.folder import pair_by_stem
 from imltool.errors import DataError
+from imltool.files import write_text
 from imltool.images import Mask, read_mask, read_rgb
 from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
+from imltool.teacher.pseudo import read_pseudo
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
@@ -131,3 +136,29 @@ def draw_audit(
 
 def _short(name: str, limit: int = 38) -> str:
     return name if len(name) <= limit else "…" + name[-limit + 1 :]
+
+
+def write_audit(
+    out: Path, images: Path, truths: Path, seed: int = 0, advance: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Audit a `pseudo` output: writes audit.json, audit.csv and audit.png into it and returns the summary.
+
+    Args:
+        advance: called after every picture.
+
+    Raises `DataError` when a ground-truth mask is missing or of another size.
+    """
+    rows = read_pseudo(out)
+    audit = []
+    for row in audit_rows(rows, out, images, truths):
+        audit.append(row)
+        advance()
+    summary = summarise(audit)
+    write_text(out / "audit.json", json.dumps(summary, indent=2) + "\n")
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(audit[0]) if audit else ["image"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(audit)
+    write_text(out / "audit.csv", buffer.getvalue())
+    draw_audit(out / "audit.png", audit, rows, out, images, truths, seed)
+    return summary

@@ -79,7 +79,7 @@ class SamTeacher:
             return []
         scaled = self._resize.apply_boxes(np.asarray(boxes, dtype=np.float64), embedding.size)
         corners = torch.as_tensor(scaled, dtype=torch.float32, device=self.device)
-        # A padding point rides along, as in SAM's exported decoder, whose outputs the bundled weights are checked against
+        # A padding point rides along as in SAM's exported decoder, whose outputs the bundled weights are checked with
         padding = torch.zeros(len(boxes), 1, 2, device=self.device)
         labels = -torch.ones(len(boxes), 1, dtype=torch.int64, device=self.device)
         sparse, dense = self.sam.prompt_encoder(points=(padding, labels), boxes=corners, masks=None)

@@ -1,0 +1,62 @@
+"""`imltool train`: teach a student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imltool.cli import common
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
+    config: common.ConfigOption = None,
+    set_: common.SetOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")
+    ] = False,
+    as_json: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Short for --set seed=N.", min=0, rich_help_panel=common.GENERAL)
+    ] = None,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Teach a student from pseudo-masks, pixel masks, authentic photos and synthetic forgeries.
+
+    RUN gets config.yaml, log.jsonl, curves.png, last.safetensors, best.safetensors and a state to resume from.
+    On several GPUs: accelerate launch -m imltool train ….
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.config import load_settings
+    from imltool.journal import dump_json
+    from imltool.training.settings import TrainSettings
+
+    overrides = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    settings = load_settings(TrainSettings, config, overrides)
+    from imltool.training.loop import Training
+
+    training = Training(settings, out, device, resume)
+    rate = ""
+    with common.progress_bar() as bar:
+        task = bar.add_task("training", total=settings.optim.steps)
+        for event in training.run():
+            if as_json:
+                common.stdout.print(dump_json(event), markup=False, highlight=False)
+            if event["event"] == "start":
+                bar.update(task, completed=event["step"])
+                common.say(f"training on {event['device']}, steps {event['step']}-{event['steps']}, into {out}")
+            elif event["event"] == "train":
+                rate = f"{event['images_per_second']:.1f} images/s"
+                bar.update(task, completed=event["step"], description=f"loss {event['loss']:.4f}, {rate}")
+            elif event["event"] == "validation":
+                common.say(f"step {event['step']}: {_figures(event)} {rate}")
+    common.say(f"done: {out / 'best.safetensors'}")
+
+
+def _figures(event: dict[str, object]) -> str:
+    shown = ("pixel_f1", "pixel_f1_calibrated", "image_auc", "image_tpr", "fp_area")
+    return ", ".join(f"{name} {event[name]:.3f}" for name in shown if event.get(name) is not None) or "saved"

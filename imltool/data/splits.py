@@ -1,0 +1,78 @@
+"""Scene-disjoint splits: no picture of the second part shares a source scene with the first."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from imltool.errors import DataError
+
+CASIA_SCENE = r"([a-z]{3})_?(\d{4})"
+"""Source ids as CASIA writes them into file names: `ani0049` in forgeries, `ani_0049` in authentic pictures."""
+
+
+def scenes_of(name: str, pattern: str = CASIA_SCENE) -> list[str]:
+    """Scene ids in a file name: every match of `pattern`, its groups joined. The name itself when nothing matches."""
+    found = ["".join(match.groups()) or match.group() for match in re.finditer(pattern, name)]
+    return found or [name]
+
+
+def scene_groups(names: Sequence[str], pattern: str = CASIA_SCENE) -> list[list[str]]:
+    """Names grouped so that two names that share a scene, directly or through others, are in one group."""
+    parent: dict[str, str] = {}
+
+    def root(scene: str) -> str:
+        parent.setdefault(scene, scene)
+        while parent[scene] != scene:
+            parent[scene] = parent[parent[scene]]
+            scene = parent[scene]
+        return scene
+
+    scenes = {name: scenes_of(name, pattern) for name in names}
+    for found in scenes.values():
+        for scene in found[1:]:
+            parent[root(scene)] = root(found[0])
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[root(scenes[name][0])].append(name)
+    return list(groups.values())
+
+
+def split_by_scene(
+    names: Sequence[str], share: float, seed: int = 0, pattern: str = CASIA_SCENE
+) -> tuple[list[str], list[str]]:
+    """Split names into (train, held out), whole scene groups at a time, both sorted.
+
+    Args:
+        share: wanted share of held-out names; groups are taken in the order of a seeded hash until it is reached,
+            a group that would overshoot by more than it helps is left out.
+
+    Raises `DataError` when one part would be empty.
+    """
+    groups = scene_groups(names, pattern)
+    groups.sort(key=lambda group: hashlib.sha256(f"{seed}:{min(group)}".encode()).hexdigest())
+    wanted = share * len(names)
+    held: list[str] = []
+    for group in groups:
+        if abs(len(held) + len(group) - wanted) < abs(len(held) - wanted):
+            held += group
+    taken = set(held)
+    train = [name for name in names if name not in taken]
+    if not train or not held:
+        raise DataError(
+            f"{len(names)} pictures of {len(groups)} unconnected scenes cannot be split at {share:.0%}",
+            "choose another share or scene pattern",
+        )
+    return sorted(train), sorted(held)
+
+
+def read_list(path: Path) -> list[str]:
+    """Names of a list file, one a line; blank lines and lines starting with # are skipped. Raises `DataError`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"list file {path} cannot be read: {error.strerror}", "check the name of the list") from error
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

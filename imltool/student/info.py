@@ -1,0 +1,68 @@
+"""Parameters and operations of a student, counted by named tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from imltool.files import sha256_file
+from imltool.student.checkpoint import load_checkpoint
+from imltool.student.model import Student
+from imltool.student.settings import StudentSettings
+
+
+def count_parameters(student: Student) -> dict[str, int]:
+    """Learned parameters by part, and in total."""
+    parts = {"backbone": student.backbone, **dict(student.fusion.named_children())}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
+    return counts | {"total": sum(p.numel() for p in student.parameters())}
+
+
+def count_flops(student: Student) -> int:
+    """Floating-point operations of one picture at the student's input size (a multiply-add counts as two)."""
+    side = student.settings.input_size
+    student.eval()
+    # attention without the fused kernel, whose CPU form the counter does not know
+    unfused = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
+        student(torch.zeros(1, 3, side, side))
+    return int(counter.get_total_flops())
+
+
+def describe_architecture(settings: StudentSettings) -> dict[str, Any]:
+    """Switches, parameters and FLOPs of an architecture."""
+    return _describe(Student(settings))
+
+
+def describe_checkpoint(path: Path | None) -> dict[str, Any]:
+    """The same of a checkpoint (None: the bundled student), with its header's facts. Raises `WeightsError`."""
+    if path is None:
+        from imltool.weights import locate
+
+        path = locate("boxprompt")
+    student, header = load_checkpoint(path)
+    return {
+        "name": header.name,
+        "file": path.name,
+        "sha256": sha256_file(path),
+        **_describe(student),
+        "step": header.step,
+        "pixel_threshold": header.pixel_threshold,
+        "score_threshold": header.score_threshold,
+        "score_fpr": header.score_fpr,
+        "trained_on": {found.name: len(found.files) for found in header.training_sets},
+        "tool_version": header.tool_version,
+    }
+
+
+def _describe(student: Student) -> dict[str, Any]:
+    return {
+        "architecture": student.settings.model_dump(mode="json"),
+        "parameters": count_parameters(student),
+        "flops": count_flops(student),
+        "counted_by": f"parameters: numel; FLOPs: torch.utils.flop_counter {torch.__version__}, 2 per multiply-add, "
+        f"one picture at {student.settings.input_size}x{student.settings.input_size}",
+    }

@@ -1,0 +1,206 @@
+"""Training data: sample `index` is a pure function of (seed, index), whatever process makes it.
+
+That alone makes resuming exact and lets any number of workers and processes share the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from imltool.data.folder import pair_by_stem
+from imltool.data.splits import read_list
+from imltool.errors import DataError
+from imltool.files import walk_images
+from imltool.images import RGB, Mask, read_mask, read_rgb
+from imltool.student.localizer import resize_input
+from imltool.synth.blending import jitter_colour
+from imltool.synth.forge import Forge, sample_rng
+from imltool.synth.history import jpeg
+from imltool.synth.sources import SourcePool
+from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture and its label: a mask file, or None for an authentic picture."""
+
+    image: Path
+    mask: Path | None
+
+
+def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
+    """The pictures of `paths` that a list file names, in the list's order; all of them without a list.
+
+    Args:
+        root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
+            `imltool data split` writes them; lines of other folders are skipped.
+
+    Raises `DataError` naming the first that is missing.
+    """
+    if wanted is None:
+        return paths
+    known = {f"{root.name}/{path.relative_to(root).as_posix()}": path for path in paths}
+    names = [name for name in read_list(wanted) if name.startswith(f"{root.name}/")]
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        what = f"{missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}" if missing else "nothing"
+        raise DataError(f"list {wanted} names {what} in {root}", "check the data folder and the list")
+    return [known[name] for name in names]
+
+
+def _folder(data: DataSettings, path: Path) -> Path:
+    folder = data.root / path
+    if not folder.is_dir():
+        raise DataError(f"data folder {folder} does not exist", "set data.root to where the data lies")
+    return folder
+
+
+def _list(data: DataSettings, path: Path | None) -> Path | None:
+    return None if path is None else data.lists / path
+
+
+def read_labelled(data: DataSettings, source: SourceSettings) -> list[Labelled]:
+    """Pictures and masks of a `pseudo`, `masks` or `authentic` source. Raises `DataError`."""
+    assert source.images is not None
+    images = _folder(data, source.images)
+    chosen = select(walk_images(images), images, _list(data, source.list))
+    if source.kind == "authentic":
+        labelled = [Labelled(image, None) for image in chosen]
+    elif source.kind == "masks":
+        assert source.masks is not None
+        truths = dict(pair_by_stem(images, _folder(data, source.masks)))
+        labelled = [Labelled(image, truths[image]) for image in chosen]
+    else:
+        labelled = _with_pseudo_masks(data, source, images, chosen)
+    if not labelled:
+        raise DataError(f"source {source.name} ({source.kind}) holds no picture")
+    return labelled
+
+
+def _with_pseudo_masks(data: DataSettings, source: SourceSettings, images: Path, chosen: list[Path]) -> list[Labelled]:
+    from imltool.teacher.pseudo import read_pseudo
+
+    assert source.pseudo is not None
+    out = _folder(data, source.pseudo)
+    masks = {row["image"]: out / row["mask"] for row in read_pseudo(out)}
+    found = [Labelled(path, masks.get(path.relative_to(images).as_posix())) for path in chosen]
+    labelled = [item for item in found if item.mask is not None]
+    if source.list is not None and len(labelled) < len(found):
+        lost = next(item.image for item in found if item.mask is None)
+        raise DataError(f"{out} has no pseudo-mask for {lost.name}", "run imltool pseudo over the whole folder first")
+    return labelled
+
+
+def build_pool(data: DataSettings, source: SourceSettings) -> SourcePool:
+    """The pool of a `synth` source. Raises `DataError`."""
+    objects = [(_folder(data, images), _folder(data, masks)) for images, masks in source.objects]
+    photos = []
+    for folder in (_folder(data, path) for path in source.photos):
+        photos += select(walk_images(folder), folder, _list(data, source.photo_list))
+    return SourcePool(photos, [pair for images, masks in objects for pair in pair_by_stem(images, masks)])
+
+
+class LabelledPictures:
+    """Decoded pictures with their masks, kept in memory after the first use."""
+
+    def __init__(self, items: list[Labelled]) -> None:
+        self.items = items
+        self._cache: dict[int, tuple[RGB, Mask]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}}  # a worker process decodes for itself
+
+    def get(self, index: int) -> tuple[RGB, Mask]:
+        """Picture uint8 RGB [H,W,3] and mask bool [H,W]. Raises `ImageError` or `DataError`."""
+        if index not in self._cache:
+            item = self.items[index]
+            rgb = read_rgb(item.image)
+            size = (rgb.shape[1], rgb.shape[0])
+            mask = read_mask(item.mask, size) if item.mask else np.zeros(rgb.shape[:2], dtype=bool)
+            self._cache[index] = (rgb, mask)
+        return self._cache[index]
+
+
+def augment(rng: np.random.Generator, rgb: RGB, mask: Mask, settings: AugmentSettings) -> tuple[RGB, Mask]:
+    """Random crop, mirror, colour change and JPEG save of a picture and its mask."""
+    if rng.random() < settings.crop:
+        tall, wide = (max(32, round(side * rng.uniform(settings.min_crop, 1.0))) for side in mask.shape)
+        top = int(rng.integers(0, max(1, mask.shape[0] - tall + 1)))
+        left = int(rng.integers(0, max(1, mask.shape[1] - wide + 1)))
+        kept = mask[top : top + tall, left : left + wide]
+        # a crop that loses most of the edit would teach crumbs
+        if not mask.any() or kept.sum() >= 0.7 * mask.sum():
+            rgb, mask = rgb[top : top + tall, left : left + wide], kept
+    if rng.random() < settings.flip:
+        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+    rgb = np.ascontiguousarray(rgb)
+    if rng.random() < settings.colour:
+        rgb = jitter_colour(rgb, float(rng.uniform(0.8, 1.2)), float(rng.uniform(-20, 20)))
+    if rng.random() < settings.jpeg:
+        low, high = settings.jpeg_quality
+        rgb = jpeg(rgb, int(rng.integers(low, high + 1)), int(rng.choice([0, 2])))
+    return rgb, mask
+
+
+class TrainingData(Dataset[tuple[Tensor, Tensor]]):
+    """The weighted mix of all sources, as an endless numbered sequence.
+
+    Item `index`: picture uint8 [S,S,3] RGB and target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
+    """
+
+    def __init__(self, data: DataSettings, augmentation: AugmentSettings, side: int, seed: int, length: int) -> None:
+        active = [source for source in data.train if source.weight > 0]
+        if not active:
+            raise DataError("no training source", "list at least one under data.train in the configuration")
+        self.names = [source.name for source in active]
+        self.augmentation, self.side, self.seed, self.length = augmentation, side, seed, length
+        weights = np.array([source.weight for source in active])
+        self._chances = weights / weights.sum()
+        self._sources = [
+            Forge(source.synth, build_pool(data, source))
+            if source.kind == "synth"
+            else LabelledPictures(read_labelled(data, source))
+            for source in active
+        ]
+
+    def files(self) -> dict[str, list[Path]]:
+        """Every picture file the training may use, by the source's name."""
+        files: dict[str, list[Path]] = {}
+        for name, source in zip(self.names, self._sources, strict=True):
+            own = source.pool.files() if isinstance(source, Forge) else [item.image for item in source.items]
+            files.setdefault(name, []).extend(own)
+        return files
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int) -> tuple[RGB, Mask]:
+        """Sample `index` before it is brought to the network's size."""
+        rng = sample_rng(self.seed, index)
+        source = self._sources[int(rng.choice(len(self._sources), p=self._chances))]
+        if isinstance(source, Forge):
+            forgery = source.make(rng)
+            rgb, mask = forgery.image, forgery.mask
+            if rng.random() < self.augmentation.flip:
+                rgb, mask = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+            return rgb, mask
+        return augment(rng, *source.get(int(rng.integers(len(source.items)))), self.augmentation)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rgb, mask = self.sample(index)
+        target = mask.astype(np.uint8) * 255
+        resized = cv2.resize(target, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(resize_input(rgb, self.side)), torch.from_numpy(np.asarray(resized))
+
+
+def seed_worker(_: int) -> None:
+    """One OpenCV thread a worker: the cores belong to the network."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,60 @@
+"""Where the student's backbone starts: the bundled teacher's encoder, timm's ImageNet weights, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import timm
+import torch
+from torch import Tensor
+
+from imltool.errors import WeightsError
+from imltool.student.backbone import TIMM_NAMES, load_teacher_encoder, restore_batch_norm
+from imltool.student.model import Student
+
+BATCH_NORM_BATCHES = 4
+
+
+def _from_teacher(student: Student, batches: list[Tensor]) -> None:
+    from imltool.teacher.mobile_sam import read_mobile_sam
+    from imltool.weights import locate
+
+    load_teacher_encoder(student.backbone, read_mobile_sam(locate("mobile-sam")))
+    with torch.no_grad():
+        restore_batch_norm(student.backbone, batches)
+
+
+def _from_timm(student: Student, batches: list[Tensor]) -> None:
+    name = f"{TIMM_NAMES[student.settings.backbone]}.dist_in22k_ft_in1k"
+    try:
+        net = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # huggingface_hub and its transport raise many types
+        detail = " ".join(str(error).split())[:120]
+        raise WeightsError(
+            f"timm's weights {name} could not be fetched: {detail}", "connect to the internet, or set init to teacher"
+        ) from error
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("head.")}
+    student.backbone.load_state_dict(state, strict=True)
+
+
+def _at_random(student: Student, batches: list[Tensor]) -> None:
+    pass
+
+
+INITIALISERS: dict[str, Callable[[Student, list[Tensor]], None]] = {
+    "teacher": _from_teacher,
+    "timm": _from_timm,
+    "random": _at_random,
+}
+
+
+def initialise(student: Student, init: str, batches: list[Tensor]) -> None:
+    """Fill the student's backbone in place.
+
+    Args:
+        init: a key of `INITIALISERS`.
+        batches: normalised training pictures, float [B,3,H,W], for the teacher's BatchNorm statistics.
+
+    Raises `WeightsError` when weights are absent, or do not fit the backbone.
+    """
+    INITIALISERS[init](student, batches)

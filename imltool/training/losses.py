@@ -1,0 +1,35 @@
+"""Losses on logits [B,1,H,W] against targets [B,1,H,W] in [0,1] (soft where a pixel is partly tampered)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over pixels (the paper's loss against the pseudo-mask)."""
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def bce_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """BCE plus soft Dice over the tampered pictures (our choice: small regions weigh as much as large ones)."""
+    probability = logits.sigmoid().flatten(1)
+    truth = target.flatten(1)
+    overlap = 2 * (probability * truth).sum(dim=1) + 1.0
+    dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1.0)
+    tampered = (truth.sum(dim=1) > 0).float()
+    return bce(logits, target) + (dice * tampered).sum() / tampered.sum().clamp_min(1.0)
+
+
+def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss: BCE where easy pixels count less."""
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return ((1 - torch.exp(-loss)) ** gamma * loss).mean()
+
+
+LOSSES: dict[str, Loss] = {"bce": bce, "bce+dice": bce_dice, "focal": focal}

@@ -1,0 +1,106 @@
+"""Everything a training run is made of. The resolved file is saved with the run and inside its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from imltool.config import Settings
+from imltool.student.settings import StudentSettings
+from imltool.synth.settings import SynthSettings
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "pseudo": ("images", "pseudo"),
+    "masks": ("images", "masks"),
+    "authentic": ("images",),
+    "synth": ("photos",),
+}
+
+
+class SourceSettings(Settings):
+    """One source of training or validation pictures.
+
+    `pseudo` is the paper's setting: pictures with the masks that `imltool pseudo` made from boxes. `masks` is the
+    fully supervised comparison. `authentic` pictures have nothing to find. `synth` makes forgeries on the fly.
+    """
+
+    name: str = Field(description="the data set's name: a test set of this name is in distribution")
+    kind: Literal["pseudo", "masks", "authentic", "synth"]
+    weight: float = Field(1.0, ge=0.0, description="relative frequency in the mix")
+    images: Path | None = Field(None, description="folder of pictures")
+    pseudo: Path | None = Field(None, description="output folder of imltool pseudo (kind pseudo)")
+    masks: Path | None = Field(None, description="folder of pixel masks, paired by stem (kind masks)")
+    list: Path | None = Field(None, description="text file of the picture names to use, one a line")
+    photos: tuple[Path, ...] = Field((), description="folders of clean photos (kind synth)")
+    photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
+    objects: tuple[tuple[Path, Path], ...] = Field((), description="pairs of (pictures, object masks) (kind synth)")
+    synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
+
+    @model_validator(mode="after")
+    def _complete(self) -> SourceSettings:
+        missing = [name for name in NEEDS[self.kind] if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"a source of kind {self.kind} needs {' and '.join(missing)}")
+        return self
+
+
+class DataSettings(Settings):
+    """Where the data lies. Relative data folders start at `root`, relative list files at `lists`."""
+
+    root: Path = Field(Path(), description="relative data folders start here")
+    lists: Path = Field(Path("configs/splits"), description="relative list files start here")
+    train: tuple[SourceSettings, ...] = ()
+    validation: tuple[SourceSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _usable(self) -> DataSettings:
+        if any(source.kind == "synth" for source in self.validation):
+            raise ValueError("validation takes pseudo, masks and authentic sources, not synth")
+        if self.train and not any(source.weight > 0 for source in self.train):
+            raise ValueError("at least one training source needs a weight above zero")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Changes of real training pictures, the same for tampered and authentic ones (our choice)."""
+
+    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
+    crop: float = Field(0.5, ge=0, le=1, description="probability of cropping")
+    min_crop: float = Field(0.6, gt=0, le=1, description="smallest side kept by a crop / side")
+    jpeg: float = Field(0.5, ge=0, le=1, description="probability of one more JPEG save")
+    jpeg_quality: tuple[int, int] = Field((60, 98), description="Pillow quality of that save")
+    colour: float = Field(0.3, ge=0, le=1, description="probability of a brightness and contrast change")
+
+
+class OptimSettings(Settings):
+    """Optimisation. The paper states only the BCE loss and 20 epochs; the rest is our choice."""
+
+    steps: int = Field(2000, ge=1, description="optimizer steps")
+    batch_size: int = Field(16, ge=1, description="pictures a step, over all processes together")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
+    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr")
+    warmup: int = Field(100, ge=0, description="steps of linear warm-up")
+    final_lr: float = Field(0.01, ge=0, le=1, description="last learning rate / peak, after a cosine")
+    weight_decay: float = Field(0.05, ge=0)
+    clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
+    loss: Literal["bce", "bce+dice", "focal"] = Field("bce", description="bce is the paper's")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of averaged weights that are validated and saved; 0 is off")
+    precision: Literal["bf16", "fp16", "no"] = Field("bf16", description="autocast precision")
+
+
+class TrainSettings(Settings):
+    """A training run."""
+
+    name: str = Field("student", description="what the checkpoint calls itself")
+    init: Literal["teacher", "timm", "random"] = Field("teacher", description="where the backbone starts")
+    student: StudentSettings = StudentSettings()
+    data: DataSettings = DataSettings()
+    augment: AugmentSettings = AugmentSettings()
+    optim: OptimSettings = OptimSettings()
+    seed: int = Field(0, ge=0)
+    workers: int = Field(1, ge=0, description="data processes; 0 prepares data in the training process")
+    validate_every: int = Field(500, ge=1, description="steps between validations")
+    save_every: int = Field(250, ge=1, description="steps between states to resume from")
+    log_every: int = Field(20, ge=1, description="steps between lines of log.jsonl")
