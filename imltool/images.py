@@ -87,8 +87,7 @@ def read_size(path: Path) -> tuple[int, int]:
                 width, height = picture.size
                 return (height, width) if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
     except Exception:
-        picture = _open(path)  # raises with the reason
-        return picture.size
+        return _open(path).size  # raises with the reason, or decodes what the header alone could not tell
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:

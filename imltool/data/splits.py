@@ -75,4 +75,6 @@ def read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DataError(f"list file {path} cannot be read: {error.strerror}", "check the name of the list") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"list file {path} is not UTF-8 text", "one picture name a line") from error
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

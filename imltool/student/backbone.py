@@ -7,7 +7,7 @@ both (our choice: the student starts from the bundled teacher).
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -37,10 +37,10 @@ class TinyVitBackbone(nn.Module):
 
     def __init__(self, name: BackboneName = "5m", drop_path: float = 0.0) -> None:
         super().__init__()
-        net = timm.create_model(TIMM_NAMES[name], pretrained=False, num_classes=0, drop_path_rate=drop_path)
+        net: Any = timm.create_model(TIMM_NAMES[name], pretrained=False, num_classes=0, drop_path_rate=drop_path)
         self.channels: tuple[int, ...] = tuple(info["num_chs"] for info in net.feature_info)
-        self.patch_embed = net.patch_embed
-        self.stages = net.stages
+        self.patch_embed: nn.Module = net.patch_embed
+        self.stages: nn.Sequential = net.stages
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.patch_embed(images)

@@ -32,7 +32,8 @@ def resize_input(rgb: RGB, side: int) -> RGB:
     if (height, width) == (side, side):
         return rgb
     shrinks = height >= side and width >= side
-    return cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -31,7 +32,8 @@ class MobileSamEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = TinyVitBackbone("5m")
-        self.backbone.stages[3].downsample.conv2.conv.stride = (1, 1)
+        merging: Any = self.backbone.stages[3]
+        merging.downsample.conv2.conv.stride = (1, 1)
         self.neck = nn.Sequential(
             nn.Conv2d(self.backbone.channels[-1], EMBED_DIM, kernel_size=1, bias=False),
             LayerNorm2d(EMBED_DIM),

@@ -1,0 +1,119 @@
+"""`imltool weights`: which model files are known, where they are, and how to bring them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imltool.cli import common
+
+if TYPE_CHECKING:
+    from imltool.weights import WeightsInfo
+
+app = typer.Typer(help="Model files: list, verify, import, fetch.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="Weights by name, see `imltool weights list`.", metavar="NAME")]
+
+
+@app.command("list")
+def list_(as_json: common.JsonOption = False) -> None:
+    """All known weights: what they are for, where they lie, size, licence, SHA-256."""
+    from imltool.journal import dump_json
+    from imltool.weights import known
+
+    rows = [_describe(info) for info in known()]
+    if as_json:
+        common.stdout.print(dump_json(rows), markup=False, highlight=False)
+        return
+    from rich.table import Table
+
+    from imltool.files import human_size
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "kind", "where", "size", "licence", "SHA-256"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
+    for row in rows:
+        size = human_size(row["size_bytes"]) if row["size_bytes"] else "–"
+        table.add_row(
+            row["name"], row["kind"], row["where"], size, row["licence"], row["sha256"][:12] if row["sha256"] else "–"
+        )
+    common.stdout.print(table)
+    if any(row["where"] == "absent" for row in rows):
+        common.say("absent ones: imltool weights fetch NAME, or imltool weights import FILE")
+
+
+def _describe(info: WeightsInfo) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from imltool.weights import place
+
+    path = place(info)
+    present = path.is_file()
+    where = ("bundled" if info.bundled else "cache") if present else "absent"
+    size = path.stat().st_size if present and info.size_bytes is None else info.size_bytes
+    return {**asdict(info), "size_bytes": size, "where": where, "path": str(path)}
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Weights by name; default: all that are present.", metavar="[NAME]...")
+    ] = None,
+    as_json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Recompute SHA-256; exit code 3 when a file is wrong or a named one absent."""
+    common.setup_logging(quiet=quiet)
+    from imltool.journal import dump_json
+    from imltool.weights import verify as verify_weights
+
+    failures = 0
+    for outcome in verify_weights(names or ()):
+        failures += outcome.status != "ok"
+        if as_json:
+            row = {
+                "name": outcome.info.name,
+                "status": outcome.status,
+                "path": str(outcome.path),
+                "sha256": outcome.sha256,
+                "expected": outcome.info.sha256,
+            }
+            common.stdout.print(dump_json(row), markup=False, highlight=False)
+        else:
+            line = f"{outcome.info.name}  {outcome.status}  {outcome.sha256 or '–'}  {outcome.path}"
+            common.stdout.print(line, markup=False, highlight=False)
+        if outcome.status == "wrong":
+            common.log.error("%s: expected SHA-256 %s", outcome.path, outcome.info.sha256)
+    common.finish(failures)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A weights file brought from elsewhere.", metavar="FILE")],
+    quiet: common.QuietOption = False,
+) -> None:
+    """Recognise a file by its SHA-256 and copy it to where imltool looks for it."""
+    common.setup_logging(quiet=quiet)
+    from imltool.weights import import_file
+
+    info, path = import_file(file)
+    common.say(f"{file} is {info.name}" + (", which is bundled" if info.bundled else ""))
+    common.stdout.print(str(path), markup=False, highlight=False)
+
+
+@app.command()
+def fetch(name: NameArgument, quiet: common.QuietOption = False) -> None:
+    """Download an official file, checked by size and SHA-256; interrupted, it goes on where it stopped."""
+    common.setup_logging(quiet=quiet)
+    from imltool.weights import fetch as fetch_weights
+    from imltool.weights import get_info, place
+
+    info = get_info(name)
+    with common.progress_bar() as bar:
+        task = bar.add_task(f"{name} (MB)", total=None if info.size_bytes is None else info.size_bytes // 1_000_000)
+        for present in fetch_weights(info):
+            bar.update(task, completed=present // 1_000_000)
+    common.say(f"{name} is complete, its SHA-256 is right")
+    common.stdout.print(str(place(info)), markup=False, highlight=False)

@@ -1,0 +1,64 @@
+"""Made-up pictures and data sets shared by the tests. Nothing here stands in for a part of imltool."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from imltool.cli.app import run
+
+Picture = NDArray[np.uint8]
+
+
+def photo(seed: int, width: int = 96, height: int = 64) -> Picture:
+    """A smooth colour field with texture, uint8 RGB: compresses like a photo, differs for every seed."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(30, 220, (6, 8, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+    return np.clip(smooth + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def forged(seed: int, width: int = 96, height: int = 64) -> tuple[Picture, NDArray[np.bool_]]:
+    """A picture with a clearly different disc pasted in, and its mask."""
+    rgb, other = photo(seed, width, height), photo(seed + 1000, width, height)
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
+    rows, columns = np.mgrid[:height, :width]
+    mask = (columns - x) ** 2 + (rows - y) ** 2 < (0.22 * height) ** 2
+    return np.where(mask[..., None], 255 - other, rgb).astype(np.uint8), mask
+
+
+def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -> Path:
+    """A data set in the folder layout."""
+    for index in range(tampered):
+        rgb, mask = forged(seed + index)
+        for folder in ("tampered", "masks"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgb).save(root / "tampered" / f"t{index}.png")
+        Image.fromarray(mask).save(root / "masks" / f"t{index}.png")
+    for index in range(authentic):
+        (root / "authentic").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo(seed + 500 + index)).save(root / "authentic" / f"a{index}.jpg", quality=90)
+    return root
+
+
+@pytest.fixture
+def imltool(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line: `imltool("scan", path)` returns exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call

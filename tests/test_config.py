@@ -1,0 +1,74 @@
+"""Configuration: YAML, --set, and errors that name the nearest known key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imltool.config import load_settings, save_settings
+from imltool.errors import ConfigError
+from imltool.training.settings import TrainSettings
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("name: from-file\noptim: {steps: 7, lr: 0.01}\n")
+    settings = load_settings(TrainSettings, path, ["optim.steps=9", "student.memory=none"])
+    assert (settings.name, settings.optim.steps, settings.optim.lr) == ("from-file", 9, 0.01)
+    assert settings.student.memory == "none" and settings.optim.batch_size == 16
+
+
+def test_a_list_entry_is_reached_by_its_position(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {train: [{name: a, kind: authentic, images: x}]}\n")
+    assert load_settings(TrainSettings, path, ["data.train.0.weight=3"]).data.train[0].weight == 3
+    with pytest.raises(ConfigError, match="not a position in a list of 1"):
+        load_settings(TrainSettings, path, ["data.train.1.weight=3"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.stpes=3", "did you mean steps"),
+        ("studnet.alpha=1", "did you mean student"),
+        ("optim.steps=many", "optim.steps"),
+        ("student.alpha=1.5", "student.alpha"),
+        ("student.input_size=100", "multiple of 32"),
+        ("seed", "not of the form"),
+        ("seed.x=1", "valid integer"),
+        ("data.train=[{name: a, kind: pseudo, images: x}]", "needs pseudo"),
+    ],
+)
+def test_faults_are_one_clear_line(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(TrainSettings, None, [override])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_broken_and_missing_files(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: [1,\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    for name, message in {
+        "bad.yaml": "not valid YAML",
+        "list.yaml": "keys and values",
+        "no.yaml": "does not exist",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            load_settings(TrainSettings, tmp_path / name)
+
+
+def test_saved_settings_read_back_equal(tmp_path: Path) -> None:
+    settings = load_settings(TrainSettings, None, ["optim.lr=3.0e-4", "student.memory=ema", "name=ä"])
+    save_settings(settings, tmp_path / "saved.yaml")
+    assert load_settings(TrainSettings, tmp_path / "saved.yaml") == settings
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("boxprompt")], ids=lambda p: p.name)
+def test_shipped_training_configurations_are_valid(path: Path) -> None:
+    settings = load_settings(TrainSettings, path)
+    for source in (*settings.data.train, *settings.data.validation):
+        for name in (source.list, source.photo_list):
+            assert name is None or (path.parents[1] / settings.data.lists / name).is_file()

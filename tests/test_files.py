@@ -1,0 +1,160 @@
+"""Atomic writes, journals that survive a kill, and walks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photo
+from PIL import Image
+
+from imltool.data.folder import read_folder
+from imltool.data.splits import scene_groups, split_by_scene
+from imltool.errors import DataError, ImageError, OutputError, ResumeError
+from imltool.files import atomic, walk_images, write_text
+from imltool.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
+from imltool.journal import Journal, claim_folder
+
+
+def test_a_failed_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_written(tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from imltool.errors import OutputError
+from imltool.journal import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+journal = Journal(Path(sys.argv[1]))
+try:
+    for number in range(1000):
+        journal.append({"number": number})
+except OutputError as error:
+    print(len(journal.rows), error.message)
+"""
+    path = tmp_path / "rows.jsonl"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    count = int(done.stdout.split()[0])
+    with Journal(path) as journal:
+        assert [row["number"] for row in journal.rows] == list(range(count)) and count > 50
+        journal.append({"number": count})
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_torn_last_line_is_dropped_and_damage_inside_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(b'{"a":1}\n{"a":2}\n{"a":')
+    with Journal(path) as journal:
+        assert [row["a"] for row in journal.rows] == [1, 2]
+        journal.append({"a": 3})
+    assert path.read_bytes() == b'{"a":1}\n{"a":2}\n{"a": 3}\n'
+    path.write_bytes(b'{"a":1}\nrubbish\n{"a":2}\n')
+    with pytest.raises(DataError, match="damaged at byte 8"):
+        Journal(path)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    assert claim_folder(tmp_path, {"seed": 1, "path": "a"}) is False
+    assert claim_folder(tmp_path, {"seed": 1, "path": "a"}) is True
+    with pytest.raises(ResumeError, match="seed was 1, now 2"):
+        claim_folder(tmp_path, {"seed": 2, "path": "a"})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="no permission"):
+        write_text(tmp_path / "a", "x")
+
+
+def test_walks_are_sorted_and_survive_link_loops(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "a/1.PNG", "a/notes.txt", ".hidden/3.jpg", "z.tiff"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in walk_images(tmp_path)] == ["a/1.PNG", "b/2.jpg", "z.tiff"]
+
+
+def test_orientation_is_applied_once(tmp_path: Path) -> None:
+    picture = Image.fromarray(photo(1, 40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "p.png", exif=exif)
+    rgb = read_rgb(tmp_path / "p.png")
+    assert rgb.shape == (40, 20, 3) and read_size(tmp_path / "p.png") == (20, 40)
+    assert np.array_equal(rgb, np.rot90(photo(1, 40, 20), -1))
+
+
+def test_deep_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.array_equal(read_rgb(tmp_path / "deep.png")[..., 0].ravel(), np.arange(256))
+
+
+def test_maps_and_masks_round_trip(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    write_map(tmp_path / "m.png", values)
+    assert np.abs(read_map(tmp_path / "m.png") - values).max() <= 0.5 / 65535 + 1e-7
+    write_mask(tmp_path / "k.png", values > 0.5)
+    assert np.array_equal(read_mask(tmp_path / "k.png", (30, 20)), values > 0.5)
+    with pytest.raises(DataError, match="30x20"):
+        read_mask(tmp_path / "k.png", (20, 30))
+
+
+def test_unreadable_pictures_give_their_reason(tmp_path: Path) -> None:
+    Image.fromarray(photo(1)).save(tmp_path / "ok.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "ok.jpg").read_bytes()[:700])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    reasons = {"cut": "damaged", "empty": "empty", "text": "not a picture", "none": "no such file"}
+    for name, reason in reasons.items():
+        with pytest.raises(ImageError, match=reason):
+            read_rgb(tmp_path / f"{name}.jpg")
+
+
+def test_pairs_are_made_by_name_and_faults_named(tmp_path: Path) -> None:
+    for name in ("tampered/b.jpg", "tampered/a.png", "masks/a.png", "masks/b.tif", "authentic/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    samples = read_folder(tmp_path)
+    assert [(s.name, s.mask and s.mask.name) for s in samples] == [
+        ("tampered/a.png", "a.png"),
+        ("tampered/b.jpg", "b.tif"),
+        ("authentic/c.jpg", None),
+    ]
+    (tmp_path / "masks/stray.png").touch()
+    with pytest.raises(DataError, match="mask without a picture: stray"):
+        read_folder(tmp_path)
+    (tmp_path / "masks/stray.png").rename(tmp_path / "masks/b.png")
+    with pytest.raises(DataError, match="stem used twice: b"):
+        read_folder(tmp_path)
+    (tmp_path / "masks/b.png").unlink()
+    (tmp_path / "masks/b.tif").unlink()
+    with pytest.raises(DataError, match="picture without a mask: b"):
+        read_folder(tmp_path)
+
+
+def test_no_scene_is_on_both_sides_of_a_split() -> None:
+    names = [
+        f"tampered/Sp_D_CNN_A_ani{a:04d}_pla{b:04d}_{a:04d}.jpg" for a, b in [(1, 2), (3, 2), (4, 5), (6, 7), (8, 9)]
+    ]
+    names += [f"authentic/Au_pla_{number:04d}.jpg" for number in (2, 5, 11, 12, 13)]
+    groups = scene_groups(names)
+    assert sorted(map(len, groups)) == [1, 1, 1, 1, 1, 2, 3]
+    train, held = split_by_scene(names, 0.3)
+    assert sorted(train + held) == sorted(names) and held and train
+    for group in groups:
+        assert set(group) <= set(train) or set(group) <= set(held)
+    assert split_by_scene(list(reversed(names)), 0.3)[1] == held

@@ -1,0 +1,164 @@
+"""`imltool pseudo` end to end: masks, journal, resume, refusals, audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import forged, photo
+from PIL import Image
+
+from imltool.images import read_mask
+
+
+def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:
+    """Pictures, a COCO file with a sloppy box for each, and the true masks."""
+    images, truths = root / "images", root / "truth"
+    document: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "tampered"}]}
+    for index in range(count):
+        rgb, mask = forged(20 + index, 128, 96)
+        for folder, data in ((images, rgb), (truths, mask)):
+            (folder / "sub").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data).save(folder / "sub" / f"p{index}.png")
+        rows, columns = np.nonzero(mask)
+        x, y = float(columns.min() - 3), float(rows.min() - 3)
+        box = [x, y, float(columns.max() + 4 - x), float(rows.max() + 4 - y)]
+        document["images"].append({"id": index, "file_name": f"sub/p{index}.png", "width": 128, "height": 96})
+        document["annotations"].append({"id": index, "image_id": index, "category_id": 1, "bbox": box})
+    (root / "boxes.json").write_text(json.dumps(document))
+    return images, root / "boxes.json", truths
+
+
+def rows_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "pseudo.jsonl").read_text().splitlines()]
+
+
+def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
+    images, boxes, truths = make_annotated(tmp_path)
+    Image.fromarray(photo(1)).save(images / "lonely.png")
+    Image.fromarray(photo(1)).save(truths / "lonely.png")
+    out = tmp_path / "out"
+    code, stdout, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, "--gt", truths, "--device", "cpu")
+    assert code == 0 and "1 pictures without boxes: lonely.png" in stderr
+    rows = rows_of(out)
+    assert [row["image"] for row in rows] == [f"sub/p{index}.png" for index in range(3)]
+    for row in rows:
+        assert row["mask"] == f"masks/{row['image']}" and len(row["sha256"]) == len(row["mask_sha256"]) == 64
+        (record,) = row["boxes"]
+        assert record["used"] == "mobile-sam" and 0 < record["predicted_iou"] <= 1.05 and record["coverage"] > 0.4
+        mask, truth = read_mask(out / row["mask"], (128, 96)), read_mask(truths / row["image"])
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+    audit = json.loads((out / "audit.json").read_text())
+    assert audit["images"] == 3 and audit["iou_mean"] > 0.85 and audit["under_half"] == 0
+    assert sum(stratum["images"] for stratum in audit["strata"].values()) == 3
+    assert "IoU mean" in stdout and Image.open(out / "audit.png").width > 400
+    assert (out / "audit.csv").read_text().count("\n") == 4
+
+
+def test_running_again_makes_only_what_is_missing(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--json")
+    code, first, _ = imltool(*command)
+    assert code == 0 and len(first.splitlines()) == 3
+    kept = (out / "masks/sub/p0.png").stat().st_mtime_ns
+    (out / "masks/sub/p1.png").unlink()
+    lines = (out / "pseudo.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "pseudo.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
+    code, second, _ = imltool(*command)
+    assert code == 0 and sorted(json.loads(line)["image"] for line in second.splitlines()) == [
+        "sub/p1.png",
+        "sub/p2.png",
+    ]
+    assert (out / "masks/sub/p0.png").stat().st_mtime_ns == kept
+    for line in second.splitlines():
+        made = json.loads(line)
+        before = json.loads(next(old for old in first.splitlines() if json.loads(old)["image"] == made["image"]))
+        assert made | {"seconds": 0} == before | {"seconds": 0}
+    code, third, _ = imltool(*command)
+    assert code == 0 and third == ""
+
+
+def test_other_parameters_are_refused(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    out = tmp_path / "out"
+    assert imltool("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")[0] == 0
+    for change in (("--teacher", "grabcut"), ("--teacher", "box", "--set", "grow=0.1")):
+        code, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, *change)
+        assert code == 2 and "other parameters" in stderr
+    assert len(rows_of(out)) == 3
+
+
+def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    broken = images / "sub/p1.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")
+    code, _, stderr = imltool(*command)
+    assert code == 3 and "p1.png" in stderr and "damaged" in stderr
+    assert [row["image"] for row in rows_of(out)] == ["sub/p0.png", "sub/p2.png"]
+    broken.write_bytes(whole)
+    assert imltool(*command)[0] == 0
+    assert sorted(row["image"] for row in rows_of(out)) == [f"sub/p{index}.png" for index in range(3)]
+
+
+def test_faulty_boxes_are_told_one_by_one(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    document = json.loads(boxes.read_text())
+    document["annotations"][0]["bbox"] = [100, 50, 400, 10]
+    boxes.write_text(json.dumps(document))
+    code, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box")
+    assert code == 3 and "p0.png" in stderr
+    assert [row["image"] for row in rows_of(tmp_path / "o")] == ["sub/p1.png", "sub/p2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--teacher", "mobile"), 2, "unknown teacher"),
+        (("--set", "min_covrage=1"), 2, "did you mean min_coverage"),
+        (("--format", "pascal"), 2, "unknown box format"),
+        (("--teacher", "vit-h"), 1, "sam_vit_h_4b8939.pth"),
+        (
+            (
+                "--device",
+                "cuda:7",
+            ),
+            2,
+            "not available",
+        ),
+    ],
+)
+def test_usage_faults_are_one_line(tmp_path: Path, imltool, monkeypatch, arguments, code, message) -> None:
+    monkeypatch.setenv("IMLTOOL_WEIGHTS", str(tmp_path / "cache"))
+    images, boxes, _ = make_annotated(tmp_path, 1)
+    found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", *arguments)
+    assert found == code and message in stderr and stderr.count("\n") == 1
+
+
+def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path, 12)
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    arguments = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut", "--out"]
+    assert imltool(*arguments, straight)[0] == 0
+    process = subprocess.Popen([sys.executable, "-m", "imltool", *arguments, str(killed)], stderr=subprocess.DEVNULL)
+    journal = killed / "pseudo.jsonl"
+    deadline = time.time() + 60
+    while time.time() < deadline and not (journal.exists() and journal.stat().st_size > 0):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert imltool(*arguments, killed)[0] == 0
+    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(killed)]
+    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(straight)]
+    for mask in (straight / "masks").rglob("*.png"):
+        assert mask.read_bytes() == (killed / mask.relative_to(straight)).read_bytes()

@@ -1,0 +1,226 @@
+"""The student: shapes, gradients, ablations, and a memory bank that inference never touches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import photo
+from safetensors.torch import load_file, save_file
+
+from imltool.errors import WeightsError
+from imltool.student.backbone import MEAN, STD, TinyVitBackbone, load_teacher_encoder, restore_batch_norm
+from imltool.student.checkpoint import CheckpointHeader, TrainingSet, load_checkpoint, read_header, save_checkpoint
+from imltool.student.localizer import Localizer, image_score, normalise, resize_input
+from imltool.student.model import Student
+from imltool.student.settings import StudentSettings
+from imltool.teacher.mobile_sam import read_mobile_sam
+from imltool.weights import locate
+
+CPU = torch.device("cpu")
+ABLATIONS = {
+    "full": {},
+    "without memory": {"memory": "none"},
+    "without gating": {"gating": False},
+    "baseline": {"memory": "none", "gating": False},
+    "spatial memory": {"memory": "spatial"},
+    "mean memory": {"memory": "mean"},
+    "ema memory": {"memory": "ema"},
+    "alpha .3": {"alpha": 0.3},
+    "alpha learned": {"learn_alpha": True},
+    "refinement of the prior alone": {"refinement": "prior"},
+    "stochastic depth": {"drop_path": 0.1},
+}
+
+
+def pictures(count: int, side: int) -> torch.Tensor:
+    stacked = np.stack([photo(seed, side, side) for seed in range(count)])
+    return normalise(torch.from_numpy(stacked), MEAN, STD)
+
+
+@pytest.mark.parametrize("switches", ABLATIONS.values(), ids=ABLATIONS.keys())
+def test_every_ablation_runs_forward_and_backward_and_no_parameter_is_idle(switches: dict) -> None:
+    torch.manual_seed(0)
+    student = Student(StudentSettings(input_size=64, **switches))
+    logits = student(pictures(2, 64))
+    assert logits.shape == (2, 1, 64, 64)
+    (logits.sigmoid() * torch.rand(logits.shape)).sum().backward()
+    idle = [name for name, p in student.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # MBConv's last BatchNorm starts at zero scale, which blocks what lies before it in the first step only
+    assert not [name for name in idle if not name.startswith("backbone.")], idle
+
+
+@pytest.mark.parametrize("side", [224, 448])
+def test_both_input_sizes_give_a_map_of_the_input_size(side: int) -> None:
+    student = Student(StudentSettings(input_size=side)).eval()
+    with torch.no_grad():
+        assert student(pictures(1, side)).shape == (1, 1, side, side)
+
+
+def test_larger_backbones_fit_the_fusion_module() -> None:
+    student = Student(StudentSettings(backbone="11m", input_size=64)).eval()
+    with torch.no_grad():
+        assert student(pictures(1, 64)).shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
+def test_inference_never_changes_the_bank(memory: str) -> None:
+    student = Student(StudentSettings(input_size=64, memory=memory)).eval()
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    with torch.no_grad():
+        student(pictures(3, 64))
+    changed = [name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert changed == []
+
+
+def test_the_ema_bank_moves_in_training_only() -> None:
+    student = Student(StudentSettings(input_size=64, memory="ema")).train()
+    before = student.fusion.memory.keys.clone()
+    student(pictures(2, 64))
+    assert not torch.equal(before, student.fusion.memory.keys)
+
+
+@pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
+def test_results_do_not_depend_on_batch_size_or_order(memory: str) -> None:
+    torch.manual_seed(1)
+    student = Student(StudentSettings(input_size=64, memory=memory)).eval()
+    x = pictures(4, 64)
+    with torch.no_grad():
+        together = student(x)
+        turned = student(x.flip(0)).flip(0)
+        alone = torch.cat([student(x[i : i + 1]) for i in range(4)])
+    assert torch.allclose(together, turned, atol=1e-5)
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_gating_off_means_gates_of_one_and_no_memory_means_alpha_one() -> None:
+    student = Student(StudentSettings(input_size=64, gating=False, memory="none"))
+    fused, gate = student.fusion.integration(student.fusion.alignment(student.backbone(pictures(2, 64))))
+    assert torch.equal(gate, torch.ones_like(gate))
+    final = student.fusion.guidance(fused, gate, None)
+    assert torch.allclose(final, student.fusion.guidance.base(fused).sigmoid())
+
+
+def test_equation_four() -> None:
+    student = Student(StudentSettings(input_size=64, alpha=0.3))
+    fused, gate = student.fusion.integration(student.fusion.alignment(student.backbone(pictures(2, 64))))
+    prior = student.fusion.memory(fused)
+    assert float(prior.detach().min()) >= 0.0 and float(prior.detach().max()) <= 1.0
+    expected = 0.3 * student.fusion.guidance.base(fused).sigmoid() * gate + 0.7 * prior
+    assert torch.allclose(student.fusion.guidance(fused, gate, prior), expected, atol=1e-6)
+
+
+def test_the_prototype_prior_knows_no_position() -> None:
+    student = Student(StudentSettings(input_size=64))
+    fused = torch.randn(1, 64, 16, 16)
+    assert torch.allclose(student.fusion.memory(fused).flip(3), student.fusion.memory(fused.flip(3)), atol=1e-5)
+
+
+def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() -> None:
+    backbone = TinyVitBackbone("5m")
+    load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))
+    backbone.eval()
+    x = pictures(24, 96)
+    with torch.no_grad():
+        before = backbone(x)
+        folded = backbone.train()(x)
+        # a forward in train mode moves running statistics: start again from the file
+        load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))
+        restore_batch_norm(backbone, [x[:12], x[12:]])
+        after = backbone.eval()(x)
+        trained = backbone.train()(x)
+    for old, new, sane, wrong in zip(before, after, trained, folded, strict=True):
+        assert (old - new).abs().max() < 1e-3
+        assert (sane - old).abs().mean() < 0.05 * old.abs().mean()
+        assert (wrong - old).abs().mean() > 0.2 * old.abs().mean()
+
+
+def test_the_teachers_encoder_is_refused_by_a_larger_backbone() -> None:
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_teacher_encoder(TinyVitBackbone("11m"), read_mobile_sam(locate("mobile-sam")))
+
+
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    header = CheckpointHeader(
+        name="n",
+        architecture=StudentSettings(input_size=64, memory="ema"),
+        pixel_threshold=0.4,
+        training_sets=(TrainingSet(name="casia1", files=("ab", "cd")),),
+    )
+    student = Student(header.architecture).eval()
+    save_checkpoint(tmp_path / "a.safetensors", student.state_dict(), header)
+    loaded, found = load_checkpoint(tmp_path / "a.safetensors")
+    assert found == header
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    save_checkpoint(tmp_path / "half.safetensors", student.state_dict(), header, half=True)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.55 * (tmp_path / "a.safetensors").stat().st_size
+    half, _ = load_checkpoint(tmp_path / "half.safetensors")
+    x = pictures(1, 64)
+    with torch.no_grad():
+        assert (student(x).sigmoid() - half(x).sigmoid()).abs().max() < 0.01
+
+
+def test_wrong_weights_are_refused_with_one_line(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="do not exist"):
+        read_header(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="not a student's checkpoint"):
+        load_checkpoint(locate("mobile-sam"))
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(WeightsError, match="not a readable safetensors"):
+        load_checkpoint(tmp_path / "text.safetensors")
+    good = tmp_path / "good.safetensors"
+    Localizer.untrained(StudentSettings(input_size=64), CPU).save(good)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1000])
+    with pytest.raises(WeightsError):
+        load_checkpoint(cut)
+    tensors = load_file(good)
+    tensors.pop("fusion.guidance.base.weight")
+    header = read_header(good)
+    save_checkpoint(tmp_path / "less.safetensors", tensors, header)
+    with pytest.raises(WeightsError, match="do not fit"):
+        load_checkpoint(tmp_path / "less.safetensors")
+    save_file(load_file(good), tmp_path / "bare.safetensors", metadata={"imltool": '{"format": 99}'})
+    with pytest.raises(WeightsError, match="format 99"):
+        load_checkpoint(tmp_path / "bare.safetensors")
+
+
+def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
+    localizer = Localizer.untrained(StudentSettings(input_size=64), CPU, seed=3)
+    images = [photo(1, 96, 64), photo(2, 33, 120), photo(3, 64, 64)]
+    maps = localizer.maps(images)
+    for values, image in zip(maps, images, strict=True):
+        assert values.shape == image.shape[:2] and values.dtype == np.float32
+        assert values.min() >= 0.0 and values.max() <= 1.0
+        assert np.allclose(values, localizer.maps([image])[0], atol=1e-5)
+    assert localizer.maps([]) == []
+
+
+def test_the_same_seed_gives_the_same_untrained_student() -> None:
+    settings = StudentSettings(input_size=64)
+    image = photo(5)
+    first, again, other = (Localizer.untrained(settings, CPU, seed).maps([image])[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_image_score_is_the_mean_of_the_highest_percent() -> None:
+    values = np.zeros((100, 100), dtype=np.float32)
+    values[:5, :10] = 0.8
+    assert image_score(values) == pytest.approx(0.4)
+    values[:10, :10] = 0.8
+    assert image_score(values) == pytest.approx(0.8)
+    assert image_score(np.full((3, 3), 0.25, dtype=np.float32)) == pytest.approx(0.25)
+
+
+def test_resize_input_averages_when_shrinking() -> None:
+    board = np.indices((128, 128)).sum(axis=0) % 2 * 255
+    shrunk = resize_input(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), 32)
+    assert shrunk.shape == (32, 32, 3) and abs(int(shrunk.mean()) - 127) <= 1 and int(np.ptp(shrunk)) <= 1
+
+
+def test_input_size_must_fit_the_strides() -> None:
+    with pytest.raises(ValueError, match="multiple of 32"):
+        StudentSettings(input_size=100)

@@ -1,0 +1,165 @@
+"""The frozen teacher reproduces reference masks, refuses wrong weights, and its weightless rivals behave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import forged
+from safetensors.torch import load_file, save_file
+
+from imltool.errors import UsageError, WeightsError
+from imltool.images import read_rgb
+from imltool.teacher.audit import boundary_f, iou
+from imltool.teacher.mobile_sam import build_mobile_sam
+from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names
+from imltool.teacher.registry import load_teacher
+from imltool.teacher.weightless import BoxTeacher, fill_box
+from imltool.weights import locate
+
+HERE = Path(__file__).parent
+SAMPLES = HERE.parents[0] / "sample_images"
+SHARED = HERE.parents[1] / "shared" / "weights" / "golden"
+
+
+@pytest.fixture(scope="module")
+def mobile_sam():
+    return load_teacher("mobile-sam", device="cpu")
+
+
+def check_golden(teacher, picture: Path, golden: Path) -> None:
+    expected = np.load(golden)
+    found = teacher.masks(read_rgb(picture), expected["boxes"])
+    assert len(found) == len(expected["boxes"])
+    for answer, mask, quality in zip(found, expected["masks"], expected["iou_predictions"], strict=True):
+        assert iou(answer.mask, mask) >= 0.99
+        assert abs(answer.predicted_iou - quality) <= 0.02
+
+
+@pytest.mark.parametrize("golden", sorted((HERE / "golden").glob("*.npz")), ids=lambda p: p.stem)
+def test_reference_masks_of_sample_images(mobile_sam, golden: Path) -> None:
+    picture = next(path for path in SAMPLES.rglob(f"{golden.stem}.*") if path.parent.name == "authentic")
+    check_golden(mobile_sam, picture, golden)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the larger reference set is not here")
+@pytest.mark.parametrize("golden", sorted(SHARED.glob("*.npz")), ids=lambda p: p.stem)
+def test_reference_masks_of_the_exported_model(mobile_sam, golden: Path) -> None:
+    check_golden(mobile_sam, golden.with_suffix(".jpg"), golden)
+
+
+def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam) -> None:
+    rgb, _ = forged(3, 160, 120)
+    boxes = np.array([[20, 20, 90, 100], [60, 10, 150, 110], [0, 0, 159, 119]], dtype=np.float32)
+    embedding = mobile_sam.embed(rgb)
+    together = mobile_sam.decode(embedding, boxes)
+    for box, answer in zip(boxes, together, strict=True):
+        (alone,) = mobile_sam.decode(embedding, box[None])
+        assert iou(alone.mask, answer.mask) > 0.999 and abs(alone.predicted_iou - answer.predicted_iou) < 1e-4
+    assert mobile_sam.decode(embedding, np.zeros((0, 4), np.float32)) == []
+
+
+def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam) -> None:
+    rgb, mask = forged(7, 192, 128)
+    rows, columns = np.nonzero(mask)
+    box = np.array([[columns.min() - 6, rows.min() - 4, columns.max() + 5, rows.max() + 7]], dtype=np.float32)
+    result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings())
+    assert iou(result.mask, mask) > 0.9 > iou(fill_box(mask.shape, box[0]), mask)
+    assert result.boxes[0]["used"] == "mobile-sam" and 0 < result.boxes[0]["stability"] <= 1
+
+
+def test_multimask_takes_the_best_rated(mobile_sam) -> None:
+    rgb, _ = forged(7, 192, 128)
+    (answer,) = mobile_sam.masks(rgb, np.array([[50, 30, 140, 110]], np.float32), multimask=True)
+    assert answer.choice in (1, 2, 3)
+
+
+def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
+    original = locate("mobile-sam")
+    (tmp_path / "cut.safetensors").write_bytes(original.read_bytes()[:100_000])
+    with pytest.raises(WeightsError, match="not a readable"):
+        build_mobile_sam(tmp_path / "cut.safetensors")
+    tensors = load_file(original)
+    tensors.pop("mask_decoder.iou_token.weight")
+    save_file(tensors, tmp_path / "less.safetensors")
+    with pytest.raises(WeightsError, match="does not hold MobileSAM"):
+        build_mobile_sam(tmp_path / "less.safetensors")
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_teacher("mobile-sam", tmp_path / "none.safetensors")
+    (tmp_path / "sam.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="does not hold SAM vit-b"):
+        load_teacher("vit-b", tmp_path / "sam.pth")
+    with pytest.raises(UsageError, match="unknown teacher"):
+        load_teacher("vit-x")
+    with pytest.raises(UsageError, match="takes no weights"):
+        load_teacher("box", original)
+
+
+def test_low_confidence_falls_back_to_the_box(mobile_sam) -> None:
+    rgb, _ = forged(7, 96, 64)
+    box = np.array([[10, 10, 60, 50]], np.float32)
+    result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings(min_predicted_iou=1.0, grow=0.1))
+    assert result.boxes[0]["used"] == "box"
+    assert np.array_equal(result.mask, fill_box((64, 96), grow_boxes(box, 0.1, (64, 96))[0]))
+
+
+def test_grabcut_cuts_a_clear_object() -> None:
+    rgb, mask = forged(11, 192, 128)
+    rows, columns = np.nonzero(mask)
+    box = np.array([[columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8]], np.float32)
+    result = make_pseudo_mask(rgb, box, load_teacher("grabcut"), PseudoSettings())
+    assert iou(result.mask, mask) > 0.8
+    again = make_pseudo_mask(rgb, box, load_teacher("grabcut"), PseudoSettings())
+    assert np.array_equal(result.mask, again.mask)
+
+
+def test_boxes_are_united_and_a_box_covers_the_pixels_whose_centres_it_holds() -> None:
+    rgb = np.zeros((10, 12, 3), np.uint8)
+    boxes = np.array([[0, 0, 2, 2], [5.6, 3.4, 8.4, 6.6]], np.float32)
+    mask = make_pseudo_mask(rgb, boxes, BoxTeacher(), PseudoSettings()).mask
+    expected = np.zeros((10, 12), bool)
+    expected[0:2, 0:2] = True
+    expected[3:7, 6:8] = True
+    assert np.array_equal(mask, expected)
+    assert fill_box((10, 12), np.array([4.1, 4.1, 4.2, 4.2], np.float32)).sum() == 1
+
+
+def test_islands_and_holes() -> None:
+    mask = np.zeros((20, 20), bool)
+    mask[2:12, 2:12] = True
+    mask[5:7, 5:7] = False
+    mask[15, 15] = True
+    cleaned = clean_mask(mask, 4, 5)
+    assert cleaned[5, 5] and not cleaned[15, 15] and cleaned.sum() == 100
+    assert np.array_equal(clean_mask(mask, 0, 0), mask)
+    assert clean_mask(mask, 1000, 0).any()
+    assert not clean_mask(np.zeros((5, 5), bool), 10, 10).any()
+
+
+def test_boundary_f_against_a_slow_oracle() -> None:
+    rng = np.random.default_rng(0)
+    first = np.kron(rng.random((6, 6)) > 0.6, np.ones((5, 5))) > 0
+    second = np.roll(first, 3, axis=1)
+
+    def outline(mask):
+        padded = np.pad(mask, 1)
+        return {
+            (y, x)
+            for y, x in np.argwhere(mask)
+            if not all(padded[y + dy + 1, x + dx + 1] for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+        }
+
+    def share(ours, theirs):
+        return np.mean([min((y - v) ** 2 + (x - u) ** 2 for v, u in theirs) <= 4 for y, x in ours])
+
+    precision, recall = share(outline(first), outline(second)), share(outline(second), outline(first))
+    assert boundary_f(first, second) == pytest.approx(2 * precision * recall / (precision + recall), abs=1e-6)
+    assert boundary_f(first, first) == 1.0
+    empty = np.zeros_like(first)
+    assert boundary_f(empty, empty) == 1.0 and boundary_f(empty, first) == 0.0
+
+
+def test_mask_names_never_collide() -> None:
+    names = mask_names(["a/x.jpg", "a/x.png", "b/x.jpg", "y.tif"])
+    assert names == {"a/x.jpg": "a/x.jpg.png", "a/x.png": "a/x.png.png", "b/x.jpg": "b/x.png", "y.tif": "y.png"}

@@ -1,0 +1,212 @@
+"""`imltool train` end to end: exact resume, sources, checkpoints, and clear stops."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_set, photo
+from PIL import Image
+from safetensors.torch import load_file
+
+from imltool.errors import TrainingError
+from imltool.files import sha256_file
+from imltool.images import read_mask
+from imltool.student.checkpoint import load_checkpoint, read_header
+from imltool.training.data import TrainingData
+from imltool.training.loop import Training
+from imltool.training.losses import LOSSES
+from imltool.training.schedule import learning_rate
+from imltool.training.settings import AugmentSettings, TrainSettings
+
+CPU = ("--device", "cpu", "-q")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A small but complete run: pixel masks, authentic pictures and synthetic forgeries; about a second a step."""
+    make_set(tmp_path / "data/set", tampered=4, authentic=3)
+    for index in range(3):
+        (tmp_path / "data/photos").mkdir(exist_ok=True)
+        Image.fromarray(photo(90 + index, 160, 120)).save(tmp_path / "data/photos" / f"{index}.jpg", quality=92)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"""
+name: tiny
+init: random
+workers: 0
+student: {{input_size: 64}}
+data:
+  root: {tmp_path / "data"}
+  train:
+    - {{name: set, kind: masks, images: set/tampered, masks: set/masks, weight: 2}}
+    - {{name: set, kind: authentic, images: set/authentic}}
+    - {{name: made, kind: synth, photos: [photos], synth: {{long_side: [96, 128]}}}}
+  validation:
+    - {{name: set, kind: masks, images: set/tampered, masks: set/masks}}
+    - {{name: set, kind: authentic, images: set/authentic}}
+optim: {{steps: 6, batch_size: 2, warmup: 2, precision: "no", ema: 0.5}}
+validate_every: 3
+save_every: 2
+log_every: 1
+"""
+    )
+    return path
+
+
+def log_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def strip(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
+
+
+def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imltool) -> None:
+    run = tmp_path / "run"
+    code, stdout, _ = imltool("train", "--config", config, "--out", run, "--json", *CPU)
+    assert code == 0
+    events = [json.loads(line) for line in stdout.splitlines()]
+    assert [event["event"] for event in events] == [
+        "start",
+        *["train"] * 3,
+        "validation",
+        *["train"] * 3,
+        "validation",
+        "end",
+    ]
+    assert [row for row in log_of(run)] == [event for event in events if event["event"] in ("train", "validation")]
+    assert Image.open(run / "curves.png").width > 800
+    student, header = load_checkpoint(run / "last.safetensors")
+    assert header.name == "tiny" and header.step == 6 and header.input_size == 64
+    assert header.configuration["optim"]["steps"] == 6
+    trained = {item.name: set(item.files) for item in header.training_sets}
+    assert set(trained) == {"set", "made"}
+    pictures = [*(tmp_path / "data/set/tampered").iterdir(), *(tmp_path / "data/set/authentic").iterdir()]
+    assert trained["set"] == {sha256_file(path) for path in pictures}
+    assert 0 < header.pixel_threshold < 1 and header.score_fpr == 0.0
+    assert read_header(run / "best.safetensors").figures["pixel_f1"] == max(
+        event["pixel_f1"] for event in events if event["event"] == "validation"
+    )
+    assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
+
+
+def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert imltool("train", "--config", config, "--out", straight, *CPU)[0] == 0
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imltool", "train", "--config", str(config), "--out", str(broken), *CPU], env=environment
+    )
+    deadline = time.time() + 120
+    while time.time() < deadline and not list(broken.glob("state-*")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < len(log_of(broken)) < len(log_of(straight))
+    code, _, stderr = imltool("train", "--config", config, "--out", broken, *CPU)
+    assert code == 2 and "--resume" in stderr
+    code, _, stderr = imltool("train", "--config", config, "--out", broken, "--resume", "--set", "optim.lr=1", *CPU)
+    assert code == 2 and "other parameters" in stderr
+    assert imltool("train", "--config", config, "--out", broken, "--resume", *CPU)[0] == 0
+    assert strip(log_of(broken)) == strip(log_of(straight))
+    first, second = load_file(straight / "last.safetensors"), load_file(broken / "last.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
+    from imltool.config import load_settings
+
+    settings = load_settings(TrainSettings, config)
+    first = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
+    second = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
+    for index in (7, 2, 7):
+        for a, b in zip(first[index], second[index], strict=True):
+            assert torch.equal(a, b)
+    other = TrainingData(settings.data, settings.augment, 64, seed=4, length=10)
+    assert any(not torch.equal(first[index][0], other[index][0]) for index in range(4))
+
+
+def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=2, authentic=0)
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\nt0.png,10,10,40,40\nt1.png,5,5,50,50\n")
+    out = tmp_path / "pseudo"
+    assert (
+        imltool("pseudo", root / "tampered", "--boxes", tmp_path / "boxes.csv", "--out", out, "--teacher", "box")[0]
+        == 0
+    )
+    for mask in (root / "masks").iterdir():
+        mask.unlink()
+    source = {"name": "s", "kind": "pseudo", "images": str(root / "tampered"), "pseudo": str(out)}
+    settings = TrainSettings.model_validate({"data": {"train": [source]}})
+    plain = AugmentSettings(flip=0, crop=0, jpeg=0, colour=0)
+    data = TrainingData(settings.data, plain, 64, seed=0, length=4)
+    masks = [read_mask(out / "masks" / name) for name in ("t0.png", "t1.png")]
+    for index in range(4):
+        _, mask = data.sample(index)
+        assert any(np.array_equal(mask, known) for known in masks)
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message"),
+    [
+        ("data.train.0.images=set/nowhere", 1, "set/nowhere does not exist"),
+        ("data.train.0.list=none.txt", 1, "none.txt cannot be read"),
+        ("data.train=[]", 1, "no training source"),
+        ("data.train.0.kind=boxes", 2, "data.train.0.kind"),
+        ("optim.stepz=1", 2, "did you mean steps"),
+        ("student.backbone=11m", 1, "TinyViT-5M"),
+    ],
+)
+def test_faults_before_the_first_step_are_one_line(
+    config: Path, tmp_path: Path, imltool, override, code, message
+) -> None:
+    extra = ("--set", "init=teacher") if "backbone" in override else ()
+    found, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "r", "--set", override, *extra, *CPU)
+    assert found == code and message in stderr and stderr.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_path: Path) -> None:
+    from imltool.config import load_settings
+
+    settings = load_settings(TrainSettings, config, ["optim.lr=1.0e+30", "optim.warmup=0", "optim.clip_norm=1.0e+30"])
+    with pytest.raises(TrainingError, match="not finite at step"):
+        for _ in Training(settings, tmp_path / "run", "cpu").run():
+            pass
+    assert list((tmp_path / "run").glob("state-*"))
+
+
+def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool) -> None:
+    for workers in (0, 1):
+        arguments = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
+        assert imltool("train", "--config", config, "--out", tmp_path / f"w{workers}", *arguments, *CPU)[0] == 0
+    first, second = (load_file(tmp_path / f"w{workers}/last.safetensors") for workers in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_learning_rate_is_a_pure_function_of_the_step() -> None:
+    rates = [learning_rate(step, 100, 1.0, 10, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate(55, 100, 1.0, 10, 0.1) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 45 / 89)))
+
+
+def test_losses_against_plain_arithmetic() -> None:
+    logits = torch.tensor([[[[0.3, -1.2], [2.0, 0.0]]], [[[1.0, 1.0], [-3.0, 0.5]]]])
+    target = torch.tensor([[[[1.0, 0.0], [0.5, 0.0]]], [[[0.0, 0.0], [0.0, 0.0]]]])
+    p, t = torch.sigmoid(logits).double(), target.double()
+    entropy = -(t * p.log() + (1 - t) * (1 - p).log())
+    assert LOSSES["bce"](logits, target).item() == pytest.approx(entropy.mean().item(), rel=1e-5)
+    dice = 1 - (2 * (p[0] * t[0]).sum() + 1) / (p[0].sum() + t[0].sum() + 1)
+    assert LOSSES["bce+dice"](logits, target).item() == pytest.approx((entropy.mean() + dice).item(), rel=1e-5)
+    focal = (1 - (-entropy).exp()) ** 2 * entropy
+    assert LOSSES["focal"](logits, target).item() == pytest.approx(focal.mean().item(), rel=1e-5)

@@ -1,0 +1,332 @@
+"""Known weights: where they are, and that only the right bytes ever get their name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from imltool import weights
+from imltool.cli.app import run
+from imltool.errors import OutputError, UsageError, WeightsError
+from imltool.weights import WEIGHTS, WeightsInfo, fetch, import_file, known, locate, place, verify
+
+CONTENT = bytes(range(256)) * 16384  # 4 MiB
+
+
+@dataclass
+class Server:
+    """A file server on the loopback interface.
+
+    Attributes:
+        content: what it serves.
+        cut: bytes after which it drops the connection, each answer.
+        ranges: whether it honours Range.
+        asked: Range header of every request.
+    """
+
+    content: bytes = CONTENT
+    cut: int | None = None
+    ranges: bool = True
+    tell_length: bool = True
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.asked.append(wanted)
+            if self.path != "/test.bin":
+                self.send_error(404)
+                return
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.ranges else 0
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(state.content) - 1}/{len(state.content)}")
+            if state.tell_length:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(ConnectionError):  # the client may have had enough
+                self.wfile.write(body[: state.cut])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{http.server_port}/test.bin"
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+    thread.start()
+    yield state
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(weights.FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+def entry(url: str | None, content: bytes = CONTENT) -> WeightsInfo:
+    digest = hashlib.sha256(content).hexdigest()
+    return WeightsInfo("test", "teacher", "test.bin", len(content), digest, url, "CC0-1.0", "made up")
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_a_file_is_fetched_once_and_then_found(server: Server, cache: Path) -> None:
+    info = entry(server.url)
+    amounts = list(fetch(info))
+    assert amounts == sorted(amounts) and amounts[-1] == len(CONTENT)
+    assert listing(cache) == ["test.bin"] and (cache / "test.bin").read_bytes() == CONTENT
+    assert locate("test", registry={"test": info}) == cache / "test.bin"
+    assert list(fetch(info)) == [len(CONTENT)]
+    assert len(server.asked) == 1, "what is there and right is not fetched again"
+
+
+def test_broken_connections_are_taken_up_where_they_stopped(server: Server, cache: Path) -> None:
+    server.cut = 1_500_000
+    list(fetch(entry(server.url)))
+    assert (cache / "test.bin").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1500000-", "bytes=3000000-"]
+
+
+def test_an_interrupted_fetch_goes_on_in_the_next_call(server: Server, cache: Path) -> None:
+    info = entry(server.url)
+    stopped = fetch(info)
+    first = next(stopped)
+    stopped.close()
+    assert listing(cache) == ["test.bin.part"] and 0 < first < len(CONTENT)
+    with pytest.raises(WeightsError, match=r"test\.bin is missing"):
+        locate("test", registry={"test": info})
+    list(fetch(info))
+    assert server.asked == [None, f"bytes={first}-"]
+    assert listing(cache) == ["test.bin"] and (cache / "test.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_nothing_ends_it_and_what_came_is_kept(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "test.bin.part").write_bytes(CONTENT[:1000])
+    server.cut = 0
+    with pytest.raises(WeightsError) as caught:
+        list(fetch(entry(server.url)))
+    assert "cannot download" in caught.value.message and "1.0 kB are kept" in caught.value.remedy
+    assert (cache / "test.bin.part").read_bytes() == CONTENT[:1000]
+
+
+def test_a_server_without_ranges_starts_from_the_beginning(server: Server, cache: Path) -> None:
+    server.ranges = False
+    cache.mkdir()
+    (cache / "test.bin.part").write_bytes(b"x" * 1000)
+    list(fetch(entry(server.url)))
+    assert server.asked == ["bytes=1000-"] and (cache / "test.bin").read_bytes() == CONTENT
+
+
+def test_what_is_kept_is_what_came_from_one_beginning(server: Server, cache: Path) -> None:
+    server.ranges, server.cut = False, 1_000_000
+    cache.mkdir()
+    (cache / "test.bin.part").write_bytes(b"x" * 1_500_000)
+    with pytest.raises(WeightsError, match=r"the connection broke|IncompleteRead"):
+        list(fetch(entry(server.url)))
+    assert (cache / "test.bin.part").read_bytes() == CONTENT[:1_000_000]
+
+
+def test_wrong_bytes_never_get_the_name(server: Server, cache: Path) -> None:
+    server.content = CONTENT[:-1] + b"!"
+    with pytest.raises(WeightsError, match=r"is not test: SHA-256 [0-9a-f]{64} instead of"):
+        list(fetch(entry(server.url)))
+    assert listing(cache) == []
+
+
+def test_a_damaged_part_is_thrown_away_so_that_the_next_try_can_succeed(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "test.bin.part").write_bytes(b"x" * 1000)
+    with pytest.raises(WeightsError, match="run again to start afresh"):
+        list(fetch(entry(server.url)))
+    list(fetch(entry(server.url)))
+    assert (cache / "test.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-5], CONTENT + b"more"])
+def test_another_size_is_refused_before_anything_is_written(server: Server, cache: Path, content: bytes) -> None:
+    server.content = content
+    with pytest.raises(WeightsError, match=f"offers {len(content)} bytes, test has {len(CONTENT)}"):
+        list(fetch(entry(server.url)))
+    assert listing(cache) == []
+
+
+def test_a_stream_without_an_end_is_stopped(server: Server, cache: Path) -> None:
+    server.content, server.tell_length = CONTENT * 3, False
+    amounts = []
+    with pytest.raises(WeightsError, match=f"bytes instead of {len(CONTENT)}"):
+        for amount in fetch(entry(server.url)):
+            amounts.append(amount)
+    assert amounts[-1] <= len(CONTENT) + weights.CHUNK, "no more is read than shows that it is too much"
+    assert listing(cache) == []
+
+
+def test_offline_names_what_to_bring_and_where_to_put_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.socket() as taken:  # bound but not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/test.bin"
+        with pytest.raises(WeightsError) as caught:
+            list(fetch(entry(url)))
+    line = str(caught.value)
+    assert url in line and "imltool weights import test.bin" in line and str(cache) in line and "\n" not in line
+
+
+def test_a_missing_file_on_the_server_is_told(server: Server, cache: Path) -> None:
+    with pytest.raises(WeightsError, match="the server answered 404"):
+        list(fetch(entry(server.url.replace("test.bin", "gone.bin"))))
+
+
+def test_an_unwritable_cache_is_told_with_the_way_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match="IMLTOOL_WEIGHTS"):
+        list(fetch(entry(server.url)))
+
+
+def test_import_recognises_a_file_whatever_its_name(tmp_path: Path, cache: Path) -> None:
+    registry = {"other": replace(entry("http://x", b"other"), name="other"), "test": entry("http://x")}
+    brought = tmp_path / "download (1).bin"
+    brought.write_bytes(CONTENT)
+    info, path = import_file(brought, registry)
+    assert (info.name, path) == ("test", cache / "test.bin")
+    assert listing(cache) == ["test.bin"] and path.read_bytes() == CONTENT and brought.exists()
+    assert import_file(path, registry) == (info, path), "importing what is in place changes nothing"
+
+
+@pytest.mark.parametrize(("content", "why"), [(CONTENT[:-1] + b"!", "SHA-256"), (b"short", "no known weights have 5")])
+def test_import_refuses_strangers(tmp_path: Path, cache: Path, content: bytes, why: str) -> None:
+    (tmp_path / "test.bin").write_bytes(content)
+    with pytest.raises(WeightsError, match=why):
+        import_file(tmp_path / "test.bin", {"test": entry("http://x")})
+    assert listing(cache) == []
+
+
+def test_verify_tells_right_wrong_absent_and_unreleased(cache: Path) -> None:
+    registry = {
+        name: replace(entry("http://x"), name=name, file_name=f"{name}.bin") for name in ("right", "wrong", "absent")
+    }
+    registry["new"] = replace(registry["right"], name="new", file_name="new.bin", sha256=None, size_bytes=None)
+    cache.mkdir()
+    for name, content in (("right", CONTENT), ("wrong", CONTENT[:-1] + b"!"), ("new", b"new")):
+        (cache / f"{name}.bin").write_bytes(content)
+    assert {row.info.name: row.status for row in verify(registry=registry)} == {
+        "right": "ok",
+        "wrong": "wrong",
+        "new": "unreleased",
+    }
+    assert [row.status for row in verify(["absent"], registry)] == ["absent"]
+    with pytest.raises(UsageError, match="did you mean right"):
+        list(verify(["rigth"], registry))
+
+
+def test_locate(tmp_path: Path, cache: Path) -> None:
+    assert locate("mobile-sam").name == "mobile_sam_fp16.safetensors"
+    own = tmp_path / "own.pth"
+    own.write_bytes(b"mine")
+    assert locate("vit-b", own) == own
+    with pytest.raises(WeightsError, match=r"does not exist"):
+        locate("vit-b", tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match="is a folder"):
+        locate("vit-b", tmp_path)
+    with pytest.raises(UsageError, match="did you mean vit-h"):
+        locate("vith")
+    with pytest.raises(WeightsError) as caught:
+        locate("vit-h")
+    for part in ("sam_vit_h_4b8939.pth", str(cache), "imltool weights fetch vit-h", "imltool weights import"):
+        assert part in str(caught.value)
+    cache.mkdir()
+    (cache / "sam_vit_h_4b8939.pth").write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match="is damaged: 9 bytes"):
+        locate("vit-h")
+
+
+def test_every_known_file_has_its_figures_and_bundled_ones_are_as_recorded() -> None:
+    for name, info in WEIGHTS.items():
+        assert info.name == name and (info.sha256 is None) == (info.size_bytes is None)
+        assert info.sha256 is None or (len(info.sha256) == 64 and int(info.sha256, 16))
+        assert info.bundled or (info.url is not None and info.url.startswith("https://"))
+    bundled = [name for name, info in WEIGHTS.items() if info.bundled and place(info).is_file()]
+    assert "mobile-sam" in bundled
+    assert {row.info.name: row.status for row in verify(bundled)} == dict.fromkeys(bundled, "ok"), (
+        "record size and SHA-256 of a newly bundled file in WEIGHTS"
+    )
+    assert all(place(WEIGHTS[name]).stat().st_size == WEIGHTS[name].size_bytes for name in bundled)
+
+
+def test_unreleased_weights_are_not_listed(cache: Path) -> None:
+    new = replace(entry("http://x"), sha256=None, size_bytes=None)
+    assert known({"new": new}) == []
+    cache.mkdir()
+    (cache / new.file_name).write_bytes(b"new")
+    assert known({"new": new}) == [new]
+
+
+def test_command_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["weights", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["mobile-sam"]["where"] == "bundled" and rows["vit-b"]["where"] == "absent"
+    assert rows["vit-b"]["path"] == str(cache / "sam_vit_b_01ec64.pth")
+    assert rows["vit-b"]["size_bytes"] == 375042383 and rows["vit-b"]["licence"] == "Apache-2.0"
+    assert run(["weights", "list"]) == 0
+    captured = capsys.readouterr()
+    assert "a2b565fb4635" in captured.out and "vit-h" in captured.out and "imltool weights fetch" in captured.err
+
+
+def test_commands_fetch_verify_import(
+    server: Server, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WEIGHTS, "test", entry(server.url))
+    assert run(["weights", "fetch", "test"]) == 0
+    assert capsys.readouterr().out == f"{cache / 'test.bin'}\n"
+    assert run(["weights", "verify", "test", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+    (cache / "test.bin").write_bytes(b"overwritten")
+    assert run(["weights", "verify"]) == 3
+    assert run(["weights", "verify", "vit-l"]) == 3
+    (tmp_path / "brought.bin").write_bytes(CONTENT)
+    assert run(["weights", "import", str(tmp_path / "brought.bin")]) == 0
+    assert run(["weights", "verify", "test"]) == 0
+    capsys.readouterr()
+    server.content = b"?"
+    (cache / "test.bin").unlink()
+    assert run(["weights", "fetch", "test"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert run(["weights", "fetch", "vit-x"]) == 2 and run(["weights", "fetch", "mobile-sam"]) == 2
+    assert run(["weights", "import", str(tmp_path / "none")]) == 1
+
+
+def test_import_of_the_bundled_file_keeps_the_bundled_one(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundled = locate("mobile-sam")
+    copy = cache / "copy.safetensors"
+    copy.parent.mkdir()
+    copy.write_bytes(bundled.read_bytes())
+    before = bundled.stat().st_mtime_ns
+    assert run(["weights", "import", str(copy)]) == 0
+    assert capsys.readouterr().out == f"{bundled}\n" and bundled.stat().st_mtime_ns == before
