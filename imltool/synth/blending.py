@@ -34,7 +34,8 @@ def jitter_colour(rgb: RGB, gain: float, offset: float) -> RGB:
 def alpha_paste(host: RGB, piece: Piece, x: int, y: int, feather: float) -> tuple[RGB, Mask]:
     """Paste with a soft edge of standard deviation `feather` pixels; returns the picture and the mask of the piece.
 
-    The mask is where the piece weighs at least half. (x, y) is the piece's top-left corner on the host.
+    The mask is where the piece weighs anything: outside of it the host is untouched.
+    (x, y) is the piece's top-left corner on the host.
     """
     result, mask = host.copy(), np.zeros(host.shape[:2], dtype=bool)
     overlap = window(piece, x, y, *host.shape[:2])
@@ -54,7 +55,10 @@ def alpha_paste(host: RGB, piece: Piece, x: int, y: int, feather: float) -> tupl
 
 
 def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] | None:
-    """Paste by gradient (OpenCV's seamless cloning); None when OpenCV cannot, e.g. for a piece at the border."""
+    """Paste by gradient (OpenCV's seamless cloning), the host outside of the returned mask untouched.
+
+    None when OpenCV cannot, or when less than 64 pixels of the piece lie on the canvas.
+    """
     overlap = window(piece, x, y, *host.shape[:2])
     mask = np.zeros(host.shape[:2], dtype=bool)
     if overlap is None:
@@ -73,4 +77,5 @@ def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] |
         blended = cv2.seamlessClone(source, host, mask.astype(np.uint8) * 255, centre, cv2.NORMAL_CLONE)
     except cv2.error:
         return None
-    return np.asarray(blended, dtype=np.uint8), mask
+    # OpenCV solves over the mask's whole bounding rectangle, which tints the host around the piece as well
+    return np.where(mask[..., None], np.asarray(blended, dtype=np.uint8), host), mask

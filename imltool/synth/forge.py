@@ -28,6 +28,8 @@ class Forgery:
         kind: a key of `KINDS`.
         boxes: coarse XYXY boxes as a person might draw them, one for each separate region.
         record: every parameter and the names of the source files; JSON-able.
+        file: the JPEG file `image` was decoded from, None when the final picture is lossless. Writing these bytes,
+            not the pixels again, keeps the one final compression that the record names.
     """
 
     image: RGB
@@ -35,6 +37,7 @@ class Forgery:
     kind: str
     boxes: list[tuple[float, float, float, float]]
     record: dict[str, Any]
+    file: bytes | None = None
 
 
 def sample_rng(seed: int, index: int) -> np.random.Generator:
@@ -61,30 +64,30 @@ class Forge:
         self._chances = weights / weights.sum()
 
     def make(self, rng: np.random.Generator, kind: str | None = None) -> Forgery:
-        """One sample of `kind`, or of a kind drawn by the settings' weights. The same `rng` state gives the same sample.
+        """One sample of `kind`, or of a kind drawn by the settings' weights. The same `rng` state gives the same one.
 
         Raises `ImageError` when a source cannot be decoded, `DataError` when no try meets the area limits.
         """
         kind = kind or str(rng.choice(self._names, p=self._chances))
         low, high = self.settings.area
         for _ in range(TRIES):
-            host = self._host(rng)
-            record: dict[str, Any] = {"kind": kind, "host": host.path.name}
+            host, crop = self._host(rng)
+            record: dict[str, Any] = {"kind": kind, "host": host.path.name, "crop": crop}
             host.rgb, record["host_jpeg"] = earlier_jpeg(
                 rng, host.rgb, self.settings.history, self.settings.history.host_jpeg
             )
             edit = KINDS[kind](rng, host, self.pool, self.settings)
             share = float(edit.mask.mean())
             if kind == "authentic" or low <= share <= high:
-                image, mask, final = finish(rng, edit.rgb, edit.mask, self.settings.history)
+                image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
                 record |= edit.record | {"final": final, "area": round(float(mask.mean()), 6)}
-                return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_sloppiness), record)
+                return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_sloppiness), record, file)
         raise DataError(
             f"no {kind} with a tampered share of {low:.1%}-{high:.1%} in {TRIES} tries", "widen synth's area range"
         )
 
-    def _host(self, rng: np.random.Generator) -> Host:
-        """A random crop of a random picture, scaled so that its long side is in the settings' range."""
+    def _host(self, rng: np.random.Generator) -> tuple[Host, list[int]]:
+        """A random crop of a random picture, scaled so that its long side is in the settings' range; and its XYXY."""
         path = self.pool.pick_host(rng)
         rgb, own = self.pool.picture(path)
         height, width = rgb.shape[:2]
@@ -93,6 +96,7 @@ class Forge:
         top = int(rng.integers(0, height - min(tall, height) + 1))
         left = int(rng.integers(0, width - min(wide, width) + 1))
         rgb = rgb[top : top + tall, left : left + wide]
+        crop = [left, top, left + rgb.shape[1], top + rgb.shape[0]]
         own = own[top : top + tall, left : left + wide] if own is not None else None
         target = float(rng.uniform(*self.settings.long_side))
         factor = target / max(rgb.shape[:2])
@@ -102,7 +106,7 @@ class Forge:
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
             if own is not None:
                 own = cv2.resize(own.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        return Host(np.ascontiguousarray(rgb), own if own is not None and own.any() else None, path)
+        return Host(np.ascontiguousarray(rgb), own if own is not None and own.any() else None, path), crop
 
 
 def coarse_boxes(

@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imltool.images import RGB, Mask
+from imltool.images import RGB, Mask, encode_jpeg
 from imltool.synth.settings import HistorySettings
 
 
 def jpeg(rgb: RGB, quality: int, subsampling: int) -> RGB:
     """Encode as JPEG and decode again. `subsampling`: 0 is 4:4:4, 2 is 4:2:0."""
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    return np.array(Image.open(buffer))
+    return decode(encode_jpeg(rgb, quality, subsampling))
+
+
+def decode(data: bytes) -> RGB:
+    """The uint8 RGB [H,W,3] pixels of an RGB picture file held in memory."""
+    return np.array(Image.open(io.BytesIO(data)))
 
 
 def earlier_jpeg(
@@ -33,11 +36,11 @@ def earlier_jpeg(
 
 def finish(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
-) -> tuple[RGB, Mask, dict[str, Any]]:
+) -> tuple[RGB, Mask, dict[str, Any], bytes | None]:
     """What happens after the edit, the same for tampered and authentic pictures: resize, blur, noise, final save.
 
-    Returns the decoded final picture, the mask with the same geometry, and the record of what was done
-    (`format` is JPEG or PNG; a PNG leaves the pixels as they are).
+    Returns the decoded final picture, the mask with the same geometry, the record of what was done (`format` is
+    JPEG or PNG; a PNG leaves the pixels as they are), and the JPEG file itself (None for a PNG).
     """
     record: dict[str, Any] = {}
     if rng.random() < settings.resize:
@@ -57,8 +60,9 @@ def finish(
         rgb = np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
         record["noise"] = round(sigma, 3)
     if rng.random() < settings.final_png:
-        return rgb, mask, record | {"format": "PNG"}
+        return rgb, mask, record | {"format": "PNG"}, None
     quality = int(rng.integers(int(settings.final_quality[0]), int(settings.final_quality[1]) + 1))
     subsampling = int(rng.choice([0, 2], p=[0.3, 0.7]))
     record |= {"format": "JPEG", "quality": quality, "subsampling": subsampling}
-    return jpeg(rgb, quality, subsampling), mask, record
+    data = encode_jpeg(rgb, quality, subsampling)
+    return decode(data), mask, record, data

@@ -47,6 +47,7 @@ def _geometry(rng: np.random.Generator, settings: SynthSettings) -> tuple[float,
 def _paste(
     rng: np.random.Generator, host: RGB, piece: Piece, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
 ) -> tuple[RGB, Mask]:
+    record.setdefault("at", []).append([x, y])
     if rng.random() < settings.poisson:
         blended = poisson_paste(host, piece, x, y)
         if blended is not None:
@@ -86,7 +87,7 @@ def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
     rgb, earlier = earlier_jpeg(rng, rgb, settings.history, settings.history.donor_jpeg)
     record["donor_jpeg"] = earlier
     if shape is None or not shape.any():
-        shape = blob(rng, *rgb.shape[:2], float(rng.uniform(0.05, 0.3)))
+        shape = blob(rng, rgb.shape[0], rgb.shape[1], float(rng.uniform(0.05, 0.3)))
     piece = cut(rgb, shape)
     height, width = host.rgb.shape[:2]
     side = float(rng.uniform(*settings.object_side)) * max(height, width)

@@ -1,0 +1,88 @@
+"""`imltool synth`: clean photos in, a labelled set of forgeries out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imltool.cli import common
+
+
+def synth(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for tampered/, masks/, authentic/, boxes.json.", metavar="DIR")
+    ],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples wanted in the folder.")],
+    photos: Annotated[
+        list[Path] | None, typer.Option("--photos", help="Folder of clean photos; repeatable.", metavar="DIR")
+    ] = None,
+    objects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objects", help="Photos with one masked object each, to cut out; repeatable.", metavar="IMAGES:MASKS"
+        ),
+    ] = None,
+    sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 48 samples on sheet.png.")] = False,
+    config: common.ConfigOption = None,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+    seed: common.SeedOption = 0,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Make splices, copy-moves, removals and authentic pictures with exact masks and coarse boxes.
+
+    Run it again after an interruption, or with a larger --count, and only the missing samples are made.
+    Settings: configs/synth.yaml.
+    """
+    common.setup_logging(verbose, quiet)
+    import cv2
+
+    from imltool.config import load_settings, save_settings
+    from imltool.errors import UsageError
+    from imltool.journal import claim_folder, dump_json
+    from imltool.synth.forge import Forge
+    from imltool.synth.settings import SynthSettings
+    from imltool.synth.sources import SourcePool
+    from imltool.synth.writer import sources_digest, write_forgeries, write_sheet
+
+    if not photos and not objects:
+        raise UsageError("no source pictures", "give --photos DIR, or --objects IMAGES:MASKS, or both")
+    settings = load_settings(SynthSettings, config, set_)
+    side = max(640, round(1.25 * settings.long_side[1]))  # room for crops without enlarging them
+    pool = SourcePool.from_folders(photos or [], [_pair(text) for text in objects or []], side)
+    forge = Forge(settings, pool)
+    parameters = {"seed": seed, "settings": settings.model_dump(mode="json"), "sources_sha256": sources_digest(pool)}
+    claim_folder(out, parameters)
+    save_settings(settings, out / "config.yaml")
+    cv2.setNumThreads(1)  # pictures this small only lose time to threads
+    made, reasons = 0, []
+    with common.progress_bar() as bar:
+        task = bar.add_task("synth", total=count)
+        for row in write_forgeries(forge, count, seed, out):
+            bar.update(task, completed=row["index"] + 1)
+            if row["status"] == "ok":
+                made += 1
+            else:
+                if row["reason"] not in reasons:  # one bad source serves many samples
+                    common.log.error("%s", row["reason"])
+                reasons.append(row["reason"])
+            if as_json:
+                common.stdout.print(dump_json(row), markup=False, highlight=False)
+    kept = count - made - len(reasons)
+    lost = f", {len(reasons)} failed" if reasons else ""
+    common.say(f"{made} samples made{f', {kept} kept from before' if kept else ''}{lost} → {out}")
+    if sheet:
+        common.say(f"sheet → {write_sheet(out)}")
+    common.finish(len(reasons))
+
+
+def _pair(text: str) -> tuple[Path, Path]:
+    from imltool.errors import UsageError
+
+    images, colon, masks = text.rpartition(":")
+    if not colon or not images or not masks:
+        raise UsageError(f"--objects {text!r} is not of the form IMAGES:MASKS", "two folders with a colon between")
+    return Path(images), Path(masks)
