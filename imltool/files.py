@@ -23,6 +23,11 @@ def sha256_file(path: Path, chunk: int = 1 << 20) -> str:
     return digest.hexdigest()
 
 
+def sha256_text(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes as 64 lower-case hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _explain(path: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"no space left to write {path}", "free some space and run the same command again")

@@ -313,9 +313,25 @@ def test_unreadable_and_doubly_annotated_pictures_are_faults(tmp_path: Path) -> 
     assert [item.boxes.tolist() for item in report.matched] == [[list(BOX)]]
     first, second = report.faults
     assert first.image == "bad.png" and "not a picture format" in first.message
-    assert second.message == "annotated as a.png and as z/a.png: the later annotation is left out"
+    assert second.message == "no such picture (a.png has an annotation of its own): its boxes are left out"
+    again = match_boxes(tmp_path, [BoxedImage("a.png", (BOX,)), BoxedImage("a.png", ((0, 0, 2, 2),))])
+    assert again.matched[0].boxes.tolist() == [list(BOX)]
+    assert messages(again) == ["a.png: annotated again: the later annotation is left out"]
     with pytest.raises(DataError, match="not a folder"):
         match_boxes(tmp_path / "a.png", entries)
+
+
+def test_a_missing_pictures_boxes_never_land_on_a_namesake(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    own, others = BoxedImage("a.png", (BOX,)), [BoxedImage(f"{top}/a.png", ((0, 0, 2, 2),)) for top in ("x", "y")]
+    for entries in ([own, others[0]], [others[0], own]):
+        report = match_boxes(tmp_path, entries)
+        assert [item.boxes.tolist() for item in report.matched] == [[list(BOX)]]
+        assert [fault.image for fault in report.faults] == ["x/a.png"]
+    unknown = match_boxes(tmp_path, others)
+    assert not unknown.matched and unknown.without_boxes == ["a.png"]
+    assert [fault.image for fault in unknown.faults] == ["x/a.png", "y/a.png"]
+    assert "fits several annotations by its file name (x/a.png and y/a.png)" in unknown.faults[0].message
 
 
 sides = st.integers(1, 4000)

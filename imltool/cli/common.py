@@ -63,7 +63,13 @@ class RateColumn(ProgressColumn):
 def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
     """Send imltool's log to stderr at the level `-v`/`-q` ask for."""
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    handler = RichHandler(console=stderr, show_path=verbose > 1, show_time=verbose > 0, markup=False)
+    if stderr.is_terminal:
+        handler: logging.Handler = RichHandler(
+            console=stderr, show_path=verbose > 1, show_time=verbose > 0, markup=False
+        )
+    else:  # a file or a pipe: one line a message, whatever its length
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False

@@ -49,7 +49,7 @@ def pseudo(
     from imltool.config import load_settings, save_settings
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError
-    from imltool.files import sha256_file
+    from imltool.files import sha256_file, sha256_text
     from imltool.journal import claim_folder, dump_json
     from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
     from imltool.teacher.registry import load_teacher, teacher_weights
@@ -58,7 +58,8 @@ def pseudo(
     path = teacher_weights(teacher, weights)
     if not images.is_dir():
         raise DataError(f"{images} is not a folder of pictures")
-    report = match_boxes(images, read_boxes(boxes, box_format))
+    annotated = read_boxes(boxes, box_format)
+    report = match_boxes(images, annotated)
     _tell(report)
     if not report.matched:
         raise DataError(f"no box of {boxes} fits a picture in {images}", "see the faults above")
@@ -68,7 +69,8 @@ def pseudo(
             "teacher": teacher,
             "weights_sha256": sha256_file(path) if path else None,
             "settings": settings.model_dump(mode="json"),
-            "boxes": {item.name: [[float(x) for x in box] for box in item.boxes] for item in report.matched},
+            # the annotation as it was read: a picture that is mended later still belongs to the same run
+            "boxes_sha256": sha256_text(dump_json([[item.name, item.boxes, item.size] for item in annotated])),
         },
     )
     save_settings(settings, out / "config.yaml")

@@ -149,25 +149,23 @@ def match_boxes(images_root: Path, annotated: list[BoxedImage]) -> BoxReport:
     where the record does not fix the suffix (YOLO, LabelMe) also by its stem. Boxes reaching at most `TOLERANCE`
     pixels outside are clipped. A faulty box is left out and its picture's good ones stay; a picture that is missing,
     unreadable, of another size than recorded, or annotated twice is left out (the second time) with all its boxes.
+    Where annotations of different paths come down to one picture by its file name, only the one with its path counts.
 
     Raises `DataError` when `images_root` is not a folder.
     """
     if not images_root.is_dir():
         raise DataError(f"{images_root} is not a folder of pictures")
     pictures = {path.relative_to(images_root).as_posix(): path for path in walk_images(images_root)}
-    index = _Index(pictures)
     report = BoxReport()
-    source: dict[str, str] = {}
-    for entry in annotated:
-        try:
-            name = index.find(entry)
-            if name in source:
-                again = "again" if source[name] == entry.name else f"as {source[name]} and as {entry.name}"
-                raise DataError(f"annotated {again}: the later annotation is left out")
-            source[name] = entry.name
-        except DataError as error:
-            report.faults.append(BoxFault(entry.name, error.message))
+    done: set[str] = set()
+    for entry, name in zip(annotated, _claims(pictures, annotated), strict=True):
+        if isinstance(name, DataError):
+            report.faults.append(BoxFault(entry.name, name.message))
             continue
+        if name in done:
+            report.faults.append(BoxFault(entry.name, "annotated again: the later annotation is left out"))
+            continue
+        done.add(name)
         try:
             size = read_size(pictures[name])
             _check_size(entry, size)
@@ -184,6 +182,36 @@ def match_boxes(images_root: Path, annotated: list[BoxedImage]) -> BoxReport:
     return report
 
 
+def _claims(pictures: Iterable[str], annotated: list[BoxedImage]) -> list[str | DataError]:
+    """The picture every annotation belongs to, or why it has none; the order of annotations does not matter.
+
+    An annotation of `train/a.jpg` must not end up on another folder's `a.jpg` because its own picture is missing.
+    """
+    index = _Index(pictures)
+    found: list[tuple[str, bool] | DataError] = []
+    recorded: dict[tuple[str, bool], set[str]] = defaultdict(set)
+    for entry in annotated:
+        try:
+            found.append(claim := index.find(entry))
+            recorded[claim].add(entry.name)
+        except DataError as error:
+            found.append(error)
+    claims: list[str | DataError] = []
+    for claim_or_error in found:
+        if isinstance(claim_or_error, DataError):
+            claims.append(claim_or_error)
+            continue
+        name, by_path = claim_or_error
+        if not by_path and (name, True) in recorded:
+            claims.append(DataError(f"no such picture ({name} has an annotation of its own): its boxes are left out"))
+        elif not by_path and len(recorded[name, False]) > 1:
+            several = " and ".join(sorted(recorded[name, False])[:2])
+            claims.append(DataError(f"{name} fits several annotations by its file name ({several}): left out"))
+        else:
+            claims.append(name)
+    return claims
+
+
 class _Index:
     """Pictures by relative path, by file name, and both without suffix."""
 
@@ -196,7 +224,8 @@ class _Index:
             self._by["stem", path.with_suffix("").as_posix()].append(name)
             self._by["file stem", path.stem].append(name)
 
-    def find(self, entry: BoxedImage) -> str:
+    def find(self, entry: BoxedImage) -> tuple[str, bool]:
+        """The picture and whether its path was recorded, not its file name alone. Raises `DataError`."""
         path = PurePosixPath(entry.name)
         keys = [("path", entry.name), ("file name", path.name)]
         if entry.any_suffix and path.name:
@@ -204,7 +233,7 @@ class _Index:
         for key in keys:
             found = self._by.get(key, [])
             if len(found) == 1:
-                return found[0]
+                return found[0], key[0] in ("path", "stem")
             if found:
                 raise DataError(f"{len(found)} pictures have the {key[0]} {key[1]} ({found[0]}, {found[1]}): left out")
         raise DataError("no such picture: its boxes are left out")

@@ -1,0 +1,377 @@
+"""`imltool eval` from the outside, on small made-up data sets and a tiny untrained checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from imltool.cli.app import run
+from imltool.data.folder import read_folder
+from imltool.evaluation.baselines import BASELINES
+from imltool.evaluation.runner import evaluate_set
+from imltool.files import sha256_file
+from imltool.images import RGB, Map, read_mask, read_rgb, write_mask, write_rgb
+from imltool.student.checkpoint import CheckpointHeader, TrainingSet
+from imltool.student.localizer import Localizer
+from imltool.student.settings import StudentSettings
+
+KEYS = (
+    *("role", "n_tampered", "n_authentic", "n_failed", "n_seen", "list"),
+    *("pixel_f1", "pixel_f1_calibrated", "pixel_f1_pooled", "pixel_f1_oracle"),
+    *("pixel_iou", "pixel_mcc", "pixel_auc", "pixel_ap", "image_auc", "image_fpr", "image_tpr", "fp_area"),
+)
+CONSTANT = ("--weights", "none", "--baseline", "constant")
+
+
+def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -> Path:
+    """Noise pictures 50x40; picture i has a tampered rectangle of 10·(i+1) by 20 pixels."""
+    rng = np.random.default_rng(seed)
+    for i in range(tampered):
+        write_rgb(root / "tampered" / f"{i}.png", rng.integers(0, 255, (40, 50, 3), dtype=np.uint8))
+        mask = np.zeros((40, 50), dtype=np.bool_)
+        mask[5:25, 5 : 15 + 10 * i] = True
+        write_mask(root / "masks" / f"{i}.png", mask)
+    for i in range(authentic):
+        write_rgb(root / "authentic" / f"a{i}.png", rng.integers(0, 255, (33, 50, 3), dtype=np.uint8))
+    return root
+
+
+def results_in(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def csv_in(out: Path) -> list[dict[str, str]]:
+    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a checkpoint of random weights with the header fields given."""
+    folder = tmp_path_factory.mktemp("weights")
+    architecture = StudentSettings(input_size=64)
+    localizer = Localizer.untrained(architecture, torch.device("cpu"), 1)
+
+    def write(**fields: Any) -> Path:
+        localizer.header = CheckpointHeader(architecture=architecture, **fields)
+        path = folder / f"{hashlib.sha256(repr(fields).encode()).hexdigest()[:8]}.safetensors"
+        localizer.save(path)
+        return path
+
+    return write
+
+
+def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(["eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", str(out)]) == 0
+    results = results_in(out)
+    assert results["checkpoint"] is None
+    assert results["complete"] is True
+    assert results["sets"] == {}
+    assert results["mean"] == {"ind": {"pixel_f1": None}, "ood": {"pixel_f1": None}}
+    block = results["baselines"]["constant"]
+    figures = block["sets"]["x"]
+    assert set(KEYS) <= figures.keys()
+    areas = [200 / 2000, 400 / 2000, 600 / 2000]
+    f1 = np.mean([2 * area / (1 + area) for area in areas])
+    assert figures["pixel_f1"] == pytest.approx(f1)
+    assert figures["pixel_f1_oracle"] == pytest.approx(f1)
+    assert figures["pixel_f1_pooled"] == pytest.approx(2 * 0.2 / 1.2)
+    assert figures["pixel_iou"] == figures["pixel_ap"] == pytest.approx(0.2)
+    assert (figures["pixel_auc"], figures["image_auc"], figures["pixel_mcc"]) == (0.5, 0.5, 0.0)
+    assert (figures["fp_area"], figures["image_fpr"], figures["image_tpr"]) == (1.0, 1.0, 1.0)
+    assert figures["pixel_f1_calibrated"] is None
+    assert (figures["role"], figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == ("ood", 3, 2, 0)
+    low, high = figures["pixel_f1_ci"]
+    assert low < figures["pixel_f1"] < high
+    assert block["mean"] == {"ind": {"pixel_f1": None}, "ood": {"pixel_f1": figures["pixel_f1"]}}
+
+
+def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    assert run(["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]) == 0
+    figures = results_in(out)["baselines"]["ela"]["sets"]["x"]
+    samples = [sample for sample in read_folder(root) if sample.mask]
+    maps = BASELINES["ela"](None, torch.device("cpu"), 0)([read_rgb(sample.image) for sample in samples])
+    masks = [read_mask(sample.mask) for sample in samples if sample.mask]
+
+    def mean_f1(threshold: float) -> float:
+        pairs = zip(masks, maps, strict=True)
+        return float(np.mean([f1_score(mask.ravel(), (values > threshold).ravel()) for mask, values in pairs]))
+
+    assert figures["pixel_f1"] == pytest.approx(mean_f1(0.5))
+    assert figures["pixel_f1_oracle"] == pytest.approx(mean_f1(figures["pixel_f1_oracle_threshold"]))
+    assert figures["pixel_f1_oracle"] >= max(mean_f1(t) for t in np.linspace(0.05, 0.95, 19)) - 0.01
+
+
+def test_checkpoint_figures_roles_and_files(
+    tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen, fresh = make_set(tmp_path / "a", seed=1), make_set(tmp_path / "b", seed=2)
+    digest = sha256_file(seen / "tampered" / "1.png")
+    weights = checkpoint(
+        name="tiny",
+        pixel_threshold=0.25,
+        score_threshold=0.75,
+        training_sets=(TrainingSet(name="My Photos", files=(digest,)),),
+    )
+    out = tmp_path / "out"
+    arguments = ["eval", "--weights", str(weights), "--data", f"my_photos={seen}", "--data", f"fresh={fresh}"]
+    assert run([*arguments, "--ood", "--baseline", "untrained", "--out", str(out), "--json", "--device", "cpu"]) == 0
+    streams = capsys.readouterr()
+    results = results_in(out)
+    assert json.loads(streams.out) == results
+    assert "my_photos" in streams.err
+    assert "1 picture was trained on" in streams.err
+    described = results["checkpoint"]
+    assert (described["name"], described["threshold"], described["score_threshold"]) == ("tiny", 0.25, 0.75)
+    assert (described["sha256"], described["input_size"]) == (sha256_file(weights), 64)
+    sets = results["sets"]
+    assert (sets["my_photos"]["role"], sets["my_photos"]["n_seen"]) == ("ind", 1)
+    assert (sets["fresh"]["role"], sets["fresh"]["n_seen"]) == ("ood", 0)
+    assert results["mean"]["ind"]["pixel_f1"] == sets["my_photos"]["pixel_f1"]
+    assert results["mean"]["ood"]["pixel_f1"] == sets["fresh"]["pixel_f1"]
+    assert sets["fresh"]["pixel_f1_calibrated"] is not None
+    assert results["command"].startswith("imltool eval --weights")
+    assert {"python", "imltool", "torch", "numpy"} <= results["versions"].keys()
+
+    rows = [row for row in csv_in(out) if row["set"] == "fresh" and row["method"] == "tiny"]
+    assert [row["image"] for row in rows] == [sample.name for sample in read_folder(fresh)]
+    f1s = [float(row["f1"]) for row in rows if row["tampered"] == "1"]
+    assert np.mean(f1s) == pytest.approx(sets["fresh"]["pixel_f1"], abs=1e-5)
+    assert all(sum(int(row[part]) for part in ("tp", "fp", "fn", "tn")) == 2000 for row in rows if row["f1"])
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert f"{sets['fresh']['pixel_f1']:.3f}" in table
+    assert "untrained" in table
+
+
+def test_a_seen_set_under_another_name_is_not_called_ood(
+    tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_set(tmp_path / "x", seed=3), tmp_path / "out"
+    digest = sha256_file(root / "authentic" / "a0.png")
+    weights = checkpoint(name="tiny", training_sets=(TrainingSet(name="secret", files=(digest,)),))
+    arguments = ["eval", "--weights", str(weights), "--data", f"x={root}", "--out", str(out), "--device", "cpu"]
+    assert run([*arguments, "--ood"]) == 1
+    assert "secret" in capsys.readouterr().err
+    assert not (out / "results.json").exists()
+    assert run(arguments) == 0
+    assert "1 picture was trained on (secret)" in capsys.readouterr().err
+    assert results_in(out)["sets"]["x"]["role"] == "ind"
+
+
+def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
+    tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["--weights", str(checkpoint(name="constant")), "--data", f"x={make_set(tmp_path / 'x')}"]
+    assert run(["eval", *arguments, "--baseline", "constant", "--out", str(out), "--device", "cpu"]) == 0
+    assert {row["method"] for row in csv_in(out)} == {"constant (checkpoint)", "constant"}
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert table.count("| constant") == 2
+    assert "constant (checkpoint)" in capsys.readouterr().out
+
+
+def test_the_table_on_stdout_is_whole_when_piped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a_data_set_with_a_rather_long_name"
+    root = make_set(tmp_path / "x")
+    assert run(["eval", *CONSTANT, "--data", f"{name}={root}", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if name in line]
+    assert "…" not in out
+    assert line.split()[-1] == "1.000"
+    assert "FP area" in out
+
+
+def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    write_mask(root / "masks" / "0.png", np.zeros((4, 4), dtype=np.bool_))
+    (root / "authentic" / "a0.png").write_bytes(b"")
+    arguments = ["eval", *CONSTANT, "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]
+    assert run(arguments) == 3
+    assert "2 pictures could not be scored, the first: x/tampered/0.png" in capsys.readouterr().err
+    figures = results_in(out)["baselines"]["ela"]["sets"]["x"]
+    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 1, 2)
+    failed = {row["image"]: row["reason"] for row in csv_in(out) if row["status"] == "failed"}
+    assert failed.keys() == {"tampered/0.png", "authentic/a0.png"}
+    assert "4x4" in failed["tampered/0.png"]
+    assert "empty" in failed["authentic/a0.png"]
+
+
+@pytest.mark.parametrize(("tampered", "authentic"), [(0, 2), (2, 0)])
+def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authentic: int) -> None:
+    out = tmp_path / "out"
+    root = make_set(tmp_path / "x", tampered, authentic)
+    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 0
+    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    absent = {key for key in KEYS if figures[key] is None} - {"pixel_f1_calibrated", "list"}
+    of_tampered = {key for key in KEYS if key.startswith("pixel_")} | {"image_tpr"}
+    expected = {"image_auc", "image_fpr", "fp_area"} if tampered else {"image_auc", *of_tampered}
+    assert absent == expected - {"pixel_f1_calibrated"}
+
+
+def test_an_unusable_set_is_fatal_and_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad, out = make_set(tmp_path / "good"), make_set(tmp_path / "bad", 1, 0), tmp_path / "out"
+    (bad / "tampered" / "0.png").write_bytes(b"no picture")
+    arguments = ["eval", *CONSTANT, "--data", f"good={good}", "--data", f"bad={bad}", "--out", str(out)]
+    assert run(arguments) == 1
+    assert "bad has no usable picture" in capsys.readouterr().err
+    results = results_in(out)
+    assert results["complete"] is False
+    assert results["baselines"]["constant"]["sets"].keys() == {"good"}
+    assert len(csv_in(out)) == 5
+    assert "Not complete" in (out / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_stopped_evaluation_goes_on_with_the_missing_sets(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "eval",
+        *CONSTANT,
+        "--data",
+        f"a={make_set(tmp_path / 'a')}",
+        "--data",
+        f"b={make_set(tmp_path / 'b')}",
+    ]
+    assert run([*arguments, "--out", str(out)]) == 0
+    whole = results_in(out)
+    rows = csv_in(out)
+    # what a kill during the second set leaves, with a mark that only survives when the first is not measured again
+    stopped = json.loads(json.dumps(whole)) | {"complete": False}
+    del stopped["baselines"]["constant"]["sets"]["b"]
+    stopped["baselines"]["constant"]["sets"]["a"]["n_seen"] = 7
+    (out / "results.json").write_text(json.dumps(stopped), encoding="utf-8")
+    assert run([*arguments, "--out", str(out)]) == 0
+    again = results_in(out)
+    assert again["baselines"]["constant"]["sets"]["a"].pop("n_seen") == 7
+    assert again["complete"] is True
+    del whole["baselines"]["constant"]["sets"]["a"]["n_seen"]
+    assert again == whole
+    assert csv_in(out) == rows
+
+
+def test_results_of_other_parameters_are_kept_unless_forced(tmp_path: Path) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    arguments = ["eval", "--weights", "none", "--data", f"x={root}", "--out", str(out)]
+    assert run([*arguments, "--baseline", "constant"]) == 0
+    before = (out / "results.json").read_bytes()
+    assert run([*arguments, "--baseline", "constant"]) == 0
+    assert run([*arguments, "--baseline", "ela"]) == 2
+    assert (out / "results.json").read_bytes() == before
+    assert run([*arguments, "--baseline", "ela", "--force"]) == 0
+    assert results_in(out)["baselines"].keys() == {"ela"}
+
+
+def test_list_keeps_the_named_pictures_only(tmp_path: Path) -> None:
+    root, out, names = make_set(tmp_path / "x"), tmp_path / "out", tmp_path / "val.txt"
+    names.write_text("# held out\ntampered/1.png\n\nauthentic/a0.png\n", encoding="utf-8")
+    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--list", f"x={names}", "--out", str(out)]) == 0
+    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    assert (figures["n_tampered"], figures["n_authentic"]) == (1, 1)
+    assert figures["pixel_iou"] == pytest.approx(0.2)
+    assert figures["list"] == {"name": "val.txt", "sha256": sha256_file(names)}
+    assert [row["image"] for row in csv_in(out)] == ["tampered/1.png", "authentic/a0.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "code", "message"),
+    [
+        ("tampered/1.png\ntampered/9.png\n", "x={}", 1, "tampered/9.png"),
+        ("# nothing\n", "x={}", 1, "names no picture"),
+        ("tampered/1.png\n", "y={}", 2, "the sets are x"),
+        ("tampered/1.png\n", "{}", 2, "NAME=FILE"),
+        (None, "x={}", 1, "cannot be read"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, option: str, code: int, message: str
+) -> None:
+    names = tmp_path / "val.txt"
+    if text is not None:
+        names.write_text(text, encoding="utf-8")
+    arguments = ["eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--list", option.format(names)]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_without_data_the_sample_sets_are_used_and_results_go_to_imltool_eval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_set(tmp_path / "sample_images" / "one")
+    make_set(tmp_path / "sample_images" / "two", 0, 1)
+    (tmp_path / "sample_images" / "notes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["eval", "--ood", *CONSTANT]) == 0
+    assert results_in(tmp_path / "imltool-eval")["baselines"]["constant"]["sets"].keys() == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--weights", "none"], 2, "nothing to measure"),
+        ([*CONSTANT, "--baseline", "magic"], 2, "'magic'"),
+        ([*CONSTANT, "--data", "x="], 2, "NAME=DIR"),
+        ([*CONSTANT, "--data", "x=nowhere"], 1, "nowhere"),
+        ([*CONSTANT, "--samples", "nowhere"], 1, "nowhere"),
+        ([*CONSTANT, "--device", "abacus"], 2, "abacus"),
+        (["--weights", "nowhere.safetensors"], 1, "nowhere.safetensors"),
+    ],
+)
+def test_mistakes_get_one_line_and_a_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Sequence[str],
+    code: int,
+    message: str,
+) -> None:
+    make_set(tmp_path / "sample_images" / "one")
+    monkeypatch.chdir(tmp_path)
+    assert run(["eval", *arguments]) == code
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert message in streams.err
+    assert "Traceback" not in streams.err
+    assert len(streams.err.strip().splitlines()) == 1
+
+
+def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:
+    samples = read_folder(make_set(tmp_path / "x", 3, 0))
+    big = read_rgb(samples[1].image)
+
+    def predict(images: Sequence[RGB]) -> list[Map]:
+        if len(images) > 1 or np.array_equal(images[0], big):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return [np.ones(image.shape[:2], np.float32) for image in images]
+
+    rows = list(evaluate_set(samples, predict, {"half": 0.5}))
+    assert [row.reason for row in rows] == ["", "out of memory", ""]
+    assert [int(row.counts["half"].tp) for row in rows if row.ok] == [200, 600]
+
+
+def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
+    def predict(images: Sequence[RGB]) -> list[Map]:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(evaluate_set(read_folder(make_set(tmp_path / "x")), predict, {"half": 0.5}))
+
+
+@pytest.mark.parametrize("fault", [float("nan"), 1.5])
+def test_an_impossible_map_fails_its_picture_only(tmp_path: Path, fault: float) -> None:
+    def predict(images: Sequence[RGB]) -> list[Map]:
+        maps = [np.ones(image.shape[:2], np.float32) for image in images]
+        maps[0][0, 0] = fault
+        return maps
+
+    rows = list(evaluate_set(read_folder(make_set(tmp_path / "x")), predict, {"half": 0.5}, batch=8))
+    assert ["0..1" in row.reason for row in rows] == [True, False, False, False, False]

@@ -1,0 +1,51 @@
+"""IND or OOD is read from what a checkpoint was trained on."""
+
+from __future__ import annotations
+
+import pytest
+
+from imltool.errors import DataError
+from imltool.evaluation.roles import find_overlap, plain_name, refuse_hidden_overlap
+from imltool.student.checkpoint import TrainingSet
+
+CASIA = TrainingSet(name="CASIA-v1 dev", files=("a" * 64, "b" * 64))
+PHOTOS = TrainingSet(name="photos", files=("c" * 64,))
+
+
+def test_a_set_of_a_trained_name_is_ind_whatever_its_case_and_punctuation() -> None:
+    overlap = find_overlap("casia_v1.DEV", {"tampered/x.jpg": "f" * 64}, [PHOTOS, CASIA])
+    assert (overlap.role, overlap.named, overlap.n_seen, overlap.training_set) == ("ind", True, 0, "CASIA-v1 dev")
+    refuse_hidden_overlap("casia_v1.DEV", overlap)  # its name says so: nothing is hidden
+
+
+def test_unseen_files_under_another_name_are_ood() -> None:
+    overlap = find_overlap("casia-v1", {"tampered/x.jpg": "f" * 64}, [PHOTOS, CASIA])
+    assert (overlap.role, overlap.n_seen, overlap.training_set, overlap.first) == ("ood", 0, "", "")
+    refuse_hidden_overlap("casia-v1", overlap)
+
+
+def test_a_checkpoint_without_training_sets_makes_everything_ood() -> None:
+    assert find_overlap("x", {"tampered/x.jpg": "a" * 64}, []).role == "ood"
+
+
+def test_seen_files_under_another_name_are_ind_and_refused_as_ood() -> None:
+    files = {"tampered/0.jpg": "f" * 64, "tampered/1.jpg": "b" * 64, "authentic/2.jpg": "a" * 64}
+    overlap = find_overlap("fresh", files, [PHOTOS, CASIA])
+    assert (overlap.role, overlap.named, overlap.n_seen) == ("ind", False, 2)
+    with pytest.raises(DataError) as caught:
+        refuse_hidden_overlap("fresh", overlap)
+    assert "2 pictures" in caught.value.message
+    assert "CASIA-v1 dev" in caught.value.message
+    assert "tampered/1.jpg" in caught.value.message
+    assert caught.value.remedy
+
+
+def test_the_training_set_named_is_the_one_that_holds_most() -> None:
+    files = {"1": "c" * 64, "2": "a" * 64, "3": "b" * 64}
+    assert find_overlap("fresh", files, [PHOTOS, CASIA]).training_set == "CASIA-v1 dev"
+
+
+def test_names_without_letters_are_not_all_the_same_set() -> None:
+    assert plain_name("--") == plain_name("..") == ""
+    assert find_overlap("--", {}, [TrainingSet(name="..")]).role == "ood"
+    assert find_overlap("--", {}, [TrainingSet(name="--")]).role == "ind"

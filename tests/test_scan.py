@@ -1,0 +1,269 @@
+"""`imltool scan` on made-up pictures: what is analysed, what is written, and that no file stops the others."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imltool.cli.app import run
+from imltool.images import read_map, read_mask, read_rgb
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights and the smallest input."""
+    import torch
+
+    from imltool.student.localizer import Localizer
+    from imltool.student.settings import StudentSettings
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), seed=3).save(path)
+    return path
+
+
+def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
+    """A smooth random picture."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 255, (6, 9, 3), dtype=np.uint8)).resize((width, height))
+
+
+def save(folder: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(seed=seed).save(path)
+
+
+def scan(weights: Path, *arguments: object) -> int:
+    return run(["scan", *map(str, arguments), "--weights", str(weights), "--device", "cpu"])
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len({row["path"] for row in rows}) == len(rows)
+    return {row["path"]: row for row in rows}
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    folder = tmp_path / "evidence"
+    save(folder, "plain.jpg", "a.jpg", "a.png", "deep/er/b.bmp", "Ünï 照片.jpg", "line\nbreak.png", "=1+1.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(60, 40).save(folder / "portrait.jpg", exif=exif)
+    values = np.linspace(0, 65535, 40 * 60).reshape(40, 60).astype(np.uint16)
+    Image.fromarray(values).save(folder / "deep16.png")
+    photo().convert("L").save(folder / "grey.png")
+    photo().convert("P").save(folder / "palette.gif")
+    photo().convert("RGBA").save(folder / "alpha.png")
+    photo().convert("CMYK").save(folder / "cmyk.jpg")
+    photo().save(folder / "png inside.jpg", "PNG")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    (folder / "cut.jpg").write_bytes((folder / "plain.jpg").read_bytes()[:300])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "notes.txt").write_text("not looked at")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "lost.jpg").symlink_to(folder / "nowhere.jpg")
+    return folder
+
+
+FAULTS = {
+    "cut.jpg": "damaged picture",
+    "empty.png": "the file is empty",
+    "text.jpg": "not a picture format",
+    "pipe.jpg": "not a regular file",
+    "lost.jpg": "broken link",
+}
+
+
+def test_every_kind_of_file(evidence: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")}
+    out = tmp_path / "out"
+    assert scan(weights, evidence, "--out", out, "--json", "--batch", 4) == 3
+    shown = capsys.readouterr()
+    assert shown.out == (out / "results.jsonl").read_text(encoding="utf-8"), "stdout is the journal, and only that"
+    assert "error" not in shown.err
+    rows = rows_of(out)
+    expected = sorted(p.relative_to(evidence).parts for p in evidence.rglob("*") if p.suffix and p.suffix != ".txt")
+    assert [tuple(name.split("/")) for name in rows] == expected
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == set(FAULTS)
+    for name, row in rows.items():
+        path = evidence / name
+        if name in FAULTS:
+            assert FAULTS[name] in row["reason"]
+            assert str(tmp_path) not in row["reason"]
+            assert row["score"] is row["map"] is row["verdict"] is None
+            continue
+        assert row["reason"] is None
+        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert row["size_bytes"] == path.stat().st_size
+        assert (row["width"], row["height"]) == read_rgb(path).shape[1::-1]
+        assert read_map(out / row["map"]).shape == (row["height"], row["width"])
+        assert read_mask(out / row["mask"]).shape == (row["height"], row["width"])
+        assert Image.open(out / row["overlay"]).size == (row["width"], row["height"])
+    assert (rows["portrait.jpg"]["width"], rows["portrait.jpg"]["height"]) == (40, 60)
+    assert rows["deep/er/b.bmp"]["map"] == "maps/deep/er/b.bmp.png"
+    assert rows["a.jpg"]["map"] != rows["a.png"]["map"]
+    assert {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")} == before, "evidence is only read"
+
+    with (out / "results.csv").open(encoding="utf-8", newline="") as handle:
+        table = list(csv.DictReader(handle))
+    assert [line["sha256"] for line in table] == [row["sha256"] or "" for row in rows.values()]
+    assert "./=1+1.png" in {line["path"] for line in table}, "a spreadsheet must not run a file's name"
+    assert "line\nbreak.png" in {line["path"] for line in table}
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert record["counts"]["failed"] == len(FAULTS)
+    assert record["counts"]["files"] == len(rows)
+    assert record["sessions"][0]["finished"] >= record["sessions"][0]["started"]
+
+
+def test_figures_can_be_repeated_from_the_map(weights: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in", "a.png", "b.jpg")
+    out = tmp_path / "out"
+    assert scan(weights, tmp_path / "in", "--out", out, "--threshold", "0.5") == 0
+    for row in rows_of(out).values():
+        values = read_map(out / row["map"])
+        assert row["score"] == pytest.approx(np.sort(values.ravel())[-round(values.size * 0.01) :].mean(), abs=1e-6)
+        assert (read_mask(out / row["mask"]) == (values > 0.5)).all()
+        assert row["tampered_area"] == pytest.approx((values > 0.5).mean(), abs=1e-6)
+        assert row["verdict"] == ("indication" if row["score"] > 0.5 else "no indication")
+
+
+def test_regions_are_listed_by_size_without_specks() -> None:
+    from imltool.scan.outputs import find_regions
+
+    values = np.zeros((100, 200), np.float32)
+    values[10:20, 30:60] = 0.75
+    values[50:90, 100:140] = 1.0
+    values[90, 140] = 1.0  # touches by a corner: the same region
+    values[0:4, 0:4] = 0.9  # 16 pixels, less than 0.1 % of 20 000
+    assert find_regions(values, 0.5) == [
+        {"x": 100, "y": 50, "width": 41, "height": 41, "area": 1601, "score": 1.0},
+        {"x": 30, "y": 10, "width": 30, "height": 10, "area": 300, "score": 0.75},
+    ]
+    assert find_regions(values, 1.0) == []
+
+
+def test_paths_of_the_same_name_stay_apart(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, "one/day/a.jpg", "two/day/a.jpg", "sub/a.jpg", "a.dat.jpg")
+    (tmp_path / "a.dat.jpg").rename(tmp_path / "a.dat")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    assert scan(weights, "one/day", "two/day", "sub/a.jpg", "sub/../sub/a.jpg", "a.dat", "--out", out) == 0
+    rows = rows_of(out)
+    assert list(rows) == ["day/a.jpg", "day-2/a.jpg", "sub/a.jpg", "a.dat"]
+    for name, path in zip(rows, ("one/day/a.jpg", "two/day/a.jpg", "sub/a.jpg", "a.dat"), strict=True):
+        assert rows[name]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    labels = {entry["given"]: entry["label"] for entry in json.loads((out / "run.json").read_text())["inputs"]}
+    assert labels["two/day"] == "day-2"
+
+
+def test_names_that_file_systems_confuse(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    long = "n" * 250 + ".png"
+    save(folder, "A.png", "a.png", long, "b.jpg", "b.jpg.png/c.png")
+    (folder / "A.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    save(folder, "A.png")
+    out = tmp_path / "out"
+    assert scan(weights, folder, "--out", out) == 0
+    rows = rows_of(out)
+    assert set(rows) == {"A.png", "a.png", long, "b.jpg", "b.jpg.png/c.png", "caf\\xe9.png"}
+    assert len({row["map"].casefold() for row in rows.values()}) == len(rows)
+    assert all((out / row[kind]).is_file() for row in rows.values() for kind in ("map", "mask", "overlay"))
+
+
+def test_output_folder_inside_the_input(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert scan(weights, ".") == 0
+    assert scan(weights, ".") == 0, "the second run finds everything done"
+    assert list(rows_of(tmp_path / "imltool-scan")) == ["a.png"]
+    assert capsys.readouterr().out == "", "without --json nothing on stdout"
+
+
+def test_ground_truth_is_no_evidence(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "set"
+    save(data, "tampered/a.png", "authentic/b.png", "masks/a.png", "elsewhere/masks/c.png")
+    assert scan(weights, data, "--out", tmp_path / "out") == 0
+    assert list(rows_of(tmp_path / "out")) == ["authentic/b.png", "elsewhere/masks/c.png", "tampered/a.png"]
+    assert "masks: ground truth" in " ".join(capsys.readouterr().err.split())
+    assert scan(weights, data / "masks", "--out", tmp_path / "out2", "-q") == 0
+    assert list(rows_of(tmp_path / "out2")) == ["a.png"]
+    shown = capsys.readouterr()
+    assert shown.out == shown.err == ""
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text between them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_report_is_one_safe_file(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    hostile = "<img src=x onerror=alert(1)>\"'&amp;.png"
+    save(folder, hostile, "b.jpg", "turn\u202egnp.jpg")
+    (folder / "<script>bad.png").touch()
+    out = tmp_path / "out"
+    assert scan(weights, folder, "--out", out) == 3
+    html = (out / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert [attributes.get("data-name") for tag, attributes in page.tags if "data-name" in attributes].count(
+        hostile
+    ) == 1
+    assert hostile in page.text
+    assert "<script>bad.png" in page.text
+    assert "\u202e" not in html, "a name must not be able to turn the direction of writing"
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert "http:" not in html and "https:" not in html
+    sources = [attributes["src"] for _, attributes in page.tags if attributes.get("src")]
+    assert sources and all(source.startswith("data:image/") for source in sources)
+    assert all(attributes.get("alt") is not None for tag, attributes in page.tags if tag == "img")
+    assert "the file is empty" in page.text
+    assert "not a proof" in page.text
+    assert len(html) < 1_000_000 + 60_000 * 3
+
+
+def test_exit_codes_and_messages(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").touch()
+    save(tmp_path / "good", "a.png")
+    for code, message, arguments in (
+        (2, "no such file or folder", [tmp_path / "missing", "--out", tmp_path / "o1"]),
+        (1, "no picture found", [tmp_path / "none", "--out", tmp_path / "o2"]),
+        (1, "could not be analysed", [tmp_path / "bad", "--out", tmp_path / "o3"]),
+        (2, "is not empty and holds no scan", [tmp_path / "good", "--out", tmp_path / "bad"]),
+        (2, "is not empty and holds no scan", [tmp_path / "good", "--out", tmp_path / "bad", "--restart"]),
+        (2, "is a file", [tmp_path / "good", "--out", tmp_path / "good" / "a.png"]),
+    ):
+        assert scan(weights, *arguments) == code
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert scan(tmp_path / "nowhere.safetensors", tmp_path / "good", "--out", tmp_path / "o4") == 1
+    assert not (tmp_path / "o1").exists() and not (tmp_path / "o2").exists()
+    assert [path.name for path in (tmp_path / "bad").iterdir()] == ["x.jpg"]
+    assert json.loads((tmp_path / "o3" / "results.jsonl").read_text())["reason"] == "the file is empty"

@@ -1,0 +1,298 @@
+"""Synthetic forgeries: exact masks, coarse boxes, determinism, and the `imltool synth` command."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from imltool.cli.app import run
+from imltool.config import load_settings
+from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.folder import read_folder
+from imltool.errors import ConfigError, DataError
+from imltool.files import sha256_file
+from imltool.images import encode_jpeg, read_mask, read_rgb, write_mask, write_rgb
+from imltool.synth.forge import Forge, Forgery, coarse_boxes, sample_rng
+from imltool.synth.kinds import KINDS
+from imltool.synth.settings import SynthSettings
+from imltool.synth.sources import SourcePool
+from imltool.synth.writer import read_forgeries
+
+LOSSLESS = {"host_jpeg": 0, "donor_jpeg": 0, "final_png": 1, "resize": 0, "blur": 0, "noise": 0}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three made-up photos (smooth colour noise with grain) and two pictures with a masked ellipse."""
+    root = tmp_path_factory.mktemp("sources")
+    rng = np.random.default_rng(1)
+
+    def photo(height: int, width: int) -> np.ndarray:
+        coarse = rng.integers(40, 215, (height // 20, width // 20, 3)).astype(np.uint8)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+
+    for index, (height, width) in enumerate([(220, 300), (300, 220), (240, 240)]):
+        write_rgb(root / "photos" / f"photo{index}.png", photo(height, width))
+    for index in range(2):
+        mask = np.zeros((200, 260), np.uint8)
+        cv2.ellipse(mask, (130, 100), (60, 35), 20 * index, 0, 360, 1, -1)
+        write_rgb(root / "objects" / f"object{index}.png", photo(200, 260))
+        write_mask(root / "object_masks" / f"object{index}.png", mask > 0)
+    return root
+
+
+def make_forge(sources: Path, **changes: object) -> Forge:
+    settings = SynthSettings.model_validate({"long_side": [160, 224]} | changes)
+    pool = SourcePool.from_folders([sources / "photos"], [(sources / "objects", sources / "object_masks")])
+    return Forge(settings, pool)
+
+
+def options(sources: Path, out: Path, *more: str) -> list[str]:
+    pair = f"{sources / 'objects'}:{sources / 'object_masks'}"
+    small = ["--set", "long_side=[160, 200]", "--set", "kinds={splice: 2, copymove: 2, removal: 1, authentic: 2}"]
+    return ["synth", "--photos", str(sources / "photos"), "--objects", pair, "--out", str(out), *small, *more]
+
+
+def equal(one: Forgery, other: Forgery) -> bool:
+    same = np.array_equal(one.image, other.image) and np.array_equal(one.mask, other.mask)
+    return same and (one.kind, one.boxes, one.record, one.file) == (other.kind, other.boxes, other.record, other.file)
+
+
+def quantisation(quality: int) -> dict[int, list[int]]:
+    """The quantisation tables that Pillow writes for a JPEG quality."""
+    with Image.open(io.BytesIO(encode_jpeg(np.zeros((16, 16, 3), np.uint8), quality))) as picture:
+        return picture.quantization
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every data file of an output folder: the pictures, the masks, the boxes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "synth.jsonl"
+    }
+
+
+def test_a_sample_depends_on_seed_and_index_alone(sources: Path) -> None:
+    forge = make_forge(sources)
+    first = [forge.make(sample_rng(3, index)) for index in range(6)]
+    again = make_forge(sources)
+    assert all(equal(first[index], again.make(sample_rng(3, index))) for index in reversed(range(6)))
+    assert not equal(first[0], forge.make(sample_rng(4, 0)))
+    assert len({sample.image.tobytes() for sample in first}) == 6
+
+
+@pytest.mark.parametrize("poisson", [0, 1])
+@pytest.mark.parametrize("kind", ["splice", "copymove", "removal"])
+def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson: int) -> None:
+    forge = make_forge(sources, poisson=poisson, history=LOSSLESS)
+    compared = 0
+    for index in range(12):
+        edited = forge.make(sample_rng(0, index), kind)
+        host = forge.make(sample_rng(0, index), "authentic")  # draws the same host, unless the edit needed a retry
+        if (edited.record["host"], edited.record["crop"]) != (host.record["host"], host.record["crop"]):
+            continue
+        compared += 1
+        assert edited.image.shape == host.image.shape and edited.file is None
+        changed = (edited.image != host.image).any(axis=2)
+        assert not (changed & ~edited.mask).any()
+        assert changed[edited.mask].mean() > 0.7
+    assert compared >= 4
+
+
+@pytest.mark.parametrize("kind", ["splice", "copymove", "removal"])
+def test_the_tampered_share_stays_within_its_limits(sources: Path, kind: str) -> None:
+    forge = make_forge(sources, area=[0.05, 0.15], history=LOSSLESS)
+    shares = [forge.make(sample_rng(1, index), kind).mask.mean() for index in range(15)]
+    assert 0.05 <= min(shares) <= max(shares) <= 0.15
+
+
+def test_an_impossible_area_is_a_data_error(sources: Path) -> None:
+    with pytest.raises(DataError, match="no splice"):
+        make_forge(sources, area=[0.99, 1.0]).make(sample_rng(0, 0), "splice")
+
+
+def test_boxes_cover_the_mask_within_the_stated_sloppiness() -> None:
+    mask = np.zeros((200, 300), bool)
+    mask[40:80, 50:110] = mask[120:180, 200:240] = True
+    for seed in range(20):
+        boxes = coarse_boxes(np.random.default_rng(seed), mask, (-0.05, 0.15))
+        assert len(boxes) == 2
+        for (x1, y1, x2, y2), (left, top, right, bottom) in zip(
+            sorted(boxes), [(50, 40, 110, 80), (200, 120, 240, 180)], strict=True
+        ):
+            wide, tall = right - left, bottom - top
+            assert left - 0.16 * wide <= x1 <= left + 0.06 * wide and right - 0.06 * wide <= x2 <= right + 0.16 * wide
+            assert top - 0.16 * tall <= y1 <= top + 0.06 * tall and bottom - 0.06 * tall <= y2 <= bottom + 0.16 * tall
+    assert coarse_boxes(np.random.default_rng(0), np.zeros((9, 9), bool), (0, 0.1)) == []
+
+
+def test_boxes_stay_inside_the_picture(sources: Path) -> None:
+    forge = make_forge(sources, box_sloppiness=[0.5, 1.0])
+    for index in range(10):
+        sample = forge.make(sample_rng(2, index), "splice")
+        height, width = sample.mask.shape
+        assert sample.boxes
+        for x1, y1, x2, y2 in sample.boxes:
+            assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+
+
+def test_authentic_pictures_have_no_mask_and_the_same_kinds_of_history(sources: Path) -> None:
+    forge = make_forge(sources)
+    finals = {"authentic": set(), "splice": set()}
+    for kind, seen in finals.items():
+        for index in range(40):
+            sample = forge.make(sample_rng(5, index), kind)
+            assert sample.mask.any() == (kind != "authentic")
+            assert bool(sample.boxes) == (kind != "authentic")
+            seen.add(sample.record["final"]["format"])
+            if sample.file is not None:
+                decoded = cv2.imdecode(np.frombuffer(sample.file, np.uint8), cv2.IMREAD_COLOR)
+                assert decoded.shape == sample.image.shape
+    assert finals["authentic"] == finals["splice"] == {"JPEG", "PNG"}
+
+
+def test_without_masked_objects_every_kind_still_works(sources: Path) -> None:
+    settings = SynthSettings.model_validate({"long_side": [160, 200]})
+    forge = Forge(settings, SourcePool.from_folders([sources / "photos"]))
+    for kind in KINDS:
+        assert forge.make(sample_rng(0, 0), kind).kind == kind
+
+
+def test_the_shipped_configuration_names_every_setting() -> None:
+    path = Path(__file__).parents[1] / "configs" / "synth.yaml"
+    shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = load_settings(SynthSettings, path)
+    assert set(shipped) == set(SynthSettings.model_fields)
+    assert set(shipped["history"]) == set(type(settings.history).model_fields)
+    assert set(settings.kinds) == set(KINDS)
+    assert settings.model_copy(update={"kinds": SynthSettings().kinds}) == SynthSettings()
+
+
+def test_unknown_kinds_and_zero_weights_are_refused(sources: Path) -> None:
+    with pytest.raises(ConfigError, match="retouch"):
+        make_forge(sources, kinds={"retouch": 1})
+    with pytest.raises(ConfigError, match="zero"):
+        make_forge(sources, kinds={"splice": 0})
+
+
+def test_the_command_writes_a_set_that_reads_back(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    assert run(options(sources, out, "--count", "16", "--seed", "9", "--sheet", "--json")) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    samples = read_folder(out)
+    assert [row["index"] for row in rows] == list(range(16)) and len(samples) == 16
+    assert {row["image"]: row["mask"] for row in rows} == {
+        sample.name: sample.mask.relative_to(out).as_posix() if sample.mask else None for sample in samples
+    }
+    assert {row["kind"] for row in rows} == set(KINDS)
+    for row in rows:
+        assert read_rgb(out / row["image"]).shape == (row["height"], row["width"], 3)
+        assert sha256_file(out / row["image"]) == row["sha256"]
+        with Image.open(out / row["image"]) as picture:  # compressed once, as the record says
+            assert picture.format == row["record"]["final"]["format"]
+            if picture.format == "JPEG":
+                assert picture.quantization == quantisation(row["record"]["final"]["quality"])
+        if row["mask"]:
+            mask = read_mask(out / row["mask"], (row["width"], row["height"]))
+            assert mask.mean() == pytest.approx(row["record"]["area"], abs=1e-6)
+    report = match_boxes(out / "tampered", read_boxes(out / "boxes.json"))
+    assert not report.faults and not report.without_boxes
+    assert len(report.matched) == sum(row["mask"] is not None for row in rows)
+    assert read_rgb(out / "sheet.png").shape[1] > 1000
+
+
+def test_a_row_is_enough_to_make_its_sample_again(sources: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    assert run(options(sources, out, "--count", "8", "--seed", "4")) == 0
+    settings = load_settings(SynthSettings, out / "config.yaml")
+    pool = SourcePool.from_folders([sources / "photos"], [(sources / "objects", sources / "object_masks")])
+    for row in reversed(read_forgeries(out)):
+        sample = Forge(settings, pool).make(sample_rng(row["seed"], row["index"]))
+        assert np.array_equal(sample.image, read_rgb(out / row["image"]))
+        assert json.loads(json.dumps(sample.record)) == row["record"]
+
+
+def test_an_interrupted_or_longer_run_goes_on_with_the_same_samples(sources: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ["--quiet", "--set", "kinds={splice: 1, copymove: 1}"]
+    assert run(options(sources, whole, "--count", "10", *more)) == 0
+    assert run(options(sources, parts, "--count", "6", *more)) == 0
+    kept, lost, maskless, *_ = read_forgeries(parts)
+    os.utime(parts / kept["image"], (1, 1))
+    (parts / lost["image"]).unlink()
+    (parts / maskless["mask"]).unlink()
+    journal = parts / "synth.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])  # a torn last row, as a kill leaves it
+    assert run(options(sources, parts, "--count", "10", *more)) == 0
+    assert tree(parts) == tree(whole)
+    assert (parts / kept["image"]).stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("change", [["--seed", "1"], ["--set", "flip=0.9"], ["--photos", "EXTRA"]])
+def test_a_folder_of_another_run_is_refused(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]
+) -> None:
+    out = tmp_path / "set"
+    write_rgb(tmp_path / "extra" / "more.png", np.full((80, 80, 3), 90, np.uint8))
+    assert run(options(sources, out, "--count", "2")) == 0
+    before = tree(out)
+    change = [str(tmp_path / "extra") if word == "EXTRA" else word for word in change]
+    assert run(options(sources, out, "--count", "4", *change)) == 2
+    assert "other parameters" in capsys.readouterr().err
+    assert tree(out) == before
+
+
+def test_a_damaged_source_fails_its_samples_and_no_others(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    out = tmp_path / "set"
+    assert run(options(sources, out, "--count", "24", "--photos", str(bad))) == 3
+    error = capsys.readouterr().err
+    assert "broken.jpg" in "".join(error.split()) and "Traceback" not in error
+    made = {row["index"] for row in read_forgeries(out)}
+    assert 0 < len(made) < 24
+    assert len(read_folder(out)) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "no source"),
+        (["--photos", "MISSING"], 1, "does not exist"),
+        (["--objects", "one-folder"], 2, "IMAGES:MASKS"),
+        (["--photos", "PHOTOS", "--set", "feathr=1"], 2, "feather"),
+        (["--photos", "PHOTOS", "--set", "area=[0.5, 0.1]"], 2, "area"),
+        (["--photos", "PHOTOS", "--set", "history.final_quality=[0, 300]"], 2, "final_quality"),
+        (["--photos", "PHOTOS", "--set", "kinds={retouch: 1}"], 2, "retouch"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing(
+    sources: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    places = {"PHOTOS": str(sources / "photos"), "MISSING": str(tmp_path / "missing")}
+    out = tmp_path / "set"
+    words = [places.get(word, word) for word in arguments]
+    assert run(["synth", "--out", str(out), "--count", "2", *words]) == code
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not out.exists()
