@@ -96,7 +96,8 @@ def _explain(model: type[BaseModel], error: ValidationError, source: str) -> Con
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return ConfigError(f"{source}: unknown key {dotted}{more}", remedy)
-    return ConfigError(f"{source}: {dotted or 'the file'}: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}{more}")
+    fault = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{source}: {dotted or 'the file'}: {fault}, got {first['input']!r}{more}")
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

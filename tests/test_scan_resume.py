@@ -134,7 +134,6 @@ def test_full_disk_keeps_what_was_written(
     """A limit on file size stands in for a full disk: the write fails in the same place."""
     out = tmp_path / "out"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    rows = undisturbed["results.jsonl"].splitlines(keepends=True)
     smallest = min(len(data) for name, data in undisturbed.items() if name.startswith("maps/"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (smallest - 1, hard))
     try:
@@ -144,6 +143,6 @@ def test_full_disk_keeps_what_was_written(
     error = capsys.readouterr().err
     assert code == 1
     assert "cannot write" in error and "Traceback" not in error
-    assert rows[0].startswith(b"{") and not list(out.rglob("*.part"))
+    assert not list(out.rglob("*.part"))
     assert scan(weights, folder, "--out", out) == 3
     assert contents(out) == undisturbed

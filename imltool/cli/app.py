@@ -8,17 +8,34 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from imltool import __version__
 from imltool.cli import common
-from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, ImlError
+from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
+
+
+class _Interrupted(ImlError):
+    """Ctrl-C inside a command; typer's versions disagree on what it becomes outside."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+class _Commands(TyperGroup):
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            remedy = "what was written stays; the same command goes on where it stopped"
+            raise _Interrupted("interrupted", remedy) from None
+
 
 app = typer.Typer(
     name="imltool",
+    cls=_Commands,
     help="Find where a photo was edited. Taught with boxes, works offline.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,31 +92,25 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return the exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        app(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
     except ImlError as error:
         _debug(arguments)
         _fail(error.message, error.remedy)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", "what was written stays; the same command goes on where it stopped")
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader of stdout (head, less) went away: no error, and nothing more to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
         return EXIT_FATAL
     except Exception as error:
         _debug(arguments)
-        _fail(f"internal fault: {type(error).__name__}: {' '.join(str(error).split())}", "run again with -vv to report it")
+        fault = f"internal fault: {type(error).__name__}: {' '.join(str(error).split())}"
+        _fail(fault, "run again with -vv and report what it shows")
         return EXIT_FATAL
+    return EXIT_OK
 
 
 def _debug(arguments: list[str]) -> None:

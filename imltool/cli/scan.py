@@ -51,11 +51,12 @@ def scan(
 ) -> None:
     """Find where pictures were edited.
 
-    Writes report.html (opens offline), results.jsonl, results.csv, run.json, maps/ (16-bit PNG, value / 65535 =
-    probability), masks/ and overlays/ into DIR; the pictures themselves are only read. A scan that was cut goes on
-    where it stopped when the same command is given again; failed files are not tried again without --restart.
-    A high score is an indication, not a proof.
-    """  # fmt: skip
+    Writes report.html (opens offline), results.jsonl, results.csv, run.json,
+    maps/ (16-bit PNG, value / 65535 = probability), masks/ and overlays/ into
+    DIR; the pictures themselves are only read. A scan that was cut goes on when
+    the same command is given again; failed files are tried again only with
+    --restart. A high score is an indication, not a proof.
+    """
     common.setup_logging(verbose, quiet)
     from imltool.scan.inputs import plan_inputs, printable
 

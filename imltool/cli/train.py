@@ -14,9 +14,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: Annotated[

@@ -1,4 +1,4 @@
-"""References to stand next to the student: what it has to beat to be worth anything."""
+"""Reference localizers to stand next to the student: what any method has to beat."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imltool.errors import UsageError
-from imltool.evaluation.runner import Method
+from imltool.errors import ImageError
 from imltool.images import RGB, Map, encode_jpeg
 
 if TYPE_CHECKING:
@@ -19,65 +18,58 @@ if TYPE_CHECKING:
 
     from imltool.student.settings import StudentSettings
 
+Predict = Callable[[Sequence[RGB]], list[Map]]
+"""Pictures, uint8 RGB [H,W,3] of any sizes → maps, float32 [H,W] in [0,1], each of its picture's size."""
+
 ELA_QUALITY = 90
 ELA_SIGMA = 3.0
 ELA_PERCENTILE = 99.9
-ELA_THRESHOLD = 0.5
 
 
-def ela_map(rgb: RGB) -> Map:
-    """Error-level analysis (Krawetz, 2007) of one uint8 RGB picture [H,W,3], at its own resolution.
+def error_level_analysis(rgb: RGB) -> Map:
+    """Error-level analysis at native resolution (settings are our choice).
 
-    The picture is saved as JPEG of quality 90 (4:2:0); the absolute difference, its largest channel, is blurred
-    (Gaussian, σ = 3 pixels), divided by its 99.9 percentile and clipped: float32 [H,W] in [0,1]. A picture that the
-    JPEG leaves as it is has a map of zeros. Quality, blur and scaling are our choice.
+    The picture is saved as JPEG (quality 90, 4:2:0) and compared with itself: absolute difference averaged over the
+    channels, Gaussian blur with σ = 3 pixels, divided by its 99.9 percentile, clipped to [0,1]. A picture that JPEG
+    does not change gives a map of zeros.
+
+    Raises `ImageError` when the picture is too large for JPEG (65500 pixels a side).
     """
-    again = np.asarray(Image.open(io.BytesIO(encode_jpeg(rgb, ELA_QUALITY))).convert("RGB"))
-    difference = cv2.absdiff(rgb, again).max(axis=2).astype(np.float32)
-    levels = cv2.GaussianBlur(difference, (0, 0), ELA_SIGMA)
-    top = float(np.percentile(levels, ELA_PERCENTILE))
-    return np.clip(levels / np.float32(top), 0.0, 1.0) if top > 0 else np.zeros(rgb.shape[:2], np.float32)
+    try:
+        data = encode_jpeg(rgb, ELA_QUALITY)
+    except OSError as error:
+        raise ImageError(f"error-level analysis cannot save the picture as JPEG: {error}") from error
+    with Image.open(io.BytesIO(data)) as saved:
+        again = np.asarray(saved.convert("RGB"))
+    difference = cv2.absdiff(rgb, again).mean(axis=2, dtype=np.float32)
+    blurred = cv2.GaussianBlur(difference, (0, 0), ELA_SIGMA)
+    top = float(np.percentile(blurred, ELA_PERCENTILE))
+    if top <= 0.0:
+        return np.zeros(rgb.shape[:2], dtype=np.float32)
+    return np.clip(blurred / np.float32(top), 0.0, 1.0).astype(np.float32)
 
 
-def _ela(architecture: StudentSettings | None, device: torch.device | None, seed: int) -> Method:
-    return Method("ela", lambda images: [ela_map(image) for image in images], pixel_threshold=ELA_THRESHOLD)
+def _ela(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
+    return lambda images: [error_level_analysis(image) for image in images]
 
 
-def _constant(architecture: StudentSettings | None, device: torch.device | None, seed: int) -> Method:
-    def predict(images: Sequence[RGB]) -> list[Map]:
-        return [np.ones(image.shape[:2], np.float32) for image in images]
-
-    return Method("constant", predict)
+def _constant(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
+    return lambda images: [np.ones(image.shape[:2], dtype=np.float32) for image in images]
 
 
-def _untrained(architecture: StudentSettings | None, device: torch.device | None, seed: int) -> Method:
-    from imltool.device import choose_device
+def _untrained(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
     from imltool.student.localizer import Localizer
 
-    localizer = Localizer.untrained(architecture, device or choose_device("auto"), seed)
-    return Method("untrained", localizer.maps, localizer.header.pixel_threshold, localizer.header.score_threshold)
+    return Localizer.untrained(architecture, device, seed).maps
 
 
-BASELINES: dict[str, Callable[[StudentSettings | None, torch.device | None, int], Method]] = {
+BASELINES: dict[str, Callable[[StudentSettings | None, torch.device, int], Predict]] = {
     "ela": _ela,
     "constant": _constant,
     "untrained": _untrained,
 }
-"""Reference by name: `ela` (error levels), `constant` (everything is tampered), `untrained` (the student's net, random)."""
+"""Name → builder(architecture, device, seed).
 
-
-def build_baseline(
-    name: str, architecture: StudentSettings | None = None, device: torch.device | None = None, seed: int = 0
-) -> Method:
-    """Build a reference by name.
-
-    Args:
-        architecture: of the untrained student; the default one when None.
-        device: for the untrained student; the fastest present when None.
-        seed: of its random weights.
-
-    Raises `UsageError` for an unknown name.
-    """
-    if name not in BASELINES:
-        raise UsageError(f"unknown baseline {name!r}", f"choose one of {', '.join(BASELINES)}")
-    return BASELINES[name](architecture, device, seed)
+`ela`: error-level analysis. `constant`: 1 everywhere, "all is tampered". `untrained`: the checkpoint's architecture
+(the default one without a checkpoint) with random weights.
+"""

@@ -1,7 +1,13 @@
-"""Counts: the only thing the evaluation computes from pixels. Every metric is arithmetic on them."""
+"""What is counted from pixels, once per picture. Every pixel metric is arithmetic on these counts.
+
+Counts at a named threshold are exact on the float map. Curves (AUC, AP, any other threshold) come from a histogram of
+the map over 65536 levels, level = round(65535·value): the precision in which maps are stored as 16-bit PNG, and our
+stated precision for curves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,87 +17,105 @@ from imltool.errors import DataError
 from imltool.images import Map, Mask
 
 LEVELS = 65536
-"""Levels of the map for rank metrics: maps are stored with 16 bits, so this loses nothing that is kept."""
+"""Histogram levels of a map: level k stands for the value k / 65535."""
 
-Histogram = NDArray[np.int64]
+CURVE_LEVELS = np.arange(0, LEVELS, 64)
+"""Where a picture's counts are kept for a search over thresholds: 1024 of them, a thousandth apart (our choice)."""
+
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class PixelCounts:
-    """What one map and its mask come to.
+class Counts:
+    """Confusion counts, positive = tampered: four int64 arrays of one shape, [] a picture, [N] a set, or any."""
 
-    Attributes:
-        thresholds: the thresholds asked for, float64 [T].
-        tp, fp, fn, tn: pixels by outcome at each threshold, int64 [T]; a pixel is predicted when its value is
-            strictly above the threshold. Taken from the float map, not from the levels.
-        positive, negative: pixels of the tampered and of the authentic region by level, int64 [65536];
-            level = round(65535 × value). Values nearer than one level count as ties.
-    """
+    tp: IntArray
+    fp: IntArray
+    fn: IntArray
+    tn: IntArray
 
-    thresholds: NDArray[np.float64]
-    tp: Histogram
-    fp: Histogram
-    fn: Histogram
-    tn: Histogram
-    positive: Histogram
-    negative: Histogram
+    def as_array(self) -> IntArray:
+        """int64 [..., 4] in the order TP, FP, FN, TN."""
+        return np.stack([self.tp, self.fp, self.fn, self.tn], axis=-1)
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.int64]) -> Counts:
+        """The inverse of `as_array`."""
+        tp, fp, fn, tn = np.moveaxis(np.asarray(array, dtype=np.int64), -1, 0)
+        return cls(tp, fp, fn, tn)
 
 
-def count_pixels(values: Map, mask: Mask, thresholds: tuple[float, ...] = (0.5,)) -> PixelCounts:
-    """Count one picture.
+def stack(counts: Iterable[Counts]) -> Counts:
+    """Counts of N pictures as arrays [N]; the basis of image-averaged metrics."""
+    rows = [one.as_array() for one in counts]
+    return Counts.from_array(np.stack(rows) if rows else np.zeros((0, 4), dtype=np.int64))
 
-    Args:
-        values: float32 [H,W] in [0,1], probability that a pixel was tampered with.
-        mask: bool [H,W], True = tampered; all False for an authentic picture.
-        thresholds: in [0,1]; compared in float32, as the map is.
 
-    Raises `DataError` when the map has another shape than the mask, no pixel, or values that are NaN or outside [0,1].
-    """
+def pool(counts: Counts) -> Counts:
+    """Counts summed over all pictures, as if they were one: the basis of pooled (data set level) metrics."""
+    return Counts.from_array(counts.as_array().reshape(-1, 4).sum(axis=0))
+
+
+def level_threshold(level: int) -> float:
+    """The map value that "level strictly above `level`" stands for: halfway to the next level."""
+    return (level + 0.5) / (LEVELS - 1)
+
+
+def check_map(values: Map, mask: Mask) -> None:
+    """Raises `DataError` when map and mask differ in size or a value is NaN or outside 0..1."""
     if values.shape != mask.shape or values.ndim != 2:
-        raise DataError(f"the map is {_size(values)}, the picture {_size(mask)}", "maps must have their picture's size")
+        raise DataError(f"map of shape {values.shape} does not fit its mask of shape {mask.shape}")
     if values.size == 0:
         raise DataError("the map has no pixel")
-    lowest, highest = float(values.min()), float(values.max())
-    if not (lowest >= 0.0 and highest <= 1.0):  # NaN fails both
-        raise DataError("the map holds NaN" if np.isnan(lowest) else f"map values span {lowest:g} to {highest:g}, not 0 to 1")
-
-    total = int(mask.size)
-    truth = int(np.count_nonzero(mask))
-    tp, predicted = np.empty(len(thresholds), np.int64), np.empty(len(thresholds), np.int64)
-    for index, threshold in enumerate(thresholds):
-        above = values > np.float32(threshold)
-        predicted[index] = np.count_nonzero(above)
-        tp[index] = np.count_nonzero(above & mask) if truth else 0
-    fp = predicted - tp
-
-    # one pass for both regions: the mask is the 17th bit of the level
-    levels = np.rint(values * np.float32(LEVELS - 1)).astype(np.int32)
-    if truth:
-        levels |= mask.astype(np.int32) << 16
-    histogram = np.bincount(levels.ravel(), minlength=2 * LEVELS)
-    return PixelCounts(
-        thresholds=np.asarray(thresholds, np.float64),
-        tp=tp,
-        fp=fp,
-        fn=truth - tp,
-        tn=total - truth - fp,
-        positive=histogram[LEVELS:],
-        negative=histogram[:LEVELS],
-    )
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0.0 and high <= 1.0):  # false for NaN too: min and max pass it on
+        fault = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
+        raise DataError(f"the map holds {fault}, it must stay in 0..1")
 
 
-def counts_by_level(positive: Histogram, negative: Histogram) -> tuple[Histogram, Histogram, Histogram, Histogram]:
-    """TP, FP, FN, TN for every threshold at once, from the histograms.
+def count_pixels(values: Map, mask: Mask, threshold: float = 0.5) -> Counts:
+    """Confusion counts of one picture, exact; a pixel is predicted tampered when strictly above `threshold`.
 
     Args:
-        positive, negative: int64 [..., L], as in `PixelCounts`; they may be summed over pictures first.
-
-    Returns four int64 [..., L]: entry k predicts the pixels whose level is k or higher, so that entry 0 predicts all.
+        values: float32 [H,W] in [0,1].
+        mask: bool [H,W], True = tampered.
     """
-    tp = np.cumsum(positive[..., ::-1], axis=-1)[..., ::-1]
-    fp = np.cumsum(negative[..., ::-1], axis=-1)[..., ::-1]
-    return tp, fp, tp[..., :1] - tp, fp[..., :1] - fp
+    predicted = values > threshold
+    both = int(np.count_nonzero(predicted & mask))
+    flagged = int(np.count_nonzero(predicted))
+    truth = int(np.count_nonzero(mask))
+    return Counts.from_array(np.array([both, flagged - both, truth - both, mask.size - flagged - truth + both]))
 
 
-def _size(array: NDArray[np.generic]) -> str:
-    return "x".join(str(side) for side in array.shape[::-1])
+@dataclass(frozen=True)
+class LevelHistogram:
+    """Pixels of one picture by the level of the map; one pass gives every threshold and every curve.
+
+    Attributes:
+        tampered: int64 [65536], pixels inside the mask at each level.
+        authentic: int64 [65536], the others.
+    """
+
+    tampered: IntArray
+    authentic: IntArray
+
+    def counts_above(self, levels: IntArray | int | slice = slice(None)) -> Counts:
+        """Counts with "predicted = level strictly above k", for each k in `levels` (all 65536 when left out)."""
+        tn = np.cumsum(self.authentic)
+        fn = np.cumsum(self.tampered)
+        every = Counts(fn[-1] - fn, tn[-1] - tn, fn, tn)
+        return Counts(every.tp[levels], every.fp[levels], every.fn[levels], every.tn[levels])
+
+
+def level_histogram(values: Map, mask: Mask) -> LevelHistogram:
+    """Histogram of a map over 65536 levels, inside and outside the mask.
+
+    Args:
+        values: float32 [H,W] in [0,1].
+        mask: bool [H,W], True = tampered.
+    """
+    # 32-bit keys: 17 bits are used, and the pass is bound by memory
+    keys = np.rint(values.ravel() * np.float32(LEVELS - 1)).astype(np.int32)
+    keys += mask.ravel().astype(np.int32) << 16
+    both = np.bincount(keys, minlength=2 * LEVELS)
+    return LevelHistogram(tampered=both[LEVELS:], authentic=both[:LEVELS])

@@ -1,167 +1,156 @@
-"""Metrics: pure functions of counts, histograms and scores. What is undefined is NaN or a named argument, never an epsilon.
+"""Metrics as pure functions of counts. Arrays broadcast: one picture, a set of pictures and all thresholds alike.
 
-Counts may be numbers or arrays of any shape that broadcast; the result is float64 of the broadcast shape.
+Edge cases are named arguments, never an epsilon. Where a metric does not exist the result is NaN; writers turn that
+into null, so that it is never mistaken for 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imltool.evaluation.counts import Histogram, counts_by_level
+from imltool.evaluation.counts import Counts
 
-Values = NDArray[np.float64]
-
-
-def _float(counts: ArrayLike) -> Values:
-    return np.asarray(counts, dtype=np.float64)
+FloatArray = NDArray[np.float64]
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike, undefined: ArrayLike) -> Values:
-    """part / whole, and `undefined` where whole is 0."""
-    part, whole = _float(part), _float(whole)
-    defined = whole != 0
-    return np.where(defined, part / np.where(defined, whole, 1.0), undefined)
+def _ratio(above: ArrayLike, below: ArrayLike, otherwise: float = np.nan) -> FloatArray:
+    """above / below as float64, `otherwise` where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
+    result = np.full(numerator.shape, float(otherwise))
+    np.divide(numerator, denominator, out=result, where=denominator != 0)
+    return result
 
 
-def _empty_truth(value: Values, tp: Values, fp: Values, fn: Values, both_empty: float, truth_empty: float) -> Values:
-    return np.where(tp + fn == 0, np.where(tp + fp == 0, both_empty, truth_empty), value)
+def _with_empty_truth(value: FloatArray, c: Counts, both_empty: float, truth_empty: float) -> FloatArray:
+    no_truth = (c.tp + c.fn) == 0
+    return np.where(no_truth, np.where(c.fp == 0, both_empty, truth_empty), value)
 
 
-def f1(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> Values:
-    """F1 = 2TP / (2TP + FP + FN), in [0,1].
+def f1(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
+    """Pixel F1 (Dice) = 2TP / (2TP + FP + FN), in 0..1.
 
     Args:
-        both_empty: value where nothing is tampered and nothing is predicted.
-        truth_empty: value where nothing is tampered and something is predicted.
+        both_empty: result when nothing is tampered and nothing is predicted. 1: the prediction is right (IMDLBenCo: 0).
+        truth_empty: result when nothing is tampered but something is predicted.
     """
-    tp, fp, fn = _float(tp), _float(fp), _float(fn)
-    return _empty_truth(_ratio(2 * tp, 2 * tp + fp + fn, both_empty), tp, fp, fn, both_empty, truth_empty)
+    return _with_empty_truth(_ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), c, both_empty, truth_empty)
 
 
-def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> Values:
-    """Intersection over union of the tampered class = TP / (TP + FP + FN), in [0,1]. Edge cases as for `f1`."""
-    tp, fp, fn = _float(tp), _float(fp), _float(fn)
-    return _empty_truth(_ratio(tp, tp + fp + fn, both_empty), tp, fp, fn, both_empty, truth_empty)
+def iou(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
+    """Intersection over union = TP / (TP + FP + FN), in 0..1. Edge cases as in `f1`."""
+    return _with_empty_truth(_ratio(c.tp, c.tp + c.fp + c.fn), c, both_empty, truth_empty)
 
 
-def precision(
-    tp: ArrayLike,
-    fp: ArrayLike,
-    fn: ArrayLike,
-    *,
-    both_empty: float = 1.0,
-    truth_empty: float = 0.0,
-    prediction_empty: float = 0.0,
-) -> Values:
-    """TP / (TP + FP), in [0,1]. `prediction_empty` is the value where something is tampered and nothing predicted."""
-    tp, fp, fn = _float(tp), _float(fp), _float(fn)
-    return _empty_truth(_ratio(tp, tp + fp, prediction_empty), tp, fp, fn, both_empty, truth_empty)
-
-
-def recall(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> Values:
-    """TP / (TP + FN), in [0,1]. Edge cases as for `f1`."""
-    tp, fp, fn = _float(tp), _float(fp), _float(fn)
-    return _empty_truth(_ratio(tp, tp + fn, both_empty), tp, fp, fn, both_empty, truth_empty)
-
-
-def mcc(
-    tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike, *, no_error: float = 1.0, one_class: float = 0.0
-) -> Values:
-    """Matthews correlation, signed, in [-1,1]: an inverted map scores -1 and not 1.
+def precision(c: Counts, *, both_empty: float = 1.0, prediction_empty: float = 0.0) -> FloatArray:
+    """TP / (TP + FP), in 0..1.
 
     Args:
-        no_error: value where the formula is 0/0 and no pixel is wrong (truth and prediction both empty or both full).
-        one_class: value where it is 0/0 and some pixel is wrong (truth or prediction is a single class).
+        both_empty: result when nothing is tampered and nothing is predicted.
+        prediction_empty: result when something is tampered but nothing is predicted.
     """
-    tp, fp, fn, tn = _float(tp), _float(fp), _float(fn), _float(tn)
-    # square roots first: the product of four counts of megapixels leaves the exact range of a double
-    spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-    undefined = np.where(fp + fn == 0, no_error, one_class)
-    return np.clip(_ratio(tp * tn - fp * fn, spread, undefined), -1.0, 1.0)
+    nothing = np.where((c.tp + c.fn) == 0, both_empty, prediction_empty)
+    return np.where((c.tp + c.fp) == 0, nothing, _ratio(c.tp, c.tp + c.fp))
 
 
-def fp_area(fp: ArrayLike, tn: ArrayLike) -> Values:
-    """Share of authentic pixels that are predicted = FP / (FP + TN), in [0,1]; NaN where no pixel is authentic."""
-    return _ratio(fp, _float(fp) + _float(tn), np.nan)
+def recall(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
+    """TP / (TP + FN), in 0..1. Edge cases as in `f1`."""
+    return _with_empty_truth(_ratio(c.tp, c.tp + c.fn), c, both_empty, truth_empty)
 
 
-def auc(positive: Histogram, negative: Histogram) -> Values:
-    """Area under the ROC curve, ties counted half, so that a constant map has 0.5.
+def mcc(c: Counts, *, one_sided: float = 0.0, one_sided_right: float = 1.0) -> FloatArray:
+    """Matthews' correlation coefficient, signed, in −1..1.
 
     Args:
-        positive, negative: int64 [..., L], pixels by level, lowest first (`PixelCounts`).
-
-    Returns float64 [...] in [0,1]; NaN where a class has no pixel.
+        one_sided: result when truth or prediction is all tampered or all authentic, so that no correlation exists
+            (0, as scikit-learn has it).
+        one_sided_right: result when that holds and no pixel is wrong.
     """
+    tp, fp, fn, tn = (np.asarray(part, dtype=np.float64) for part in (c.tp, c.fp, c.fn, c.tn))
+    # two roots, not one of the product: four counts of a large picture exceed float64's exact range sooner
+    spread = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
+    value = _ratio(tp * tn - fp * fn, spread, one_sided)
+    right = (spread == 0) & (fp + fn == 0)
+    return np.clip(np.where(right, one_sided_right, value), -1.0, 1.0)
+
+
+def flagged_area(c: Counts) -> FloatArray:
+    """Share of the pixels predicted tampered, in 0..1. Over authentic pictures this is the false-positive area."""
+    return _ratio(c.tp + c.fp, c.tp + c.fp + c.fn + c.tn)
+
+
+def auc(tampered: ArrayLike, authentic: ArrayLike) -> FloatArray:
+    """Area under the ROC curve, exact with ties: P(tampered above authentic) + ½ P(equal). A constant map is 0.5.
+
+    Args:
+        tampered, authentic: counts per level [..., L], levels ascending; leading axes broadcast.
+
+    NaN where one side is empty.
+    """
+    positive, negative = np.asarray(tampered), np.asarray(authentic)
     below = np.cumsum(negative, axis=-1) - negative
-    wins = (positive * (below + 0.5 * negative)).sum(axis=-1)
-    return _ratio(wins, _float(positive.sum(axis=-1)) * _float(negative.sum(axis=-1)), np.nan)
+    won = (positive * (2 * below + negative)).sum(axis=-1)
+    return _ratio(won, 2 * positive.sum(axis=-1) * negative.sum(axis=-1))
 
 
-def ap(positive: Histogram, negative: Histogram) -> Values:
-    """Average precision: precision at every distinct threshold weighted by the recall gained there, no interpolation.
+def average_precision(tampered: ArrayLike, authentic: ArrayLike) -> FloatArray:
+    """Average precision Σ (R_k − R_{k−1})·P_k over the levels, highest first; equal values count as one step.
 
-    Arguments as for `auc`. Returns float64 [...] in (0,1]; NaN where nothing is tampered. A constant map has the
-    share of tampered pixels.
+    Arguments as in `auc`. NaN where nothing is tampered.
     """
-    tp, fp, _, _ = counts_by_level(positive, negative)
-    gained = (positive * _ratio(tp, tp + fp, 0.0)).sum(axis=-1)
-    return _ratio(gained, tp[..., 0], np.nan)
+    positive = np.asarray(tampered)[..., ::-1]
+    hits = np.cumsum(positive, axis=-1)
+    flagged = hits + np.cumsum(np.asarray(authentic)[..., ::-1], axis=-1)
+    return _ratio((positive * _ratio(hits, flagged, 0.0)).sum(axis=-1), positive.sum(axis=-1))
 
 
-def score_auc(tampered: ArrayLike, authentic: ArrayLike) -> float:
-    """Image-level AUC from scores [T] and [A], ties counted half; NaN when a class has no picture."""
-    high, low = _float(tampered), np.sort(_float(authentic))
-    if high.size == 0 or low.size == 0:
-        return float("nan")
-    wins = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
-    return float(wins.sum() / (2.0 * high.size * low.size))
+def score_levels(tampered: ArrayLike, authentic: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Scores [N], [M] as counts per distinct score [L], ascending: what `auc` and `average_precision` take."""
+    positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
+    values, level = np.unique(np.concatenate([positive, negative]), return_inverse=True)
+    level = level.ravel()
+    split = positive.size
+    return np.bincount(level[:split], minlength=values.size), np.bincount(level[split:], minlength=values.size)
+
+
+def image_auc(tampered: ArrayLike, authentic: ArrayLike) -> float:
+    """AUC of the scores [N] of tampered against [M] authentic pictures; ties count half, NaN when a side is empty."""
+    return float(auc(*score_levels(tampered, authentic)))
 
 
 def share_above(scores: ArrayLike, threshold: float) -> float:
-    """Share of scores strictly above `threshold`: the FPR on authentic, the TPR on tampered pictures; NaN for none."""
-    values = _float(scores)
+    """Share of scores strictly above the operating point: FPR of authentic, TPR of tampered pictures. NaN for none."""
+    values = np.asarray(scores, np.float64)
     return float((values > threshold).mean()) if values.size else float("nan")
 
 
 def tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> float:
-    """Largest share of tampered pictures flagged by a threshold that flags at most `fpr` of the authentic ones.
+    """Highest share of tampered pictures that can be flagged while at most `fpr` of the authentic ones are.
 
-    NaN when a class has no picture.
+    Operating points are "score strictly above t"; no interpolation between them. NaN when a side is empty.
     """
-    high, low = _float(tampered), np.sort(_float(authentic))[::-1]
-    if high.size == 0 or low.size == 0:
+    positive, negative = score_levels(tampered, authentic)
+    if not positive.sum() or not negative.sum():
         return float("nan")
-    allowed = int(np.floor(fpr * low.size + 1e-9))  # 0.05 × 20 must be 1
-    return share_above(high, low[allowed]) if allowed < low.size else 1.0
+    flagged_authentic = np.concatenate([[0], np.cumsum(negative[::-1])])
+    flagged_tampered = np.concatenate([[0], np.cumsum(positive[::-1])])
+    allowed = flagged_authentic <= fpr * negative.sum()
+    return float(flagged_tampered[allowed].max() / positive.sum())
 
 
-def bootstrap_interval(
-    statistic: Callable[..., float | Values],
-    *groups: NDArray[np.generic],
-    seed: int = 0,
-    resamples: int = 1000,
-    level: float = 0.95,
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval over images.
+def best_threshold(curve: FloatArray) -> int:
+    """Index of the threshold with the highest mean over pictures: one threshold for the whole set, an *oracle*.
 
     Args:
-        statistic: takes as many arrays as there are groups and gives one number.
-        groups: arrays with one row an image; each is drawn anew with replacement on its own (tampered and authentic
-            pictures keep their numbers).
-
-    Returns (low, high); None when a group has fewer than two images or the statistic is undefined.
+        curve: a metric [N,T] of N pictures at T thresholds. Of equal means the lowest threshold is taken.
     """
-    if not groups or min(len(group) for group in groups) < 2:
-        return None
-    generator = np.random.default_rng(seed)
-    drawn = np.empty(resamples)
-    for index in range(resamples):
-        drawn[index] = statistic(*(group[generator.integers(0, len(group), len(group))] for group in groups))
-    if np.isnan(drawn).any():
-        return None
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return int(np.asarray(curve, np.float64).mean(axis=0).argmax())
+
+
+def mean_or_nan(values: Any) -> float:
+    """Mean of the values that exist; NaN when none does."""
+    array = np.asarray(values, np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if array.size else float("nan")

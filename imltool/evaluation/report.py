@@ -1,133 +1,190 @@
-"""Evaluation results as files: `results.json`, `per_image.csv`, `table.md`."""
+"""What an evaluation leaves behind: `results.json`, `per_image.csv` and `table.md`.
+
+The three are written again after every set, so that a kill or a later fault costs the set in work and no other.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from imltool import __version__
 from imltool.evaluation import metrics
-from imltool.evaluation.runner import ImageRow
+from imltool.evaluation.methods import Method
+from imltool.evaluation.roles import Overlap
+from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
+from imltool.evaluation.sets import NamedSet
+from imltool.evaluation.summary import mean_by_role, summarize_set
+from imltool.evaluation.tables import markdown_table, table_rows
 from imltool.files import write_text
 
-STUDENT = "student"
-"""Name of the checkpoint's rows next to the baselines'."""
+if TYPE_CHECKING:
+    from imltool.student.localizer import Localizer
 
-COLUMNS = (
-    ("F1", "pixel_f1"),
-    ("F1 cal.", "pixel_f1_calibrated"),
-    ("F1 pooled", "pixel_f1_pooled"),
-    ("IoU", "pixel_iou"),
-    ("MCC", "pixel_mcc"),
-    ("AUC", "pixel_auc"),
-    ("AP", "pixel_ap"),
-    ("image AUC", "image_auc"),
-    ("FPR", "image_fpr"),
-    ("TPR", "image_tpr"),
-    ("FP area", "fp_area"),
-)
-"""Heading and key of each figure in the tables."""
+RESULTS_NAME = "results.json"
+CSV_NAME = "per_image.csv"
+TABLE_NAME = "table.md"
 
-HEADINGS = ("method", "set", "role", "tampered", "authentic", "failed", *(heading for heading, _ in COLUMNS))
+_PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless", "safetensors")
 
-COUNTS = ("tp", "fp", "fn", "tn")
 CSV_COLUMNS = (
-    *("method", "set", "name", "tampered", "status", "reason", "sha256", "seen", "width", "height"),
-    *COUNTS,
-    *(f"{name}_calibrated" for name in COUNTS),
-    *("f1", "f1_calibrated", "iou", "mcc", "precision", "recall", "auc", "ap", "fp_area", "score"),
+    *("method", "set", "role", "image", "tampered", "status", "reason", "width", "height", "score"),
+    *("tp", "fp", "fn", "tn", "f1", "f1_calibrated", "iou", "mcc", "precision", "recall", "auc", "ap", "flagged_area"),
 )
 
 
-def table_rows(results: dict[str, Any]) -> list[list[str]]:
-    """The table as text, one row a method and set, columns as `HEADINGS`; "–" where a figure does not exist."""
-    methods = {STUDENT: results, **results["baselines"]}
-    rows: list[list[str]] = []
-    for method, part in methods.items():
-        for name, figures in part["sets"].items():
-            numbers = [str(figures[key]) for key in ("n_tampered", "n_authentic", "n_failed")]
-            rows.append([method, name, figures["role"], *numbers, *(_cell(figures[key]) for _, key in COLUMNS)])
-    return rows
+def versions() -> dict[str, str]:
+    """Versions of Python, imltool and the packages a figure can depend on."""
+    found = {"python": platform.python_version(), "imltool": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
-def mean_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(method, role, mean pixel F1) for every mean that exists."""
-    methods = {STUDENT: results, **results["baselines"]}
-    return [
-        (method, role, _cell(values["pixel_f1"]))
-        for method, part in methods.items()
-        for role, values in part["mean"].items()
-        if values["pixel_f1"] is not None
-    ]
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The table in Markdown, with the 95 % interval of F1 and what the figures mean below."""
-    lines = [_line(HEADINGS), _line(["---"] * 3 + ["---:"] * (len(HEADINGS) - 3))]
-    lines += [_line(row) for row in table_rows(results)]
-    lines += ["", *(f"- mean F1 of {method} over {role} sets: {value}" for method, role, value in mean_rows(results))]
-    for method, part in {STUDENT: results, **results["baselines"]}.items():
-        for name, figures in part["sets"].items():
-            if figures["pixel_f1_ci"]:
-                low, high = figures["pixel_f1_ci"]
-                lines.append(f"- F1 of {method} on {name}: 95 % interval {low:.3f} to {high:.3f}")
-    lines += ["", *(f"- {key}: {meaning}" for key, meaning in results["protocol"].items())]
-    lines += ["", f"`{results['command']}`", ""]
-    return "\n".join(lines)
-
-
-def csv_row(method: str, set_name: str, row: ImageRow, sha256: str, seen: bool) -> dict[str, Any]:
-    """One line of `per_image.csv`: the counts and the metrics that follow from them; empty where there is none."""
-    values: dict[str, Any] = dict.fromkeys(CSV_COLUMNS, "")
-    values |= {"method": method, "set": set_name, "name": row.name, "tampered": int(row.tampered), "sha256": sha256}
-    values |= {"status": "ok" if row.ok else "failed", "reason": row.reason, "seen": int(seen)}
-    if not row.ok:
-        return values
-    tp, fp, fn, tn = row.counts
-    values |= {"width": row.width, "height": row.height, "score": _digits(row.score)}
-    values |= dict(zip(COUNTS, row.counts, strict=True))
-    values |= {f"{name}_calibrated": count for name, count in zip(COUNTS, row.calibrated, strict=True)}
-    if not row.tampered:
-        return values | {"fp_area": _digits(float(metrics.fp_area(fp, tn)))}
-    return values | {
-        "f1": _digits(float(metrics.f1(tp, fp, fn))),
-        "f1_calibrated": _digits(float(metrics.f1(*row.calibrated[:3]))),
-        "iou": _digits(float(metrics.iou(tp, fp, fn))),
-        "mcc": _digits(float(metrics.mcc(tp, fp, fn, tn))),
-        "precision": _digits(float(metrics.precision(tp, fp, fn))),
-        "recall": _digits(float(metrics.recall(tp, fp, fn))),
-        "auc": _digits(row.auc),
-        "ap": _digits(row.ap),
+def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
+    """The `checkpoint` block of `results.json`."""
+    header = localizer.header
+    return {
+        "name": header.name,
+        "path": str(localizer.path),
+        "sha256": localizer.sha256,
+        "threshold": header.pixel_threshold,
+        "score_threshold": header.score_threshold,
+        "input_size": header.input_size,
+        "architecture": f"boxpromptiml-tinyvit-{header.architecture.backbone}",
+        "architecture_settings": header.architecture.model_dump(mode="json"),
+        "training_sets": [one.name for one in header.training_sets],
+        "tool_version": header.tool_version,
     }
 
 
-def write_results(out: Path, results: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
-    """Write the three files, each in one step. Raises `OutputError`."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
+def _number(value: float) -> float | str:
+    return "" if math.isnan(value) else round(float(value), 6)
+
+
+def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, Any]:
+    """One line of `per_image.csv`; cells of figures that do not exist for the picture stay empty."""
+    cells: dict[str, Any] = {
+        "method": method,
+        "set": set_name,
+        "role": role,
+        "image": row.name,
+        "tampered": int(row.tampered),
+        "status": "ok" if row.ok else "failed",
+        "reason": row.reason,
+    }
+    if not row.ok:
+        return cells
+    half = row.counts[HALF]
+    cells |= {"width": row.width, "height": row.height, "score": _number(row.score)}
+    cells |= {"tp": int(half.tp), "fp": int(half.fp), "fn": int(half.fn), "tn": int(half.tn)}
+    cells["flagged_area"] = _number(float(metrics.flagged_area(half)))
+    if row.tampered:
+        cells |= {"auc": _number(row.pixel_auc), "ap": _number(row.pixel_ap)}
+        for name in ("f1", "iou", "mcc", "precision", "recall"):
+            cells[name] = _number(float(getattr(metrics, name)(half)))
+        if CALIBRATED in row.counts:
+            cells["f1_calibrated"] = _number(float(metrics.f1(row.counts[CALIBRATED])))
+    return cells
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `csv_row` rows, UTF-8. Atomic."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(out / "per_image.csv", buffer.getvalue())
-    write_text(out / "table.md", markdown(results))
-    write_text(out / "results.json", to_json(results))
+    write_text(path, text.getvalue())
 
 
-def to_json(results: dict[str, Any]) -> str:
-    """`results.json`'s text; keys in the order they were made. A NaN is a programming error (ValueError)."""
-    return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def results_text(results: Mapping[str, Any]) -> str:
+    """The content of `results.json`; NaN never gets in (ValueError)."""
+    return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+class Report:
+    """The results of an evaluation while it grows, and the three files in `out`.
 
+    Attributes:
+        results: the content of `results.json`.
+        lines: the rows of `per_image.csv`.
+    """
 
-def _digits(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+    def __init__(self, out: Path, localizer: Localizer | None, methods: Sequence[Method], command: str) -> None:
+        nothing = mean_by_role({})
+        self.out = out
+        self.results: dict[str, Any] = {
+            "checkpoint": describe_checkpoint(localizer) if localizer else None,
+            "complete": False,
+            "sets": {},
+            "mean": nothing,
+            "baselines": {
+                one.baseline: {"sets": {}, "mean": nothing, "score_threshold": one.score_threshold}
+                for one in methods
+                if one.baseline
+            },
+            "command": command,
+            "versions": versions(),
+        }
+        self.lines: list[dict[str, Any]] = []
 
+    def add(self, one: NamedSet, overlap: Overlap, method: Method, rows: Sequence[ImageRow], seed: int) -> None:
+        """File the rows of one method on one set. Raises `DataError` when none of them was scored."""
+        block = self.results["baselines"][method.baseline] if method.baseline else self.results
+        summary = summarize_set(one.name, rows, overlap, score_threshold=method.score_threshold, seed=seed)
+        block["sets"][one.name] = summary | {"list": one.list_file}
+        block["mean"] = mean_by_role(block["sets"])
+        self.lines += [csv_row(method.label, one.name, overlap.role, row) for row in rows]
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    def has(self, one: NamedSet, method: Method) -> bool:
+        """Whether this method is already measured on this set."""
+        block = self.results["baselines"][method.baseline] if method.baseline else self.results
+        return one.name in block["sets"]
+
+    def resume(self) -> bool:
+        """Take over the finished sets of an earlier run in `out` that was stopped; True when there are any.
+
+        The caller makes sure that it had the same parameters. Results that cannot be read, or were made with other
+        versions, are made again.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = json.loads((self.out / RESULTS_NAME).read_text(encoding="utf-8"))
+            with (self.out / CSV_NAME).open(encoding="utf-8", newline="") as handle:
+                lines = list(csv.DictReader(handle))
+            if found["complete"] or found["versions"] != self.results["versions"]:
+                return False
+            if found["baselines"].keys() != self.results["baselines"].keys():
+                return False
+            results = self.results | {key: found[key] for key in ("sets", "mean", "baselines")}
+            # the CSV is written first, so it may hold a set that results.json does not
+            known = {(name, label) for name, label, _ in table_rows(results)}
+            self.results = results
+            self.lines = [line for line in lines if (line["set"], line["method"]) in known]
+            return bool(known)
+        return False
+
+    def write(self, complete: bool = False) -> None:
+        """Write the three files, each atomically."""
+        self.results["complete"] = complete
+        write_csv(self.out / CSV_NAME, self.lines)
+        write_text(self.out / TABLE_NAME, markdown_table(self.results))
+        write_text(self.out / RESULTS_NAME, results_text(self.results) + "\n")
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The first line of every picture that some method could not score."""
+        first: dict[tuple[str, str], dict[str, Any]] = {}
+        for line in self.lines:
+            if line["status"] == "failed":
+                first.setdefault((line["set"], line["image"]), line)
+        return list(first.values())

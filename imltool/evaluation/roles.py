@@ -1,99 +1,84 @@
-"""In or out of distribution: a property of a checkpoint and a test set together, read from the checkpoint's header."""
+"""IND or OOD: a property of a checkpoint and a test set together, read from what the checkpoint was trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from imltool.errors import DataError
-from imltool.files import sha256_file
 
 Role = Literal["ind", "ood"]
 
 
-class TrainingSetLike(Protocol):
-    """What a checkpoint records of a training set (`imltool.student.checkpoint.TrainingSet`)."""
+class TrainedOn(Protocol):
+    """What is asked of a checkpoint's training set: its name and the SHA-256 of every picture file used."""
 
     @property
     def name(self) -> str: ...
-
     @property
     def files(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """How a test set stands to what a checkpoint was trained on.
+class Overlap:
+    """How a test set relates to a checkpoint's training sets.
 
     Attributes:
-        role: `ind` when the name is a training set's or a file was trained on, else `ood`.
-        named: the name is a training set's.
-        seen: files of the test set that were trained on → the training set that holds them, in the test set's order.
+        role: `ind` when the names agree or a file was seen in training, else `ood`.
+        named: a training set has the test set's name.
+        n_seen: test files that were trained on, by SHA-256.
+        training_set: the training set holding most of the seen files, or the one of the same name; "" for none.
+        first: the first seen file, "" for none.
     """
 
     role: Role
     named: bool
-    seen: dict[str, str]
-
-    @property
-    def n_seen(self) -> int:
-        return len(self.seen)
+    n_seen: int
+    training_set: str
+    first: str
 
 
 def plain_name(name: str) -> str:
-    """The name without case, spaces and punctuation: `CASIA-v1` and `casia_v1` are one set."""
+    """A set's name without case and punctuation: `CASIA v1-dev` and `casia_v1.dev` are one set."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-def hash_files(files: Mapping[str, Path], workers: int = 4) -> dict[str, str]:
-    """SHA-256 of every readable file, by its key; unreadable ones are left out (evaluation records them as failed)."""
-
-    def digest(path: Path) -> str | None:
-        try:
-            return sha256_file(path)
-        except OSError:
-            return None
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = zip(files, pool.map(digest, files.values()), strict=True)
-        return {name: value for name, value in found if value is not None}
+def _same_name(one: str, other: str) -> bool:
+    plain = plain_name(one)
+    return plain == plain_name(other) if plain else one == other
 
 
-def provenance(set_name: str, hashes: Mapping[str, str], training_sets: Sequence[TrainingSetLike]) -> Provenance:
-    """Compare a test set with a checkpoint's training sets.
+def find_overlap(set_name: str, files: Mapping[str, str], training_sets: Iterable[TrainedOn]) -> Overlap:
+    """Compare a test set with what a checkpoint was trained on.
 
     Args:
-        set_name: the test set's name, as given to `--data`.
-        hashes: name of a picture in the set → SHA-256 of its file.
-        training_sets: from the checkpoint's header.
+        set_name: the test set's name.
+        files: picture name → SHA-256 of its file, in the order they are to be reported.
+        training_sets: the checkpoint header's `training_sets`.
     """
-    trained = {file: known.name for known in reversed(training_sets) for file in known.files}
-    seen = {name: trained[value] for name, value in hashes.items() if value in trained}
-    named = plain_name(set_name) in {plain_name(known.name) for known in training_sets}
-    return Provenance("ind" if named or seen else "ood", named, seen)
-
-
-def role(set_name: str, file_hashes: Iterable[str], training_sets: Sequence[TrainingSetLike]) -> Role:
-    """`ind` when the set's name is a training set's (case and punctuation aside) or any hash was trained on."""
-    return provenance(set_name, {value: value for value in file_hashes}, training_sets).role
-
-
-def refuse_seen(set_name: str, total: int, found: Provenance) -> None:
-    """Stop an out-of-distribution evaluation on a set with trained-on files whose name does not say so.
-
-    Args:
-        total: pictures in the set, for the message.
-
-    Raises `DataError` with the number of files, the training set and the first file.
-    """
-    if found.named or not found.seen:
-        return
-    first, training_set = next(iter(found.seen.items()))
-    raise DataError(
-        f"{set_name} is not out of distribution: the checkpoint was trained on {found.n_seen} of its {total} pictures "
-        f"(training set {training_set}, first {first})",
-        "leave --ood out to have it reported as ind, or take pictures the checkpoint has not seen",
+    trained = list(training_sets)
+    same_name = next((one.name for one in trained if _same_name(one.name, set_name)), "")
+    seen_by = [(one.name, set(one.files)) for one in trained]
+    seen = [name for name, digest in files.items() if any(digest in known for _, known in seen_by)]
+    source = same_name
+    if seen and not same_name:
+        source = max(seen_by, key=lambda one: sum(digest in one[1] for digest in files.values()))[0]
+    return Overlap(
+        role="ind" if same_name or seen else "ood",
+        named=bool(same_name),
+        n_seen=len(seen),
+        training_set=source,
+        first=seen[0] if seen else "",
     )
+
+
+def refuse_hidden_overlap(set_name: str, overlap: Overlap) -> None:
+    """Raises `DataError` when pictures of the set were trained on although its name does not say so."""
+    if overlap.n_seen and not overlap.named:
+        pictures = "1 picture of it was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures of it were"
+        raise DataError(
+            f"{set_name} is not out of distribution: {pictures} in the training set "
+            f"{overlap.training_set}, the first is {overlap.first}",
+            f"leave out --ood, remove those pictures, or name the set {overlap.training_set}",
+        )

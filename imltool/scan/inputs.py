@@ -70,9 +70,9 @@ def printable(text: str) -> str:
 def plan_inputs(paths: list[Path], out: Path) -> Plan:
     """Expand files and folders (recursively, pictures by suffix; files given by name whatever their suffix).
 
-    A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs each
-    folder's files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached twice is
-    looked at once. Files below `out` are left out, and so are folders `masks/` beside `tampered/` or `authentic/`.
+    A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
+    files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
+    twice is looked at once. Left out are files below `out`, and folders `masks/` beside `tampered/` or `authentic/`.
 
     Raises `UsageError` when a path does not exist.
     """
@@ -86,7 +86,7 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
     skipped: dict[Path, None] = {}
     found: list[tuple[Path, str]] = []
     for root in roots:
-        for path in walk_images(root.path):
+        for path in walk_images(root.path) if root.path.is_dir() else [root.path]:
             if path in seen:
                 continue
             if path == root.path:
@@ -155,9 +155,7 @@ def _output_names(names: list[str]) -> list[str]:
     counts = Counter(keys)
     folders = {str(parent) for key in keys for parent in PurePosixPath(key).parents}
     return [
-        f"{name}~{_digest(original)}"
-        if counts[key] > 1 or f"{key}.png" in folders or f"{key}.jpg" in folders
-        else name
+        f"{name}~{_digest(original)}" if counts[key] > 1 or f"{key}.png" in folders or f"{key}.jpg" in folders else name
         for original, name, key in zip(names, safe, keys, strict=True)
     ]
 

@@ -10,17 +10,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, Map, Mask, encode_jpeg, write_map, write_mask
 from imltool.files import write_bytes
+from imltool.images import RGB, Map, Mask, encode_jpeg, write_map, write_mask
 
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
-WASH_OPACITY = 0.75
-"""Share of the colour in the overlay where the map is 1 (our choice)."""
+WASH_OPACITY = 0.8
+"""Share of the colour in the overlay where the map is 1; it falls with the map's square, so that low values leave the
+picture clear (our choice)."""
 SMALLEST_REGION = 0.001
 """Regions below this share of the picture are in the mask but not in the list (our choice)."""
 
 RGBA = NDArray[np.uint8]
+
+
+def quantise(values: Map) -> Map:
+    """Round a map (float32 [H,W] in [0,1]) to the 1/65535 steps of its file.
+
+    All figures come from the rounded map, so that anyone can repeat them from the file. NaN stays NaN.
+    """
+    return np.rint(np.clip(values, 0.0, 1.0) * np.float32(65535.0)) / np.float32(65535.0)
 
 
 def write_outputs(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> dict[str, str]:
@@ -53,7 +62,8 @@ def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count == 1:
         return []
-    sums = np.bincount(labels.ravel(), weights=values.ravel(), minlength=count)
+    inside = mask > 0
+    sums = np.bincount(labels[inside], weights=values[inside], minlength=count)
     rows = [
         {
             "x": int(x),
@@ -101,10 +111,8 @@ def wash(values: Map, threshold: float) -> RGBA:
     """
     layer = np.empty((*values.shape, 4), np.uint8)
     layer[..., :3] = colour_map(values)
-    layer[..., 3] = np.rint(np.clip(values, 0.0, 1.0) * (WASH_OPACITY * 255.0)).astype(np.uint8)
-    outlines, _ = cv2.findContours(
-        _closed(values > threshold).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
+    layer[..., 3] = np.rint(np.clip(values, 0.0, 1.0) ** 2 * (WASH_OPACITY * 255.0)).astype(np.uint8)
+    outlines, _ = cv2.findContours(_closed(values > threshold).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     line = max(1, round(max(values.shape) / 500))
     cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
     cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)

@@ -1,94 +1,69 @@
-"""Small pictures for the report, kept beside the results so that a resumed scan need not decode anything twice."""
+"""Small pictures for the report, as data URIs: thumbnail, picture, map and the layer laid over it."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 from PIL import Image
 
-from imltool.files import write_text
-from imltool.images import RGB, Map, Mask, encode_jpeg
-from imltool.scan.overlay import WASH, colour_map, contours, fit, fit_mask
+from imltool.errors import ImageError
+from imltool.images import RGB, encode_jpeg, read_map, read_rgb
+from imltool.scan.outputs import RGBA, colour_map, fit, overlay, wash
 
 THUMBNAIL_SIDE = 160
-CASE_SIDE = 480
-_CASE_BYTES = 26_000
-_WASH_LEVELS = 24
+PREVIEW_SIDE = 480
+PREVIEW_BYTES = 25_000
+"""A preview is compressed until it fits, so that a report stays near 60 kB a picture (our choice)."""
 
 
-def make_preview(rgb: RGB, values: Map, mask: Mask) -> dict[str, str | int]:
-    """What the report shows of one picture.
+@dataclass(frozen=True)
+class Preview:
+    """Data URIs of one picture; all but the thumbnail have the same size, at most 480 pixels."""
 
-    Args:
-        rgb: uint8 [H,W,3].
-        values: float32 [H,W] in [0,1].
-        mask: bool [H,W].
-
-    Returns `width` and `height` of the case pictures (longest side 480 px), `thumbnail`, `picture` and `map` (cividis
-    scale) as JPEG data URIs, `wash` as a PNG data URI (orange, as opaque as the map is high) and `outline`, the mask's
-    outline as the `d` of an SVG path in case-picture pixels.
-    """
-    picture = fit(rgb, CASE_SIDE)
-    small = fit(values, CASE_SIDE)
-    height, width = picture.shape[:2]
-    return {
-        "width": width,
-        "height": height,
-        "thumbnail": _jpeg(fit(picture, THUMBNAIL_SIDE), 6_000),
-        "picture": _jpeg(picture, _CASE_BYTES),
-        "map": _jpeg(colour_map(small), 9_000),
-        "wash": _wash(fit(small, CASE_SIDE // 2)),
-        "outline": _outline(fit_mask(mask, CASE_SIDE)),
-    }
+    thumbnail: str
+    picture: str
+    map: str
+    wash: str
 
 
-def save_preview(path: Path, preview: dict[str, str | int]) -> None:
-    """Write a preview as JSON, atomically."""
-    write_text(path, json.dumps(preview))
-
-
-def load_preview(path: Path) -> dict[str, str | int] | None:
-    """Read a preview back; None when it is missing or damaged (the report then goes without the pictures)."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def make_preview(source: Path | None, map_file: Path, threshold: float) -> Preview | None:
+    """Read a picture and its map again and shrink them; None when one of them can no longer be read."""
+    if source is None:
         return None
+    try:
+        rgb, values = read_rgb(source), read_map(map_file)
+    except (ImageError, OSError):
+        return None
+    if rgb.shape[:2] != values.shape:
+        return None
+    rgb, values = fit(rgb, PREVIEW_SIDE), fit(values, PREVIEW_SIDE)
+    thumbnail = overlay(fit(rgb, THUMBNAIL_SIDE), fit(values, THUMBNAIL_SIDE), threshold)
+    return Preview(
+        thumbnail=_uri("jpeg", encode_jpeg(thumbnail, quality=72)),
+        picture=_uri("jpeg", _small_jpeg(rgb)),
+        map=_uri("jpeg", encode_jpeg(colour_map(values), quality=60)),
+        wash=_uri("webp", _webp(wash(values, threshold))),
+    )
 
 
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _jpeg(rgb: RGB, limit: int) -> str:
-    """A JPEG of the best quality that stays below `limit` bytes, so that the report's size is bounded."""
+def _small_jpeg(rgb: RGB) -> bytes:
+    """A JPEG of the best quality that fits `PREVIEW_BYTES`."""
     data = b""
-    for quality in (80, 68, 55, 40, 25):
+    for quality in (80, 65, 50, 35, 20):
         data = encode_jpeg(rgb, quality)
-        if len(data) <= limit:
+        if len(data) <= PREVIEW_BYTES:
             break
-    return _data_uri("jpeg", data)
+    return data
 
 
-def _wash(values: Map) -> str:
-    """A palette PNG of one colour whose palette entries differ in opacity: a few kB where RGBA would take tens."""
-    levels = np.rint(np.clip(values, 0.0, 1.0) * (_WASH_LEVELS - 1)).astype(np.uint8)
-    picture = Image.fromarray(levels).convert("P")
-    picture.putpalette(list(WASH) * _WASH_LEVELS)
-    opacity = bytes(round(255 * level / (_WASH_LEVELS - 1)) for level in range(_WASH_LEVELS))
+def _webp(layer: RGBA) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=opacity, optimize=True)
-    return _data_uri("png", buffer.getvalue())
+    Image.fromarray(layer).save(buffer, "WEBP", quality=50, alpha_quality=50, method=4)
+    return buffer.getvalue()
 
 
-def _outline(mask: Mask) -> str:
-    parts = []
-    for line in contours(mask):
-        points = cv2.approxPolyDP(line, 0.8, True)[:, 0]
-        if len(points) > 2:
-            parts.append("M" + "L".join(f"{x} {y}" for x, y in points) + "Z")
-    return "".join(parts)
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -63,9 +63,7 @@ class GrabCutTeacher:
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.setRNGSeed(0)
         try:
-            cv2.grabCut(
-                rgb[..., ::-1].copy(), labels, (0, 0, 0, 0), *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK
-            )
+            cv2.grabCut(rgb[..., ::-1].copy(), labels, (0, 0, 0, 0), *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
         except cv2.error:
             return inside  # fewer pixels than colour components: nothing to cut
         return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from imltool.evaluation.counts import LEVELS, count_pixels, level_histogram
+from imltool.evaluation.counts import LEVELS, count_pixels, level_histogram, level_threshold
 from imltool.evaluation.metrics import f1, image_auc
 from imltool.student.localizer import Localizer, image_score
 from imltool.training.data import LabelledPictures, read_labelled
@@ -89,7 +89,7 @@ class Validation:
 
 def _calibrate(levels: np.ndarray, curve: np.ndarray, tampered: int, authentic: list[float]) -> Calibration:
     best = int(curve.argmax())
-    threshold = float(levels[best] / (LEVELS - 1)) if tampered else 0.5
+    threshold = level_threshold(int(levels[best])) if tampered else 0.5
     pixel_f1 = float(curve[best] / tampered) if tampered else 0.0
     if not authentic:
         return Calibration(threshold, pixel_f1, 0.5, None)

@@ -1,0 +1,57 @@
+"""What is measured: the checkpoint and the baselines, as one kind of thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imltool.evaluation.baselines import BASELINES, Predict
+from imltool.evaluation.runner import CALIBRATED, HALF
+
+if TYPE_CHECKING:
+    import torch
+
+    from imltool.student.localizer import Localizer
+
+BASELINE_SCORE_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Method:
+    """One localizer to measure.
+
+    Attributes:
+        label: its name in tables and in the CSV.
+        baseline: its key in `BASELINES`, None for the checkpoint.
+        predict: pictures → maps at their own sizes.
+        thresholds: name → pixel threshold; the checkpoint has a calibrated one, baselines do not.
+        score_threshold: image operating point, a score strictly above it.
+    """
+
+    label: str
+    baseline: str | None
+    predict: Predict
+    thresholds: dict[str, float]
+    score_threshold: float
+
+
+def checkpoint_label(name: str) -> str:
+    """A checkpoint's name in tables; one named like a baseline must not be taken for it."""
+    return f"{name} (checkpoint)" if name in BASELINES else name or "checkpoint"
+
+
+def choose_methods(
+    localizer: Localizer | None, baselines: Sequence[str], device: torch.device, seed: int
+) -> list[Method]:
+    """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`)."""
+    methods = []
+    if localizer:
+        header = localizer.header
+        thresholds = {HALF: 0.5, CALIBRATED: header.pixel_threshold}
+        methods.append(Method(checkpoint_label(header.name), None, localizer.maps, thresholds, header.score_threshold))
+    architecture = localizer.header.architecture if localizer else None
+    for name in baselines:
+        predict = BASELINES[name](architecture, device, seed)
+        methods.append(Method(name, name, predict, {HALF: 0.5}, BASELINE_SCORE_THRESHOLD))
+    return methods

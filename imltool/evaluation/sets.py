@@ -1,0 +1,129 @@
+"""The data sets of an evaluation: named folders, their samples and the hashes of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imltool.data.folder import Sample, read_folder
+from imltool.data.splits import read_list
+from imltool.errors import DataError, UsageError
+from imltool.files import sha256_file
+
+
+@dataclass
+class NamedSet:
+    """A data set to evaluate on.
+
+    Attributes:
+        name: as results are filed.
+        root: its folder.
+        samples: tampered first, each part sorted by name.
+        pictures: sample name → SHA-256 of its picture file; unreadable files are absent.
+        digest: SHA-256 over all names and hashes, masks included; "" until `hash_files` has run.
+        list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
+    """
+
+    name: str
+    root: Path
+    samples: list[Sample]
+    pictures: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+    list_file: dict[str, str] | None = None
+
+    def hash_files(self) -> Iterator[Sample]:
+        """Hash every picture and mask; yields each sample when its files are done."""
+        total = hashlib.sha256()
+        for sample in self.samples:
+            picture = _hash(sample.image)
+            if picture:
+                self.pictures[sample.name] = picture
+            mask = _hash(sample.mask) if sample.mask else "-"
+            total.update(f"{sample.name}\t{picture}\t{mask}\n".encode())
+            yield sample
+        self.digest = total.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    """SHA-256, or "" for a file that cannot be read: decoding it will say why."""
+    try:
+        return sha256_file(path)
+    except OSError:
+        return ""
+
+
+def named_sets(specifications: Sequence[str]) -> list[NamedSet]:
+    """Data sets from `NAME=DIR` (or `DIR` alone, named after the folder), each in the `folder` layout.
+
+    Raises `UsageError` for an empty or doubled name, `DataError` when a folder is not a data set.
+    """
+    sets: list[NamedSet] = []
+    for specification in specifications:
+        name, equals, folder = specification.partition("=")
+        root = Path(folder if equals else specification)
+        name = name.strip() if equals else root.resolve().name
+        if not name or (equals and not folder):
+            raise UsageError(f"--data {specification!r} is not of the form NAME=DIR", "for instance --data casia=DIR")
+        if any(one.name == name for one in sets):
+            raise UsageError(f"two data sets are named {name}", "give each --data its own NAME")
+        sets.append(NamedSet(name, root, read_folder(root)))
+    return sets
+
+
+def sample_sets(folder: Path) -> list[NamedSet]:
+    """The data sets inside a folder of samples: every direct subfolder with `tampered/` or `authentic/`.
+
+    Raises `DataError` when the folder is absent or holds no such subfolder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no data set was given and the samples folder {folder} does not exist", "give --data NAME=DIR")
+    found = [
+        root
+        for root in sorted(folder.iterdir())
+        if root.is_dir() and any((root / part).is_dir() for part in ("tampered", "authentic"))
+    ]
+    if not found:
+        raise DataError(f"no folder in {folder} has tampered/ or authentic/ in it", "give --data NAME=DIR")
+    return [NamedSet(root.name, root, read_folder(root)) for root in found]
+
+
+def apply_lists(sets: Sequence[NamedSet], specifications: Sequence[str]) -> None:
+    """Keep of each named set the samples its list file names, in the set's order.
+
+    Args:
+        specifications: `NAME=FILE`; the file holds sample names such as `tampered/a.jpg`, one a line.
+
+    Raises `UsageError` for a set that is not evaluated or has two lists, `DataError` when a list is empty or names a
+    picture that the set does not have.
+    """
+    by_name = {one.name: one for one in sets}
+    for specification in specifications:
+        name, equals, file = specification.partition("=")
+        name = name.strip()
+        if not (name and equals and file):
+            raise UsageError(f"--list {specification!r} is not of the form NAME=FILE", "for instance --list casia=FILE")
+        if name not in by_name:
+            raise UsageError(f"--list {name}: no data set has that name", f"the sets are {', '.join(by_name)}")
+        one = by_name[name]
+        if one.list_file:
+            raise UsageError(f"two lists are given for {name}", "give one --list a set")
+        _choose(one, Path(file))
+
+
+def _choose(one: NamedSet, file: Path) -> None:
+    wanted = read_list(file)
+    if not wanted:
+        raise DataError(f"list file {file} names no picture")
+    present = {sample.name for sample in one.samples}
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"list file {file} names {missing[0]}{more}, not in {one.root}",
+            "names are relative to the set's folder, such as tampered/a.jpg",
+        )
+    chosen = set(wanted)
+    one.samples = [sample for sample in one.samples if sample.name in chosen]
+    one.list_file = {"name": file.name, "sha256": sha256_file(file)}

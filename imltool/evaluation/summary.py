@@ -1,0 +1,121 @@
+"""Rows of pictures → the figures of a data set, with bootstrap intervals over pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from imltool.errors import DataError
+from imltool.evaluation import metrics
+from imltool.evaluation.bootstrap import Interval, auc_interval, mean_interval, pooled_interval
+from imltool.evaluation.counts import CURVE_LEVELS, Counts, level_threshold, pool, stack
+from imltool.evaluation.roles import Overlap
+from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
+
+FIGURES = (
+    "pixel_f1",
+    "pixel_f1_calibrated",
+    "pixel_f1_pooled",
+    "pixel_f1_oracle",
+    "pixel_iou",
+    "pixel_mcc",
+    "pixel_auc",
+    "pixel_ap",
+    "image_auc",
+    "image_fpr",
+    "image_tpr",
+    "fp_area",
+)
+"""The figures of a set. Pixel figures are of tampered pictures only, `fp_area` and `image_fpr` of authentic ones."""
+
+
+def summarize_set(
+    name: str, rows: Sequence[ImageRow], overlap: Overlap, *, score_threshold: float, seed: int
+) -> dict[str, Any]:
+    """Figures of one set as JSON values; a figure that does not exist is None, as is the interval of fewer than two.
+
+    Definitions (headline): pixel figures over tampered pictures at "map strictly above 0.5", averaged over pictures;
+    `pixel_f1_pooled` from summed counts; `pixel_f1_calibrated` at the checkpoint's threshold, None when the rows carry
+    no such counts; `pixel_f1_oracle` at the one threshold that is best for this very set (of 1024, it is reported as
+    `pixel_f1_oracle_threshold`), an upper bound whose interval holds the threshold fixed; `fp_area` mean share of
+    pixels above 0.5 on authentic pictures; `image_fpr` and `image_tpr` share of authentic and tampered pictures with a
+    score strictly above `score_threshold`.
+
+    Raises `DataError` when no row was scored.
+    """
+    scored = [row for row in rows if row.ok]
+    if not scored:
+        first = next((row.reason for row in rows), "it is empty")
+        raise DataError(f"data set {name} has no usable picture: {first}", "check the folder and its masks")
+    tampered = [row for row in scored if row.tampered]
+    authentic = [row for row in scored if not row.tampered]
+    half = stack(row.counts[HALF] for row in tampered)
+    clean = stack(row.counts[HALF] for row in authentic)
+    scores = [row.score for row in tampered]
+    clean_scores = [row.score for row in authentic]
+
+    per_image: dict[str, Any] = {
+        "pixel_f1": metrics.f1(half),
+        "pixel_iou": metrics.iou(half),
+        "pixel_mcc": metrics.mcc(half),
+        "pixel_auc": [row.pixel_auc for row in tampered],
+        "pixel_ap": [row.pixel_ap for row in tampered],
+        "image_fpr": np.asarray(clean_scores) > score_threshold,
+        "image_tpr": np.asarray(scores) > score_threshold,
+        "fp_area": metrics.flagged_area(clean),
+        "pixel_f1_calibrated": _calibrated(tampered),
+    }
+    values = {key: metrics.mean_or_nan(figures) for key, figures in per_image.items()}
+    intervals: dict[str, Interval | None] = {key: mean_interval(figures, seed) for key, figures in per_image.items()}
+    oracle, oracle_threshold = _oracle(tampered)
+    values["pixel_f1_oracle"] = metrics.mean_or_nan(oracle)
+    intervals["pixel_f1_oracle"] = mean_interval(oracle, seed)
+    values["pixel_f1_pooled"] = float(metrics.f1(pool(half))) if tampered else math.nan
+    intervals["pixel_f1_pooled"] = pooled_interval(half, metrics.f1, seed)
+    values["image_auc"] = metrics.image_auc(scores, clean_scores)
+    intervals["image_auc"] = auc_interval(scores, clean_scores, seed)
+
+    summary: dict[str, Any] = {
+        "role": overlap.role,
+        "n_tampered": len(tampered),
+        "n_authentic": len(authentic),
+        "n_failed": len(rows) - len(scored),
+        "n_seen": overlap.n_seen,
+    }
+    for key in FIGURES:
+        interval = intervals[key]
+        summary[key] = _or_none(values[key])
+        summary[f"{key}_ci"] = None if interval is None else list(interval)
+    summary["pixel_f1_oracle_threshold"] = oracle_threshold
+    return summary
+
+
+def _calibrated(tampered: Iterable[ImageRow]) -> Any:
+    counts: list[Counts] = [row.counts[CALIBRATED] for row in tampered if CALIBRATED in row.counts]
+    return metrics.f1(stack(counts))
+
+
+def _oracle(tampered: Iterable[ImageRow]) -> tuple[metrics.FloatArray, float | None]:
+    """F1 [N] of the pictures at the threshold best for their mean, and that threshold; no picture, no threshold."""
+    curves = [metrics.f1(row.curve) for row in tampered if row.curve is not None]
+    if not curves:
+        return np.zeros(0), None
+    curve = np.stack(curves)
+    best = metrics.best_threshold(curve)
+    return curve[:, best], level_threshold(int(CURVE_LEVELS[best]))
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def mean_by_role(sets: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean pixel F1 over the sets of each role (a set counts once, whatever its size); None for a role without sets."""
+    means: dict[str, dict[str, float | None]] = {}
+    for role in ("ind", "ood"):
+        values = [one["pixel_f1"] for one in sets.values() if one["role"] == role and one["pixel_f1"] is not None]
+        means[role] = {"pixel_f1": sum(values) / len(values) if values else None}
+    return means

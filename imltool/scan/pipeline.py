@@ -1,0 +1,172 @@
+"""The inner loop of a scan: decode and hash ahead in threads, localize in batches, write behind, in order."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imltool.errors import ImageError
+from imltool.files import sha256_file
+from imltool.images import RGB, Map, read_rgb, read_size
+from imltool.scan.inputs import Input
+from imltool.scan.outputs import find_regions, quantise, write_outputs
+from imltool.student.localizer import Localizer, image_score
+
+Row = dict[str, Any]
+
+INDICATION = "indication"
+NO_INDICATION = "no indication"
+WORKERS = min(4, os.cpu_count() or 1)
+PIXELS_IN_FLIGHT = 200_000_000
+"""Pixels held at once between decoding and writing, 7 bytes each and more while they are written (our choice).
+
+One larger picture goes alone."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none."""
+
+    sha256: str | None = None
+    size_bytes: int | None = None
+    rgb: RGB | None = None
+    reason: str | None = None
+
+
+def analyse(
+    inputs: Sequence[Input], localizer: Localizer, out: Path, threshold: float, batch: int = 8
+) -> Iterator[Row]:
+    """Rows of `inputs`, in their order, each after its outputs are written below `out`.
+
+    Every batch is filled up to `batch`, because a network's last digits depend on the size of its batch: this way a
+    scan that was cut and goes on ends with the same bytes as one that was not.
+
+    Raises `OutputError` when results cannot be written.
+    """
+    todo = deque(inputs)
+    reading: deque[tuple[Input, int, Future[Decoded]]] = deque()
+    finishing: deque[tuple[int, Future[Row]]] = deque()
+    load = 0
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-scan")
+    try:
+        while todo or reading or finishing:
+            while todo and len(reading) < 2 * batch:
+                pixels = _pixels(todo[0].path)
+                if load and load + pixels > PIXELS_IN_FLIGHT:
+                    break
+                load += pixels
+                reading.append((todo[0], pixels, pool.submit(decode, todo.popleft().path)))
+            full = len(reading) >= batch or not todo or not finishing
+            if reading and full:
+                taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
+                decoded = [future.result() for _, _, future in taken]
+                maps = iter(_localize(localizer, [read.rgb for read in decoded if read.rgb is not None], batch))
+                for (item, pixels, _), read in zip(taken, decoded, strict=True):
+                    values = next(maps) if read.rgb is not None else None
+                    row = pool.submit(finish, item, read, values, out, threshold, localizer.header.score_threshold)
+                    finishing.append((pixels, row))
+            wait = 0 if reading and full else 1  # nothing to localize: wait for what is being written
+            while finishing and (wait or len(finishing) > 2 * batch or finishing[0][1].done()):
+                wait = 0
+                pixels, row = finishing.popleft()
+                load -= pixels
+                yield row.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode(path: Path) -> Decoded:
+    """Hash and decode one file; whatever is wrong with it is the `reason`, without its path."""
+    sha256 = size = None
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
+            return Decoded(reason="not a regular file")
+        size = status.st_size
+        sha256 = sha256_file(path)
+        return Decoded(sha256, size, read_rgb(path))
+    except ImageError as error:
+        reason = error.message.removeprefix(f"{path}: ")
+    except FileNotFoundError:
+        reason = "broken link" if path.is_symlink() else "no such file"
+    except PermissionError:
+        reason = "no permission to read"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or type(error).__name__})"
+    except MemoryError:
+        reason = "not enough memory to decode"
+    return Decoded(sha256, size, reason=reason)
+
+
+def finish(
+    item: Input, read: Decoded, result: Map | str | None, out: Path, threshold: float, score_threshold: float
+) -> Row:
+    """Measure and write one picture's outputs and make its row; `result` is its map, or why there is none."""
+    row: Row = {
+        "path": item.name,
+        "sha256": read.sha256,
+        "size_bytes": read.size_bytes,
+        "status": "failed",
+        "reason": read.reason,
+        "width": None,
+        "height": None,
+        "score": None,
+        "verdict": None,
+        "tampered_area": None,
+        "regions": [],
+        "map": None,
+        "mask": None,
+        "overlay": None,
+    }
+    if read.rgb is None:
+        return row
+    row["height"], row["width"] = read.rgb.shape[:2]
+    if result is None or isinstance(result, str):
+        row["reason"] = result or "not analysed"
+        return row
+    values = quantise(result)
+    score = round(image_score(values), 6)
+    if not math.isfinite(score):
+        row["reason"] = "analysis failed (the map holds values that are not numbers)"
+        return row
+    row.update(write_outputs(out, item.output, read.rgb, values, threshold))
+    row["status"] = "ok"
+    row["score"] = score
+    row["verdict"] = INDICATION if score > score_threshold else NO_INDICATION
+    row["tampered_area"] = round(float(np.mean(values > threshold)), 6)
+    row["regions"] = find_regions(values, threshold)
+    return row
+
+
+def _pixels(path: Path) -> int:
+    """Pixels a file will decode to, from its header; 0 when that cannot be told (it will fail)."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return 0
+        width, height = read_size(path)
+        return width * height
+    except (ImageError, OSError):
+        return 0
+
+
+def _localize(localizer: Localizer, images: list[RGB], batch: int) -> list[Map | str]:
+    """Maps of up to `batch` pictures, the rest of the batch filled with black ones.
+
+    When that fails, it goes picture by picture, so that one cannot take the others down.
+    """
+    filler = [np.zeros((1, 1, 3), np.uint8)] * (batch - len(images))
+    try:
+        return [*localizer.maps([*images, *filler])[: len(images)]] if images else []
+    except (RuntimeError, MemoryError, ValueError) as error:
+        if batch == 1:
+            return [f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"]
+    return [result for image in images for result in _localize(localizer, [image], 1)]

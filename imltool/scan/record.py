@@ -1,0 +1,175 @@
+"""The output folder of a scan: whose it is, what ran, and the results as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from imltool import __version__
+from imltool.errors import ResumeError, UsageError
+from imltool.files import write_text, writing
+from imltool.journal import claim_folder
+from imltool.scan.inputs import Plan, printable, readable
+from imltool.scan.pipeline import INDICATION, Row
+from imltool.student.localizer import Localizer
+
+COMMAND = "scan"
+PARAMETERS = "parameters.json"
+RESULTS = "results.jsonl"
+TABLE = "results.csv"
+RECORD = "run.json"
+REPORT = "report.html"
+FOLDERS = ("maps", "masks", "overlays")
+COLUMNS = (
+    "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "tampered_area",
+    "regions", "map", "mask", "overlay",
+)  # fmt: skip
+LIBRARIES = ("torch", "timm", "numpy", "opencv-python-headless", "opencv-python", "pillow")
+
+
+def parameters(plan: Plan, localizer: Localizer, threshold: float) -> dict[str, Any]:
+    """What a run must share with an earlier one to go on with its results."""
+    return {
+        "command": COMMAND,
+        "inputs": [readable(str(root.path)) for root in plan.roots],
+        "model_sha256": localizer.sha256,
+        "threshold": threshold,
+        "tool_version": __version__,
+    }
+
+
+def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> bool:
+    """Make `out` the folder of a scan with `parameters`; True when it goes on with an earlier one.
+
+    With `restart` what an earlier scan wrote there is removed, and nothing else.
+
+    Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, and `ResumeError`
+    when it holds a scan with other parameters.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{printable(str(out))} is a file", "give --out a folder")
+    with writing(out):
+        occupied = out.is_dir() and any(out.iterdir())
+        if occupied and not _holds_scan(out):
+            raise UsageError(
+                f"{printable(str(out))} is not empty and holds no scan", "give --out a new or an empty folder"
+            )
+        if occupied and restart:
+            for folder in FOLDERS:
+                if (out / folder).is_dir():
+                    shutil.rmtree(out / folder)
+            for name in (RESULTS, TABLE, RECORD, REPORT, PARAMETERS):  # the mark of a scan last
+                (out / name).unlink(missing_ok=True)
+    try:
+        resumed = claim_folder(out, parameters, PARAMETERS)
+    except ResumeError as error:
+        raise ResumeError(error.message, f"{error.remedy}; --restart discards the earlier results") from None
+    if resumed:
+        _sweep(out)
+    return resumed
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed run had begun to write."""
+    with writing(out):
+        for folder in (out, *(out / name for name in FOLDERS)):
+            for torn in folder.glob(".*.part") if folder == out else folder.rglob(".*.part"):
+                torn.unlink(missing_ok=True)
+
+
+def _holds_scan(out: Path) -> bool:
+    try:
+        return bool(json.loads((out / PARAMETERS).read_text(encoding="utf-8")).get("command") == COMMAND)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def utc_now() -> str:
+    """The time in UTC to the second: `2026-01-31T12:00:00Z`."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that results can depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def count_rows(rows: Sequence[Row]) -> dict[str, int]:
+    """`files`, `analysed`, `failed`, and of the analysed those with an `indication`."""
+    analysed = sum(row["status"] == "ok" for row in rows)
+    indicated = sum(row["verdict"] == INDICATION for row in rows)
+    return {"files": len(rows), "analysed": analysed, "indication": indicated, "failed": len(rows) - analysed}
+
+
+def past_sessions(out: Path) -> list[dict[str, Any]]:
+    """The sessions `run.json` tells of; none when there is no such file yet."""
+    try:
+        return list(json.loads((out / RECORD).read_text(encoding="utf-8"))["sessions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def write_record(
+    out: Path, plan: Plan, localizer: Localizer, threshold: float, rows: Sequence[Row], sessions: list[dict[str, Any]]
+) -> None:
+    """Write `run.json`.
+
+    Args:
+        sessions: a dict for each time the command ran, cut runs included (their `finished` stays None).
+    """
+    header = localizer.header
+    record = {
+        "tool": "imltool",
+        "tool_version": __version__,
+        "libraries": library_versions(),
+        "platform": platform.platform(),
+        "model": {
+            "name": header.name,
+            "sha256": localizer.sha256,
+            "file": readable(localizer.path.name) if localizer.path else None,
+            "input_size": header.input_size,
+            "pixel_threshold": header.pixel_threshold,
+            "score_threshold": header.score_threshold,
+            "score_fpr": header.score_fpr,
+            "tool_version": header.tool_version,
+        },
+        "parameters": parameters(plan, localizer, threshold),
+        "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
+        "skipped": [readable(str(folder)) for folder in plan.skipped],
+        "counts": count_rows(rows),
+        "sessions": sessions,
+    }
+    write_text(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """What `write_record` wrote last. Raises OSError or ValueError when it is missing or damaged."""
+    return dict(json.loads((out / RECORD).read_text(encoding="utf-8")))
+
+
+def write_table(out: Path, rows: Sequence[Row]) -> None:
+    """Write `results.csv`: the keys of a row, `regions` as their number, empty where a failed file has no value.
+
+    A path that a spreadsheet would take for a formula gets `./` in front, which names the same file.
+    """
+    buffer = io.StringIO(newline="")
+    table = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        path = f"./{row['path']}" if row["path"][:1] in tuple("=+-@\t\r") else row["path"]
+        table.writerow({**row, "path": path, "regions": len(row["regions"])})
+    write_text(out / TABLE, buffer.getvalue())

@@ -1,0 +1,103 @@
+"""The command line as a whole: start-up, help, exit codes, Ctrl-C, broken pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import make_set
+
+COMMANDS = ["scan", "pseudo", "synth", "train", "eval", "data split", "model info", "weights list", "version"]
+HEAVY = ("torch", "cv2", "numpy", "timm", "PIL", "matplotlib", "segment_anything", "accelerate")
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "imltool", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_help_loads_nothing_heavy_and_lists_every_command() -> None:
+    script = f"""
+import sys
+from imltool.cli.app import run
+assert run(["--help"]) == 0
+assert not [name for name in {HEAVY!r} if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command.split()[0] in done.stdout for command in COMMANDS) and "130 interrupted" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_refuses_unknown_options(command: str, imltool) -> None:
+    code, out, _ = imltool(*command.split(), "--help")
+    assert code == 0 and "Usage" in out
+    code, _, err = imltool(*command.split(), "--no-such-option")
+    assert code == 2 and "no-such-option" in err
+
+
+def test_version(imltool) -> None:
+    code, out, _ = imltool("--version")
+    assert code == 0 and out.startswith("imltool 0.")
+
+
+def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool) -> None:
+    code, out, err = imltool()
+    assert "Usage" in out + err and code in (0, 2)
+    assert imltool("skan")[0] == 2
+
+
+def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
+    make_set(tmp_path / "set", tampered=40, authentic=0)
+    boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,4,4,60,50\n" for index in range(40))
+    (tmp_path / "boxes.csv").write_text(boxes)
+    out = tmp_path / "out"
+    images = tmp_path / "set/tampered"
+    process = start("pseudo", images, "--boxes", tmp_path / "boxes.csv", "--out", out, "--teacher", "grabcut")
+    deadline = time.time() + 60
+    while time.time() < deadline and not (out / "pseudo.jsonl").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+    assert 0 < len((out / "pseudo.jsonl").read_text().splitlines()) < 40 or len(list((out / "masks").iterdir())) < 40
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run([sys.executable, "-m", "imltool", "weights", "list"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert b"Traceback" not in process.stderr and process.returncode in (0, 1)
+
+
+def test_model_info_counts_parameters_and_flops(imltool) -> None:
+    import json
+
+    code, out, _ = imltool("model", "info", "--set", "student.memory=none", "--json")
+    facts = json.loads(out)
+    assert code == 0 and "memory" not in facts["parameters"]
+    assert 5_000_000 < facts["parameters"]["total"] < 6_000_000
+    assert 2.5e9 < facts["flops"] < 4.5e9 and "flop_counter" in facts["counted_by"]
+    code, _, err = imltool("model", "info", "--weights", "x", "--set", "seed=1")
+    assert code == 2 and "exclude each other" in err
+
+
+def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool) -> None:
+    for folder, name in [("tampered", f"Sp_D_CNN_A_ani{i:04d}_pla{i:04d}_1") for i in range(9)] + [
+        ("authentic", f"Au_ani_{i:04d}") for i in range(9)
+    ]:
+        (tmp_path / "s" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s" / folder / f"{name}.jpg").touch()
+    assert imltool("data", "split", tmp_path / "s", "--out", tmp_path / "p/list", "--share", "0.3")[0] == 0
+    parts = {part: (tmp_path / f"p/list.{part}.txt").read_text().splitlines()[1:] for part in ("train", "val")}
+    assert len(parts["train"]) == 12 and len(parts["val"]) == 6
+    scenes = {part: {name.replace("_0", "0").split("ani")[1][:4] for name in names} for part, names in parts.items()}
+    assert not scenes["train"] & scenes["val"]
+    code, _, err = imltool("data", "split", tmp_path / "s", "--out", tmp_path / "q", "--scene-pattern", "(")
+    assert code == 2 and "regular expression" in err
