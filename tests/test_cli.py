@@ -30,7 +30,8 @@ assert not [name for name in {HEAVY!r} if name in sys.modules]
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(command.split()[0] in done.stdout for command in COMMANDS) and "130 interrupted" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert all(command.split()[0] in text for command in COMMANDS) and "130 interrupted" in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,19 +54,20 @@ def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool) -> None:
 
 
 def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
-    make_set(tmp_path / "set", tampered=40, authentic=0)
-    boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,4,4,60,50\n" for index in range(40))
+    make_set(tmp_path / "set", tampered=80, authentic=0)
+    boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,4,4,60,50\n" for index in range(80))
     (tmp_path / "boxes.csv").write_text(boxes)
     out = tmp_path / "out"
     images = tmp_path / "set/tampered"
     process = start("pseudo", images, "--boxes", tmp_path / "boxes.csv", "--out", out, "--teacher", "grabcut")
     deadline = time.time() + 60
-    while time.time() < deadline and not (out / "pseudo.jsonl").exists():
+    journal = out / "pseudo.jsonl"
+    while time.time() < deadline and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
-    assert 0 < len((out / "pseudo.jsonl").read_text().splitlines()) < 40 or len(list((out / "masks").iterdir())) < 40
+    assert 0 < len(journal.read_text().splitlines()) < 80
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

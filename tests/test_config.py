@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from imltool.config import load_settings, save_settings
 from imltool.errors import ConfigError
+from imltool.synth.settings import SynthSettings
+from imltool.teacher.pseudo import PseudoSettings
 from imltool.training.settings import TrainSettings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -72,3 +75,13 @@ def test_shipped_training_configurations_are_valid(path: Path) -> None:
     for source in (*settings.data.train, *settings.data.validation):
         for name in (source.list, source.photo_list):
             assert name is None or (path.parents[1] / settings.data.lists / name).is_file()
+
+
+@pytest.mark.parametrize(("name", "model"), [("pseudo", PseudoSettings), ("synth", SynthSettings)])
+def test_shipped_configurations_name_every_setting(name: str, model: type) -> None:
+    path = Path(__file__).parents[1] / f"configs/{name}.yaml"
+    settings = load_settings(model, path)
+    written = yaml.safe_load(path.read_text())
+    assert set(written) == set(model.model_fields)
+    if name == "pseudo":
+        assert settings == model()

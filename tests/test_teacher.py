@@ -163,3 +163,17 @@ def test_boundary_f_against_a_slow_oracle() -> None:
 def test_mask_names_never_collide() -> None:
     names = mask_names(["a/x.jpg", "a/x.png", "b/x.jpg", "y.tif"])
     assert names == {"a/x.jpg": "a/x.jpg.png", "a/x.png": "a/x.png.png", "b/x.jpg": "b/x.png", "y.tif": "y.png"}
+
+
+def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(tmp_path: Path) -> None:
+    import torch
+    from segment_anything import sam_model_registry
+
+    original = sam_model_registry["vit_b"]()
+    torch.save(original.state_dict(), tmp_path / "sam.pth")
+    teacher = load_teacher("vit-b", tmp_path / "sam.pth", "cpu")
+    assert teacher.name == "vit-b" and not teacher.sam.training
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(tensor, teacher.sam.state_dict()[name]), name
+    with pytest.raises(WeightsError, match="does not hold SAM vit-l"):
+        load_teacher("vit-l", tmp_path / "sam.pth", "cpu")

@@ -210,3 +210,21 @@ def test_losses_against_plain_arithmetic() -> None:
     assert LOSSES["bce+dice"](logits, target).item() == pytest.approx((entropy.mean() + dice).item(), rel=1e-5)
     focal = (1 - (-entropy).exp()) ** 2 * entropy
     assert LOSSES["focal"](logits, target).item() == pytest.approx(focal.mean().item(), rel=1e-5)
+
+
+def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "imltool",
+        "train",
+        "--config",
+        config,
+        "--out",
+        tmp_path / "r",
+        "--set",
+        "init=timm",
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run([*map(str, command), *CPU], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "set init to teacher" in done.stderr and "Traceback" not in done.stderr

@@ -25,8 +25,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def version(as_json: common.JsonOption = False) -> None:
+def version(
+    as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
+) -> None:
     """Versions of imltool and its libraries, SHA-256 of the bundled weights, usable devices."""
+    common.setup_logging(verbose, quiet)
     from imltool.journal import dump_json
 
     facts = collect()

@@ -18,8 +18,11 @@ NameArgument = Annotated[str, typer.Argument(help="Weights by name, see `imltool
 
 
 @app.command("list")
-def list_(as_json: common.JsonOption = False) -> None:
+def list_(
+    as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
+) -> None:
     """All known weights: what they are for, where they lie, size, licence, SHA-256."""
+    common.setup_logging(verbose, quiet)
     from imltool.journal import dump_json
     from imltool.weights import known
 
@@ -62,10 +65,11 @@ def verify(
         list[str] | None, typer.Argument(help="Weights by name; default: all that are present.", metavar="[NAME]...")
     ] = None,
     as_json: common.JsonOption = False,
+    verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
     """Recompute SHA-256; exit code 3 when a file is wrong or a named one absent."""
-    common.setup_logging(quiet=quiet)
+    common.setup_logging(verbose, quiet)
     from imltool.journal import dump_json
     from imltool.weights import verify as verify_weights
 
@@ -92,10 +96,11 @@ def verify(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A weights file brought from elsewhere.", metavar="FILE")],
+    verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
     """Recognise a file by its SHA-256 and copy it to where imltool looks for it."""
-    common.setup_logging(quiet=quiet)
+    common.setup_logging(verbose, quiet)
     from imltool.weights import import_file
 
     info, path = import_file(file)
@@ -104,9 +109,9 @@ def import_(
 
 
 @app.command()
-def fetch(name: NameArgument, quiet: common.QuietOption = False) -> None:
+def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False) -> None:
     """Download an official file, checked by size and SHA-256; interrupted, it goes on where it stopped."""
-    common.setup_logging(quiet=quiet)
+    common.setup_logging(verbose, quiet)
     from imltool.weights import fetch as fetch_weights
     from imltool.weights import get_info, place
 
