@@ -228,3 +228,48 @@ def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     done = subprocess.run([*map(str, command), *CPU], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "set init to teacher" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_two_processes_share_the_work_of_one(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "-m",
+        "imltool",
+        "train",
+    ]
+    arguments = ["--config", str(config), "--out", str(run), "--device", "cpu", "--json", "--set", "optim.batch_size=4"]
+    done = subprocess.run(
+        [*launch, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [event["step"] for event in events if event["event"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in log_of(run) if row["event"] == "validation"] == [3, 6]
+    assert load_checkpoint(run / "last.safetensors")[1].step == 6
+    assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
+
+
+def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path: Path, imltool) -> None:
+    run, out = tmp_path / "run", tmp_path / "shipped.safetensors"
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
+    facts = json.loads(stdout)
+    assert code == 0 and facts["sha256"] == sha256_file(out)
+    assert out.stat().st_size < 0.55 * (run / "best.safetensors").stat().st_size
+    before, header = load_checkpoint(run / "best.safetensors")
+    after, shipped = load_checkpoint(out)
+    assert shipped.training_sets == header.training_sets and shipped.figures == facts["validation"]
+    # what was above the calibrated threshold before is above one half now
+    x = torch.randn(2, 3, 64, 64)
+    shift = float((after.fusion.refinement.body[-1].bias - before.fusion.refinement.body[-1].bias).detach())
+    with torch.no_grad():
+        assert torch.allclose(after(x), before(x) + shift, atol=0.02)
+    expected = -math.log(max(header.pixel_threshold, 0.001) / (1 - max(header.pixel_threshold, 0.001)))
+    assert shift == pytest.approx(expected, abs=0.02)
+    assert imltool("model", "release", tmp_path / "none", "--out", out)[0] == 2

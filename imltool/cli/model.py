@@ -56,6 +56,30 @@ def info(
     common.stdout.print(table)
 
 
+@app.command()
+def release(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.", metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.", metavar="FILE")],
+    as_json: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Calibrate a run's best checkpoint on its validation split and store it as float16, ready to ship."""
+    common.setup_logging(verbose, quiet)
+    from imltool.files import human_size, sha256_file
+    from imltool.journal import dump_json
+    from imltool.training.release import release as write_release
+
+    figures = write_release(run, out, device)
+    facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "validation": figures}
+    if as_json:
+        common.stdout.print(dump_json(facts), markup=False, highlight=False)
+    else:
+        common.stdout.print(f"{facts['sha256']}  {facts['size_bytes']}  {out}", markup=False, highlight=False)
+    common.say(f"{out}: {human_size(out.stat().st_size)}, {_shown(figures)}")
+
+
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())

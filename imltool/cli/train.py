@@ -38,11 +38,13 @@ def train(
     from imltool.training.loop import Training
 
     training = Training(settings, out, device, resume)
+    if not training.main:  # under accelerate launch one process speaks for all
+        common.setup_logging(quiet=True)
     rate = ""
     with common.progress_bar() as bar:
         task = bar.add_task("training", total=settings.optim.steps)
         for event in training.run():
-            if as_json:
+            if as_json and training.main:
                 common.stdout.print(dump_json(event), markup=False, highlight=False)
             if event["event"] == "start":
                 bar.update(task, completed=event["step"])

@@ -58,9 +58,14 @@ class Training:
             settings.data, settings.augment, settings.student.input_size, settings.seed, optim.steps * optim.batch_size
         )
         self.validation = Validation(settings.data) if settings.data.validation else None
-        self.folder = RunFolder(out, settings, resume)
+        self.folder = RunFolder(out)
+        self.main = self.accelerator.is_main_process
+        if self.main:
+            self.folder.claim(settings, resume)
+        self.accelerator.wait_for_everyone()
+        state = self.folder.state
         student = Student(settings.student)
-        if self.folder.state is None:
+        if state is None:
             initialise(student, settings.init, self._first_batches())
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
@@ -80,15 +85,16 @@ class Training:
         if self.ema is not None:
             self.ema.to(self.accelerator.device)
             self.accelerator.register_for_checkpointing(self.ema)
-        if self.folder.state is not None:
-            self.accelerator.load_state(str(self.folder.state))
+        if state is not None:
+            self.accelerator.load_state(str(state))
         self.best = -1.0
 
     def run(self) -> Iterator[Event]:
         """Train to the last step. Yields `start`, `train`, `validation` and `end` events, also written to log.jsonl."""
         optim, folder = self.settings.optim, self.folder
         loss_of = LOSSES[optim.loss]
-        folder.open_log()
+        if self.main:
+            folder.open_log()
         self.best = max((row["score"] for row in folder.rows if row["event"] == "validation"), default=-1.0)
         step, total, mark = folder.step, 0.0, time.perf_counter()
         yield {"event": "start", "step": step, "steps": optim.steps, "device": str(self.accelerator.device)}
@@ -103,7 +109,8 @@ class Training:
                 loss = loss_of(logits.float(), target[:, None].float().div_(255.0))
                 self.accelerator.backward(loss)
                 norm = self.accelerator.clip_grad_norm_(self.student.parameters(), optim.clip_norm)
-                if not math.isfinite(loss.item() + float(norm)) and optim.precision != "fp16":
+                value = float(self.accelerator.reduce(loss.detach(), "mean"))
+                if not math.isfinite(value + float(norm)) and optim.precision != "fp16":
                     raise TrainingError(
                         f"the loss is not finite at step {step + 1}",
                         f"lower optim.lr or set optim.precision=no; the weights before it are in {folder.path}",
@@ -112,7 +119,7 @@ class Training:
                 self.optimizer.zero_grad(set_to_none=True)
                 if self.ema is not None:
                     self.ema.update(self.accelerator.unwrap_model(self.student), step=step)
-                step, total = step + 1, total + loss.item()
+                step, total = step + 1, total + value
                 if step % self.settings.log_every == 0 or step == optim.steps:
                     count = (step - 1) % self.settings.log_every + 1
                     seconds = time.perf_counter() - mark
@@ -168,16 +175,18 @@ class Training:
         return [{"params": found, "scale": scale, "weight_decay": decay} for (scale, decay), found in groups.items()]
 
     def _log(self, row: Event) -> Event:
-        if self.accelerator.is_main_process:
+        if self.main:
             self.folder.log(row)
         return row
 
     def _save_state(self, step: int) -> None:
+        if self.main:
+            self.folder.begin_state(step)
         self.accelerator.wait_for_everyone()
-        hidden = self.folder.begin_state(step)
-        self.accelerator.save_state(str(hidden))
-        if self.accelerator.is_main_process:
-            self.folder.finish_state(hidden)
+        self.accelerator.save_state(str(self.folder.hidden(step)))
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            self.folder.finish_state(self.folder.hidden(step))
 
     def _weights(self) -> Student:
         return self.ema.module if self.ema is not None else self.accelerator.unwrap_model(self.student)
@@ -203,12 +212,16 @@ class Training:
         return self._training_sets
 
     def _validate(self, step: int) -> Event:
-        """Validate the weights, write last.safetensors (and best.safetensors), log and draw the curves."""
+        """Validate the weights, write last.safetensors (and best.safetensors), log and draw the curves.
+
+        One process does it; the others wait at the next step's exchange of gradients.
+        """
+        if not self.main:
+            return {"event": "validation", "step": step}
         figures: dict[str, Any] = {}
         score, header = float(step), self._header(step, figures)
         weights = self._weights()
         if self.validation is not None:
-            weights.eval()
             localizer = Localizer(weights, header, self.accelerator.device, None)
             figures, found = self.validation.run(localizer)
             score = figures["pixel_f1"] if figures["pixel_f1"] is not None else 0.0
@@ -219,13 +232,11 @@ class Training:
                     "score_fpr": found.score_fpr,
                 }
             )
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.folder.path / "last.safetensors", weights.state_dict(), header)
-            if score > self.best:
-                self.best = score
-                save_checkpoint(self.folder.path / "best.safetensors", weights.state_dict(), header)
+        save_checkpoint(self.folder.path / "last.safetensors", weights.state_dict(), header)
+        if score > self.best:
+            self.best = score
+            save_checkpoint(self.folder.path / "best.safetensors", weights.state_dict(), header)
         row = self._log({"event": "validation", "step": step, "score": score, **figures})
-        if self.accelerator.is_main_process:
-            draw_curves(self.folder.path / "curves.png", self.folder.rows)
+        draw_curves(self.folder.path / "curves.png", self.folder.rows)
         self.student.train()
         return row

@@ -22,27 +22,38 @@ class RunFolder:
     Files: `config.yaml` (resolved), `log.jsonl`, `curves.png`, `last.safetensors`, `best.safetensors`, and one
     `state-NNNNNNNN/` to resume from. A state folder gets its name only when it is complete.
 
-    Raises `ResumeError` when the folder holds a run and `resume` is not asked for, or the parameters differ.
+    Of several processes only the main one calls `claim`, `open_log`, `log`, `begin_state` and `finish_state`.
     """
 
-    def __init__(self, path: Path, settings: TrainSettings, resume: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        if not resume and (path / "log.jsonl").exists():
-            raise ResumeError(
-                f"{path} already holds a training run", "add --resume to continue it, or choose another --out"
-            )
-        claim_folder(path, settings.model_dump(mode="json"))
-        save_settings(settings, path / "config.yaml")
-        for unfinished in path.glob(f".{STATE}*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        states = sorted(path.glob(f"{STATE}*"))
-        self.state: Path | None = states[-1] if states else None
         self._log: Journal | None = None
+
+    def claim(self, settings: TrainSettings, resume: bool) -> None:
+        """Make the folder this run's own.
+
+        Raises `ResumeError` when it holds a run and `resume` is not asked for, or the parameters differ.
+        """
+        if not resume and (self.path / "log.jsonl").exists():
+            raise ResumeError(
+                f"{self.path} already holds a training run", "add --resume to continue, or choose another --out"
+            )
+        claim_folder(self.path, settings.model_dump(mode="json"))
+        save_settings(settings, self.path / "config.yaml")
+        for unfinished in self.path.glob(f".{STATE}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @property
+    def state(self) -> Path | None:
+        """The newest complete state, None before the first."""
+        states = sorted(self.path.glob(f"{STATE}*"))
+        return states[-1] if states else None
 
     @property
     def step(self) -> int:
         """Steps taken by the state to resume from; 0 for a new run."""
-        return int(self.state.name.removeprefix(STATE)) if self.state else 0
+        state = self.state
+        return int(state.name.removeprefix(STATE)) if state else 0
 
     def open_log(self) -> None:
         """Open `log.jsonl`, dropping rows of steps that the resumed state has not taken."""
@@ -65,19 +76,23 @@ class RunFolder:
 
     def begin_state(self, step: int) -> Path:
         """A hidden folder to write the state of `step` into."""
-        hidden = self.path / f".{STATE}{step:08d}"
+        hidden = self.hidden(step)
         shutil.rmtree(hidden, ignore_errors=True)
         return make_folder(hidden)
 
+    def hidden(self, step: int) -> Path:
+        """Where the state of `step` is written before it is complete."""
+        return self.path / f".{STATE}{step:08d}"
+
     def finish_state(self, hidden: Path) -> None:
-        """Give a complete state its name and delete the one before it."""
+        """Give a complete state its name and delete those before it."""
         final = self.path / hidden.name.removeprefix(".")
         with writing(final):
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
-        if self.state is not None and self.state != final:
-            shutil.rmtree(self.state, ignore_errors=True)
-        self.state = final
+        for old in self.path.glob(f"{STATE}*"):
+            if old != final:
+                shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
         if self._log is not None:
