@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from imltool.errors import OutputError
+from imltool.errors import DataError, OutputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
 
@@ -81,17 +82,23 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def walk_images(root: Path) -> list[Path]:
+def walk_images(root: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
     """Every file under `root` whose name ends like a picture's, sorted by its path relative to `root`.
 
     Symbolic links to folders are followed once (loops end), hidden folders are skipped.
-    A single file is returned as it is, whatever its name.
+    A single file is returned as it is, whatever its name; a folder that does not exist holds none.
+
+    Args:
+        on_error: called for each folder that cannot be read (its path is the error's `filename`), which is then left
+            out.
+
+    Raises `DataError` for a folder that cannot be read when there is no `on_error`: a set must not lose a part unseen.
     """
     if root.is_file():
         return [root]
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=partial(_unreadable, on_error), followlinks=True):
         status = os.stat(folder)
         identity = (status.st_dev, status.st_ino)
         if identity in seen:
@@ -101,6 +108,16 @@ def walk_images(root: Path) -> list[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         found += [Path(folder) / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
+def _unreadable(on_error: Callable[[OSError], None] | None, error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return
+    if on_error is None:
+        denied = isinstance(error, PermissionError)
+        reason = "no permission to read it" if denied else error.strerror or type(error).__name__
+        raise DataError(f"folder {error.filename} cannot be read: {reason}", "make it readable or move it away")
+    on_error(error)
 
 
 def human_size(count: float) -> str:

@@ -23,11 +23,13 @@ from imltool.images import RGB, Map, read_mask, read_rgb, write_mask, write_rgb
 from imltool.student.checkpoint import CheckpointHeader, TrainingSet
 from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
+from imltool.versions import installed_versions
 
 KEYS = (
     *("role", "n_tampered", "n_authentic", "n_failed", "n_seen", "list"),
     *("pixel_f1", "pixel_f1_calibrated", "pixel_f1_pooled", "pixel_f1_oracle"),
     *("pixel_iou", "pixel_mcc", "pixel_auc", "pixel_ap", "image_auc", "image_fpr", "image_tpr", "fp_area"),
+    "image_tpr_at_5fpr",
 )
 CONSTANT = ("--weights", "none", "--baseline", "constant")
 
@@ -89,6 +91,8 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     assert figures["pixel_iou"] == figures["pixel_ap"] == pytest.approx(0.2)
     assert (figures["pixel_auc"], figures["image_auc"], figures["pixel_mcc"]) == (0.5, 0.5, 0.0)
     assert (figures["fp_area"], figures["image_fpr"], figures["image_tpr"]) == (1.0, 1.0, 1.0)
+    assert figures["image_tpr_at_5fpr"] == 0.0, "flagging none is all that flags no more than 5 % of the authentic ones"
+    assert "image TPR at 5 % FPR" in (out / "table.md").read_text(encoding="utf-8")
     assert figures["pixel_f1_calibrated"] is None
     assert (figures["role"], figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == ("ood", 3, 2, 0)
     low, high = figures["pixel_f1_ci"]
@@ -142,7 +146,7 @@ def test_checkpoint_figures_roles_and_files(
     assert results["mean"]["ood"]["pixel_f1"] == sets["fresh"]["pixel_f1"]
     assert sets["fresh"]["pixel_f1_calibrated"] is not None
     assert results["command"].startswith("imltool eval --weights")
-    assert {"python", "imltool", "torch", "numpy"} <= results["versions"].keys()
+    assert results["versions"] == installed_versions()
 
     rows = [row for row in csv_in(out) if row["set"] == "fresh" and row["method"] == "tiny"]
     assert [row["image"] for row in rows] == [sample.name for sample in read_folder(fresh)]
@@ -167,6 +171,27 @@ def test_a_seen_set_under_another_name_is_not_called_ood(
     assert run(arguments) == 0
     assert "1 picture was trained on (secret)" in capsys.readouterr().err
     assert results_in(out)["sets"]["x"]["role"] == "ind"
+
+
+def test_a_set_that_chose_the_checkpoint_is_not_called_ood(
+    tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_set(tmp_path / "x", seed=4), tmp_path / "out"
+    digest = sha256_file(root / "tampered" / "0.png")
+    weights = checkpoint(
+        name="tiny",
+        training_sets=(TrainingSet(name="mine", files=("0" * 64,)),),
+        validation_sets=(TrainingSet(name="held", files=(digest,)),),
+    )
+    arguments = ["eval", "--weights", str(weights), "--data", f"x={root}", "--out", str(out), "--device", "cpu"]
+    assert run([*arguments, "--ood"]) == 1
+    assert "1 picture of it was validated on (held)" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    assert run(arguments) == 0
+    assert "1 picture was validated on (held)" in " ".join(capsys.readouterr().err.split())
+    results = results_in(out)
+    assert (results["sets"]["x"]["role"], results["sets"]["x"]["n_seen"]) == ("ind", 1)
+    assert results["checkpoint"]["validation_sets"] == ["held"]
 
 
 def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
@@ -215,7 +240,8 @@ def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authe
     figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
     absent = {key for key in KEYS if figures[key] is None} - {"pixel_f1_calibrated", "list"}
     of_tampered = {key for key in KEYS if key.startswith("pixel_")} | {"image_tpr"}
-    expected = {"image_auc", "image_fpr", "fp_area"} if tampered else {"image_auc", *of_tampered}
+    of_both = {"image_auc", "image_tpr_at_5fpr"}
+    expected = {*of_both, "image_fpr", "fp_area"} if tampered else {*of_both, *of_tampered}
     assert absent == expected - {"pixel_f1_calibrated"}
 
 
@@ -259,16 +285,47 @@ def test_a_stopped_evaluation_goes_on_with_the_missing_sets(tmp_path: Path) -> N
     assert csv_in(out) == rows
 
 
-def test_results_of_other_parameters_are_kept_unless_forced(tmp_path: Path) -> None:
+def test_results_of_other_parameters_are_kept_unless_restarted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, out = make_set(tmp_path / "x"), tmp_path / "out"
     arguments = ["eval", "--weights", "none", "--data", f"x={root}", "--out", str(out)]
     assert run([*arguments, "--baseline", "constant"]) == 0
     before = (out / "results.json").read_bytes()
     assert run([*arguments, "--baseline", "constant"]) == 0
+    capsys.readouterr()
     assert run([*arguments, "--baseline", "ela"]) == 2
+    assert "--restart" in capsys.readouterr().err
+    (out / "my notes.txt").write_text("keep", encoding="utf-8")
     assert (out / "results.json").read_bytes() == before
-    assert run([*arguments, "--baseline", "ela", "--force"]) == 0
+    assert run([*arguments, "--baseline", "ela", "--restart"]) == 0
     assert results_in(out)["baselines"].keys() == {"ela"}
+    assert (out / "my notes.txt").exists()
+
+
+@pytest.mark.parametrize("option", [[], ["--restart"]])
+@pytest.mark.parametrize("name", ["results.json", "notes.txt"])
+def test_a_folder_of_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, option: list[str]
+) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("{}", encoding="utf-8")
+    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out), *option]) == 2
+    assert "is not empty and holds no evaluation" in " ".join(capsys.readouterr().err.split())
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "{}")]
+
+
+def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    write_mask(root / "masks" / "1.png", np.zeros((40, 50), dtype=np.bool_))
+    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 3
+    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 2, 1)
+    assert figures["pixel_iou"] == pytest.approx((0.1 + 0.3) / 2)
+    (failed,) = [row for row in csv_in(out) if row["status"] == "failed"]
+    assert failed["image"] == "tampered/1.png"
+    assert "mask marks nothing" in failed["reason"]
 
 
 def test_list_keeps_the_named_pictures_only(tmp_path: Path) -> None:

@@ -87,6 +87,37 @@ def test_walks_are_sorted_and_survive_link_loops(tmp_path: Path) -> None:
     assert [p.relative_to(tmp_path).as_posix() for p in walk_images(tmp_path)] == ["a/1.PNG", "b/2.jpg", "z.tiff"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be one who may not read")
+def test_a_folder_that_cannot_be_read_is_an_error_unless_somebody_listens(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from imltool.errors import DataError
+from imltool.files import walk_images
+root = Path(sys.argv[1])
+os.chdir(root)  # while it can be reached
+os.setuid(65534)
+errors = []
+print([path.as_posix() for path in walk_images(Path("."), errors.append)], [error.filename for error in errors])
+print(walk_images(Path("nowhere")))
+try:
+    walk_images(Path("."))
+except DataError as error:
+    print(error.message)
+"""
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    tmp_path.chmod(0o755)
+    (tmp_path / "a").chmod(0o700)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "['b/2.png'] ['./a']",
+        "[]",
+        "folder ./a cannot be read: no permission to read it",
+    ]
+
+
 def test_orientation_is_applied_once(tmp_path: Path) -> None:
     picture = Image.fromarray(photo(1, 40, 20))
     exif = picture.getexif()

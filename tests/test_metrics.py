@@ -175,13 +175,14 @@ def test_image_metrics_agree_with_scikit_learn(seed: int, fpr: float) -> None:
     every = np.r_[tampered, authentic]
     assert metrics.image_auc(tampered, authentic) == pytest.approx(oracle.roc_auc_score(truth, every))
     false, true, _ = oracle.roc_curve(truth, every, drop_intermediate=False)
-    assert metrics.tpr_at_fpr(tampered, authentic, fpr) == pytest.approx(true[false <= fpr + 1e-12].max())
+    assert metrics.image_tpr_at_fpr(tampered, authentic, fpr) == pytest.approx(true[false <= fpr + 1e-12].max())
     assert metrics.share_above(tampered, 0.5) == pytest.approx(sum(s > 0.5 for s in tampered) / tampered.size)
 
 
 def test_image_metrics_without_a_side_do_not_exist() -> None:
     assert math.isnan(metrics.image_auc([0.1], []))
-    assert math.isnan(metrics.tpr_at_fpr([], [0.1]))
+    assert math.isnan(metrics.image_tpr_at_fpr([], [0.1]))
+    assert math.isnan(metrics.image_tpr_at_fpr([0.1], []))
     assert math.isnan(metrics.share_above([], 0.5))
     assert math.isnan(metrics.mean_or_nan([float("nan")]))
     assert metrics.mean_or_nan([float("nan"), 0.5]) == 0.5
@@ -227,11 +228,21 @@ def test_bootstrap_of_an_auc_agrees_with_a_loop() -> None:
     rng = np.random.default_rng(7)
     tampered, authentic = np.round(rng.random(25) ** 0.6, 1), np.round(rng.random(15), 1)
     draws = [metrics.image_auc(rng.choice(tampered, 25), rng.choice(authentic, 15)) for _ in range(2000)]
-    assert bootstrap.auc_interval(tampered, authentic, 0) == pytest.approx(slow_interval(draws), abs=0.03)
-    assert bootstrap.auc_interval([0.8, 0.9], [0.1, 0.2], 0) == (1.0, 1.0)
+    assert bootstrap.scores_interval(tampered, authentic, metrics.auc, 0) == pytest.approx(
+        slow_interval(draws), abs=0.03
+    )
+    assert bootstrap.scores_interval([0.8, 0.9], [0.1, 0.2], metrics.auc, 0) == (1.0, 1.0)
+
+
+def test_bootstrap_of_a_true_positive_rate_agrees_with_a_loop() -> None:
+    rng = np.random.default_rng(8)
+    tampered, authentic = np.round(rng.random(30) ** 0.5, 2), np.round(rng.random(40), 2)
+    draws = [metrics.image_tpr_at_fpr(rng.choice(tampered, 30), rng.choice(authentic, 40)) for _ in range(2000)]
+    found = bootstrap.scores_interval(tampered, authentic, metrics.tpr_at_fpr, 0)
+    assert found == pytest.approx(slow_interval(draws), abs=0.04)
 
 
 def test_an_interval_needs_two_pictures() -> None:
     assert bootstrap.mean_interval([0.5], 0) is None
     assert bootstrap.pooled_interval(stack([counted(1, 2, 3, 4)]), metrics.f1, 0) is None
-    assert bootstrap.auc_interval([0.5, 0.6], [0.5], 0) is None
+    assert bootstrap.scores_interval([0.5, 0.6], [0.5], metrics.auc, 0) is None

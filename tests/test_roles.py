@@ -14,13 +14,13 @@ PHOTOS = TrainingSet(name="photos", files=("c" * 64,))
 
 def test_a_set_of_a_trained_name_is_ind_whatever_its_case_and_punctuation() -> None:
     overlap = find_overlap("casia_v1.DEV", {"tampered/x.jpg": "f" * 64}, [PHOTOS, CASIA])
-    assert (overlap.role, overlap.named, overlap.n_seen, overlap.training_set) == ("ind", True, 0, "CASIA-v1 dev")
+    assert (overlap.role, overlap.named, overlap.n_seen, overlap.source_set) == ("ind", True, 0, "CASIA-v1 dev")
     refuse_hidden_overlap("casia_v1.DEV", overlap)  # its name says so: nothing is hidden
 
 
 def test_unseen_files_under_another_name_are_ood() -> None:
     overlap = find_overlap("casia-v1", {"tampered/x.jpg": "f" * 64}, [PHOTOS, CASIA])
-    assert (overlap.role, overlap.n_seen, overlap.training_set, overlap.first) == ("ood", 0, "", "")
+    assert (overlap.role, overlap.n_seen, overlap.source_set, overlap.first) == ("ood", 0, "", "")
     refuse_hidden_overlap("casia-v1", overlap)
 
 
@@ -34,15 +34,27 @@ def test_seen_files_under_another_name_are_ind_and_refused_as_ood() -> None:
     assert (overlap.role, overlap.named, overlap.n_seen) == ("ind", False, 2)
     with pytest.raises(DataError) as caught:
         refuse_hidden_overlap("fresh", overlap)
-    assert "2 pictures" in caught.value.message
+    assert "2 pictures of it were trained on" in caught.value.message
     assert "CASIA-v1 dev" in caught.value.message
     assert "tampered/1.jpg" in caught.value.message
     assert caught.value.remedy
 
 
+def test_pictures_that_chose_the_checkpoint_are_seen_like_those_it_was_trained_on() -> None:
+    files = {"tampered/0.jpg": "f" * 64, "tampered/1.jpg": "b" * 64}
+    overlap = find_overlap("fresh", files, [PHOTOS], [CASIA])
+    assert (overlap.role, overlap.n_seen, overlap.first) == ("ind", 1, "tampered/1.jpg")
+    with pytest.raises(DataError, match=r"1 picture of it was validated on \(CASIA-v1 dev\), the first is tampered"):
+        refuse_hidden_overlap("fresh", overlap)
+    both = find_overlap("fresh", files | {"tampered/2.jpg": "c" * 64}, [PHOTOS], [CASIA])
+    assert (both.n_seen, both.seen_as) == (2, "trained or validated on")
+    named = find_overlap("casia v1-dev", {}, [PHOTOS], [CASIA])
+    assert (named.role, named.named, named.seen_as) == ("ind", True, "")
+
+
 def test_the_training_set_named_is_the_one_that_holds_most() -> None:
     files = {"1": "c" * 64, "2": "a" * 64, "3": "b" * 64}
-    assert find_overlap("fresh", files, [PHOTOS, CASIA]).training_set == "CASIA-v1 dev"
+    assert find_overlap("fresh", files, [PHOTOS, CASIA]).source_set == "CASIA-v1 dev"
 
 
 def test_names_without_letters_are_not_all_the_same_set() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.images import read_map, read_mask, read_rgb
+from imltool.versions import installed_versions
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +126,7 @@ def test_every_kind_of_file(evidence: Path, weights: Path, tmp_path: Path, capsy
     assert "line\nbreak.png" in {line["path"] for line in table}
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert record["libraries"] == installed_versions()
     assert record["counts"]["failed"] == len(FAULTS)
     assert record["counts"]["files"] == len(rows)
     assert record["sessions"][0]["finished"] >= record["sessions"][0]["started"]
@@ -204,6 +208,36 @@ def test_ground_truth_is_no_evidence(weights: Path, tmp_path: Path, capsys: pyte
     assert list(rows_of(tmp_path / "out2")) == ["a.png"]
     shown = capsys.readouterr()
     assert shown.out == shown.err == ""
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence, out = tmp_path / "in", tmp_path / "out"
+    save(evidence, "a.png", "locked/b.png", "z.png")
+    locked, real = evidence / "locked", os.scandir
+
+    def scandir(path: Any) -> Any:  # what the system says; nothing is locked for root, whom tests may run as
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        for _ in range(2):  # the second run goes on with the first
+            assert scan(weights, evidence, "--out", out) == 3
+            assert "failed: locked: no permission to read the folder" in " ".join(capsys.readouterr().err.split())
+            rows = rows_of(out)
+            assert list(rows) == ["a.png", "locked", "z.png"]
+            assert (rows["locked"]["status"], rows["locked"]["sha256"]) == ("failed", None)
+            assert rows["a.png"]["status"] == rows["z.png"]["status"] == "ok"
+            assert "no permission to read the folder" in Page((out / "report.html").read_text(encoding="utf-8")).text
+        assert scan(weights, locked, "--out", tmp_path / "out2") == 1, "nothing else was given"
+        assert ".: no permission to read the folder" in " ".join(capsys.readouterr().err.split())
+    assert scan(weights, evidence, "--out", out) == 2, "its pictures were not looked at"
+    assert "locked changed since this scan began" in " ".join(capsys.readouterr().err.split())
+    assert scan(weights, evidence, "--out", out, "--restart") == 0
+    assert list(rows_of(out)) == ["a.png", "locked/b.png", "z.png"]
 
 
 class Page(HTMLParser):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -126,6 +128,51 @@ def test_new_files_join_a_finished_scan(weights: Path, folder: Path, tmp_path: P
     assert scan(weights, place, "--out", out) == 0
     rows = [json.loads(line)["path"] for line in (out / "results.jsonl").read_text().splitlines()]
     assert rows == ["b.png", "a.png"]
+
+
+@pytest.mark.parametrize("fate", ["changed", "vanished", "became a pipe"])
+def test_evidence_that_changed_since_is_refused(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
+) -> None:
+    place, out = tmp_path / "in", tmp_path / "out"
+    place.mkdir()
+    for name in ("00.png", "01.png", "02.png"):
+        (place / name).write_bytes((folder / name).read_bytes())
+    assert scan(weights, place, "--out", out) == 0
+    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "results.jsonl").write_bytes(b"".join(lines[:2]))  # cut before the last
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (place / "01.png").unlink()
+    if fate == "changed":
+        (place / "01.png").write_bytes((folder / "03.png").read_bytes())
+    elif fate == "became a pipe":
+        os.mkfifo(place / "01.png")
+    capsys.readouterr()
+    assert scan(weights, place, "--out", out) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    word = "vanished" if fate == "vanished" else "changed"
+    assert f"01.png {word} since this scan began" in message and "--restart" in message
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, "nothing was analysed"
+    if fate != "became a pipe":
+        assert scan(weights, place, "--out", out, "--restart") == 0
+        rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        assert {row["path"]: row["sha256"] for row in rows} == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()
+        }
+
+
+def test_a_picture_that_changed_is_not_shown_under_its_map(folder: Path, tmp_path: Path) -> None:
+    from imltool.files import sha256_file
+    from imltool.images import write_map
+    from imltool.scan.previews import make_preview
+
+    picture, values = tmp_path / "a.png", tmp_path / "map.png"
+    picture.write_bytes((folder / "00.png").read_bytes())
+    write_map(values, np.zeros((90, 120), np.float32))
+    digest = sha256_file(picture)
+    assert make_preview(picture, digest, values, 0.5) is not None
+    picture.write_bytes((folder / "01.png").read_bytes())
+    assert make_preview(picture, digest, values, 0.5) is None
 
 
 def test_full_disk_keeps_what_was_written(

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from conftest import make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
+from imltool.config import load_settings
 from imltool.errors import TrainingError
 from imltool.files import sha256_file
 from imltool.images import read_mask
@@ -35,6 +37,7 @@ CPU = ("--device", "cpu", "-q")
 def config(tmp_path: Path) -> Path:
     """A small but complete run: pixel masks, authentic pictures and synthetic forgeries; about a second a step."""
     make_set(tmp_path / "data/set", tampered=4, authentic=3)
+    make_set(tmp_path / "data/held", tampered=3, authentic=2, seed=50)
     for index in range(3):
         (tmp_path / "data/photos").mkdir(exist_ok=True)
         Image.fromarray(photo(90 + index, 160, 120)).save(tmp_path / "data/photos" / f"{index}.jpg", quality=92)
@@ -52,9 +55,9 @@ data:
     - {{name: set, kind: authentic, images: set/authentic}}
     - {{name: made, kind: synth, photos: [photos], synth: {{long_side: [96, 128]}}}}
   validation:
-    - {{name: set, kind: masks, images: set/tampered, masks: set/masks}}
-    - {{name: set, kind: authentic, images: set/authentic}}
-optim: {{steps: 6, batch_size: 2, warmup: 2, precision: "no", ema: 0.5}}
+    - {{name: held, kind: masks, images: held/tampered, masks: held/masks}}
+    - {{name: held, kind: authentic, images: held/authentic}}
+optim: {{steps: 6, batch_size: 2, warmup: 2, precision: fp32, ema: 0.5}}
 validate_every: 3
 save_every: 2
 log_every: 1
@@ -124,8 +127,6 @@ def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
 
 
 def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
-    from imltool.config import load_settings
-
     settings = load_settings(TrainSettings, config)
     first = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
     second = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
@@ -164,6 +165,7 @@ def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tm
         ("data.train=[]", 1, "no training source"),
         ("data.train.0.kind=boxes", 2, "data.train.0.kind"),
         ("optim.stepz=1", 2, "did you mean steps"),
+        ("optim.precision=half", 2, "fp32"),
         ("student.backbone=11m", 1, "TinyViT-5M"),
     ],
 )
@@ -176,13 +178,13 @@ def test_faults_before_the_first_step_are_one_line(
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_path: Path) -> None:
-    from imltool.config import load_settings
-
     settings = load_settings(TrainSettings, config, ["optim.lr=1.0e+30", "optim.warmup=0", "optim.clip_norm=1.0e+30"])
     with pytest.raises(TrainingError, match="not finite at step"):
         for _ in Training(settings, tmp_path / "run", "cpu").run():
             pass
-    assert list((tmp_path / "run").glob("state-*"))
+    (state,) = (tmp_path / "run").glob("state-*")
+    saved = load_file(state / "model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in saved.values() if tensor.is_floating_point())
 
 
 def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool) -> None:
@@ -232,27 +234,94 @@ def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path:
 
 def test_two_processes_share_the_work_of_one(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "-m",
-        "imltool",
-        "train",
-    ]
-    arguments = ["--config", str(config), "--out", str(run), "--device", "cpu", "--json", "--set", "optim.batch_size=4"]
-    done = subprocess.run(
-        [*launch, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    done = launch_two("--config", config, "--out", run, "--json", "--set", "optim.batch_size=4")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [event["step"] for event in events if event["event"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in log_of(run) if row["event"] == "validation"] == [3, 6]
     assert load_checkpoint(run / "last.safetensors")[1].step == 6
-    assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
+    assert (run / "state-00000006/random_states_1.pkl").exists(), "the second process did not take part"
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(config: Path, tmp_path: Path) -> None:
+    done = launch_two("--config", config, "--out", tmp_path / "r", "--set", "optim.batch_size=3")
+    assert done.returncode != 0 and "cannot be shared by 2 processes" in done.stderr
+
+
+def launch_two(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`imltool train` in two processes on the CPU, as `accelerate launch` starts them on two GPUs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port, "-m", "imltool", "train"]
+    command = [sys.executable, *map(str, launch), "--device", "cpu", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop: str | None = None) -> None:
+    """Train in this process; `stop` interrupts at the second event of that kind, as Ctrl-C does."""
+    seen = 0
+    for event in Training(load_settings(TrainSettings, config, list(overrides)), out, "cpu", resume).run():
+        seen += event["event"] == stop
+        if seen == 2:
+            seen += 1
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("overrides", [(), ("student.drop_path=0.3", "student.memory=ema"), ("log_every=4",)])
+def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(config: Path, tmp_path: Path, overrides) -> None:
+    # save_every is out of reach, so that the interrupt itself has to save
+    overrides = (*overrides, "save_every=100", "validate_every=2")
+    run_all(config, tmp_path / "straight", *overrides)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(config, tmp_path / "broken", *overrides, stop="validation")
+    assert [path.name for path in (tmp_path / "broken").glob("state-*")] == ["state-00000004"]
+    run_all(config, tmp_path / "broken", *overrides, resume=True)
+    assert strip(log_of(tmp_path / "broken")) == strip(log_of(tmp_path / "straight"))
+    first, second = (load_file(tmp_path / name / "last.safetensors") for name in ("straight", "broken"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_validation_pictures_are_recorded_and_kept_apart_from_training(config: Path, tmp_path: Path, imltool) -> None:
+    run_all(config, tmp_path / "run", "optim.steps=1", "validate_every=1")
+    (held,) = read_header(tmp_path / "run/last.safetensors").validation_sets
+    pictures = [*(tmp_path / "data/held/tampered").iterdir(), *(tmp_path / "data/held/authentic").iterdir()]
+    assert held.name == "held" and set(held.files) == {sha256_file(path) for path in pictures}
+    leak = ("--set", "data.validation.1.images=set/authentic")
+    code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "r", *leak, *CPU)
+    assert code == 1 and "3 pictures of validation set held are in training set set" in stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
+    config: Path, tmp_path: Path, imltool, workers: int
+) -> None:
+    folder = tmp_path / "data/set/authentic"
+    damaged = sorted(folder.iterdir())
+    damaged[0].write_bytes(damaged[0].read_bytes()[:300])
+    quick = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
+    assert imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *CPU)[0] == 0
+    for number, path in enumerate(damaged[1:], 1):
+        path.write_bytes(path.read_bytes()[: 300 + number])
+    only = "data.train=[{name: set, kind: authentic, images: set/authentic}]"
+    code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "b", *quick, "--set", only, *CPU)
+    assert code == 1 and "damaged picture" in stderr and stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from imltool.cli.app import run
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000, 30_000_000))  # a checkpoint fits, the optimizer's state does not
+sys.exit(run(sys.argv[1:]))
+"""
+    arguments = ["train", "--config", str(config), "--out", str(tmp_path / "run"), *CPU, "--set", "validate_every=1"]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "cannot write" in done.stderr
+    assert not list((tmp_path / "run").glob("state-*"))
+    assert load_checkpoint(tmp_path / "run/last.safetensors")[1].step > 0
 
 
 def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path: Path, imltool) -> None:

@@ -13,6 +13,7 @@ import pytest
 from imltool import __version__
 from imltool.cli.app import run
 from imltool.files import sha256_file
+from imltool.versions import installed_versions
 from imltool.weights import locate
 
 
@@ -23,6 +24,8 @@ def test_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("torch", "torchvision", "timm", "segment-anything", "pillow", "numpy"):
         assert facts["packages"][name] == metadata.version(name)
     assert facts["packages"]["opencv"]
+    told = {"imltool": facts["imltool"], "python": facts["python"], **facts["packages"]}
+    assert told == installed_versions(), "the keys that results carry"
     assert facts["weights"]["mobile-sam"] == sha256_file(locate("mobile-sam"))
     assert facts["devices"][0] == "cpu"
 

@@ -29,7 +29,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            remedy = "what was written stays; the same command goes on where it stopped"
+            remedy = "what was written stays; the same command (train: with --resume) goes on where it stopped"
             raise _Interrupted("interrupted", remedy) from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imltool.cli import common
-from imltool.errors import ResumeError, UsageError
+from imltool.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,17 +64,22 @@ def evaluate(
         Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
     ] = Path("sample_images"),
     ood: Annotated[
-        bool, typer.Option("--ood", help="Refuse a set with pictures the checkpoint was trained on under another name.")
+        bool, typer.Option("--ood", help="Refuse a set with pictures the checkpoint has seen under another name.")
     ] = False,
     baseline: Annotated[
         list[str] | None,
         typer.Option("--baseline", help="Also measure ela, constant or untrained. Repeatable.", metavar="NAME"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", metavar="DIR")] = Path(
-        "imltool-eval"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for the results: new, empty or an earlier evaluation's.", metavar="DIR"
+        ),
+    ] = Path("imltool-eval"),
     batch: Annotated[int, typer.Option("--batch", help="Pictures predicted at once.", min=1)] = 8,
-    force: Annotated[bool, typer.Option("--force", help="Replace results made with other parameters.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the earlier results in DIR instead of going on with them.")
+    ] = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: common.SeedOption = 0,
@@ -84,8 +89,8 @@ def evaluate(
     """Measure a checkpoint on labelled pictures.
 
     Writes results.json, per_image.csv and table.md after every set; when it is stopped, the same command goes on with
-    the sets that are missing. A set is IND when the checkpoint was trained on a set of that name or on any of its
-    pictures, else OOD. The table goes to stdout; with --json it goes to stderr and results.json to stdout.
+    the sets that are missing. A set is IND when the checkpoint was trained or validated on a set of that name or on
+    any of its pictures, else OOD. The table goes to stdout; with --json it goes to stderr and results.json to stdout.
     """
     common.setup_logging(verbose, quiet)
     baselines = list(dict.fromkeys(baseline or []))
@@ -94,6 +99,7 @@ def evaluate(
 
     from imltool.device import choose_device
     from imltool.evaluation.baselines import BASELINES
+    from imltool.evaluation.folder import open_folder, refuse_foreign
     from imltool.evaluation.methods import choose_methods
     from imltool.evaluation.report import Report
     from imltool.evaluation.sets import apply_lists, named_sets, sample_sets
@@ -102,12 +108,21 @@ def evaluate(
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise UsageError(f"unknown baseline {unknown[0]!r}", f"choose from {', '.join(BASELINES)}")
+    refuse_foreign(out)  # before the pictures are hashed
     sets = named_sets(data) if data else sample_sets(samples)
     apply_lists(sets, lists or [])
     chosen = choose_device(device)
     localizer = None if weights == NO_WEIGHTS else Localizer.load(Path(weights) if weights else None, chosen)
     overlaps = _overlaps(sets, localizer, ood)
-    resumable = _claim(out, sets, localizer, {"baselines": baselines, "ood": ood, "seed": seed}, force)
+    parameters = {
+        "weights": localizer.sha256 if localizer else None,
+        # a key a set, so that a refusal names the one that differs
+        **{f"files of {one.name}": one.digest for one in sets},
+        "baselines": baselines,
+        "ood": ood,
+        "seed": seed,
+    }
+    resumable = open_folder(out, parameters, restart)
 
     methods = choose_methods(localizer, baselines, chosen, seed)
     report = Report(out, localizer, methods, _command(out, weights, data, lists, samples, ood, baselines, seed))
@@ -144,44 +159,24 @@ def _overlaps(sets: list[NamedSet], localizer: Localizer | None, ood: bool) -> d
     """Role of every set, before any picture is predicted, so that a refusal comes at once."""
     from imltool.evaluation.roles import find_overlap, refuse_hidden_overlap
 
+    training_sets = localizer.header.training_sets if localizer else ()
+    validation_sets = localizer.header.validation_sets if localizer else ()
     overlaps = {}
     with common.progress_bar() as progress:
         for one in sets:
             task = progress.add_task(f"hashing {one.name}", total=len(one.samples))
             for _ in one.hash_files():
                 progress.advance(task)
-            overlap = find_overlap(one.name, one.pictures, localizer.header.training_sets if localizer else ())
+            overlap = find_overlap(one.name, one.pictures, training_sets, validation_sets)
             if ood:
                 refuse_hidden_overlap(one.name, overlap)
             overlaps[one.name] = overlap
     for name, overlap in overlaps.items():
         if overlap.n_seen:
             pictures = "1 picture was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures were"
-            common.say(f"warning: {name}: {pictures} trained on ({overlap.training_set}), the first is {overlap.first}")
+            seen = f"{pictures} {overlap.seen_as} ({overlap.source_set})"
+            common.say(f"warning: {name}: {seen}, the first is {overlap.first}")
     return overlaps
-
-
-def _claim(out: Path, sets: list[NamedSet], localizer: Localizer | None, options: dict[str, Any], force: bool) -> bool:
-    """Refuse to replace results of other data or weights unless `--force`; True when `out` holds results of these."""
-    from imltool.evaluation.report import RESULTS_NAME
-    from imltool.files import make_folder, writing
-    from imltool.journal import claim_folder
-
-    parameters = {
-        "weights": localizer.sha256 if localizer else None,
-        # a key a set, so that a refusal names the one that differs
-        **{f"files of {one.name}": one.digest for one in sets},
-        **options,
-    }
-    make_folder(out)
-    marker = out / "eval_parameters.json"
-    if force or not (out / RESULTS_NAME).exists():
-        with writing(marker):
-            marker.unlink(missing_ok=True)
-    try:
-        return claim_folder(out, parameters, marker.name)
-    except ResumeError as error:
-        raise ResumeError(error.message, "choose another --out, or replace the earlier results with --force") from error
 
 
 def _command(

@@ -6,24 +6,6 @@ from typing import Any
 
 from imltool.cli import common
 
-PACKAGES: dict[str, tuple[str, ...]] = {
-    "torch": ("torch",),
-    "torchvision": ("torchvision",),
-    "timm": ("timm",),
-    "segment-anything": ("segment-anything",),
-    # the same cv2 under four names; whichever is installed
-    "opencv": (
-        "opencv-python-headless",
-        "opencv-python",
-        "opencv-contrib-python-headless",
-        "opencv-contrib-python",
-    ),
-    "pillow": ("pillow",),
-    "numpy": ("numpy",),
-    "safetensors": ("safetensors",),
-    "accelerate": ("accelerate",),
-}
-
 
 def version(
     as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
@@ -48,34 +30,24 @@ def version(
 def collect() -> dict[str, Any]:
     """The facts `imltool version` prints.
 
-    Keys: imltool, python, platform, packages (name → version, None when not installed), weights (bundled and present:
-    name → SHA-256 of the file as it is), devices (slowest first; empty when torch cannot be loaded).
+    Keys: imltool, python, platform, packages (the rest of `installed_versions`), weights (bundled and present: name →
+    SHA-256 of the file as it is), devices (slowest first; empty when torch cannot be loaded).
     """
     import platform
 
-    from imltool import __version__
+    from imltool.versions import installed_versions
     from imltool.weights import WEIGHTS, verify
 
+    versions = installed_versions()
     bundled = [name for name, info in WEIGHTS.items() if info.bundled]
     return {
-        "imltool": __version__,
-        "python": platform.python_version(),
+        "imltool": versions.pop("imltool"),
+        "python": versions.pop("python"),
         "platform": platform.platform(),
-        "packages": {name: _installed(names) for name, names in PACKAGES.items()},
+        "packages": versions,
         "weights": {found.info.name: found.sha256 for found in verify(bundled) if found.sha256},
         "devices": _devices(),
     }
-
-
-def _installed(distributions: tuple[str, ...]) -> str | None:
-    from importlib import metadata
-
-    for name in distributions:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _devices() -> list[str]:

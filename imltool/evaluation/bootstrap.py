@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imltool.evaluation import metrics
 from imltool.evaluation.counts import Counts
 
 RESAMPLES = 2000
@@ -66,15 +65,21 @@ def pooled_interval(
     return _percentiles([metric(Counts.from_array(weights @ rows)) for weights in drawn], confidence)
 
 
-def auc_interval(
+def scores_interval(
     tampered: ArrayLike,
     authentic: ArrayLike,
+    metric: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
     seed: int,
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Interval | None:
-    """Interval of `metrics.image_auc`, both sides drawn separately; None for fewer than two pictures on a side."""
+    """Interval of a metric of image scores, both sides drawn separately; None for fewer than two pictures on a side.
+
+    Args:
+        tampered, authentic: scores [N] and [M].
+        metric: a function of counts per level [b,L] of both sides, levels ascending: `metrics.auc` or `tpr_at_fpr`.
+    """
     positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
     if positive.size < 2 or negative.size < 2:
         return None
@@ -91,5 +96,5 @@ def auc_interval(
         drawn[0, :, : positive.size] = np.concatenate(list(resampling_weights(positive.size, rng, rows)))
         drawn[1, :, positive.size :] = np.concatenate(list(resampling_weights(negative.size, rng, rows)))
         levels = np.add.reduceat(drawn[:, :, order], starts, axis=2)
-        values.append(metrics.auc(levels[0], levels[1]))
+        values.append(metric(levels[0], levels[1]))
     return _percentiles(values, confidence)

@@ -126,18 +126,22 @@ def share_above(scores: ArrayLike, threshold: float) -> float:
     return float((values > threshold).mean()) if values.size else float("nan")
 
 
-def tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> float:
-    """Highest share of tampered pictures that can be flagged while at most `fpr` of the authentic ones are.
+def tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> FloatArray:
+    """Highest share of the tampered side that can be flagged while at most `fpr` of the authentic side is.
 
-    Operating points are "score strictly above t"; no interpolation between them. NaN when a side is empty.
+    Operating points are "strictly above a level"; no interpolation between them. Arguments as in `auc`. NaN where one
+    side is empty.
     """
-    positive, negative = score_levels(tampered, authentic)
-    if not positive.sum() or not negative.sum():
-        return float("nan")
-    flagged_authentic = np.concatenate([[0], np.cumsum(negative[::-1])])
-    flagged_tampered = np.concatenate([[0], np.cumsum(positive[::-1])])
-    allowed = flagged_authentic <= fpr * negative.sum()
-    return float(flagged_tampered[allowed].max() / positive.sum())
+    positive, negative = np.asarray(tampered), np.asarray(authentic)
+    allowed = np.cumsum(negative[..., ::-1], axis=-1) <= fpr * negative.sum(axis=-1, keepdims=True)
+    flagged = np.where(allowed, np.cumsum(positive[..., ::-1], axis=-1), 0).max(axis=-1, initial=0)
+    share = _ratio(flagged, positive.sum(axis=-1))
+    return np.where(negative.sum(axis=-1) > 0, share, np.nan)
+
+
+def image_tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> float:
+    """`tpr_at_fpr` of the scores [N] of tampered and [M] authentic pictures; NaN when a side is empty."""
+    return float(tpr_at_fpr(*score_levels(tampered, authentic), fpr))
 
 
 def best_threshold(curve: FloatArray) -> int:

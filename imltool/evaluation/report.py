@@ -10,13 +10,10 @@ import csv
 import io
 import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imltool import __version__
 from imltool.evaluation import metrics
 from imltool.evaluation.methods import Method
 from imltool.evaluation.roles import Overlap
@@ -25,6 +22,7 @@ from imltool.evaluation.sets import NamedSet
 from imltool.evaluation.summary import mean_by_role, summarize_set
 from imltool.evaluation.tables import markdown_table, table_rows
 from imltool.files import write_text
+from imltool.versions import installed_versions
 
 if TYPE_CHECKING:
     from imltool.student.localizer import Localizer
@@ -33,23 +31,10 @@ RESULTS_NAME = "results.json"
 CSV_NAME = "per_image.csv"
 TABLE_NAME = "table.md"
 
-_PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless", "safetensors")
-
 CSV_COLUMNS = (
     *("method", "set", "role", "image", "tampered", "status", "reason", "width", "height", "score"),
     *("tp", "fp", "fn", "tn", "f1", "f1_calibrated", "iou", "mcc", "precision", "recall", "auc", "ap", "flagged_area"),
 )
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, imltool and the packages a figure can depend on."""
-    found = {"python": platform.python_version(), "imltool": __version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
@@ -65,6 +50,7 @@ def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
         "architecture": f"boxpromptiml-tinyvit-{header.architecture.backbone}",
         "architecture_settings": header.architecture.model_dump(mode="json"),
         "training_sets": [one.name for one in header.training_sets],
+        "validation_sets": [one.name for one in header.validation_sets],
         "tool_version": header.tool_version,
     }
 
@@ -135,7 +121,7 @@ class Report:
                 if one.baseline
             },
             "command": command,
-            "versions": versions(),
+            "versions": installed_versions(),
         }
         self.lines: list[dict[str, Any]] = []
 

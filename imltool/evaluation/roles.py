@@ -1,4 +1,4 @@
-"""IND or OOD: a property of a checkpoint and a test set together, read from what the checkpoint was trained on."""
+"""IND or OOD: a property of a checkpoint and a test set together, read from what the checkpoint has seen."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Literal, Protocol
 from imltool.errors import DataError
 
 Role = Literal["ind", "ood"]
+TRAINED, VALIDATED = "trained", "validated"
 
 
-class TrainedOn(Protocol):
-    """What is asked of a checkpoint's training set: its name and the SHA-256 of every picture file used."""
+class SeenSet(Protocol):
+    """What is asked of a set in a checkpoint's header: its name and the SHA-256 of every picture file used."""
 
     @property
     def name(self) -> str: ...
@@ -22,20 +23,22 @@ class TrainedOn(Protocol):
 
 @dataclass(frozen=True)
 class Overlap:
-    """How a test set relates to a checkpoint's training sets.
+    """How a test set relates to what a checkpoint has seen: its training sets, and the validation sets that chose it.
 
     Attributes:
-        role: `ind` when the names agree or a file was seen in training, else `ood`.
-        named: a training set has the test set's name.
-        n_seen: test files that were trained on, by SHA-256.
-        training_set: the training set holding most of the seen files, or the one of the same name; "" for none.
+        role: `ind` when the names agree or a file was seen, else `ood`.
+        named: a seen set has the test set's name.
+        n_seen: test files that were seen, by SHA-256.
+        seen_as: "trained on", "validated on" or "trained or validated on", of the seen files; "" for none.
+        source_set: the seen set of the same name, or the one holding most of the seen files; "" for none.
         first: the first seen file, "" for none.
     """
 
     role: Role
     named: bool
     n_seen: int
-    training_set: str
+    seen_as: str
+    source_set: str
     first: str
 
 
@@ -49,36 +52,45 @@ def _same_name(one: str, other: str) -> bool:
     return plain == plain_name(other) if plain else one == other
 
 
-def find_overlap(set_name: str, files: Mapping[str, str], training_sets: Iterable[TrainedOn]) -> Overlap:
-    """Compare a test set with what a checkpoint was trained on.
+def find_overlap(
+    set_name: str,
+    files: Mapping[str, str],
+    training_sets: Iterable[SeenSet],
+    validation_sets: Iterable[SeenSet] = (),
+) -> Overlap:
+    """Compare a test set with what a checkpoint was trained and validated on.
+
+    Both count alike: pictures that chose the checkpoint and fitted its thresholds tell nothing about unseen ones.
 
     Args:
         set_name: the test set's name.
         files: picture name → SHA-256 of its file, in the order they are to be reported.
-        training_sets: the checkpoint header's `training_sets`.
+        training_sets, validation_sets: as the checkpoint's header has them.
     """
-    trained = list(training_sets)
-    same_name = next((one.name for one in trained if _same_name(one.name, set_name)), "")
-    seen_by = [(one.name, set(one.files)) for one in trained]
-    seen = [name for name, digest in files.items() if any(digest in known for _, known in seen_by)]
+    known = [(TRAINED, one.name, set(one.files)) for one in training_sets]
+    known += [(VALIDATED, one.name, set(one.files)) for one in validation_sets]
+    same_name = next((name for _, name, _ in known if _same_name(name, set_name)), "")
+    seen = [name for name, digest in files.items() if any(digest in digests for _, _, digests in known)]
+    uses = {use for use, _, digests in known if not digests.isdisjoint(files.values())}
     source = same_name
     if seen and not same_name:
-        source = max(seen_by, key=lambda one: sum(digest in one[1] for digest in files.values()))[0]
+        source = max(known, key=lambda one: sum(digest in one[2] for digest in files.values()))[1]
     return Overlap(
         role="ind" if same_name or seen else "ood",
         named=bool(same_name),
         n_seen=len(seen),
-        training_set=source,
+        seen_as=f"{' or '.join(sorted(uses))} on" if uses else "",
+        source_set=source,
         first=seen[0] if seen else "",
     )
 
 
 def refuse_hidden_overlap(set_name: str, overlap: Overlap) -> None:
-    """Raises `DataError` when pictures of the set were trained on although its name does not say so."""
+    """Raises `DataError` when pictures of the set were trained or validated on although its name does not say so."""
     if overlap.n_seen and not overlap.named:
         pictures = "1 picture of it was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures of it were"
         raise DataError(
-            f"{set_name} is not out of distribution: {pictures} in the training set "
-            f"{overlap.training_set}, the first is {overlap.first}",
-            f"leave out --ood, remove those pictures, or name the set {overlap.training_set}",
+            f"{set_name} is not out of distribution: {pictures} {overlap.seen_as} "
+            f"({overlap.source_set}), the first is {overlap.first}",
+            f"leave out --ood, remove those pictures, or name the set {overlap.source_set}",
         )

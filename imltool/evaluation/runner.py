@@ -73,7 +73,10 @@ def _load(sample: Sample) -> _Loaded:
         height, width = rgb.shape[:2]
         if sample.mask is None:
             return _Loaded(sample, rgb, np.zeros((height, width), dtype=np.bool_))
-        return _Loaded(sample, rgb, read_mask(sample.mask, (width, height)))
+        mask = read_mask(sample.mask, (width, height))
+        if not mask.any():  # a truth of nothing would score every picture that marks something 0
+            return _Loaded(sample, None, None, f"{sample.mask}: the mask marks nothing")
+        return _Loaded(sample, rgb, mask)
     except ImlError as error:
         return _Loaded(sample, None, None, error.message)
     except MemoryError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from imltool.errors import DataError
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import Interval, auc_interval, mean_interval, pooled_interval
+from imltool.evaluation.bootstrap import Interval, mean_interval, pooled_interval, scores_interval
 from imltool.evaluation.counts import CURVE_LEVELS, Counts, level_threshold, pool, stack
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
@@ -27,6 +27,7 @@ FIGURES = (
     "image_auc",
     "image_fpr",
     "image_tpr",
+    "image_tpr_at_5fpr",
     "fp_area",
 )
 """The figures of a set. Pixel figures are of tampered pictures only, `fp_area` and `image_fpr` of authentic ones."""
@@ -42,7 +43,8 @@ def summarize_set(
     no such counts; `pixel_f1_oracle` at the one threshold that is best for this very set (of 1024, it is reported as
     `pixel_f1_oracle_threshold`), an upper bound whose interval holds the threshold fixed; `fp_area` mean share of
     pixels above 0.5 on authentic pictures; `image_fpr` and `image_tpr` share of authentic and tampered pictures with a
-    score strictly above `score_threshold`.
+    score strictly above `score_threshold`; `image_tpr_at_5fpr` the highest share of tampered pictures that a
+    threshold flags while it flags at most 5 % of this set's authentic ones, an upper bound too.
 
     Raises `DataError` when no row was scored.
     """
@@ -63,8 +65,6 @@ def summarize_set(
         "pixel_mcc": metrics.mcc(half),
         "pixel_auc": [row.pixel_auc for row in tampered],
         "pixel_ap": [row.pixel_ap for row in tampered],
-        "image_fpr": np.asarray(clean_scores) > score_threshold,
-        "image_tpr": np.asarray(scores) > score_threshold,
         "fp_area": metrics.flagged_area(clean),
         "pixel_f1_calibrated": _calibrated(tampered),
     }
@@ -76,7 +76,12 @@ def summarize_set(
     values["pixel_f1_pooled"] = float(metrics.f1(pool(half))) if tampered else math.nan
     intervals["pixel_f1_pooled"] = pooled_interval(half, metrics.f1, seed)
     values["image_auc"] = metrics.image_auc(scores, clean_scores)
-    intervals["image_auc"] = auc_interval(scores, clean_scores, seed)
+    intervals["image_auc"] = scores_interval(scores, clean_scores, metrics.auc, seed)
+    values["image_tpr_at_5fpr"] = metrics.image_tpr_at_fpr(scores, clean_scores)
+    intervals["image_tpr_at_5fpr"] = scores_interval(scores, clean_scores, metrics.tpr_at_fpr, seed)
+    for key, side in (("image_fpr", clean_scores), ("image_tpr", scores)):
+        values[key] = metrics.share_above(side, score_threshold)
+        intervals[key] = mean_interval(np.asarray(side) > score_threshold, seed)
 
     summary: dict[str, Any] = {
         "role": overlap.role,

@@ -19,6 +19,7 @@ TABLE_COLUMNS: dict[str, str] = {
     "image_auc": "image AUC",
     "image_fpr": "image FPR",
     "image_tpr": "image TPR",
+    "image_tpr_at_5fpr": "image TPR at 5 % FPR",
     "fp_area": "FP area",
 }
 """Figure → heading, in table order."""

@@ -26,11 +26,13 @@ class Input:
         path: where it lies.
         name: how results call it: relative to its input folder, forward slashes, unique in the run.
         output: `name` made safe as a path below `maps/`, `masks/` and `overlays/`, unique there without suffix.
+        fault: why it cannot be analysed, known before it is opened: it is a folder that cannot be read; "" for a file.
     """
 
     path: Path
     name: str
     output: str
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,26 +75,31 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
     A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
     files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
     twice is looked at once. Left out are files below `out`, and folders `masks/` beside `tampered/` or `authentic/`.
+    A folder that cannot be read is an input with a fault, so that nobody takes its pictures for analysed.
 
-    Raises `UsageError` when a path does not exist.
+    Raises `UsageError` when a path does not exist or cannot be reached.
     """
     for path in paths:
-        if not path.exists():
+        try:
+            known = path.exists()
+        except PermissionError:
+            raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
+        if not known:
             raise UsageError(f"no such file or folder: {printable(str(path))}", "check the path")
     own = out.resolve()
     roots = _label(paths)
     seen: set[Path] = set()
     taken: set[str] = set()
     skipped: dict[Path, None] = {}
-    found: list[tuple[Path, str]] = []
+    found: list[tuple[Path, str, str]] = []
     for root in roots:
-        for path in walk_images(root.path) if root.path.is_dir() else [root.path]:
+        for path, fault in _walk(root.path):
             if path in seen:
                 continue
             if path == root.path:
-                name = root.label
+                name = root.label or "."
             else:
-                if own in path.parents:
+                if own in path.parents or (fault and own == path):
                     continue
                 truth = _ground_truth(path, root.path)
                 if truth is not None:
@@ -100,10 +107,25 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
                     continue
                 name = PurePosixPath(root.label, path.relative_to(root.path).as_posix()).as_posix()
             seen.add(path)
-            found.append((path, _unique(readable(name), taken)))
-    outputs = _output_names([name for _, name in found])
-    inputs = tuple(Input(path, name, output) for (path, name), output in zip(found, outputs, strict=True))
+            found.append((path, _unique(readable(name), taken), fault))
+    outputs = _output_names([name for _, name, _ in found])
+    inputs = tuple(Input(path, name, output, fault) for (path, name, fault), output in zip(found, outputs, strict=True))
     return Plan(roots, inputs, tuple(skipped))
+
+
+def _walk(root: Path) -> list[tuple[Path, str]]:
+    """The pictures of a folder, and its unreadable folders with their fault, sorted by path; a file as it is."""
+    if not root.is_dir():
+        return [(root, "")]
+    faults: dict[Path, str] = {}
+
+    def note(error: OSError) -> None:
+        denied = isinstance(error, PermissionError)
+        detail = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        faults[Path(error.filename)] = "no permission to read the folder" if denied else detail
+
+    pictures = dict.fromkeys(walk_images(root, note), "")
+    return sorted((pictures | faults).items(), key=lambda item: item[0].relative_to(root).parts)
 
 
 def _label(paths: list[Path]) -> tuple[Root, ...]:
@@ -137,7 +159,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def _ground_truth(path: Path, root: Path) -> Path | None:
     """The folder between `root` and `path` that holds a labelled set's masks, or None."""
-    for folder in path.parents:
+    for folder in (path, *path.parents):
         if folder == root:
             return None
         if folder.name == GROUND_TRUTH and any((folder.parent / name).is_dir() for name in BESIDE_GROUND_TRUTH):

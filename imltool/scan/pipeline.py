@@ -64,7 +64,7 @@ def analyse(
                 if load and load + pixels > PIXELS_IN_FLIGHT:
                     break
                 load += pixels
-                reading.append((todo[0], pixels, pool.submit(decode, todo.popleft().path)))
+                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft())))
             full = len(reading) >= batch or not todo or not finishing
             if reading and full:
                 taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
@@ -82,6 +82,10 @@ def analyse(
                 yield row.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(item: Input) -> Decoded:
+    return Decoded(reason=item.fault) if item.fault else decode(item.path)
 
 
 def decode(path: Path) -> Decoded:

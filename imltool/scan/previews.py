@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from imltool.errors import ImageError
+from imltool.files import sha256_file
 from imltool.images import RGB, encode_jpeg, read_map, read_rgb
 from imltool.scan.outputs import RGBA, colour_map, fit, overlay, wash
 
@@ -29,11 +30,17 @@ class Preview:
     wash: str
 
 
-def make_preview(source: Path | None, map_file: Path, threshold: float) -> Preview | None:
-    """Read a picture and its map again and shrink them; None when one of them can no longer be read."""
+def make_preview(source: Path | None, sha256: str, map_file: Path, threshold: float) -> Preview | None:
+    """Read a picture and its map again and shrink them.
+
+    None when one of them can no longer be read, or when the picture's file no longer has the hash it was analysed
+    under: a map must not be shown over another picture.
+    """
     if source is None:
         return None
     try:
+        if sha256_file(source) != sha256:
+            return None
         rgb, values = read_rgb(source), read_map(map_file)
     except (ImageError, OSError):
         return None

@@ -9,7 +9,6 @@ import platform
 import shutil
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from imltool.journal import claim_folder
 from imltool.scan.inputs import Plan, printable, readable
 from imltool.scan.pipeline import INDICATION, Row
 from imltool.student.localizer import Localizer
+from imltool.versions import installed_versions
 
 COMMAND = "scan"
 PARAMETERS = "parameters.json"
@@ -32,7 +32,6 @@ COLUMNS = (
     "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "tampered_area",
     "regions", "map", "mask", "overlay",
 )  # fmt: skip
-LIBRARIES = ("torch", "timm", "numpy", "opencv-python-headless", "opencv-python", "pillow")
 
 
 def parameters(plan: Plan, localizer: Localizer, threshold: float) -> dict[str, Any]:
@@ -97,17 +96,6 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results can depend on."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def count_rows(rows: Sequence[Row]) -> dict[str, int]:
     """`files`, `analysed`, `failed`, and of the analysed those with an `indication`."""
     analysed = sum(row["status"] == "ok" for row in rows)
@@ -135,7 +123,7 @@ def write_record(
     record = {
         "tool": "imltool",
         "tool_version": __version__,
-        "libraries": library_versions(),
+        "libraries": installed_versions(),
         "platform": platform.platform(),
         "model": {
             "name": header.name,

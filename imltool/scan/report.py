@@ -88,7 +88,7 @@ def _previews(out: Path, plan: Plan, rows: Sequence[Row], threshold: float) -> I
     try:
         for row in rows:
             source = sources.get(row["path"])
-            waiting.append((row, pool.submit(make_preview, source, out / row["map"], threshold)))
+            waiting.append((row, pool.submit(make_preview, source, row["sha256"], out / row["map"], threshold)))
             if len(waiting) > 2 * WORKERS:
                 done, future = waiting.popleft()
                 yield done, future.result()

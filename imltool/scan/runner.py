@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from imltool.errors import DataError
+from imltool.errors import DataError, ResumeError
+from imltool.files import sha256_file
 from imltool.journal import Journal
 from imltool.scan import record
-from imltool.scan.inputs import Plan, readable
-from imltool.scan.pipeline import Row, analyse
+from imltool.scan.inputs import Input, Plan, printable, readable
+from imltool.scan.pipeline import WORKERS, Row, analyse
 from imltool.student.localizer import Localizer
 
 
@@ -45,7 +48,9 @@ def scan(
     A file that cannot be analysed is a failed row and never ends the scan. After the last row `results.csv` and
     `run.json` are written; the report is made apart, by `write_report`.
 
-    Raises `UsageError`, `ResumeError` (see `open_folder`) and `OutputError`; what was yielded before is safe on disk.
+    Files of kept rows are hashed again before anything is analysed. Raises `ResumeError` when one changed or vanished,
+    and for another scan's folder (see `open_folder`), `UsageError` and `OutputError`; what was yielded before is safe
+    on disk.
     """
     threshold = localizer.header.pixel_threshold if threshold is None else threshold
     record.open_folder(out, record.parameters(plan, localizer, threshold), restart)
@@ -61,8 +66,8 @@ def scan(
     sessions = [*record.past_sessions(out), session]
     with Journal(out / record.RESULTS) as journal:
         session["kept"] = len(journal.rows)
+        yield from _unchanged(plan, [*journal.rows])
         record.write_record(out, plan, localizer, threshold, journal.rows, sessions)
-        yield from [*journal.rows]
         done = {row["path"] for row in journal.rows}
         todo = [item for item in plan.inputs if item.name not in done]
         for row in analyse(todo, localizer, out, threshold, _even(len(plan.inputs), batch)):
@@ -72,6 +77,41 @@ def scan(
         session["finished"] = record.utc_now()
         record.write_table(out, journal.rows)
         record.write_record(out, plan, localizer, threshold, journal.rows, sessions)
+
+
+def _unchanged(plan: Plan, rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield kept rows whose files still are what was analysed. Raises `ResumeError` at the first that is not.
+
+    A file that could not be read has no hash; its row stays until the scan is restarted.
+    """
+    items = {item.name: item for item in plan.inputs}
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-resume")
+    try:
+        for row, change in zip(rows, pool.map(lambda row: _change(items.get(row["path"]), row), rows), strict=True):
+            if change:
+                raise ResumeError(
+                    f"{printable(row['path'])} {change} since this scan began",
+                    "choose another --out; --restart discards the earlier results",
+                )
+            yield row
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _change(item: Input | None, row: Row) -> str:
+    """What happened to the file of a row: "vanished", "changed", "became unreadable", or "" for nothing."""
+    if row["sha256"] is None:
+        return "" if item else "changed"
+    if item is None:
+        return "vanished"
+    try:
+        # opening a pipe could wait for ever
+        same = stat.S_ISREG(item.path.stat().st_mode) and sha256_file(item.path) == row["sha256"]
+    except FileNotFoundError:
+        return "vanished"
+    except OSError:
+        return "became unreadable"
+    return "" if same else "changed"
 
 
 def _even(count: int, batch: int) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from imltool import __version__
 from imltool.config import Settings
 from imltool.errors import WeightsError
-from imltool.files import atomic
+from imltool.files import write_bytes
 from imltool.student.backbone import MEAN, STD
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
@@ -25,10 +25,10 @@ HEADER_KEY = "imltool"
 
 
 class TrainingSet(Settings):
-    """A data set the student was trained on.
+    """A data set the student has seen, in training or in validation.
 
     Attributes:
-        name: the set's name; a test set of the same name is in distribution.
+        name: the set's name; a test set of the name of a training set is in distribution.
         files: SHA-256 of every picture file used.
     """
 
@@ -43,6 +43,8 @@ class CheckpointHeader(Settings):
         pixel_threshold: map values above it are tampered, calibrated for F1 on the validation split.
         score_threshold: image scores above it are an indication.
         score_fpr: share of authentic validation pictures above `score_threshold`, None when it was not measured.
+        training_sets: what the weights were fitted to.
+        validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
         figures: validation figures at the saved step.
         configuration: the resolved training configuration.
     """
@@ -56,6 +58,7 @@ class CheckpointHeader(Settings):
     score_threshold: float = 0.5
     score_fpr: float | None = None
     training_sets: tuple[TrainingSet, ...] = ()
+    validation_sets: tuple[TrainingSet, ...] = ()
     step: int = 0
     figures: dict[str, Any] = Field(default_factory=dict)
     configuration: dict[str, Any] = Field(default_factory=dict)
@@ -68,7 +71,7 @@ class CheckpointHeader(Settings):
 
 
 def save_checkpoint(path: Path, state: dict[str, Tensor], header: CheckpointHeader, half: bool = False) -> None:
-    """Write weights and header atomically.
+    """Write weights and header atomically. Raises `OutputError`.
 
     Args:
         state: the student's state dict.
@@ -79,8 +82,7 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], header: CheckpointHead
         for name, tensor in state.items()
     }
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: text})
+    write_bytes(path, save(tensors, metadata={HEADER_KEY: text}))
 
 
 def read_header(path: Path) -> CheckpointHeader:

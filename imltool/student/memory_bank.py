@@ -60,8 +60,8 @@ class EmaMemory(PrototypeMemory):
 
     @torch.no_grad()
     def _move(self, query: Tensor, assignment: Tensor) -> None:
-        nearest = F.one_hot(assignment.argmax(dim=1).flatten(), self.keys.shape[0]).to(query.dtype)
-        pixels = F.normalize(query, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
+        nearest = F.one_hot(assignment.argmax(dim=1).flatten(), self.keys.shape[0]).float()
+        pixels = F.normalize(query.float(), dim=1).permute(0, 2, 3, 1).flatten(0, 2)
         count = nearest.sum(dim=0)
         mean = (nearest.T @ pixels) / count.clamp_min(1.0)[:, None]
         moved = torch.lerp(mean.to(self.keys.dtype), self.keys, self.decay)

@@ -5,6 +5,7 @@ That alone makes resuming exact and lets any number of workers and processes sha
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 
 from imltool.data.folder import pair_by_stem
 from imltool.data.splits import read_list
-from imltool.errors import DataError
+from imltool.errors import DataError, ImageError, ImlError
 from imltool.files import walk_images
 from imltool.images import RGB, Mask, read_mask, read_rgb
 from imltool.student.localizer import resize_input
@@ -26,6 +27,9 @@ from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.history import jpeg
 from imltool.synth.sources import SourcePool
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
+
+ATTEMPTS = 5
+CACHE_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -109,24 +113,34 @@ def build_pool(data: DataSettings, source: SourceSettings) -> SourcePool:
 
 
 class LabelledPictures:
-    """Decoded pictures with their masks, kept in memory after the first use."""
+    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`."""
 
     def __init__(self, items: list[Labelled]) -> None:
         self.items = items
         self._cache: dict[int, tuple[RGB, Mask]] = {}
+        self._used = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": {}}  # a worker process decodes for itself
+        return self.__dict__ | {"_cache": {}, "_used": 0}  # a worker process decodes for itself
 
     def get(self, index: int) -> tuple[RGB, Mask]:
-        """Picture uint8 RGB [H,W,3] and mask bool [H,W]. Raises `ImageError` or `DataError`."""
-        if index not in self._cache:
-            item = self.items[index]
-            rgb = read_rgb(item.image)
-            size = (rgb.shape[1], rgb.shape[0])
-            mask = read_mask(item.mask, size) if item.mask else np.zeros(rgb.shape[:2], dtype=bool)
+        """Picture uint8 RGB [H,W,3] and mask bool [H,W].
+
+        Raises `ImageError`, or `DataError` for a mask of another size or one that marks nothing.
+        """
+        if index in self._cache:
+            return self._cache[index]
+        item = self.items[index]
+        rgb = read_rgb(item.image)
+        mask = np.zeros(rgb.shape[:2], dtype=bool)
+        if item.mask is not None:
+            mask = read_mask(item.mask, (rgb.shape[1], rgb.shape[0]))
+            if not mask.any():
+                raise DataError(f"mask {item.mask} marks nothing", "pictures without an edit belong in authentic")
+        if self._used < CACHE_BYTES:
             self._cache[index] = (rgb, mask)
-        return self._cache[index]
+            self._used += rgb.nbytes + mask.nbytes
+        return rgb, mask
 
 
 def augment(rng: np.random.Generator, rgb: RGB, mask: Mask, settings: AugmentSettings) -> tuple[RGB, Mask]:
@@ -183,8 +197,22 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         return self.length
 
     def sample(self, index: int) -> tuple[RGB, Mask]:
-        """Sample `index` before it is brought to the network's size."""
-        rng = sample_rng(self.seed, index)
+        """Sample `index` before it is brought to the network's size.
+
+        A picture that cannot be read, or an edit that finds no place, is drawn again a few times, so that one bad file
+        does not end a long run. Raises the last `ImageError` or `DataError`.
+        """
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return self._draw(self._rng(index, attempt))
+            except (ImageError, DataError):
+                continue
+        return self._draw(self._rng(index, ATTEMPTS - 1))
+
+    def _rng(self, index: int, attempt: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, index, attempt]) if attempt else sample_rng(self.seed, index)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[RGB, Mask]:
         source = self._sources[int(rng.choice(len(self._sources), p=self._chances))]
         if isinstance(source, Forge):
             forgery = source.make(rng)
@@ -202,5 +230,14 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
 
 
 def seed_worker(_: int) -> None:
-    """One OpenCV thread a worker: the cores belong to the network."""
+    """One OpenCV thread a worker: the cores belong to the network. Ctrl-C is the main process's to handle."""
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def plain_fault(error: ImlError) -> ImlError:
+    """A worker's error with its own message again; torch puts the worker's whole traceback into it."""
+    if "Traceback" not in error.message:
+        return error
+    last = error.message.strip().splitlines()[-1]
+    return DataError(last.partition(": ")[2] or last, "mend or remove the file; --resume goes on from the last state")

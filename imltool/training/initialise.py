@@ -13,18 +13,19 @@ from imltool.student.backbone import TIMM_NAMES, load_teacher_encoder, restore_b
 from imltool.student.model import Student
 
 BATCH_NORM_BATCHES = 4
+Batches = Callable[[], list[Tensor]]
 
 
-def _from_teacher(student: Student, batches: list[Tensor]) -> None:
+def _from_teacher(student: Student, batches: Batches) -> None:
     from imltool.teacher.mobile_sam import read_mobile_sam
     from imltool.weights import locate
 
     load_teacher_encoder(student.backbone, read_mobile_sam(locate("mobile-sam")))
     with torch.no_grad():
-        restore_batch_norm(student.backbone, batches)
+        restore_batch_norm(student.backbone, batches())
 
 
-def _from_timm(student: Student, batches: list[Tensor]) -> None:
+def _from_timm(student: Student, batches: Batches) -> None:
     name = f"{TIMM_NAMES[student.settings.backbone]}.dist_in22k_ft_in1k"
     try:
         net = timm.create_model(name, pretrained=True, num_classes=0)
@@ -37,23 +38,23 @@ def _from_timm(student: Student, batches: list[Tensor]) -> None:
     student.backbone.load_state_dict(state, strict=True)
 
 
-def _at_random(student: Student, batches: list[Tensor]) -> None:
+def _at_random(student: Student, batches: Batches) -> None:
     pass
 
 
-INITIALISERS: dict[str, Callable[[Student, list[Tensor]], None]] = {
+INITIALISERS: dict[str, Callable[[Student, Batches], None]] = {
     "teacher": _from_teacher,
     "timm": _from_timm,
     "random": _at_random,
 }
 
 
-def initialise(student: Student, init: str, batches: list[Tensor]) -> None:
+def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]]) -> None:
     """Fill the student's backbone in place.
 
     Args:
         init: a key of `INITIALISERS`.
-        batches: normalised training pictures, float [B,3,H,W], for the teacher's BatchNorm statistics.
+        batches: gives normalised training pictures, float [B,3,H,W], for the teacher's BatchNorm statistics.
 
     Raises `WeightsError` when weights are absent, or do not fit the backbone.
     """

@@ -5,155 +5,222 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
+from safetensors import SafetensorError
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.device import choose_device, seed_everything
-from imltool.errors import TrainingError
-from imltool.files import sha256_file
+from imltool.errors import ImlError, OutputError, TrainingError, UsageError
+from imltool.files import writing
 from imltool.student.backbone import MEAN, STD
-from imltool.student.checkpoint import CheckpointHeader, TrainingSet, save_checkpoint
+from imltool.student.checkpoint import CheckpointHeader, save_checkpoint
 from imltool.student.localizer import Localizer, normalise
 from imltool.student.model import Student
 from imltool.training.curves import draw_curves
-from imltool.training.data import TrainingData, seed_worker
+from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
+from imltool.training.interrupt import deferred_interrupt
 from imltool.training.losses import LOSSES
+from imltool.training.provenance import hash_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
 from imltool.training.settings import TrainSettings
 from imltool.training.validation import Validation
 
 Event = dict[str, Any]
+PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}
+
+
+class Meter:
+    """Mean loss since the last line of the log. It is part of the state, so that a resumed log is the same."""
+
+    def __init__(self) -> None:
+        self.total, self.steps = 0.0, 0
+
+    def add(self, loss: float) -> None:
+        self.total, self.steps = self.total + loss, self.steps + 1
+
+    def take(self) -> float:
+        mean = self.total / max(1, self.steps)
+        self.total, self.steps = 0.0, 0
+        return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.total, self.steps = state["total"], state["steps"]
 
 
 class Training:
-    """One run: `for event in Training(...).run()` trains, validates, saves and yields what is logged.
+    """One run: `for event in Training(...).run()` trains, validates, saves and yields what happens.
 
     Args:
         device: as `choose_device` takes it; `accelerate launch` starts several processes with the same settings.
         resume: continue the newest state in `out`, exactly as if nothing had happened.
 
-    Raises `DataError`, `WeightsError`, `ResumeError` before the first step, `TrainingError` at NaN or lack of memory.
+    Raises `DataError`, `WeightsError`, `ResumeError`, `UsageError` before the first step, `TrainingError` at a loss
+    that is not finite or lack of memory, `OutputError` when the disk refuses.
     """
 
     def __init__(self, settings: TrainSettings, out: Path, device: str = "auto", resume: bool = False) -> None:
         self.settings = settings
-        seed_everything(settings.seed)
         optim = settings.optim
+        seed_everything(settings.seed)
         self.accelerator = Accelerator(
             cpu=choose_device(device).type == "cpu",
-            mixed_precision=optim.precision,
-            # one batch is shared by all processes: the same settings mean the same training on any number of them
+            mixed_precision=PRECISIONS[optim.precision],
+            # all processes share one batch, so the schedule does not depend on their number
             dataloader_config=DataLoaderConfiguration(split_batches=True),
+            # the main process validates while the others wait
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
         )
+        self.main = self.accelerator.is_main_process
+        if optim.batch_size % self.accelerator.num_processes:
+            raise UsageError(
+                f"optim.batch_size {optim.batch_size} cannot be shared by {self.accelerator.num_processes} processes",
+                "make it a multiple of their number",
+            )
         self.data = TrainingData(
             settings.data, settings.augment, settings.student.input_size, settings.seed, optim.steps * optim.batch_size
         )
         self.validation = Validation(settings.data) if settings.data.validation else None
+        self.training_sets = hash_sets(self.data.files())
+        self.validation_sets = hash_sets(self.validation.files() if self.validation else {})
+        refuse_overlap(self.training_sets, self.validation_sets)
         self.folder = RunFolder(out)
-        self.main = self.accelerator.is_main_process
         if self.main:
             self.folder.claim(settings, resume)
         self.accelerator.wait_for_everyone()
         state = self.folder.state
         student = Student(settings.student)
         if state is None:
-            initialise(student, settings.init, self._first_batches())
+            initialise(student, settings.init, self._first_batches)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
+        self.meter = Meter()
         optimizer = torch.optim.AdamW(self._groups(student), lr=optim.lr)
-        loader = DataLoader(
-            self.data,
-            batch_size=optim.batch_size,
-            sampler=range(self.folder.step * optim.batch_size, len(self.data)),
-            num_workers=settings.workers,
-            worker_init_fn=seed_worker,
-            pin_memory=self.accelerator.device.type == "cuda",
-            prefetch_factor=4 if settings.workers else None,
-            # a forked worker would inherit OpenCV's and OpenMP's thread pools in an unusable state, and hang
-            multiprocessing_context="spawn" if settings.workers else None,
-        )
-        self.student, self.optimizer, self.loader = self.accelerator.prepare(student, optimizer, loader)
+        self.student, self.optimizer, self.loader = self.accelerator.prepare(student, optimizer, self._loader())
         if self.ema is not None:
             self.ema.to(self.accelerator.device)
             self.accelerator.register_for_checkpointing(self.ema)
+        self.accelerator.register_for_checkpointing(self.meter)
         if state is not None:
             self.accelerator.load_state(str(state))
         self.best = -1.0
 
     def run(self) -> Iterator[Event]:
-        """Train to the last step. Yields `start`, `train`, `validation` and `end` events, also written to log.jsonl."""
-        optim, folder = self.settings.optim, self.folder
-        loss_of = LOSSES[optim.loss]
+        """Train to the last step. Yields `start`, `train`, `validation` and `end` events.
+
+        `train` and `validation` events are also lines of log.jsonl.
+        """
+        settings, folder = self.settings, self.folder
         if self.main:
             folder.open_log()
         self.best = max((row["score"] for row in folder.rows if row["event"] == "validation"), default=-1.0)
-        step, total, mark = folder.step, 0.0, time.perf_counter()
-        yield {"event": "start", "step": step, "steps": optim.steps, "device": str(self.accelerator.device)}
+        step, steps, mark = folder.step, settings.optim.steps, time.perf_counter()
+        yield {"event": "start", "step": step, "steps": steps, "device": str(self.accelerator.device)}
         self.student.train()
         try:
-            for pixels, target in self.loader:
-                lr = learning_rate(step, optim.steps, optim.lr, optim.warmup, optim.final_lr)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = lr * group["scale"]
-                with self.accelerator.autocast():
-                    logits = self.student(self._input(pixels))
-                loss = loss_of(logits.float(), target[:, None].float().div_(255.0))
-                self.accelerator.backward(loss)
-                norm = self.accelerator.clip_grad_norm_(self.student.parameters(), optim.clip_norm)
-                value = float(self.accelerator.reduce(loss.detach(), "mean"))
-                if not math.isfinite(value + float(norm)) and optim.precision != "fp16":
-                    raise TrainingError(
-                        f"the loss is not finite at step {step + 1}",
-                        f"lower optim.lr or set optim.precision=no; the weights before it are in {folder.path}",
-                    )
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                if self.ema is not None:
-                    self.ema.update(self.accelerator.unwrap_model(self.student), step=step)
-                step, total = step + 1, total + value
-                if step % self.settings.log_every == 0 or step == optim.steps:
-                    count = (step - 1) % self.settings.log_every + 1
-                    seconds = time.perf_counter() - mark
-                    rate = count * optim.batch_size / seconds
-                    yield self._log(
-                        {"event": "train", "step": step, "loss": total / count, "lr": lr, "images_per_second": rate}
-                    )
-                    total, mark = 0.0, time.perf_counter()
-                last = step == optim.steps
-                if step % self.settings.validate_every == 0 or last:
-                    yield self._validate(step)
-                    mark = time.perf_counter()
-                if step % self.settings.save_every == 0 or last:
-                    self._save_state(step)
-                if last:
-                    break
-        except KeyboardInterrupt:
-            self._save_state(step)
-            raise
-        except TrainingError:
-            self._save_state(step)
-            raise
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error).lower():
-                raise
-            self.optimizer.zero_grad(set_to_none=True)
-            self._save_state(step)
-            raise TrainingError(
-                f"out of memory at step {step + 1}",
-                "lower optim.batch_size or student.input_size, then --resume elsewhere",
-            ) from error
+            with deferred_interrupt() as interrupted:
+                for pixels, target in self._batches():
+                    lr = learning_rate(step, steps, settings.optim.lr, settings.optim.warmup, settings.optim.final_lr)
+                    self.meter.add(self._step(pixels, target, step, lr))
+                    step += 1
+                    last = step == steps
+                    if step % settings.log_every == 0 or last:
+                        rate = self.meter.steps * settings.optim.batch_size / (time.perf_counter() - mark)
+                        loss = self.meter.take()
+                        yield self._log(
+                            {"event": "train", "step": step, "loss": loss, "lr": lr, "images_per_second": rate}
+                        )
+                        mark = time.perf_counter()
+                    if step % settings.validate_every == 0 or last:
+                        yield self._validate(step)
+                        mark = time.perf_counter()
+                    if interrupted() and self.accelerator.num_processes > 1:
+                        raise KeyboardInterrupt  # processes may be at different steps: the last common state stands
+                    if step % settings.save_every == 0 or last or interrupted():
+                        self._save_state(step)
+                    if interrupted():
+                        raise KeyboardInterrupt
+                    if last:
+                        break
         finally:
             folder.close()
         yield {"event": "end", "step": step, "best": self.best}
+
+    def _step(self, pixels: Tensor, target: Tensor, step: int, lr: float) -> float:
+        """One optimizer step; returns its loss, the mean over processes. At a fault the state before it is saved."""
+        optim = self.settings.optim
+        held = [buffer.clone() for buffer in self.student.buffers()]
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        try:
+            with self.accelerator.autocast():
+                logits = self.student(self._input(pixels))
+            loss = LOSSES[optim.loss](logits.float(), target[:, None].float().div_(255.0))
+            self.accelerator.backward(loss)
+            norm = float(self.accelerator.clip_grad_norm_(self.student.parameters(), optim.clip_norm))
+            value = float(self.accelerator.reduce(loss.detach(), "mean"))
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+                raise
+            self._undo(held, step)
+            raise TrainingError(
+                f"out of memory at step {step + 1}; the state before it is saved",
+                "--resume on a larger machine, or start a new run with a lower optim.batch_size",
+            ) from error
+        # under fp16 the gradient scaler skips a step whose gradients overflow; the loss itself must be finite
+        if not math.isfinite(value) or not (math.isfinite(norm) or optim.precision == "fp16"):
+            self._undo(held, step)
+            raise TrainingError(
+                f"the loss is not finite at step {step + 1}; the state before it is saved",
+                "start a new run in another --out with a lower optim.lr, or with optim.precision=fp32",
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.accelerator.unwrap_model(self.student), step=step)
+        return value
+
+    def _undo(self, held: list[Tensor], step: int) -> None:
+        """Put back what the forward pass moved (BatchNorm, the ema bank) and save the state of `step` whole steps."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.student.buffers(), held, strict=True):
+            buffer.copy_(before)
+        if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state stands
+            self._save_state(step)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        try:
+            yield from self.loader
+        except ImlError as error:
+            raise plain_fault(error) from None
+
+    def _loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        settings = self.settings
+        return DataLoader(
+            self.data,
+            batch_size=settings.optim.batch_size,
+            sampler=range(self.folder.step * settings.optim.batch_size, len(self.data)),
+            num_workers=settings.workers,
+            worker_init_fn=seed_worker,
+            # a generator of its own: drawing from torch's global one would shift the stream of a resumed run
+            generator=torch.Generator().manual_seed(settings.seed),
+            pin_memory=self.accelerator.device.type == "cuda",
+            prefetch_factor=4 if settings.workers else None,
+            # a forked worker would inherit OpenCV's and OpenMP's thread pools in an unusable state, and hang
+            multiprocessing_context="spawn" if settings.workers else None,
+        )
 
     def _input(self, pixels: Tensor) -> Tensor:
         return normalise(pixels, MEAN, STD).contiguous(memory_format=torch.channels_last)
@@ -183,33 +250,24 @@ class Training:
         if self.main:
             self.folder.begin_state(step)
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(self.folder.hidden(step)))
+        hidden = self.folder.hidden(step)
+        try:
+            with writing(hidden):
+                self.accelerator.save_state(str(hidden))
+        except (SafetensorError, RuntimeError) as error:  # what safetensors and torch.save make of a full disk
+            raise OutputError(
+                f"cannot write the state {hidden}: {' '.join(str(error).split())[:160]}",
+                "free some space and --resume: the state before it is kept",
+            ) from error
         self.accelerator.wait_for_everyone()
         if self.main:
-            self.folder.finish_state(self.folder.hidden(step))
+            self.folder.finish_state(hidden)
 
     def _weights(self) -> Student:
-        return self.ema.module if self.ema is not None else self.accelerator.unwrap_model(self.student)
-
-    def _header(self, step: int, figures: dict[str, Any]) -> CheckpointHeader:
-        return CheckpointHeader(
-            name=self.settings.name,
-            architecture=self.settings.student,
-            step=step,
-            figures=figures,
-            training_sets=self.training_sets,
-            configuration=self.settings.model_dump(mode="json"),
-        )
-
-    @property
-    def training_sets(self) -> tuple[TrainingSet, ...]:
-        """Names and file hashes of everything trained on, computed once."""
-        if not hasattr(self, "_training_sets"):
-            self._training_sets = tuple(
-                TrainingSet(name=name, files=tuple(sorted({sha256_file(path) for path in paths})))
-                for name, paths in self.data.files().items()
-            )
-        return self._training_sets
+        if self.ema is not None:
+            return self.ema.module
+        # without accelerate's autocast, so that thresholds are fitted in the precision they are used in
+        return self.accelerator.unwrap_model(self.student, keep_fp32_wrapper=False)
 
     def _validate(self, step: int) -> Event:
         """Validate the weights, write last.safetensors (and best.safetensors), log and draw the curves.
@@ -219,19 +277,20 @@ class Training:
         if not self.main:
             return {"event": "validation", "step": step}
         figures: dict[str, Any] = {}
-        score, header = float(step), self._header(step, figures)
-        weights = self._weights()
+        weights, score = self._weights(), float(step)
+        header = CheckpointHeader(
+            name=self.settings.name,
+            architecture=self.settings.student,
+            step=step,
+            training_sets=self.training_sets,
+            validation_sets=self.validation_sets,
+            configuration=self.settings.model_dump(mode="json"),
+        )
         if self.validation is not None:
             localizer = Localizer(weights, header, self.accelerator.device, None)
             figures, found = self.validation.run(localizer)
             score = figures["pixel_f1"] if figures["pixel_f1"] is not None else 0.0
-            header = self._header(step, figures).model_copy(
-                update={
-                    "pixel_threshold": found.pixel_threshold,
-                    "score_threshold": found.score_threshold,
-                    "score_fpr": found.score_fpr,
-                }
-            )
+            header = found.into(header, figures)
         save_checkpoint(self.folder.path / "last.safetensors", weights.state_dict(), header)
         if score > self.best:
             self.best = score

@@ -14,6 +14,7 @@ from imltool.errors import DataError
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
+from imltool.training.provenance import hash_sets, without_machine
 from imltool.training.settings import TrainSettings
 from imltool.training.validation import Validation
 
@@ -34,8 +35,8 @@ def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
     """Write RUN's best checkpoint as float16 with its thresholds fitted on the run's validation split, and return the
     validation figures.
 
-    First the pixel threshold with the best mean F1 is moved to 0.5, then the weights are rounded to float16, then both
-    thresholds are fitted once more on the rounded weights, so that they are those of the file as it is shipped.
+    First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
+    then both thresholds are fitted once more on the rounded weights: they are those of the file as it is shipped.
 
     Raises `WeightsError` or `ConfigError` when RUN is not a finished run, `DataError` without a validation split.
     """
@@ -51,12 +52,10 @@ def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
     centre_threshold(student, found.pixel_threshold)
     student.half().float()
     figures, found = validation.run(localizer)
-    header = header.model_copy(
+    header = found.into(header, figures).model_copy(
         update={
-            "figures": figures,
-            "pixel_threshold": found.pixel_threshold,
-            "score_threshold": found.score_threshold,
-            "score_fpr": found.score_fpr,
+            "configuration": without_machine(header.configuration),
+            "validation_sets": hash_sets(validation.files()),
         }
     )
     save_checkpoint(out, student.state_dict(), header, half=True)

@@ -1,0 +1,45 @@
+"""Versions of what a result can depend on, told with the same keys by every command."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from imltool import __version__
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "torchvision": ("torchvision",),
+    "timm": ("timm",),
+    "segment-anything": ("segment-anything",),
+    # the same cv2 under four names; whichever is installed
+    "opencv": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    "pillow": ("pillow",),
+    "numpy": ("numpy",),
+    "safetensors": ("safetensors",),
+    "accelerate": ("accelerate",),
+}
+"""Name in results → names of the distributions that may provide it."""
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Versions of `imltool`, `python` and every key of `PACKAGES`; None for a package that is not installed."""
+    return {
+        "imltool": __version__,
+        "python": platform.python_version(),
+        **{name: _installed(distributions) for name, distributions in PACKAGES.items()},
+    }
+
+
+def _installed(distributions: tuple[str, ...]) -> str | None:
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

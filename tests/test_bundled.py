@@ -1,0 +1,83 @@
+"""The student that ships: its record, its size, and that it beats the references on the sample pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imltool.files import sha256_file
+from imltool.student.checkpoint import load_checkpoint
+from imltool.weights import WEIGHTS, locate
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "sample_images"
+
+
+def test_its_record_is_complete() -> None:
+    _, header = load_checkpoint(locate("boxprompt"))
+    assert header.name == "boxprompt" and header.input_size == 224 and header.architecture.memory == "prototypes"
+    assert {item.name for item in header.training_sets} == {"casia1", "synth"}
+    assert all(len(digest) == 64 for item in header.training_sets for digest in item.files)
+    assert header.score_fpr is not None and header.score_fpr <= 0.05
+    assert abs(header.pixel_threshold - 0.5) < 0.1
+    info = WEIGHTS["boxprompt"]
+    assert info.sha256 == sha256_file(locate("boxprompt")) and locate("boxprompt").stat().st_size < 25_000_000
+
+
+def test_it_was_not_trained_on_the_sample_pictures() -> None:
+    _, header = load_checkpoint(locate("boxprompt"))
+    seen = {digest for item in header.training_sets for digest in item.files}
+    pictures = [*SAMPLES.glob("*/tampered/*"), *SAMPLES.glob("*/authentic/*")]
+    assert len(pictures) >= 15 and not seen & {sha256_file(path) for path in pictures}
+
+
+def test_no_machine_path_is_in_its_header() -> None:
+    _, header = load_checkpoint(locate("boxprompt"))
+    text = header.model_dump_json()
+    assert '"/' not in text and "\\\\" not in text
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    from imltool.cli.app import run
+
+    out = tmp_path_factory.mktemp("eval")
+    arguments = ["eval", "--ood", "--samples", str(SAMPLES), "--out", str(out), "--device", "cpu", "-q"]
+    for baseline in ("untrained", "ela", "constant"):
+        arguments += ["--baseline", baseline]
+    assert run(arguments) == 0
+    return json.loads((out / "results.json").read_text())
+
+
+def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:
+    assert {block["role"] for block in results["sets"].values()} == {"ood"}
+    ours = results["mean"]["ood"]["pixel_f1"]
+    for name in ("untrained", "ela", "constant"):
+        theirs = [block["pixel_f1"] for block in results["baselines"][name]["sets"].values()]
+        assert ours > sum(theirs) / len(theirs) + 0.05, name
+
+
+def test_results_have_every_promised_key(results: dict) -> None:
+    keys = [
+        "role",
+        "n_tampered",
+        "n_authentic",
+        "pixel_f1",
+        "pixel_f1_calibrated",
+        "pixel_f1_pooled",
+        "pixel_iou",
+        "pixel_mcc",
+        "pixel_auc",
+        "pixel_ap",
+        "image_auc",
+        "image_fpr",
+        "image_tpr",
+        "fp_area",
+    ]
+    assert set(results["sets"]) == {"splices", "copymoves"}
+    for block in results["sets"].values():
+        assert set(keys) <= set(block) and all(block[key] is not None for key in keys)
+    assert results["checkpoint"]["sha256"] == WEIGHTS["boxprompt"].sha256
+    assert set(results["mean"]) == {"ind", "ood"}
