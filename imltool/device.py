@@ -28,7 +28,10 @@ def choose_device(name: str = "auto") -> torch.device:
         raise UsageError(f"unknown device {name!r}", f"choose one of {', '.join(DEVICE_NAMES)}")
     if kind not in present:
         raise UsageError(f"device {name} is not available here", f"this machine has {', '.join(present)}")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is not understood", "write it as cuda or cuda:1") from error
 
 
 def available_devices() -> list[str]:

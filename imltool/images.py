@@ -93,12 +93,18 @@ def read_size(path: Path) -> tuple[int, int]:
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
     """Read a mask picture as bool [H,W]: grey value above half is tampered.
 
+    Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are understood too: without that they would all read as empty.
+
     Args:
         size: expected (width, height); another size raises `DataError`.
 
     Raises `ImageError` when undecodable.
     """
-    grey = np.asarray(_to_eight_bits(_open(path)).convert("L"))
+    picture = _open(path)
+    deep = picture.mode.startswith("I") and np.asarray(picture).max(initial=0) <= 255
+    grey = np.asarray(picture, dtype=np.int64) if deep else np.asarray(_to_eight_bits(picture).convert("L"))
+    if grey.max(initial=0) == 1:
+        grey = grey * np.uint8(255)
     if size is not None and (grey.shape[1], grey.shape[0]) != size:
         found = f"{grey.shape[1]}x{grey.shape[0]}"
         raise DataError(

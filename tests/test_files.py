@@ -17,7 +17,7 @@ from imltool.data.splits import scene_groups, split_by_scene
 from imltool.errors import DataError, ImageError, OutputError, ResumeError
 from imltool.files import atomic, walk_images, write_text
 from imltool.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
-from imltool.journal import Journal, claim_folder
+from imltool.journal import Journal, claim_folder, read_rows
 
 
 def test_a_failed_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -189,3 +189,29 @@ def test_no_scene_is_on_both_sides_of_a_split() -> None:
     for group in groups:
         assert set(group) <= set(train) or set(group) <= set(held)
     assert split_by_scene(list(reversed(names)), 0.3)[1] == held
+
+
+def test_masks_of_zero_and_one_are_not_read_as_empty(tmp_path: Path) -> None:
+    truth = np.zeros((8, 10), bool)
+    truth[2:5, 3:7] = True
+    Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "ones.png")
+    Image.fromarray(truth.astype(np.uint16) * 255).save(tmp_path / "deep.png")
+    Image.fromarray(truth.astype(np.uint16) * 65535).save(tmp_path / "full.png")
+    Image.fromarray(truth).save(tmp_path / "bits.png")
+    for path in tmp_path.iterdir():
+        assert np.array_equal(read_mask(path, (10, 8)), truth), path.name
+
+
+def test_reading_a_journal_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(b'{"a":1}\n{"a"')
+    assert read_rows(path) == [{"a": 1}] and path.read_bytes() == b'{"a":1}\n{"a"'
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_difference_deep_inside_the_parameters_is_named(tmp_path: Path) -> None:
+    claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 2]}})
+    with pytest.raises(ResumeError, match="optim.list.1 was 2, now 3"):
+        claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 3]}})

@@ -46,7 +46,7 @@ def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
     Image.fromarray(photo(1)).save(truths / "lonely.png")
     out = tmp_path / "out"
     code, stdout, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, "--gt", truths, "--device", "cpu")
-    assert code == 0 and "1 pictures without boxes: lonely.png" in stderr
+    assert code == 0 and "no box: lonely.png" in stderr and "pictures without boxes: 1" in stderr
     rows = rows_of(out)
     assert [row["image"] for row in rows] == [f"sub/p{index}.png" for index in range(3)]
     for row in rows:
@@ -162,3 +162,34 @@ def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, im
     assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(straight)]
     for mask in (straight / "masks").rglob("*.png"):
         assert mask.read_bytes() == (killed / mask.relative_to(straight)).read_bytes()
+
+
+def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut")
+    assert imltool(*command)[0] == 0
+    Image.fromarray(photo(77, 128, 96)).save(images / "sub/p1.png")
+    _, stdout, _ = imltool(*command, "--json")
+    assert [json.loads(line)["image"] for line in stdout.splitlines()] == ["sub/p1.png"]
+
+
+def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_made(tmp_path: Path, imltool) -> None:
+    images, boxes, truths = make_annotated(tmp_path)
+    base = ("pseudo", images, "--boxes", boxes, "--teacher", "box")
+    code, _, stderr = imltool(*base, "--out", truths)
+    assert code == 2 and "not empty and holds no run" in stderr and not (truths / "pseudo.jsonl").exists()
+    code, _, stderr = imltool(*base, "--out", tmp_path / "o", "--gt", tmp_path / "nowhere")
+    assert code == 1 and "nowhere" in stderr and not (tmp_path / "o").exists()
+    (truths / "sub/p1.png").unlink()
+    code, _, stderr = imltool(*base, "--out", tmp_path / "o", "--gt", truths)
+    assert code == 1 and "no masks for sub/p1.png" in stderr and len(rows_of(tmp_path / "o")) == 3
+
+
+def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool) -> None:
+    images, boxes, truths = make_annotated(tmp_path)
+    base = ("pseudo", images, "--boxes", boxes, "--gt", truths, "-q", "--device", "cpu")
+    for teacher, minimum, expected in (("grabcut", "1.0", 1.0), ("grabcut", "0.0", 0.0), ("box", "0.0", 0.0)):
+        out = tmp_path / f"{teacher}{minimum}"
+        assert imltool(*base, "--out", out, "--teacher", teacher, "--set", f"min_coverage={minimum}")[0] == 0
+        assert json.loads((out / "audit.json").read_text())["fallback"] == expected

@@ -17,11 +17,11 @@ def pseudo(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="IMAGES")],
     boxes: Annotated[
         Path,
-        typer.Option("--boxes", "-b", help="COCO, CSV, LabelMe file; VOC, YOLO, LabelMe folder.", metavar="FILE"),
+        typer.Option("--boxes", help="COCO, CSV, LabelMe file; VOC, YOLO, LabelMe folder.", metavar="FILE"),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and pseudo.jsonl.", metavar="DIR")],
     teacher: Annotated[
-        str, typer.Option("--teacher", "-t", help="mobile-sam, vit-b, vit-l, vit-h, box or grabcut.", metavar="NAME")
+        str, typer.Option("--teacher", help="mobile-sam, vit-b, vit-l, vit-h, box or grabcut.", metavar="NAME")
     ] = "mobile-sam",
     weights: Annotated[
         Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
@@ -58,6 +58,8 @@ def pseudo(
     path = teacher_weights(teacher, weights)
     if not images.is_dir():
         raise DataError(f"{images} is not a folder of pictures")
+    if gt is not None and not gt.is_dir():
+        raise DataError(f"ground truth {gt} is not a folder of masks")
     annotated = read_boxes(boxes, box_format)
     report = match_boxes(images, annotated)
     _tell(report)
@@ -66,6 +68,7 @@ def pseudo(
     claim_folder(
         out,
         {
+            "command": "pseudo",
             "teacher": teacher,
             "weights_sha256": sha256_file(path) if path else None,
             "settings": settings.model_dump(mode="json"),
@@ -97,11 +100,10 @@ def pseudo(
 def _tell(report: BoxReport) -> None:
     for fault in report.faults:
         common.log.error("%s: %s", fault.image, fault.message)
+    for name in report.without_boxes:
+        common.say(f"no box: {name}")
     if report.without_boxes:
-        names = ", ".join(report.without_boxes[:5]) + (" …" if len(report.without_boxes) > 5 else "")
-        common.say(f"{len(report.without_boxes)} pictures without boxes: {names}")
-        for name in report.without_boxes:
-            common.log.info("no box: %s", name)
+        common.say(f"pictures without boxes: {len(report.without_boxes)}")
 
 
 def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:
@@ -127,11 +129,12 @@ def _table(summary: dict[str, Any]) -> Any:
         "iou_median": "{:.3f}",
         "boundary_f": "{:.3f}",
         "under_half": "{:.1%}",
+        "fallback": "{:.1%}",
         "seconds": "{:.2f}",
     }
     table = Table(title="pseudo-masks against ground truth")
     table.add_column("boxes cover")
-    for heading in ("images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "s/image"):
+    for heading in ("images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "fell back", "s/image"):
         table.add_column(heading, justify="right")
     for name, figures in {"all": summary, **summary["strata"]}.items():
         cells = [form.format(figures[key]) if key in figures else "–" for key, form in columns.items()]

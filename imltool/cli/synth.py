@@ -45,16 +45,21 @@ def synth(
     from imltool.journal import claim_folder, dump_json
     from imltool.synth.forge import Forge
     from imltool.synth.settings import SynthSettings
-    from imltool.synth.sources import SourcePool
+    from imltool.synth.sources import SourcePool, working_side
     from imltool.synth.writer import sources_digest, write_forgeries, write_sheet
 
     if not photos and not objects:
         raise UsageError("no source pictures", "give --photos DIR, or --objects IMAGES:MASKS, or both")
     settings = load_settings(SynthSettings, config, set_)
-    side = max(640, round(1.25 * settings.long_side[1]))  # room for crops without enlarging them
-    pool = SourcePool.from_folders(photos or [], [_pair(text) for text in objects or []], side)
+    pairs = [_pair(text) for text in objects or []]
+    pool = SourcePool.from_folders(photos or [], pairs, working_side(settings))
     forge = Forge(settings, pool)
-    parameters = {"seed": seed, "settings": settings.model_dump(mode="json"), "sources_sha256": sources_digest(pool)}
+    parameters = {
+        "command": "synth",
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        "sources_sha256": sources_digest(pool),
+    }
     claim_folder(out, parameters)
     save_settings(settings, out / "config.yaml")
     cv2.setNumThreads(1)  # pictures this small only lose time to threads

@@ -67,14 +67,15 @@ def _recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings, r
 
 
 def _some_region(rng: np.random.Generator, host: Host, settings: SynthSettings) -> tuple[Mask, str]:
-    """The host's own object when it has one of a fitting size (half of the time), else a blob."""
+    """The host's own object when it has one of a fitting size (six times in ten), else a blob."""
     height, width = host.rgb.shape[:2]
     own = host.own_object
     if own is not None and settings.area[0] <= own.mean() <= settings.area[1] and rng.random() < 0.6:
         return own, "object"
     # areas spread evenly over orders of magnitude: real edits are mostly small
-    low, high = np.log(settings.area[0] * 1.5), np.log(min(settings.area[1], 0.2))
-    return blob(rng, height, width, float(np.exp(rng.uniform(low, high)))), "blob"
+    low = max(settings.area[0], 1e-4) * 1.5
+    high = max(low, min(settings.area[1], 0.2))
+    return blob(rng, height, width, float(np.exp(rng.uniform(np.log(low), np.log(high))))), "blob"
 
 
 def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:

@@ -13,6 +13,12 @@ from imltool.data.folder import pair_by_stem
 from imltool.errors import DataError
 from imltool.files import walk_images
 from imltool.images import RGB, Mask, read_mask, read_rgb
+from imltool.synth.settings import SynthSettings
+
+
+def working_side(settings: SynthSettings) -> int:
+    """Long side at which sources are kept for these settings: room for crops without enlarging them."""
+    return max(640, round(1.25 * settings.long_side[1]))
 
 
 class SourcePool:

@@ -11,7 +11,7 @@ from imltool.data.boxes import BoxedImage, write_coco
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
 from imltool.images import encode_png, read_mask, read_rgb, write_mask
-from imltool.journal import Journal
+from imltool.journal import Journal, read_rows
 from imltool.sheet import TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.synth.forge import Forge, Forgery, sample_rng
 from imltool.synth.sources import SourcePool
@@ -22,12 +22,16 @@ SHEET = "sheet.png"
 
 
 def sources_digest(pool: SourcePool) -> str:
-    """SHA-256 over names and sizes of all source files, in order: other sources would give other samples."""
+    """SHA-256 over names and sizes of all source files, in order: other sources would give other samples.
+
+    Raises `DataError` when a file is gone, for instance a broken link.
+    """
     digest = hashlib.sha256()
-    for image in pool.hosts:
-        digest.update(f"{image.name}\0{image.stat().st_size}\n".encode())
-    for _, mask in pool.objects:
-        digest.update(f"{mask.name}\0{mask.stat().st_size}\n".encode())
+    for path in [*pool.hosts, *(mask for _, mask in pool.objects)]:
+        try:
+            digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+        except OSError as error:
+            raise DataError(f"source {path} cannot be read: {error.strerror}", "remove it or mend the link") from error
     return digest.hexdigest()
 
 
@@ -96,9 +100,11 @@ def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read_forgeries(out: Path) -> list[dict[str, Any]]:
-    """Rows of a finished or running `synth` output, the newest for each index. Raises `DataError` when damaged."""
-    with Journal(out / JOURNAL) as journal:
-        return _newest(journal.rows)
+    """Rows of a finished or running `synth` output, the newest for each index.
+
+    Raises `DataError` when it is absent or damaged.
+    """
+    return _newest(read_rows(out / JOURNAL))
 
 
 def write_sheet(out: Path, limit: int = 48) -> Path:

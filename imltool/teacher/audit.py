@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 
-from imltool.data.folder import pair_by_stem
 from imltool.errors import DataError
-from imltool.files import write_text
+from imltool.files import walk_images, write_text
 from imltool.images import Mask, read_mask, read_rgb
 from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.weightless import fill_box
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
@@ -53,38 +54,57 @@ def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path) -> Iterator[dict[str, Any]]:
+def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
+    """The ground-truth mask of every named picture: same relative path, suffix aside.
+
+    Raises `DataError` when one is missing or there are two.
+    """
+    if not truths.is_dir():
+        raise DataError(f"ground truth {truths} is not a folder of masks")
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for mask in walk_images(truths):
+        by_stem[mask.relative_to(truths).with_suffix("").as_posix()].append(mask)
+    found = {}
+    for name in names:
+        masks = by_stem[PurePosixPath(name).with_suffix("").as_posix()]
+        if len(masks) != 1:
+            raise DataError(f"{truths} has {len(masks) or 'no'} masks for {name}", "masks have their picture's name")
+        found[name] = masks[0]
+    return found
+
+
+def audit_rows(rows: list[dict[str, Any]], out: Path, truths: Path) -> Iterator[dict[str, Any]]:
     """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area, used, seconds.
 
     Args:
         rows: rows of `pseudo.jsonl`.
-        truths: folder of ground-truth masks that pair with `images` by stem.
+        truths: folder of ground-truth masks that pair with the pictures by stem.
 
     Raises `DataError` when a mask is missing or of another size.
     """
-    pairs = {picture.relative_to(images).as_posix(): mask for picture, mask in pair_by_stem(images, truths)}
+    pairs = find_truths([row["image"] for row in rows], truths)
     for row in rows:
-        if row["image"] not in pairs:
-            raise DataError(f"no ground truth for {row['image']} in {truths}")
         size = (row["width"], row["height"])
         predicted = read_mask(out / row["mask"], size)
         truth = read_mask(pairs[row["image"]], size)
         covered = np.zeros(truth.shape, dtype=bool)
         for record in row["boxes"]:
-            x1, y1, x2, y2 = (round(value) for value in record["box"])
-            covered[y1:y2, x1:x2] = True
+            covered |= fill_box(truth.shape, np.array(record["box"], dtype=np.float32))
         yield {
             "image": row["image"],
             "iou": iou(predicted, truth),
             "boundary_f": boundary_f(predicted, truth),
             "box_area": float(covered.mean()),
-            "fallbacks": sum(record["used"] == "box" for record in row["boxes"]),
+            "fallbacks": sum(record["used"] != row["teacher"] for record in row["boxes"]),
             "seconds": row["seconds"],
         }
 
 
 def summarise(audit: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and median IoU, boundary F, share under IoU 0.5, seconds an image; overall and per box-size stratum."""
+    """Mean and median IoU, boundary F, share under IoU 0.5, share with a box that fell back, seconds an image.
+
+    Overall and per box-size stratum.
+    """
     summary = _figures(audit)
     summary["strata"] = {
         f"{low:.0%}-{min(high, 1.0):.0%}": _figures([row for row in audit if low <= row["box_area"] < high])
@@ -103,6 +123,7 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "iou_median": float(np.median(ious)),
         "boundary_f": float(np.mean([row["boundary_f"] for row in rows])),
         "under_half": float((ious < 0.5).mean()),
+        "fallback": float(np.mean([row["fallbacks"] > 0 for row in rows])),
         "seconds": float(np.mean([row["seconds"] for row in rows])),
     }
 
@@ -120,7 +141,7 @@ def draw_audit(
     worst = sorted(audit, key=lambda row: row["iou"])[:12]
     others = [row for row in audit if row not in worst]
     picks = np.random.default_rng(seed).permutation(len(others))[:12]
-    pairs = {picture.relative_to(images).as_posix(): mask for picture, mask in pair_by_stem(images, truths)}
+    pairs = find_truths([row["image"] for row in rows], truths)
     by_name = {row["image"]: row for row in rows}
     tiles = []
     for label, row in [("worst", row) for row in worst] + [("random", others[index]) for index in picks]:
@@ -150,7 +171,7 @@ def write_audit(
     """
     rows = read_pseudo(out)
     audit = []
-    for row in audit_rows(rows, out, images, truths):
+    for row in audit_rows(rows, out, truths):
         audit.append(row)
         advance()
     summary = summarise(audit)

@@ -20,7 +20,7 @@ from imltool.data.boxes import MatchedImage
 from imltool.errors import ImageError
 from imltool.files import sha256_file
 from imltool.images import RGB, Mask, read_rgb, write_mask
-from imltool.journal import Journal
+from imltool.journal import Journal, read_rows
 from imltool.teacher.registry import Teacher
 from imltool.teacher.sam import BoxMask
 from imltool.teacher.weightless import fill_box
@@ -130,8 +130,12 @@ def mask_names(names: list[str]) -> dict[str, str]:
     Two pictures that differ only in their suffix keep it (`a.jpg.png`, `a.tif.png`), so that nothing collides.
     """
     stems = {name: PurePosixPath(name).with_suffix(".png").as_posix() for name in names}
-    taken = Counter(stems.values())
-    return {name: stem if taken[stem] == 1 else f"{name}.png" for name, stem in stems.items()}
+    taken = Counter(stem.casefold() for stem in stems.values())
+    chosen = {name: stem if taken[stem.casefold()] == 1 else f"{name}.png" for name, stem in stems.items()}
+    # `a.jpg.tif` beside `a.jpg` and `a.tif` would meet the name made for `a.jpg`
+    if len({path.casefold() for path in chosen.values()}) < len(names):
+        return {name: f"{name}.png" for name in names}
+    return chosen
 
 
 def write_pseudo_masks(
@@ -139,16 +143,16 @@ def write_pseudo_masks(
 ) -> Iterator[dict[str, Any]]:
     """Make what is missing in `out` and yield a row for every picture made or failed.
 
-    A row that is done is one line of `pseudo.jsonl`: image, width, height, sha256, boxes, mask, mask_sha256,
+    A row that is done is one line of `pseudo.jsonl`: image, teacher, width, height, sha256, boxes, mask, mask_sha256,
     mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read yields status `failed`
     and a reason, is not journalled, and is tried again by the next run.
     Raises `OutputError` when the disk refuses; what was journalled stays valid.
     """
     targets = mask_names([item.name for item in matched])
     with Journal(out / JOURNAL) as journal:
-        done = {row["image"] for row in journal.rows if (out / row["mask"]).is_file()}
+        done = {row["image"]: row["sha256"] for row in journal.rows if (out / row["mask"]).is_file()}
         for item in matched:
-            if item.name in done:
+            if item.name in done and done[item.name] == sha256_file(item.image):
                 continue
             target = out / MASKS / targets[item.name]
             started = time.perf_counter()
@@ -162,6 +166,7 @@ def write_pseudo_masks(
             row = {
                 "image": item.name,
                 "status": "ok",
+                "teacher": teacher.name,
                 "width": rgb.shape[1],
                 "height": rgb.shape[0],
                 "sha256": sha256_file(item.image),
@@ -176,6 +181,8 @@ def write_pseudo_masks(
 
 
 def read_pseudo(out: Path) -> list[dict[str, Any]]:
-    """Rows of a finished or running `pseudo` output, the newest for each picture. Raises `DataError` when damaged."""
-    with Journal(out / JOURNAL) as journal:
-        return list({row["image"]: row for row in journal.rows}.values())
+    """Rows of a finished or running `pseudo` output, the newest for each picture.
+
+    Raises `DataError` when it is absent or damaged.
+    """
+    return list({row["image"]: row for row in read_rows(out / JOURNAL)}.values())

@@ -25,7 +25,7 @@ from imltool.student.localizer import resize_input
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.history import jpeg
-from imltool.synth.sources import SourcePool
+from imltool.synth.sources import SourcePool, working_side
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
 
 ATTEMPTS = 5
@@ -109,7 +109,8 @@ def build_pool(data: DataSettings, source: SourceSettings) -> SourcePool:
     photos = []
     for folder in (_folder(data, path) for path in source.photos):
         photos += select(walk_images(folder), folder, _list(data, source.photo_list))
-    return SourcePool(photos, [pair for images, masks in objects for pair in pair_by_stem(images, masks)])
+    pairs = [pair for images, masks in objects for pair in pair_by_stem(images, masks)]
+    return SourcePool(photos, pairs, working_side(source.synth))
 
 
 class LabelledPictures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from imltool.config import save_settings
 from imltool.errors import ResumeError
 from imltool.files import make_folder, write_text, writing
-from imltool.journal import Journal, claim_folder, dump_json
+from imltool.journal import Journal, claim_folder, dump_json, read_rows
 from imltool.training.settings import TrainSettings
 
 STATE = "state-"
@@ -38,7 +37,7 @@ class RunFolder:
             raise ResumeError(
                 f"{self.path} already holds a training run", "add --resume to continue, or choose another --out"
             )
-        claim_folder(self.path, settings.model_dump(mode="json"))
+        claim_folder(self.path, {"command": "train", **settings.model_dump(mode="json")})
         save_settings(settings, self.path / "config.yaml")
         for unfinished in self.path.glob(f".{STATE}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -59,8 +58,7 @@ class RunFolder:
         """Open `log.jsonl`, dropping rows of steps that the resumed state has not taken."""
         path = self.path / "log.jsonl"
         if path.exists():
-            with Journal(path) as old:
-                kept = [row for row in old.rows if row["step"] <= self.step]
+            kept = [row for row in read_rows(path) if row["step"] <= self.step]
             write_text(path, "".join(dump_json(row) + "\n" for row in kept))
         self._log = Journal(path)
 
@@ -97,8 +95,3 @@ class RunFolder:
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a run's `log.jsonl`."""
-    return [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
