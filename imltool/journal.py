@@ -31,17 +31,20 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: found for name, item in items for key, found in flatten(item, f"{prefix}{name}.").items()}
 
 
-def claim_folder(out: Path, parameters: dict[str, Any], name: str = "parameters.json") -> bool:
+def claim_folder(
+    out: Path, parameters: dict[str, Any], name: str = "parameters.json", refuse_foreign: bool = True
+) -> bool:
     """Make `out` the folder of a run with `parameters`; True when it resumes an earlier one.
 
     Raises `ResumeError` when the folder holds a run made with other parameters, naming the first that differs, or
-    holds files but no run: results never mix with evidence, a data set or another command's results.
+    holds files but no run: results never mix with evidence, a data set or another command's results
+    (`refuse_foreign`; off for callers that have looked themselves).
     """
     make_folder(out)
     marker = out / name
     wanted = json.loads(dump_json(parameters))
     if not marker.exists():
-        if any(not path.name.startswith(".") for path in out.iterdir()):
+        if refuse_foreign and any(not path.name.startswith(".") for path in out.iterdir()):
             raise ResumeError(f"{out} is not empty and holds no run of this command", "choose another --out")
         write_text(marker, json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
         return False

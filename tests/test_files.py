@@ -213,5 +213,5 @@ def test_reading_a_journal_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_difference_deep_inside_the_parameters_is_named(tmp_path: Path) -> None:
     claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 2]}})
-    with pytest.raises(ResumeError, match="optim.list.1 was 2, now 3"):
+    with pytest.raises(ResumeError, match=r"optim\.list\.1 was 2, now 3"):
         claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 3]}})

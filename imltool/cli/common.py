@@ -6,6 +6,7 @@ stdout carries data only; progress, tables for people and log go to stderr unles
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from imltool.errors import EXIT_FAILURES
 
 log = logging.getLogger("imltool")
 stderr = Console(stderr=True)
-stdout = Console(soft_wrap=True)
+stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table stays whole
 
 GENERAL = "General"
 DeviceOption = Annotated[

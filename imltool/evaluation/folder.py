@@ -36,6 +36,6 @@ def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) ->
             for name in (RESULTS_NAME, CSV_NAME, TABLE_NAME, PARAMETERS_NAME):  # the mark of an evaluation last
                 (out / name).unlink(missing_ok=True)
     try:
-        return claim_folder(out, parameters, PARAMETERS_NAME)
+        return claim_folder(out, parameters, PARAMETERS_NAME, refuse_foreign=False)
     except ResumeError as error:
         raise ResumeError(error.message, f"{error.remedy}; --restart discards the earlier results") from error

@@ -68,7 +68,7 @@ def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) ->
             for name in (RESULTS, TABLE, RECORD, REPORT, PARAMETERS):  # the mark of a scan last
                 (out / name).unlink(missing_ok=True)
     try:
-        resumed = claim_folder(out, parameters, PARAMETERS)
+        resumed = claim_folder(out, parameters, PARAMETERS, refuse_foreign=False)
     except ResumeError as error:
         raise ResumeError(error.message, f"{error.remedy}; --restart discards the earlier results") from None
     if resumed:
