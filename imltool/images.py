@@ -127,12 +127,6 @@ def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
     return buffer.getvalue()
 
 
-def write_rgb(path: Path, rgb: RGB) -> None:
-    """Write uint8 RGB [H,W,3] as PNG, or as JPEG (quality 92) when the name ends so. Atomic."""
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    write_bytes(path, encode_jpeg(rgb, 92, 0) if jpeg else encode_png(rgb))
-
-
 def write_mask(path: Path, mask: Mask) -> None:
     """Write a bool [H,W] mask as 8-bit PNG with 0 and 255. Atomic."""
     write_bytes(path, encode_png(np.where(mask, np.uint8(255), np.uint8(0))))

@@ -36,6 +36,12 @@ def forged(seed: int, width: int = 96, height: int = 64) -> tuple[Picture, NDArr
     return np.where(mask[..., None], 255 - other, rgb).astype(np.uint8), mask
 
 
+def write_rgb(path: Path, rgb: Picture) -> None:
+    """Save a picture in the format of its name, its folder made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb).save(path)
+
+
 def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -> Path:
     """A data set in the folder layout."""
     for index in range(tampered):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import write_rgb
 from sklearn.metrics import f1_score
 
 from imltool.cli.app import run
@@ -19,7 +20,7 @@ from imltool.data.folder import read_folder
 from imltool.evaluation.baselines import BASELINES
 from imltool.evaluation.runner import evaluate_set
 from imltool.files import sha256_file
-from imltool.images import RGB, Map, read_mask, read_rgb, write_mask, write_rgb
+from imltool.images import RGB, Map, read_mask, read_rgb, write_mask
 from imltool.student.checkpoint import CheckpointHeader, TrainingSet
 from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from conftest import write_rgb
 from PIL import Image
 
 from imltool.cli.app import run
@@ -19,7 +20,7 @@ from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.folder import read_folder
 from imltool.errors import ConfigError, DataError
 from imltool.files import sha256_file
-from imltool.images import encode_jpeg, read_mask, read_rgb, write_mask, write_rgb
+from imltool.images import encode_jpeg, read_mask, read_rgb, write_mask
 from imltool.synth.forge import Forge, Forgery, coarse_boxes, sample_rng
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings

@@ -58,9 +58,7 @@ def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     """
     if not masks.is_dir():
         raise DataError(f"no masks folder {masks} for the pictures in {images}")
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for mask in walk_images(masks):
-        by_stem[_stem(mask, masks)].append(mask)
+    by_stem = masks_by_stem(masks)
     pictures = walk_images(images)
     stems = [_stem(picture, images) for picture in pictures]
     missing = [stem for stem in stems if stem not in by_stem]
@@ -73,6 +71,14 @@ def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise DataError(f"{masks}: {fault}: {names[0]}{more}", "pictures and masks pair by name, suffix aside")
     return [(picture, by_stem[stem][0]) for picture, stem in zip(pictures, stems, strict=True)]
+
+
+def masks_by_stem(masks: Path) -> dict[str, list[Path]]:
+    """Every mask under `masks` by its relative path without suffix; more than one when suffixes differ."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for mask in walk_images(masks):
+        by_stem[_stem(mask, masks)].append(mask)
+    return by_stem
 
 
 def _stem(path: Path, root: Path) -> str:

@@ -96,7 +96,8 @@ class Localizer:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.
 
         Args:
-            images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on the others.
+            images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on
+                the others beyond rounding.
         """
         if not images:
             return []

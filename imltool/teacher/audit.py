@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from imltool.data.folder import masks_by_stem
 from imltool.errors import DataError
-from imltool.files import walk_images, write_text
+from imltool.files import write_text
 from imltool.images import Mask, read_mask, read_rgb
 from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.teacher.pseudo import read_pseudo
@@ -61,12 +61,10 @@ def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
     """
     if not truths.is_dir():
         raise DataError(f"ground truth {truths} is not a folder of masks")
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for mask in walk_images(truths):
-        by_stem[mask.relative_to(truths).with_suffix("").as_posix()].append(mask)
+    by_stem = masks_by_stem(truths)
     found = {}
     for name in names:
-        masks = by_stem[PurePosixPath(name).with_suffix("").as_posix()]
+        masks = by_stem.get(PurePosixPath(name).with_suffix("").as_posix(), [])
         if len(masks) != 1:
             raise DataError(f"{truths} has {len(masks) or 'no'} masks for {name}", "masks have their picture's name")
         found[name] = masks[0]
@@ -74,7 +72,8 @@ def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
 
 
 def audit_rows(rows: list[dict[str, Any]], out: Path, truths: Path) -> Iterator[dict[str, Any]]:
-    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area, used, seconds.
+    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area,
+    fallbacks (boxes that were used in place of the teacher's mask) and seconds.
 
     Args:
         rows: rows of `pseudo.jsonl`.
