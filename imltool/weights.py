@@ -23,6 +23,7 @@ from imltool.errors import OutputError, UsageError, WeightsError
 from imltool.files import atomic, human_size, make_folder, sha256_file, writing
 
 ASSETS = Path(__file__).parent / "assets"
+DEFAULT_STUDENT = "boxprompt"
 FOLDER_VARIABLE = "IMLTOOL_WEIGHTS"
 CHUNK = 1 << 20
 
@@ -157,6 +158,23 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
         remedy = "install imltool again" if info.bundled else f"imltool weights fetch {name}"
         raise WeightsError(f"{path} is damaged: {size} bytes, {name} has {info.size_bytes}", remedy)
     return path
+
+
+def student_file(choice: Path | None) -> Path:
+    """The checkpoint a user means: a file, the name of a known student, or the default student for None.
+
+    A file of that name in the working folder goes before the known student. Raises `WeightsError`.
+    """
+    if choice is None:
+        return locate(DEFAULT_STUDENT)
+    students = [name for name, info in WEIGHTS.items() if info.kind == "student"]
+    if not choice.exists() and str(choice) in students:
+        return locate(str(choice))
+    if not choice.exists() and len(choice.parts) == 1 and not choice.suffix:
+        raise WeightsError(
+            f"weights {choice} do not exist", f"give a checkpoint file, or a known student: {', '.join(students)}"
+        )
+    return choice
 
 
 def _how_to_bring(info: WeightsInfo) -> str:

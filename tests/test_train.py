@@ -24,6 +24,7 @@ from imltool.errors import TrainingError
 from imltool.files import sha256_file
 from imltool.images import read_mask
 from imltool.student.checkpoint import load_checkpoint, read_header
+from imltool.student.settings import StudentSettings
 from imltool.training.data import TrainingData
 from imltool.training.loop import Training
 from imltool.training.losses import LOSSES
@@ -128,12 +129,12 @@ def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
 
 def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
     settings = load_settings(TrainSettings, config)
-    first = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
-    second = TrainingData(settings.data, settings.augment, 64, seed=3, length=10)
+    first = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=3, length=10)
+    second = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=3, length=10)
     for index in (7, 2, 7):
         for a, b in zip(first[index], second[index], strict=True):
             assert torch.equal(a, b)
-    other = TrainingData(settings.data, settings.augment, 64, seed=4, length=10)
+    other = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=4, length=10)
     assert any(not torch.equal(first[index][0], other[index][0]) for index in range(4))
 
 
@@ -150,10 +151,10 @@ def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tm
     source = {"name": "s", "kind": "pseudo", "images": str(root / "tampered"), "pseudo": str(out)}
     settings = TrainSettings.model_validate({"data": {"train": [source]}})
     plain = AugmentSettings(flip=0, crop=0, jpeg=0, colour=0)
-    data = TrainingData(settings.data, plain, 64, seed=0, length=4)
+    data = TrainingData(settings.data, plain, StudentSettings(input_size=64), seed=0, length=4)
     masks = [read_mask(out / "masks" / name) for name in ("t0.png", "t1.png")]
     for index in range(4):
-        _, mask = data.sample(index)
+        mask = data.sample(index).mask
         assert any(np.array_equal(mask, known) for known in masks)
 
 
@@ -333,7 +334,7 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path:
     assert out.stat().st_size < 0.55 * (run / "best.safetensors").stat().st_size
     before, header = load_checkpoint(run / "best.safetensors")
     after, shipped = load_checkpoint(out)
-    assert shipped.training_sets == header.training_sets and shipped.figures == facts["validation"]
+    assert shipped.training_sets == header.training_sets and shipped.figures == facts["calibration"]
     # what was above the calibrated threshold before is above one half now
     x = torch.randn(2, 3, 64, 64)
     shift = float((after.fusion.refinement.body[-1].bias - before.fusion.refinement.body[-1].bias).detach())

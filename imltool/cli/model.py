@@ -20,7 +20,13 @@ def _model() -> None:
 @app.command()
 def info(
     weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="Checkpoint; default: the bundled student.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="A checkpoint, or a student by name (default: the bundled one).",
+            metavar="FILE|NAME",
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Training configuration to read instead.", metavar="FILE")
@@ -65,14 +71,14 @@ def release(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Calibrate a run's best checkpoint on its validation split and store it as float16, ready to ship."""
+    """Calibrate a run's best checkpoint on its calibration split and store it as float16, ready to ship."""
     common.setup_logging(verbose, quiet)
     from imltool.files import human_size, sha256_file
     from imltool.journal import dump_json
     from imltool.training.release import release as write_release
 
     figures = write_release(run, out, device)
-    facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "validation": figures}
+    facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.stdout.print(dump_json(facts), markup=False, highlight=False)
     else:

@@ -22,7 +22,12 @@ def scan(
     ] = Path("imltool-scan"),
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", "-w", metavar="FILE", help="A checkpoint (default: the bundled student)."),
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="FILE|NAME",
+            help="A checkpoint, or a student by name (default: the bundled one).",
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

@@ -20,6 +20,7 @@ from imltool.images import RGB, Map, read_rgb, read_size
 from imltool.scan.inputs import Input
 from imltool.scan.outputs import find_regions, quantise, write_outputs
 from imltool.student.localizer import Localizer, image_score
+from imltool.traces.stack import Traces, picture_traces
 
 Row = dict[str, Any]
 
@@ -34,12 +35,16 @@ One larger picture goes alone."""
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none."""
+    """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none.
+
+    `traces` are the picture's where the student sees them: they take longer than decoding, so they are made there.
+    """
 
     sha256: str | None = None
     size_bytes: int | None = None
     rgb: RGB | None = None
     reason: str | None = None
+    traces: Traces | None = None
 
 
 def analyse(
@@ -64,12 +69,12 @@ def analyse(
                 if load and load + pixels > PIXELS_IN_FLIGHT:
                     break
                 load += pixels
-                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft())))
+                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft(), localizer.sees_traces)))
             full = len(reading) >= batch or not todo or not finishing
             if reading and full:
                 taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
                 decoded = [future.result() for _, _, future in taken]
-                maps = iter(_localize(localizer, [read.rgb for read in decoded if read.rgb is not None], batch))
+                maps = iter(_localize(localizer, [read for read in decoded if read.rgb is not None], batch))
                 for (item, pixels, _), read in zip(taken, decoded, strict=True):
                     values = next(maps) if read.rgb is not None else None
                     row = pool.submit(finish, item, read, values, out, threshold, localizer.header.score_threshold)
@@ -84,12 +89,12 @@ def analyse(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(item: Input) -> Decoded:
-    return Decoded(reason=item.fault) if item.fault else decode(item.path)
+def _read(item: Input, traces: bool) -> Decoded:
+    return Decoded(reason=item.fault) if item.fault else decode(item.path, traces)
 
 
-def decode(path: Path) -> Decoded:
-    """Hash and decode one file; whatever is wrong with it is the `reason`, without its path."""
+def decode(path: Path, traces: bool = False) -> Decoded:
+    """Hash and decode one file, and take its traces; whatever is wrong with it is the `reason`, without its path."""
     sha256 = size = None
     try:
         status = path.stat()
@@ -97,7 +102,8 @@ def decode(path: Path) -> Decoded:
             return Decoded(reason="not a regular file")
         size = status.st_size
         sha256 = sha256_file(path)
-        return Decoded(sha256, size, read_rgb(path))
+        rgb = read_rgb(path)
+        return Decoded(sha256, size, rgb, traces=picture_traces(rgb) if traces else None)
     except ImageError as error:
         reason = error.message.removeprefix(f"{path}: ")
     except FileNotFoundError:
@@ -162,15 +168,20 @@ def _pixels(path: Path) -> int:
         return 0
 
 
-def _localize(localizer: Localizer, images: list[RGB], batch: int) -> list[Map | str]:
+def _localize(localizer: Localizer, read: list[Decoded], batch: int) -> list[Map | str]:
     """Maps of up to `batch` pictures, the rest of the batch filled with black ones.
 
     When that fails, it goes picture by picture, so that one cannot take the others down.
     """
-    filler = [np.zeros((1, 1, 3), np.uint8)] * (batch - len(images))
+    if not read:
+        return []
+    empty = batch - len(read)
+    images = [*(each.rgb for each in read if each.rgb is not None), *[np.zeros((1, 1, 3), np.uint8)] * empty]
+    known = [each.traces for each in read if each.traces is not None]
+    traces = [*known, *[np.zeros_like(known[0])] * empty] if known else None
     try:
-        return [*localizer.maps([*images, *filler])[: len(images)]] if images else []
+        return [*localizer.maps(images, traces)[: len(read)]]
     except (RuntimeError, MemoryError, ValueError) as error:
         if batch == 1:
             return [f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"]
-    return [result for image in images for result in _localize(localizer, [image], 1)]
+    return [result for each in read for result in _localize(localizer, [each], 1)]

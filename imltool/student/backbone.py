@@ -42,12 +42,15 @@ class TinyVitBackbone(nn.Module):
         self.patch_embed: nn.Module = net.patch_embed
         self.stages: nn.Sequential = net.stages
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, hint: Tensor | None = None) -> list[Tensor]:
+        """`hint`: float [B,c1,H/4,W/4] added to F1 on its way to the attention stages, F1 itself stays."""
         x = self.patch_embed(images)
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
+            if hint is not None and len(features) == 1:
+                x = x + hint
         return features
 
 

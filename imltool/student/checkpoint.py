@@ -30,10 +30,22 @@ class TrainingSet(Settings):
     Attributes:
         name: the set's name; a test set of the name of a training set is in distribution.
         files: SHA-256 of every picture file used.
+        similar: perceptual hash of every picture used (`evaluation.near_duplicates.fingerprint`), by which the same
+            photograph is known in another file; absent in checkpoints from before it was kept.
     """
 
     name: str
     files: tuple[str, ...] = ()
+    similar: tuple[str, ...] = ()
+
+
+class ReliabilityBin(Settings):
+    """Calibration pictures whose image score lies in one range: how many there are, and how many were tampered with."""
+
+    low: float
+    high: float
+    pictures: int
+    tampered: int
 
 
 class CheckpointHeader(Settings):
@@ -43,6 +55,7 @@ class CheckpointHeader(Settings):
         pixel_threshold: map values above it are tampered, calibrated for F1 on the validation split.
         score_threshold: image scores above it are an indication.
         score_fpr: share of authentic validation pictures above `score_threshold`, None when it was not measured.
+        reliability: the reliability curve of the image score on the calibration split, from low to high scores.
         training_sets: what the weights were fitted to.
         validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
         figures: validation figures at the saved step.
@@ -57,6 +70,7 @@ class CheckpointHeader(Settings):
     pixel_threshold: float = 0.5
     score_threshold: float = 0.5
     score_fpr: float | None = None
+    reliability: tuple[ReliabilityBin, ...] = ()
     training_sets: tuple[TrainingSet, ...] = ()
     validation_sets: tuple[TrainingSet, ...] = ()
     step: int = 0

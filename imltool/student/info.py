@@ -12,11 +12,12 @@ from imltool.files import sha256_file
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
+from imltool.traces.stack import GRID, TRACES
 
 
 def count_parameters(student: Student) -> dict[str, int]:
     """Learned parameters by part, and in total."""
-    parts = {"backbone": student.backbone, **dict(student.fusion.named_children())}
+    parts = {"backbone": student.backbone, "traces": student.traces, **dict(student.fusion.named_children())}
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
     return counts | {"total": sum(p.numel() for p in student.parameters())}
 
@@ -28,7 +29,7 @@ def count_flops(student: Student) -> int:
     # attention without the fused kernel, whose CPU form the counter does not know
     unfused = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
-        student(torch.zeros(1, 3, side, side))
+        student(torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), GRID, GRID))
     return int(counter.get_total_flops())
 
 
@@ -38,11 +39,10 @@ def describe_architecture(settings: StudentSettings) -> dict[str, Any]:
 
 
 def describe_checkpoint(path: Path | None) -> dict[str, Any]:
-    """The same of a checkpoint (None: the bundled student), with its header's facts. Raises `WeightsError`."""
-    if path is None:
-        from imltool.weights import locate
+    """The same of a checkpoint (see `Localizer.load`), with its header's facts. Raises `WeightsError`."""
+    from imltool.weights import student_file
 
-        path = locate("boxprompt")
+    path = student_file(path)
     student, header = load_checkpoint(path)
     return {
         "name": header.name,
@@ -53,6 +53,7 @@ def describe_checkpoint(path: Path | None) -> dict[str, Any]:
         "pixel_threshold": header.pixel_threshold,
         "score_threshold": header.score_threshold,
         "score_fpr": header.score_fpr,
+        "reliability": [found.model_dump(mode="json") for found in header.reliability],
         "trained_on": {found.name: len(found.files) for found in header.training_sets},
         "tool_version": header.tool_version,
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from imltool.images import RGB, Map
 from imltool.student.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
+from imltool.traces.stack import Traces, picture_traces
 
 SCORE_SHARE = 0.01
 
@@ -67,11 +70,10 @@ class Localizer:
 
     @classmethod
     def load(cls, path: Path | None, device: torch.device) -> Localizer:
-        """Load a checkpoint, or the bundled student when `path` is None. Raises `WeightsError`."""
-        if path is None:
-            from imltool.weights import locate
+        """Load a checkpoint file, a known student by its name, or the default one for None. Raises `WeightsError`."""
+        from imltool.weights import student_file
 
-            path = locate("boxprompt")
+        path = student_file(path)
         student, header = load_checkpoint(path)
         return cls(student, header, device, path)
 
@@ -87,24 +89,30 @@ class Localizer:
         """SHA-256 of the checkpoint file; None for an untrained student."""
         return sha256_file(self.path) if self.path else None
 
+    @property
+    def sees_traces(self) -> bool:
+        """Whether the student looks at traces beside RGB."""
+        return bool(self.header.architecture.traces)
+
     def save(self, path: Path) -> None:
         """Write weights and header as a checkpoint."""
         save_checkpoint(path, self.student.state_dict(), self.header)
 
     @torch.inference_mode()
-    def maps(self, images: Sequence[RGB]) -> list[Map]:
+    def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.
 
         Args:
             images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on
                 the others beyond rounding.
+            traces: their `picture_traces`, when a caller has kept them; else they are computed.
         """
         if not images:
             return []
         side = self.header.input_size
         batch = torch.from_numpy(np.stack([resize_input(image, side) for image in images])).to(self.device)
         x = normalise(batch, self.header.mean, self.header.std).contiguous(memory_format=torch.channels_last)
-        probabilities = self.student(x).float().sigmoid()
+        probabilities = self.student(x, self._traces(images, traces)).float().sigmoid()
         return [
             F.interpolate(probability[None], size=image.shape[:2], mode="bilinear", align_corners=False)[0, 0]
             .clamp_(0.0, 1.0)
@@ -112,3 +120,14 @@ class Localizer:
             .numpy()
             for probability, image in zip(probabilities, images, strict=True)
         ]
+
+    def _traces(self, images: Sequence[RGB], known: Sequence[Traces] | None) -> Tensor | None:
+        """The stacks of the pictures, float32 [B,len(TRACES),GRID,GRID]; None for a student that sees RGB alone."""
+        if not self.sees_traces:
+            return None
+        stacks = known if known is not None else list(self._threads.map(picture_traces, images))
+        return torch.from_numpy(np.stack(stacks)).to(self.device).float()
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=os.cpu_count())

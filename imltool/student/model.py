@@ -12,12 +12,14 @@ from imltool.student.gated_integration import GatedIntegration
 from imltool.student.memory_bank import build_memory
 from imltool.student.refinement import Refinement
 from imltool.student.settings import StudentSettings
+from imltool.student.trace_branch import WIDTH, TraceBranch
 
 
 class MemoryGuidedGatedFusion(nn.Module):
     """MGFM: alignment → gated integration → memory prior → dual guidance → refinement.
 
-    Input: F1..F4 of the backbone. Output: logits float [B,1,g,g] on the first scale's grid.
+    Input: F1..F4 of the backbone, and F_traces where there are any. Output: logits float
+    [B,1,g,g] on the first scale's grid.
     """
 
     def __init__(self, scales: tuple[int, ...], settings: StudentSettings) -> None:
@@ -38,7 +40,8 @@ class MemoryGuidedGatedFusion(nn.Module):
 class Student(nn.Module):
     """Localizes edits from the picture alone.
 
-    Input: float [B,3,H,W], RGB normalised with the backbone's `MEAN` and `STD`; H and W multiples of 32.
+    Input: float [B,3,H,W], RGB normalised with the backbone's `MEAN` and `STD`; H and W multiples of 32. A student
+    with `traces` also takes the stack of `picture_traces`, float [B,len(TRACES),t,t]; others ignore it.
     Output: logits float [B,1,H,W]; σ(logit) is the probability that the pixel was tampered with.
     """
 
@@ -46,8 +49,16 @@ class Student(nn.Module):
         super().__init__()
         self.settings = settings or StudentSettings()
         self.backbone = TinyVitBackbone(self.settings.backbone, self.settings.drop_path)
-        self.fusion = MemoryGuidedGatedFusion(self.backbone.channels, self.settings)
+        scales = self.backbone.channels
+        self.traces = TraceBranch(self.settings, scales[0]) if self.settings.traces else None
+        self.fusion = MemoryGuidedGatedFusion((*scales, WIDTH) if self.traces else scales, self.settings)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = self.fusion(self.backbone(images))
+    def forward(self, images: Tensor, traces: Tensor | None = None) -> Tensor:
+        if self.traces is None:
+            logits = self.fusion(self.backbone(images))
+        else:
+            if traces is None:
+                raise ValueError("this student needs the traces of its pictures")
+            seen, hint = self.traces(traces, (images.shape[-2] // 4, images.shape[-1] // 4))
+            logits = self.fusion([*self.backbone(images, hint), seen])
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)

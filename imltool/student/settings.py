@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from imltool.config import Settings
 
+TraceGroup = Literal["jpeg", "noise", "copy"]
 MemoryKind = Literal["prototypes", "spatial", "mean", "ema", "none"]
 
 
@@ -29,7 +30,15 @@ class StudentSettings(Settings):
     refinement: Literal["features+prior", "prior"] = Field(
         "features+prior", description="what the refinement sees: F_fused and A_final, or A_final alone"
     )
+    traces: tuple[TraceGroup, ...] = Field(
+        (), description="traces of the native resolution to see beside RGB: jpeg, noise, copy (paper: none)"
+    )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
+
+    @field_validator("traces")
+    @classmethod
+    def _once(cls, value: tuple[TraceGroup, ...]) -> tuple[TraceGroup, ...]:
+        return tuple(sorted(set(value)))
 
     @field_validator("input_size")
     @classmethod

@@ -22,14 +22,19 @@ from imltool.errors import DataError, ImageError, ImlError
 from imltool.files import walk_images
 from imltool.images import RGB, Mask, read_mask, read_rgb
 from imltool.student.localizer import resize_input
+from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.history import jpeg
 from imltool.synth.sources import SourcePool, working_side
+from imltool.traces.stack import picture_traces
+from imltool.training.prepared import CACHE_BYTES, Prepared, PreparedCache, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
 
 ATTEMPTS = 5
-CACHE_BYTES = 2_000_000_000
+KEPT_SIDE = 512
+"""Samples are kept with at most this long side, pixels; their traces were taken before that."""
+KEPT_SEED = 20511
 
 
 @dataclass(frozen=True)
@@ -144,60 +149,113 @@ class LabelledPictures:
         return rgb, mask
 
 
-def augment(rng: np.random.Generator, rgb: RGB, mask: Mask, settings: AugmentSettings) -> tuple[RGB, Mask]:
-    """Random crop, mirror, colour change and JPEG save of a picture and its mask."""
-    if rng.random() < settings.crop:
-        tall, wide = (max(32, round(side * rng.uniform(settings.min_crop, 1.0))) for side in mask.shape)
-        top = int(rng.integers(0, max(1, mask.shape[0] - tall + 1)))
-        left = int(rng.integers(0, max(1, mask.shape[1] - wide + 1)))
-        kept = mask[top : top + tall, left : left + wide]
-        # a crop that loses most of the edit would teach crumbs
-        if not mask.any() or kept.sum() >= 0.7 * mask.sum():
-            rgb, mask = rgb[top : top + tall, left : left + wide], kept
-    if rng.random() < settings.flip:
-        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
-    rgb = np.ascontiguousarray(rgb)
+def alter(rng: np.random.Generator, rgb: RGB, settings: AugmentSettings) -> RGB:
+    """Random colour change and JPEG save of a whole picture."""
     if rng.random() < settings.colour:
         rgb = jitter_colour(rgb, float(rng.uniform(0.8, 1.2)), float(rng.uniform(-20, 20)))
     if rng.random() < settings.jpeg:
         low, high = settings.jpeg_quality
         rgb = jpeg(rgb, int(rng.integers(low, high + 1)), int(rng.choice([0, 2])))
-    return rgb, mask
+    return rgb
 
 
-class TrainingData(Dataset[tuple[Tensor, Tensor]]):
+class Source:
+    """One source of the mix: draws prepared samples, kept when there is a limited number of them."""
+
+    def __init__(self, data: DataSettings, source: SourceSettings, augmentation: AugmentSettings, traces: bool) -> None:
+        self.settings, self.augmentation, self.traces = source, augmentation, traces
+        self.pictures: Forge | LabelledPictures = (
+            Forge(source.synth, build_pool(data, source))
+            if source.kind == "synth"
+            else LabelledPictures(read_labelled(data, source))
+        )
+        unseen = {"weight", "pool", "variants"} | (set() if source.kind == "synth" else {"synth"})
+        self.cache = PreparedCache(
+            data.cache,
+            {
+                "source": source.model_dump(mode="json", exclude=unseen),
+                "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
+                "files": [(path.name, path.stat().st_size) for path in self.files()],
+                "seen": traces,
+            },
+        )
+
+    def files(self) -> list[Path]:
+        """Every picture file the source may use."""
+        if isinstance(self.pictures, Forge):
+            return self.pictures.pool.files()
+        return [item.image for item in self.pictures.items]
+
+    def draw(self, rng: np.random.Generator) -> Prepared:
+        """A random sample. Raises `ImageError`, or `DataError` when a mask does not fit or no edit finds a place."""
+        if isinstance(self.pictures, Forge):
+            forge, pool = self.pictures, self.settings.pool
+            if pool is None:
+                return self._forged(forge, rng)
+            number = int(rng.integers(pool))
+            return self.cache.get(f"{number}", lambda: self._forged(forge, _kept_rng(number)))
+        number, variants = int(rng.integers(len(self.pictures.items))), self.settings.variants
+        rgb, mask = self.pictures.get(number)
+        if not variants:
+            return self._prepared(alter(rng, rgb, self.augmentation), mask)
+        variant = int(rng.integers(variants))
+        if not variant:  # the picture as it is, traces unharmed
+            return self.cache.get(f"{number}-0", lambda: self._prepared(rgb, mask))
+        changed = _kept_rng(number, variant)
+        return self.cache.get(
+            f"{number}-{variant}", lambda: self._prepared(alter(changed, rgb, self.augmentation), mask)
+        )
+
+    def _forged(self, forge: Forge, rng: np.random.Generator) -> Prepared:
+        forgery = forge.make(rng)
+        return self._prepared(forgery.image, forgery.mask)
+
+    def _prepared(self, rgb: RGB, mask: Mask) -> Prepared:
+        traces = picture_traces(rgb) if self.traces else None
+        longest = max(mask.shape)
+        if longest > KEPT_SIDE:
+            factor = KEPT_SIDE / longest
+            size = max(32, round(mask.shape[1] * factor)), max(32, round(mask.shape[0] * factor))
+            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        return Prepared(rgb, mask, traces)
+
+
+def _kept_rng(*number: int) -> np.random.Generator:
+    """Kept samples do not depend on the run's seed, so that runs of several seeds share them."""
+    return np.random.default_rng([KEPT_SEED, *number])
+
+
+class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The weighted mix of all sources, as an endless numbered sequence.
 
-    Item `index`: picture uint8 [S,S,3] RGB and target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
+    Item `index`: picture uint8 [S,S,3] RGB; traces float16 [len(TRACES),GRID,GRID] (empty [0] when the student sees
+    RGB alone); target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
     """
 
-    def __init__(self, data: DataSettings, augmentation: AugmentSettings, side: int, seed: int, length: int) -> None:
+    def __init__(
+        self, data: DataSettings, augmentation: AugmentSettings, student: StudentSettings, seed: int, length: int
+    ) -> None:
         active = [source for source in data.train if source.weight > 0]
         if not active:
             raise DataError("no training source", "list at least one under data.train in the configuration")
         self.names = [source.name for source in active]
-        self.augmentation, self.side, self.seed, self.length = augmentation, side, seed, length
+        self.augmentation, self.side, self.seed, self.length = augmentation, student.input_size, seed, length
         weights = np.array([source.weight for source in active])
         self._chances = weights / weights.sum()
-        self._sources = [
-            Forge(source.synth, build_pool(data, source))
-            if source.kind == "synth"
-            else LabelledPictures(read_labelled(data, source))
-            for source in active
-        ]
+        self._sources = [Source(data, source, augmentation, bool(student.traces)) for source in active]
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file the training may use, by the source's name."""
         files: dict[str, list[Path]] = {}
         for name, source in zip(self.names, self._sources, strict=True):
-            own = source.pool.files() if isinstance(source, Forge) else [item.image for item in source.items]
-            files.setdefault(name, []).extend(own)
+            files.setdefault(name, []).extend(source.files())
         return files
 
     def __len__(self) -> int:
         return self.length
 
-    def sample(self, index: int) -> tuple[RGB, Mask]:
+    def sample(self, index: int) -> Prepared:
         """Sample `index` before it is brought to the network's size.
 
         A picture that cannot be read, or an edit that finds no place, is drawn again a few times, so that one bad file
@@ -213,21 +271,18 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
     def _rng(self, index: int, attempt: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, index, attempt]) if attempt else sample_rng(self.seed, index)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    def _draw(self, rng: np.random.Generator) -> Prepared:
         source = self._sources[int(rng.choice(len(self._sources), p=self._chances))]
-        if isinstance(source, Forge):
-            forgery = source.make(rng)
-            rgb, mask = forgery.image, forgery.mask
-            if rng.random() < self.augmentation.flip:
-                rgb, mask = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
-            return rgb, mask
-        return augment(rng, *source.get(int(rng.integers(len(source.items)))), self.augmentation)
+        settings = self.augmentation
+        return view(rng, source.draw(rng), settings.flip, settings.crop, settings.min_crop)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rgb, mask = self.sample(index)
-        target = mask.astype(np.uint8) * 255
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        sample = self.sample(index)
+        target = sample.mask.astype(np.uint8) * 255
         resized = cv2.resize(target, (self.side, self.side), interpolation=cv2.INTER_AREA)
-        return torch.from_numpy(resize_input(rgb, self.side)), torch.from_numpy(np.asarray(resized))
+        traces = sample.traces if sample.traces is not None else np.zeros(0, np.float16)
+        pixels = torch.from_numpy(resize_input(sample.rgb, self.side))
+        return pixels, torch.from_numpy(traces), torch.from_numpy(np.asarray(resized))
 
 
 def seed_worker(_: int) -> None:

@@ -29,13 +29,14 @@ from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
 from imltool.training.interrupt import deferred_interrupt
 from imltool.training.losses import LOSSES
-from imltool.training.provenance import hash_sets, refuse_overlap
+from imltool.training.provenance import hash_sets, joined, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
 from imltool.training.settings import TrainSettings
 from imltool.training.validation import Validation
 
 Event = dict[str, Any]
+Batch = tuple[Tensor, Tensor, Tensor]
 PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}
 
 
@@ -90,12 +91,19 @@ class Training:
                 "make it a multiple of their number",
             )
         self.data = TrainingData(
-            settings.data, settings.augment, settings.student.input_size, settings.seed, optim.steps * optim.batch_size
+            settings.data, settings.augment, settings.student, settings.seed, optim.steps * optim.batch_size
         )
-        self.validation = Validation(settings.data) if settings.data.validation else None
+        watched, calibrating = settings.data.validation, settings.data.calibration
+        self.validation = Validation(settings.data, watched) if watched else None
+        self.calibration = Validation(settings.data, calibrating) if calibrating else None
         self.training_sets = hash_sets(self.data.files())
-        self.validation_sets = hash_sets(self.validation.files() if self.validation else {})
+        seen = [part.files() for part in (self.validation, self.calibration) if part]
+        self.validation_sets = hash_sets(joined(seen))
         refuse_overlap(self.training_sets, self.validation_sets)
+        if self.validation and self.calibration:
+            refuse_overlap(
+                hash_sets(self.validation.files()), hash_sets(self.calibration.files()), "calibration", "validation"
+            )
         self.folder = RunFolder(out)
         if self.main:
             self.folder.claim(settings, resume)
@@ -131,9 +139,9 @@ class Training:
         self.student.train()
         try:
             with deferred_interrupt() as interrupted:
-                for pixels, target in self._batches():
+                for batch in self._batches():
                     lr = learning_rate(step, steps, settings.optim.lr, settings.optim.warmup, settings.optim.final_lr)
-                    self.meter.add(self._step(pixels, target, step, lr))
+                    self.meter.add(self._step(batch, step, lr))
                     step += 1
                     last = step == steps
                     if step % settings.log_every == 0 or last:
@@ -158,15 +166,16 @@ class Training:
             folder.close()
         yield {"event": "end", "step": step, "best": self.best}
 
-    def _step(self, pixels: Tensor, target: Tensor, step: int, lr: float) -> float:
+    def _step(self, batch: Batch, step: int, lr: float) -> float:
         """One optimizer step; returns its loss, the mean over processes. At a fault the state before it is saved."""
         optim = self.settings.optim
+        pixels, traces, target = batch
         held = [buffer.clone() for buffer in self.student.buffers()]
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["scale"]
         try:
             with self.accelerator.autocast():
-                logits = self.student(self._input(pixels))
+                logits = self.student(self._input(pixels), traces.float() if traces.numel() else None)
             loss = LOSSES[optim.loss](logits.float(), target[:, None].float().div_(255.0))
             self.accelerator.backward(loss)
             norm = float(self.accelerator.clip_grad_norm_(self.student.parameters(), optim.clip_norm))
@@ -200,13 +209,13 @@ class Training:
         if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state stands
             self._save_state(step)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterator[Batch]:
         try:
             yield from self.loader
         except ImlError as error:
             raise plain_fault(error) from None
 
-    def _loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self) -> DataLoader[Batch]:
         settings = self.settings
         return DataLoader(
             self.data,
@@ -290,6 +299,8 @@ class Training:
             localizer = Localizer(weights, header, self.accelerator.device, None)
             figures, found = self.validation.run(localizer)
             score = figures["pixel_f1"] if figures["pixel_f1"] is not None else 0.0
+            if self.calibration is not None:
+                _, found = self.calibration.run(localizer)
             header = found.into(header, figures)
         save_checkpoint(self.folder.path / "last.safetensors", weights.state_dict(), header)
         if score > self.best:

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import Any
 
 from imltool.errors import DataError
+from imltool.evaluation.near_duplicates import fingerprint
 from imltool.files import sha256_file
 from imltool.student.checkpoint import TrainingSet
 
 
 def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:
-    """SHA-256 of every picture file, by the set's name. Raises `DataError` when one cannot be read."""
+    """SHA-256 and perceptual hash of every picture file, by the set's name.
+
+    Raises `DataError` when a file cannot be read; one that is no picture has no perceptual hash.
+    """
     sets = []
     for name, paths in files.items():
         try:
-            sets.append(TrainingSet(name=name, files=tuple(sorted({sha256_file(path) for path in paths}))))
+            digests = {sha256_file(path) for path in paths}
         except OSError as error:
             raise DataError(
                 f"set {name}: {error.filename} cannot be read: {error.strerror}", "check the file"
             ) from error
+        with ThreadPoolExecutor(thread_name_prefix="fingerprint") as pool:
+            looks = set(pool.map(fingerprint, paths)) - {""}
+        sets.append(TrainingSet(name=name, files=tuple(sorted(digests)), similar=tuple(sorted(looks))))
     return tuple(sets)
 
 
-def refuse_overlap(training: tuple[TrainingSet, ...], validation: tuple[TrainingSet, ...]) -> None:
-    """Raises `DataError` when a picture, byte for byte, is in training and in validation."""
+def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:
+    """Files by set name of several parts together."""
+    files: dict[str, list[Path]] = {}
+    for part in parts:
+        for name, paths in part.items():
+            files.setdefault(name, []).extend(paths)
+    return files
+
+
+def refuse_overlap(
+    training: tuple[TrainingSet, ...],
+    held_out: tuple[TrainingSet, ...],
+    what: str = "validation",
+    seen: str = "training",
+) -> None:
+    """Raises `DataError` when a picture, byte for byte, is in training and in what is held out from it."""
     for trained in training:
-        for held in validation:
+        for held in held_out:
             both = set(trained.files) & set(held.files)
             if both:
                 raise DataError(
-                    f"{len(both)} pictures of validation set {held.name} are in training set {trained.name}, "
+                    f"{len(both)} pictures of {what} set {held.name} are in {seen} set {trained.name}, "
                     f"the first with SHA-256 {min(both)[:16]}…",
                     "split them, for instance with imltool data split",
                 )

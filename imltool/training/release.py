@@ -14,7 +14,7 @@ from imltool.errors import DataError
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
-from imltool.training.provenance import hash_sets, without_machine
+from imltool.training.provenance import hash_sets, joined, without_machine
 from imltool.training.settings import TrainSettings
 from imltool.training.validation import Validation
 
@@ -32,8 +32,8 @@ def centre_threshold(student: Student, threshold: float) -> None:
 
 
 def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
-    """Write RUN's best checkpoint as float16 with its thresholds fitted on the run's validation split, and return the
-    validation figures.
+    """Write RUN's best checkpoint as float16 with its thresholds fitted on the run's calibration split (the validation
+    split where there is none), and return the figures on that split.
 
     First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
     then both thresholds are fitted once more on the rounded weights: they are those of the file as it is shipped.
@@ -41,21 +41,23 @@ def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
     Raises `WeightsError` or `ConfigError` when RUN is not a finished run, `DataError` without a validation split.
     """
     settings = load_settings(TrainSettings, run / "config.yaml")
-    if not settings.data.validation:
+    data = settings.data
+    if not (data.calibration or data.validation):
         raise DataError(
-            f"{run} has no validation split to calibrate on", "list one under data.validation and train again"
+            f"{run} has no split to calibrate on", "list one under data.calibration or data.validation and train again"
         )
     student, header = load_checkpoint(run / "best.safetensors")
-    validation = Validation(settings.data)
+    calibration = Validation(data, data.calibration or data.validation)
     localizer = Localizer(student, header, choose_device(device), None)
-    _, found = validation.run(localizer)
+    _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)
     student.half().float()
-    figures, found = validation.run(localizer)
+    figures, found = calibration.run(localizer)
+    seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     header = found.into(header, figures).model_copy(
         update={
             "configuration": without_machine(header.configuration),
-            "validation_sets": hash_sets(validation.files()),
+            "validation_sets": hash_sets(joined(seen)),
         }
     )
     save_checkpoint(out, student.state_dict(), header, half=True)

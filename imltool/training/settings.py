@@ -36,6 +36,12 @@ class SourceSettings(Settings):
     photos: tuple[Path, ...] = Field((), description="folders of clean photos (kind synth)")
     photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
     objects: tuple[tuple[Path, Path], ...] = Field((), description="pairs of (pictures, object masks) (kind synth)")
+    pool: int | None = Field(
+        None, ge=1, description="number of forgeries drawn again and again; none makes every one anew (kind synth)"
+    )
+    variants: int = Field(
+        0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters anew every time"
+    )
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
 
     @model_validator(mode="after")
@@ -51,20 +57,29 @@ class DataSettings(Settings):
 
     root: Path = Field(Path(), description="relative data folders start here")
     lists: Path = Field(Path("configs/splits"), description="relative list files start here")
+    cache: Path | None = Field(
+        None, description="folder for pools and variants with their traces, shared by runs; none keeps them in memory"
+    )
     train: tuple[SourceSettings, ...] = ()
-    validation: tuple[SourceSettings, ...] = ()
+    validation: tuple[SourceSettings, ...] = Field((), description="what a run is watched and its checkpoint chosen on")
+    calibration: tuple[SourceSettings, ...] = Field(
+        (), description="what thresholds are fitted on, and nothing else; validation serves where there is none"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> DataSettings:
-        if any(source.kind == "synth" for source in self.validation):
-            raise ValueError("validation takes pseudo, masks and authentic sources, not synth")
+        if any(source.kind == "synth" for source in (*self.validation, *self.calibration)):
+            raise ValueError("validation and calibration take pseudo, masks and authentic sources, not synth")
         if self.train and not any(source.weight > 0 for source in self.train):
             raise ValueError("at least one training source needs a weight above zero")
         return self
 
 
 class AugmentSettings(Settings):
-    """Changes of real training pictures, the same for tampered and authentic ones (our choice)."""
+    """Changes of training pictures, the same for tampered and authentic ones (our choice).
+
+    Mirroring and cropping are for all sources and keep traces as they are; colour and jpeg are for real pictures.
+    """
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
     crop: float = Field(0.5, ge=0, le=1, description="probability of cropping")

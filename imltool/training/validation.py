@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 
 from imltool.evaluation.counts import LEVELS, count_pixels, level_histogram, level_threshold
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
-from imltool.student.checkpoint import CheckpointHeader
+from imltool.student.checkpoint import CheckpointHeader, ReliabilityBin
 from imltool.student.localizer import Localizer, image_score
+from imltool.traces.stack import Traces, picture_traces
 from imltool.training.data import LabelledPictures, read_labelled
-from imltool.training.settings import DataSettings
+from imltool.training.settings import DataSettings, SourceSettings
 
 TARGET_FPR = 0.05
 """Share of authentic validation pictures allowed above the score threshold (our choice)."""
+BINS = 10
 CURVE_STEP = 64
 """Calibration looks at every 64th of the 65536 map levels: steps of a thousandth."""
 
@@ -31,12 +34,14 @@ class Calibration:
         pixel_f1: the mean pixel F1 there.
         score_threshold: the smallest that at most 5 % of the authentic pictures exceed.
         score_fpr: the share that exceeds it.
+        reliability: share of tampered pictures in up to ten ranges of the score, about equally many pictures in each.
     """
 
     pixel_threshold: float
     pixel_f1: float
     score_threshold: float
     score_fpr: float | None
+    reliability: tuple[ReliabilityBin, ...] = ()
 
     def into(self, header: CheckpointHeader, figures: dict[str, Any]) -> CheckpointHeader:
         """`header` with these thresholds and the validation figures."""
@@ -46,20 +51,22 @@ class Calibration:
                 "pixel_threshold": self.pixel_threshold,
                 "score_threshold": self.score_threshold,
                 "score_fpr": self.score_fpr,
+                "reliability": self.reliability,
             }
         )
 
 
 class Validation:
-    """The validation pictures of a run, each kept at its own resolution.
+    """The validation or calibration pictures of a run, each kept at its own resolution.
 
     Their labels are what the sources say: pseudo-masks where boxes are the annotation, so that choosing a checkpoint
     uses no pixel mask either.
     """
 
-    def __init__(self, data: DataSettings) -> None:
-        self._names = [source.name for source in data.validation]
-        self._sets = [LabelledPictures(read_labelled(data, source)) for source in data.validation]
+    def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
+        self._names = [source.name for source in sources]
+        self._sets = [LabelledPictures(read_labelled(data, source)) for source in sources]
+        self._stacks: list[dict[int, Traces]] = [{} for _ in self._sets]
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file, by the source's name."""
@@ -71,6 +78,16 @@ class Validation:
     def __len__(self) -> int:
         return sum(len(pictures.items) for pictures in self._sets)
 
+    def _traces(self, localizer: Localizer, numbers: range, which: int) -> list[Traces] | None:
+        """The traces of pictures `numbers` of a set, computed once for all validations of the run."""
+        if not localizer.sees_traces:
+            return None
+        pictures, stacks = self._sets[which], self._stacks[which]
+        for number in numbers:
+            if number not in stacks:
+                stacks[number] = picture_traces(pictures.get(number)[0])
+        return [stacks[number] for number in numbers]
+
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
         """Figures (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
 
@@ -81,10 +98,11 @@ class Validation:
         f1s: list[float] = []
         scores: dict[bool, list[float]] = {True: [], False: []}
         false_areas: list[float] = []
-        for pictures in self._sets:
+        for which, pictures in enumerate(self._sets):
             for start in range(0, len(pictures.items), batch):
-                loaded = [pictures.get(i) for i in range(start, min(start + batch, len(pictures.items)))]
-                maps = localizer.maps([rgb for rgb, _ in loaded])
+                numbers = range(start, min(start + batch, len(pictures.items)))
+                loaded = [pictures.get(number) for number in numbers]
+                maps = localizer.maps([rgb for rgb, _ in loaded], self._traces(localizer, numbers, which))
                 for values, (_, mask) in zip(maps, loaded, strict=True):
                     tampered = bool(mask.any())
                     scores[tampered].append(image_score(values))
@@ -122,4 +140,17 @@ def _calibrate(
     ordered = np.sort(np.array(authentic))
     allowed = int(np.floor(TARGET_FPR * len(ordered)))
     score = float(ordered[len(ordered) - 1 - allowed])
-    return Calibration(threshold, pixel_f1, score, float((ordered > score).mean()))
+    curve = _reliability(np.array(tampered), ordered) if tampered else ()
+    return Calibration(threshold, pixel_f1, score, float((ordered > score).mean()), curve)
+
+
+def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[ReliabilityBin, ...]:
+    scores = np.concatenate([tampered, authentic])
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, BINS + 1)))
+    edges[0], edges[-1] = 0.0, 1.0
+    bins = []
+    for low, high in pairwise(edges):
+        last = high == edges[-1]
+        found = [int(((part >= low) & ((part < high) | last)).sum()) for part in (tampered, authentic)]
+        bins.append(ReliabilityBin(low=float(low), high=float(high), pictures=sum(found), tampered=found[0]))
+    return tuple(bins)

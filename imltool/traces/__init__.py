@@ -1,0 +1,1 @@
+"""Traces: what an edit leaves in the pixels at native resolution, before the picture is shrunk for the backbone."""

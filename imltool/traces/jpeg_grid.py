@@ -1,0 +1,142 @@
+"""JPEG traces read from the pixels alone: the 8×8 grid, and whether a block has the history of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float32]
+
+BLOCK = 8
+FREQUENCIES = [(u, v) for u in range(5) for v in range(5) if 1 <= u + v <= 4]
+LEVELS = 60
+CLIP = 3.0
+SAMPLES = 1500
+EXACT, ROUGH = 0.97, 0.75
+"""Shares of the fit that exact multiples would have."""
+STEPS = np.arange(2, 41)
+
+
+def _cosines() -> Plane:
+    """The first five rows of the orthonormal 8-point DCT-II, float32 [5,8]."""
+    k, n = np.arange(5)[:, None], np.arange(BLOCK)[None]
+    rows = 0.5 * np.cos((2 * n + 1) * k * np.pi / 16)
+    rows[0] *= np.sqrt(0.5)
+    return rows.astype(np.float32)
+
+
+COSINES = _cosines()
+
+
+def cross_difference(luma: Plane) -> Plane:
+    """|I(x,y) + I(x+1,y+1) − I(x+1,y) − I(x,y+1)|, float32 [H-1,W-1]: blind to slopes, loud at block corners."""
+    return np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1])
+
+
+def grid_offset(difference: Plane) -> tuple[int, int]:
+    """(x, y) of the first block corner, 0..7 each; (0, 0) when no JPEG grid stands out.
+
+    Args:
+        difference: `cross_difference` of the picture.
+    """
+
+    def phase(profile: NDArray[np.float64]) -> int:
+        usable = len(profile) // BLOCK * BLOCK
+        if usable < 4 * BLOCK:
+            return 0
+        energy = profile[:usable].reshape(-1, BLOCK).mean(axis=0)
+        peak = int(energy.argmax())
+        others = np.delete(energy, peak)
+        # the last column of a block differs from the first of the next: index 7 when the grid starts at 0
+        return (peak + 1) % BLOCK if energy[peak] > others.mean() + 4 * others.std() + 1e-6 else 0
+
+    return phase(difference.mean(axis=0, dtype=np.float64)), phase(difference.mean(axis=1, dtype=np.float64))
+
+
+def low_frequencies(luma: Plane) -> Plane:
+    """DCT coefficients of every whole 8×8 block, float32 [rows,5,columns,5] (vertical, then horizontal frequency)."""
+    rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
+    strips = luma[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK)
+    vertical = np.matmul(COSINES, strips).reshape(rows, 5, columns, BLOCK)
+    return np.matmul(vertical, COSINES.T)
+
+
+def quantisation_steps(values: Plane) -> tuple[int, int]:
+    """The largest steps in 2..40 whose multiples the coefficients sit on: exactly, and roughly; 1 when there is none.
+
+    A last JPEG save puts them on exact multiples of its step. An earlier save with a larger step leaves them near the
+    multiples of that one, which is the rough fit.
+    """
+    picked = values[np.abs(values) > 1.0]
+    if len(picked) < 40:
+        return 1, 1
+    if len(picked) > SAMPLES:
+        picked = picked[:: len(picked) // SAMPLES + 1]
+    waves = np.cos(2 * np.pi * picked[None] / STEPS[:, None])
+    # coefficients nearer to 0 than half a step fit every step, and say nothing about it
+    counted = np.abs(picked)[None] > 0.5 * STEPS[:, None]
+    enough = counted.sum(axis=1)
+    fit = (waves * counted).sum(axis=1) / np.maximum(enough, 1)
+    # decoding rounds to whole grey levels: the coefficients carry noise of about 0.4
+    expected = np.exp(-2 * np.pi**2 * 0.16 / STEPS**2)
+    exact, rough = (np.flatnonzero((enough >= 30) & (fit > share * expected)) for share in (EXACT, ROUGH))
+    return int(STEPS[exact[-1]]) if len(exact) else 1, int(STEPS[rough[-1]]) if len(rough) else 1
+
+
+def _coefficients(luma: Plane, x: int, y: int) -> Plane:
+    return low_frequencies(luma[y:, x:])
+
+
+def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
+    for dx, dy in ((4, 4), (2, 4), (4, 2)):
+        yield x + dx, y + dy
+
+
+def history_likelihood(luma: Plane, offset: tuple[int, int]) -> tuple[Plane, Plane]:
+    """Per 8×8 block, how much likelier it lacks the earlier JPEG save that the picture's blocks share.
+
+    After two saves on one grid the coefficients' histogram has peaks and gaps; a block pasted in between has a smooth
+    one. The smooth one is measured on the same picture with the grid moved, so no quantisation table is needed
+    (our choice, after Lin et al. 2009 and Bianchi and Piva 2012). Coefficients are counted once in units of the last
+    save's step, once in units of the earlier one's: each shows histories that the other hides.
+
+    Args:
+        luma: float32 [H,W], 0..255.
+        offset: (x, y) of the grid, see `grid_offset`.
+
+    Returns:
+        Two planes float32 [rows,columns]: mean log-likelihood ratio over 14 low frequencies, in −3..3, minus its
+        median; zeros [1,1] when the picture is smaller than four blocks.
+    """
+    x, y = offset
+    if min(luma.shape[0] - y, luma.shape[1] - x) < 4 * BLOCK:
+        return np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
+    centred = luma - 128.0
+    own = _coefficients(centred, x, y)
+    moved = [_coefficients(centred, *shift) for shift in _shifts(x, y)]
+    totals = [np.zeros((own.shape[0], own.shape[2]), np.float32) for _ in range(2)]
+    for u, v in FREQUENCIES:
+        steps = quantisation_steps(own[:, u, :, v].ravel())
+        for total, step in zip(totals, steps, strict=True):
+            here = _levels(own[:, u, :, v], step)
+            there = np.concatenate([_levels(each[:, u, :, v], step).ravel() for each in moved])
+            seen = np.bincount(here.ravel(), minlength=2 * LEVELS + 1) + 1.0
+            smooth = np.convolve(np.bincount(there, minlength=2 * LEVELS + 1) + 1.0, [0.25, 0.5, 0.25], "same")
+            ratio = np.log(smooth / smooth.sum()) - np.log(seen / seen.sum())
+            ratio[LEVELS] = 0.0  # flat blocks have no say
+            total += np.clip(ratio, -CLIP, CLIP)[here].astype(np.float32)
+    exact, rough = (total / np.float32(len(FREQUENCIES)) for total in totals)
+    return exact - np.float32(np.median(exact)), rough - np.float32(np.median(rough))
+
+
+def _levels(values: Plane, step: int) -> NDArray[np.int64]:
+    return np.clip(np.rint(values / step), -LEVELS, LEVELS).astype(np.int64) + LEVELS
+
+
+def corner_mask(shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool [H-1,W-1]: where `cross_difference` looks across the border of two blocks of the grid."""
+    columns = (np.arange(shape[1]) - offset[0]) % BLOCK == BLOCK - 1
+    rows = (np.arange(shape[0]) - offset[1]) % BLOCK == BLOCK - 1
+    return rows[:, None] | columns[None]

@@ -1,0 +1,120 @@
+"""Prepared samples: a picture with its mask and traces, made once and kept, because traces cost more than a step."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+
+from imltool.errors import OutputError
+from imltool.files import sha256_text, write_bytes
+from imltool.images import RGB, Mask
+from imltool.traces.stack import GRID, VERSION, Traces
+
+CACHE_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """uint8 RGB [H,W,3], bool mask [H,W], and float16 traces [len(TRACES),GRID,GRID] when the student sees them."""
+
+    rgb: RGB
+    mask: Mask
+    traces: Traces | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.rgb.nbytes + self.mask.nbytes + (self.traces.nbytes if self.traces is not None else 0)
+
+
+class PreparedCache:
+    """Keeps what `make` returns under a key: in a folder shared by processes and runs, or in this process's memory.
+
+    A folder's entries are written atomically; an entry that cannot be read is made again.
+
+    Args:
+        folder: where to keep them, None for memory (up to 2 GB).
+        origin: what every entry depends on; another origin never finds these entries.
+    """
+
+    def __init__(self, folder: Path | None, origin: dict[str, Any]) -> None:
+        self.folder = folder
+        self.origin = sha256_text(json.dumps(origin | {"traces": VERSION}, sort_keys=True, default=str))[:16]
+        self._memory: dict[str, Prepared] = {}
+        self._used = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memory": {}, "_used": 0}  # a worker process keeps its own
+
+    def get(self, key: str, make: Callable[[], Prepared]) -> Prepared:
+        """The entry `key`, made when it is new. Raises what `make` raises, `OutputError` when the disk refuses."""
+        if self.folder is None:
+            return self._remembered(key, make)
+        path = self.folder / self.origin / f"{key}.npz"
+        try:
+            with np.load(path) as held:
+                return Prepared(held["rgb"], held["mask"], held.get("traces"))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, BadZipFile, KeyError, EOFError):
+            pass  # torn by a full disk or a crash: made again
+        prepared = make()
+        arrays: dict[str, Any] = {"rgb": prepared.rgb, "mask": prepared.mask}
+        if prepared.traces is not None:
+            arrays["traces"] = prepared.traces
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {path.parent}: {error.strerror}", "set data.cache elsewhere") from error
+        write_bytes(path, buffer.getvalue())
+        return prepared
+
+    def _remembered(self, key: str, make: Callable[[], Prepared]) -> Prepared:
+        if key not in self._memory:
+            prepared = make()
+            if self._used + prepared.nbytes > CACHE_BYTES:
+                return prepared
+            self._memory[key] = prepared
+            self._used += prepared.nbytes
+        return self._memory[key]
+
+
+def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:
+    """A random mirror image and crop of a sample; its traces are cut and mirrored with it.
+
+    Args:
+        flip, crop: probabilities; min_crop: smallest side kept by a crop / side.
+    """
+    rgb, mask, traces = sample.rgb, sample.mask, sample.traces
+    if rng.random() < crop:
+        # cut along the lines of the traces' grid, so that both show the same part
+        tall, wide = (max(8, round(GRID * float(rng.uniform(min_crop, 1.0)))) for _ in range(2))
+        top, left = (int(rng.integers(0, GRID - side + 1)) for side in (tall, wide))
+        height, width = mask.shape
+        rows = slice(round(top * height / GRID), max(round((top + tall) * height / GRID), 1))
+        columns = slice(round(left * width / GRID), max(round((left + wide) * width / GRID), 1))
+        kept = mask[rows, columns]
+        # a crop that loses most of the edit would teach crumbs
+        if min(kept.shape) >= 32 and (not mask.any() or kept.sum() >= 0.7 * mask.sum()):
+            rgb, mask = rgb[rows, columns], kept
+            if traces is not None:
+                part = traces[:, top : top + tall, left : left + wide].astype(np.float32)
+                planes = [cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_LINEAR) for plane in part]
+                traces = np.stack(planes).astype(np.float16)
+    if rng.random() < flip:
+        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+        traces = traces[:, :, ::-1] if traces is not None else None
+    return Prepared(
+        np.ascontiguousarray(rgb),
+        np.ascontiguousarray(mask),
+        np.ascontiguousarray(traces) if traces is not None else None,
+    )

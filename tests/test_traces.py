@@ -1,0 +1,243 @@
+"""Traces of the native resolution: each finds what it is for, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import make_set, photo
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from imltool.config import load_settings
+from imltool.evaluation.counts import count_pixels
+from imltool.student.checkpoint import CheckpointHeader
+from imltool.student.localizer import Localizer
+from imltool.student.model import Student
+from imltool.student.settings import StudentSettings
+from imltool.traces.copy_match import find_copies
+from imltool.traces.jpeg_grid import cross_difference, grid_offset, history_likelihood, quantisation_steps
+from imltool.traces.stack import GRID, GROUPS, TRACES, picture_traces
+from imltool.training.data import TrainingData
+from imltool.training.prepared import Prepared, PreparedCache, view
+from imltool.training.settings import TrainSettings
+
+CPU = torch.device("cpu")
+
+
+def textured(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
+    """Grey-scale blotches of many sizes, as RGB: has keypoints everywhere and repeats nowhere."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for size, strength in ((40, 60.0), (12, 35.0), (5, 20.0), (2, 6.0)):
+        coarse = rng.normal(0, 1, (height // size + 2, width // size + 2, 3))
+        total += strength * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(total + 128, 0, 255).astype(np.uint8)
+
+
+def saved(rgb: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return np.array(Image.open(buffer))
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    return (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+
+
+def plane(stack: np.ndarray, name: str) -> np.ndarray:
+    return stack[TRACES.index(name)].astype(np.float32)
+
+
+def on_grid(mask: np.ndarray) -> np.ndarray:
+    return cv2.resize(mask.astype(np.uint8) * 255, (GRID, GRID), interpolation=cv2.INTER_AREA) > 127
+
+
+@pytest.mark.parametrize(("scale", "degrees"), [(1.0, 0.0), (1.3, 0.0), (0.8, 20.0)])
+def test_a_copy_is_found_at_both_places_and_its_size_is_told(scale: float, degrees: float) -> None:
+    rgb = textured(1)
+    piece = rgb[30:110, 20:100]
+    turn = cv2.getRotationMatrix2D((40, 40), degrees, scale)
+    side = round(80 * scale)
+    turn[:, 2] += (side - 80) / 2
+    outline = cv2.warpAffine(np.ones((80, 80), np.uint8), turn, (side, side), flags=cv2.INTER_NEAREST) > 0
+    pasted = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_CUBIC)
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[115 : 115 + side, 200 : 200 + side] = outline
+    edited = rgb.copy()
+    edited[mask] = pasted[outline]
+    original = np.zeros_like(mask)
+    original[30:110, 20:100] = True
+
+    copies = find_copies(cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY))
+    assert len(copies) == 1
+    assert max(copies[0].scale, copies[0].inverse().scale) == pytest.approx(max(scale, 1 / scale), rel=0.03)
+    stack = picture_traces(edited)
+    agreement = plane(stack, "copy agreement")
+    copy, source = on_grid(mask), on_grid(original)
+    assert agreement[copy].mean() > 0.6
+    assert agreement[source].mean() > 0.4
+    assert agreement[~(copy | source)].mean() < 0.05
+    direction = plane(stack, "copy scale")
+    if scale != 1.0:
+        # at the larger place the partner is smaller: the log is negative
+        assert (direction[copy].mean() < 0) == (scale > 1) and (direction[source].mean() > 0) == (scale > 1)
+
+
+def test_a_picture_without_a_copy_has_none() -> None:
+    stack = picture_traces(textured(2))
+    assert not stack[list(GROUPS["copy"])].any()
+
+
+def test_a_patch_that_missed_the_first_save_stands_out_after_the_second() -> None:
+    rgb = textured(3, 384, 256)
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[67:175, 131:260] = True
+    edited = np.where(mask[..., None], rgb, saved(rgb, 60))
+    # saved once more with smaller steps, and lossless
+    for final, name in ((saved(edited, 92), "earlier"), (saved(edited, 92), "last"), (edited, "last")):
+        history = plane(picture_traces(final), f"history likelihood, {name} step")
+        assert roc_auc_score(on_grid(mask).ravel(), history.ravel()) > 0.9, name
+
+
+@pytest.mark.parametrize("crop", [(0, 0), (3, 5), (7, 1)])
+def test_the_grid_is_found_again_after_a_crop(crop: tuple[int, int]) -> None:
+    x, y = crop
+    values = luma(saved(textured(4), 70)[y:, x:])
+    assert grid_offset(cross_difference(values)) == (-x % 8, -y % 8)
+
+
+def test_no_grid_is_claimed_for_a_picture_that_was_never_a_jpeg() -> None:
+    offsets = [grid_offset(cross_difference(luma(textured(seed)))) for seed in range(10, 20)]
+    assert offsets.count((0, 0)) >= 8
+
+
+@pytest.mark.parametrize("step", [3, 8, 20])
+def test_the_quantisation_step_is_read_from_coefficients(step: int) -> None:
+    rng = np.random.default_rng(0)
+    values = np.rint(rng.laplace(0, 3 * step, 3000) / step) * step + rng.normal(0, 0.35, 3000)
+    assert quantisation_steps(values.astype(np.float32)) == (step, step)
+    assert quantisation_steps(rng.laplace(0, 30, 3000).astype(np.float32)) == (1, 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (40, 33), (1500, 1100)])
+def test_any_size_gives_a_finite_stack(size: tuple[int, int]) -> None:
+    for rgb in (photo(0, *size), np.full((size[1], size[0], 3), 255, np.uint8)):
+        stack = picture_traces(rgb)
+        assert stack.shape == (len(TRACES), GRID, GRID) and stack.dtype == np.float16
+        assert np.isfinite(stack).all()
+
+
+def test_the_same_picture_gives_the_same_stack_whatever_was_looked_at_before() -> None:
+    rgb = textured(5)
+    rgb[20:90, 200:280] = rgb[120:190, 30:110]
+    first = picture_traces(rgb)
+    picture_traces(textured(6))
+    assert np.array_equal(first, picture_traces(rgb))
+    assert history_likelihood(luma(rgb)[:20, :20], (0, 0))[0].shape == (1, 1)
+
+
+def seeing(**switches: object) -> StudentSettings:
+    return StudentSettings.model_validate({"input_size": 64, "traces": ["copy", "jpeg", "noise"], **switches})
+
+
+@pytest.mark.parametrize("traces", [["copy"], ["jpeg", "noise"], ["copy", "jpeg", "noise"]])
+def test_a_student_with_traces_learns_from_them_and_refuses_to_do_without(traces: list[str]) -> None:
+    torch.manual_seed(0)
+    student = Student(seeing(traces=traces)).eval()
+    images = torch.rand(2, 3, 64, 64)
+    stack = torch.randn(2, len(TRACES), GRID, GRID, requires_grad=True)
+    assert student(images, stack).shape == (2, 1, 64, 64)
+    student(images, stack).square().sum().backward()
+    assert stack.grad is not None
+    used = stack.grad.abs().sum(dim=(0, 2, 3)) > 0
+    assert used.nonzero().ravel().tolist() == sorted(i for group in traces for i in GROUPS[group])
+    with pytest.raises(ValueError, match="traces"):
+        student(images)
+
+
+def test_a_fresh_trace_branch_leaves_the_backbone_as_it_was() -> None:
+    torch.manual_seed(0)
+    student = Student(seeing()).eval()
+    images = torch.rand(1, 3, 64, 64)
+    assert student.traces is not None
+    _, hint = student.traces(torch.randn(1, len(TRACES), GRID, GRID), (16, 16))
+    for plain, hinted in zip(student.backbone(images), student.backbone(images, hint), strict=True):
+        assert torch.equal(plain, hinted)
+
+
+def test_maps_are_the_same_with_kept_traces() -> None:
+    torch.manual_seed(0)
+    localizer = Localizer(Student(seeing()), CheckpointHeader(architecture=seeing()), CPU, None)
+    images = [textured(7), textured(8, 200, 333)]
+    kept = localizer.maps(images, [picture_traces(image) for image in images])
+    for a, b, image in zip(localizer.maps(images), kept, images, strict=True):
+        assert a.shape == image.shape[:2] and np.array_equal(a, b)
+    assert count_pixels(kept[0], np.ones(kept[0].shape, bool)).tp >= 0
+
+
+def test_a_view_cuts_picture_mask_and_traces_alike() -> None:
+    height, width = 200, 300
+    rows, columns = np.mgrid[:height, :width]
+    rgb = np.stack([columns * 255 // width, rows * 255 // height, rows * 0], axis=2).astype(np.uint8)
+    mask = np.zeros((height, width), bool)
+    mask[80:120, 140:170] = True
+    small = cv2.resize(rgb[..., :2], (GRID, GRID), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+    sample = Prepared(rgb, mask, small.astype(np.float16))
+    shapes = set()
+    for seed in range(20):
+        seen = view(np.random.default_rng(seed), sample, 0.5, 0.9, 0.6)
+        shapes.add(seen.mask.shape)
+        assert seen.traces is not None and seen.mask.any()
+        again = cv2.resize(seen.rgb[..., :2], (GRID, GRID), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+        assert np.abs(again.astype(float) - seen.traces.astype(float)).mean() < 2.5
+    assert len(shapes) > 5
+
+
+def test_kept_samples_survive_a_torn_file_and_are_shared_by_runs_of_other_seeds(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", tampered=2, authentic=1)
+    masks = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
+    synth = {"name": "y", "kind": "synth", "photos": [str(root / "authentic")], "synth": {"long_side": [96, 96]}}
+    config = {
+        "student": {"traces": ["noise"]},
+        "data": {"train": [masks | {"variants": 2}, synth | {"pool": 3}], "cache": str(tmp_path / "cache")},
+    }
+    settings = TrainSettings.model_validate(config)
+
+    def drawn(seed: int) -> list[list[torch.Tensor]]:
+        data = TrainingData(settings.data, settings.augment, settings.student, seed=seed, length=16)
+        return [list(data[index]) for index in range(16)]
+
+    fresh = drawn(0)
+    files = sorted((tmp_path / "cache").rglob("*.npz"))
+    assert 3 <= len(files) <= 3 + 4
+    stamps = {path: path.stat().st_mtime_ns for path in files}
+    kept = drawn(0)
+    assert all(
+        torch.equal(a, b) for one, other in zip(fresh, kept, strict=True) for a, b in zip(one, other, strict=True)
+    )
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    again = drawn(0)
+    assert all(
+        torch.equal(a, b) for one, other in zip(fresh, again, strict=True) for a, b in zip(one, other, strict=True)
+    )
+    drawn(1)
+    assert all(path.stat().st_mtime_ns == stamps[path] for path in files[1:])
+    assert len(sorted((tmp_path / "cache").rglob("*.npz"))) <= 3 + 4
+
+
+def test_another_setting_never_finds_the_entries_of_this_one(tmp_path: Path) -> None:
+    sample = Prepared(photo(0), np.zeros((64, 96), bool))
+    PreparedCache(tmp_path, {"quality": 1}).get("0", lambda: sample)
+    other = Prepared(photo(1), np.zeros((64, 96), bool))
+    assert np.array_equal(PreparedCache(tmp_path, {"quality": 2}).get("0", lambda: other).rgb, other.rgb)
+    assert np.array_equal(PreparedCache(tmp_path, {"quality": 1}).get("0", lambda: other).rgb, sample.rgb)
+
+
+def test_the_shipped_recipe_with_traces_is_valid() -> None:
+    settings = load_settings(TrainSettings, Path(__file__).parents[1] / "configs" / "boxprompt-traces.yaml")
+    assert set(settings.student.traces) == set(GROUPS)
