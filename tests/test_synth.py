@@ -27,13 +27,14 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 from imltool.synth.writer import read_forgeries
 
-LOSSLESS = {"host_jpeg": 0, "donor_jpeg": 0, "final_png": 1, "resize": 0, "blur": 0, "noise": 0}
+BEFORE = {f"{who}_{step}": 0 for who in ("host", "donor") for step in ("jpeg", "resample", "noise")}
+LOSSLESS = BEFORE | {"final_png": 1, "resize": 0, "blur": 0, "noise": 0, "double": 0, "social": 0}
+KIND_WEIGHTS = "kinds={splice: 1, copymove: 1, removal: 1, retouch: 1, enlarge: 1, authentic: 1}"
+EDITS = [kind for kind in KINDS if kind != "authentic"]
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_sources(root: Path) -> Path:
     """Three made-up photos (smooth colour noise with grain) and two pictures with a masked ellipse."""
-    root = tmp_path_factory.mktemp("sources")
     rng = np.random.default_rng(1)
 
     def photo(height: int, width: int) -> np.ndarray:
@@ -51,6 +52,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sources(tmp_path_factory.mktemp("sources"))
+
+
 def make_forge(sources: Path, **changes: object) -> Forge:
     settings = SynthSettings.model_validate({"long_side": [160, 224]} | changes)
     pool = SourcePool.from_folders([sources / "photos"], [(sources / "objects", sources / "object_masks")])
@@ -59,7 +65,7 @@ def make_forge(sources: Path, **changes: object) -> Forge:
 
 def options(sources: Path, out: Path, *more: str) -> list[str]:
     pair = f"{sources / 'objects'}:{sources / 'object_masks'}"
-    small = ["--set", "long_side=[160, 200]", "--set", "kinds={splice: 2, copymove: 2, removal: 1, authentic: 2}"]
+    small = ["--set", "long_side=[160, 200]", "--set", KIND_WEIGHTS]
     return ["synth", "--photos", str(sources / "photos"), "--objects", pair, "--out", str(out), *small, *more]
 
 
@@ -93,9 +99,10 @@ def test_a_sample_depends_on_seed_and_index_alone(sources: Path) -> None:
 
 
 @pytest.mark.parametrize("poisson", [0, 1])
-@pytest.mark.parametrize("kind", ["splice", "copymove", "removal"])
-def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson: int) -> None:
-    forge = make_forge(sources, poisson=poisson, history=LOSSLESS)
+@pytest.mark.parametrize("matting", [0, 1])
+@pytest.mark.parametrize("kind", EDITS)
+def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson: int, matting: int) -> None:
+    forge = make_forge(sources, poisson=poisson, matting=matting, history=LOSSLESS)
     compared = 0
     for index in range(12):
         edited = forge.make(sample_rng(0, index), kind)
@@ -110,7 +117,7 @@ def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson
     assert compared >= 4
 
 
-@pytest.mark.parametrize("kind", ["splice", "copymove", "removal"])
+@pytest.mark.parametrize("kind", EDITS)
 def test_the_tampered_share_stays_within_its_limits(sources: Path, kind: str) -> None:
     forge = make_forge(sources, area=[0.05, 0.15], history=LOSSLESS)
     shares = [forge.make(sample_rng(1, index), kind).mask.mean() for index in range(15)]
@@ -174,14 +181,15 @@ def test_the_shipped_configuration_names_every_setting() -> None:
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = load_settings(SynthSettings, path)
     assert set(shipped) == set(SynthSettings.model_fields)
-    assert set(shipped["history"]) == set(type(settings.history).model_fields)
+    for group in ("history", "borders", "retouch", "enlarge"):
+        assert set(shipped[group]) == set(type(getattr(settings, group)).model_fields)
     assert set(settings.kinds) == set(KINDS)
     assert settings.model_copy(update={"kinds": SynthSettings().kinds}) == SynthSettings()
 
 
 def test_unknown_kinds_and_zero_weights_are_refused(sources: Path) -> None:
-    with pytest.raises(ConfigError, match="retouch"):
-        make_forge(sources, kinds={"retouch": 1})
+    with pytest.raises(ConfigError, match="morph"):
+        make_forge(sources, kinds={"morph": 1})
     with pytest.raises(ConfigError, match="zero"):
         make_forge(sources, kinds={"splice": 0})
 
@@ -190,10 +198,10 @@ def test_the_command_writes_a_set_that_reads_back(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "set"
-    assert run(options(sources, out, "--count", "16", "--seed", "9", "--sheet", "--json")) == 0
+    assert run(options(sources, out, "--count", "24", "--seed", "9", "--sheet", "--json")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     samples = read_folder(out)
-    assert [row["index"] for row in rows] == list(range(16)) and len(samples) == 16
+    assert [row["index"] for row in rows] == list(range(24)) and len(samples) == 24
     assert {row["image"]: row["mask"] for row in rows} == {
         sample.name: sample.mask.relative_to(out).as_posix() if sample.mask else None for sample in samples
     }
@@ -279,7 +287,9 @@ def test_a_damaged_source_fails_its_samples_and_no_others(
         (["--photos", "PHOTOS", "--set", "feathr=1"], 2, "feather"),
         (["--photos", "PHOTOS", "--set", "area=[0.5, 0.1]"], 2, "area"),
         (["--photos", "PHOTOS", "--set", "history.final_quality=[0, 300]"], 2, "final_quality"),
-        (["--photos", "PHOTOS", "--set", "kinds={retouch: 1}"], 2, "retouch"),
+        (["--photos", "PHOTOS", "--set", "kinds={morph: 1}"], 2, "morph"),
+        (["--photos", "PHOTOS", "--set", "retouch.methods={blur: 0}"], 2, "retouch.methods"),
+        (["--photos", "PHOTOS", "--set", "retouch.methods={dodge: 1}"], 2, "retouch.methods"),
     ],
 )
 def test_mistakes_end_in_one_line_and_leave_nothing(

@@ -1,12 +1,24 @@
-"""Pasting a piece into a host: soft edges, Poisson blending, colour matching."""
+"""Pasting a piece into a host: alpha and Poisson blending, matching of colours and of light."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from imltool.images import RGB, Mask
 from imltool.synth.regions import Piece, bounds, window
+
+Weight = NDArray[np.float32]
+"""float32 [h,w] in [0,1]: how much of each pixel of a piece is pasted."""
+
+STATISTICS_PIXELS = 20_000
+"""Colour statistics look at about this many pixels: enough for a mean, and the cost no longer grows with the host."""
+
+
+def _thin(rgb: RGB) -> RGB:
+    step = max(1, int((rgb.shape[0] * rgb.shape[1] / STATISTICS_PIXELS) ** 0.5))
+    return np.ascontiguousarray(rgb[::step, ::step])
 
 
 def match_colour(piece: RGB, shape: Mask, target: RGB, strength: float) -> RGB:
@@ -16,42 +28,66 @@ def match_colour(piece: RGB, shape: Mask, target: RGB, strength: float) -> RGB:
     """
     if strength <= 0.0:
         return piece
-    lab = cv2.cvtColor(piece, cv2.COLOR_RGB2LAB).astype(np.float32)
-    inside = lab[shape]
-    goal = cv2.cvtColor(np.ascontiguousarray(target), cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
-    mean, spread = inside.mean(axis=0), inside.std(axis=0) + 1e-3
-    ratio = np.clip((goal.std(axis=0) + 1e-3) / spread, 0.5, 2.0)
-    matched = (lab - mean) * ratio + goal.mean(axis=0)
-    mixed = np.clip(lab + strength * (matched - lab), 0, 255).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+    lab = cv2.cvtColor(np.ascontiguousarray(piece), cv2.COLOR_RGB2LAB)
+    goal = cv2.cvtColor(_thin(target), cv2.COLOR_RGB2LAB)
+    mean, spread = cv2.meanStdDev(lab, mask=shape.astype(np.uint8))
+    goal_mean, goal_spread = cv2.meanStdDev(goal)
+    ratio = np.clip((goal_spread + 1e-3) / (spread + 1e-3), 0.5, 2.0)
+    levels = np.arange(256, dtype=np.float64)[:, None]
+    matched = (levels - mean.T) * ratio.T + goal_mean.T
+    table = np.clip(np.rint(levels + strength * (matched - levels)), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(cv2.LUT(lab, table[None]), cv2.COLOR_LAB2RGB), dtype=np.uint8)
 
 
 def jitter_colour(rgb: RGB, gain: float, offset: float) -> RGB:
     """Contrast (`gain` around mid-grey) and brightness (`offset`, grey levels) of a uint8 picture."""
-    return np.asarray(cv2.convertScaleAbs(rgb, alpha=gain, beta=offset + 128.0 * (1.0 - gain)), dtype=np.uint8)
+    levels = np.arange(256) * gain + offset + 128.0 * (1.0 - gain)
+    return np.asarray(cv2.LUT(rgb, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), dtype=np.uint8)
 
 
-def alpha_paste(host: RGB, piece: Piece, x: int, y: int, feather: float) -> tuple[RGB, Mask]:
-    """Paste with a soft edge of standard deviation `feather` pixels; returns the picture and the mask of the piece.
+def match_light(piece: RGB, under: RGB, strength: float) -> RGB:
+    """Give a piece the slow fall of light of the host pixels `under` it, by `strength` 0..1.
+
+    A plane fitted to the luminance of `under`, divided by its mean and held within a factor of two, multiplies the
+    piece; the piece's mean brightness stays about the same.
+    """
+    grid = np.linspace(-7 / 8, 7 / 8, 8, dtype=np.float32)
+    grey = cv2.resize(
+        cv2.cvtColor(np.ascontiguousarray(under), cv2.COLOR_RGB2GRAY), (8, 8), interpolation=cv2.INTER_AREA
+    )
+    light = grey.astype(np.float32) / max(float(grey.mean()), 16.0)
+    slope_x = float((light * grid).sum() / (8 * (grid**2).sum()))
+    slope_y = float((light * grid[:, None]).sum() / (8 * (grid**2).sum()))
+    height, width = piece.shape[:2]
+    plane = (
+        np.linspace(-slope_x, slope_x, width, dtype=np.float32)
+        + np.linspace(-slope_y, slope_y, height, dtype=np.float32)[:, None]
+    )
+    gain = np.clip(1.0 + strength * plane, 0.5, 2.0)
+    return np.asarray(cv2.multiply(piece, np.dstack([gain] * 3), dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def alpha_paste(host: RGB, rgb: RGB, weight: Weight, x: int, y: int) -> tuple[RGB, Mask]:
+    """Paste `rgb` [h,w,3] with `weight` [h,w]; returns the picture and the mask of the piece, both the host's size.
 
     The mask is where the piece weighs anything: outside of it the host is untouched.
     (x, y) is the piece's top-left corner on the host.
     """
     result, mask = host.copy(), np.zeros(host.shape[:2], dtype=bool)
-    overlap = window(piece, x, y, *host.shape[:2])
+    overlap = window(weight.shape, x, y, *host.shape[:2])
     if overlap is None:
         return result, mask
     rows, columns, piece_rows, piece_columns = overlap
-    shape = piece.shape[piece_rows, piece_columns]
-    weight = shape.astype(np.float32)
-    if feather > 0.05:
-        # blurred inside the piece's own frame, so that nothing outside its shape shines through
-        weight = np.minimum(cv2.GaussianBlur(weight, (0, 0), feather) * 2.0 - 1.0, weight).clip(0.0, 1.0)
-    part = piece.rgb[piece_rows, piece_columns].astype(np.float32)
-    under = result[rows, columns].astype(np.float32)
-    result[rows, columns] = np.rint(under + weight[..., None] * (part - under)).astype(np.uint8)
-    mask[rows, columns] = weight > 0.0
+    part, seen = rgb[piece_rows, piece_columns], weight[piece_rows, piece_columns]
+    result[rows, columns] = blend(result[rows, columns], part, seen)
+    mask[rows, columns] = seen > 0.0
     return result, mask
+
+
+def blend(under: RGB, over: RGB, weight: Weight) -> RGB:
+    """`over` on `under`, uint8 [h,w,3] both, by `weight` [h,w]."""
+    base = under.astype(np.float32)
+    return np.rint(base + weight[..., None] * (over.astype(np.float32) - base)).astype(np.uint8)
 
 
 def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] | None:
@@ -59,7 +95,7 @@ def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] |
 
     None when OpenCV cannot, or when less than 64 pixels of the piece lie on the canvas.
     """
-    overlap = window(piece, x, y, *host.shape[:2])
+    overlap = window(piece.shape.shape, x, y, *host.shape[:2])
     mask = np.zeros(host.shape[:2], dtype=bool)
     if overlap is None:
         return None

@@ -10,12 +10,15 @@ import numpy as np
 
 from imltool.errors import ConfigError, DataError
 from imltool.images import RGB, Mask
-from imltool.synth.history import earlier_jpeg, finish
-from imltool.synth.kinds import KINDS, Host
+from imltool.synth.edit import Host
+from imltool.synth.history import Before, earlier, finish, named, resize_mask, scaled
+from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 TRIES = 12
+TRIES_A_HOST = 4
+"""Tries before another host is drawn: a host and its history cost more than most edits."""
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,24 @@ class Forge:
         """
         kind = kind or str(rng.choice(self._names, p=self._chances))
         low, high = self.settings.area
-        for _ in range(TRIES):
-            host, crop = self._host(rng)
-            record: dict[str, Any] = {"kind": kind, "host": host.path.name, "crop": crop}
-            host.rgb, record["host_jpeg"] = earlier_jpeg(
-                rng, host.rgb, self.settings.history, self.settings.history.host_jpeg
-            )
+        for attempt in range(TRIES):
+            if attempt % TRIES_A_HOST == 0:
+                host, record = self._host(rng)
             edit = KINDS[kind](rng, host, self.pool, self.settings)
-            share = float(edit.mask.mean())
-            if kind == "authentic" or low <= share <= high:
-                image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
-                record |= edit.record | {"final": final, "area": round(float(mask.mean()), 6)}
-                return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_sloppiness), record, file)
+            if kind != "authentic" and not low <= float(edit.mask.mean()) <= high:
+                continue
+            image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
+            if kind != "authentic" and not mask.any():
+                continue  # a few pixels, lost in a picture that was shrunk
+            record = {"kind": kind} | record | edit.record
+            record |= {"final": final, "area": round(float(mask.mean()), 6)}
+            return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_sloppiness), record, file)
         raise DataError(
             f"no {kind} with a tampered share of {low:.1%}-{high:.1%} in {TRIES} tries", "widen synth's area range"
         )
 
-    def _host(self, rng: np.random.Generator) -> tuple[Host, list[int]]:
-        """A random crop of a random picture, scaled so that its long side is in the settings' range; and its XYXY."""
+    def _host(self, rng: np.random.Generator) -> tuple[Host, dict[str, Any]]:
+        """A random crop of a random picture, its long side in the settings' range, with a history; and its record."""
         path = self.pool.pick_host(rng)
         rgb, own = self.pool.picture(path)
         height, width = rgb.shape[:2]
@@ -95,18 +98,18 @@ class Forge:
         tall, wide = max(16, round(height * share)), max(16, round(width * share))
         top = int(rng.integers(0, height - min(tall, height) + 1))
         left = int(rng.integers(0, width - min(wide, width) + 1))
-        rgb = rgb[top : top + tall, left : left + wide]
+        rgb = np.ascontiguousarray(rgb[top : top + tall, left : left + wide])
         crop = [left, top, left + rgb.shape[1], top + rgb.shape[0]]
-        own = own[top : top + tall, left : left + wide] if own is not None else None
-        target = float(rng.uniform(*self.settings.long_side))
-        factor = target / max(rgb.shape[:2])
-        if factor < 1.0 or factor > 1.25:
-            size = max(16, round(rgb.shape[1] * factor)), max(16, round(rgb.shape[0] * factor))
-            kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-            rgb = np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
-            if own is not None:
-                own = cv2.resize(own.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        return Host(np.ascontiguousarray(rgb), own if own is not None and own.any() else None, path), crop
+        factor = float(rng.uniform(*self.settings.long_side)) / max(rgb.shape[:2])
+        if 1.0 <= factor <= 1.25:
+            factor = 1.0
+        size = scaled(rgb.shape, factor)
+        own = resize_mask(own[top : top + tall, left : left + wide], size) if own is not None else None
+        history = self.settings.history
+        before = Before(history.host_jpeg, history.host_resample, history.host_noise)
+        rgb, done = earlier(rng, rgb, size, before, history)
+        host = Host(rgb, own if own is not None and own.any() else None, path)
+        return host, {"host": path.name, "crop": crop} | named(done, "host")
 
 
 def coarse_boxes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -11,6 +12,18 @@ from PIL import Image
 
 from imltool.images import RGB, Mask, encode_jpeg
 from imltool.synth.settings import HistorySettings
+
+LEAST_SIDE = 16
+"""No resize goes below this many pixels."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """Probabilities of the steps a picture went through before the edit."""
+
+    jpeg: float
+    resample: float
+    noise: float
 
 
 def jpeg(rgb: RGB, quality: int, subsampling: int) -> RGB:
@@ -23,46 +36,165 @@ def decode(data: bytes) -> RGB:
     return np.array(Image.open(io.BytesIO(data)))
 
 
-def earlier_jpeg(
-    rng: np.random.Generator, rgb: RGB, settings: HistorySettings, probability: float
+def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> RGB:
+    """A uint8 picture at `size` (width, height): averaged when it shrinks, so that nothing aliases."""
+    if size == (rgb.shape[1], rgb.shape[0]):
+        return rgb
+    kind = cv2.INTER_AREA if size[0] * size[1] < rgb.shape[0] * rgb.shape[1] else enlarge
+    return np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
+
+
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A bool mask at `size` (width, height), on the same grid as `resize`: True where it covers half a pixel."""
+    kind = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=kind) > 127)
+
+
+def scaled(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
+    """(width, height) of an array of `shape` after a resize by `factor`, at least `LEAST_SIDE` each."""
+    return max(LEAST_SIDE, round(shape[1] * factor)), max(LEAST_SIDE, round(shape[0] * factor))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A draw from `low` to `high` (both above 0), even on a log scale: halves come as often as doubles."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def add_noise(rng: np.random.Generator, rgb: RGB, sigma: float, sensor: bool = False) -> RGB:
+    """Gaussian noise, `sigma` grey levels; `sensor` makes it grow with the root of brightness, `sigma` at mid-grey.
+
+    OpenCV's generator, seeded by `rng`, draws it: three times as fast as numpy's.
+    """
+    noise = np.empty(rgb.shape, np.float32)
+    cv2.setRNGSeed(int(rng.integers(2**31)))
+    cv2.randn(noise, np.zeros(3), np.full(3, sigma))
+    if sensor:
+        # our choice: a quarter of the variance at mid-grey is read noise, the rest photons
+        growth = np.sqrt(0.25 + 0.75 * np.arange(256, dtype=np.float32) / 128.0)
+        noise *= cv2.LUT(rgb, growth)
+    return np.asarray(cv2.add(rgb, noise, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def draw_quality(rng: np.random.Generator, bounds: tuple[float, float]) -> int:
+    """A whole JPEG quality within `bounds`, both ends included."""
+    return int(rng.integers(int(bounds[0]), int(bounds[1]) + 1))
+
+
+def earlier(
+    rng: np.random.Generator, rgb: RGB, size: tuple[int, int], before: Before, settings: HistorySettings
 ) -> tuple[RGB, dict[str, Any]]:
-    """A JPEG save before the edit, on a grid of its own offset, with `probability`."""
-    if rng.random() >= probability:
-        return rgb, {}
-    quality = int(rng.integers(int(settings.jpeg_quality[0]), int(settings.jpeg_quality[1]) + 1))
-    subsampling = int(rng.choice([0, 2]))
-    return jpeg(rgb, quality, subsampling), {"quality": quality, "subsampling": subsampling}
+    """A picture brought to `size` (width, height) as it may have been before the edit.
+
+    Steps, each with its probability in `before`: noise of the sensor, a resize, a JPEG save; the last two in either
+    order, so that the JPEG grid is of 8 pixels or stretched. A resize that shrinks starts from what `rgb` offers.
+    Returns the picture and what was done: `noise` (sigma), `resample` (factor), `order`, `jpeg` ({} or quality,
+    subsampling and shift of its grid).
+    """
+    record: dict[str, Any] = {"jpeg": {}}
+    resampled = rng.random() < before.resample
+    grid_last = True
+    if resampled:
+        factor = log_uniform(rng, *settings.resample_range)
+        grid_last = rng.random() < 0.5
+        first = max(LEAST_SIDE, round(size[0] / factor)), max(LEAST_SIDE, round(size[1] / factor))
+        if first[0] < rgb.shape[1] or factor > 1.0:  # else the source has no more pixels to shrink from
+            rgb = resize(rgb, first)
+        record |= {"resample": round(size[0] / rgb.shape[1], 4), "order": "resize-jpeg" if grid_last else "jpeg-resize"}
+    else:
+        rgb = resize(rgb, size)
+    if rng.random() < before.noise:
+        sigma = float(rng.uniform(*settings.sensor_sigma))
+        rgb = add_noise(rng, rgb, sigma, sensor=True)
+        record["noise"] = round(sigma, 3)
+    kernel = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC])) if resampled else cv2.INTER_CUBIC
+    if resampled and grid_last:
+        rgb = resize(rgb, size, kernel)
+    if rng.random() < before.jpeg:
+        quality, subsampling = draw_quality(rng, settings.jpeg_quality), int(rng.choice([0, 2]))
+        x, y = (int(value) for value in rng.integers(0, 8, 2)) if rng.random() < settings.grid_shift else (0, 0)
+        # as if the file had been cropped after that save: without this its grid would always lie on the final one
+        wide = cv2.copyMakeBorder(rgb, y, 0, x, 0, cv2.BORDER_REFLECT_101) if x or y else rgb
+        rgb = np.ascontiguousarray(jpeg(np.asarray(wide, dtype=np.uint8), quality, subsampling)[y:, x:])
+        record["jpeg"] = {"quality": quality, "subsampling": subsampling, "shift": [x, y]}
+    return resize(rgb, size, kernel), record
+
+
+def named(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """`earlier`'s record with `name` in front of every key: host_jpeg, donor_noise."""
+    return {f"{name}_{key}": value for key, value in record.items()}
 
 
 def finish(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
 ) -> tuple[RGB, Mask, dict[str, Any], bytes | None]:
-    """What happens after the edit, the same for tampered and authentic pictures: resize, blur, noise, final save.
+    """What happens after the edit, the same for tampered and authentic pictures.
 
+    Resize, blur, noise, perhaps a first save with a crop that shifts the JPEG grid, the save, perhaps social networks.
     Returns the decoded final picture, the mask with the same geometry, the record of what was done (`format` is
-    JPEG or PNG; a PNG leaves the pixels as they are), and the JPEG file itself (None for a PNG).
+    JPEG or PNG; a PNG leaves the pixels as they are; quality and subsampling are those of the last save), and the
+    last JPEG file itself (None for a PNG).
     """
     record: dict[str, Any] = {}
     if rng.random() < settings.resize:
         factor = float(rng.uniform(*settings.resize_range))
-        size = max(16, round(rgb.shape[1] * factor)), max(16, round(rgb.shape[0] * factor))
-        kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
-        mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        rgb, mask = _resize_both(rgb, mask, factor)
         record["resize"] = round(factor, 4)
     if rng.random() < settings.blur:
-        sigma = float(rng.uniform(0.4, 1.2))
+        sigma = float(rng.uniform(*settings.blur_sigma))
         rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma), dtype=np.uint8)
         record["blur"] = round(sigma, 3)
     if rng.random() < settings.noise:
         sigma = float(rng.uniform(*settings.noise_sigma))
-        noise = rng.normal(0.0, sigma, rgb.shape).astype(np.float32)
-        rgb = np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
+        rgb = add_noise(rng, rgb, sigma)
         record["noise"] = round(sigma, 3)
+    if rng.random() < settings.double:
+        quality, subsampling = draw_quality(rng, settings.jpeg_quality), int(rng.choice([0, 2]))
+        x, y = (int(value) for value in rng.integers(0, 8, 2))
+        rgb, mask = np.ascontiguousarray(jpeg(rgb, quality, subsampling)[y:, x:]), np.ascontiguousarray(mask[y:, x:])
+        record["first_save"] = {"quality": quality, "subsampling": subsampling, "shift": [x, y]}
+    data = None
     if rng.random() < settings.final_png:
-        return rgb, mask, record | {"format": "PNG"}, None
-    quality = int(rng.integers(int(settings.final_quality[0]), int(settings.final_quality[1]) + 1))
-    subsampling = int(rng.choice([0, 2], p=[0.3, 0.7]))
-    record |= {"format": "JPEG", "quality": quality, "subsampling": subsampling}
-    data = encode_jpeg(rgb, quality, subsampling)
-    return decode(data), mask, record, data
+        record["format"] = "PNG"
+    else:
+        quality, subsampling = draw_quality(rng, settings.final_quality), int(rng.choice([0, 2], p=[0.3, 0.7]))
+        record |= {"format": "JPEG", "quality": quality, "subsampling": subsampling}
+        data = encode_jpeg(rgb, quality, subsampling)
+        rgb = decode(data)
+    if rng.random() < settings.social:
+        rgb, mask, data, passes = _social(rng, rgb, mask, settings)
+        saved = {key: record[key] for key in ("format", "quality", "subsampling") if key in record}
+        record |= {"social": passes, "before_social": saved, "format": "JPEG"}
+        record |= {"quality": passes[-1]["quality"], "subsampling": 2}
+    return rgb, mask, record, data
+
+
+def _resize_both(rgb: RGB, mask: Mask, factor: float) -> tuple[RGB, Mask]:
+    size = scaled(mask.shape, factor)
+    return resize(rgb, size), resize_mask(mask, size)
+
+
+def _social(
+    rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
+) -> tuple[RGB, Mask, bytes, list[dict[str, Any]]]:
+    """One or two passes through a network: a bound on the long side (the first pass alone), sharpening, JPEG 4:2:0."""
+    passes: list[dict[str, Any]] = []
+    data = b""
+    for number in range(2 if rng.random() < settings.social_twice else 1):
+        done: dict[str, Any] = {}
+        if number == 0:
+            factor = float(rng.uniform(*settings.social_side))
+            rgb, mask = _resize_both(rgb, mask, factor)
+            done["resize"] = round(factor, 4)
+        amount = float(rng.uniform(*settings.social_sharpen))
+        rgb = sharpen(rgb, amount, 1.0)
+        quality = draw_quality(rng, settings.social_quality)
+        data = encode_jpeg(rgb, quality, 2)
+        rgb = decode(data)
+        passes.append(done | {"sharpen": round(amount, 3), "quality": quality})
+    return rgb, mask, data, passes
+
+
+def sharpen(rgb: RGB, amount: float, sigma: float) -> RGB:
+    """Unsharp masking: `amount` times the difference to a Gaussian blur of `sigma` pixels is added."""
+    smooth = cv2.GaussianBlur(rgb, (0, 0), sigma)
+    return np.asarray(cv2.addWeighted(rgb, 1.0 + amount, smooth, -amount, 0.0), dtype=np.uint8)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from imltool.images import RGB, Mask
+from imltool.synth.history import resize, resize_mask
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,35 @@ def cut(rgb: RGB, mask: Mask) -> Piece:
     return Piece(rgb[y1:y2, x1:x2], mask[y1:y2, x1:x2])
 
 
+def around(box: tuple[int, int, int, int], margin: int, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of an XYXY box with `margin` pixels more on each side, cut to the canvas."""
+    x1, y1, x2, y2 = box
+    return slice(max(0, y1 - margin), min(height, y2 + margin)), slice(max(0, x1 - margin), min(width, x2 + margin))
+
+
 def transform(piece: Piece, scale: float, degrees: float, flip: bool) -> Piece:
     """Scale, rotate (counter-clockwise) and mirror a piece. Edge pixels are repeated, so no black enters."""
     rgb, shape = piece.rgb, piece.shape
     if flip:
         rgb, shape = rgb[:, ::-1], shape[:, ::-1]
-    if degrees == 0.0 and scale == 1.0:
-        return Piece(np.ascontiguousarray(rgb), np.ascontiguousarray(shape))
-    height, width = shape.shape
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale)
-    cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
-    size = max(1, round(width * cosine + height * sine)), max(1, round(width * sine + height * cosine))
-    matrix[:, 2] += (size[0] / 2 - width / 2, size[1] / 2 - height / 2)
-    turned = cv2.warpAffine(
-        np.ascontiguousarray(rgb), matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    outline = cv2.warpAffine(np.ascontiguousarray(shape).astype(np.uint8) * 255, matrix, size, flags=cv2.INTER_LINEAR)
-    if not (outline > 127).any():
-        return Piece(np.ascontiguousarray(rgb), np.ascontiguousarray(shape))
-    return cut(np.asarray(turned, dtype=np.uint8), outline > 127)
+    rgb, shape = np.ascontiguousarray(rgb), np.ascontiguousarray(shape)
+    if scale != 1.0 and (degrees == 0.0 or scale < 1.0):  # a warp that shrinks would alias
+        size = max(1, round(shape.shape[1] * scale)), max(1, round(shape.shape[0] * scale))
+        rgb = resize(rgb, size)
+        shape = resize_mask(shape, size)
+        scale = 1.0
+    if degrees != 0.0:
+        height, width = shape.shape
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale)
+        cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
+        size = max(1, round(width * cosine + height * sine)), max(1, round(width * sine + height * cosine))
+        matrix[:, 2] += (size[0] / 2 - width / 2, size[1] / 2 - height / 2)
+        outline = cv2.warpAffine(shape.astype(np.uint8) * 255, matrix, size, flags=cv2.INTER_LINEAR)
+        shape = outline > 127
+        rgb = np.asarray(
+            cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8
+        )
+    return cut(rgb, shape) if shape.any() else Piece(rgb, shape)
 
 
 def place(rng: np.random.Generator, piece: Piece, height: int, width: int, overhang: float = 0.15) -> tuple[int, int]:
@@ -84,9 +95,12 @@ def place(rng: np.random.Generator, piece: Piece, height: int, width: int, overh
     return round(x), round(y)
 
 
-def window(piece: Piece, x: int, y: int, height: int, width: int) -> tuple[slice, slice, slice, slice] | None:
-    """Slices (canvas rows, canvas columns, piece rows, piece columns) of the overlap, or None without one."""
-    tall, wide = piece.shape.shape
+def window(size: tuple[int, ...], x: int, y: int, height: int, width: int) -> tuple[slice, slice, slice, slice] | None:
+    """Slices (canvas rows, canvas columns, piece rows, piece columns) of a piece's overlap with the canvas, or None.
+
+    `size` is the piece's (height, width, ...), (x, y) its top-left corner on the canvas.
+    """
+    tall, wide = size[:2]
     top, left, bottom, right = max(y, 0), max(x, 0), min(y + tall, height), min(x + wide, width)
     if top >= bottom or left >= right:
         return None

@@ -1,4 +1,4 @@
-"""A frozen Segment Anything teacher: one embedding a picture, then a mask for every box."""
+"""A frozen Segment Anything teacher: one embedding a picture, then a mask for every box, or masks for points."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from imltool.images import RGB, Mask
 
 STABILITY_OFFSET = 1.0
 """Logit offset of SAM's stability score: IoU of the mask at +1 and at −1."""
+POINTS_AT_ONCE = 4
+"""Points decoded together: on a CPU 36 points took 7.2 s in one batch and 4.1 s by fours, which fit its cache."""
 
 
 @dataclass(frozen=True)
 class BoxMask:
-    """What a teacher makes of one box.
+    """What a teacher makes of one box, or one of the masks it makes of a point.
 
     Attributes:
         mask: bool [H,W] at the picture's size.
@@ -84,20 +86,47 @@ class SamTeacher:
         # A padding point rides along as in SAM's exported decoder, whose outputs the bundled weights are checked with
         padding = torch.zeros(len(boxes), 1, 2, device=self.device)
         labels = -torch.ones(len(boxes), 1, dtype=torch.int64, device=self.device)
-        sparse, dense = self.sam.prompt_encoder(points=(padding, labels), boxes=corners, masks=None)
-        low, quality = self.sam.mask_decoder(
-            image_embeddings=embedding.features,
-            image_pe=self.sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
+        prompts = self.sam.prompt_encoder(points=(padding, labels), boxes=corners, masks=None)
+        low, quality = self._decode(embedding, prompts, multimask)
         choice = quality.argmax(dim=1)
         rows = torch.arange(len(boxes), device=self.device)
         return [
             self._finish(low[row, pick], float(quality[row, pick]), int(pick) + 1 if multimask else 0, embedding)
             for row, pick in zip(rows.tolist(), choice.tolist(), strict=True)
         ]
+
+    @torch.inference_mode()
+    def decode_points(
+        self, embedding: Embedding, points: NDArray[np.float32], min_predicted_iou: float = 0.0
+    ) -> list[BoxMask]:
+        """The masks (part, object, whole) of every point, without those that SAM itself rates low.
+
+        Args:
+            points: float32 [n,2] XY, pixels of the picture; each is a prompt of its own.
+            min_predicted_iou: masks with a lower predicted IoU are left out before they are brought to full size.
+
+        Returns at most 3n masks in the points' order, `choice` 1 to 3.
+        """
+        found = []
+        scaled = self._resize.apply_coords(np.asarray(points, dtype=np.float64), embedding.size)
+        for start in range(0, len(points), POINTS_AT_ONCE):
+            chunk = torch.as_tensor(scaled[start : start + POINTS_AT_ONCE], dtype=torch.float32, device=self.device)
+            labels = torch.ones(len(chunk), 1, dtype=torch.int64, device=self.device)
+            prompts = self.sam.prompt_encoder(points=(chunk[:, None], labels), boxes=None, masks=None)
+            low, quality = self._decode(embedding, prompts, True)
+            for row, column in (quality >= min_predicted_iou).nonzero().tolist():
+                found.append(self._finish(low[row, column], float(quality[row, column]), column + 1, embedding))
+        return found
+
+    def _decode(self, embedding: Embedding, prompts: tuple[Tensor, Tensor], multimask: bool) -> tuple[Tensor, Tensor]:
+        low, quality = self.sam.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=prompts[0],
+            dense_prompt_embeddings=prompts[1],
+            multimask_output=multimask,
+        )
+        return low, quality
 
     def _finish(self, low: Tensor, quality: float, choice: int, embedding: Embedding) -> BoxMask:
         logits = self.sam.postprocess_masks(low[None, None], embedding.inner, embedding.size)[0, 0]

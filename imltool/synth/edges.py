@@ -1,0 +1,115 @@
+"""Borders of a paste: an even feather, or an alpha that is uneven along the contour, as matting leaves it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.images import RGB, Mask
+from imltool.synth.blending import Weight
+from imltool.synth.regions import Piece
+from imltool.synth.settings import MattingSettings, SynthSettings
+
+LEAST_WEIGHT = 0.04
+"""Weights below this are none: they would change no pixel and yet be called an edit."""
+
+DEFRINGE_REACH = 6
+"""Pixels from which defringing takes colours: more than the widest soft border of the default settings."""
+
+
+def feathered(shape: Mask, sigma: float) -> Weight:
+    """An even soft edge of standard deviation `sigma` pixels, inside of `shape`."""
+    weight = shape.astype(np.float32)
+    if sigma <= 0.05:
+        return weight
+    pad = int(np.ceil(3 * sigma))
+    # padded, because the shape touches the border of its frame, and what lies beyond is not shape
+    wide = cv2.copyMakeBorder(weight, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0.0)
+    soft = cv2.GaussianBlur(wide, (0, 0), sigma)[pad:-pad, pad:-pad]
+    return np.asarray(np.minimum(soft * 2.0 - 1.0, weight).clip(0.0, 1.0), dtype=np.float32)
+
+
+def field(rng: np.random.Generator, height: int, width: int, cells: int) -> NDArray[np.float32]:
+    """A smooth random field in [0,1], float32 [height,width], of about `cells` bumps across."""
+    coarse = rng.random((cells, cells), dtype=np.float32)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.0, 1.0))
+
+
+def ragged(rng: np.random.Generator, shape: Mask, settings: MattingSettings) -> Weight:
+    """An alpha inside of `shape` whose depth and softness wander along the contour."""
+    height, width = shape.shape
+    wide = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    depth = cv2.distanceTransform(wide, cv2.DIST_L2, 3)[1:-1, 1:-1] - 0.5
+    cells = int(rng.integers(4, 16))
+    (least, most), (sharp, soft) = settings.ragged_erosion, settings.ragged_width
+    erosion = least + (most - least) * field(rng, height, width, cells)
+    breadth = np.maximum(sharp + (soft - sharp) * field(rng, height, width, cells), 0.1)
+    return np.asarray(((depth - erosion) / breadth + 0.5).clip(0.0, 1.0) * shape, dtype=np.float32)
+
+
+def guided(rgb: RGB, shape: Mask, radius: int, epsilon: float) -> Weight:
+    """The shape filtered by the guidance of the piece's own grey values: the alpha follows hair and edges.
+
+    A guided filter of box `radius` and regularisation `epsilon` (grey values in [0,1]); it may reach `radius`
+    pixels into the donor's background, never out of the piece's frame.
+    """
+    pad, box = 2 * radius, (2 * radius + 1, 2 * radius + 1)
+    seen = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
+    grey = cv2.copyMakeBorder(seen, pad, pad, pad, pad, cv2.BORDER_REPLICATE).astype(np.float32) / 255.0
+    inside = cv2.copyMakeBorder(shape.astype(np.float32), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0.0)
+    mean, share = cv2.blur(grey, box), cv2.blur(inside, box)
+    slope = (cv2.blur(grey * inside, box) - mean * share) / (cv2.blur(grey * grey, box) - mean * mean + epsilon)
+    alpha = cv2.blur(slope, box) * grey + cv2.blur(share - slope * mean, box)
+    reach = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=radius)
+    # steepened, so that the border is a few pixels wide and not the whole box
+    steep = ((alpha - 0.5) * 2.0 + 0.5).clip(0.0, 1.0) * reach
+    return np.asarray(steep[pad:-pad, pad:-pad], dtype=np.float32)
+
+
+def tint(piece: Piece, weight: Weight, strength: float) -> RGB:
+    """Border pixels mixed with the mean colour of the donor's background, the more the less they weigh."""
+    background = cv2.mean(np.ascontiguousarray(piece.rgb), mask=(~piece.shape).astype(np.uint8))[:3]
+    mix = strength * (1.0 - weight)[..., None]
+    rgb = piece.rgb.astype(np.float32)
+    return np.rint(rgb + mix * (np.array(background, np.float32) - rgb)).astype(np.uint8)
+
+
+def defringe(rgb: RGB, weight: Weight, reach: int) -> RGB:
+    """Border pixels take the colours of the pixels inside that weigh (nearly) fully, within `reach` pixels."""
+    core = (weight >= 0.95).astype(np.float32)
+    box = (2 * reach + 1, 2 * reach + 1)
+    near = cv2.blur(core, box, borderType=cv2.BORDER_CONSTANT)
+    colours = cv2.blur(rgb.astype(np.float32) * core[..., None], box, borderType=cv2.BORDER_CONSTANT)
+    taken = (core < 0.5) & (near > 1e-3)
+    result = rgb.copy()
+    result[taken] = np.rint(colours[taken] / near[taken][:, None]).clip(0, 255).astype(np.uint8)
+    return result
+
+
+def border(rng: np.random.Generator, piece: Piece, settings: SynthSettings) -> tuple[RGB, Weight, dict[str, Any]]:
+    """The piece's pixels and weights with a border drawn by the settings, and the record of it."""
+    if rng.random() >= settings.matting:
+        sigma = float(rng.uniform(*settings.feather))
+        return piece.rgb, feathered(piece.shape, sigma), {"border": "feather", "feather": round(sigma, 3)}
+    own = settings.borders
+    if rng.random() < own.guided:
+        radius = max(1, round(float(rng.uniform(*own.guided_radius))))
+        epsilon = float(10.0 ** rng.uniform(-4.0, -2.0))
+        weight = guided(piece.rgb, piece.shape, radius, epsilon)
+        record: dict[str, Any] = {"border": "guided", "radius": radius, "epsilon": round(epsilon, 6)}
+    else:
+        weight = ragged(rng, piece.shape, own)
+        record = {"border": "ragged"}
+    weight[weight < LEAST_WEIGHT] = 0.0
+    rgb, chance = piece.rgb, rng.random()
+    if chance < own.contaminated and not piece.shape.all():
+        strength = float(rng.uniform(*own.contamination))
+        rgb = tint(piece, weight, strength)
+        record["contamination"] = round(strength, 3)
+    elif own.contaminated <= chance < own.contaminated + own.defringed:
+        rgb = defringe(rgb, weight, DEFRINGE_REACH)
+        record["defringed"] = True
+    return rgb, weight, record

@@ -1,0 +1,132 @@
+"""What every kind of edit shares: the host, the finished edit, the choice of a region, and the paste."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imltool.images import RGB, Mask
+from imltool.synth.blending import alpha_paste, jitter_colour, match_light, poisson_paste
+from imltool.synth.edges import border
+from imltool.synth.history import log_uniform
+from imltool.synth.regions import Piece, blob, window
+from imltool.synth.settings import SynthSettings
+from imltool.synth.sources import SourcePool
+
+LARGEST_BLOB = 0.2
+"""No random shape covers more than this share of the picture; objects may."""
+
+
+@dataclass
+class Host:
+    """The picture to edit: uint8 RGB, the bool mask of its own object (None when unknown), its file."""
+
+    rgb: RGB
+    own_object: Mask | None
+    path: Path
+
+
+@dataclass
+class Edit:
+    """A finished edit before the final history: picture, exact bool mask, record of the parameters.
+
+    An empty mask of a kind other than `authentic` says that no place was found: the caller tries again.
+    """
+
+    rgb: RGB
+    mask: Mask
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+Kind = Callable[[np.random.Generator, Host, SourcePool, SynthSettings], Edit]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a piece is changed before it is pasted: scale, rotation in degrees counter-clockwise, mirroring."""
+
+    scale: float = 1.0
+    degrees: float = 0.0
+    flip: bool = False
+
+    @property
+    def plain(self) -> bool:
+        return self == Geometry()
+
+    def record(self) -> dict[str, Any]:
+        return {"scale": round(self.scale, 4), "degrees": round(self.degrees, 2), "flip": self.flip}
+
+
+def nothing(host: Host) -> Edit:
+    """The edit that found no place."""
+    return Edit(host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool))
+
+
+def draw_geometry(rng: np.random.Generator, settings: SynthSettings) -> Geometry:
+    """A plain paste with the settings' probability, else a scale, a rotation and a mirroring, each by its own."""
+    if rng.random() < settings.plain:
+        return Geometry()
+    degrees = 0.0
+    if rng.random() < settings.rotate:
+        full = rng.random() < settings.rotate_any
+        degrees = float(rng.uniform(-180.0, 180.0) if full else rng.uniform(*settings.rotate_degrees))
+    return Geometry(log_uniform(rng, *settings.scale), degrees, bool(rng.random() < settings.flip))
+
+
+def some_region(rng: np.random.Generator, host: Host, settings: SynthSettings, growth: float = 1.0) -> tuple[Mask, str]:
+    """The host's own object when it has one of a fitting size, with the settings' probability, else a blob.
+
+    `growth` is how much larger the edit makes the region's area: the area limits hold for the result.
+    """
+    height, width = host.rgb.shape[:2]
+    low, high = settings.area[0] / growth, settings.area[1] / growth
+    own = host.own_object
+    if own is not None and low <= own.mean() <= high and rng.random() < settings.own_object:
+        return own, "object"
+    # areas spread evenly over orders of magnitude: real edits are mostly small
+    low = max(low, 1e-4) * 1.5
+    return blob(rng, height, width, log_uniform(rng, low, max(low, min(high, LARGEST_BLOB / growth)))), "blob"
+
+
+def recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings, record: dict[str, Any]) -> Piece:
+    """Brightness and contrast of a piece changed, with the settings' probability."""
+    if rng.random() >= settings.colour_jitter:
+        return piece
+    gain = float(rng.uniform(*settings.jitter_gain))
+    offset = float(rng.uniform(*settings.jitter_offset) * rng.choice([-1, 1]))
+    record |= {"gain": round(gain, 3), "offset": round(offset, 2)}
+    return Piece(jitter_colour(piece.rgb, gain, offset), piece.shape)
+
+
+def relight(
+    rng: np.random.Generator, piece: Piece, host: RGB, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
+) -> Piece:
+    """The host's fall of light at the place of the paste laid on the piece, with the settings' probability."""
+    if rng.random() >= settings.light:
+        return piece
+    strength = float(rng.uniform(*settings.light_strength))
+    overlap = window(piece.shape.shape, x, y, *host.shape[:2])
+    if overlap is None:
+        return piece
+    record["light"] = round(strength, 3)
+    return Piece(match_light(piece.rgb, host[overlap[0], overlap[1]], strength), piece.shape)
+
+
+def paste(
+    rng: np.random.Generator, host: RGB, piece: Piece, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
+) -> tuple[RGB, Mask]:
+    """Paste a piece at (x, y) with a border and blending drawn by the settings; adds them to `record["pasted"]`."""
+    done: dict[str, Any] = {"at": [x, y]}
+    record.setdefault("pasted", []).append(done)
+    if rng.random() < settings.poisson:
+        blended = poisson_paste(host, piece, x, y)
+        if blended is not None:
+            done["blending"] = "poisson"
+            return blended
+    rgb, weight, how = border(rng, piece, settings)
+    done |= {"blending": "alpha"} | how
+    return alpha_paste(host, rgb, weight, x, y)

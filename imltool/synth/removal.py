@@ -1,0 +1,105 @@
+"""Removals: a region painted over, by OpenCV's inpainting or by a patch of the surroundings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from imltool.images import RGB, Mask
+from imltool.synth.edit import Edit, Host, nothing, paste, some_region
+from imltool.synth.regions import Piece, around, bounds
+from imltool.synth.settings import SynthSettings
+from imltool.synth.sources import SourcePool
+
+OFFSETS = 24
+"""Places tried for a patch; the one with the least seam is taken."""
+
+
+def grow(region: Mask, pixels: int) -> Mask:
+    """A region with a margin of `pixels` around it."""
+    return cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=pixels) > 0
+
+
+def shrink(region: Mask, pixels: int) -> Mask:
+    """A region without its outermost `pixels`; beyond the array lies nothing of it."""
+    kernel = np.ones((3, 3), np.uint8)
+    shape = region.astype(np.uint8)
+    return cv2.erode(shape, kernel, iterations=pixels, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+
+
+def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, Any]) -> RGB:
+    """The non-empty hole filled from its edge, by one of OpenCV's two ways; records method and radius."""
+    method, radius = str(rng.choice(["telea", "ns"])), float(rng.uniform(3, 6))
+    record |= {"method": method, "radius": round(radius, 2)}
+    # inpainting looks only at the surroundings: a crop gives the same result sooner
+    rows, columns = around(bounds(hole), 12, *hole.shape)
+    result = rgb.copy()
+    result[rows, columns] = cv2.inpaint(
+        np.ascontiguousarray(rgb[rows, columns]),
+        np.ascontiguousarray(hole[rows, columns]).astype(np.uint8),
+        radius,
+        cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS,
+    )
+    return result
+
+
+def find_patch(rng: np.random.Generator, rgb: RGB, hole: Mask) -> tuple[int, int] | None:
+    """The offset (dx, dy) of a place whose pixels continue the hole's edge best; None when nothing fits."""
+    x1, y1, x2, y2 = bounds(hole)
+    height, width = hole.shape
+    reach = max(x2 - x1, y2 - y1) * 2
+    offsets = rng.integers(-reach, reach + 1, (OFFSETS, 2))
+    dx, dy = offsets[:, 0], offsets[:, 1]
+    fits = (x1 + dx >= 0) & (y1 + dy >= 0) & (x2 + dx <= width) & (y2 + dy <= height)
+    offsets = offsets[fits & ((abs(dx) >= (x2 - x1) * 0.8) | (abs(dy) >= (y2 - y1) * 0.8))]
+    if not len(offsets):
+        return None
+    ys, xs = np.nonzero(grow(hole, 2) & ~hole)
+    thin = rng.permutation(len(ys))[:200]
+    ys, xs = ys[thin], xs[thin]
+    smooth = cv2.blur(rgb, (5, 5)).astype(np.int16)
+    best: tuple[float, int, int] | None = None
+    for dx, dy in offsets.tolist():
+        inside = (xs + dx >= 0) & (xs + dx < width) & (ys + dy >= 0) & (ys + dy < height)
+        if not inside.any():
+            continue
+        seam = float(np.abs(smooth[ys[inside], xs[inside]] - smooth[ys[inside] + dy, xs[inside] + dx]).mean())
+        if best is None or seam < best[0]:
+            best = (seam, dx, dy)
+    return None if best is None else best[1:]
+
+
+def patch(
+    rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
+) -> tuple[RGB, Mask] | None:
+    """The hole covered by pixels from elsewhere in the picture; picture and mask, or None when no place fits."""
+    offset = find_patch(rng, rgb, hole)
+    if offset is None:
+        return None
+    x1, y1, x2, y2 = bounds(hole)
+    dx, dy = offset
+    record |= {"method": "patch", "offset": [dx, dy]}
+    piece = Piece(rgb[y1 + dy : y2 + dy, x1 + dx : x2 + dx], hole[y1:y2, x1:x2])
+    return paste(rng, rgb, piece, x1, y1, settings, record)
+
+
+def fill(
+    rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
+) -> tuple[RGB, Mask] | None:
+    """The hole inpainted when it is small and either chance says so or no patch fits, else patched, else None."""
+    small = float(hole.mean()) <= settings.inpaint_area
+    if not small or rng.random() >= settings.inpaint:
+        patched = patch(rng, rgb, hole, settings, record)
+        if patched is not None or not small:
+            return patched
+    return inpaint(rng, rgb, hole, record), hole
+
+
+def removal(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
+    """A region painted over: by OpenCV's inpainting, or by a patch of the surroundings."""
+    region, source = some_region(rng, host, settings)
+    record: dict[str, Any] = {"region": source}
+    filled = fill(rng, host.rgb, grow(region, 2), settings, record)
+    return nothing(host) if filled is None else Edit(*filled, record)

@@ -1,0 +1,125 @@
+"""Retouches: a region blurred, sharpened, recoloured, made noisy, resampled or warped, without any paste."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+
+from imltool.images import RGB, Mask
+from imltool.synth.blending import blend, jitter_colour
+from imltool.synth.edges import LEAST_WEIGHT, feathered, field
+from imltool.synth.edit import Edit, Host, nothing, some_region
+from imltool.synth.history import add_noise, resize, scaled, sharpen
+from imltool.synth.regions import around, bounds
+from imltool.synth.settings import RetouchSettings, SynthSettings
+from imltool.synth.sources import SourcePool
+
+MARGIN = 16
+"""Pixels around the region that filters may look at."""
+LEAST_PART = 0.6
+"""A retouch that leaves more of its region as it was than 1 minus this is none."""
+
+Method = Callable[[np.random.Generator, RGB, Mask, RetouchSettings], tuple[RGB, dict[str, Any]]]
+
+
+def _blur(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    sigma = float(rng.uniform(*settings.blur_sigma))
+    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma), dtype=np.uint8), {"sigma": round(sigma, 3)}
+
+
+def _sharpen(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    amount, sigma = float(rng.uniform(*settings.sharpen_amount)), float(rng.uniform(0.8, 2.0))
+    return sharpen(rgb, amount, sigma), {"amount": round(amount, 3), "sigma": round(sigma, 3)}
+
+
+def _colour(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    """Brightness and contrast, or a tint, or both."""
+    record: dict[str, Any] = {}
+    what = int(rng.integers(3))
+    if what != 0:
+        gain = float(rng.uniform(*settings.contrast))
+        offset = float(rng.uniform(*settings.brightness) * rng.choice([-1, 1]))
+        rgb = jitter_colour(rgb, gain, offset)
+        record |= {"gain": round(gain, 3), "offset": round(offset, 2)}
+    if what != 1:
+        far, angle = float(rng.uniform(*settings.tint)), float(rng.uniform(0.0, 2 * np.pi))
+        lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+        shift = (0.0, far * float(np.cos(angle)), far * float(np.sin(angle)), 0.0)
+        rgb = np.asarray(cv2.cvtColor(cv2.add(lab, np.array(shift)), cv2.COLOR_LAB2RGB), dtype=np.uint8)
+        record |= {"tint": [round(shift[1], 2), round(shift[2], 2)]}
+    return rgb, record
+
+
+def _noise(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    sigma = float(rng.uniform(*settings.noise_sigma))
+    return add_noise(rng, rgb, sigma), {"sigma": round(sigma, 3)}
+
+
+def _resample(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    factor = float(rng.uniform(*settings.resample_factor))
+    small = resize(rgb, scaled(shape.shape, factor))
+    return resize(small, (shape.shape[1], shape.shape[0]), cv2.INTER_LINEAR), {"factor": round(factor, 3)}
+
+
+def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+    """Pixels pushed about, by an amount that falls to nothing at the region's border."""
+    pixels = float(rng.uniform(*settings.warp_pixels))
+    height, width = shape.shape
+    wide = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    depth = cv2.distanceTransform(wide, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    # pushed at most half as far as the border is, so that nothing is torn there
+    push = np.minimum(depth * 0.5, pixels)
+    angle = float(rng.uniform(0.0, 2 * np.pi))
+    turn = (field(rng, height, width, 4) - 0.5) * np.pi + angle
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    moved = cv2.remap(
+        rgb,
+        (columns + push * np.cos(turn)).astype(np.float32),
+        (rows + push * np.sin(turn)).astype(np.float32),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return np.asarray(moved, dtype=np.uint8), {"pixels": round(pixels, 2)}
+
+
+METHODS: dict[str, Method] = {
+    "blur": _blur,
+    "sharpen": _sharpen,
+    "colour": _colour,
+    "noise": _noise,
+    "resample": _resample,
+    "warp": _warp,
+}
+
+
+def retouch(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
+    """A region changed in place. The mask marks the changed pixels, with holes of up to 7 pixels closed.
+
+    A change below the settings' `least_change`, or one that leaves much of the region as it was (a blur of the plain
+    sky), is none.
+    """
+    own = settings.retouch
+    region, source = some_region(rng, host, settings)
+    names = list(own.methods)
+    chances = np.array([own.methods[name] for name in names])
+    method = str(rng.choice(names, p=chances / chances.sum()))
+    rows, columns = around(bounds(region), MARGIN, *region.shape)
+    before, shape = np.ascontiguousarray(host.rgb[rows, columns]), np.ascontiguousarray(region[rows, columns])
+    sigma = float(rng.uniform(*settings.feather))
+    after, how = METHODS[method](rng, before, shape, own)
+    weight = feathered(shape, sigma)
+    weight[weight < LEAST_WEIGHT] = 0.0
+    after = blend(before, after, weight)
+    change = cv2.absdiff(after, before).max(axis=2)
+    kernel = np.ones((7, 7), np.uint8)
+    closed = cv2.morphologyEx((change > 0).astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    closed &= weight > 0.0
+    if closed.sum() < LEAST_PART * shape.sum() or change[closed].mean() < own.least_change:
+        return nothing(host)
+    rgb, mask = host.rgb.copy(), np.zeros_like(region)
+    rgb[rows, columns], mask[rows, columns] = after, closed
+    record = {"region": source, "method": method, "feather": round(sigma, 3)} | how
+    return Edit(rgb, mask, record)
