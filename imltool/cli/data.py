@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imltool.cli import common
+from imltool.cli import common, layouts
 
 app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
@@ -57,3 +57,87 @@ def split(
     for name, chosen in (("train", train), ("val", held)):
         write_text(out.with_name(f"{out.name}.{name}.txt"), head + "\n".join(chosen) + "\n")
     common.say(f"{len(train)} for training, {len(held)} held out → {out}.train.txt, {out}.val.txt")
+
+
+@app.command()
+def objects(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them (recursive).", metavar="PHOTOS...")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for images/, masks/ and objects.jsonl.", metavar="OBJECTS")
+    ],
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="mobile-sam, vit-b, vit-l or vit-h.", metavar="NAME")
+    ] = "mobile-sam",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
+    ] = None,
+    max_per_photo: Annotated[int, typer.Option("--max-per-photo", min=1, help="Objects of one photo, at most.")] = 2,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Look at this many photos, drawn with --seed.")
+    ] = None,
+    sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 96 objects on sheet.png.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the earlier objects in OBJECTS instead of going on with them.")
+    ] = False,
+    config: common.ConfigOption = None,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    seed: common.SeedOption = 0,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Cut objects from unlabelled photos with Segment Anything, as sources of synthetic splices.
+
+    Use them with synth --objects OBJECTS/images:OBJECTS/masks. Run it again after an interruption and only the missing
+    photos are done. Settings (--set): long_side, grid, min_predicted_iou, min_stability, min_area, max_area, min_side,
+    max_border, min_main_piece, min_solidity, min_compactness, min_contrast, min_score, max_overlap.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.config import load_settings, save_settings
+    from imltool.errors import DataError
+    from imltool.files import sha256_file
+    from imltool.journal import dump_json
+    from imltool.scan.inputs import plan_inputs, printable, readable
+    from imltool.synth import objects as cutting
+    from imltool.teacher.registry import load_teacher, teacher_weights
+
+    settings = load_settings(cutting.ObjectSettings, config, set_)
+    path = teacher_weights(teacher, weights)
+    plan = plan_inputs(photos, out)
+    for folder in plan.skipped:
+        common.say(f"left out {printable(str(folder))}: ground truth of a labelled data set")
+    if not plan.inputs:
+        raise DataError(f"no photo found in {', '.join(printable(str(photo)) for photo in photos)}")
+    model = cutting.require_sam(load_teacher(teacher, weights, device))
+    parameters = {
+        "photos": [readable(str(root.path)) for root in plan.roots],
+        "teacher": teacher,
+        "weights_sha256": sha256_file(path) if path else None,
+        "settings": settings.model_dump(mode="json"),
+        "max_per_photo": max_per_photo,
+    }
+    cutting.open_folder(out, parameters, restart)
+    save_settings(settings, out / cutting.CONFIG)
+    chosen = cutting.sample(plan.inputs, limit, seed)
+    stems = cutting.object_stems(plan.inputs)
+    made = found = failures = 0
+    with common.progress_bar() as bar:
+        task = bar.add_task(f"objects ({teacher})", total=len(chosen))
+        for row in cutting.write_objects(chosen, stems, model, settings, max_per_photo, out):
+            bar.advance(task)
+            if row["status"] == "ok":
+                made, found = made + 1, found + len(row["objects"])
+            else:
+                failures += 1
+                common.log.error("%s: %s", row["photo"], row["reason"])
+            if as_json:
+                common.stdout.print(dump_json(row), markup=False, highlight=False)
+    kept = len(chosen) - made - failures
+    common.say(f"{found} objects cut from {made} photos{f', {kept} photos kept from before' if kept else ''} → {out}")
+    if sheet:
+        common.say(f"sheet → {cutting.write_sheet(out)}")
+    common.finish(failures)
+
+
+layouts.register(app)

@@ -32,7 +32,7 @@ def synth(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Make splices, copy-moves, removals and authentic pictures with exact masks and coarse boxes.
+    """Make splices, copy-moves, removals, retouches, enlargements and authentic pictures, with exact masks and boxes.
 
     Run it again after an interruption, or with a larger --count, and only the missing samples are made.
     Settings: configs/synth.yaml.

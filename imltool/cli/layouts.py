@@ -1,0 +1,250 @@
+"""`imltool data index`, `check`, `convert` and `boxes`: data sets as they are distributed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imltool.cli import common
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from imltool.data.layouts import Problem
+    from imltool.data.manifest import Manifest
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A manifest, or LAYOUT:DIR such as casia2:DIR or folder:DIR; docs/data.md lists the layouts.",
+        metavar="MANIFEST|LAYOUT:DIR",
+    ),
+]
+SplitOption = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="Only pictures of this split, and those of none. Repeatable.", metavar="NAME"),
+]
+LISTED = 10
+"""Findings of one kind that are shown one by one."""
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands of this module to `imltool data`."""
+    for command in (index, check, convert, boxes):
+        group.command(command.__name__)(command)
+
+
+def index(
+    target: TargetArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (JSON Lines).", metavar="FILE")],
+    split: SplitOption = None,
+    as_json: common.JsonOption = False,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """List a data set in a manifest: picture, mask, how the mask is read, kind, split, source.
+
+    Only names are looked at; `imltool data check` looks into the files. Exit code 3 when files had to be left out.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.data.manifest import write_manifest
+
+    manifest, problems = _read(target, split)
+    write_manifest(out, manifest)
+    _tell(problems)
+    summary = _summary(manifest)
+    if as_json:
+        _print_json(summary | {"findings": [_row(problem) for problem in problems]})
+    common.say(f"{summary['tampered']} tampered, {summary['authentic']} authentic → {out}")
+    _finish(problems)
+
+
+def check(
+    target: TargetArgument,
+    split: SplitOption = None,
+    as_json: common.JsonOption = False,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Look for what is wrong with a data set: files without a partner, sizes, masks, doubles, damage.
+
+    Every picture and mask is decoded. Findings are faults or notes; exit code 3 when there is a fault.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.data.layouts.check import check_files
+
+    manifest, problems = _read(target, split)
+    with common.progress_bar() as bar:
+        task = bar.add_task("checking", total=len(manifest.records))
+        problems = problems + check_files(manifest, lambda: bar.advance(task))
+    if as_json:
+        _print_json(_summary(manifest) | {"findings": [_row(problem) for problem in problems]})
+    else:
+        _show(manifest, problems)
+    _finish(problems)
+
+
+def convert(
+    target: TargetArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="New folder for tampered/, masks/, authentic/.", metavar="DIR")
+    ],
+    link: Annotated[bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")] = False,
+    split: SplitOption = None,
+    as_json: common.JsonOption = False,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Bring a data set into the folder layout: masks as PNG of 0 and 255, pictures byte by byte as they are.
+
+    Also writes manifest.jsonl, which keeps kinds and splits. Pictures whose mask is missing, empty or of another size
+    are told and left out (exit code 3).
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.data.layouts.convert import convert as convert_set
+
+    manifest, problems = _read(target, split)
+    _tell(problems)
+    failed: list[Problem] = []
+    with common.progress_bar() as bar:
+        task = bar.add_task("converting", total=len(manifest.records))
+        for outcome in convert_set(manifest, out, link):
+            bar.advance(task)
+            if outcome is not None:
+                failed.append(outcome)
+                _tell([outcome])
+    made = len(manifest.records) - len(failed)
+    if as_json:
+        _print_json({"converted": made, "findings": [_row(problem) for problem in [*problems, *failed]]})
+    common.say(f"{made} of {len(manifest.records)} pictures → {out}")
+    _finish([*problems, *failed])
+
+
+def boxes(
+    target: TargetArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="COCO JSON to write.", metavar="FILE")],
+    sloppiness: Annotated[
+        tuple[float, float],
+        typer.Option(
+            "--sloppiness",
+            help="Each side moves outwards by a random share of its length in this range.",
+            metavar="LOW HIGH",
+        ),
+    ] = (-0.05, 0.15),
+    split: SplitOption = None,
+    as_json: common.JsonOption = False,
+    seed: common.SeedOption = 0,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Make coarse boxes from masks, one for each separate region, as a person might have drawn them."""
+    common.setup_logging(verbose, quiet)
+    from imltool.data.boxes import BoxedImage, write_coco
+    from imltool.data.layouts.coarse import boxes_from_masks, boxes_root
+
+    manifest, problems = _read(target, split)
+    _tell(problems)
+    root = boxes_root(manifest)
+    made: list[BoxedImage] = []
+    failed: list[Problem] = []
+    with common.progress_bar() as bar:
+        task = bar.add_task("boxes", total=sum(record.tampered for record in manifest.records))
+        for outcome in boxes_from_masks(manifest, sloppiness, seed):
+            bar.advance(task)
+            if isinstance(outcome, BoxedImage):
+                made.append(outcome)
+            else:
+                failed.append(outcome)
+                _tell([outcome])
+    write_coco(out, made)
+    count = sum(len(item.boxes) for item in made)
+    if as_json:
+        findings = [_row(problem) for problem in [*problems, *failed]]
+        _print_json({"images": len(made), "boxes": count, "root": str(root), "findings": findings})
+    common.say(f"{count} boxes in {len(made)} pictures, named relative to {root} → {out}")
+    _finish([*problems, *failed])
+
+
+def _read(target: str, split: list[str] | None) -> tuple[Manifest, list[Problem]]:
+    from imltool.data.layouts import read_set
+
+    manifest, problems = read_set(target)
+    return manifest.select(split), problems
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    tampered = sum(record.tampered for record in manifest.records)
+    kinds = Counter(record.kind or "unknown" for record in manifest.records)
+    splits = Counter(record.split or "" for record in manifest.records)
+    return {
+        "records": len(manifest.records),
+        "tampered": tampered,
+        "authentic": len(manifest.records) - tampered,
+        "kinds": dict(kinds),
+        "splits": dict(splits),
+    }
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    return {
+        "severity": _severity(problem),
+        "kind": problem.kind,
+        "file": problem.file,
+        "message": problem.message,
+    }
+
+
+def _severity(problem: Problem) -> str:
+    return "fault" if problem.fault else "note"
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    from imltool.journal import dump_json
+
+    common.stdout.print(dump_json(value), markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        log = common.log.error if problem.fault else common.log.info
+        log("%s: %s", problem.file, problem.message)
+
+
+def _finish(problems: Iterable[Problem]) -> None:
+    common.finish(sum(problem.fault for problem in problems))
+
+
+def _show(manifest: Manifest, problems: list[Problem]) -> None:
+    """The table of findings on stdout, then the first of each kind one by one."""
+    summary = _summary(manifest)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary["kinds"].items()) if kind != "authentic")
+    head = f"{summary['tampered']} tampered{f' (kind: {kinds})' if kinds else ''}, {summary['authentic']} authentic"
+    common.stdout.print(head, markup=False, highlight=False)
+    if not problems:
+        common.stdout.print("nothing found", markup=False, highlight=False)
+        return
+    counts = Counter((_severity(problem), problem.kind) for problem in problems)
+    common.stdout.print(_table(counts))
+    for severity, kind in sorted(counts):
+        alike = [problem for problem in problems if (_severity(problem), problem.kind) == (severity, kind)]
+        for problem in alike[:LISTED]:
+            line = f"{severity} {kind}: {problem.file}: {problem.message}"
+            common.stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+        if len(alike) > LISTED:
+            line = f"{severity} {kind}: and {len(alike) - LISTED} more, all with --json"
+            common.stdout.print(line, markup=False, highlight=False)
+
+
+def _table(counts: Counter[tuple[str, str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("severity", "finding", "files"):
+        table.add_column(heading, justify="right" if heading == "files" else "left")
+    for (severity, kind), count in sorted(counts.items()):
+        table.add_row(severity, kind, str(count))
+    return table

@@ -1,0 +1,153 @@
+"""What is wrong with a data set's files: damage, sizes, masks that do not read as they should, doubles.
+
+All limits are our choice. Findings that leave the set usable are notes, the others faults.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from imltool.data.layouts.common import Problem
+from imltool.data.manifest import HALF, Manifest, MaskRule, Record, mask_values, read_truth
+from imltool.errors import DataError, ImageError
+from imltool.files import sha256_file
+from imltool.images import RGB, Mask, read_rgb
+
+COLOURED = 48
+"""Spread between a pixel's channels that makes it coloured; JPEG noise stays below it."""
+
+COLOURED_SHARE = 0.001
+BETWEEN = (16, 239)
+"""Grey values (0-255) between which a pixel of a two-level mask is neither."""
+
+BETWEEN_FAULT = 0.01
+"""Share of such pixels from which on they are no soft edge any more but a level of their own."""
+
+BORDER_SHARE = 0.9
+"""A mask that marks at least this share of the picture's border, and most of the picture, looks inverted."""
+
+
+def check_files(manifest: Manifest, done: Callable[[], object] = lambda: None) -> list[Problem]:
+    """Decode and hash every picture and mask of a manifest and return what is wrong with them.
+
+    Kinds: `missing`, `unreadable`, `size`, `colour`, `levels`, `empty`, `full`, `inverted`, `duplicate`.
+
+    Args:
+        done: called after each record.
+    """
+    problems: list[Problem] = []
+    hashes: dict[str, list[Record]] = defaultdict(list)
+    suspects, masks = [], 0
+    for record in manifest.records:
+        found, digest = _check_record(manifest, record)
+        problems += found
+        if digest:
+            hashes[digest].append(record)
+        masks += record.tampered
+        suspects += [problem for problem in found if problem.kind == "inverted"]
+        done()
+    if len(suspects) * 2 > masks:
+        message = f"{len(suspects)} of {masks} masks look inverted: the polarity of the whole set is probably wrong"
+        problems.append(Problem("inverted", suspects[0].file, message))
+    return problems + _duplicates(hashes)
+
+
+def _check_record(manifest: Manifest, record: Record) -> tuple[list[Problem], str]:
+    """The problems of one record and the SHA-256 of its picture, "" when that cannot be read."""
+    image = manifest.file(record.image)
+    mask = None if record.mask is None else manifest.file(record.mask)
+    problems = [
+        Problem("missing", name or "", "does not exist")
+        for name, file in ((record.image, image), (record.mask, mask))
+        if file is not None and not file.is_file()
+    ]
+    if problems:
+        return problems, ""
+    try:
+        digest = sha256_file(image)
+    except OSError as error:
+        return [Problem("unreadable", record.image, error.strerror or type(error).__name__)], ""
+    try:
+        height, width = read_rgb(image).shape[:2]
+    except ImageError as error:
+        return [Problem("unreadable", record.image, _reason(error, image))], digest
+    if mask is None or record.mask is None:
+        return [], digest
+    try:
+        return _check_mask(record.mask, mask, record.mask_rule, (width, height)), digest
+    except ImageError as error:
+        return [Problem("unreadable", record.mask, _reason(error, mask))], digest
+
+
+def _reason(error: ImageError, file: Path) -> str:
+    return error.message.removeprefix(f"{file}: ")
+
+
+def _check_mask(name: str, file: Path, rule: MaskRule, size: tuple[int, int]) -> list[Problem]:
+    rgb = read_rgb(file)
+    found = (rgb.shape[1], rgb.shape[0])
+    if found != size:
+        turned = ", turned by 90°" if found == size[::-1] else ""
+        return [Problem("size", name, f"is {found[0]}x{found[1]}, its picture is {size[0]}x{size[1]}{turned}")]
+    problems = _check_values(name, rgb, rule)
+    try:
+        truth = read_truth(file, rule)
+    except DataError as error:
+        return [*problems, Problem("unreadable", name, error.message)]
+    share = float(truth.mean())
+    if not truth.any():
+        problems.append(Problem("empty", name, "marks nothing"))
+    elif truth.all():
+        problems.append(Problem("full", name, "marks the whole picture"))
+    elif share > 0.5 and _border(truth) >= BORDER_SHARE:
+        message = f"looks inverted: it marks {share:.0%} of the picture and {_border(truth):.0%} of its border"
+        problems.append(Problem("inverted", name, message))
+    return problems
+
+
+def _check_values(name: str, rgb: RGB, rule: MaskRule) -> list[Problem]:
+    """Colour and in-between levels, where the rule does not expect them."""
+    if rule.colour != "grey":
+        return []
+    coloured = float((np.ptp(rgb, axis=2) > COLOURED).mean())
+    if coloured > COLOURED_SHARE:
+        return [Problem("colour", name, f"is a colour picture ({coloured:.1%} of it), its rule expects grey")]
+    if rule.threshold != HALF:
+        return []  # a threshold of its own says that there are more levels
+    grey = mask_values(rgb, rule)
+    between = float(((grey > BETWEEN[0]) & (grey < BETWEEN[1])).mean())
+    if between == 0:
+        return []
+    levels = f"{between:.2%} of it is neither black nor white: read as tampered above half"
+    return [Problem("levels", name, levels, fault=between >= BETWEEN_FAULT)]
+
+
+def _border(truth: Mask) -> float:
+    """Share of true pixels among the outermost ones."""
+    inner = truth[1:-1, 1:-1]
+    return float(truth.sum() - inner.sum()) / (truth.size - inner.size)
+
+
+def _duplicates(hashes: dict[str, list[Record]]) -> list[Problem]:
+    """A problem for every picture whose bytes an earlier record has.
+
+    A fault when it contradicts (authentic and tampered, or two masks) or leaks into another split.
+    """
+    problems = []
+    for first, *others in hashes.values():
+        for record in others:
+            if record.tampered != first.tampered:
+                contrast = "tampered" if first.tampered else "authentic"
+                message, fault = f"is the same file as {first.image}, which is {contrast}", True
+            elif record.split != first.split:
+                message, fault = f"is the same file as {first.image} of the split {first.split or '–'}", True
+            elif record.mask != first.mask:
+                message, fault = f"is the same file as {first.image}, which has the mask {first.mask}", True
+            else:
+                message, fault = f"is the same file as {first.image}", False
+            problems.append(Problem("duplicate", record.image, message, fault))
+    return problems

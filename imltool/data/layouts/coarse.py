@@ -1,0 +1,70 @@
+"""Coarse boxes made from masks, as a person might have drawn them: to teach with boxes where only masks exist."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from imltool.data.boxes import BoxedImage
+from imltool.data.layouts.common import Problem
+from imltool.data.manifest import Manifest
+from imltool.errors import DataError, ImageError, UsageError
+from imltool.images import read_size
+from imltool.synth.forge import coarse_boxes
+
+SLOPPINESS = (-0.05, 0.15)
+"""Each side of a box moves outwards by a random share of its length in this range (our choice, as in `synth`)."""
+
+
+def boxes_root(manifest: Manifest) -> Path:
+    """The innermost folder that holds all tampered pictures: what the boxes' names are relative to.
+
+    Raises `DataError` when no picture is tampered.
+    """
+    parents = [os.path.abspath(manifest.file(record.image).parent) for record in manifest.records if record.tampered]
+    if not parents:
+        raise DataError("no tampered picture to make boxes for")
+    return Path(os.path.commonpath(parents))
+
+
+def boxes_from_masks(
+    manifest: Manifest, sloppiness: tuple[float, float] = SLOPPINESS, seed: int = 0
+) -> Iterator[BoxedImage | Problem]:
+    """A `BoxedImage` for every tampered record, named relative to `boxes_root`, or a `Problem` saying why not.
+
+    Every separate region of the mask gets a box; crumbs under a fiftieth of the largest one do not. The boxes of a
+    picture depend on the seed and its name, not on the other pictures.
+
+    Raises `UsageError` when the range is not within -0.25 … 1 or falls.
+    """
+    low, high = sloppiness
+    if not -0.25 <= low <= high <= 1.0:
+        raise UsageError(
+            f"sloppiness {low:g} {high:g} is not a range within -0.25 to 1", "for instance --sloppiness -0.05 0.15"
+        )
+    root = boxes_root(manifest)
+    for record in manifest.records:
+        if not record.tampered:
+            continue
+        file = manifest.file(record.image)
+        name = Path(os.path.abspath(file)).relative_to(root).as_posix()
+        try:
+            size = read_size(file)
+            truth = manifest.truth(record, size)
+        except (DataError, ImageError) as error:
+            yield Problem("left-out", record.image, error.message)
+            continue
+        boxes = coarse_boxes(_rng(seed, name), truth, sloppiness)
+        if boxes:
+            yield BoxedImage(name, tuple(boxes), size)
+        else:
+            yield Problem("left-out", record.image, f"its mask {record.mask} marks nothing")
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])

@@ -1,0 +1,176 @@
+"""What all layouts share: files listed once, told apart by name, pictures and masks paired by key, problems told."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from imltool.data.manifest import Kind, MaskRule, Record
+from imltool.errors import DataError
+from imltool.files import walk_images
+
+ALIKE = 0.8
+"""Two names with the same numbers and at least this `difflib` ratio are taken for one name misspelt (our choice)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something found in a data set.
+
+    Attributes:
+        kind: one of the kinds listed in docs/data.md: `unmatched`, `misspelt`, `doubled`, `unknown`, `unlisted`, …
+        file: the file concerned, relative to the set's root.
+        message: one line, what is wrong with it and what became of it.
+        fault: False for a note: the set can be used as it is.
+    """
+
+    kind: str
+    file: str
+    message: str
+    fault: bool = True
+
+
+@dataclass
+class Reading:
+    """What a layout's reader found under a root; the paths of `records` are relative to it (or absolute)."""
+
+    records: list[Record] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass
+class Sorting:
+    """The pictures of a root told apart.
+
+    Attributes:
+        tampered, masks: (key, file); a picture belongs to the mask of the same key.
+        authentic: files.
+        unknown: files that are no part of the layout.
+    """
+
+    tampered: list[tuple[str, str]] = field(default_factory=list)
+    masks: list[tuple[str, str]] = field(default_factory=list)
+    authentic: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def listing(root: Path) -> list[PurePosixPath]:
+    """Every picture file under `root`, relative to it, sorted; files that an archive tool of macOS leaves are skipped.
+
+    Raises `DataError` when `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"data set {root} is not a folder")
+    files = [PurePosixPath(path.relative_to(root).as_posix()) for path in walk_images(root)]
+    return [file for file in files if not file.name.startswith(".")]
+
+
+def folders(file: PurePosixPath) -> tuple[str, ...]:
+    """The folders a file lies in, outermost first, lower case."""
+    return tuple(part.casefold() for part in file.parts[:-1])
+
+
+def nothing_found(root: Path, layout: str, expected: str) -> NoReturn:
+    """Raises the `DataError` for a root without any picture of the layout."""
+    raise DataError(f"{root} holds nothing of the layout {layout}", f"expected {expected}; see docs/data.md")
+
+
+def assemble(
+    found: Sorting,
+    source: str,
+    kind: Callable[[str], Kind | None],
+    split: Callable[[str], str | None] = lambda file: None,
+    rule: MaskRule | None = None,
+) -> Reading:
+    """Pair tampered pictures with masks by key and tell everything that is left over.
+
+    A picture without a mask, with two, or that shares key and split with another picture makes no record. Several
+    splits may share a mask.
+
+    Args:
+        kind, split: of a tampered file; `split` also of an authentic one.
+        rule: how the masks are read, the default rule for None.
+    """
+    reading = Reading()
+    masks = _grouped(found.masks)
+    pictures: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for key, file in found.tampered:
+        pictures[key, split(file)].append(file)
+    lonely: dict[str, str] = {}
+    for (key, part), files in pictures.items():
+        if key in masks:
+            if len(files) > 1 or len(masks[key]) > 1:
+                reading.problems += _doubled(files, masks[key])
+                continue
+            record = Record(
+                image=files[0],
+                mask=masks[key][0],
+                split=part,
+                kind=kind(files[0]),
+                source=source,
+                mask_rule=rule or MaskRule(),
+            )
+            reading.records.append(record)
+        else:
+            lonely |= dict.fromkeys(files, key)
+    used = {key for key, _ in pictures}
+    stray = {file: key for key, file in found.masks if key not in used}
+    reading.problems += _unmatched(lonely, stray)
+    reading.records += [
+        Record(image=file, split=split(file), kind="authentic", source=source) for file in found.authentic
+    ]
+    reading.problems += [
+        Problem("unknown", file, "is no part of this layout: left out", fault=False) for file in found.unknown
+    ]
+    reading.records.sort(key=lambda record: (not record.tampered, PurePosixPath(record.image).parts))
+    return reading
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key, file in pairs:
+        groups[key].append(file)
+    return groups
+
+
+def _doubled(files: list[str], masks: list[str]) -> list[Problem]:
+    if len(masks) > 1:
+        return [
+            Problem("doubled", file, f"has {len(masks)} masks ({masks[0]}, {masks[1]}): left out") for file in files
+        ]
+    return [
+        Problem("doubled", file, f"one of {len(files)} pictures of the mask {masks[0]}: left out") for file in files
+    ]
+
+
+def _unmatched(lonely: dict[str, str], stray: dict[str, str]) -> list[Problem]:
+    """Problems for pictures and masks (file → key) without a partner, with the partner a typing error may hide."""
+    by_numbers: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    for file, key in stray.items():
+        by_numbers[_numbers(key)][key] = file
+    problems, guessed = [], set()
+    for file, key in lonely.items():
+        near = _nearest(key, by_numbers.get(_numbers(key), {}))
+        if near is None:
+            problems.append(Problem("unmatched", file, "has no mask: left out"))
+        else:
+            guessed.add(near)
+            problems.append(
+                Problem("misspelt", file, f"has no mask, but {near} without a picture is named alike: left out")
+            )
+    problems += [Problem("unmatched", file, "is a mask without a picture") for file in stray if file not in guessed]
+    return problems
+
+
+def _numbers(key: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\d+", key))
+
+
+def _nearest(key: str, candidates: dict[str, str]) -> str | None:
+    near = difflib.get_close_matches(key.casefold(), [other.casefold() for other in candidates], n=1, cutoff=ALIKE)
+    return next((file for other, file in candidates.items() if near and other.casefold() == near[0]), None)

@@ -1,0 +1,96 @@
+"""Layouts without a data set: the `folder` layout, also as `Tp/` and `Gt/`, and the JSON list of IMDL-BenCo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imltool.data.layouts.common import Problem, Reading, Sorting, assemble, folders, listing, nothing_found
+from imltool.data.manifest import Record
+from imltool.errors import DataError
+
+TAMPERED, MASKS, AUTHENTIC = ("tampered", "tp"), ("masks", "gt"), ("authentic", "au")
+ENDINGS = ("_gt", "_mask")
+"""What a mask's name may add to its picture's."""
+
+NEGATIVE = "Negative"
+
+
+def read_folder_layout(root: Path) -> Reading:
+    """`tampered/`, `masks/` (same relative stem) and `authentic/`, or `Tp/`, `Gt/` and `Au/`.
+
+    A mask may also carry the picture's stem and `_gt` or `_mask`. Pictures pair by name; programs that pair such
+    folders by sorted order shift all that follows a missing file.
+    """
+    found = Sorting()
+    masks = []
+    for file in listing(root):
+        top = folders(file)[0] if len(file.parts) > 1 else ""
+        key = "/".join(file.with_suffix("").parts[1:])
+        if top in TAMPERED:
+            found.tampered.append((key, str(file)))
+        elif top in MASKS:
+            masks.append((key, str(file)))
+        elif top in AUTHENTIC:
+            found.authentic.append(str(file))
+        else:
+            found.unknown.append(str(file))
+    if not found.tampered and not found.authentic:
+        nothing_found(root, "folder", "tampered/ and masks/ (or Tp/ and Gt/), authentic/ (or Au/)")
+    keys = {key for key, _ in found.tampered}
+    found.masks = [(_picture_key(key, keys), file) for key, file in masks]
+    return assemble(found, root.resolve().name or "folder", lambda file: None)
+
+
+def _picture_key(key: str, pictures: set[str]) -> str:
+    if key not in pictures:
+        for ending in ENDINGS:
+            if key.removesuffix(ending) in pictures:
+                return key.removesuffix(ending)
+    return key
+
+
+def read_imdlbenco(path: Path) -> Reading:
+    """A JSON list of [picture, mask] and [picture, "Negative"] pairs, as IMDL-BenCo's JsonDataset takes it.
+
+    Relative paths are looked for in the list's folder, then in the working directory (where IMDL-BenCo looks).
+    Entries whose files are missing are told and left out. Raises `DataError` when the file is not such a list.
+    """
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder", "the layout imdlbenco is one JSON file: imltool data check imdlbenco:FILE"
+        )
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"list {path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"list {path} is not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"list {path} is not a JSON list of pairs", 'expected [["image","mask"],["image","Negative"]]')
+    reading = Reading()
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(entries, 1):
+        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) and name for name in entry)):
+            raise DataError(f"{path}: entry {number} is not a pair of texts", 'expected ["image","mask"]')
+        image, mask = (name if name == NEGATIVE else _found(name, path) for name in entry)
+        missing = next((name for name, file in zip(entry, (image, mask), strict=True) if file is None), None)
+        if image is None or mask is None:
+            reading.problems.append(Problem("missing", str(missing), f"does not exist (entry {number}): left out"))
+        elif image in seen:
+            message = f"was already in entry {seen[image]}: entry {number} is left out"
+            reading.problems.append(Problem("doubled", image, message))
+        else:
+            seen[image] = number
+            truth = None if mask == NEGATIVE else mask
+            kind = None if truth else "authentic"
+            reading.records.append(Record(image=image, mask=truth, kind=kind, source=path.stem))
+    return reading
+
+
+def _found(name: str, path: Path) -> str | None:
+    """A listed file as a path relative to the list's folder when it is there, else absolute; None when missing."""
+    name = name.replace("\\", "/")
+    if (path.parent / name).is_file():
+        return name
+    return str(Path(name).absolute()) if Path(name).is_file() else None

@@ -1,0 +1,198 @@
+"""A data set as a manifest: one JSON line a picture, with its mask and how that mask is to be read.
+
+`{"image": "Tp/a.jpg", "kind": "splice", "mask": "Gt/a_gt.png", "mask_rule": {"colour": "grey", "polarity": "bright",
+"threshold": 127}, "source": "casia2", "split": null}`. Paths are relative to the manifest's folder when the file lies
+under it, otherwise absolute (our choice: a manifest beside its pictures can be moved with them).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from imltool.errors import DataError
+from imltool.files import write_text
+from imltool.images import RGB, Mask, read_mask, read_rgb
+from imltool.journal import dump_json
+
+Kind = Literal["authentic", "splice", "copymove", "removal", "inpainting", "mixed"]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""`inpainting` is content a model generated, `mixed` several kinds in one picture."""
+
+HALF = 127
+
+
+class MaskRule(BaseModel):
+    """How the pixels of a mask file become true (tampered) or false.
+
+    Attributes:
+        colour: what a pixel's value is: `grey` its brightness, `green` how much greener than red it is (0 when it is
+            not), for masks that paint the host red and the pasted region green.
+        threshold: a value strictly above it is bright.
+        polarity: `bright` when bright pixels are the tampered ones, `dark` when the mask is inverted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    colour: Literal["grey", "green"] = "grey"
+    threshold: int = Field(HALF, ge=0, le=254)
+    polarity: Literal["bright", "dark"] = "bright"
+
+
+class Record(BaseModel):
+    """One picture of a data set.
+
+    Attributes:
+        image, mask: paths with forward slashes, relative to the manifest's root or absolute; `mask` is None exactly
+            when `kind` is `authentic`.
+        split: part of the set, such as `train` or a variant of its pictures; None belongs to every part.
+        kind: what was done to the picture, None when that is not known.
+        source: name of the data set.
+        mask_rule: how to read the mask.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str = Field(min_length=1)
+    mask: str | None = Field(None, min_length=1)
+    split: str | None = None
+    kind: Kind | None = None
+    source: str = Field(min_length=1)
+    mask_rule: MaskRule = MaskRule()
+
+    @model_validator(mode="after")
+    def _mask_fits_kind(self) -> Record:
+        if (self.mask is None) != (self.kind == "authentic"):
+            raise ValueError("a picture has no mask exactly when its kind is authentic")
+        return self
+
+    @property
+    def tampered(self) -> bool:
+        return self.mask is not None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Records and the folder their relative paths start from."""
+
+    root: Path
+    records: list[Record]
+
+    def file(self, name: str) -> Path:
+        """The file a record means by `name`."""
+        return self.root / name
+
+    def truth(self, record: Record, size: tuple[int, int] | None = None) -> Mask:
+        """bool [H,W] of a tampered record, True = tampered; see `read_truth`."""
+        if record.mask is None:
+            raise DataError(f"{record.image} is authentic, it has no mask")
+        return read_truth(self.file(record.mask), record.mask_rule, size)
+
+    def select(self, splits: Collection[str] | None) -> Manifest:
+        """The records of the named splits and those without one; all of them for None.
+
+        Raises `DataError` when no record has such a split.
+        """
+        if not splits:
+            return self
+        known = sorted({record.split for record in self.records if record.split is not None})
+        for split in splits:
+            if split not in known:
+                raise DataError(f"no picture has the split {split!r}", f"splits here: {', '.join(known) or 'none'}")
+        return Manifest(self.root, [record for record in self.records if record.split in {None, *splits}])
+
+
+def read_truth(path: Path, rule: MaskRule, size: tuple[int, int] | None = None) -> Mask:
+    """Read a mask file by its rule as bool [H,W], True = tampered.
+
+    Args:
+        size: expected (width, height); another size raises `DataError`.
+
+    Raises `ImageError` when undecodable.
+    """
+    if rule.colour == "grey" and rule.threshold == HALF:
+        bright = read_mask(path, size)  # knows masks of 0 and 1, and 16-bit ones
+    else:
+        values = mask_values(read_rgb(path), rule)
+        if size is not None and values.shape[::-1] != size:
+            found = f"{values.shape[1]}x{values.shape[0]}"
+            raise DataError(f"mask {path} is {found}, its picture is {size[0]}x{size[1]}")
+        bright = values > rule.threshold
+    return ~bright if rule.polarity == "dark" else bright
+
+
+def mask_values(rgb: RGB, rule: MaskRule) -> np.ndarray:
+    """The value of every pixel of a mask picture (uint8 RGB [H,W,3]) that the rule's threshold is for, uint8 [H,W]."""
+    if rule.colour == "green":
+        return np.clip(rgb[..., 1].astype(np.int16) - rgb[..., 0], 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest; blank lines are skipped.
+
+    Raises `DataError` naming file and line when a line is not a record or names a picture again, and when there is no
+    record at all. Whether the files exist is not looked at.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"manifest {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise DataError(f"manifest {path} is not UTF-8 text", "make one with imltool data index") from None
+    records: list[Record] = []
+    lines: dict[str, int] = {}
+    # split at line feeds alone: JSON allows other line separators inside a text
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        record = _read_record(line, f"{path}: line {number}")
+        if record.image in lines:
+            raise DataError(f"{path}: line {number}: {record.image} was already in line {lines[record.image]}")
+        lines[record.image] = number
+        records.append(record)
+    if not records:
+        raise DataError(f"manifest {path} holds no record", "make one with imltool data index")
+    return Manifest(path.parent, records)
+
+
+def _read_record(line: str, where: str) -> Record:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON: {error}", "a manifest has one JSON object a line") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{where} is a JSON {type(values).__name__}", "a manifest has one JSON object a line")
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        fault = first["msg"].removeprefix("Value error, ")
+        known = f"known here: {', '.join(sorted(Record.model_fields))}" if first["type"] == "extra_forbidden" else ""
+        raise DataError(f"{where}: {f'{field}: ' if field else ''}{fault}", known) from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest whose paths start from `path`'s folder; `read_manifest` finds the same files. Atomic."""
+    home = os.path.abspath(path.parent)
+
+    def rebased(name: str) -> str:
+        file = os.path.abspath(manifest.file(name))
+        inside = Path(file).is_relative_to(home)
+        return (Path(file).relative_to(home) if inside else Path(file)).as_posix()
+
+    lines = []
+    for record in manifest.records:
+        mask = None if record.mask is None else rebased(record.mask)
+        moved = record.model_copy(update={"image": rebased(record.image), "mask": mask})
+        lines.append(dump_json(moved.model_dump(mode="json")))
+    write_text(path, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,155 @@
+"""`imltool data index`, `check`, `convert` and `boxes` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_set, photo, write_rgb
+from PIL import Image
+
+from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.folder import read_folder
+from imltool.data.manifest import read_manifest
+from imltool.images import read_mask
+
+COMMANDS = ("index", "check", "convert", "boxes")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_set(tmp_path / "data", tampered=3, authentic=2)
+
+
+@pytest.fixture
+def faulty(data: Path) -> Path:
+    """A picture without a mask and a mask of another size."""
+    write_rgb(data / "tampered/lost.png", photo(99))
+    Image.fromarray(np.asarray(Image.open(data / "masks/t1.png")).T).save(data / "masks/t1.png")
+    return data
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_and_usage(command: str, imltool) -> None:
+    code, out, _ = imltool("data", command, "--help")
+    assert code == 0 and "LAYOUT:DIR" in out
+    assert imltool("data", command)[0] == 2
+
+
+def test_commands_are_listed(imltool) -> None:
+    _, out, _ = imltool("data", "--help")
+    assert all(command in out for command in COMMANDS)
+
+
+def test_index_then_check_the_manifest(data: Path, tmp_path: Path, imltool) -> None:
+    out = tmp_path / "lists" / "m.jsonl"
+    code, stdout, err = imltool("data", "index", f"folder:{data}", "--out", out)
+    assert (code, stdout) == (0, "") and "3 tampered, 2 authentic" in err
+    assert len(read_manifest(out).records) == 5
+    code, stdout, _ = imltool("data", "check", out)
+    assert code == 0 and stdout.splitlines() == ["3 tampered (kind: unknown 3), 2 authentic", "nothing found"]
+
+
+def test_check_tells_faults_in_a_table_and_as_json(faulty: Path, imltool) -> None:
+    code, out, _ = imltool("data", "check", f"folder:{faulty}")
+    assert code == 3
+    assert "fault unmatched: tampered/lost.png: has no mask: left out" in out
+    assert "fault size: masks/t1.png: is 64x96, its picture is 96x64, turned by 90°" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["fault", "size", "1"] in rows and ["fault", "unmatched", "1"] in rows
+    code, out, _ = imltool("data", "check", f"folder:{faulty}", "--json")
+    report = json.loads(out)
+    assert code == 3 and report["tampered"] == 3 and report["authentic"] == 2
+    found = {(one["severity"], one["kind"], one["file"]) for one in report["findings"]}
+    assert found == {("fault", "unmatched", "tampered/lost.png"), ("fault", "size", "masks/t1.png")}
+
+
+def test_notes_alone_are_no_failure(data: Path, imltool) -> None:
+    (data / "authentic/again.jpg").write_bytes((data / "authentic/a0.jpg").read_bytes())
+    code, out, _ = imltool("data", "check", f"folder:{data}")
+    assert code == 0 and "note duplicate: authentic/again.jpg: is the same file as authentic/a0.jpg" in out
+
+
+def test_many_findings_are_counted_not_poured_out(tmp_path: Path, imltool) -> None:
+    data = make_set(tmp_path / "data", tampered=1, authentic=0)
+    for position in range(15):
+        write_rgb(data / f"tampered/lost{position}.png", photo(position, 24, 16))
+    code, out, _ = imltool("data", "check", f"folder:{data}")
+    assert code == 3 and "fault unmatched: and 5 more, all with --json" in out and out.count("has no mask") == 10
+
+
+def test_index_of_a_faulty_set_lists_the_rest(faulty: Path, imltool) -> None:
+    code, out, err = imltool("data", "index", f"folder:{faulty}", "--out", faulty / "m.jsonl", "--json")
+    assert code == 3 and "tampered/lost.png: has no mask" in err
+    assert json.loads(out)["findings"][0]["file"] == "tampered/lost.png"
+    assert [record.image for record in read_manifest(faulty / "m.jsonl").records][:3] == [
+        f"tampered/t{n}.png" for n in range(3)
+    ]
+
+
+def test_convert_a_manifest(faulty: Path, tmp_path: Path, imltool) -> None:
+    imltool("data", "index", f"folder:{faulty}", "--out", tmp_path / "m.jsonl")
+    code, out, err = imltool("data", "convert", tmp_path / "m.jsonl", "--out", tmp_path / "new", "--json")
+    assert code == 3 and json.loads(out)["converted"] == 4 and "4 of 5 pictures" in err
+    assert [sample.name for sample in read_folder(tmp_path / "new")] == [
+        "tampered/t0.png",
+        "tampered/t2.png",
+        "authentic/a0.jpg",
+        "authentic/a1.jpg",
+    ]
+    assert imltool("data", "check", tmp_path / "new/manifest.jsonl")[0] == 0
+
+
+def test_convert_refuses_a_folder_with_something_else(data: Path, tmp_path: Path, imltool) -> None:
+    code, _, err = imltool("data", "convert", f"folder:{data}", "--out", data)
+    assert code == 2 and "not empty" in err
+    assert imltool("data", "convert", f"folder:{data}", "--out", tmp_path / "a", "--link")[0] == 0
+    assert (tmp_path / "a/tampered/t0.png").samefile(data / "tampered/t0.png")
+
+
+def test_boxes_go_into_pseudo_labelling(data: Path, tmp_path: Path, imltool) -> None:
+    out = tmp_path / "boxes.json"
+    code, _, err = imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", -0.05, 0.15, "--seed", 4)
+    assert code == 0 and "3 boxes in 3 pictures" in err
+    report = match_boxes(data / "tampered", read_boxes(out))
+    assert [item.name for item in report.matched] == ["t0.png", "t1.png", "t2.png"]
+    for item in report.matched:
+        rows, columns = np.nonzero(read_mask(data / "masks" / item.name))
+        tight = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        side = np.array([tight[2] - tight[0], tight[3] - tight[1]] * 2)
+        outwards = (item.boxes[0] - tight) * (-1, -1, 1, 1) / side
+        assert (outwards > -0.051).all() and (outwards < 0.151).all() and not np.allclose(outwards, 0)
+    before = out.read_bytes()
+    imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", -0.05, 0.15, "--seed", 4)
+    assert out.read_bytes() == before
+    assert imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", 0.3, 0.1)[0] == 2
+
+
+def test_splits(tmp_path: Path, imltool) -> None:
+    root = tmp_path / "comofod"
+    for position, name in enumerate(("001_F.png", "001_F_JC1.jpg", "001_O.png", "001_O_JC1.jpg")):
+        write_rgb(root / name, photo(position, 32, 24))
+    mask = np.zeros((24, 32), dtype=np.uint8)
+    mask[4:12, 4:12] = 255
+    write_rgb(root / "001_B.png", mask)
+    code, out, _ = imltool("data", "check", f"comofod:{root}", "--split", "JC1", "--json")
+    assert code == 0 and json.loads(out)["splits"] == {"JC1": 2}
+    code, _, err = imltool("data", "check", f"comofod:{root}", "--split", "JC2")
+    assert code == 1 and "no picture has the split 'JC2'" in err and "JC1, base" in err
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        ("nowhere.jsonl", 2, "neither a manifest nor LAYOUT:DIR"),
+        ("folder:nowhere", 1, "does not exist"),
+        ("{data}", 2, "for instance folder:"),
+        ("folders:{data}", 2, "known layouts: casia1, casia2"),
+        ("columbia:{data}", 1, "holds nothing of the layout columbia"),
+    ],
+)
+def test_targets_that_are_none(data: Path, target: str, code: int, message: str, imltool) -> None:
+    found, out, err = imltool("data", "check", target.format(data=data))
+    assert (found, out) == (code, "") and message in err
