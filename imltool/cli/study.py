@@ -1,0 +1,286 @@
+"""`imltool study`: many training runs that differ in one thing each, measured and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imltool.cli import common
+from imltool.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from imltool.evaluation.sets import NamedSet
+    from imltool.study.settings import Row, StudySettings
+
+OWN_ROWS = (".yaml", ".yml")
+
+
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="ablation, memory, alpha, resolution, recipe, diversity, boxes, pseudo, or a YAML file with rows.",
+            metavar="NAME",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the study; default: studies/NAME.", metavar="DIR")
+    ] = None,
+    config: common.ConfigOption = None,
+    set_: common.SetOption = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds of every row.", metavar="N,N,…")] = "0",
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Short for --set optim.steps=N.", min=1, metavar="N")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="Test set: tampered/, masks/, authentic/ in DIR. Repeatable.", metavar="NAME=DIR"),
+    ] = None,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", help="Only the pictures of a set that FILE names. Repeatable.", metavar="NAME=FILE"),
+    ] = None,
+    samples: Annotated[
+        Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
+    ] = Path("sample_images"),
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Train and measure this row alone. Repeatable.", metavar="ROW")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", help="Which checkpoint of a run is measured: last or best.", metavar="NAME")
+    ] = "last",
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Teacher of rows that make their own pseudo-masks.", metavar="NAME")
+    ] = "mobile-sam",
+    tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="Seconds a run, to see it work; without --config it trains on the test sets."),
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the rows and leave.")] = False,
+    json_output: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Train the rows of a study with every seed, measure them with true masks, compare them picture by picture.
+
+    DIR gets results.json, table.md, table.csv, per_image.csv, plot.png and a folder ROW/seed-N for every run. Run it
+    again after an interruption and only what is missing is done; seeds and test sets may be added later.
+    """
+    common.setup_logging(verbose, quiet)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("a study runs in one process", "share its rows among GPUs with --only and --device")
+    from imltool.evaluation.sets import apply_lists, named_sets, sample_sets
+
+    sets = []
+    if tiny or not plan:
+        sets = named_sets(data) if data else sample_sets(samples)
+        apply_lists(sets, lists or [])
+    extra = [*_tiny(sets, config), *(set_ or [])] if tiny else list(set_ or [])
+    extra += [f"optim.steps={steps}"] if steps is not None else []
+    settings = _settings(name, config, extra, _numbers(seeds), checkpoint, teacher)
+    _refuse_unknown(only or [], settings)
+    if plan:
+        _print_plan(settings, json_output)
+        return
+    out = out or Path("studies") / settings.study
+    words = ["imltool", "study", name, *(["--config", str(config)] if config else []), *(["--tiny"] if tiny else [])]
+    words += [word for override in set_ or [] for word in ("--set", override)]
+    words += [*(["--steps", str(steps)] if steps else []), "--seeds", seeds]
+    words += [word for one in data or [] for word in ("--data", one)] or ["--samples", str(samples)]
+    words += [word for one in lists or [] for word in ("--list", one)]
+    words += ["--checkpoint", checkpoint, "--teacher", teacher, "--out", str(out)]
+    _run(settings, sets, out, device, only or [], shlex.join(words), json_output)
+
+
+def _numbers(seeds: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {seeds!r} is not a list of numbers", "for instance --seeds 0,1,2") from None
+
+
+def _tiny(sets: list[NamedSet], config: Path | None) -> list[str]:
+    """Overrides of `--tiny`; without a configuration the test sets themselves are trained on, with their masks."""
+    from imltool.study.settings import TINY
+
+    if config is not None:
+        return list(TINY)
+    sources = []
+    for one in sets:
+        root = Path(os.path.abspath(one.root))
+        forged, authentic = root / "tampered", root / "authentic"
+        if forged.is_dir():
+            source = {"kind": "masks", "images": str(forged), "masks": str(root / "masks")}
+            sources.append({"name": one.name, **source})
+        if authentic.is_dir():
+            sources.append({"name": one.name, "kind": "authentic", "images": str(authentic)})
+    return [*TINY, f"data.train={json.dumps(sources)}"]
+
+
+def _settings(
+    name: str, config: Path | None, overrides: list[str], seeds: tuple[int, ...], checkpoint: str, teacher: str
+) -> StudySettings:
+    from pydantic import ValidationError
+
+    from imltool.config import load_settings
+    from imltool.study.settings import RowsSettings, StudySettings
+    from imltool.study.studies import STUDIES, available, drop_repetitions
+    from imltool.teacher.registry import TEACHERS
+    from imltool.training.settings import TrainSettings
+
+    if teacher not in TEACHERS:
+        raise UsageError(f"unknown teacher {teacher!r}", f"choose one of {', '.join(TEACHERS)}")
+    base = load_settings(TrainSettings, config, overrides)
+    if not base.data.train:
+        raise UsageError("nothing to train on", "give a --config that lists sources under data.train, or --tiny")
+    if name in STUDIES:
+        rows, absent = available(STUDIES[name](base, teacher))
+    elif Path(name).suffix.lower() in OWN_ROWS:
+        rows, absent = load_settings(RowsSettings, Path(name)).rows, []
+    else:
+        raise UsageError(
+            f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
+        )
+    fields = {"study": Path(name).stem, "config": config, "overrides": overrides, "rows": rows, "seeds": seeds}
+    try:
+        settings = StudySettings.model_validate({**fields, "checkpoint": checkpoint})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where or name}: {first['msg'].removeprefix('Value error, ')}") from error
+    settings, repeated = drop_repetitions(settings)
+    for one in (*absent, *repeated):
+        common.say(f"row {one.name} left out: {one.reason}")
+    return settings
+
+
+def _refuse_unknown(only: list[str], settings: StudySettings) -> None:
+    known = [row.name for row in settings.rows]
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise UsageError(f"the study has no row {unknown[0]!r}", f"its rows are {', '.join(known)}")
+
+
+def _print_plan(settings: StudySettings, json_output: bool) -> None:
+    if json_output:
+        typer.echo(json.dumps({row.name: row.model_dump(mode="json") for row in settings.rows}, indent=2))
+        return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    count = len(settings.rows) * len(settings.seeds)
+    runs = f"{count} runs of {settings.base.optim.steps} steps, seeds {', '.join(map(str, settings.seeds))}"
+    table = Table(title=f"{settings.study}: {runs}", box=box.SIMPLE_HEAD, title_justify="left")
+    for head in ("row", "changes", "against"):
+        table.add_column(head, overflow="fold")
+    for row in settings.rows:
+        reference = settings.reference(row)
+        table.add_row(escape(row.name), escape(_changes(row)), "–" if reference == row.name else escape(reference))
+    common.stdout.print(table)
+
+
+def _changes(row: Row) -> str:
+    labels = []
+    if row.labels is not None:
+        sloppy = row.labels.sloppiness
+        boxes = "the boxes there are" if sloppy is None else f"boxes {sloppy:.0%} too large on every side"
+        labels.append(f"pseudo-masks by {row.labels.teacher} from {boxes}")
+    return ", ".join([*row.overrides, *labels]) or "none"
+
+
+def _run(
+    settings: StudySettings, sets: list[NamedSet], out: Path, device: str, only: list[str], command: str, as_json: bool
+) -> None:
+    from imltool.study.plot import draw_study
+    from imltool.study.report import PLOT_NAME, RESULTS_NAME, TABLE_NAME, results_text, study_results, write_report
+    from imltool.study.runner import Study
+
+    def report() -> dict[str, Any]:
+        measurements = running.measurements()
+        results = study_results(settings, measurements, running.qualities(), command)
+        write_report(out, results, measurements)
+        return results
+
+    with common.progress_bar() as bar:
+        for one in sets:
+            task = bar.add_task(f"hashing {one.name}", total=len(one.samples))
+            for _ in one.hash_files():
+                bar.advance(task)
+            bar.remove_task(task)
+        running = Study(settings, sets, out, device, only)
+        current: TaskID | None = None
+        try:
+            for event in running.run():
+                current = _show(event, bar, current)
+                if event["event"] == "measured":
+                    report()
+        finally:  # Ctrl-C too leaves a picture of what there is
+            results = report()
+            draw_study(out / PLOT_NAME, results)
+    if as_json:
+        typer.echo(results_text(results))
+    _print_table(results, as_json)
+    common.say(f"written: {out / TABLE_NAME}, {RESULTS_NAME}, {PLOT_NAME}")
+    unscored = [line for line in running.measurements() if line["n_failed"]]
+    if unscored:
+        first = unscored[0]
+        common.say(
+            f"{first['n_failed']} pictures of {first['set']} could not be scored, the first: {first['first_failure']}"
+        )
+    common.finish(len(running.failed) + len(unscored))
+
+
+def _show(event: dict[str, Any], bar: Progress, task: TaskID | None) -> TaskID | None:
+    """Progress of the current run; what is worth keeping is said in a line. Returns the task in progress."""
+    kind = event["event"]
+    where = f"{event['row']}, seed {event['seed']}" if "row" in event else ""
+    if kind in ("run", "measure", "label") and not (kind == "label" and task is not None):
+        if task is not None:
+            bar.remove_task(task)
+        what = {"run": where, "measure": f"measuring {where} on {event.get('set')}", "label": "pseudo-masks"}[kind]
+        return bar.add_task(what, total=event.get("steps") if kind == "run" else event.get("images"))
+    if kind == "label" and task is not None:
+        bar.advance(task)
+    elif kind == "train" and task is not None:
+        bar.update(task, completed=event["step"], description=f"{where}: loss {event['loss']:.4f}")
+    elif kind == "start":
+        common.say(f"{where}: training, steps {event['step']}-{event['steps']}")
+    elif kind == "measured":
+        f1 = event["figures"]["pixel_f1"]
+        common.say(f"{where}: {event['set']} ({event['role'].upper()}) F1 {'–' if f1 is None else f'{f1:.3f}'}")
+    elif kind == "failed":
+        common.log.error("%s: %s", where, event["reason"])
+    return task
+
+
+def _print_table(results: dict[str, Any], json_output: bool) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from imltool.study.report import blocks, number
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for head in ("set", "role", "row"):
+        table.add_column(head, overflow="fold")
+    for head in ("seeds", "F1 [95 %]", "ΔF1 [95 %]", "F1 cal.", "AUC", "img AUC", "FP area"):
+        table.add_column(head, justify="right")
+    for name, rows in blocks(results):
+        for row, figures in rows.items():
+            f1 = figures["pixel_f1"]
+            table.add_row(
+                *(escape(name), figures["role"].upper(), escape(row), str(len(figures["seeds"]))),
+                number(f1["mean"], f1["interval"]),
+                number(f1["difference"], f1["difference_interval"], sign=True),
+                *(number(figures[key]["mean"]) for key in ("pixel_f1_calibrated", "pixel_auc", "image_auc", "fp_area")),
+            )
+    (common.stderr if json_output else common.stdout).print(table)

@@ -1,0 +1,1 @@
+"""Studies: many training runs that differ in one thing each, measured alike and compared picture by picture."""

@@ -1,0 +1,211 @@
+"""Pseudo-masks that a study makes for its own rows, and how good the pseudo-masks of a row are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.config import save_settings
+from imltool.data.boxes import BoxedImage, MatchedImage, match_boxes
+from imltool.data.folder import pair_by_stem
+from imltool.data.layouts.coarse import SLOPPINESS, boxes_from_masks, boxes_root
+from imltool.data.manifest import Manifest, Record
+from imltool.errors import DataError
+from imltool.files import sha256_file, sha256_text
+from imltool.images import RGB
+from imltool.journal import claim_folder, dump_json
+from imltool.study.settings import LABELS, LabelSettings
+from imltool.study.studies import sibling_masks
+from imltool.teacher.audit import audit_rows, summarise
+from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
+from imltool.teacher.registry import Teacher, load_teacher, teacher_weights
+from imltool.teacher.sam import BoxMask
+from imltool.training.data import read_labelled
+from imltool.training.settings import SourceSettings, TrainSettings
+
+PARTS = ("train", "validation", "calibration")
+Event = dict[str, Any]
+
+
+@dataclass
+class Forgeries:
+    """Labelled forgeries of one folder, whichever sources use them.
+
+    Attributes:
+        images: the folder.
+        masks: folder of their true masks, None where there is none.
+        pseudo: configured pseudo-masks, None where the sources have pixel masks.
+        names: the pictures in use, relative to `images`.
+    """
+
+    images: Path
+    masks: Path | None
+    pseudo: Path | None
+    names: set[str] = field(default_factory=set)
+
+
+class OneEmbedding:
+    """A teacher that embeds a picture once when it is asked for it several times in a row."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.name = teacher.name
+        self._teacher = teacher
+        self._held: tuple[RGB, Any] | None = None
+
+    def embed(self, rgb: RGB) -> Any:
+        if self._held is None or not np.array_equal(self._held[0], rgb):
+            self._held = rgb, self._teacher.embed(rgb)
+        return self._held[1]
+
+    def decode(self, embedding: Any, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
+        return self._teacher.decode(embedding, boxes, multimask)
+
+
+def _labelled_sources(settings: TrainSettings) -> Iterator[tuple[str, SourceSettings]]:
+    """Dotted key and source of everything that is trained, validated or calibrated on with a mask."""
+    for part in PARTS:
+        for index, source in enumerate(getattr(settings.data, part)):
+            if source.kind in ("pseudo", "masks") and (source.weight or part != "train"):
+                yield f"data.{part}.{index}", source
+
+
+def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
+    """The labelled forgeries of a configuration, folder by folder, in its order. Raises `DataError`."""
+    root = settings.data.root
+    found: dict[Path, Forgeries] = {}
+    for _, source in _labelled_sources(settings):
+        assert source.images is not None
+        images = root / source.images
+        if images not in found:
+            masks = sibling_masks(settings, source)
+            pseudo = root / source.pseudo if source.pseudo and source.kind == "pseudo" else None
+            found[images] = Forgeries(images, root / masks if masks else None, pseudo)
+        labelled = read_labelled(settings.data, source)
+        found[images].names |= {item.image.relative_to(images).as_posix() for item in labelled}
+    if not found:
+        raise DataError("no source has forgeries to make pseudo-masks for", "list one of kind pseudo or masks")
+    return list(found.values())
+
+
+def label_overrides(settings: TrainSettings, labels: LabelSettings, out: Path) -> list[str]:
+    """Changes that put a row's own pseudo-masks, in the study's folder `out`, in place of the configured labels."""
+    folders = [one.images for one in find_forgeries(settings)]
+    overrides = []
+    for key, source in _labelled_sources(settings):
+        assert source.images is not None
+        number = folders.index(settings.data.root / source.images)
+        # absolute: a relative folder of labels would start at data.root
+        folder = os.path.abspath(_folder(out, labels, number))
+        overrides += [f"{key}.kind=pseudo", f"{key}.pseudo={json.dumps(folder)}"]
+    return overrides
+
+
+def _folder(out: Path, labels: LabelSettings, number: int) -> Path:
+    return out / LABELS / labels.folder / str(number)
+
+
+def make_labels(settings: TrainSettings, wanted: list[LabelSettings], out: Path, device: str) -> Iterator[Event]:
+    """Make the pseudo-masks of several rows, each a `pseudo` output in `out`; yields one event a picture and row.
+
+    What is there already stays. The rows of one teacher go through the pictures together, so that a picture is
+    embedded once for all of them.
+
+    Raises `DataError` when a picture or its mask cannot be used, `WeightsError`, `ResumeError` when the boxes of
+    finished pseudo-masks have changed.
+    """
+    forgeries = find_forgeries(settings)
+    for name, group in itertools.groupby(sorted(wanted, key=lambda one: one.teacher), lambda one: one.teacher):
+        rows = list(group)
+        teacher = OneEmbedding(load_teacher(name, device=device))
+        for number, one in enumerate(forgeries):
+            streams = []
+            for labels in rows:
+                matched, folder = _boxes(one, labels), _folder(out, labels, number)
+                _claim(folder, name, matched)
+                streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
+            for made in itertools.zip_longest(*streams):
+                for row in made:
+                    if row is None:
+                        continue
+                    if row["status"] != "ok":
+                        raise DataError(
+                            f"{one.images / row['image']}: {row['reason']}", "mend it or take it off the list"
+                        )
+                    yield {"event": "label", "teacher": name, "image": row["image"]}
+
+
+def _claim(folder: Path, teacher: str, matched: list[MatchedImage]) -> None:
+    weights = teacher_weights(teacher)
+    settings = PseudoSettings()
+    parameters = {
+        "command": "pseudo",
+        "teacher": teacher,
+        "weights_sha256": sha256_file(weights) if weights else None,
+        "settings": settings.model_dump(mode="json"),
+        "boxes_sha256": sha256_text(dump_json([[item.name, item.boxes.tolist(), item.size] for item in matched])),
+    }
+    claim_folder(folder, parameters)
+    save_settings(settings, folder / "config.yaml")
+
+
+def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
+    """The boxes of the pictures in use: those of the configured pseudo-masks, or made from the true masks."""
+    if labels.sloppiness is None and one.pseudo is not None:
+        rows = [row for row in read_pseudo(one.pseudo) if row["image"] in one.names]
+        boxed = [
+            BoxedImage(row["image"], tuple(tuple(box["box"]) for box in row["boxes"]), (row["width"], row["height"]))
+            for row in rows
+        ]
+    else:
+        share = labels.sloppiness
+        boxed = _made_boxes(one, SLOPPINESS if share is None else (share, share))
+    report = match_boxes(one.images, boxed)
+    if report.faults:
+        raise DataError(f"{one.images / report.faults[0].image}: {report.faults[0].message}")
+    return report.matched
+
+
+def _made_boxes(one: Forgeries, sloppiness: tuple[float, float]) -> list[BoxedImage]:
+    if one.masks is None:
+        raise DataError(f"no true masks to make boxes from for {one.images}", "they are expected in masks/ beside it")
+    pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pair_by_stem(one.images, one.masks)}
+    records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in sorted(one.names)]
+    manifest = Manifest(one.images, records)
+    below = boxes_root(manifest).relative_to(os.path.abspath(one.images))
+    boxed = []
+    for made in boxes_from_masks(manifest, sloppiness):
+        if not isinstance(made, BoxedImage):
+            raise DataError(made.message, "mend it or take it off the list")
+        boxed.append(BoxedImage((below / made.name).as_posix(), made.boxes, made.size))
+    return boxed
+
+
+def label_quality(settings: TrainSettings) -> dict[str, Any] | None:
+    """Pseudo-masks trained on against the true masks: `iou_mean`, `iou_median`, `boundary_f`, `images` and more.
+
+    None where the mix has no pseudo-mask, or true masks are missing. The student never sees this comparison.
+    """
+    audit = []
+    for source in settings.data.train:
+        if source.kind != "pseudo" or not source.weight:
+            continue
+        masks = sibling_masks(settings, source)
+        if masks is None:
+            return None
+        assert source.images is not None and source.pseudo is not None
+        images, folder = settings.data.root / source.images, settings.data.root / source.pseudo
+        used = {item.image.relative_to(images).as_posix() for item in read_labelled(settings.data, source)}
+        rows = [row for row in read_pseudo(folder) if row["image"] in used]
+        audit += list(audit_rows(rows, folder, settings.data.root / masks))
+    if not audit:
+        return None
+    summary = summarise(audit)
+    return {key: summary[key] for key in ("images", "iou_mean", "iou_median", "boundary_f", "under_half", "fallback")}

@@ -1,0 +1,93 @@
+"""The picture of a study: every row's F1 and its difference to the row it is compared with, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from imltool.files import atomic
+from imltool.study.report import blocks
+
+BLUE, ORANGE, GREY = "#1a85ff", "#e66101", "#999999"
+ROW_INCHES, HEAD_INCHES = 0.32, 1.0
+
+
+def draw_study(path: Path, results: Mapping[str, Any]) -> None:
+    """A PNG with one line of panels for each set and mean over sets, and one line of dots for each row.
+
+    Left: F1 at 0.5, mean with its 95 % interval, seeds as small rings above it. Right: the paired difference alike.
+    """
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawn = [
+        (name, rows)
+        for name, rows in blocks(results)
+        if any(one["pixel_f1"]["mean"] is not None for one in rows.values())
+    ]
+    if not drawn:
+        return
+    heights = [HEAD_INCHES + ROW_INCHES * len(rows) for _, rows in drawn]
+    figure, axes = pyplot.subplots(
+        len(drawn), 2, figsize=(11, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
+    )
+    for (name, rows), (left, right) in zip(drawn, axes, strict=True):
+        _dots(left, rows, results)
+        _differences(right, rows)
+        roles = {one["role"] for one in rows.values()}
+        left.set_title(name + (f" ({roles.pop().upper()})" if len(roles) == 1 and not name.startswith("mean") else ""))
+    figure.suptitle(f"Study: {results['study']}")
+    try:
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110)
+    finally:
+        pyplot.close(figure)
+
+
+def _dots(axis: Any, rows: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    for place, one in enumerate(rows.values()):
+        figure = one["pixel_f1"]
+        _dot(axis, place, figure["mean"], figure["interval"], figure["seeds"], BLUE)
+    labels = [_label(row, results["rows"][row]["label_quality"]) for row in rows]
+    axis.set_yticks(range(len(rows)), labels)
+    axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel="F1 at 0.5, rings: seeds")
+    axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _label(row: str, quality: Mapping[str, Any] | None) -> str:
+    return f"{row}, label IoU {quality['iou_mean']:.2f}" if quality else row
+
+
+def _differences(axis: Any, rows: Mapping[str, Any]) -> None:
+    for place, one in enumerate(rows.values()):
+        figure = one["pixel_f1"]
+        _dot(axis, place, figure["difference"], figure["difference_interval"], figure["difference_seeds"], ORANGE)
+    against = {one["pixel_f1"]["against"] for one in rows.values()} - {None}
+    named = next(iter(against)) if len(against) == 1 else "the row it is compared with"
+    axis.axvline(0, color=GREY, linewidth=1)
+    axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"ΔF1 to {named}, paired")
+    axis.set_yticks(range(len(rows)), [""] * len(rows))
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _dot(
+    axis: Any,
+    place: int,
+    mean: float | None,
+    interval: list[float] | None,
+    seeds: Mapping[str, float | None],
+    colour: str,
+) -> None:
+    if mean is None:
+        return
+    if interval:
+        axis.plot(interval, [place, place], color=colour, linewidth=2, solid_capstyle="butt", clip_on=False)
+    axis.plot([mean], [place], "o", markersize=6, color=colour, clip_on=False)
+    known = [value for value in seeds.values() if value is not None]
+    if len(known) > 1:  # above the line, so that neither hides the other
+        height = [place - 0.25] * len(known)
+        axis.plot(known, height, "o", markersize=4, markerfacecolor="none", color=GREY, clip_on=False)

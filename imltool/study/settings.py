@@ -1,0 +1,119 @@
+"""What a study is made of: rows that change a training configuration, and the seeds every row is trained with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from imltool.config import Settings, load_settings
+from imltool.teacher.registry import TEACHERS
+from imltool.training.settings import TrainSettings
+
+Checkpoint = Literal["last", "best"]
+LABELS = "labels"
+"""Folder of a study for pseudo-masks of its own; no row may be called so."""
+
+TINY = (
+    "init=random",
+    "student.input_size=64",
+    "workers=0",
+    "optim.steps=4",
+    "optim.batch_size=4",
+    "optim.warmup=1",
+    "optim.precision=fp32",
+    "validate_every=4",
+    "save_every=2",
+    "log_every=1",
+)
+"""Changes that make any training a matter of seconds: to see a study work, not to learn from it."""
+
+
+class LabelSettings(Settings):
+    """Pseudo-masks that a row makes for itself, in place of those that the configuration names."""
+
+    teacher: str = Field("mobile-sam", description="who turns the boxes into masks")
+    sloppiness: float | None = Field(
+        None,
+        ge=-0.2,
+        le=1.0,
+        description="boxes made from the true masks, every side moved outwards by this share of its length; "
+        "none takes the boxes of the configured pseudo-masks",
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in TEACHERS:
+            raise ValueError(f"choose one of {', '.join(TEACHERS)}")
+        return value
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of these pseudo-masks: teacher and boxes."""
+        return f"{self.teacher}-{'drawn' if self.sloppiness is None else f'sloppy-{self.sloppiness:g}'}"
+
+
+class Row(Settings):
+    """One row of a study's table: a training configuration, told by its changes of the study's own."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="in tables, and of the row's folder")
+    overrides: tuple[str, ...] = Field((), description="changes in the form a.b=value, as --set takes them")
+    labels: LabelSettings | None = Field(None, description="pseudo-masks of the row's own")
+    against: str | None = Field(None, description="the row it is compared with; none is the study's first")
+
+    @field_validator("name")
+    @classmethod
+    def _no_folder_of_the_study(cls, value: str) -> str:
+        if value.casefold() == LABELS:
+            raise ValueError("is the study's own folder")
+        return value
+
+
+class RowsSettings(Settings):
+    """A study of one's own: the file that is given in place of a study's name."""
+
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+
+class StudySettings(Settings):
+    """A study.
+
+    A row with a seed is `load_settings(config, [*overrides, *row.overrides, "seed=N"])`: what `imltool train` would
+    make of the same file with these as `--set`.
+    """
+
+    study: str
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    checkpoint: Checkpoint = Field("last", description="which checkpoint of a run is measured")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudySettings:
+        names = [row.name.casefold() for row in self.rows]  # folders that differ in case alone may be one
+        if len(set(names)) < len(names):
+            raise ValueError("two rows have the same name")
+        for row in self.rows:
+            if row.against is not None and row.against not in {other.name for other in self.rows}:
+                raise ValueError(f"row {row.name} is compared with {row.against}, which is no row")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be different numbers from 0 up")
+        return self
+
+    @property
+    def base(self) -> TrainSettings:
+        """The configuration that the rows change. Raises `ConfigError`."""
+        return load_settings(TrainSettings, self.config, list(self.overrides))
+
+    def training(self, row: Row, seed: int, *more: str) -> TrainSettings:
+        """The configuration of a row with a seed; `more` changes come after the row's. Raises `ConfigError`."""
+        own = (*row.overrides, *more, f"name={json.dumps(f'{self.study}-{row.name}')}", f"seed={seed}")
+        return load_settings(TrainSettings, self.config, [*self.overrides, *own])
+
+    def reference(self, row: Row) -> str:
+        """Name of the row that `row` is compared with; the first row is compared with itself."""
+        return row.against or self.rows[0].name

@@ -1,0 +1,237 @@
+"""The studies by name: from the configuration that is studied to the rows that change it.
+
+Every builder takes the resolved configuration and the name of the teacher for rows that make pseudo-masks of their
+own. The first row is what the others are compared with, unless a row says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from imltool.errors import WeightsError
+from imltool.student.settings import MemoryKind, TraceGroup
+from imltool.study.settings import LabelSettings, Row, StudySettings
+from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.registry import TEACHERS, teacher_weights
+from imltool.training.settings import OptimSettings, SourceSettings, TrainSettings
+
+SLOPPINESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""Shares by which every side of a box moves outwards in the `boxes` study."""
+ALPHAS = (0.5, 0.3, 0.7)
+EMA = 0.998
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that cannot be had here, and why."""
+
+    name: str
+    reason: str
+
+
+Rows = list[Row | LeftOut]
+
+
+def _memory(base: TrainSettings) -> str:
+    """The configured reading of the memory bank, or the default where a study needs one and there is none."""
+    return base.student.memory if base.student.memory != "none" else "prototypes"
+
+
+def ablation(base: TrainSettings, teacher: str) -> Rows:
+    """The paper's Table 5: memory and gating on and off."""
+    parts = {
+        "full": (_memory(base), True),
+        "without-memory": ("none", True),
+        "without-gating": (_memory(base), False),
+        "baseline": ("none", False),
+    }
+    return [
+        Row(name=name, overrides=(f"student.memory={memory}", f"student.gating={str(gating).lower()}"))
+        for name, (memory, gating) in parts.items()
+    ]
+
+
+def memory(base: TrainSettings, teacher: str) -> Rows:
+    """The readings of the memory bank that the paper leaves open."""
+    return [Row(name=kind, overrides=(f"student.memory={kind}",)) for kind in get_args(MemoryKind)]
+
+
+def alpha(base: TrainSettings, teacher: str) -> Rows:
+    """α of Eq. 4: fixed, and learned from 0.5."""
+    bank = f"student.memory={_memory(base)}"
+    rows: Rows = [
+        Row(name=f"alpha-{value:g}", overrides=(bank, f"student.alpha={value}", "student.learn_alpha=false"))
+        for value in ALPHAS
+    ]
+    return [*rows, Row(name="alpha-learned", overrides=(bank, "student.alpha=0.5", "student.learn_alpha=true"))]
+
+
+def resolution(base: TrainSettings, teacher: str) -> Rows:
+    """The configured input size and twice that: 224 and 448."""
+    side = base.student.input_size
+    return [Row(name=f"{size}", overrides=(f"student.input_size={size}",)) for size in (side, 2 * side)]
+
+
+def recipe(base: TrainSettings, teacher: str) -> Rows:
+    """The configuration as it is, and with one thing changed in each row."""
+    rows: Rows = [Row(name="recipe")]
+    losses = get_args(OptimSettings.model_fields["loss"].annotation)
+    rows += [Row(name=f"loss-{loss}", overrides=(f"optim.loss={loss}",)) for loss in losses]
+    rows += [Row(name=f"init-{init}", overrides=(f"init={init}",)) for init in ("teacher", "random")]
+    rows += [Row(name="without-ema", overrides=("optim.ema=0",))]
+    rows += [Row(name="with-ema", overrides=(f"optim.ema={base.optim.ema or EMA}",))]
+    rows += [
+        _without(base, "without-real-forgeries", ("pseudo", "masks")),
+        _without(base, "without-synthetic", ("synth",)),
+        _without_authentic(base),
+        _pixel_masks(base),
+    ]
+    rows += [Row(name=f"jpeg-{share}", overrides=(f"augment.jpeg={share}",)) for share in (0, 1)]
+    groups = get_args(TraceGroup)
+    for name, traces in {"none": (), **{group: (group,) for group in groups}, "all": groups}.items():
+        rows.append(Row(name=f"traces-{name}", overrides=(f"student.traces={json.dumps(traces)}",)))
+    return rows
+
+
+def diversity(base: TrainSettings, teacher: str) -> Rows:
+    """With and without the memory bank, on the first data set of the mix, the first two, and so on."""
+    names = list(dict.fromkeys(source.name for source in base.data.train if source.weight))
+    rows: Rows = []
+    for count in range(1, len(names) + 1):
+        used = set(names[:count])
+        if not any(source.name in used and _forged(source) for source in base.data.train):
+            continue
+        drops = _drops(base, [source for source in base.data.train if source.name not in used])
+        sets = "1-set" if count == 1 else f"{count}-sets"
+        plain = f"{sets}-without-memory"
+        rows.append(Row(name=plain, overrides=(*drops, "student.memory=none"), against=plain))
+        rows.append(
+            Row(name=f"{sets}-with-memory", overrides=(*drops, f"student.memory={_memory(base)}"), against=plain)
+        )
+    return rows
+
+
+def boxes(base: TrainSettings, teacher: str) -> Rows:
+    """From boxes that fit the edit to boxes that are half too large on every side."""
+    return [
+        Row(name=f"sloppy-{round(100 * share)}", labels=LabelSettings(teacher=teacher, sloppiness=share))
+        for share in SLOPPINESS
+    ]
+
+
+def pseudo(base: TrainSettings, teacher: str) -> Rows:
+    """The same boxes turned into masks by every teacher on this machine; pixel masks as what they stand for."""
+    made_by = _configured_teacher(base)
+    rows: Rows = [Row(name=made_by)] if made_by else [Row(name=teacher, labels=LabelSettings(teacher=teacher))]
+    for name in TEACHERS:
+        if name == (made_by or teacher):
+            continue
+        try:
+            teacher_weights(name)
+        except WeightsError as error:
+            rows.append(LeftOut(name, error.message))
+            continue
+        rows.append(Row(name=name, labels=LabelSettings(teacher=name)))
+    return [*rows, _pixel_masks(base)]
+
+
+def _configured_teacher(base: TrainSettings) -> str | None:
+    """The teacher whose pseudo-masks the configuration names; None where it names none or those of several."""
+    folders = {base.data.root / source.pseudo for source in base.data.train if source.weight and source.pseudo}
+    found = {row["teacher"] for folder in folders for row in read_pseudo(folder)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _forged(source: SourceSettings) -> bool:
+    return source.kind != "authentic" and source.weight > 0
+
+
+def _drops(base: TrainSettings, dropped: list[SourceSettings]) -> tuple[str, ...]:
+    """Overrides that take sources out of the mix; the others keep their weights, so their shares grow."""
+    return tuple(
+        f"data.train.{index}.weight=0"
+        for index, source in enumerate(base.data.train)
+        if source.weight and source in dropped
+    )
+
+
+def _without(base: TrainSettings, name: str, kinds: tuple[str, ...]) -> Row | LeftOut:
+    dropped = [source for source in base.data.train if source.kind in kinds]
+    if not any(_forged(source) and source not in dropped for source in base.data.train):
+        return LeftOut(name, "no forgery would be left to train on")
+    return Row(name=name, overrides=_drops(base, dropped))
+
+
+def _without_authentic(base: TrainSettings) -> Row:
+    """No authentic picture, neither from a source of its own nor from a generator."""
+    dropped, generators = [], []
+    for index, source in enumerate(base.data.train):
+        kinds = {kind: weight for kind, weight in source.synth.kinds.items() if kind != "authentic" and weight}
+        if source.kind == "authentic" or (source.kind == "synth" and not kinds):
+            dropped.append(source)
+        elif source.kind == "synth" and source.synth.kinds.get("authentic"):
+            generators.append(f"data.train.{index}.synth.kinds={json.dumps(kinds)}")
+    return Row(name="without-authentic", overrides=(*_drops(base, dropped), *generators))
+
+
+def sibling_masks(base: TrainSettings, source: SourceSettings) -> Path | None:
+    """The folder of true masks of a source, relative to `data.root` as the source's own folders are.
+
+    That is its `masks`, or `masks/` beside its pictures as the folder layout has it; None where there is none.
+    """
+    if source.masks is not None:
+        return source.masks
+    beside = source.images.parent / "masks" if source.images is not None else None
+    return beside if beside is not None and (base.data.root / beside).is_dir() else None
+
+
+def _pixel_masks(base: TrainSettings) -> Row | LeftOut:
+    """True masks in place of the pseudo-masks trained on: the fully supervised comparison."""
+    name, overrides = "pixel-masks", []
+    for index, source in enumerate(base.data.train):
+        if source.kind != "pseudo" or not source.weight:
+            continue
+        masks = sibling_masks(base, source)
+        if masks is None:
+            return LeftOut(name, f"source {source.name} has no masks/ beside its pictures in {source.images}")
+        overrides += [f"data.train.{index}.kind=masks", f"data.train.{index}.masks={json.dumps(str(masks))}"]
+    return Row(name=name, overrides=tuple(overrides)) if overrides else LeftOut(name, "no pseudo-mask is trained on")
+
+
+STUDIES: dict[str, Callable[[TrainSettings, str], Rows]] = {
+    "ablation": ablation,
+    "memory": memory,
+    "alpha": alpha,
+    "resolution": resolution,
+    "recipe": recipe,
+    "diversity": diversity,
+    "boxes": boxes,
+    "pseudo": pseudo,
+}
+
+
+def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[LeftOut]]:
+    """The study without rows that change nothing against the first one, which would be trained for nothing."""
+    first, *others = study.rows
+    unnamed = {"name": "", "seed": 0}
+    wanted = study.training(first, 0).model_copy(update=unnamed)
+    kept, dropped = [first], []
+    for row in others:
+        if row.labels == first.labels and study.training(row, 0).model_copy(update=unnamed) == wanted:
+            dropped.append(LeftOut(row.name, f"the same as {first.name}"))
+        else:
+            kept.append(row)
+    # a row compared with one that fell away is compared with its equal
+    gone = {row.name for row in dropped}
+    kept = [row.model_copy(update={"against": None}) if row.against in gone else row for row in kept]
+    return study.model_copy(update={"rows": tuple(kept)}), dropped
+
+
+def available(rows: Iterable[Row | LeftOut]) -> tuple[tuple[Row, ...], list[LeftOut]]:
+    """The rows that can be trained here, and those left out."""
+    rows = list(rows)
+    return tuple(row for row in rows if isinstance(row, Row)), [row for row in rows if isinstance(row, LeftOut)]
