@@ -61,7 +61,7 @@ def _root(
 
 
 def _register() -> None:
-    from imltool.cli import data, evaluate, model, pseudo, scan, study, synth, train, version, weights
+    from imltool.cli import compare, data, evaluate, model, pseudo, scan, study, synth, train, version, weights
 
     app.command("scan", rich_help_panel="Investigate")(scan.scan)
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
@@ -69,6 +69,7 @@ def _register() -> None:
     app.command("train", rich_help_panel="Teach")(train.train)
     app.add_typer(data.app, name="data", rich_help_panel="Teach")
     app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
+    app.command("compare", rich_help_panel="Measure")(compare.compare)
     app.command("study", rich_help_panel="Measure")(study.study)
     app.add_typer(model.app, name="model", rich_help_panel="Tool")
     app.add_typer(weights.app, name="weights", rich_help_panel="Tool")

@@ -98,3 +98,64 @@ def scores_interval(
         levels = np.add.reduceat(drawn[:, :, order], starts, axis=2)
         values.append(metric(levels[0], levels[1]))
     return _percentiles(values, confidence)
+
+
+def flags_interval(
+    tampered: ArrayLike,
+    authentic: ArrayLike,
+    metric: Callable[[Counts], NDArray[np.float64]],
+    seed: int,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval | None:
+    """Interval of a metric of image counts, both sides drawn separately; None for fewer than two pictures on a side.
+
+    Args:
+        tampered, authentic: bool [N] and [M], whether each picture is flagged.
+        metric: a function of `metrics.image_counts`, for instance `metrics.balanced_accuracy`.
+    """
+    positive, negative = np.asarray(tampered, np.int64), np.asarray(authentic, np.int64)
+    if positive.size < 2 or negative.size < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    tp = np.concatenate([w @ positive for w in resampling_weights(positive.size, rng, resamples)])
+    fp = np.concatenate([w @ negative for w in resampling_weights(negative.size, rng, resamples)])
+    return _percentiles([metric(Counts(tp, fp, positive.size - tp, negative.size - fp))], confidence)
+
+
+def paired_auc_interval(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    metric: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
+    seed: int,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval | None:
+    """Interval of metric(second) − metric(first) when both scored the same pictures: each draw serves both.
+
+    Args:
+        first, second: scores of (tampered [N], authentic [M]) pictures, in the same order.
+        metric: as in `scores_interval`.
+    """
+    sides = [(np.asarray(t, np.float64), np.asarray(a, np.float64)) for t, a in (first, second)]
+    n, m = sides[0][0].size, sides[0][1].size
+    if n < 2 or m < 2:
+        return None
+    layouts = []
+    for positive, negative in sides:
+        scores = np.concatenate([positive, negative])
+        order = np.argsort(scores, kind="stable")
+        layouts.append((order, np.flatnonzero(np.diff(scores[order], prepend=-np.inf))))
+    rng = np.random.default_rng(seed)
+    values = []
+    step = max(1, _CHUNK // (n + m))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = np.zeros((2, rows, n + m), dtype=np.int64)
+        drawn[0, :, :n] = np.concatenate(list(resampling_weights(n, rng, rows)))
+        drawn[1, :, n:] = np.concatenate(list(resampling_weights(m, rng, rows)))
+        of = [metric(*np.add.reduceat(drawn[:, :, order], starts, axis=2)) for order, starts in layouts]
+        values.append(of[1] - of[0])
+    return _percentiles(values, confidence)

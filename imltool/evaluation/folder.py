@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from imltool.errors import ResumeError, UsageError
-from imltool.evaluation.report import CSV_NAME, RESULTS_NAME, TABLE_NAME
+from imltool.evaluation.previews import remove_previews
+from imltool.evaluation.report import CSV_NAME, CURVES_NAME, RESULTS_NAME, TABLE_NAME
+from imltool.evaluation.robust import JOURNAL_NAME
 from imltool.files import writing
 from imltool.journal import claim_folder
 
 PARAMETERS_NAME = "eval_parameters.json"
+PAGE_NAME = "report.html"
+WRITTEN = (RESULTS_NAME, CSV_NAME, CURVES_NAME, TABLE_NAME, JOURNAL_NAME, PAGE_NAME, PARAMETERS_NAME)
+"""What an evaluation writes beside its previews; the mark of one comes last, so that it is removed last."""
 
 
 def refuse_foreign(out: Path) -> None:
@@ -33,7 +38,8 @@ def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) ->
     refuse_foreign(out)
     with writing(out):
         if restart or not (out / RESULTS_NAME).exists():  # stopped before its first set: nothing to keep
-            for name in (RESULTS_NAME, CSV_NAME, TABLE_NAME, PARAMETERS_NAME):  # the mark of an evaluation last
+            remove_previews(out)
+            for name in WRITTEN:
                 (out / name).unlink(missing_ok=True)
     try:
         return claim_folder(out, parameters, PARAMETERS_NAME, refuse_foreign=False)

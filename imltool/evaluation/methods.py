@@ -1,13 +1,26 @@
-"""What is measured: the checkpoint and the baselines, as one kind of thing."""
+"""What is measured: the checkpoint, the baselines and folders of saved maps, as one kind of thing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imltool.errors import UsageError
 from imltool.evaluation.baselines import BASELINES, Predict
-from imltool.evaluation.runner import CALIBRATED, HALF
+from imltool.evaluation.maps import MapFolder
+from imltool.evaluation.runner import (
+    CALIBRATED,
+    HALF,
+    PLAIN,
+    Counting,
+    ImageRow,
+    OnMap,
+    evaluate_maps,
+    evaluate_set,
+)
+from imltool.evaluation.sets import NamedSet
+from imltool.images import RGB, Map
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +40,7 @@ class Method:
         predict: pictures → maps at their own sizes.
         thresholds: name → pixel threshold; the checkpoint has a calibrated one, baselines do not.
         score_threshold: image operating point, a score strictly above it.
+        maps: where its maps were saved, None for a method that predicts.
     """
 
     label: str
@@ -34,6 +48,16 @@ class Method:
     predict: Predict
     thresholds: dict[str, float]
     score_threshold: float
+    maps: MapFolder | None = None
+
+    def rows(
+        self, one: NamedSet, *, batch: int = 8, counting: Counting = PLAIN, on_map: OnMap | None = None
+    ) -> Iterator[ImageRow]:
+        """Score a set: a row per sample, in the set's order."""
+        if self.maps is not None:
+            source = self.maps.source(one.name)
+            return evaluate_maps(one.samples, source, self.thresholds, counting=counting, on_map=on_map)
+        return evaluate_set(one.samples, self.predict, self.thresholds, batch=batch, counting=counting, on_map=on_map)
 
 
 def checkpoint_label(name: str) -> str:
@@ -55,3 +79,12 @@ def choose_methods(
         predict = BASELINES[name](architecture, device, seed)
         methods.append(Method(name, name, predict, {HALF: 0.5}, BASELINE_SCORE_THRESHOLD))
     return methods
+
+
+def maps_method(maps: MapFolder) -> Method:
+    """A folder of saved maps as a method; it has no calibrated threshold."""
+    return Method(maps.name, None, _cannot_predict, {HALF: 0.5}, BASELINE_SCORE_THRESHOLD, maps)
+
+
+def _cannot_predict(images: Sequence[RGB]) -> list[Map]:
+    raise UsageError("saved maps cannot be made for other pictures", "measure this with a checkpoint or a baseline")

@@ -144,6 +144,38 @@ def image_tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.0
     return float(tpr_at_fpr(*score_levels(tampered, authentic), fpr))
 
 
+def image_counts(tampered: ArrayLike, authentic: ArrayLike, threshold: float) -> Counts:
+    """Confusion counts of whole pictures, positive = tampered, flagged = score strictly above `threshold`.
+
+    Args:
+        tampered, authentic: scores [N] and [M].
+    """
+    positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
+    tp, fp = int((positive > threshold).sum()), int((negative > threshold).sum())
+    return Counts.from_array(np.array([tp, fp, positive.size - tp, negative.size - fp]))
+
+
+def specificity(c: Counts) -> FloatArray:
+    """TN / (TN + FP), in 0..1; NaN when nothing is authentic."""
+    return _ratio(c.tn, c.tn + c.fp)
+
+
+def balanced_accuracy(c: Counts) -> FloatArray:
+    """Mean of sensitivity TP / (TP + FN) and specificity, in 0..1; NaN when one side is missing."""
+    return (_ratio(c.tp, c.tp + c.fn) + specificity(c)) / 2
+
+
+def harmonic_mean(one: ArrayLike, other: ArrayLike) -> FloatArray:
+    """2ab / (a + b) of two shares in 0..1; 0 when both are 0."""
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return np.where(np.isnan(a + b), np.nan, _ratio(2 * a * b, a + b, 0.0))
+
+
+def two_sided_f1(c: Counts) -> FloatArray:
+    """F1 of `image_counts`; NaN when one side is missing, because it then tells nothing of the other."""
+    return np.where((c.tp + c.fn > 0) & (c.tn + c.fp > 0), f1(c), np.nan)
+
+
 def best_threshold(curve: FloatArray) -> int:
     """Index of the threshold with the highest mean over pictures: one threshold for the whole set, an *oracle*.
 

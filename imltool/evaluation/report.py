@@ -1,6 +1,6 @@
-"""What an evaluation leaves behind: `results.json`, `per_image.csv` and `table.md`.
+"""What an evaluation leaves behind: `results.json`, `per_image.csv`, `curves.json` and `table.md`.
 
-The three are written again after every set, so that a kill or a later fault costs the set in work and no other.
+They are written again after every set, so that a kill or a later fault costs the set in work and no other.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imltool.evaluation import metrics
+from imltool.evaluation import compat, metrics
+from imltool.evaluation.curves import calibration_error, pooled_curve, reliability
 from imltool.evaluation.methods import Method
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
 from imltool.evaluation.sets import NamedSet
+from imltool.evaluation.strata import area_strata, edit_area, kind_strata
 from imltool.evaluation.summary import mean_by_role, summarize_set
 from imltool.evaluation.tables import markdown_table, table_rows
 from imltool.files import write_text
@@ -30,10 +32,14 @@ if TYPE_CHECKING:
 RESULTS_NAME = "results.json"
 CSV_NAME = "per_image.csv"
 TABLE_NAME = "table.md"
+CURVES_NAME = "curves.json"
 
 CSV_COLUMNS = (
     *("method", "set", "role", "image", "tampered", "status", "reason", "width", "height", "score"),
     *("tp", "fp", "fn", "tn", "f1", "f1_calibrated", "iou", "mcc", "precision", "recall", "auc", "ap", "flagged_area"),
+    *("area", "kind"),
+    # per picture and protocol; empty unless it was asked for
+    *("imdlbenco_f1", "imdlbenco_iou", "trufor_f1_best", "trufor_f1_fixed", "mvss_f1", "mvss_score"),
 )
 
 
@@ -76,7 +82,10 @@ def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, A
     cells |= {"width": row.width, "height": row.height, "score": _number(row.score)}
     cells |= {"tp": int(half.tp), "fp": int(half.fp), "fn": int(half.fn), "tn": int(half.tn)}
     cells["flagged_area"] = _number(float(metrics.flagged_area(half)))
+    for protocol, figures in row.compat.items():
+        cells |= {f"{protocol}_{key}": _number(value) for key, value in figures.items()}
     if row.tampered:
+        cells |= {"area": _number(float(edit_area(half))), "kind": row.kind or ""}
         cells |= {"auc": _number(row.pixel_auc), "ap": _number(row.pixel_ap)}
         for name in ("f1", "iou", "mcc", "precision", "recall"):
             cells[name] = _number(float(getattr(metrics, name)(half)))
@@ -94,20 +103,55 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
+def describe_maps(method: Method) -> dict[str, Any]:
+    """What `results.json` says of a folder of saved maps, beside its figures."""
+    maps = method.maps
+    assert maps is not None
+    return {
+        "folder": str(maps.folder),
+        "sha256": maps.digest,
+        "n_maps": len(maps.files),
+        "n_unused": maps.unused,
+        "inverted": maps.invert,
+        "resized": maps.resize,
+    }
+
+
+def describe_set(one: NamedSet, overlap: Overlap) -> dict[str, Any]:
+    """What `results.json` says of a data set itself: where it was, its hash, and what of it was seen before."""
+    return {
+        "root": str(one.root),
+        "sha256": one.digest,
+        "n": len(one.samples),
+        "list": one.list_file,
+        "seen": {"n": overlap.n_seen, "source": overlap.source_set, "first": overlap.first},
+        "similar": {"n": overlap.n_similar, "source": overlap.similar_source, "first": overlap.similar_first},
+    }
+
+
 def results_text(results: Mapping[str, Any]) -> str:
     """The content of `results.json`; NaN never gets in (ValueError)."""
     return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 class Report:
-    """The results of an evaluation while it grows, and the three files in `out`.
+    """The results of an evaluation while it grows, and the files in `out`.
 
     Attributes:
         results: the content of `results.json`.
         lines: the rows of `per_image.csv`.
+        curves: the content of `curves.json`: method → set → `curves.pooled_curve`.
     """
 
-    def __init__(self, out: Path, localizer: Localizer | None, methods: Sequence[Method], command: str) -> None:
+    def __init__(
+        self,
+        out: Path,
+        localizer: Localizer | None,
+        methods: Sequence[Method],
+        command: str,
+        protocols: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         nothing = mean_by_role({})
         self.out = out
         self.results: dict[str, Any] = {
@@ -120,23 +164,57 @@ class Report:
                 for one in methods
                 if one.baseline
             },
+            "maps": {
+                one.label: {"sets": {}, "mean": nothing, "score_threshold": one.score_threshold, **describe_maps(one)}
+                for one in methods
+                if one.maps
+            },
+            "data": {},
+            "protocols": list(protocols),
+            "options": dict(options or {}),
+            "robust": None,
             "command": command,
             "versions": installed_versions(),
         }
         self.lines: list[dict[str, Any]] = []
+        self.curves: dict[str, dict[str, Any]] = {}
+
+    def _block(self, method: Method) -> dict[str, Any]:
+        if method.maps:
+            block: dict[str, Any] = self.results["maps"][method.label]
+        else:
+            block = self.results["baselines"][method.baseline] if method.baseline else self.results
+        return block
 
     def add(self, one: NamedSet, overlap: Overlap, method: Method, rows: Sequence[ImageRow], seed: int) -> None:
         """File the rows of one method on one set. Raises `DataError` when none of them was scored."""
-        block = self.results["baselines"][method.baseline] if method.baseline else self.results
+        block = self._block(method)
         summary = summarize_set(one.name, rows, overlap, score_threshold=method.score_threshold, seed=seed)
-        block["sets"][one.name] = summary | {"list": one.list_file}
+        scored = [row for row in rows if row.ok]
+        groups = reliability(*([row.score for row in scored if row.tampered is side] for side in (True, False)))
+        block["sets"][one.name] = summary | {
+            "list": one.list_file,
+            "strata": {"area": area_strata(rows, seed), "kind": kind_strata(rows, seed)},
+            "reliability": {"groups": groups, "error": calibration_error(groups)},
+            "compat": {
+                name: compat.summarize(
+                    name,
+                    [compat.PictureFigures(row.tampered, row.score, row.compat.get(name, {})) for row in scored],
+                    seed,
+                )
+                for name in self.results["protocols"]
+            },
+        }
         block["mean"] = mean_by_role(block["sets"])
+        self.results["data"][one.name] = describe_set(one, overlap)
         self.lines += [csv_row(method.label, one.name, overlap.role, row) for row in rows]
+        curve = pooled_curve(rows)
+        if curve:
+            self.curves.setdefault(method.label, {})[one.name] = curve
 
     def has(self, one: NamedSet, method: Method) -> bool:
         """Whether this method is already measured on this set."""
-        block = self.results["baselines"][method.baseline] if method.baseline else self.results
-        return one.name in block["sets"]
+        return one.name in self._block(method)["sets"]
 
     def resume(self) -> bool:
         """Take over the finished sets of an earlier run in `out` that was stopped; True when there are any.
@@ -148,22 +226,24 @@ class Report:
             found = json.loads((self.out / RESULTS_NAME).read_text(encoding="utf-8"))
             with (self.out / CSV_NAME).open(encoding="utf-8", newline="") as handle:
                 lines = list(csv.DictReader(handle))
+            curves = json.loads((self.out / CURVES_NAME).read_text(encoding="utf-8"))
             if found["complete"] or found["versions"] != self.results["versions"]:
                 return False
-            if found["baselines"].keys() != self.results["baselines"].keys():
+            if any(found[part].keys() != self.results[part].keys() for part in ("baselines", "maps")):
                 return False
-            results = self.results | {key: found[key] for key in ("sets", "mean", "baselines")}
+            results = self.results | {key: found[key] for key in ("sets", "mean", "baselines", "maps", "data")}
             # the CSV is written first, so it may hold a set that results.json does not
             known = {(name, label) for name, label, _ in table_rows(results)}
-            self.results = results
+            self.results, self.curves = results, curves
             self.lines = [line for line in lines if (line["set"], line["method"]) in known]
             return bool(known)
         return False
 
     def write(self, complete: bool = False) -> None:
-        """Write the three files, each atomically."""
+        """Write the files, each atomically."""
         self.results["complete"] = complete
         write_csv(self.out / CSV_NAME, self.lines)
+        write_text(self.out / CURVES_NAME, json.dumps(self.curves, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(self.out / TABLE_NAME, markdown_table(self.results))
         write_text(self.out / RESULTS_NAME, results_text(self.results) + "\n")
 

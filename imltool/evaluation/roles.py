@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from imltool.errors import DataError
+from imltool.evaluation.near_duplicates import find_similar
 
 Role = Literal["ind", "ood"]
 TRAINED, VALIDATED = "trained", "validated"
@@ -32,6 +33,9 @@ class Overlap:
         seen_as: "trained on", "validated on" or "trained or validated on", of the seen files; "" for none.
         source_set: the seen set of the same name, or the one holding most of the seen files; "" for none.
         first: the first seen file, "" for none.
+        n_similar: further test pictures that look like a seen one; 0 too when the checkpoint does not say how its
+            pictures look.
+        similar_source, similar_first: the seen set with the most of them, and the first of them; "" for none.
     """
 
     role: Role
@@ -40,6 +44,9 @@ class Overlap:
     seen_as: str
     source_set: str
     first: str
+    n_similar: int = 0
+    similar_source: str = ""
+    similar_first: str = ""
 
 
 def plain_name(name: str) -> str:
@@ -57,6 +64,7 @@ def find_overlap(
     files: Mapping[str, str],
     training_sets: Iterable[SeenSet],
     validation_sets: Iterable[SeenSet] = (),
+    fingerprints: Mapping[str, str] | None = None,
 ) -> Overlap:
     """Compare a test set with what a checkpoint was trained and validated on.
 
@@ -66,7 +74,10 @@ def find_overlap(
         set_name: the test set's name.
         files: picture name → SHA-256 of its file, in the order they are to be reported.
         training_sets, validation_sets: as the checkpoint's header has them.
+        fingerprints: picture name → perceptual hash, to be compared with the `similar` of the seen sets.
+            Near-duplicates do not change the role: they are told beside it.
     """
+    training_sets, validation_sets = list(training_sets), list(validation_sets)
     known = [(TRAINED, one.name, set(one.files)) for one in training_sets]
     known += [(VALIDATED, one.name, set(one.files)) for one in validation_sets]
     same_name = next((name for _, name, _ in known if _same_name(name, set_name)), "")
@@ -75,6 +86,11 @@ def find_overlap(
     source = same_name
     if seen and not same_name:
         source = max(known, key=lambda one: sum(digest in one[2] for digest in files.values()))[1]
+    exact = set(seen)
+    similar = find_similar(
+        {name: text for name, text in (fingerprints or {}).items() if name not in exact},
+        [(one.name, looks_of(one)) for one in (*training_sets, *validation_sets)],
+    )
     return Overlap(
         role="ind" if same_name or seen else "ood",
         named=bool(same_name),
@@ -82,15 +98,32 @@ def find_overlap(
         seen_as=f"{' or '.join(sorted(uses))} on" if uses else "",
         source_set=source,
         first=seen[0] if seen else "",
+        n_similar=len(similar.names),
+        similar_source=similar.source,
+        similar_first=similar.names[0] if similar.names else "",
     )
 
 
+def looks_of(one: SeenSet) -> tuple[str, ...]:
+    """The perceptual hashes of a seen set; none for a checkpoint from before they were kept."""
+    found: tuple[str, ...] = getattr(one, "similar", ())
+    return found
+
+
 def refuse_hidden_overlap(set_name: str, overlap: Overlap) -> None:
-    """Raises `DataError` when pictures of the set were trained or validated on although its name does not say so."""
+    """Raises `DataError` when pictures of the set, or ones that look like them, were trained or validated on although
+    its name does not say so."""
     if overlap.n_seen and not overlap.named:
         pictures = "1 picture of it was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures of it were"
         raise DataError(
             f"{set_name} is not out of distribution: {pictures} {overlap.seen_as} "
             f"({overlap.source_set}), the first is {overlap.first}",
-            f"leave out --ood, remove those pictures, or name the set {overlap.source_set}",
+            f"leave out --ood, remove those pictures, name the set {overlap.source_set}, or give --allow-overlap",
+        )
+    if overlap.n_similar and not overlap.named:
+        pictures = "1 picture of it looks" if overlap.n_similar == 1 else f"{overlap.n_similar} pictures of it look"
+        raise DataError(
+            f"{set_name} may not be out of distribution: {pictures} like one the checkpoint has seen "
+            f"({overlap.similar_source}), the first is {overlap.similar_first}",
+            "look at them, then remove those pictures or give --allow-overlap, which is told in the results",
         )

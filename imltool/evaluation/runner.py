@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imltool.data.folder import Sample
-from imltool.errors import ImlError
-from imltool.evaluation import metrics
+from imltool.errors import DataError, ImlError
+from imltool.evaluation import compat, metrics
 from imltool.evaluation.baselines import Predict
 from imltool.evaluation.counts import CURVE_LEVELS, Counts, check_map, count_pixels, level_histogram
-from imltool.images import RGB, Map, Mask, read_mask, read_rgb
+from imltool.evaluation.samples import kind_of, read_sample_mask
+from imltool.images import RGB, Map, Mask, read_rgb, read_size
 from imltool.student.localizer import image_score
 
 BATCH_PIXELS = 64_000_000
@@ -26,6 +27,33 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 HALF = "half"
 CALIBRATED = "calibrated"
+
+MapSource = Callable[[Sample, tuple[int, int]], "tuple[Map, float | None]"]
+"""Sample and its picture's (width, height) → its map, float32 [H,W] in [0,1], and its score if the method has one."""
+OnMap = Callable[[Sample, Map], None]
+Prepare = Callable[[Sample, RGB, Mask], "tuple[RGB, Mask]"]
+"""Sample, picture and truth → picture and truth as they are to be predicted and scored."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """What is measured of each picture beside the counts at its thresholds.
+
+    Attributes:
+        protocols: names of `compat.PROTOCOLS`.
+        side: pixels at which the protocol `imdlbenco` measures.
+        curves: also pixel AUC, AP and the counts at every curve level.
+        min_max: stretch each map to 0..1 before anything is counted. It changes F1, because a map that marks nothing
+            then marks something; for methods that publish their figures so.
+    """
+
+    protocols: tuple[str, ...] = ()
+    side: int = compat.DEFAULT_SIDE
+    curves: bool = True
+    min_max: bool = False
+
+
+PLAIN = Counting()
 
 
 @dataclass(frozen=True)
@@ -41,6 +69,8 @@ class ImageRow:
         counts: threshold name → confusion counts at the picture's own resolution.
         curve: counts [1024] at `CURVE_LEVELS`; None for an authentic picture.
         pixel_auc, pixel_ap: of this picture's pixels; NaN where they do not exist.
+        kind: what was done to the picture, None when that is not known.
+        compat: protocol → figures of this picture under it.
     """
 
     name: str
@@ -53,6 +83,8 @@ class ImageRow:
     curve: Counts | None = None
     pixel_auc: float = float("nan")
     pixel_ap: float = float("nan")
+    kind: str | None = None
+    compat: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -61,40 +93,64 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class _Loaded:
+    """One picture's data: RGB for a method that predicts, or its map where that was made before."""
+
     sample: Sample
-    rgb: RGB | None
-    mask: Mask | None
+    rgb: RGB | None = None
+    mask: Mask | None = None
+    values: Map | None = None
+    score: float | None = None
     reason: str = ""
 
 
-def _load(sample: Sample) -> _Loaded:
+def _load(sample: Sample, prepare: Prepare | None) -> _Loaded:
     try:
         rgb = read_rgb(sample.image)
-        height, width = rgb.shape[:2]
-        if sample.mask is None:
-            return _Loaded(sample, rgb, np.zeros((height, width), dtype=np.bool_))
-        mask = read_mask(sample.mask, (width, height))
-        if not mask.any():  # a truth of nothing would score every picture that marks something 0
-            return _Loaded(sample, None, None, f"{sample.mask}: the mask marks nothing")
+        mask = _truth(sample, (rgb.shape[1], rgb.shape[0]))
+        if prepare is not None:
+            rgb, mask = prepare(sample, rgb, mask)
+            if sample.tampered and not mask.any():
+                return _Loaded(sample, reason=f"{sample.image}: nothing is left of what was edited")
         return _Loaded(sample, rgb, mask)
     except ImlError as error:
-        return _Loaded(sample, None, None, error.message)
+        return _Loaded(sample, reason=error.message)
     except MemoryError:
-        return _Loaded(sample, None, None, f"{sample.image}: not enough memory to decode")
+        return _Loaded(sample, reason=f"{sample.image}: not enough memory to decode")
 
 
-def _load_ahead(samples: Sequence[Sample], window: int) -> Iterator[_Loaded]:
-    """Decode in threads (Pillow releases the interpreter lock), in order, at most `window` pictures ahead."""
+def _load_map(sample: Sample, source: MapSource) -> _Loaded:
+    try:
+        size = read_size(sample.image)
+        values, score = source(sample, size)
+        return _Loaded(sample, mask=_truth(sample, size), values=values, score=score)
+    except ImlError as error:
+        return _Loaded(sample, reason=error.message)
+    except MemoryError:
+        return _Loaded(sample, reason=f"{sample.image}: not enough memory to read its map")
+
+
+def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
+    width, height = size
+    if sample.mask is None:
+        return np.zeros((height, width), dtype=np.bool_)
+    mask = read_sample_mask(sample, size)
+    if not mask.any():  # a truth of nothing would score every picture that marks something 0
+        raise DataError(f"{sample.mask}: the mask marks nothing")
+    return mask
+
+
+def _ahead(samples: Sequence[Sample], window: int, load: Callable[[Sample], _Loaded]) -> Iterator[_Loaded]:
+    """Load in threads (Pillow releases the interpreter lock), in order, at most `window` pictures ahead."""
     pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
     try:
         waiting: deque[Future[_Loaded]] = deque()
         rest = iter(samples)
         for sample in itertools.islice(rest, window):
-            waiting.append(pool.submit(_load, sample))
+            waiting.append(pool.submit(load, sample))
         while waiting:
             loaded = waiting.popleft().result()
             for sample in itertools.islice(rest, 1):
-                waiting.append(pool.submit(_load, sample))
+                waiting.append(pool.submit(load, sample))
             yield loaded
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -106,6 +162,7 @@ def count_image(
     mask: Mask,
     thresholds: Mapping[str, float],
     score: Callable[[Map], float] = image_score,
+    counting: Counting = PLAIN,
 ) -> ImageRow:
     """Everything that is computed from the pixels of one picture.
 
@@ -119,7 +176,7 @@ def count_image(
     height, width = mask.shape
     auc = ap = float("nan")
     curve = None
-    if sample.tampered:  # over an authentic picture neither curve exists
+    if sample.tampered and counting.curves:  # over an authentic picture neither curve exists
         levels = level_histogram(values, mask)
         auc = float(metrics.auc(levels.tampered, levels.authentic))
         ap = float(metrics.average_precision(levels.tampered, levels.authentic))
@@ -134,11 +191,24 @@ def count_image(
         curve=curve,
         pixel_auc=auc,
         pixel_ap=ap,
+        kind=kind_of(sample),
+        compat={
+            name: figures
+            for name in counting.protocols
+            if (figures := compat.measure(name, values, mask, sample.tampered, counting.side)) is not None
+        },
     )
 
 
 def evaluate_set(
-    samples: Sequence[Sample], predict: Predict, thresholds: Mapping[str, float], *, batch: int = 8
+    samples: Sequence[Sample],
+    predict: Predict,
+    thresholds: Mapping[str, float],
+    *,
+    batch: int = 8,
+    counting: Counting = PLAIN,
+    on_map: OnMap | None = None,
+    prepare: Prepare | None = None,
 ) -> Iterator[ImageRow]:
     """Yield a row per sample, in the samples' order. A picture that cannot be scored is a row with a reason.
 
@@ -146,24 +216,55 @@ def evaluate_set(
         predict: pictures → maps at their own sizes.
         thresholds: name → threshold, for instance {"half": 0.5, "calibrated": 0.41}.
         batch: pictures given to `predict` at once. When memory runs out they are given again one by one.
+        on_map: called with every map that was scored.
+        prepare: changes picture and truth before they are predicted, in the loading threads; a tampered picture whose
+            truth is then empty is a row with a reason.
     """
-    loader = _load_ahead(samples, window=batch + 2)
-    for group in _group(loader, batch):
-        images = [one.rgb for one in group if one.rgb is not None]
-        maps = iter(_predict(predict, images))
+    for group in _group(_ahead(samples, batch + 2, lambda sample: _load(sample, prepare)), batch):
+        maps = iter(_predict(predict, [one.rgb for one in group if one.rgb is not None]))
         for one in group:
-            reason = one.reason
-            if one.rgb is not None and one.mask is not None:
-                values = next(maps)
-                if isinstance(values, str):
-                    reason = values
-                else:
-                    try:
-                        yield count_image(one.sample, values, one.mask, thresholds)
-                        continue
-                    except (ImlError, MemoryError) as error:
-                        reason = _reason(error)
-            yield ImageRow(one.sample.name, one.sample.tampered, reason=reason)
+            found = next(maps) if one.rgb is not None else one.reason
+            yield _row(one, found, thresholds, counting, on_map)
+
+
+def evaluate_maps(
+    samples: Sequence[Sample],
+    source: MapSource,
+    thresholds: Mapping[str, float],
+    *,
+    counting: Counting = PLAIN,
+    on_map: OnMap | None = None,
+) -> Iterator[ImageRow]:
+    """As `evaluate_set`, for maps that some other program has made; the pictures are not decoded."""
+    for one in _ahead(samples, 8, lambda sample: _load_map(sample, source)):
+        yield _row(one, one.reason if one.values is None else one.values, thresholds, counting, on_map)
+
+
+def _row(
+    one: _Loaded, found: Map | str, thresholds: Mapping[str, float], counting: Counting, on_map: OnMap | None
+) -> ImageRow:
+    """Score one picture's map, or say why there is none."""
+    if isinstance(found, str) or one.mask is None:
+        return ImageRow(one.sample.name, one.sample.tampered, reason=str(found))
+    try:
+        check_map(found, one.mask)
+        values = stretched(found) if counting.min_max else found
+        given = one.score
+        score = image_score if given is None else lambda _: given
+        row = count_image(one.sample, values, one.mask, thresholds, score, counting)
+    except (ImlError, MemoryError) as error:
+        return ImageRow(one.sample.name, one.sample.tampered, reason=_reason(error))
+    if on_map is not None:
+        on_map(one.sample, values)
+    return row
+
+
+def stretched(values: Map) -> Map:
+    """A map with its lowest value moved to 0 and its highest to 1; a constant one stays as it is."""
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        return values
+    return ((values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
 
 
 def _predict(predict: Predict, images: list[RGB]) -> list[Map | str]:

@@ -1,4 +1,4 @@
-"""The data sets of an evaluation: named folders, their samples and the hashes of their files."""
+"""The data sets of an evaluation: named folders or manifests, their samples and the hashes of their files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imltool.data.folder import Sample, read_folder
+from imltool.data.folder import Sample
+from imltool.data.layouts import LAYOUTS, read_set
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
+from imltool.evaluation.near_duplicates import fingerprint
+from imltool.evaluation.samples import folder_samples, manifest_samples
 from imltool.files import sha256_file
 
 
@@ -19,11 +22,13 @@ class NamedSet:
 
     Attributes:
         name: as results are filed.
-        root: its folder.
+        root: its folder or its manifest.
         samples: tampered first, each part sorted by name.
         pictures: sample name → SHA-256 of its picture file; unreadable files are absent.
+        fingerprints: sample name → perceptual hash of its picture, where it was asked for.
         digest: SHA-256 over all names and hashes, masks included; "" until `hash_files` has run.
         list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
+        notes: what reading the set found and left out, one line each.
     """
 
     name: str
@@ -32,14 +37,22 @@ class NamedSet:
     pictures: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     list_file: dict[str, str] | None = None
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
-    def hash_files(self) -> Iterator[Sample]:
-        """Hash every picture and mask; yields each sample when its files are done."""
+    def hash_files(self, similar: bool = False) -> Iterator[Sample]:
+        """Hash every picture and mask; yields each sample when its files are done.
+
+        Args:
+            similar: also fill `fingerprints`, for which every picture is decoded.
+        """
         total = hashlib.sha256()
         for sample in self.samples:
             picture = _hash(sample.image)
             if picture:
                 self.pictures[sample.name] = picture
+            if similar and (found := fingerprint(sample.image)):
+                self.fingerprints[sample.name] = found
             mask = _hash(sample.mask) if sample.mask else "-"
             total.update(f"{sample.name}\t{picture}\t{mask}\n".encode())
             yield sample
@@ -55,21 +68,41 @@ def _hash(path: Path) -> str:
 
 
 def named_sets(specifications: Sequence[str]) -> list[NamedSet]:
-    """Data sets from `NAME=DIR` (or `DIR` alone, named after the folder), each in the `folder` layout.
+    """Data sets from `NAME=TARGET` (or `TARGET` alone, named after it).
 
-    Raises `UsageError` for an empty or doubled name, `DataError` when a folder is not a data set.
+    A target is a folder in the `folder` layout, a manifest, or `LAYOUT:DIR` for a set as it is distributed.
+
+    Raises `UsageError` for an empty or doubled name, `DataError` when a target is not a data set.
     """
     sets: list[NamedSet] = []
     for specification in specifications:
-        name, equals, folder = specification.partition("=")
-        root = Path(folder if equals else specification)
-        name = name.strip() if equals else root.resolve().name
-        if not name or (equals and not folder):
+        name, equals, target = specification.partition("=")
+        target = target if equals else specification
+        name = name.strip() if equals else _name_of(target)
+        if not name or (equals and not target):
             raise UsageError(f"--data {specification!r} is not of the form NAME=DIR", "for instance --data casia=DIR")
         if any(one.name == name for one in sets):
             raise UsageError(f"two data sets are named {name}", "give each --data its own NAME")
-        sets.append(NamedSet(name, root, read_folder(root)))
+        sets.append(_read_target(name, target))
     return sets
+
+
+def _name_of(target: str) -> str:
+    layout, colon, folder = target.partition(":")
+    path = Path(folder if colon and layout in LAYOUTS else target)
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def _read_target(name: str, target: str) -> NamedSet:
+    layout, colon, _ = target.partition(":")
+    if not (Path(target).is_file() or (colon and layout in LAYOUTS)):
+        return NamedSet(name, Path(target), folder_samples(Path(target)))
+    manifest, problems = read_set(target)
+    one = NamedSet(
+        name, Path(target[len(layout) + 1 :] if colon and layout in LAYOUTS else target), manifest_samples(manifest)
+    )
+    one.notes = [f"{problem.file}: {problem.message}" for problem in problems if problem.fault]
+    return one
 
 
 def sample_sets(folder: Path) -> list[NamedSet]:
@@ -86,7 +119,7 @@ def sample_sets(folder: Path) -> list[NamedSet]:
     ]
     if not found:
         raise DataError(f"no folder in {folder} has tampered/ or authentic/ in it", "give --data NAME=DIR")
-    return [NamedSet(root.name, root, read_folder(root)) for root in found]
+    return [NamedSet(root.name, root, folder_samples(root)) for root in found]
 
 
 def apply_lists(sets: Sequence[NamedSet], specifications: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from imltool.errors import DataError
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import Interval, mean_interval, pooled_interval, scores_interval
+from imltool.evaluation.bootstrap import Interval, flags_interval, mean_interval, pooled_interval, scores_interval
 from imltool.evaluation.counts import CURVE_LEVELS, Counts, level_threshold, pool, stack
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
@@ -22,11 +22,15 @@ FIGURES = (
     "pixel_f1_oracle",
     "pixel_iou",
     "pixel_mcc",
+    "pixel_precision",
+    "pixel_recall",
     "pixel_auc",
     "pixel_ap",
     "image_auc",
     "image_fpr",
     "image_tpr",
+    "image_balanced_accuracy",
+    "image_f1",
     "image_tpr_at_5fpr",
     "fp_area",
 )
@@ -43,7 +47,8 @@ def summarize_set(
     no such counts; `pixel_f1_oracle` at the one threshold that is best for this very set (of 1024, it is reported as
     `pixel_f1_oracle_threshold`), an upper bound whose interval holds the threshold fixed; `fp_area` mean share of
     pixels above 0.5 on authentic pictures; `image_fpr` and `image_tpr` share of authentic and tampered pictures with a
-    score strictly above `score_threshold`; `image_tpr_at_5fpr` the highest share of tampered pictures that a
+    score strictly above `score_threshold`; `image_balanced_accuracy` and `image_f1` at the same operating point, the
+    latter with tampered as the positive class; `image_tpr_at_5fpr` the highest share of tampered pictures that a
     threshold flags while it flags at most 5 % of this set's authentic ones, an upper bound too.
 
     Raises `DataError` when no row was scored.
@@ -63,6 +68,8 @@ def summarize_set(
         "pixel_f1": metrics.f1(half),
         "pixel_iou": metrics.iou(half),
         "pixel_mcc": metrics.mcc(half),
+        "pixel_precision": metrics.precision(half),
+        "pixel_recall": metrics.recall(half),
         "pixel_auc": [row.pixel_auc for row in tampered],
         "pixel_ap": [row.pixel_ap for row in tampered],
         "fp_area": metrics.flagged_area(clean),
@@ -79,9 +86,14 @@ def summarize_set(
     intervals["image_auc"] = scores_interval(scores, clean_scores, metrics.auc, seed)
     values["image_tpr_at_5fpr"] = metrics.image_tpr_at_fpr(scores, clean_scores)
     intervals["image_tpr_at_5fpr"] = scores_interval(scores, clean_scores, metrics.tpr_at_fpr, seed)
-    for key, side in (("image_fpr", clean_scores), ("image_tpr", scores)):
-        values[key] = metrics.share_above(side, score_threshold)
-        intervals[key] = mean_interval(np.asarray(side) > score_threshold, seed)
+    flags, clean_flags = np.asarray(scores) > score_threshold, np.asarray(clean_scores) > score_threshold
+    for key, side in (("image_fpr", clean_flags), ("image_tpr", flags)):
+        values[key] = metrics.mean_or_nan(side)
+        intervals[key] = mean_interval(side, seed)
+    pictures = metrics.image_counts(scores, clean_scores, score_threshold)
+    for key, metric in (("image_balanced_accuracy", metrics.balanced_accuracy), ("image_f1", metrics.two_sided_f1)):
+        values[key] = float(metric(pictures))
+        intervals[key] = flags_interval(flags, clean_flags, metric, seed)
 
     summary: dict[str, Any] = {
         "role": overlap.role,
@@ -89,6 +101,7 @@ def summarize_set(
         "n_authentic": len(authentic),
         "n_failed": len(rows) - len(scored),
         "n_seen": overlap.n_seen,
+        "n_similar": overlap.n_similar,
     }
     for key in FIGURES:
         interval = intervals[key]

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from imltool.evaluation.compat import PROTOCOLS
+from imltool.evaluation.degradations import GRID
 from imltool.evaluation.methods import checkpoint_label
+from imltool.evaluation.robust import FIGURES as ROBUST_FIGURES
 
-TABLE_COLUMNS: dict[str, str] = {
+PIXEL_COLUMNS: dict[str, str] = {
     "pixel_f1": "F1",
     "pixel_f1_calibrated": "F1 calibrated",
     "pixel_f1_pooled": "F1 pooled",
     "pixel_f1_oracle": "F1 oracle",
     "pixel_iou": "IoU",
     "pixel_mcc": "MCC",
+    "pixel_precision": "precision",
+    "pixel_recall": "recall",
     "pixel_auc": "AUC",
     "pixel_ap": "AP",
+}
+IMAGE_COLUMNS: dict[str, str] = {
     "image_auc": "image AUC",
-    "image_fpr": "image FPR",
+    "image_balanced_accuracy": "balanced accuracy",
+    "image_f1": "image F1",
     "image_tpr": "image TPR",
+    "image_fpr": "image FPR",
     "image_tpr_at_5fpr": "image TPR at 5 % FPR",
     "fp_area": "FP area",
 }
+TABLE_COLUMNS: dict[str, str] = PIXEL_COLUMNS | IMAGE_COLUMNS
 """Figure → heading, in table order."""
+
+STRATUM_COLUMNS: dict[str, str] = {
+    "pixel_f1": "F1",
+    "pixel_iou": "IoU",
+    "pixel_precision": "precision",
+    "pixel_recall": "recall",
+}
+
+Table = tuple[str, list[str], list[list[str]], int]
+"""Title, headings, rows, and how many leading columns hold text."""
 
 
 def methods_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Label of each method → its `sets`: the checkpoint first, then the baselines."""
+    """Label of each method → its `sets`: the checkpoint first, then the baselines, then folders of saved maps."""
     methods = {checkpoint_label(results["checkpoint"]["name"]): results["sets"]} if results["checkpoint"] else {}
-    for name, block in results["baselines"].items():
+    for name, block in (*results["baselines"].items(), *results.get("maps", {}).items()):
         methods[name] = block["sets"]
     return methods
 
@@ -42,29 +62,110 @@ def table_rows(results: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any
 
 def figure_text(figures: Mapping[str, Any], key: str, interval: bool = False) -> str:
     """A figure with three decimals, `–` where it does not exist, its interval in brackets when asked for."""
-    if figures[key] is None:
+    value = figures.get(key)
+    if value is None:
         return "–"
-    text = f"{figures[key]:.3f}"
-    limits = figures[f"{key}_ci"]
+    if isinstance(value, int):
+        return str(value)
+    text = f"{value:.3f}"
+    limits = figures.get(f"{key}_ci")
     return f"{text} [{limits[0]:.3f}, {limits[1]:.3f}]" if interval and limits else text
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """All figures as a Markdown table with the definitions below it."""
-    heads = ["set", "role", "method", "tampered", "authentic", *TABLE_COLUMNS.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 3 + "---:|" * (len(heads) - 3)]
+def _cells(figures: Mapping[str, Any], keys: Iterable[str], bracketed: Sequence[str] = ("pixel_f1",)) -> list[str]:
+    return [figure_text(figures, key, interval=key in bracketed) for key in keys]
+
+
+def main_tables(results: Mapping[str, Any]) -> list[Table]:
+    """The headline: pixels of tampered pictures, then pictures as a whole."""
+    pixels, pictures = [], []
     for name, label, figures in table_rows(results):
-        cells = [name.replace("|", r"\|"), figures["role"].upper(), label.replace("|", r"\|")]
-        cells += [str(figures["n_tampered"]), str(figures["n_authentic"])]
-        cells += [figure_text(figures, key, interval=key == "pixel_f1") for key in TABLE_COLUMNS]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", *_notes(results), "", f"Command: `{results['command']}`", ""]
+        start = [name, figures["role"].upper(), label]
+        pixels.append([*start, str(figures["n_tampered"]), *_cells(figures, PIXEL_COLUMNS)])
+        counts = [str(figures["n_tampered"]), str(figures["n_authentic"])]
+        pictures.append([*start, *counts, *_cells(figures, IMAGE_COLUMNS)])
+    start = ["set", "role", "method"]
+    return [
+        ("Pixels of tampered pictures", [*start, "tampered", *PIXEL_COLUMNS.values()], pixels, 3),
+        ("Pictures", [*start, "tampered", "authentic", *IMAGE_COLUMNS.values()], pictures, 3),
+    ]
+
+
+def strata_tables(results: Mapping[str, Any]) -> list[Table]:
+    """One table by size of the edit and one by kind; none where nothing is known."""
+    tables = []
+    for key, title, head in (("area", "By size of the edit", "fifth"), ("kind", "By kind", "kind")):
+        rows = []
+        for name, label, figures in table_rows(results):
+            for stratum in figures.get("strata", {}).get(key, []):
+                span = f"{100 * stratum['area'][0]:.1f}–{100 * stratum['area'][1]:.1f} %"
+                cells = [name, label, stratum["stratum"], span, str(stratum["n"])]
+                rows.append(cells + _cells(stratum, STRATUM_COLUMNS))
+        if rows:
+            heads = ["set", "method", head, "edited area", "tampered", *STRATUM_COLUMNS.values()]
+            tables.append((title, heads, rows, 3))
+    return tables
+
+
+def compat_tables(results: Mapping[str, Any]) -> list[Table]:
+    """One table for each protocol that was asked for, its meaning in the title."""
+    tables = []
+    for protocol in results.get("protocols", []):
+        columns = PROTOCOLS[protocol].columns
+        rows = [
+            [name, label, *_cells(figures["compat"][protocol], columns, ("f1", "f1_best", "f1_fixed"))]
+            for name, label, figures in table_rows(results)
+            if protocol in figures.get("compat", {})
+        ]
+        if rows:
+            title = f"Protocol {protocol}: {PROTOCOLS[protocol].says}"
+            tables.append((title, ["set", "method", *columns.values()], rows, 2))
+    return tables
+
+
+def robust_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """Degradation → table."""
+    robust = results.get("robust")
+    tables: dict[str, Table] = {}
+    for name, step in GRID.items():
+        rows = [
+            [
+                *(set_name, label, line["level"], str(line["n_tampered"]), str(line["n_authentic"])),
+                *_cells(line, ROBUST_FIGURES, ("pixel_f1", "pixel_f1_change")),
+            ]
+            for label, sets in (robust["methods"] if robust else {}).items()
+            for set_name, found in sets.items()
+            for line in found.get(name, [])
+        ]
+        if rows:
+            heads = ["set", "method", step.axis, "tampered", "authentic", *ROBUST_FIGURES.values()]
+            tables[name] = (f"Robustness: {step.title}", heads, rows, 3)
+    return tables
+
+
+def markdown(table: Table) -> list[str]:
+    """Lines of a Markdown table, without its title."""
+    _, heads, rows, text = table
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * text + "---:|" * (len(heads) - text)]
+    return lines + ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+
+
+def markdown_table(results: Mapping[str, Any]) -> str:
+    """All figures as Markdown tables, ready for a paper, with their definitions and what repeats them."""
+    lines = [] if results["complete"] else ["**Not complete: the evaluation was stopped.**", ""]
+    headline = main_tables(results)
+    for table in headline:
+        lines += [f"## {table[0]}", "", *markdown(table), ""]
+    lines += [*notes(results), ""]
+    for table in (*strata_tables(results), *compat_tables(results), *robust_tables(results).values()):
+        lines += [f"## {table[0]}", "", *markdown(table), ""]
+    lines += ["## To repeat this", "", *(f"- {head}: {text}" for head, text in reproduction(results)), ""]
     return "\n".join(lines)
 
 
-def _notes(results: Mapping[str, Any]) -> list[str]:
-    notes = [] if results["complete"] else ["**Not complete: the evaluation was stopped.**"]
-    notes += [
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What the headline's figures mean, a sentence or two a line."""
+    found = [
         "Pixel figures: tampered pictures only, map strictly above 0.5, original resolution, averaged over pictures; "
         "pooled: from summed counts. FP area: mean share of pixels above 0.5 on authentic pictures. "
         "F1 oracle: at the one threshold that is best for the set as a whole, an upper bound that needs the truth. "
@@ -72,9 +173,46 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     ]
     if results["checkpoint"]:
         threshold, score = results["checkpoint"]["threshold"], results["checkpoint"]["score_threshold"]
-        notes.append(f"Calibrated threshold {threshold:g}, image operating point: score above {score:g}.")
-    if results["baselines"]:
-        notes.append(
-            "Baselines have no calibrated threshold, compare them by F1 oracle; their image operating point is 0.5."
+        found.append(f"Calibrated threshold {threshold:g}, image operating point: score above {score:g}.")
+    if results["baselines"] or results.get("maps"):
+        found.append(
+            "Baselines and saved maps have no calibrated threshold, compare them by F1 oracle; their image operating "
+            "point is 0.5."
         )
-    return notes
+    for name, block in results.get("maps", {}).items():
+        if block["inverted"]:
+            found.append(f"The maps of {name} were inverted before scoring.")
+        if block["resized"]:
+            found.append(f"Maps of {name} that had another size than their picture were scaled to it.")
+    if results.get("options", {}).get("min_max"):
+        found.append("Every map was stretched to 0..1 before scoring, so these figures are not the headline's.")
+    for name, one in results.get("data", {}).items():
+        if one["seen"]["n"] or one["similar"]["n"]:
+            found.append(
+                f"{name}: {one['seen']['n']} pictures the checkpoint has seen"
+                + (f" ({one['seen']['source']})" if one["seen"]["n"] else "")
+                + f", {one['similar']['n']} more look like one it has seen"
+                + (f" ({one['similar']['source']})." if one["similar"]["n"] else ".")
+            )
+    return found
+
+
+def reproduction(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, value) of everything that makes these results again: command, versions, hashes of weights and data."""
+    rows = [("Command", f"`{results['command']}`")]
+    rows.append(
+        ("Versions", ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version))
+    )
+    if results["checkpoint"]:
+        rows.append(("Weights", f"{results['checkpoint']['name']}, SHA-256 `{results['checkpoint']['sha256']}`"))
+    for name, block in results.get("maps", {}).items():
+        rows.append((f"Maps of {name}", f"{block['n_maps']} files, SHA-256 over them `{block['sha256']}`"))
+    for name, one in results.get("data", {}).items():
+        text = f"{one['n']} pictures, SHA-256 over them and their masks `{one['sha256']}`"
+        if one["list"]:
+            text += f", list {one['list']['name']} with SHA-256 `{one['list']['sha256']}`"
+        rows.append((f"Set {name}", text))
+    if results.get("robust"):
+        encoders = results["robust"]["encoders"]
+        rows.append(("Encoders", ", ".join(f"{name} {version}" for name, version in encoders.items() if version)))
+    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -25,10 +26,21 @@ def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:
             raise DataError(
                 f"set {name}: {error.filename} cannot be read: {error.strerror}", "check the file"
             ) from error
-        with ThreadPoolExecutor(thread_name_prefix="fingerprint") as pool:
-            looks = set(pool.map(fingerprint, paths)) - {""}
+        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="fingerprint") as pool:
+            looks = set(pool.map(_looks, paths)) - {""}
         sets.append(TrainingSet(name=name, files=tuple(sorted(digests)), similar=tuple(sorted(looks))))
     return tuple(sets)
+
+
+def _looks(path: Path) -> str:
+    status = path.stat()
+    return _looks_of_file(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _looks_of_file(path: Path, modified: int, size: int) -> str:
+    """A run asks for its held-out pictures more than once, and each costs a decoding."""
+    return fingerprint(path)
 
 
 def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:

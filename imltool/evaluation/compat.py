@@ -1,0 +1,221 @@
+"""Other people's protocols, to stand next to published tables: one function each, one table each, never mixed.
+
+Our own headline is none of them. Each follows the evaluation code that its name stands for, without that code's
+epsilons (they move a figure by less than 1e-6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from imltool.evaluation import metrics
+from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.counts import Counts, count_pixels, level_histogram
+from imltool.images import Map, Mask
+
+DEFAULT_SIDE = 512
+"""Side in pixels at which `imdlbenco` measures when no checkpoint says another, as that benchmark resizes."""
+
+EROSION, DILATION = 15, 11
+"""Sides in pixels of the squares by which `trufor` takes the truth's inner and outer edge out of the score."""
+
+Figures = dict[str, float]
+
+
+def imdlbenco(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
+    """F1 and IoU at the resized size, as IMDLBenCo has them when it resizes pictures; both empty scores 0.
+
+    The map comes to side×side by bilinear interpolation (there the network's own output has that size; ours is what
+    is left of it, our choice), the mask by nearest neighbour; predicted is strictly above 0.5.
+
+    Args:
+        values: float32 [H,W] in [0,1].
+        mask: bool [H,W], True = tampered; an authentic picture's is empty, and then every figure is 0.
+        side: pixels.
+    """
+    resized = np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    truth = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    c = count_pixels(resized, truth)
+    return {"f1": float(metrics.f1(c, both_empty=0.0)), "iou": float(metrics.iou(c, both_empty=0.0))}
+
+
+def trufor(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
+    """Best-threshold and 0.5 F1, each the better of map and inverted map, without pixels near the true edge.
+
+    Tampered is what is left of the mask after erosion by 15×15, authentic what is outside its dilation by 11×11; the
+    pixels between count nowhere. Thresholds are searched over 65536 levels of the map, for each picture by itself.
+    Such an F1 knows no wrong way round: a completely wrong map scores 1.
+
+    NaN, and left out of the mean, where no pixel is left to score, or (at 0.5) where truth and prediction are one and
+    the same class everywhere: that code skips these pictures. Arguments as in `imdlbenco`; `side` is not used.
+    """
+    wide = mask.astype(np.uint8)
+    inner = cv2.erode(wide, np.ones((EROSION, EROSION), np.uint8)).astype(np.bool_)
+    outer = ~cv2.dilate(wide, np.ones((DILATION, DILATION), np.uint8)).astype(np.bool_)
+    scored = inner | outer
+    if not scored.any():
+        return {"f1_best": float("nan"), "f1_fixed": float("nan")}
+    kept, truth = values[scored][None], inner[scored][None]
+    half = count_pixels(kept, truth)
+    one_class = (half.tp + half.fn == 0 and half.fp == 0) or (half.tn + half.fp == 0 and half.fn == 0)
+    fixed = float("nan") if one_class else float(_either_way(half))
+    best = float(_either_way(level_histogram(kept, truth).counts_above()).max())
+    return {"f1_best": best, "f1_fixed": fixed}
+
+
+def _either_way(c: Counts) -> metrics.FloatArray:
+    """The better F1 of a prediction and of its inverse; 0 without truth."""
+    inverse = Counts(c.fn, c.tn, c.tp, c.fp)
+    return np.maximum(metrics.f1(c, both_empty=0.0), metrics.f1(inverse, both_empty=0.0))
+
+
+def mvss(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
+    """F1 of the 8-bit map strictly above 0.5, and the picture's score: the map's maximum, as MVSS-Net has them.
+
+    The map is cut (not rounded) to 8 bits, so 128/255 is the lowest value that counts. Arguments as in `imdlbenco`;
+    `side` is not used.
+    """
+    # the addend keeps a stored 8-bit value at its own level: v/255·255 can fall short of v in float32
+    levels = np.floor(values * np.float32(255.0) + np.float32(1e-3)) / np.float32(255.0)
+    return {"f1": float(metrics.f1(count_pixels(levels, mask))), "score": float(levels.max())}
+
+
+@dataclass(frozen=True)
+class PictureFigures:
+    """Figures of one picture under one protocol; `score` is imltool's own image score in [0,1]."""
+
+    tampered: bool
+    score: float
+    figures: Mapping[str, float]
+
+
+def _mean(rows: Sequence[PictureFigures], key: str) -> list[float]:
+    return [row.figures[key] for row in rows]
+
+
+def _imdlbenco_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+    tampered = [row for row in rows if row.tampered]
+    return {"f1": _mean(rows, "f1"), "f1_tampered": _mean(tampered, "f1"), "iou": _mean(rows, "iou")}
+
+
+def _trufor_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+    tampered = [row for row in rows if row.tampered]
+    sides = _scores(rows, None)
+    return {
+        "f1_best": _mean(tampered, "f1_best"),
+        "f1_fixed": _mean(tampered, "f1_fixed"),
+        "image_auc": metrics.image_auc(*sides),
+        "image_balanced_accuracy": float(metrics.balanced_accuracy(metrics.image_counts(*sides, 0.5))),
+        "n_skipped": float(sum(np.isnan(row.figures["f1_fixed"]) for row in tampered)),
+    }
+
+
+def _mvss_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+    tampered = [row for row in rows if row.tampered]
+    sides = _scores(rows, "score")
+    pictures = metrics.image_counts(*sides, 0.5)
+    sensitivity = metrics.share_above(sides[0], 0.5)
+    image_f1 = float(metrics.harmonic_mean(sensitivity, metrics.specificity(pictures)))
+    f1 = _mean(tampered, "f1")
+    return {
+        "f1": f1,
+        "image_auc": metrics.image_auc(*sides),
+        "image_sensitivity": sensitivity,
+        "image_specificity": float(metrics.specificity(pictures)),
+        "image_f1": image_f1,
+        "combined_f1": float(metrics.harmonic_mean(metrics.mean_or_nan(f1), image_f1)),
+    }
+
+
+def _scores(rows: Sequence[PictureFigures], key: str | None) -> tuple[list[float], list[float]]:
+    """Scores of the tampered and of the authentic pictures: imltool's own, or a figure of the protocol."""
+    both: tuple[list[float], list[float]] = ([], [])
+    for row in rows:
+        both[0 if row.tampered else 1].append(row.score if key is None else row.figures[key])
+    return both
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way of measuring.
+
+    Attributes:
+        says: what it means, one line for a table's foot.
+        columns: figure → heading.
+        picture: (map, mask, side) → figures of one picture.
+        authentic: authentic pictures are given to `picture` too.
+        of_set: rows → figures; a list stands for its mean over the pictures that have the figure.
+    """
+
+    says: str
+    columns: dict[str, str]
+    picture: Callable[[Map, Mask, int], Figures]
+    authentic: bool
+    of_set: Callable[[Sequence[PictureFigures]], dict[str, Any]]
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "imdlbenco": Protocol(
+        "map and mask resized, strictly above 0.5, mean over all pictures; an authentic picture scores 0",
+        {"f1": "F1, all pictures", "f1_tampered": "F1, tampered", "iou": "IoU, all pictures"},
+        imdlbenco,
+        True,
+        _imdlbenco_set,
+    ),
+    "trufor": Protocol(
+        "better of map and inverted map, edge of the truth unscored, tampered pictures; best: threshold of each "
+        "picture's own choosing; detection by imltool's image score above 0.5",
+        {
+            "f1_best": "F1 best",
+            "f1_fixed": "F1 at 0.5",
+            "n_skipped": "skipped at 0.5",
+            "image_auc": "image AUC",
+            "image_balanced_accuracy": "balanced accuracy",
+        },
+        trufor,
+        False,
+        _trufor_set,
+    ),
+    "mvss": Protocol(
+        "8-bit map strictly above 0.5, tampered pictures; a picture is flagged when any pixel is; image F1: harmonic "
+        "mean of sensitivity and specificity; combined: harmonic mean of pixel F1 and image F1",
+        {
+            "f1": "pixel F1",
+            "image_auc": "image AUC",
+            "image_sensitivity": "sensitivity",
+            "image_specificity": "specificity",
+            "image_f1": "image F1",
+            "combined_f1": "combined F1",
+        },
+        mvss,
+        True,
+        _mvss_set,
+    ),
+}
+"""Name of `--compat` → protocol."""
+
+
+def measure(name: str, values: Map, mask: Mask, tampered: bool, side: int = DEFAULT_SIDE) -> Figures | None:
+    """Figures of one picture under the protocol `name`; None for an authentic one that it does not look at."""
+    protocol = PROTOCOLS[name]
+    return protocol.picture(values, mask, side) if tampered or protocol.authentic else None
+
+
+def summarize(name: str, rows: Sequence[PictureFigures], seed: int) -> dict[str, Any]:
+    """Figures of a set under the protocol `name`, JSON values; None where one does not exist.
+
+    Means over pictures carry a 95 % bootstrap interval as `…_ci`.
+    """
+    summary: dict[str, Any] = {}
+    for key, found in PROTOCOLS[name].of_set(rows).items():
+        value = metrics.mean_or_nan(found) if isinstance(found, list) else found
+        summary[key] = None if np.isnan(value) else int(value) if key == "n_skipped" else value
+        if isinstance(found, list):
+            interval = mean_interval(found, seed)
+            summary[f"{key}_ci"] = list(interval) if interval else None
+    return summary

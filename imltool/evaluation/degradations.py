@@ -1,0 +1,176 @@
+"""What happens to pictures on their way: the grid on which robustness is measured.
+
+Every step works on the picture at its own size, before any network resizes it; masks follow geometry (nearest
+neighbour). Random choices are seeded by (seed, picture, step, level), so that neither order nor a resumed run changes
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import PIL
+from PIL import Image, features
+
+from imltool.errors import ImageError, UsageError
+from imltool.images import RGB, Mask, encode_jpeg
+
+Level = float | str
+Change = Callable[[RGB, Mask, Level, np.random.Generator], tuple[RGB, Mask]]
+
+SCREEN = (1280, 720)
+SHARE_SEEN = 0.9
+UPLOADS: dict[str, tuple[int, int, int]] = {
+    "light": (2048, 92, 85),
+    "usual": (1600, 85, 75),
+    "heavy": (1080, 75, 60),
+}
+"""Longest side in pixels, quality as saved, quality as saved again (our choice; no service's own figures)."""
+
+
+def _decode(data: bytes) -> RGB:
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def _jpeg_round(rgb: RGB, quality: int) -> RGB:
+    try:
+        return _decode(encode_jpeg(rgb, quality))
+    except OSError as error:
+        raise ImageError(f"the picture cannot be saved as JPEG: {error}") from error
+
+
+def jpeg(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Saved as JPEG of quality `level` by Pillow, 4:2:0."""
+    return _jpeg_round(rgb, int(level)), mask
+
+
+def blur(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Gaussian blur with a kernel of `level` pixels; σ = 0.3·((k−1)/2 − 1) + 0.8, OpenCV's own rule."""
+    side = int(level)
+    return np.asarray(cv2.GaussianBlur(rgb, (side, side), 0)), mask
+
+
+def noise(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Gaussian noise of standard deviation `level` in 8-bit steps, for each channel by itself, rounded and clipped."""
+    noisy = rgb + rng.normal(0.0, float(level), rgb.shape).astype(np.float32)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8), mask
+
+
+def resize(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Scaled by `level` on both sides: averaging over the area when it shrinks, bilinear when it grows."""
+    height, width = rgb.shape[:2]
+    return _scaled(rgb, mask, (max(1, round(width * float(level))), max(1, round(height * float(level)))))
+
+
+def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Saved as lossy WebP of quality `level` by Pillow, method 4."""
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(rgb).save(buffer, "WEBP", quality=int(level), method=4)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the picture cannot be saved as WebP: {error}") from error
+    return _decode(buffer.getvalue()), mask
+
+
+def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """As seen on a screen and captured: scaled down to fit 1280×720, nine tenths of each side kept at a random place,
+    stored without loss (our choice)."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, SCREEN[0] / width, SCREEN[1] / height)
+    rgb, mask = _scaled(rgb, mask, (max(1, round(width * scale)), max(1, round(height * scale))))
+    kept = [max(1, round(side * SHARE_SEEN)) for side in mask.shape]
+    top, left = (int(rng.integers(0, side - keep + 1)) for side, keep in zip(mask.shape, kept, strict=True))
+    part = slice(top, top + kept[0]), slice(left, left + kept[1])
+    return np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part])
+
+
+def upload(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
+    """Double JPEG as social networks do: saved once, scaled down to a longest side, saved again (see `UPLOADS`)."""
+    longest, first, second = UPLOADS[str(level)]
+    rgb = _jpeg_round(rgb, first)
+    height, width = rgb.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    rgb, mask = _scaled(rgb, mask, (max(1, round(width * scale)), max(1, round(height * scale))))
+    return _jpeg_round(rgb, second), mask
+
+
+def _scaled(rgb: RGB, mask: Mask, size: tuple[int, int]) -> tuple[RGB, Mask]:
+    height, width = rgb.shape[:2]
+    if size == (width, height):
+        return rgb, mask
+    shrinks = size[0] <= width and size[1] <= height
+    scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    truth = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(scaled, dtype=np.uint8), truth.astype(np.bool_)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One kind of change and the levels at which it is measured.
+
+    Attributes:
+        title: for headings.
+        axis: what a level is, with its unit.
+        levels: mildest first.
+        apply: (picture, truth, level, generator) → picture and truth.
+    """
+
+    title: str
+    axis: str
+    levels: tuple[Level, ...]
+    apply: Change
+
+
+GRID: dict[str, Degradation] = {
+    "jpeg": Degradation("JPEG", "quality", (100, 90, 80, 70, 60, 50), jpeg),
+    "blur": Degradation("Gaussian blur", "kernel in pixels", (3, 7, 11, 15, 19, 23), blur),
+    "noise": Degradation("Gaussian noise", "standard deviation in 8-bit steps", (3, 7, 11, 15, 19, 23), noise),
+    "resize": Degradation("Resizing", "factor", (2.0, 1.5, 0.75, 0.5, 0.25), resize),
+    "webp": Degradation("WebP", "quality", (90, 80, 70, 60, 50), webp),
+    "screenshot": Degradation("Screenshot", "scaled to fit 1280×720, cropped, PNG", ("png",), screenshot),
+    "upload": Degradation("Double JPEG with resizing", "upload", tuple(UPLOADS), upload),
+}
+"""Name of `--robust` → degradation."""
+
+
+def choose(text: str) -> list[str]:
+    """The names in `all` or `jpeg,blur`, in the grid's order. Raises `UsageError` for others."""
+    names = [name.strip() for name in text.split(",")]
+    if names == ["all"]:
+        return list(GRID)
+    unknown = [name for name in names if name not in GRID]
+    if unknown:
+        raise UsageError(f"unknown degradation {unknown[0]!r}", f"choose all, or from {', '.join(GRID)}")
+    return [name for name in GRID if name in names]
+
+
+def degrade(name: str, level: Level, rgb: RGB, mask: Mask, picture: str, seed: int) -> tuple[RGB, Mask]:
+    """Apply one level of a degradation.
+
+    Args:
+        rgb: uint8 [H,W,3]; mask: bool [H,W].
+        picture: the picture's name, part of its random seed.
+
+    Raises `ImageError` when an encoder refuses the picture.
+    """
+    key = hashlib.sha256(f"{seed}\0{picture}\0{name}\0{level}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(key[:8], "big"))
+    return GRID[name].apply(rgb, mask, level, rng)
+
+
+def encoder_versions() -> dict[str, str | None]:
+    """Versions of the libraries that encode and filter, to be kept with the results."""
+    turbo = features.version("libjpeg_turbo") if features.check("libjpeg_turbo") else None
+    return {
+        "pillow": PIL.__version__,
+        "libjpeg-turbo": turbo,
+        "libjpeg": features.version("jpg"),
+        "webp": features.version("webp"),
+        "opencv": cv2.__version__,
+    }

@@ -1,0 +1,140 @@
+"""Figures of the report, as SVG data URIs: one file, no network, sharp at any size."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from imltool.evaluation.curves import calibration_error, precision_recall_points, roc_points
+from imltool.evaluation.degradations import GRID
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's colours, which stay apart for every common kind of colour blindness."""
+SIZE = (4.2, 3.4)  # inches
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    # no date and fixed ids: the same results give the same bytes
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "imltool"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _axes(x: str, y: str, title: str, share: bool = True) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=0.15, top=0.9)  # a layout engine doubles the time
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if share:
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    return figure, axes
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+Scores = tuple[Sequence[float], Sequence[float]]
+"""Scores of the tampered and of the authentic pictures."""
+
+
+def image_roc(scores: Mapping[str, Scores]) -> str | None:
+    """ROC of the image score, a line a method; None when no method has both kinds of pictures."""
+    figure, axes = _axes("false positive rate", "true positive rate", "Pictures: ROC")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    axes.axvline(0.05, color="#999999", linewidth=0.8, linestyle="--")
+    return _lines(figure, axes, scores, roc_points)
+
+
+def image_pr(scores: Mapping[str, Scores]) -> str | None:
+    """Precision against recall of the image score, a line a method."""
+    figure, axes = _axes("recall", "precision", "Pictures: precision and recall")
+    return _lines(figure, axes, scores, precision_recall_points)
+
+
+def _lines(figure: Figure, axes: Axes, scores: Mapping[str, Scores], points: Any) -> str | None:
+    drawn = False
+    for index, (label, (tampered, authentic)) in enumerate(scores.items()):
+        if len(tampered) and len(authentic):
+            axes.plot(*points(tampered, authentic), color=_colour(index), label=label, linewidth=1.4)
+            drawn = True
+    if not drawn:
+        return None
+    axes.legend(fontsize=7, frameon=False)
+    return _uri(figure)
+
+
+def pixel_curves(curves: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+    """ROC and precision-recall of all pixels of a set's tampered pictures together, a line a method."""
+    if not curves:
+        return None
+    roc, left = _axes("false positive rate", "true positive rate", "Pixels, pooled: ROC")
+    pr, right = _axes("recall", "precision", "Pixels, pooled: precision and recall")
+    left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    for index, (label, curve) in enumerate(curves.items()):
+        style: dict[str, Any] = {"color": _colour(index), "label": label, "linewidth": 1.4}
+        tp, fp = curve["tp"], curve["fp"]
+        true = [1.0, *(value / curve["positives"] for value in tp), 0.0]
+        if curve["negatives"]:
+            left.plot([1.0, *(value / curve["negatives"] for value in fp), 0.0], true, **style)
+        points = [(hit / curve["positives"], hit / (hit + alarm)) for hit, alarm in zip(tp, fp, strict=True) if hit]
+        right.plot([recall for recall, _ in points], [precision for _, precision in points], **style)
+    for axes in (left, right):
+        axes.legend(fontsize=7, frameon=False)
+    return _uri(roc), _uri(pr)
+
+
+def reliability_figure(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str | None:
+    """Share of tampered pictures against the mean image score of ten groups, a line a method."""
+    figure, axes = _axes("mean image score", "share tampered", "Reliability of the image score")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    drawn = False
+    for index, (label, found) in enumerate(groups.items()):
+        if found:
+            error = calibration_error([dict(group) for group in found])
+            axes.plot(
+                [group["score"] for group in found],
+                [group["tampered"] for group in found],
+                color=_colour(index),
+                label=f"{label} (error {error:.3f})",
+                marker="o",
+                markersize=3,
+                linewidth=1.2,
+            )
+            drawn = True
+    if not drawn:
+        return None
+    axes.legend(fontsize=7, frameon=False)
+    return _uri(figure)
+
+
+def robust_figure(name: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """F1 along one degradation, a line for each method and set; the untouched pictures stand left.
+
+    Args:
+        tables: label → the lines of the degradation's table.
+    """
+    step = GRID[name]
+    ticks = ["none", *(str(level) for level in step.levels)]
+    figure, axes = _axes(step.axis, "pixel F1", step.title, share=False)
+    for index, (label, lines) in enumerate(tables.items()):
+        found = [line for line in lines if line["pixel_f1"] is not None]
+        x = [ticks.index(line["level"]) for line in found]
+        y = [line["pixel_f1"] for line in found]
+        axes.plot(x, y, color=_colour(index), label=label, marker="o", markersize=3, linewidth=1.2)
+        if found and all(line["pixel_f1_ci"] for line in found):
+            low, high = zip(*(line["pixel_f1_ci"] for line in found), strict=True)
+            axes.fill_between(x, low, high, color=_colour(index), alpha=0.15, linewidth=0)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(fontsize=7, frameon=False)
+    return _uri(figure)

@@ -1,0 +1,89 @@
+"""What an evaluation knows of a picture beyond its files: what was done to it, and how its mask is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from imltool.data.folder import Sample, read_folder
+from imltool.data.manifest import Manifest, MaskRule, read_manifest, read_truth
+from imltool.images import Mask, read_mask
+from imltool.journal import read_rows
+
+CASIA_NAME = re.compile(r"(?:Sp|Tp)_([DS])_")
+CASIA_KINDS = {"D": "splice", "S": "copymove"}
+"""CASIA names a forgery after its sources: D (different pictures) is a splice, S (the same) a copy-move."""
+
+MANIFEST, SYNTHETIC = "manifest.jsonl", "synth.jsonl"
+"""What `imltool data convert` and `imltool synth` leave in their folder; both tell the kinds."""
+
+
+@dataclass(frozen=True)
+class LabelledSample(Sample):
+    """A picture of a test set.
+
+    Attributes:
+        kind: what was done to it, None when that is not known.
+        rule: how its mask is read, None for the folder layout's.
+    """
+
+    kind: str | None = None
+    rule: MaskRule | None = None
+
+
+def kind_of(sample: Sample) -> str | None:
+    """What was done to a tampered picture: as its data set says, else from a CASIA name, else None."""
+    if not sample.tampered:
+        return None
+    if isinstance(sample, LabelledSample) and sample.kind:
+        return sample.kind
+    found = CASIA_NAME.match(Path(sample.name).name)
+    return CASIA_KINDS[found[1]] if found else None
+
+
+def read_sample_mask(sample: Sample, size: tuple[int, int]) -> Mask:
+    """The truth of a tampered picture, bool [H,W]. Raises as `read_mask` does.
+
+    Args:
+        size: (width, height) of its picture.
+    """
+    assert sample.mask is not None
+    if isinstance(sample, LabelledSample) and sample.rule is not None:
+        return read_truth(sample.mask, sample.rule, size)
+    return read_mask(sample.mask, size)
+
+
+def folder_samples(root: Path) -> list[Sample]:
+    """The samples of a `folder` layout data set, with their kinds where the folder tells them.
+
+    Raises `DataError` as `read_folder` does, and when what should tell the kinds is damaged.
+    """
+    kinds: dict[str, str] = {}
+    samples = read_folder(root)
+    if (root / SYNTHETIC).is_file():
+        kinds = {row["image"]: row["kind"] for row in read_rows(root / SYNTHETIC) if "image" in row and "kind" in row}
+    if (root / MANIFEST).is_file():
+        kinds |= {record.image: record.kind for record in read_manifest(root / MANIFEST).records if record.kind}
+    return [
+        LabelledSample(sample.name, sample.image, sample.mask, kinds[sample.name]) if sample.name in kinds else sample
+        for sample in samples
+    ]
+
+
+def manifest_samples(manifest: Manifest) -> list[Sample]:
+    """The pictures of a manifest, tampered first, each part sorted by name.
+
+    Names are the manifest's own; absolute ones lose the folder that all pictures share.
+    """
+    absolute = [record.image for record in manifest.records if Path(record.image).is_absolute()]
+    shared = Path(os.path.commonpath([Path(name).parent for name in absolute])) if absolute else None
+    samples: list[Sample] = []
+    for record in manifest.records:
+        name = record.image
+        if shared and Path(name).is_absolute():
+            name = Path(name).relative_to(shared).as_posix()
+        mask = None if record.mask is None else manifest.file(record.mask)
+        samples.append(LabelledSample(name, manifest.file(record.image), mask, record.kind, record.mask_rule))
+    return sorted(samples, key=lambda sample: (not sample.tampered, sample.name))

@@ -1,0 +1,213 @@
+"""`imltool compare`: evaluations of the same pictures, paired picture by picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_set
+from numpy.typing import NDArray
+from PIL import Image
+
+from imltool.cli.app import run
+from imltool.data.folder import read_folder
+from imltool.evaluation import bootstrap, metrics
+from imltool.images import read_mask, read_size, write_map
+
+Values = NDArray[np.float32]
+
+
+def evaluated(root: Path, out: Path, guess: Callable[[int, NDArray[np.bool_]], Values], name: str = "") -> Path:
+    """Results of `imltool eval --maps` for maps made by `guess` (index, truth); the method is named like the folder."""
+    maps = out.with_name(f"maps-{out.name}")
+    for index, sample in enumerate(read_folder(root)):
+        size = read_size(sample.image)
+        mask = read_mask(sample.mask) if sample.mask else np.zeros(size[::-1], np.bool_)
+        write_map((maps / sample.name).with_suffix(".png"), guess(index, mask))
+    arguments = ["eval", "--maps", str(maps), "--name", name or out.name, "--data", f"x={root}", "--out", str(out)]
+    assert run(arguments) == 0
+    return out
+
+
+def noisy(strength: float, seed: int) -> Callable[[int, NDArray[np.bool_]], Values]:
+    def guess(index: int, mask: NDArray[np.bool_]) -> Values:
+        rng = np.random.default_rng([seed, index])
+        return np.clip(0.3 + 0.4 * mask + rng.normal(0, strength, mask.shape), 0, 1).astype(np.float32)
+
+    return guess
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Evaluations of a good and a bad method on eight tampered and four authentic pictures."""
+    folder = tmp_path_factory.mktemp("results")
+    root = make_set(folder / "x", 8, 4)
+    return evaluated(root, folder / "good", noisy(0.1, 1)), evaluated(root, folder / "bad", noisy(0.5, 2))
+
+
+def f1_in(out: Path) -> dict[str, float]:
+    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        return {row["image"]: float(row["f1"]) for row in csv.DictReader(handle) if row["f1"]}
+
+
+def rows_in(out: Path) -> dict[str, dict[str, Any]]:
+    found = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+    return {row["figure"]: row for row in found["rows"]}
+
+
+def test_the_difference_is_that_of_the_paired_pictures(
+    tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = results
+    out = tmp_path / "out"
+    assert run(["compare", str(bad), str(good), "--out", str(out)]) == 0
+    row = rows_in(out)["f1"]
+    first, second = f1_in(bad), f1_in(good)
+    change = [second[name] - first[name] for name in first]
+    assert (row["first"], row["second"], row["n"]) == ("bad", "good", 8)
+    assert row["difference"] == pytest.approx(np.mean(change))
+    assert row["first_mean"] == pytest.approx(np.mean(list(first.values())))
+    assert (row["wins"], row["losses"], row["ties"], row["surely"]) == (8, 0, 0, "better")
+    rng = np.random.default_rng(0)
+    draws = [rng.choice(change, 8).mean() for _ in range(4000)]
+    assert row["difference_ci"] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.02)
+    table = capsys.readouterr().out
+    assert "better" in table
+    assert f"{row['difference']:+.3f}" in table
+    assert (out / "compare.md").read_text(encoding="utf-8").count("8/0/0") == 1
+    with (out / "compare.csv").open(encoding="utf-8", newline="") as handle:
+        lines = {line["figure"]: line for line in csv.DictReader(handle)}
+    assert float(lines["f1"]["low"]) == row["difference_ci"][0]
+    assert lines["image_auc"]["wins"] == ""
+
+
+def test_less_false_area_is_a_win(tmp_path: Path, results: tuple[Path, Path]) -> None:
+    good, bad = results
+    out = tmp_path / "out"
+    assert run(["compare", str(good), str(bad), "--metric", "fp_area", "--out", str(out)]) == 0
+    row = rows_in(out)["fp_area"]
+    assert row["difference"] > 0
+    assert (row["wins"], row["losses"], row["surely"], row["n"]) == (0, 4, "worse", 4)
+
+
+def test_a_method_ties_with_itself(tmp_path: Path, results: tuple[Path, Path]) -> None:
+    root = results[0].parent / "x"
+    twin = evaluated(root, tmp_path / "twin", noisy(0.1, 1))
+    out = tmp_path / "out"
+    assert run(["compare", str(results[0]), str(twin), "--out", str(out)]) == 0
+    for row in rows_in(out).values():
+        assert row["difference"] == 0.0
+        assert row["surely"] == ""
+    assert rows_in(out)["f1"]["ties"] == 8
+    assert not (out / "differences.png").exists(), "there is no picture on which they differ"
+
+
+def test_the_sheet_shows_where_they_differ_most(tmp_path: Path, results: tuple[Path, Path]) -> None:
+    good, bad = results
+    out = tmp_path / "out"
+    assert run(["compare", str(good), str(bad), "--pictures", "3", "--out", str(out)]) == 0
+    with Image.open(out / "differences.png") as sheet:
+        assert sheet.width == 4 * 248 + 8, "picture, truth and two maps side by side"
+        three = sheet.height
+        tile = np.asarray(sheet.convert("RGB"))[60:220, 2 * 248 + 60 : 2 * 248 + 180]
+    assert tile.std() > 5, "the map's preview is there"
+    assert run(["compare", str(good), str(bad), "--pictures", "1", "--out", str(out)]) == 0
+    with Image.open(out / "differences.png") as sheet:
+        assert sheet.height < three
+    with (out / "pairs.csv").open(encoding="utf-8", newline="") as handle:
+        pairs = list(csv.DictReader(handle))
+    assert {row["image"]: float(row["good"]) for row in pairs} == f1_in(good)
+
+
+def test_methods_of_one_folder_and_chosen_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_set(tmp_path / "x")
+    arguments = ["eval", "--weights", "none", "--baseline", "constant", "--baseline", "ela", "--data", f"x={root}"]
+    assert run([*arguments, "--out", str(tmp_path / "both")]) == 0
+    capsys.readouterr()
+    assert run(["compare", str(tmp_path / "both"), "--json", "--out", str(tmp_path / "a")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["label"] for one in found["methods"]] == ["constant", "ela"]
+    assert found == json.loads((tmp_path / "a" / "compare.json").read_text(encoding="utf-8"))
+    chosen = [f"{tmp_path / 'both'}:ela", f"{tmp_path / 'both'}:constant"]
+    assert run(["compare", *chosen, "--metric", "iou", "--out", str(tmp_path / "b")]) == 0
+    assert rows_in(tmp_path / "b")["iou"]["first"] == "ela"
+    assert run(["compare", f"{tmp_path / 'both'}:magic", *chosen, "--out", str(tmp_path / "c")]) == 2
+    assert "it holds constant, ela" in capsys.readouterr().err
+
+
+def test_several_sets_have_a_row_each_and_one_together(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 50)):
+        make_set(tmp_path / name, seed=seed)
+    arguments = ["eval", "--weights", "none", "--baseline", "constant", "--baseline", "ela"]
+    data = [part for name in ("one", "two") for part in ("--data", f"{name}={tmp_path / name}")]
+    assert run([*arguments, *data, "--out", str(tmp_path / "r")]) == 0
+    assert run(["compare", str(tmp_path / "r"), "--metric", "f1", "--out", str(tmp_path / "out")]) == 0
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["set"], row["n"]) for row in rows] == [("one", 3), ("two", 3), ("all sets", 6)]
+    assert rows[2]["difference"] == pytest.approx((rows[0]["difference"] + rows[1]["difference"]) / 2)
+
+
+def test_the_paired_interval_of_an_auc_agrees_with_a_loop() -> None:
+    rng = np.random.default_rng(3)
+    tampered, authentic = rng.random(30) ** 0.5, rng.random(20)
+    other = np.clip(tampered + rng.normal(0, 0.1, 30), 0, 1), np.clip(authentic + rng.normal(0, 0.1, 20), 0, 1)
+    draws = []
+    for _ in range(1500):
+        i, j = rng.integers(0, 30, 30), rng.integers(0, 20, 20)
+        first, second = (float((t[i][:, None] > a[j]).mean()) for t, a in ((tampered, authentic), other))
+        draws.append(second - first)
+    found = bootstrap.paired_auc_interval((tampered, authentic), other, metrics.auc, 0)
+    assert found == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.015)
+    assert bootstrap.paired_auc_interval((tampered[:1], authentic), other, metrics.auc, 0) is None
+
+
+def test_changed_pictures_are_told(
+    tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = evaluated(make_set(tmp_path / "x", 8, 4, seed=90), tmp_path / "changed", noisy(0.1, 1))
+    assert run(["compare", str(results[0]), str(changed), "--out", str(tmp_path / "out")]) == 0
+    assert "x was not the same" in capsys.readouterr().err
+    assert "x was not the same" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{good}"], 2, "only one method"),
+        (["{good}", "{good}"], 2, "given twice"),
+        (["{good}", "{tmp}/nowhere"], 1, "holds no evaluation"),
+        (["{good}", "{tmp}/stopped"], 1, "not complete"),
+        (["{good}", "{bad}", "--metric", "beauty"], 2, "unknown metric"),
+        (["{good}", "{bad}", "--out", "{tmp}/notes"], 2, "holds no comparison"),
+        (["{good}", "{tmp}/elsewhere"], 1, "no picture in common"),
+        (["{good}", "{bad}", "--metric", "f1_calibrated"], 2, "another --metric"),
+    ],
+)
+def test_mistakes_get_one_line(
+    tmp_path: Path,
+    results: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    for name, change in (("stopped", {"complete": False}), ("elsewhere", {})):
+        folder = tmp_path / name
+        folder.mkdir()
+        found = json.loads((results[1] / "results.json").read_text(encoding="utf-8")) | change
+        (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
+        text = (results[1] / "per_image.csv").read_text(encoding="utf-8")
+        (folder / "per_image.csv").write_text(text.replace("bad,x,", "bad,y,"), encoding="utf-8")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep", encoding="utf-8")
+    names = {"good": results[0], "bad": results[1], "tmp": tmp_path}
+    command = ["compare", *(argument.format(**names) for argument in arguments)]
+    assert run(command if "--out" in command else [*command, "--out", str(tmp_path / "out")]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1

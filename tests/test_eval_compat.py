@@ -1,0 +1,223 @@
+"""Other people's protocols against slow oracles, and through `imltool eval --compat`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_set
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+
+from imltool.cli.app import run
+from imltool.evaluation.compat import PictureFigures, imdlbenco, mvss, summarize, trufor
+
+few = settings(max_examples=40, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def blob(seed: int, side: int = 40) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A noisy 16-bit map with many ties and a rectangle as truth, sometimes tiny, sometimes the whole picture."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((side, side), np.bool_)
+    top, left = rng.integers(0, side // 2, 2)
+    height, width = rng.choice([1, 8, 17, 25, 2 * side], 2)
+    mask[top : top + height, left : left + width] = True
+    steps = int(rng.choice([1, 4, 65535]))
+    values = rng.integers(0, steps + 1, (side, side)) / steps
+    if rng.random() < 0.5:
+        values = np.clip(0.5 * values + 0.4 * mask, 0, 1)
+    return (np.rint(values * 65535) / 65535).astype(np.float32), mask
+
+
+def bilinear(values: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Slow bilinear interpolation, pixel centres at half-integers, edges repeated."""
+    height, width = values.shape
+
+    def at(i: int, j: int) -> float:
+        return float(values[min(max(i, 0), height - 1), min(max(j, 0), width - 1)])
+
+    result = np.zeros((side, side))
+    for i in range(side):
+        for j in range(side):
+            y, x = (i + 0.5) * height / side - 0.5, (j + 0.5) * width / side - 0.5
+            top, left = math.floor(y), math.floor(x)
+            dy, dx = y - top, x - left
+            upper = (1 - dx) * at(top, left) + dx * at(top, left + 1)
+            lower = (1 - dx) * at(top + 1, left) + dx * at(top + 1, left + 1)
+            result[i, j] = (1 - dy) * upper + dy * lower
+    return result
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_imdlbenco_resizes_then_counts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.random((9, 13)).astype(np.float32)
+    mask = np.zeros((9, 13), np.bool_)
+    mask[2:7, 3:9] = True
+    side = 24
+    predicted = bilinear(values, side) > 0.5
+    rows, columns = (np.arange(side) * n // side for n in mask.shape)
+    truth = mask[np.ix_(rows, columns)]
+    found = imdlbenco(values, mask, side)
+    assert found["f1"] == pytest.approx(f1_score(truth.ravel(), predicted.ravel()))
+    assert found["iou"] == pytest.approx((truth & predicted).sum() / (truth | predicted).sum())
+
+
+def test_imdlbenco_scores_every_authentic_picture_zero() -> None:
+    empty = np.zeros((8, 8), np.bool_)
+    for values in (np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)):
+        assert imdlbenco(values, empty, 16) == {"f1": 0.0, "iou": 0.0}
+    rows = [PictureFigures(True, 0.9, {"f1": 0.8, "iou": 0.7}), PictureFigures(False, 0.1, {"f1": 0.0, "iou": 0.0})]
+    found = summarize("imdlbenco", rows, 0)
+    assert (found["f1"], found["f1_tampered"], found["iou"]) == (0.4, 0.8, 0.35)
+
+
+def trufor_oracle(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Every distinct value as threshold, map and inverted map, scikit-learn's F1, edges by scipy's filters."""
+    inner = minimum_filter(mask, 15)
+    kept = inner | ~maximum_filter(mask, 11)
+    truth, found = inner[kept], values[kept]
+    if not truth.size:
+        return math.nan, math.nan
+
+    def either(threshold: float) -> float:
+        flagged = found > threshold
+        return max(f1_score(truth, one, zero_division=0.0) for one in (flagged, ~flagged))
+
+    half = found > 0.5
+    fixed = math.nan if len(set(truth) | set(half)) == 1 else either(0.5)
+    thresholds = np.unique(found)
+    if thresholds.size > 40:  # scikit-learn is slow; the rest is told by the other cases
+        thresholds = thresholds[np.linspace(0, thresholds.size - 1, 40).astype(int)]
+    return max(either(float(threshold)) for threshold in thresholds), fixed
+
+
+@settings(max_examples=12, deadline=None)
+@given(seeds)
+def test_trufor_against_its_oracle(seed: int) -> None:
+    values, mask = blob(seed)
+    best, fixed = trufor_oracle(values, mask)
+    found = trufor(values, mask)
+    assert found["f1_fixed"] == pytest.approx(fixed, nan_ok=True)
+    if np.unique(values).size <= 40:
+        assert found["f1_best"] == pytest.approx(best, nan_ok=True)
+    else:
+        assert found["f1_best"] >= best - 1e-9
+
+
+def test_the_known_traps_of_the_better_of_both() -> None:
+    mask = np.zeros((200, 200), np.bool_)
+    mask[50:150, 50:150] = True
+    wrong = np.where(mask, 0.1, 0.9).astype(np.float32)
+    assert trufor(wrong, mask) == {"f1_best": 1.0, "f1_fixed": 1.0}
+    nothing = trufor(np.zeros((200, 200), np.float32), mask)["f1_fixed"]
+    share = (86 * 86) / (86 * 86 + 200 * 200 - 110 * 110)
+    assert nothing == pytest.approx(2 * share / (1 + share)), "inverted, an empty map marks everything"
+    assert 0.3 < nothing < 0.45
+
+
+def test_trufor_leaves_out_what_its_code_skips() -> None:
+    tiny = np.zeros((40, 40), np.bool_)
+    tiny[10:14, 10:14] = True  # nothing is left of it after erosion
+    found = trufor(np.zeros((40, 40), np.float32), tiny)
+    assert found["f1_best"] == 0.0
+    assert math.isnan(found["f1_fixed"])
+    rows = [PictureFigures(True, 0.9, found), PictureFigures(True, 0.8, {"f1_best": 0.6, "f1_fixed": 0.5})]
+    rows += [PictureFigures(False, 0.7, {}), PictureFigures(False, 0.2, {})]
+    summary = summarize("trufor", rows, 0)
+    assert (summary["f1_best"], summary["f1_fixed"], summary["n_skipped"]) == (0.3, 0.5, 1)
+    assert summary["image_auc"] == roc_auc_score([1, 1, 0, 0], [0.9, 0.8, 0.7, 0.2])
+    assert summary["image_balanced_accuracy"] == balanced_accuracy_score([1, 1, 0, 0], [1, 1, 1, 0])
+
+
+@few
+@given(seeds)
+def test_mvss_counts_on_eight_bits(seed: int) -> None:
+    values, mask = blob(seed, 20)
+    levels = [[int(float(value) * 255 + 1e-3) for value in row] for row in values]
+    predicted = np.array([[level / 255 > 0.5 for level in row] for row in levels])
+    found = mvss(values, mask)
+    assert found["f1"] == pytest.approx(f1_score(mask.ravel(), predicted.ravel(), zero_division=1.0))
+    assert found["score"] == pytest.approx(max(map(max, levels)) / 255)
+
+
+def test_mvss_keeps_stored_eight_bit_values_at_their_level() -> None:
+    values = (np.arange(256, dtype=np.uint8)[None].astype(np.float32) / np.float32(255)).astype(np.float32)
+    found = mvss(values, np.ones((1, 256), np.bool_))
+    assert found["f1"] == pytest.approx(2 * 128 / (128 + 256)), "128 to 255 count, 127 does not"
+    below = np.full((2, 2), 0.5015, np.float32)  # above 0.5, but 127 when cut to 8 bits
+    assert mvss(below, np.ones((2, 2), np.bool_))["f1"] == 0.0
+
+
+def test_mvss_image_f1_is_the_harmonic_mean_of_sensitivity_and_specificity() -> None:
+    rows = [PictureFigures(True, 0.0, {"f1": f1, "score": score}) for f1, score in ((0.5, 0.9), (0.7, 0.8), (0.0, 0.3))]
+    rows += [PictureFigures(False, 0.0, {"f1": 1.0, "score": score}) for score in (0.6, 0.1)]
+    found = summarize("mvss", rows, 0)
+    sensitivity, specificity = 2 / 3, 1 / 2
+    image = 2 * sensitivity * specificity / (sensitivity + specificity)
+    assert found["f1"] == pytest.approx(0.4)
+    assert found["image_f1"] == pytest.approx(image)
+    assert found["combined_f1"] == pytest.approx(2 * 0.4 * image / (0.4 + image))
+    assert found["image_auc"] == pytest.approx(roc_auc_score([1, 1, 1, 0, 0], [0.9, 0.8, 0.3, 0.6, 0.1]))
+
+
+def results_in(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def test_each_protocol_has_a_table_of_its_own(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x')}"]
+    protocols = ["--compat", "imdlbenco", "--compat", "trufor", "--compat", "mvss", "--compat-size", "32"]
+    assert run([*arguments, *protocols, "--out", str(out)]) == 0
+    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    compat = figures["compat"]
+    assert compat["imdlbenco"]["f1"] == pytest.approx(compat["imdlbenco"]["f1_tampered"] * 3 / 5)
+    assert compat["mvss"]["f1"] == pytest.approx(figures["pixel_f1"]), "a map of ones is one in 8 bits"
+    assert (compat["mvss"]["image_sensitivity"], compat["mvss"]["image_specificity"]) == (1.0, 0.0)
+    assert compat["trufor"]["f1_best"] >= compat["trufor"]["f1_fixed"]
+    table = (out / "table.md").read_text(encoding="utf-8")
+    for name in ("imdlbenco", "trufor", "mvss"):
+        assert table.count(f"## Protocol {name}: ") == 1
+    assert "--compat-size 32" in table
+    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    fixed = [float(row["trufor_f1_fixed"]) for row in rows if row["trufor_f1_fixed"]]
+    assert np.mean(fixed) == pytest.approx(compat["trufor"]["f1_fixed"], abs=1e-6)
+    assert {row["imdlbenco_f1"] for row in rows if row["tampered"] == "0"} == {"0.0"}
+
+
+def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x', 1, 0)}"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert run([*arguments, "--compat", "trufor", "--out", str(tmp_path / "out")]) == 2
+    assert "protocols.trufor" in capsys.readouterr().err
+
+
+def test_an_unknown_protocol_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x', 1, 0)}"]
+    assert run([*arguments, "--compat", "magic", "--out", str(tmp_path / "out")]) == 2
+    assert "imdlbenco, trufor, mvss" in capsys.readouterr().err
+
+
+def test_min_max_changes_the_figures_and_says_so(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "x")
+    for name, option in (("plain", []), ("stretched", ["--min-max"])):
+        arguments = ["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", *option]
+        assert run([*arguments, "--out", str(tmp_path / name)]) == 0
+    plain, stretched = (
+        results_in(tmp_path / name)["baselines"]["ela"]["sets"]["x"]["pixel_f1"] for name in ("plain", "stretched")
+    )
+    assert plain != stretched
+    assert "stretched to 0..1" in (tmp_path / "stretched" / "table.md").read_text(encoding="utf-8")
+    assert "stretched" not in (tmp_path / "plain" / "table.md").read_text(encoding="utf-8")

@@ -1,0 +1,254 @@
+"""`imltool eval --maps`: any method's saved maps, found, checked and scored like a checkpoint's."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_set
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import f1_score
+
+from imltool.cli.app import run
+from imltool.data.folder import Sample, read_folder
+from imltool.images import read_mask, read_size, write_map
+
+Values = NDArray[np.float32]
+
+
+def truth_of(sample: Sample) -> NDArray[np.bool_]:
+    size = read_size(sample.image)
+    return read_mask(sample.mask) if sample.mask else np.zeros(size[::-1], np.bool_)
+
+
+def guess(sample: Sample, seed: int = 0) -> Values:
+    """A map that is mostly right: 16-bit steps, noise on top of the truth."""
+    rng = np.random.default_rng([seed, len(sample.name), sum(sample.name.encode())])
+    mask = truth_of(sample)
+    values = np.clip(0.25 + 0.5 * mask + rng.normal(0, 0.2, mask.shape), 0, 1)
+    return (np.rint(values * 65535) / 65535).astype(np.float32)
+
+
+def save_npy(path: Path, values: Values) -> None:
+    np.save(path.with_name(f"{path.name}.npy"), values)
+
+
+def save_npz(path: Path, values: Values) -> None:
+    np.savez_compressed(path.with_name(f"{path.name}.npz"), map=values, score=np.float32(0.25), conf=values)
+
+
+def save_png16(path: Path, values: Values) -> None:
+    write_map(path.with_name(f"{path.name}.png"), values)
+
+
+def save_tiff(path: Path, values: Values) -> None:
+    Image.fromarray(values).save(path.with_name(f"{path.name}.tif"))
+
+
+def save_png8(path: Path, values: Values) -> None:
+    Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
+
+
+def write_maps(root: Path, folder: Path, save: Callable[[Path, Values], None] = save_png16, **options: Any) -> Path:
+    """A map for every picture, at its path below the folder and without its suffix."""
+    for sample in read_folder(root):
+        path = folder / options.get("prefix", "") / sample.name
+        path = path if options.get("suffix") else path.with_suffix("")
+        path = folder / path.name if options.get("flat") else path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, guess(sample) if "change" not in options else options["change"](guess(sample)))
+    return folder
+
+
+def evaluate(tmp_path: Path, *arguments: str, out: str = "out", data: str | None = None) -> int:
+    data = data or f"x={tmp_path / 'x'}"
+    return run(["eval", "--data", data, "--out", str(tmp_path / out), *arguments])
+
+
+def figures_in(tmp_path: Path, name: str, out: str = "out") -> dict[str, Any]:
+    results = json.loads((tmp_path / out / "results.json").read_text(encoding="utf-8"))
+    return results["maps"][name]["sets"]["x"]
+
+
+def csv_in(out: Path) -> list[dict[str, str]]:
+    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize(
+    ("save", "exact"), [(save_npy, True), (save_npz, True), (save_png16, True), (save_tiff, True), (save_png8, False)]
+)
+def test_every_format_gives_the_figures_of_the_maps(
+    tmp_path: Path, save: Callable[[Path, Values], None], exact: bool
+) -> None:
+    root = make_set(tmp_path / "x")
+    maps = write_maps(root, tmp_path / "method", save)
+    assert evaluate(tmp_path, "--maps", str(maps)) == 0
+    figures = figures_in(tmp_path, "method")
+    samples = [sample for sample in read_folder(root) if sample.mask]
+    values = [guess(sample) if exact else np.rint(guess(sample) * 255) / 255 for sample in samples]
+    expected = [
+        f1_score(truth_of(sample).ravel(), (one > 0.5).ravel()) for sample, one in zip(samples, values, strict=True)
+    ]
+    assert figures["pixel_f1"] == pytest.approx(np.mean(expected))
+    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (3, 2, 0)
+    assert figures["pixel_f1_calibrated"] is None
+    scores = {float(row["score"]) for row in csv_in(tmp_path / "out")}
+    assert (scores == {0.25}) is (save is save_npz), "the score in an .npz is the method's own"
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"prefix": "x"},
+        {"suffix": True},
+        {"prefix": "x", "suffix": True},
+        {"flat": True},
+        {"flat": True, "suffix": True},
+    ],
+)
+def test_maps_are_found_by_path_or_stem(tmp_path: Path, layout: dict[str, Any]) -> None:
+    root = make_set(tmp_path / "x")
+    maps = write_maps(root, tmp_path / "method", **layout)
+    assert evaluate(tmp_path, "--maps", str(maps), "--name", "Other work", out="out") == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["checkpoint"] is None
+    assert results["maps"]["Other work"]["n_maps"] == 5
+    assert "Other work" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+
+
+def test_one_stem_for_two_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_set(tmp_path / "x", 1, 1)
+    (root / "authentic" / "a0.jpg").rename(root / "authentic" / "t0.jpg")
+    maps = write_maps(root, tmp_path / "method", flat=True)
+    assert evaluate(tmp_path, "--maps", str(maps)) == 1
+    error = capsys.readouterr().err
+    assert "fits x/tampered/t0.png and x/authentic/t0.jpg" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_two_maps_for_one_picture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_set(tmp_path / "x", 1, 0)
+    maps = write_maps(root, tmp_path / "method")
+    write_maps(root, tmp_path / "method", save_npy)
+    assert evaluate(tmp_path, "--maps", str(maps)) == 1
+    assert "two maps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda values: np.where(values > 0.9, np.nan, values).astype(np.float32), "holds NaN"),
+        (lambda values: values * 255, "divide by 255"),
+        (lambda values: values * 8 - 4, "sigmoid"),
+        (lambda values: values[:-3], "--resize-maps"),
+        (lambda values: np.stack([values, values, values]), "shape"),
+    ],
+)
+def test_maps_that_cannot_be_right_fail_with_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Values], Values], reason: str
+) -> None:
+    root = make_set(tmp_path / "x", 2, 1)
+    maps = write_maps(root, tmp_path / "method", save_npy)
+    sample = read_folder(root)[0]
+    np.save((maps / sample.name).with_suffix(".npy"), change(guess(sample)))
+    assert evaluate(tmp_path, "--maps", str(maps)) == 3
+    assert "1 picture could not be scored" in capsys.readouterr().err
+    (failed,) = [row for row in csv_in(tmp_path / "out") if row["status"] == "failed"]
+    assert failed["image"] == sample.name
+    assert reason in failed["reason"]
+    assert figures_in(tmp_path, "method")["n_tampered"] == 1
+
+
+def test_a_damaged_and_a_missing_map_cost_only_their_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_set(tmp_path / "x")
+    maps = write_maps(root, tmp_path / "method")
+    (maps / "tampered" / "t0.png").write_bytes(b"no picture")
+    (maps / "authentic" / "a1.png").unlink()
+    (maps / "stray.png").write_bytes(b"x")
+    assert evaluate(tmp_path, "--maps", str(maps)) == 3
+    assert "1 map in" in capsys.readouterr().err
+    reasons = {row["image"]: row["reason"] for row in csv_in(tmp_path / "out") if row["status"] == "failed"}
+    assert reasons.keys() == {"tampered/t0.png", "authentic/a1.jpg"}
+    assert "cannot be read" in reasons["tampered/t0.png"]
+    assert "no map for" in reasons["authentic/a1.jpg"]
+
+
+def test_inverted_maps_are_told_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_set(tmp_path / "x")
+    upright = write_maps(root, tmp_path / "upright", save_npy)
+    inverted = write_maps(root, tmp_path / "inverted", save_npy, change=lambda values: 1 - values)
+    assert evaluate(tmp_path, "--maps", str(upright), out="a") == 0
+    assert "look inverted" not in capsys.readouterr().err
+    assert evaluate(tmp_path, "--maps", str(inverted), out="b") == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "look inverted" in line]
+    assert "--invert" in warning
+    assert evaluate(tmp_path, "--maps", str(inverted), "--invert", out="c") == 0
+    assert figures_in(tmp_path, "inverted", "c")["pixel_f1"] == pytest.approx(
+        figures_in(tmp_path, "upright", "a")["pixel_f1"], abs=1e-3
+    )
+    assert "were inverted" in (tmp_path / "c" / "table.md").read_text(encoding="utf-8")
+
+
+def test_maps_of_zeros_and_ones_are_not_nearly_black(tmp_path: Path) -> None:
+    def binary(path: Path, values: Values) -> None:
+        Image.fromarray((values > 0.5).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
+
+    root = make_set(tmp_path / "x")
+    soft, hard = write_maps(root, tmp_path / "soft"), write_maps(root, tmp_path / "hard", binary)
+    assert evaluate(tmp_path, "--maps", str(soft), "--maps", str(hard)) == 0
+    assert figures_in(tmp_path, "hard")["pixel_f1"] == pytest.approx(figures_in(tmp_path, "soft")["pixel_f1"])
+
+
+def test_maps_of_another_size_are_scaled_when_asked(tmp_path: Path) -> None:
+    def doubled(values: Values) -> Values:
+        return np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
+
+    root = make_set(tmp_path / "x")
+    maps = write_maps(root, tmp_path / "method", save_npy, change=doubled)
+    assert evaluate(tmp_path, "--maps", str(maps), "--resize-maps") == 0
+    large = figures_in(tmp_path, "method")["pixel_f1"]
+    plain = write_maps(root, tmp_path / "plain", save_npy)
+    assert evaluate(tmp_path, "--maps", str(plain), out="b") == 0
+    assert large == pytest.approx(figures_in(tmp_path, "plain", "b")["pixel_f1"], abs=0.02)
+
+
+def test_changed_maps_are_another_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_set(tmp_path / "x", 1, 1)
+    maps = write_maps(root, tmp_path / "method")
+    assert evaluate(tmp_path, "--maps", str(maps)) == 0
+    capsys.readouterr()
+    write_map(maps / "tampered" / "t0.png", np.zeros((64, 96), np.float32))
+    assert evaluate(tmp_path, "--maps", str(maps)) == 2
+    assert "maps of method" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--maps", "{}/nowhere"], 1, "does not exist"),
+        (["--maps", "{}/empty"], 1, "no map in"),
+        (["--maps", "{}/m", "--name", "a", "--name", "b"], 2, "--name"),
+        (["--weights", "none", "--baseline", "constant", "--invert"], 2, "--maps"),
+        (["--maps", "{}/m", "--robust", "all"], 2, "--robust"),
+        (["--maps", "{}/m", "--maps", "{}/m"], 2, "two methods"),
+    ],
+)
+def test_mistakes_get_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    root = make_set(tmp_path / "x", 1, 1)
+    write_maps(root, tmp_path / "m")
+    (tmp_path / "empty").mkdir()
+    assert evaluate(tmp_path, *(argument.format(tmp_path) for argument in arguments)) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
