@@ -98,8 +98,8 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
     pictures = [*(tmp_path / "data/set/tampered").iterdir(), *(tmp_path / "data/set/authentic").iterdir()]
     assert trained["set"] == {sha256_file(path) for path in pictures}
     assert 0 <= header.pixel_threshold < 1 and header.score_fpr == 0.0
-    assert read_header(run / "best.safetensors").figures["pixel_f1"] == max(
-        event["pixel_f1"] for event in events if event["event"] == "validation"
+    assert read_header(run / "best.safetensors").figures["balance"] == max(
+        event["balance"] for event in events if event["event"] == "validation"
     )
     assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
 

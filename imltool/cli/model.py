@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,11 @@ import typer
 from imltool.cli import common
 
 app = typer.Typer(help="Look at a student.", no_args_is_help=True)
+
+
+class CheckpointChoice(str, Enum):
+    best = "best"
+    last = "last"
 
 
 @app.callback()
@@ -66,18 +72,21 @@ def info(
 def release(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.", metavar="FILE")],
+    checkpoint: Annotated[
+        CheckpointChoice, typer.Option("--checkpoint", help="The best in validation, or the last one.")
+    ] = CheckpointChoice.best,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Calibrate a run's best checkpoint on its calibration split and store it as float16, ready to ship."""
+    """Calibrate a run's checkpoint on its calibration split and store it as float16, ready to ship."""
     common.setup_logging(verbose, quiet)
     from imltool.files import human_size, sha256_file
     from imltool.journal import dump_json
     from imltool.training.release import release as write_release
 
-    figures = write_release(run, out, device)
+    figures = write_release(run, out, device, checkpoint.value)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.stdout.print(dump_json(facts), markup=False, highlight=False)

@@ -123,7 +123,7 @@ class Training:
         self.accelerator.register_for_checkpointing(self.meter)
         if state is not None:
             self.accelerator.load_state(str(state))
-        self.best = -1.0
+        self.best = -2.0
 
     def run(self) -> Iterator[Event]:
         """Train to the last step. Yields `start`, `train`, `validation` and `end` events.
@@ -133,7 +133,7 @@ class Training:
         settings, folder = self.settings, self.folder
         if self.main:
             folder.open_log()
-        self.best = max((row["score"] for row in folder.rows if row["event"] == "validation"), default=-1.0)
+        self.best = max((row["score"] for row in folder.rows if row["event"] == "validation"), default=-2.0)
         step, steps, mark = folder.step, settings.optim.steps, time.perf_counter()
         yield {"event": "start", "step": step, "steps": steps, "device": str(self.accelerator.device)}
         self.student.train()
@@ -298,7 +298,7 @@ class Training:
         if self.validation is not None:
             localizer = Localizer(weights, header, self.accelerator.device, None)
             figures, found = self.validation.run(localizer)
-            score = figures["pixel_f1"] if figures["pixel_f1"] is not None else 0.0
+            score = figures["balance"]
             if self.calibration is not None:
                 _, found = self.calibration.run(localizer)
             header = found.into(header, figures)

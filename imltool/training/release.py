@@ -31,10 +31,10 @@ def centre_threshold(student: Student, threshold: float) -> None:
     bias -= math.log(held / (1 - held))
 
 
-def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
-    """Write RUN's best checkpoint as float16 with its thresholds fitted on the run's calibration split (the validation
-    split where there is none), and return the figures on that split.
+def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
+    """Write RUN's `best` or `last` checkpoint as float16, calibrated, and return the figures on the calibration split.
 
+    The calibration split is the validation split where a run has none of its own.
     First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
     then both thresholds are fitted once more on the rounded weights: they are those of the file as it is shipped.
 
@@ -46,7 +46,7 @@ def release(run: Path, out: Path, device: str = "auto") -> dict[str, Any]:
         raise DataError(
             f"{run} has no split to calibrate on", "list one under data.calibration or data.validation and train again"
         )
-    student, header = load_checkpoint(run / "best.safetensors")
+    student, header = load_checkpoint(run / f"{checkpoint}.safetensors")
     calibration = Validation(data, data.calibration or data.validation)
     localizer = Localizer(student, header, choose_device(device), None)
     _, found = calibration.run(localizer)

@@ -32,6 +32,7 @@ class Calibration:
         pixel_threshold: maximises mean pixel F1 over tampered pictures minus mean false-positive area over authentic
             ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each).
         pixel_f1: the mean pixel F1 there.
+        balance: F1 minus false-positive area there, by which checkpoints of a run are compared.
         score_threshold: the smallest that at most 5 % of the authentic pictures exceed.
         score_fpr: the share that exceeds it.
         reliability: share of tampered pictures in up to ten ranges of the score, about equally many pictures in each.
@@ -41,6 +42,7 @@ class Calibration:
     pixel_f1: float
     score_threshold: float
     score_fpr: float | None
+    balance: float = 0.0
     reliability: tuple[ReliabilityBin, ...] = ()
 
     def into(self, header: CheckpointHeader, figures: dict[str, Any]) -> CheckpointHeader:
@@ -119,6 +121,7 @@ class Validation:
             "pixel_f1": float(np.mean(f1s)) if f1s else None,
             "pixel_f1_calibrated": calibration.pixel_f1 if f1s else None,
             "pixel_threshold": calibration.pixel_threshold,
+            "balance": calibration.balance,
             "image_auc": image_auc(scores[True], scores[False]) if f1s and false_areas else None,
             "fp_area": float(np.mean(false_areas)) if false_areas else None,
             "score_threshold": calibration.score_threshold,
@@ -135,13 +138,14 @@ def _calibrate(
     tampered, authentic = scores[True], scores[False]
     threshold = level_threshold(int(levels[best])) if tampered else 0.5
     pixel_f1 = float(f1_curve[best]) if tampered else 0.0
+    balance = float((f1_curve - false_curve)[best])
     if not authentic:
-        return Calibration(threshold, pixel_f1, 0.5, None)
+        return Calibration(threshold, pixel_f1, 0.5, None, balance)
     ordered = np.sort(np.array(authentic))
     allowed = int(np.floor(TARGET_FPR * len(ordered)))
     score = float(ordered[len(ordered) - 1 - allowed])
     curve = _reliability(np.array(tampered), ordered) if tampered else ()
-    return Calibration(threshold, pixel_f1, score, float((ordered > score).mean()), curve)
+    return Calibration(threshold, pixel_f1, score, float((ordered > score).mean()), balance, curve)
 
 
 def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[ReliabilityBin, ...]:
