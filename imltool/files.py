@@ -12,7 +12,10 @@ from pathlib import Path
 
 from imltool.errors import DataError, OutputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
+IMAGE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in "jpg jpeg jpe jfif png tif tiff bmp webp gif jp2 j2k jpx heic heif hif avif".split()  # noqa: SIM905
+)
 
 
 def sha256_file(path: Path, chunk: int = 1 << 20) -> str:

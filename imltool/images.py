@@ -1,18 +1,27 @@
 """Reading and writing pictures, masks and probability maps, by one rule for all commands.
 
-Arrays are RGB (never BGR), uint8 [H,W,3], rows from the top, with the EXIF orientation applied exactly once.
+Arrays are RGB (never BGR), uint8 [H,W,3], rows from the top, with the orientation applied exactly once: the EXIF tag
+where the format leaves that to the reader, the container's own rotation in HEIF, whose EXIF tag does not count.
+What a file is, its content says, never its name. The first frame or page is read, a HEIF's primary picture.
 Masks are bool [H,W], True = tampered. Maps are float32 [H,W] in [0,1], stored as 16-bit PNG (value / 65535).
 """
 
 from __future__ import annotations
 
+import importlib
 import io
+import struct
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
@@ -21,20 +30,60 @@ RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Map = NDArray[np.float32]
 
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM")
+"""Pillow's names of what is read; no format whose reader starts another program. AVIF is asked before HEIF, because
+both may call themselves `mif1`."""
+VAGUE = ("BMP", "DIB", "PPM")
+"""Formats whose first bytes a text can have by chance."""
+
+STEPS = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+"""Modes that become RGB by way of another one."""
+
 MAX_PIXELS = 300_000_000
 """Pictures with more pixels are refused as decompression bombs (our choice: three times a 100-megapixel back)."""
+EXIF_BYTES = 1_000_000
+EXIF_ENTRIES = 1000
+"""EXIF blocks with more bytes or tags are not read: a tag may claim the whole block, so that reading all of them would
+take their product in memory (our choice, several times what cameras write)."""
+
+ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 274, 258, 262, 254, 330, 50706
+"""Numbers of TIFF tags."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
 
 
-def _open(path: Path) -> Image.Image:
-    """Open, decode and orient a picture; every fault becomes an `ImageError` with a short reason."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture read.
+
+    Attributes:
+        rgb: uint8 [H,W,3], as `read_rgb` gives it.
+        info: what Pillow found beside the pixels, blocks after them included.
+    """
+
+    rgb: RGB
+    info: Mapping[str, Any]
+
+
+@lru_cache(maxsize=1)
+def _learn_formats() -> None:
+    """Load the readers of `FORMATS`, and none of Pillow's others."""
+    import pillow_heif
+
+    for name in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Ppm", "Tiff", "WebP"):
+        importlib.import_module(f"PIL.{name}ImagePlugin")
+    pillow_heif.register_heif_opener()
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into an `ImageError` with a short reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(path)
-            picture.load()
-            return ImageOps.exif_transpose(picture)
+            yield
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except PermissionError:
@@ -53,10 +102,122 @@ def _open(path: Path) -> Image.Image:
         raise ImageError(f"{path}: damaged picture ({reason})") from error
 
 
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit integer and float grey pictures to 8 bits; Pillow alone would clip them."""
+def open_header(path: Path) -> ImageFile.ImageFile:
+    """Pillow's picture with its header read and no pixel decoded; to be closed by the caller. Raises `ImageError`."""
+    with _faults(path):
+        _learn_formats()
+        picture = Image.open(path, formats=FORMATS)
+        tags = getattr(picture, "tag_v2", {})
+        if tags.get(SUBFILE_TYPE, 0) & 1 and (SUB_IFDS in tags or DNG_VERSION in tags):
+            picture.close()
+            raise ImageError(f"{path}: a camera's raw file, of which only the small preview could be read")
+        return picture
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file's first bytes are those of a format read here. False when it cannot be opened."""
+    _learn_formats()
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(64)
+        fitting = [name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(head)]
+        if not set(fitting) <= set(VAGUE):
+            return True
+        if fitting:
+            open_header(path).close()
+        return bool(fitting)
+    except Exception:  # Pillow's tests of a first few bytes may trip over them
+        return False
+
+
+def exif_fault(data: bytes) -> str:
+    """Why an EXIF block is not read, or "": a guard against blocks made to take memory."""
+    start = data.find(b"\0\0") + 2 if data.startswith(b"Exif") else 0
+    if len(data) > EXIF_BYTES:
+        return f"more than {EXIF_BYTES} bytes"
+    order = {b"II": "<", b"MM": ">"}.get(data[start : start + 2])
+    if order is None:
+        return "no TIFF header"
+    try:
+        waiting, seen = [struct.unpack_from(order + "L", data, start + 4)[0]], set[int]()
+        while waiting:
+            offset = waiting.pop()
+            if offset in seen or offset == 0:
+                continue
+            seen.add(offset)
+            (count,) = struct.unpack_from(order + "H", data, start + offset)
+            if count > EXIF_ENTRIES:
+                return f"more than {EXIF_ENTRIES} tags"
+            for place in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+                tag, _, _, value = struct.unpack_from(order + "HHLL", data, place)
+                if tag in (0x8769, 0x8825, 0xA005):  # the EXIF, GPS and interoperability tables
+                    waiting.append(value)
+    except struct.error:
+        return ""  # cut short: what Pillow can read of it is small
+    return ""
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The decoded picture turned as its EXIF says; one whose EXIF is damaged stays as it is stored."""
+    try:
+        if "exif" in picture.info and exif_fault(picture.info["exif"]):
+            return picture
+        turned = picture.getexif().get(ORIENTATION, 1) in range(2, 9)
+        return ImageOps.exif_transpose(picture) if turned else picture
+    except (MemoryError, OSError):
+        raise
+    except Exception:
+        return picture
+
+
+def _decode(path: Path) -> Image.Image:
+    picture = open_header(path)
+    with _faults(path):
+        deep = _deep_jpeg2000(path, picture.size) if picture.format == "JPEG2000" and len(picture.mode) > 2 else None
+        if deep is not None:
+            picture.close()
+            return deep
+        picture.load()
+        return picture
+
+
+def _deep_jpeg2000(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    """A JPEG 2000 colour picture of more than 8 bits, by its highest 8; None for others.
+
+    Pillow rounds such samples upwards, and white becomes black; OpenCV reads them as they are.
+    """
+    data = path.read_bytes()
+    start = data.find(b"\xff\x4f\xff\x51")  # start of the codestream, and its size marker
+    if start < 0 or len(data) <= start + 42 or (bits := (data[start + 42] & 0x7F) + 1) <= 8:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4L", data, start + 8)
+    if (right - left, bottom - top) != size:
+        return None
+    import cv2
+
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
+        return None
+    high = np.right_shift(samples[..., 2::-1].astype(np.uint16), min(bits, 16) - 8)
+    return Image.fromarray(high.astype(np.uint8))
+
+
+def _scale(picture: Image.Image) -> tuple[float, bool]:
+    """The value of the brightest sample of a grey picture of more than 8 bits, and whether that means black."""
+    if picture.format != "TIFF":
+        return 65535.0, False
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    return (4095.0 if bits == 12 else 65535.0), picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0
+
+
+def _to_eight_bits(picture: Image.Image, scale: tuple[float, bool] = (65535.0, False)) -> Image.Image:
+    """Scale 12- and 16-bit, 32-bit integer and float grey pictures to 8 bits; Pillow alone would clip them."""
+    brightest, inverted = scale
     if picture.mode.startswith("I;16") or picture.mode == "I":
-        values = np.asarray(picture, dtype=np.float64) / 257.0
+        values = np.asarray(picture, dtype=np.float64)
+        values = values * (255.0 / max(brightest, values.max(initial=0.0)))
+        values = 255.0 - values if inverted else values
     elif picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
         values = np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
@@ -66,28 +227,53 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
-def read_rgb(path: Path) -> RGB:
-    """Read any picture Pillow knows as uint8 RGB [H,W,3], EXIF orientation applied, first frame or page.
+def read_picture(path: Path) -> Picture:
+    """Read a picture and what its file says beside the pixels.
 
-    16-bit data is scaled (not clipped) to 8 bits; alpha is dropped, the colours under it kept.
+    Samples of more than 8 bits are scaled, not clipped: grey is rounded, colour keeps its highest 8 bits, so the two
+    may differ by one level. Alpha is dropped, the colours under it kept. CMYK becomes RGB by the plain formula; ICC
+    profiles are not applied.
+
     Raises `ImageError` with the reason when the file cannot be decoded completely.
     """
-    picture = _to_eight_bits(_open(path))
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return np.array(picture.convert("RGB"))
+    picture = _decode(path)
+    with _faults(path):
+        info = {str(key): value for key, value in picture.info.items()}
+        scale = _scale(picture)
+        eight = _to_eight_bits(_upright(picture), scale)
+        if eight.mode == "P" and "transparency" in info:
+            eight = eight.convert("RGBA")
+        elif eight.mode in STEPS:
+            eight = eight.convert(STEPS[eight.mode])
+        return Picture(np.array(eight if eight.mode == "RGB" else eight.convert("RGB")), info)
+
+
+def read_rgb(path: Path) -> RGB:
+    """The pixels of `read_picture`: uint8 RGB [H,W,3]. Raises `ImageError`."""
+    return read_picture(path).rgb
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels after EXIF orientation, from the header alone. Raises `ImageError`."""
+    """(width, height) in pixels after orientation, from the header alone. Raises `ImageError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with open_header(path) as picture:
                 width, height = picture.size
-                return (height, width) if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
+                if picture.format == "TIFF" or ("exif" in picture.info and exif_fault(picture.info["exif"])):
+                    return width, height  # a TIFF's size is told upright
+                return (height, width) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
+    except ImageError:
+        raise
     except Exception:
         return _open(path).size  # raises with the reason, or decodes what the header alone could not tell
+
+
+def _open(path: Path) -> Image.Image:
+    """Open, decode and orient a picture, with its own mode. Raises `ImageError`."""
+    picture = _decode(path)
+    with _faults(path):
+        return _upright(picture)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:

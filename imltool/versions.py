@@ -11,6 +11,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "torchvision": ("torchvision",),
     "timm": ("timm",),
+    "pillow-heif": ("pillow-heif",),
+    "c2pa-python": ("c2pa-python",),
     "segment-anything": ("segment-anything",),
     # the same cv2 under four names; whichever is installed
     "opencv": (

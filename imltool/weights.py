@@ -23,7 +23,7 @@ from imltool.errors import OutputError, UsageError, WeightsError
 from imltool.files import atomic, human_size, make_folder, sha256_file, writing
 
 ASSETS = Path(__file__).parent / "assets"
-DEFAULT_STUDENT = "boxprompt"
+DEFAULT_STUDENT = "boxprompt-traces"
 FOLDER_VARIABLE = "IMLTOOL_WEIGHTS"
 CHUNK = 1 << 20
 
@@ -83,7 +83,17 @@ WEIGHTS: dict[str, WeightsInfo] = {
             "9d9b4914a5aa5a96a8f66ae85171ba13c97536c5120290221dc7937e99ee748f",
             None,
             "Apache-2.0",
-            "the student trained by this project from boxes",
+            "the student of the paper's setting, trained by this project from boxes",
+        ),
+        WeightsInfo(
+            "boxprompt-traces",
+            "student",
+            "boxprompt-traces.safetensors",
+            10856896,
+            "11c673151ef857c63c9896d56a4489567570ab89ccb544ebcca4e72c93b45939",
+            None,
+            "Apache-2.0",
+            "the same student with traces of the native resolution; the default",
         ),
         _official_sam(
             "vit-b",

@@ -9,32 +9,47 @@ import pytest
 
 from imltool.files import sha256_file
 from imltool.student.checkpoint import load_checkpoint
-from imltool.weights import WEIGHTS, locate
+from imltool.traces.stack import GROUPS
+from imltool.weights import DEFAULT_STUDENT, WEIGHTS, locate
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_images"
 
 
-def test_its_record_is_complete() -> None:
-    _, header = load_checkpoint(locate("boxprompt"))
-    assert header.name == "boxprompt" and header.input_size == 224 and header.architecture.memory == "prototypes"
-    assert {item.name for item in header.training_sets} == {"casia1", "synth"}
+STUDENTS = {"boxprompt": {"casia1", "synth"}, "boxprompt-traces": {"casia1", "photos", "synth"}}
+each = pytest.mark.parametrize("name", STUDENTS)
+
+
+@each
+def test_its_record_is_complete(name: str) -> None:
+    _, header = load_checkpoint(locate(name))
+    assert header.name == name and header.input_size == 224 and header.architecture.memory == "prototypes"
+    assert {item.name for item in header.training_sets} == STUDENTS[name]
     assert all(len(digest) == 64 for item in header.training_sets for digest in item.files)
     assert header.score_fpr is not None and header.score_fpr <= 0.05
     assert abs(header.pixel_threshold - 0.5) < 0.1
-    info = WEIGHTS["boxprompt"]
-    assert info.sha256 == sha256_file(locate("boxprompt")) and locate("boxprompt").stat().st_size < 25_000_000
+    info = WEIGHTS[name]
+    assert info.sha256 == sha256_file(locate(name)) and locate(name).stat().st_size < 25_000_000
 
 
-def test_it_was_not_trained_on_the_sample_pictures() -> None:
-    _, header = load_checkpoint(locate("boxprompt"))
-    seen = {digest for item in header.training_sets for digest in item.files}
+def test_the_paper_student_sees_rgb_alone_and_the_default_one_its_traces() -> None:
+    assert load_checkpoint(locate("boxprompt"))[1].architecture.traces == ()
+    header = load_checkpoint(locate(DEFAULT_STUDENT))[1]
+    assert set(header.architecture.traces) == set(GROUPS)
+    assert sum(found.tampered for found in header.reliability) > 20
+
+
+@each
+def test_it_was_not_trained_on_the_sample_pictures(name: str) -> None:
+    _, header = load_checkpoint(locate(name))
+    seen = {digest for item in (*header.training_sets, *header.validation_sets) for digest in item.files}
     pictures = [*SAMPLES.glob("*/tampered/*"), *SAMPLES.glob("*/authentic/*")]
     assert len(pictures) >= 15 and not seen & {sha256_file(path) for path in pictures}
 
 
-def test_no_machine_path_is_in_its_header() -> None:
-    _, header = load_checkpoint(locate("boxprompt"))
+@each
+def test_no_machine_path_is_in_its_header(name: str) -> None:
+    _, header = load_checkpoint(locate(name))
     text = header.model_dump_json()
     assert '"/' not in text and "\\\\" not in text
 
@@ -79,5 +94,5 @@ def test_results_have_every_promised_key(results: dict) -> None:
     assert set(results["sets"]) == {"splices", "copymoves"}
     for block in results["sets"].values():
         assert set(keys) <= set(block) and all(block[key] is not None for key in keys)
-    assert results["checkpoint"]["sha256"] == WEIGHTS["boxprompt"].sha256
+    assert results["checkpoint"]["sha256"] == WEIGHTS[DEFAULT_STUDENT].sha256
     assert set(results["mean"]) == {"ind", "ood"}

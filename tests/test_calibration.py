@@ -13,6 +13,7 @@ from PIL import Image
 
 from imltool.files import sha256_file
 from imltool.student.checkpoint import read_header
+from imltool.training.validation import score_operating_point
 
 CPU = ("--device", "cpu", "-q")
 
@@ -58,7 +59,7 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     figures = json.loads(stdout)["calibration"]
     assert figures["n_tampered"] == 3 and figures["n_authentic"] == 20
     header = read_header(out)
-    assert header.score_fpr == pytest.approx(1 / 20)  # one of 20 authentic pictures: 5 %
+    assert header.score_fpr == 0.0 and header.score_authentic == 20
     seen = {item.name: set(item.files) for item in header.validation_sets}
     kept = [*(tmp_path / "data/kept/tampered").iterdir(), *(tmp_path / "data/kept/authentic").iterdir()]
     assert seen["kept"] == {sha256_file(path) for path in kept} and "held" in seen
@@ -79,6 +80,19 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     together = np.asarray(Image.open(next((tmp_path / "s").rglob("maps/b*.png"))), dtype=np.int64)
     alone = np.asarray(Image.open(next((tmp_path / "t").rglob("maps/b*.png"))), dtype=np.int64)
     assert np.abs(together - alone).max() <= 2
+
+
+@pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])
+def test_the_operating_point_leaves_a_new_picture_five_percent(count: int, above: int) -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(count) / count).tolist()
+    point = score_operating_point({"a": scores})
+    assert sum(score > point for score in scores) == above
+    # slow oracle: of count + 1 exchangeable pictures, how often is the new one above the point of the others?
+    if count in (19, 39):
+        pool = np.arange(count + 1) / (count + 1)
+        rests = [(new, [score for score in pool if score != new]) for new in pool]
+        assert np.mean([new > score_operating_point({"a": rest}) for new, rest in rests]) <= 0.05 + 1e-9
+    assert score_operating_point({"a": scores, "b": [2.0, 1.0]}) == 2.0
 
 
 def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, imltool) -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import make_set
 
-COMMANDS = ["scan", "pseudo", "synth", "train", "eval", "data split", "model info", "weights list", "version"]
+COMMANDS = [
+    *("scan", "pseudo", "synth", "train", "eval", "compare", "study", "model info", "weights list", "version"),
+    *("data split", "data objects", "data index", "data check", "data convert", "data boxes"),
+]
 HEAVY = ("torch", "cv2", "numpy", "timm", "PIL", "matplotlib", "segment_anything", "accelerate")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -70,6 +71,13 @@ def evidence(tmp_path: Path) -> Path:
     photo().convert("RGBA").save(folder / "alpha.png")
     photo().convert("CMYK").save(folder / "cmyk.jpg")
     photo().save(folder / "png inside.jpg", "PNG")
+    pillow_heif.from_pillow(photo()).save(folder / "phone.heic")
+    photo().save(folder / "web.avif")
+    photo().save(folder / "IMG_0001", "JPEG")
+    photo().save(folder / "pages.tif", save_all=True, append_images=[photo(seed=1)])
+    exif = Image.Exif()
+    exif.update({0x010F: "Canon", 0x0110: "Canon EOS 5D", 0x0131: "=Photoshop(1)"})
+    photo().save(folder / "edited.jpg", exif=exif)
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     (folder / "cut.jpg").write_bytes((folder / "plain.jpg").read_bytes()[:300])
     (folder / "empty.png").touch()
@@ -97,7 +105,9 @@ def test_every_kind_of_file(evidence: Path, weights: Path, tmp_path: Path, capsy
     assert shown.out == (out / "results.jsonl").read_text(encoding="utf-8"), "stdout is the journal, and only that"
     assert "error" not in shown.err
     rows = rows_of(out)
-    expected = sorted(p.relative_to(evidence).parts for p in evidence.rglob("*") if p.suffix and p.suffix != ".txt")
+    expected = sorted(
+        p.relative_to(evidence).parts for p in evidence.rglob("*") if not p.is_dir() and p.suffix != ".txt"
+    )
     assert [tuple(name.split("/")) for name in rows] == expected
     assert {name for name, row in rows.items() if row["status"] == "failed"} == set(FAULTS)
     for name, row in rows.items():
@@ -119,11 +129,25 @@ def test_every_kind_of_file(evidence: Path, weights: Path, tmp_path: Path, capsy
     assert rows["a.jpg"]["map"] != rows["a.png"]["map"]
     assert {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")} == before, "evidence is only read"
 
+    formats = {name: row["context"] and row["context"]["format"] for name, row in rows.items()}
+    assert (formats["phone.heic"], formats["web.avif"], formats["IMG_0001"]) == ("HEIF", "AVIF", "JPEG")
+    assert formats["cut.jpg"] is formats["text.jpg"] is formats["pipe.jpg"] is None
+    remarks = {name: {remark["id"]: remark["text"] for remark in row["remarks"]} for name, row in rows.items()}
+    assert remarks["edited.jpg"] == {"editor": "saved by an editor (=Photoshop(1))"}
+    assert remarks["pages.tif"] == {"frames": "only one of its 2 frames or pages was analysed"}
+    assert "name" in remarks["png inside.jpg"] and "name" not in remarks["IMG_0001"]
+    assert remarks["pipe.jpg"] == remarks["text.jpg"] == {}
+    assert rows["pipe.jpg"]["context"] is None and rows["text.jpg"]["context"]["problems"]
+
     with (out / "results.csv").open(encoding="utf-8", newline="") as handle:
         table = list(csv.DictReader(handle))
     assert [line["sha256"] for line in table] == [row["sha256"] or "" for row in rows.values()]
     assert "./=1+1.png" in {line["path"] for line in table}, "a spreadsheet must not run a file's name"
     assert "line\nbreak.png" in {line["path"] for line in table}
+    cells = next(line for line in table if line["path"] == "edited.jpg")
+    assert cells["software"] == "'=Photoshop(1)", "nor what a file says of itself"
+    assert (cells["camera_model"], cells["jpeg_quality"], cells["credentials"]) == ("Canon EOS 5D", "75", "absent")
+    assert cells["remarks"] == remarks["edited.jpg"]["editor"] and cells["thumbnail_differs"] == ""
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert record["libraries"] == installed_versions()
@@ -260,6 +284,10 @@ def test_report_is_one_safe_file(weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     hostile = "<img src=x onerror=alert(1)>\"'&amp;.png"
     save(folder, hostile, "b.jpg", "turn\u202egnp.jpg")
+    exif = Image.Exif()
+    maker = '\u202e"><img src=x onerror=alert(1)>'.encode()
+    exif.update({0x010F: maker, 0x0131: "GIMP </script><script>alert(1)</script>"})
+    photo().save(folder / "b.jpg", exif=exif)
     (folder / "<script>bad.png").touch()
     out = tmp_path / "out"
     assert scan(weights, folder, "--out", out) == 3
@@ -272,6 +300,10 @@ def test_report_is_one_safe_file(weights: Path, tmp_path: Path) -> None:
     assert "<script>bad.png" in page.text
     assert "\u202e" not in html, "a name must not be able to turn the direction of writing"
     assert sum(tag == "script" for tag, _ in page.tags) == 1
+    cases = {a["data-name"]: json.loads(a["data-case"] or "") for _, a in page.tags if "data-case" in a}
+    assert cases["b.jpg"]["remarks"] == ["saved by an editor (GIMP </script><script>alert(1)</script>)"]
+    assert dict(cases["b.jpg"]["facts"])["Camera"] == '\\u202e"><img src=x onerror=alert(1)>'
+    assert dict(cases[hostile]["facts"])["Content Credentials"] == "absent"
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert "http:" not in html and "https:" not in html
     sources = [attributes["src"] for _, attributes in page.tags if attributes.get("src")]

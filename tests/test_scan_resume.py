@@ -34,11 +34,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four pictures and a damaged one."""
+    """Twenty-four pictures, two of them with metadata, and a damaged one."""
     path = tmp_path_factory.mktemp("in")
     rng = np.random.default_rng(0)
     for number in range(24):
-        Image.fromarray(rng.integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(path / f"{number:02}.png")
+        picture = Image.fromarray(rng.integers(0, 255, (90, 120, 3), dtype=np.uint8))
+        if number < 22:
+            picture.save(path / f"{number:02}.png")
+            continue
+        exif = Image.Exif()
+        exif.update({0x010F: "Canon", 0x0131: "GIMP 2.10", 0x0132: "2024:05:01 12:00:00"})
+        picture.save(path / f"{number:02}.jpg", exif=exif)
     (path / "07 damaged.png").write_bytes((path / "07.png").read_bytes()[:2000])
     return path
 
@@ -117,6 +123,18 @@ def test_other_parameters_are_refused(
     assert {"maps/01.png.png", "my notes.txt"} <= set(contents(out))
     assert "maps/00.png.png" not in contents(out)
     assert len((out / "results.jsonl").read_text().splitlines()) == 1
+
+
+def test_rows_of_an_older_form_are_not_mixed_with_new_ones(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert scan(weights, folder / "00.png", "--out", out) == 0
+    parameters = json.loads((out / "parameters.json").read_text())
+    del parameters["row_format"]  # as they were before rows had a context
+    (out / "parameters.json").write_text(json.dumps(parameters))
+    assert scan(weights, folder / "00.png", "--out", out) == 2
+    assert "row_format was None" in " ".join(capsys.readouterr().err.split())
 
 
 def test_new_files_join_a_finished_scan(weights: Path, folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imltool.errors import UsageError
-from imltool.files import walk_images
+from imltool.scan.walk import walk_pictures
 
 GROUND_TRUTH = "masks"
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
@@ -70,7 +70,7 @@ def printable(text: str) -> str:
 
 
 def plan_inputs(paths: list[Path], out: Path) -> Plan:
-    """Expand files and folders (recursively, pictures by suffix; files given by name whatever their suffix).
+    """Expand files and folders (recursively, the pictures in them, see `walk_pictures`; a file given by name always).
 
     A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
     files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
@@ -120,11 +120,13 @@ def _walk(root: Path) -> list[tuple[Path, str]]:
     faults: dict[Path, str] = {}
 
     def note(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):  # gone since its folder was listed
+            return
         denied = isinstance(error, PermissionError)
         detail = f"the folder cannot be read ({error.strerror or type(error).__name__})"
         faults[Path(error.filename)] = "no permission to read the folder" if denied else detail
 
-    pictures = dict.fromkeys(walk_images(root, note), "")
+    pictures = dict.fromkeys(walk_pictures(root, note), "")
     return sorted((pictures | faults).items(), key=lambda item: item[0].relative_to(root).parts)
 
 

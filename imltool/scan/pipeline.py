@@ -16,9 +16,11 @@ import numpy as np
 
 from imltool.errors import ImageError
 from imltool.files import sha256_file
-from imltool.images import RGB, Map, read_rgb, read_size
+from imltool.images import RGB, Map, read_picture, read_size
+from imltool.scan.context import picture_context
 from imltool.scan.inputs import Input
 from imltool.scan.outputs import find_regions, quantise, write_outputs
+from imltool.scan.remarks import make_remarks
 from imltool.student.localizer import Localizer, image_score
 from imltool.traces.stack import Traces, picture_traces
 
@@ -38,6 +40,7 @@ class Decoded:
     """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none.
 
     `traces` are the picture's where the student sees them: they take longer than decoding, so they are made there.
+    `context` is what the file says beside its pixels, also when they cannot be decoded; None when it cannot be read.
     """
 
     sha256: str | None = None
@@ -45,6 +48,7 @@ class Decoded:
     rgb: RGB | None = None
     reason: str | None = None
     traces: Traces | None = None
+    context: dict[str, Any] | None = None
 
 
 def analyse(
@@ -94,16 +98,17 @@ def _read(item: Input, traces: bool) -> Decoded:
 
 
 def decode(path: Path, traces: bool = False) -> Decoded:
-    """Hash and decode one file, and take its traces; whatever is wrong with it is the `reason`, without its path."""
-    sha256 = size = None
+    """Hash and decode one file, and take its context and traces; what is wrong is the `reason`, without its path."""
+    sha256 = size = picture = made = None
+    reason = None
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
             return Decoded(reason="not a regular file")
         size = status.st_size
         sha256 = sha256_file(path)
-        rgb = read_rgb(path)
-        return Decoded(sha256, size, rgb, traces=picture_traces(rgb) if traces else None)
+        picture = read_picture(path)
+        made = picture_traces(picture.rgb) if traces else None
     except ImageError as error:
         reason = error.message.removeprefix(f"{path}: ")
     except FileNotFoundError:
@@ -113,8 +118,9 @@ def decode(path: Path, traces: bool = False) -> Decoded:
     except OSError as error:
         reason = f"cannot be read ({error.strerror or type(error).__name__})"
     except MemoryError:
-        reason = "not enough memory to decode"
-    return Decoded(sha256, size, reason=reason)
+        reason, picture = "not enough memory to decode", None
+    context = picture_context(path, picture) if sha256 else None
+    return Decoded(sha256, size, picture.rgb if picture else None, reason, made, context)
 
 
 def finish(
@@ -136,6 +142,8 @@ def finish(
         "map": None,
         "mask": None,
         "overlay": None,
+        "context": read.context,
+        "remarks": make_remarks(read.context) if read.context else [],
     }
     if read.rgb is None:
         return row

@@ -18,6 +18,7 @@ from imltool.files import write_text, writing
 from imltool.journal import claim_folder
 from imltool.scan.inputs import Plan, printable, readable
 from imltool.scan.pipeline import INDICATION, Row
+from imltool.scan.remarks import look_up
 from imltool.student.localizer import Localizer
 from imltool.versions import installed_versions
 
@@ -32,6 +33,27 @@ COLUMNS = (
     "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "tampered_area",
     "regions", "map", "mask", "overlay",
 )  # fmt: skip
+CONTEXT_COLUMNS = {
+    "format": "format",
+    "frames": "frames",
+    "camera_make": "camera.make",
+    "camera_model": "camera.model",
+    "taken": "times.taken",
+    "changed": "times.changed",
+    "gps_latitude": "gps.latitude",
+    "gps_longitude": "gps.longitude",
+    "jpeg_quality": "jpeg.quality",
+    "jpeg_quality_exact": "jpeg.quality_exact",
+    "jpeg_tables_sha256": "jpeg.tables_sha256",
+    "jpeg_subsampling": "jpeg.subsampling",
+    "jpeg_progressive": "jpeg.progressive",
+    "earlier_save": "earlier_save.seen",
+    "thumbnail_differs": "thumbnail.differs",
+    "credentials": "credentials.state",
+}
+"""Column of the table → where its value is in a row's context."""
+ROW_FORMAT = 2
+"""Rows of another format are not mixed with these: 2 added `context` and `remarks`."""
 
 
 def parameters(plan: Plan, localizer: Localizer, threshold: float) -> dict[str, Any]:
@@ -40,6 +62,7 @@ def parameters(plan: Plan, localizer: Localizer, threshold: float) -> dict[str, 
         "command": COMMAND,
         "inputs": [readable(str(root.path)) for root in plan.roots],
         "model_sha256": localizer.sha256,
+        "row_format": ROW_FORMAT,
         "threshold": threshold,
         "tool_version": __version__,
     }
@@ -133,6 +156,7 @@ def write_record(
             "pixel_threshold": header.pixel_threshold,
             "score_threshold": header.score_threshold,
             "score_fpr": header.score_fpr,
+            "score_authentic": header.score_authentic,
             "tool_version": header.tool_version,
         },
         "parameters": parameters(plan, localizer, threshold),
@@ -150,14 +174,27 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def write_table(out: Path, rows: Sequence[Row]) -> None:
-    """Write `results.csv`: the keys of a row, `regions` as their number, empty where a failed file has no value.
+    """Write `results.csv`: a row's own values, then those of `CONTEXT_COLUMNS`, `software` and `remarks`.
 
-    A path that a spreadsheet would take for a formula gets `./` in front, which names the same file.
+    Regions are counted, lists joined, what a file does not have is empty. A text that a spreadsheet would take for a
+    formula gets `'` in front; a path gets `./`, which names the same file.
     """
     buffer = io.StringIO(newline="")
-    table = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(buffer, (*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), lineterminator="\n")
     table.writeheader()
     for row in rows:
-        path = f"./{row['path']}" if row["path"][:1] in tuple("=+-@\t\r") else row["path"]
-        table.writerow({**row, "path": path, "regions": len(row["regions"])})
+        context = row["context"] or {}
+        cells = {
+            **{name: row[name] for name in COLUMNS},
+            "regions": len(row["regions"]),
+            **{name: look_up(context, where) for name, where in CONTEXT_COLUMNS.items()},
+            "software": " | ".join(dict.fromkeys(trace["text"] for trace in context.get("software", []))),
+            "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
+        }
+        table.writerow({name: _cell(value, "./" if name == "path" else "'") for name, value in cells.items()})
     write_text(out / TABLE, buffer.getvalue())
+
+
+def _cell(value: Any, guard: str) -> Any:
+    """A value that no spreadsheet runs."""
+    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value

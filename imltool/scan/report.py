@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from imltool.files import atomic, human_size
+from imltool.scan.facts import describe
 from imltool.scan.inputs import Plan, printable
 from imltool.scan.outputs import SMALLEST_REGION, palette
 from imltool.scan.pipeline import INDICATION, NO_INDICATION, WORKERS, Row
@@ -40,7 +41,7 @@ def write_report(out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row]
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(printable=printable, human_size=human_size, percent=percent, base=_base)
+    environment.filters.update(printable=printable, human_size=human_size, percent=percent, base=_base, case=_case)
     analysed = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: (-row["score"], row["path"]))
     failed = [row for row in rows if row["status"] != "ok"]
     placed: list[Row] = []
@@ -74,6 +75,11 @@ def percent(share: float) -> str:
     if 0 < value < 0.1:
         return "< 0.1\N{NO-BREAK SPACE}%"
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _case(row: Row) -> dict[str, Any]:
+    """What the case view shows of a row's context."""
+    return {"facts": describe(row["context"]), "remarks": [remark["text"] for remark in row["remarks"]]}
 
 
 def _base(name: str) -> str:

@@ -42,8 +42,9 @@ def scan(
     A row has `path`, `sha256`, `size_bytes`, `status` ("ok" or "failed"), `reason` (None when ok), `width`, `height`
     (pixels, EXIF orientation applied), `score` (in [0,1], see `image_score`), `verdict` ("indication" when the score is
     above the checkpoint's threshold, else "no indication"), `tampered_area` (share of pixels above `threshold`),
-    `regions` (see `find_regions`), `map`, `mask`, `overlay` (paths relative to `out`, forward slashes). All figures
-    derive from the map as stored in its file. What a failed file does not have is None, its regions are empty.
+    `regions` (see `find_regions`), `map`, `mask`, `overlay` (paths relative to `out`, forward slashes), `context` (see
+    `picture_context`) and `remarks` (see `make_remarks`). All figures derive from the map as stored in its file. What a
+    failed file does not have is None, its regions are empty; its context is there when the file could be read at all.
 
     A file that cannot be analysed is a failed row and never ends the scan. After the last row `results.csv` and
     `run.json` are written; the report is made apart, by `write_report`.

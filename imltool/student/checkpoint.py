@@ -54,7 +54,8 @@ class CheckpointHeader(Settings):
     Attributes:
         pixel_threshold: map values above it are tampered, calibrated for F1 on the validation split.
         score_threshold: image scores above it are an indication.
-        score_fpr: share of authentic validation pictures above `score_threshold`, None when it was not measured.
+        score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
+        score_authentic: how many they were; 0 in checkpoints that do not tell.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
         training_sets: what the weights were fitted to.
         validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
@@ -70,6 +71,7 @@ class CheckpointHeader(Settings):
     pixel_threshold: float = 0.5
     score_threshold: float = 0.5
     score_fpr: float | None = None
+    score_authentic: int = 0
     reliability: tuple[ReliabilityBin, ...] = ()
     training_sets: tuple[TrainingSet, ...] = ()
     validation_sets: tuple[TrainingSet, ...] = ()

@@ -53,6 +53,7 @@ def describe_checkpoint(path: Path | None) -> dict[str, Any]:
         "pixel_threshold": header.pixel_threshold,
         "score_threshold": header.score_threshold,
         "score_fpr": header.score_fpr,
+        "score_authentic": header.score_authentic,
         "reliability": [found.model_dump(mode="json") for found in header.reliability],
         "trained_on": {found.name: len(found.files) for found in header.training_sets},
         "tool_version": header.tool_version,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from imltool.training.data import LabelledPictures, read_labelled
 from imltool.training.settings import DataSettings, SourceSettings
 
 TARGET_FPR = 0.05
-"""Share of authentic validation pictures allowed above the score threshold (our choice)."""
+"""Share of authentic pictures to be expected above the score threshold, at most (our choice)."""
 BINS = 10
 CURVE_STEP = 64
 """Calibration looks at every 64th of the 65536 map levels: steps of a thousandth."""
@@ -33,8 +33,8 @@ class Calibration:
             ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each).
         pixel_f1: the mean pixel F1 there.
         balance: F1 minus false-positive area there, by which checkpoints of a run are compared.
-        score_threshold: the smallest that at most 5 % of the authentic pictures exceed.
-        score_fpr: the share that exceeds it.
+        score_threshold: see `score_operating_point`.
+        score_fpr: the share of authentic pictures that exceeds it, `score_authentic` of them in all.
         reliability: share of tampered pictures in up to ten ranges of the score, about equally many pictures in each.
     """
 
@@ -42,6 +42,7 @@ class Calibration:
     pixel_f1: float
     score_threshold: float
     score_fpr: float | None
+    score_authentic: int = 0
     balance: float = 0.0
     reliability: tuple[ReliabilityBin, ...] = ()
 
@@ -53,6 +54,7 @@ class Calibration:
                 "pixel_threshold": self.pixel_threshold,
                 "score_threshold": self.score_threshold,
                 "score_fpr": self.score_fpr,
+                "score_authentic": self.score_authentic,
                 "reliability": self.reliability,
             }
         )
@@ -98,7 +100,8 @@ class Validation:
         levels = np.arange(0, LEVELS, CURVE_STEP)
         f1_curve, false_curve = np.zeros(len(levels)), np.zeros(len(levels))
         f1s: list[float] = []
-        scores: dict[bool, list[float]] = {True: [], False: []}
+        tampered: list[float] = []
+        authentic: dict[str, list[float]] = {}
         false_areas: list[float] = []
         for which, pictures in enumerate(self._sets):
             for start in range(0, len(pictures.items), batch):
@@ -106,15 +109,18 @@ class Validation:
                 loaded = [pictures.get(number) for number in numbers]
                 maps = localizer.maps([rgb for rgb, _ in loaded], self._traces(localizer, numbers, which))
                 for values, (_, mask) in zip(maps, loaded, strict=True):
-                    tampered = bool(mask.any())
-                    scores[tampered].append(image_score(values))
-                    if tampered:
+                    if mask.any():
+                        tampered.append(image_score(values))
                         f1s.append(float(f1(count_pixels(values, mask))))
                         f1_curve += f1(level_histogram(values, mask).counts_above(levels))
                     else:
+                        authentic.setdefault(self._names[which], []).append(image_score(values))
                         false_areas.append(float((values > 0.5).mean()))
                         false_curve += flagged_area(level_histogram(values, mask).counts_above(levels))
-        calibration = _calibrate(levels, f1_curve / max(1, len(f1s)), false_curve / max(1, len(false_areas)), scores)
+        f1_curve /= max(1, len(f1s))
+        false_curve /= max(1, len(false_areas))
+        calibration = _calibrate(levels, f1_curve, false_curve, tampered, authentic)
+        untouched = list(itertools.chain(*authentic.values()))
         figures = {
             "n_tampered": len(f1s),
             "n_authentic": len(false_areas),
@@ -122,30 +128,50 @@ class Validation:
             "pixel_f1_calibrated": calibration.pixel_f1 if f1s else None,
             "pixel_threshold": calibration.pixel_threshold,
             "balance": calibration.balance,
-            "image_auc": image_auc(scores[True], scores[False]) if f1s and false_areas else None,
+            "image_auc": image_auc(tampered, untouched) if f1s and false_areas else None,
             "fp_area": float(np.mean(false_areas)) if false_areas else None,
             "score_threshold": calibration.score_threshold,
             "image_fpr": calibration.score_fpr,
-            "image_tpr": float(np.mean(np.array(scores[True]) > calibration.score_threshold)) if f1s else None,
+            "image_tpr": float(np.mean(np.array(tampered) > calibration.score_threshold)) if f1s else None,
         }
         return figures, calibration
 
 
 def _calibrate(
-    levels: np.ndarray, f1_curve: np.ndarray, false_curve: np.ndarray, scores: dict[bool, list[float]]
+    levels: np.ndarray,
+    f1_curve: np.ndarray,
+    false_curve: np.ndarray,
+    tampered: list[float],
+    authentic: dict[str, list[float]],
 ) -> Calibration:
     best = int((f1_curve - false_curve).argmax())
-    tampered, authentic = scores[True], scores[False]
     threshold = level_threshold(int(levels[best])) if tampered else 0.5
     pixel_f1 = float(f1_curve[best]) if tampered else 0.0
     balance = float((f1_curve - false_curve)[best])
     if not authentic:
-        return Calibration(threshold, pixel_f1, 0.5, None, balance)
-    ordered = np.sort(np.array(authentic))
-    allowed = int(np.floor(TARGET_FPR * len(ordered)))
-    score = float(ordered[len(ordered) - 1 - allowed])
-    curve = _reliability(np.array(tampered), ordered) if tampered else ()
-    return Calibration(threshold, pixel_f1, score, float((ordered > score).mean()), balance, curve)
+        return Calibration(threshold, pixel_f1, 0.5, None, 0, balance)
+    score = score_operating_point(authentic)
+    untouched = np.concatenate([np.array(scores) for scores in authentic.values()])
+    curve = _reliability(np.array(tampered), untouched) if tampered else ()
+    return Calibration(threshold, pixel_f1, score, float((untouched > score).mean()), len(untouched), balance, curve)
+
+
+def score_operating_point(authentic: dict[str, list[float]]) -> float:
+    """The image score above which a picture is an indication.
+
+    For each set of authentic pictures the threshold that a new picture of its kind exceeds with a probability of at
+    most 5 % (split conformal: the ⌈0.95·(n+1)⌉-th smallest of n scores, the largest when there are fewer than 19); of
+    these the highest, because a verdict must hold for the kind of picture it errs on most (our choice).
+
+    Args:
+        authentic: image scores by the set's name; at least one set, none empty.
+    """
+    points = []
+    for scores in authentic.values():
+        ordered = np.sort(np.array(scores))
+        rank = int(np.ceil((1 - TARGET_FPR) * (len(ordered) + 1)))
+        points.append(float(ordered[min(rank, len(ordered)) - 1]))
+    return max(points)
 
 
 def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[ReliabilityBin, ...]:
@@ -153,7 +179,7 @@ def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[Reliabili
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, BINS + 1)))
     edges[0], edges[-1] = 0.0, 1.0
     bins = []
-    for low, high in pairwise(edges):
+    for low, high in itertools.pairwise(edges):
         last = high == edges[-1]
         found = [int(((part >= low) & ((part < high) | last)).sum()) for part in (tampered, authentic)]
         bins.append(ReliabilityBin(low=float(low), high=float(high), pictures=sum(found), tampered=found[0]))

@@ -5,8 +5,13 @@
   if (!body) return;
   const rows = [...body.rows];
   const dialog = get("case");
-  const numeric = new Set(["score", "area", "regions", "size"]);
+  const numeric = new Set(["score", "area", "regions", "size", "remarks"]);
   const order = new Intl.Collator("en", { numeric: true }).compare;
+  const cases = new Map(rows.map((row) => [row, JSON.parse(row.dataset.case)]));
+  const searched = new Map(rows.map((row) => {
+    const { facts, remarks } = cases.get(row);
+    return [row, [row.dataset.name, ...facts.map((fact) => fact[1]), ...remarks].join("\n").toLowerCase()];
+  }));
   let listed = rows;
   let current = rows[0];
   let opacity = 100;
@@ -16,9 +21,9 @@
     const verdict = get("verdict").value;
     for (const row of rows) {
       const data = row.dataset;
-      const name = data.name.toLowerCase();
+      const text = searched.get(row);
       row.hidden = !((!verdict || data.verdict === verdict)
-        && words.every((word) => name.includes(word) || data.sha256.startsWith(word)));
+        && words.every((word) => text.includes(word) || data.sha256.startsWith(word)));
     }
     list();
   }
@@ -82,6 +87,14 @@
     }
     const rest = data.regions - regions.length;
     one(".more").textContent = !regions.length ? "No region above the mask threshold." : rest ? `and ${rest} smaller` : "";
+    const { facts, remarks } = cases.get(row);
+    const add = (place, kind, text) => place.appendChild(document.createElement(kind)).textContent = text;
+    for (const [name, value] of facts) {
+      add(one(".facts"), "dt", name);
+      add(one(".facts"), "dd", value);
+    }
+    for (const remark of remarks) add(one(".remarks"), "li", remark);
+    one(".none").hidden = remarks.length > 0;
     return made;
   }
 

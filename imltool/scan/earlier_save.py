@@ -1,0 +1,44 @@
+"""Whether a picture's coefficients still sit on the steps of an earlier JPEG save."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from imltool.images import RGB
+from imltool.traces.jpeg_grid import FREQUENCIES, low_frequencies, quantisation_steps
+
+SIDE = 1024
+"""The middle of larger pictures is looked at: enough blocks, and time that does not grow with the picture."""
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+ENOUGH = 8
+"""Of the 14 lowest frequencies, as many must show an earlier save (our choice).
+
+On 48 camera originals and what was made of them at 800x600: reached by 1 of 48 originals, 0 of 48 saved once at
+quality 90, 2 of 48 never saved; by 28 of 48 saved at 85 then 95, 40 of 48 at 60 then 80, 13 of 48 at 70 then 90, 0 of
+48 at 90 then 75, and 45 of 48 saved at 85 and then without loss."""
+
+
+def earlier_save(stored: RGB, luma_table: list[int] | None) -> dict[str, Any]:
+    """Look for steps larger than the file's own.
+
+    A save at a higher quality leaves the coefficients near the multiples of the earlier, larger steps; one at a lower
+    quality hides them. Nothing found therefore says nothing.
+
+    Args:
+        stored: uint8 [H,W,3] as the file holds it, before orientation: the blocks begin at its corner.
+        luma_table: the file's own steps, row by row; None for a file that is no JPEG.
+
+    Returns `frequencies`, how many of 14 show an earlier save, and `seen`, whether they are enough.
+    """
+    height, width = stored.shape[:2]
+    y, x = (max(0, (extent - SIDE) // 2) // 8 * 8 for extent in (height, width))
+    luma = stored[y : y + SIDE, x : x + SIDE].astype(np.float32) @ LUMA - np.float32(128.0)
+    count = 0
+    if min(luma.shape) >= 8:
+        coefficients = low_frequencies(luma)
+        for u, v in FREQUENCIES:
+            own = luma_table[8 * u + v] if luma_table else 1
+            count += max(quantisation_steps(coefficients[:, u, :, v].ravel())) > own
+    return {"frequencies": count, "seen": count >= ENOUGH}
