@@ -13,8 +13,8 @@ from pathlib import Path
 from imltool.errors import DataError, OutputError
 
 IMAGE_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in "jpg jpeg jpe jfif png tif tiff bmp webp gif jp2 j2k jpx heic heif hif avif".split()  # noqa: SIM905
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
+    | {".jp2", ".j2k", ".jpx", ".heic", ".heif", ".hif", ".avif"}
 )
 
 
