@@ -178,7 +178,7 @@ def student_file(choice: Path | None) -> Path:
     if choice is None:
         return locate(DEFAULT_STUDENT)
     students = [name for name, info in WEIGHTS.items() if info.kind == "student"]
-    if not choice.exists() and str(choice) in students:
+    if not choice.is_file() and str(choice) in students:
         return locate(str(choice))
     if not choice.exists() and len(choice.parts) == 1 and not choice.suffix:
         raise WeightsError(

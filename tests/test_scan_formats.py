@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from pathlib import Path
 
@@ -204,3 +205,17 @@ def test_masks_of_the_new_kinds(tmp_path: Path) -> None:
     loop = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHLL", 1, 0x8769, 4, 1, 8) + b"\0" * 4
     Image.fromarray(truth).save(tmp_path / "loop.png", exif=loop)
     assert (read_mask(tmp_path / "loop.png") == truth).all()
+
+
+def test_strips_and_dot_screens_cost_no_other_picture_its_result(tmp_path: Path, imltool) -> None:
+    folder = tmp_path / "case"
+    folder.mkdir()
+    rows, columns = np.mgrid[:300, :400]
+    dots = ((rows % 8 < 4) ^ (columns % 8 < 4)).astype(np.uint8) * 255
+    Image.fromarray(photo(1)).save(folder / "photo.png")
+    Image.fromarray(np.zeros((1, 3000, 3), np.uint8)).save(folder / "strip.png")
+    Image.fromarray(np.full((66000, 2, 3), 128, np.uint8)).save(folder / "tall.png")
+    Image.fromarray(dots).save(folder / "dots.png")
+    code, _, _ = imltool("scan", folder, "--out", tmp_path / "out", "--device", "cpu", "-q")
+    results = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert code == 0 and [row["status"] for row in results] == ["ok"] * 4

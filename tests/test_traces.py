@@ -14,17 +14,17 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from imltool.config import load_settings
-from imltool.evaluation.counts import count_pixels
 from imltool.student.checkpoint import CheckpointHeader
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
-from imltool.traces.copy_match import find_copies
+from imltool.traces.copy_match import KEYPOINTS, _matches, find_copies
 from imltool.traces.jpeg_grid import cross_difference, grid_offset, history_likelihood, quantisation_steps
+from imltool.traces.residual import error_level
 from imltool.traces.stack import GRID, GROUPS, TRACES, picture_traces
 from imltool.training.data import TrainingData
 from imltool.training.prepared import Prepared, PreparedCache, view
-from imltool.training.settings import TrainSettings
+from imltool.training.settings import AugmentSettings, TrainSettings
 
 CPU = torch.device("cpu")
 
@@ -39,9 +39,9 @@ def textured(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
     return np.clip(total + 128, 0, 255).astype(np.uint8)
 
 
-def saved(rgb: np.ndarray, quality: int) -> np.ndarray:
+def saved(rgb: np.ndarray, quality: int, subsampling: int = 0) -> np.ndarray:
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=0)
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return np.array(Image.open(buffer))
 
 
@@ -124,12 +124,58 @@ def test_the_quantisation_step_is_read_from_coefficients(step: int) -> None:
     assert quantisation_steps(rng.laplace(0, 30, 3000).astype(np.float32)) == (1, 1)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (40, 33), (1500, 1100)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (40, 33), (1, 3000), (5000, 2), (70000, 3), (1500, 1100)])
 def test_any_size_gives_a_finite_stack(size: tuple[int, int]) -> None:
     for rgb in (photo(0, *size), np.full((size[1], size[0], 3), 255, np.uint8)):
         stack = picture_traces(rgb)
         assert stack.shape == (len(TRACES), GRID, GRID) and stack.dtype == np.float16
         assert np.isfinite(stack).all()
+
+
+def test_a_dot_screen_has_no_more_keypoints_than_any_picture() -> None:
+    rows, columns = np.mgrid[:600, :800]
+    dots = (((rows % 8 - 4) ** 2 + (columns % 8 - 4) ** 2 < 6) * 255).astype(np.uint8)
+    here, there = _matches(dots)
+    assert len(here) == len(there) <= KEYPOINTS
+    assert np.isfinite(picture_traces(np.repeat(dots[..., None], 3, axis=2))).all()
+
+
+def test_error_levels_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = textured(9)
+    whole = error_level(rgb, 75)
+    monkeypatch.setattr("imltool.traces.residual.TILE", 128)
+    parts = error_level(rgb, 75)
+    inside = np.ones(whole.shape, bool)
+    for edge in (128, 256):  # colour is upsampled across the border of two blocks: only there the parts differ
+        inside[edge - 2 : edge + 2] = inside[:, edge - 2 : edge + 2] = False
+    assert np.array_equal(whole[inside], parts[inside])
+
+
+@pytest.mark.parametrize("name", ["error level 90", "error level 75", "grid strength", "fine structure"])
+def test_a_patch_of_another_kind_stands_out(name: str) -> None:
+    rgb = textured(11, 384, 256)
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[67:175, 131:260] = True
+    if name == "fine structure":
+        edited = np.where(mask[..., None], cv2.GaussianBlur(rgb, (0, 0), 1.5), rgb)
+    else:  # the rest is a JPEG, the patch has never been one
+        edited = np.where(mask[..., None], rgb, saved(rgb, 90 if "90" in name else 75, subsampling=2))
+    auc = roc_auc_score(on_grid(mask).ravel(), plane(picture_traces(edited), name).ravel())
+    assert max(auc, 1 - auc) > 0.85
+
+
+def test_a_copy_and_its_original_are_told_apart_by_what_was_done_to_the_copy() -> None:
+    rgb = saved(textured(12), 75)
+    edited = rgb.copy()
+    edited[133:213, 203:283] = cv2.GaussianBlur(rgb[30:110, 20:100], (0, 0), 0.8)
+    stack = picture_traces(edited)
+    places = [np.zeros(rgb.shape[:2], bool) for _ in range(2)]
+    places[0][143:203, 213:273] = places[1][40:100, 30:90] = True
+    copy, source = (on_grid(place) for place in places)
+    difference = plane(stack, "copy fine structure")
+    assert difference[copy].mean() < -0.1 and difference[source].mean() > 0.1
+    level = plane(stack, "copy error level")
+    assert abs(level[copy].mean() - level[source].mean()) > 0.1
 
 
 def test_the_same_picture_gives_the_same_stack_whatever_was_looked_at_before() -> None:
@@ -177,7 +223,8 @@ def test_maps_are_the_same_with_kept_traces() -> None:
     kept = localizer.maps(images, [picture_traces(image) for image in images])
     for a, b, image in zip(localizer.maps(images), kept, images, strict=True):
         assert a.shape == image.shape[:2] and np.array_equal(a, b)
-    assert count_pixels(kept[0], np.ones(kept[0].shape, bool)).tp >= 0
+    swapped = localizer.maps(images, [picture_traces(image) for image in reversed(images)])
+    assert not np.array_equal(swapped[0], kept[0])
 
 
 def test_a_view_cuts_picture_mask_and_traces_alike() -> None:
@@ -228,6 +275,34 @@ def test_kept_samples_survive_a_torn_file_and_are_shared_by_runs_of_other_seeds(
     drawn(1)
     assert all(path.stat().st_mtime_ns == stamps[path] for path in files[1:])
     assert len(sorted((tmp_path / "cache").rglob("*.npz"))) <= 3 + 4
+
+
+def test_a_corrected_mask_is_not_missed(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", tampered=1, authentic=0)
+    source = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
+    config = {"data": {"train": [source | {"variants": 1}], "cache": str(tmp_path / "cache")}}
+    settings = TrainSettings.model_validate(config)
+    plain = AugmentSettings(flip=0, crop=0)
+
+    def marked() -> np.ndarray:
+        return TrainingData(settings.data, plain, settings.student, seed=0, length=1).sample(0).mask
+
+    before = marked()
+    path = next((root / "masks").iterdir())
+    Image.fromarray(~before).save(path)
+    assert np.array_equal(marked(), ~before)
+
+
+def test_a_small_edit_of_a_large_picture_stays_an_edit(tmp_path: Path) -> None:
+    mask = np.zeros((1500, 2000), bool)
+    mask[701:704, 901:904] = True
+    for folder, array in (("tampered", np.zeros((1500, 2000, 3), np.uint8)), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(array).save(tmp_path / folder / "a.png")
+    source = {"name": "s", "kind": "masks", "images": str(tmp_path / "tampered"), "masks": str(tmp_path / "masks")}
+    settings = TrainSettings.model_validate({"data": {"train": [source]}, "student": {"input_size": 224}})
+    _, _, target = TrainingData(settings.data, AugmentSettings(crop=0), settings.student, seed=0, length=1)[0]
+    assert target.any()
 
 
 def test_another_setting_never_finds_the_entries_of_this_one(tmp_path: Path) -> None:

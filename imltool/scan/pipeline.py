@@ -110,7 +110,7 @@ def decode(path: Path, traces: bool = False) -> Decoded:
         picture = read_picture(path)
         made = picture_traces(picture.rgb) if traces else None
     except ImageError as error:
-        reason = error.message.removeprefix(f"{path}: ")
+        reason, picture = error.message.removeprefix(f"{path}: "), None
     except FileNotFoundError:
         reason = "broken link" if path.is_symlink() else "no such file"
     except PermissionError:

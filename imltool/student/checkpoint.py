@@ -19,8 +19,10 @@ from imltool.files import write_bytes
 from imltool.student.backbone import MEAN, STD
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
+from imltool.traces.stack import VERSION
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 HEADER_KEY = "imltool"
 
 
@@ -52,10 +54,11 @@ class CheckpointHeader(Settings):
     """What a checkpoint says of itself.
 
     Attributes:
-        pixel_threshold: map values above it are tampered, calibrated for F1 on the validation split.
+        pixel_threshold: map values above it are tampered, see `Calibration`.
         score_threshold: image scores above it are an indication.
         score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
         score_authentic: how many they were; 0 in checkpoints that do not tell.
+        trace_version: the version of the traces the weights were trained with.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
         training_sets: what the weights were fitted to.
         validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
@@ -72,6 +75,7 @@ class CheckpointHeader(Settings):
     score_threshold: float = 0.5
     score_fpr: float | None = None
     score_authentic: int = 0
+    trace_version: int = 1
     reliability: tuple[ReliabilityBin, ...] = ()
     training_sets: tuple[TrainingSet, ...] = ()
     validation_sets: tuple[TrainingSet, ...] = ()
@@ -116,7 +120,7 @@ def read_header(path: Path) -> CheckpointHeader:
         raise WeightsError(f"{path} is not a student's checkpoint", "give a checkpoint made by imltool train")
     try:
         values = json.loads(text)
-        if values.get("format") != FORMAT:
+        if values.get("format") not in READABLE:
             raise WeightsError(
                 f"{path} has checkpoint format {values.get('format')}, this imltool reads {FORMAT}", "update imltool"
             )
@@ -131,6 +135,11 @@ def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
     Raises `WeightsError`.
     """
     header = read_header(path)
+    if header.architecture.traces and header.trace_version != VERSION:
+        raise WeightsError(
+            f"{path} was trained with version {header.trace_version} of the traces, this imltool makes {VERSION}",
+            "use the imltool it was made with, or train again",
+        )
     student = Student(header.architecture)
     try:
         state = {

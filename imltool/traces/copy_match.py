@@ -58,6 +58,11 @@ def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
     none = np.zeros((0, 2), np.float32)
     if descriptors is None or len(keypoints) < 8:
         return none, none
+    if len(keypoints) > KEYPOINTS:
+        # SIFT keeps every keypoint as strong as the weakest kept one: of a dot screen that is all of them
+        strongest = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, *keypoints[i].pt[::-1], i))
+        kept = sorted(strongest[:KEYPOINTS])
+        keypoints, descriptors = [keypoints[i] for i in kept], descriptors[kept]
     points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
     # the square root turns Euclidean into Hellinger distance, which suits histograms better
     roots = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
@@ -85,10 +90,12 @@ def find_copies(grey: NDArray[np.uint8]) -> list[Copy]:
     factor = min(max(1.0, min(1.5, SIFT_SIDES[0] / longest)), SIFT_SIDES[1] / longest)
     if factor != 1.0:
         way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        grey = np.asarray(cv2.resize(grey, None, fx=factor, fy=factor, interpolation=way), dtype=np.uint8)
+        size = max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor))
+        grey = np.asarray(cv2.resize(grey, size, interpolation=way), dtype=np.uint8)
     here, there = ((points + 0.5) / factor - 0.5 for points in _matches(grey))
     copies: list[Copy] = []
-    cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's global generator; a map must not depend on what ran before
+    # some versions of OpenCV draw RANSAC's samples from the thread's generator: no map may depend on what ran before
+    cv2.setRNGSeed(0)
     for _ in range(MODELS):
         if len(here) < INLIERS:
             break

@@ -9,6 +9,8 @@ from imltool.images import RGB, encode_jpeg
 from imltool.synth.history import decode
 from imltool.traces.jpeg_grid import Plane, corner_mask
 
+TILE = 4096
+"""Side of the parts saved at once, a multiple of a JPEG's 16: bounds memory, and no JPEG may be wider than 65,500."""
 MEAN = np.full((1, 3), 1 / 3, np.float32)
 FINE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4.0
 
@@ -20,10 +22,15 @@ def fine_structure(luma: Plane) -> Plane:
 
 def error_level(rgb: RGB, quality: int) -> Plane:
     """Mean absolute change of the three channels by one more JPEG save, float32 [H,W], grey levels."""
-    again = decode(encode_jpeg(rgb, quality, 2))
-    change = cv2.absdiff(rgb, again).astype(np.float32)
-    # numpy's mean over channels takes six times as long
-    return np.asarray(cv2.transform(change, MEAN), dtype=np.float32)
+    height, width = rgb.shape[:2]
+    levels = np.empty((height, width), np.float32)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            part = np.ascontiguousarray(rgb[top : top + TILE, left : left + TILE])
+            change = cv2.absdiff(part, decode(encode_jpeg(part, quality, 2))).astype(np.float32)
+            # numpy's mean over channels takes six times as long
+            levels[top : top + TILE, left : left + TILE] = cv2.transform(change, MEAN)
+    return levels
 
 
 def grid_strength(difference: Plane, offset: tuple[int, int], window: int = 33) -> Plane:

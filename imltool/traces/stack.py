@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imltool.errors import ImageError
 from imltool.images import RGB
 from imltool.traces.copy_match import DENSE_SIDE, Copy, copy_planes, find_copies
 from imltool.traces.jpeg_grid import Plane, cross_difference, grid_offset, history_likelihood
@@ -59,7 +60,16 @@ def picture_traces(rgb: RGB) -> Traces:
 
     Args:
         rgb: uint8 [H,W,3], at the picture's own size.
+
+    Raises `ImageError` when a library refuses the picture.
     """
+    try:
+        return _stack(rgb)
+    except (cv2.error, OSError, ValueError) as error:
+        raise ImageError(f"no traces could be taken ({' '.join(str(error).split())[:160]})") from error
+
+
+def _stack(rgb: RGB) -> Traces:
     height, width = rgb.shape[:2]
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     luma = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)

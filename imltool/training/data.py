@@ -5,6 +5,7 @@ That alone makes resuming exact and lets any number of workers and processes sha
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from imltool.student.localizer import resize_input
 from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, sample_rng
-from imltool.synth.history import jpeg
+from imltool.synth.history import jpeg, resize_mask
 from imltool.synth.sources import SourcePool, working_side
 from imltool.traces.stack import picture_traces
 from imltool.training.prepared import CACHE_BYTES, Prepared, PreparedCache, view
@@ -35,6 +36,8 @@ ATTEMPTS = 5
 KEPT_SIDE = 512
 """Samples are kept with at most this long side, pixels; their traces were taken before that."""
 KEPT_SEED = 20511
+SAMPLES_VERSION = 1
+"""Counts changes of how samples are read, forged and altered; kept samples of another version are not used."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,12 @@ def alter(rng: np.random.Generator, rgb: RGB, settings: AugmentSettings) -> RGB:
 class Source:
     """One source of the mix: draws prepared samples, kept when there is a limited number of them."""
 
-    def __init__(self, data: DataSettings, source: SourceSettings, augmentation: AugmentSettings, traces: bool) -> None:
-        self.settings, self.augmentation, self.traces = source, augmentation, traces
+    def __init__(
+        self, data: DataSettings, source: SourceSettings, augmentation: AugmentSettings, student: StudentSettings
+    ) -> None:
+        self.settings, self.augmentation, self.traces = source, augmentation, bool(student.traces)
+        # a crop of a kept sample must not have to be enlarged more than the picture itself
+        self.kept_side = max(KEPT_SIDE, math.ceil(student.input_size / augmentation.min_crop))
         self.pictures: Forge | LabelledPictures = (
             Forge(source.synth, build_pool(data, source))
             if source.kind == "synth"
@@ -175,8 +182,10 @@ class Source:
             {
                 "source": source.model_dump(mode="json", exclude=unseen),
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
-                "files": [(path.name, path.stat().st_size) for path in self.files()],
-                "seen": traces,
+                "files": [_identity(path) for path in (*self.files(), *self._masks())],
+                "seen": self.traces,
+                "side": self.kept_side,
+                "version": SAMPLES_VERSION,
             },
         )
 
@@ -186,6 +195,11 @@ class Source:
             return self.pictures.pool.files()
         return [item.image for item in self.pictures.items]
 
+    def _masks(self) -> list[Path]:
+        if isinstance(self.pictures, Forge):
+            return [mask for _, mask in self.pictures.pool.objects]
+        return [item.mask for item in self.pictures.items if item.mask is not None]
+
     def draw(self, rng: np.random.Generator) -> Prepared:
         """A random sample. Raises `ImageError`, or `DataError` when a mask does not fit or no edit finds a place."""
         if isinstance(self.pictures, Forge):
@@ -194,17 +208,18 @@ class Source:
                 return self._forged(forge, rng)
             number = int(rng.integers(pool))
             return self.cache.get(f"{number}", lambda: self._forged(forge, _kept_rng(number)))
-        number, variants = int(rng.integers(len(self.pictures.items))), self.settings.variants
-        rgb, mask = self.pictures.get(number)
+        pictures = self.pictures
+        number, variants = int(rng.integers(len(pictures.items))), self.settings.variants
         if not variants:
-            return self._prepared(alter(rng, rgb, self.augmentation), mask)
+            return self._altered(pictures, number, rng)
         variant = int(rng.integers(variants))
-        if not variant:  # the picture as it is, traces unharmed
-            return self.cache.get(f"{number}-0", lambda: self._prepared(rgb, mask))
-        changed = _kept_rng(number, variant)
-        return self.cache.get(
-            f"{number}-{variant}", lambda: self._prepared(alter(changed, rgb, self.augmentation), mask)
-        )
+        # the first is the picture as it is, traces unharmed
+        changes = _kept_rng(number, variant) if variant else None
+        return self.cache.get(f"{number}-{variant}", lambda: self._altered(pictures, number, changes))
+
+    def _altered(self, pictures: LabelledPictures, number: int, rng: np.random.Generator | None) -> Prepared:
+        rgb, mask = pictures.get(number)
+        return self._prepared(alter(rng, rgb, self.augmentation) if rng is not None else rgb, mask)
 
     def _forged(self, forge: Forge, rng: np.random.Generator) -> Prepared:
         forgery = forge.make(rng)
@@ -213,12 +228,20 @@ class Source:
     def _prepared(self, rgb: RGB, mask: Mask) -> Prepared:
         traces = picture_traces(rgb) if self.traces else None
         longest = max(mask.shape)
-        if longest > KEPT_SIDE:
-            factor = KEPT_SIDE / longest
+        if longest > self.kept_side:
+            factor = self.kept_side / longest
             size = max(32, round(mask.shape[1] * factor)), max(32, round(mask.shape[0] * factor))
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+            # a small edit of a large picture must not vanish: it would be taught as authentic
+            smaller = resize_mask(mask, size)
+            shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            mask = smaller if smaller.any() else np.asarray(shares > 0)
         return Prepared(rgb, mask, traces)
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
 
 
 def _kept_rng(*number: int) -> np.random.Generator:
@@ -243,7 +266,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.augmentation, self.side, self.seed, self.length = augmentation, student.input_size, seed, length
         weights = np.array([source.weight for source in active])
         self._chances = weights / weights.sum()
-        self._sources = [Source(data, source, augmentation, bool(student.traces)) for source in active]
+        self._sources = [Source(data, source, augmentation, student) for source in active]
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file the training may use, by the source's name."""

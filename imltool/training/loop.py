@@ -24,6 +24,7 @@ from imltool.student.backbone import MEAN, STD
 from imltool.student.checkpoint import CheckpointHeader, save_checkpoint
 from imltool.student.localizer import Localizer, normalise
 from imltool.student.model import Student
+from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
@@ -291,6 +292,7 @@ class Training:
             name=self.settings.name,
             architecture=self.settings.student,
             step=step,
+            trace_version=VERSION,
             training_sets=self.training_sets,
             validation_sets=self.validation_sets,
             configuration=self.settings.model_dump(mode="json"),

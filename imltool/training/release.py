@@ -14,7 +14,7 @@ from imltool.errors import DataError
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
-from imltool.training.provenance import hash_sets, joined, without_machine
+from imltool.training.provenance import hash_sets, joined, refuse_overlap, without_machine
 from imltool.training.settings import TrainSettings
 from imltool.training.validation import Validation
 
@@ -23,8 +23,9 @@ from imltool.training.validation import Validation
 def centre_threshold(student: Student, threshold: float) -> None:
     """Shift the student's logits, in place, so that a probability of `threshold` becomes 0.5.
 
-    The order of all values stays as it is. BCE on small regions leaves probabilities too low to be cut at 0.5, which
-    is where published figures and users cut them (our choice; thresholds of 0 and 1 are held inside 0.001..0.999).
+    The order of the network's own values stays as it is. BCE on small regions leaves probabilities too low to be cut at
+    0.5, which is where published figures and users cut them (our choice; thresholds of 0 and 1 are held inside
+    0.001..0.999).
     """
     held = min(max(threshold, 0.001), 0.999)
     bias: Any = student.fusion.refinement.body[-1].bias
@@ -48,16 +49,18 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
         )
     student, header = load_checkpoint(run / f"{checkpoint}.safetensors")
     calibration = Validation(data, data.calibration or data.validation)
+    seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
+    held_out = hash_sets(joined(seen))
+    refuse_overlap(header.training_sets, held_out, "held-out")  # files may have moved since the run began
     localizer = Localizer(student, header, choose_device(device), None)
     _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)
     student.half().float()
     figures, found = calibration.run(localizer)
-    seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     header = found.into(header, figures).model_copy(
         update={
             "configuration": without_machine(header.configuration),
-            "validation_sets": hash_sets(joined(seen)),
+            "validation_sets": held_out,
         }
     )
     save_checkpoint(out, student.state_dict(), header, half=True)

@@ -177,7 +177,7 @@ def score_operating_point(authentic: dict[str, list[float]]) -> float:
 def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[ReliabilityBin, ...]:
     scores = np.concatenate([tampered, authentic])
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, BINS + 1)))
-    edges[0], edges[-1] = 0.0, 1.0
+    edges = np.array([0.0, *edges[1:-1], 1.0])
     bins = []
     for low, high in itertools.pairwise(edges):
         last = high == edges[-1]
