@@ -103,6 +103,31 @@ def test_a_killed_study_goes_on_from_the_state_of_its_run(ablation: dict[str, An
     assert not list(ablation["out"].glob("*/seed-0/*state-*")), "a measured run needs no state"
 
 
+def test_runs_of_another_study_are_taken_over(ablation: dict[str, Any], tmp_path: Path) -> None:
+    source, out = ablation["out"], tmp_path / "memory"
+    swapped = {"ablation": "memory", str(source): str(out)}
+    options = [swapped.get(word, word) for word in ablation["options"]]
+    assert run([*options, "--only", "prototypes", "--only", "none", "--reuse", str(source)]) == 0
+    for name, known in (("prototypes", "full"), ("none", "without-memory")):
+        for file in ("last.safetensors", "log.jsonl", "parameters.json"):
+            assert (out / name / "seed-0" / file).read_bytes() == (source / known / "seed-0" / file).read_bytes()
+    figures, before = results_in(out)["sets"]["one"], results_in(source)["sets"]["one"]
+    assert figures["none"]["pixel_f1"]["mean"] == before["without-memory"]["pixel_f1"]["mean"]
+    # one step more is another run: it is trained
+    longer = tmp_path / "longer"
+    other = [{"3": "2", str(out): str(longer)}.get(word, word) for word in options]
+    assert run([*other, "--only", "none", "--reuse", str(source)]) == 0
+    assert (longer / "none/seed-0/log.jsonl").read_bytes() != (source / "without-memory/seed-0/log.jsonl").read_bytes()
+
+
+def test_reusing_what_is_no_study_is_one_line(
+    ablation: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [{str(ablation["out"]): str(tmp_path / "out")}.get(word, word) for word in ablation["options"]]
+    assert run([*options, "--reuse", str(tmp_path)]) == 1
+    assert "holds no study" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: dict[str, Any]) -> None:
     out, only = ablation["out"], ("--only", "full", "--only", "baseline")
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-0/*.safetensors")}

@@ -6,6 +6,7 @@ stdout carries data only; progress, tables for people and log go to stderr unles
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from imltool.errors import EXIT_FAILURES
+from imltool.errors import EXIT_FAILURES, EXIT_FOUND
 
 log = logging.getLogger("imltool")
 stderr = Console(stderr=True)
@@ -48,7 +49,29 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting: a.b=value. Repeatable.", metavar="KEY=VALUE")
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", "-w", help="A checkpoint, or a student by name (default: the bundled one).", metavar="FILE|NAME"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Test set: DIR with tampered/, masks/, authentic/, a manifest, or LAYOUT:DIR. Repeatable.",
+        metavar="NAME=DIR",
+    ),
+]
+ListOption = Annotated[
+    list[str] | None,
+    typer.Option("--list", help="Only the pictures of a set that FILE names. Repeatable.", metavar="NAME=FILE"),
+]
+SamplesOption = Annotated[
+    Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
+]
+SAMPLES = Path("sample_images")
 
 
 class RateColumn(ProgressColumn):
@@ -71,6 +94,8 @@ def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
     else:  # a file or a pipe: one line a message, whatever its length
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setLevel(level)  # a log file may want more
+    handler.addFilter(lambda record: not hasattr(record, "said"))
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
@@ -95,13 +120,29 @@ def progress_bar() -> Iterator[Progress]:
         yield progress
 
 
+def note(message: str) -> None:
+    """One line for the log file alone."""
+    log.info("%s", message, extra={"said": True})
+
+
 def say(message: str) -> None:
     """One line for the person at the terminal, on stderr, unless `-q`."""
+    note(message)
     if not stderr.quiet:
         stderr.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-def finish(failures: int) -> None:
-    """End the command: exit code 3 when something failed, 0 otherwise."""
+def stop_stdout() -> None:
+    """Send what is still to be written to stdout nowhere: its reader went away, and flushing it would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def finish(failures: int, found: int = 0) -> None:
+    """End the command: exit code 4 when something was found that it had to tell, else 3 when something failed, else 0.
+
+    What was found goes first: whoever asked for it must not miss it among damaged files.
+    """
+    if found:
+        raise typer.Exit(EXIT_FOUND)
     if failures:
         raise typer.Exit(EXIT_FAILURES)

@@ -39,19 +39,19 @@ def study(
     steps: Annotated[
         int | None, typer.Option("--steps", help="Short for --set optim.steps=N.", min=1, metavar="N")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", help="Test set: tampered/, masks/, authentic/ in DIR. Repeatable.", metavar="NAME=DIR"),
-    ] = None,
-    lists: Annotated[
-        list[str] | None,
-        typer.Option("--list", help="Only the pictures of a set that FILE names. Repeatable.", metavar="NAME=FILE"),
-    ] = None,
-    samples: Annotated[
-        Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
-    ] = Path("sample_images"),
+    data: common.DataOption = None,
+    lists: common.ListOption = None,
+    samples: common.SamplesOption = common.SAMPLES,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Train and measure this row alone. Repeatable.", metavar="ROW")
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reuse",
+            help="Another study's folder: its runs with the same settings and data are taken over. Repeatable.",
+            metavar="DIR",
+        ),
     ] = None,
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", help="Which checkpoint of a run is measured: last or best.", metavar="NAME")
@@ -96,8 +96,9 @@ def study(
     words += [*(["--steps", str(steps)] if steps else []), "--seeds", seeds]
     words += [word for one in data or [] for word in ("--data", one)] or ["--samples", str(samples)]
     words += [word for one in lists or [] for word in ("--list", one)]
+    words += [word for folder in reuse or [] for word in ("--reuse", str(folder))]
     words += ["--checkpoint", checkpoint, "--teacher", teacher, "--out", str(out)]
-    _run(settings, sets, out, device, only or [], shlex.join(words), json_output)
+    _run(settings, sets, out, device, only or [], reuse or [], shlex.join(words), json_output)
 
 
 def _numbers(seeds: str) -> tuple[int, ...]:
@@ -198,7 +199,14 @@ def _changes(row: Row) -> str:
 
 
 def _run(
-    settings: StudySettings, sets: list[NamedSet], out: Path, device: str, only: list[str], command: str, as_json: bool
+    settings: StudySettings,
+    sets: list[NamedSet],
+    out: Path,
+    device: str,
+    only: list[str],
+    reuse: list[Path],
+    command: str,
+    as_json: bool,
 ) -> None:
     from imltool.study.plot import draw_study
     from imltool.study.report import PLOT_NAME, RESULTS_NAME, TABLE_NAME, results_text, study_results, write_report
@@ -216,7 +224,7 @@ def _run(
             for _ in one.hash_files():
                 bar.advance(task)
             bar.remove_task(task)
-        running = Study(settings, sets, out, device, only)
+        running = Study(settings, sets, out, device, only, reuse)
         current: TaskID | None = None
         try:
             for event in running.run():
@@ -254,6 +262,8 @@ def _show(event: dict[str, Any], bar: Progress, task: TaskID | None) -> TaskID |
         bar.update(task, completed=event["step"], description=f"{where}: loss {event['loss']:.4f}")
     elif kind == "start":
         common.say(f"{where}: training, steps {event['step']}-{event['steps']}")
+    elif kind == "reused":
+        common.say(f"{where}: taken over from {event['run']}")
     elif kind == "measured":
         f1 = event["figures"]["pixel_f1"]
         common.say(f"{where}: {event['set']} ({event['role'].upper()}) F1 {'–' if f1 is None else f'{f1:.3f}'}")

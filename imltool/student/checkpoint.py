@@ -58,6 +58,8 @@ class CheckpointHeader(Settings):
         score_threshold: image scores above it are an indication.
         score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
         score_authentic: how many they were; 0 in checkpoints that do not tell.
+        authentic_scores: image scores of those pictures by the name of their set, ascending, from which other operating
+            points are computed (`student.operating_points`); absent in checkpoints from before they were kept.
         trace_version: the version of the traces the weights were trained with.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
         training_sets: what the weights were fitted to.
@@ -75,6 +77,7 @@ class CheckpointHeader(Settings):
     score_threshold: float = 0.5
     score_fpr: float | None = None
     score_authentic: int = 0
+    authentic_scores: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     trace_version: int = 1
     reliability: tuple[ReliabilityBin, ...] = ()
     training_sets: tuple[TrainingSet, ...] = ()

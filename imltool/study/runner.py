@@ -22,20 +22,19 @@ from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow, evaluate_set
 from imltool.evaluation.sets import NamedSet
 from imltool.evaluation.summary import summarize_set
 from imltool.files import sha256_text, write_text
-from imltool.journal import Journal, claim_folder, dump_json, read_rows
+from imltool.journal import Journal, claim_folder, dump_json, keep_parameters, read_rows
 from imltool.student.localizer import Localizer
 from imltool.study.labels import label_overrides, label_quality, make_labels
 from imltool.study.results import SET_FIGURES
-from imltool.study.settings import Row, StudySettings
+from imltool.study.reuse import DATA_NAME, find_run, is_trained, known_figures, refuse_no_study, take_over
+from imltool.study.settings import JOURNAL, Row, StudySettings
 from imltool.training.data import build_pool, read_labelled
 from imltool.training.loop import Training
 from imltool.training.run_folder import STATE
 from imltool.training.settings import SourceSettings, TrainSettings
 
 Event = dict[str, Any]
-JOURNAL = "study.jsonl"
 ROW_NAME = "row.json"
-DATA_NAME = "data.json"
 QUALITY_NAME = "labels.json"
 
 
@@ -48,6 +47,7 @@ class Study:
 
     Args:
         only: names of the rows to train and measure; all of them when empty.
+        reuse: folders of other studies, whose finished runs are taken over where settings and data are the same.
 
     Raises `ResumeError` when `out` holds another study or figures of other sets, `ConfigError` or `DataError` when a
     row cannot be trained as it stands; all of that before the first step.
@@ -60,8 +60,10 @@ class Study:
         out: Path,
         device: str = "auto",
         only: Sequence[str] = (),
+        reuse: Sequence[Path] = (),
     ) -> None:
-        self.settings, self.sets, self.out, self.device = settings, sets, out, device
+        refuse_no_study(reuse)
+        self.settings, self.sets, self.out, self.device, self.reuse = settings, sets, out, device, reuse
         self.rows = [row for row in settings.rows if not only or row.name in only]
         self.failed: list[Event] = []
         for row in settings.rows:
@@ -73,11 +75,11 @@ class Study:
         )
         save_settings(base, out / "base.yaml")
         for row in self.rows:
-            claim_folder(out / row.name, {"row": row.model_dump(mode="json")}, ROW_NAME, refuse_foreign=False)
+            keep_parameters(out / row.name / ROW_NAME, {"row": row.model_dump(mode="json")})
         self._refuse_other_sets()
 
     def run(self) -> Iterator[Event]:
-        """Train and measure. Yields `label`, `run`, the events of training (with `row` and `seed`), `measure`,
+        """Train and measure. Yields `label`, `reused`, `run`, the events of training (with `row`, `seed`), `measure`,
         `measured` and `failed`. Seeds come one after another, so that a table of all rows is there after the first.
         """
         yield from self._prepare()
@@ -115,9 +117,18 @@ class Study:
                 )
 
     def _trained(self, row: Row, seed: int) -> bool:
-        """Whether the run has validated its last step, which is what it does after writing its checkpoints."""
-        log, steps = self._folder(row, seed) / "log.jsonl", self.settings.training(row, seed).optim.steps
-        return log.exists() and any(line["event"] == "validation" and line["step"] == steps for line in read_rows(log))
+        return is_trained(self._folder(row, seed), self.settings.training(row, seed).optim.steps)
+
+    def _data(self, row: Row) -> dict[str, Any]:
+        return dict(json.loads((self.out / row.name / DATA_NAME).read_text(encoding="utf-8")))
+
+    def _take_figures(self, run: Path, here: Event) -> None:
+        """Take over what is known of a reused run, as far as it was measured on the very same pictures and masks."""
+        wanted = {one.name: one.digest for one in self.sets}
+        with Journal(self.out / JOURNAL) as journal:
+            for line in known_figures(run):
+                if wanted.get(line["set"]) == line["files"]:
+                    journal.append({**line, **here})
 
     def _folder(self, row: Row, seed: int) -> Path:
         return self.out / row.name / f"seed-{seed}"
@@ -135,7 +146,7 @@ class Study:
         for row in waiting:
             training = self.settings.training(row, self.settings.seeds[0], *self._more(row))
             seen = {"pictures and labels of this row": data_digest(training)}
-            claim_folder(self.out / row.name, seen, DATA_NAME, refuse_foreign=False)
+            keep_parameters(self.out / row.name / DATA_NAME, seen)
             if about_labels:
                 quality = label_quality(training)
                 write_text(self.out / row.name / QUALITY_NAME, dump_json(quality) + "\n")
@@ -144,11 +155,17 @@ class Study:
         folder, here = self._folder(row, seed), {"row": row.name, "seed": seed}
         if not self._trained(row, seed):
             settings = self.settings.training(row, seed, *self._more(row))
-            yield {"event": "run", **here, "steps": settings.optim.steps}
-            training = Training(settings, folder, self.device, resume=True)
-            for event in training.run():
-                yield {**event, **here}
-            del training  # before the checkpoint is loaded
+            run = None if folder.exists() else find_run(self.reuse, settings, self._data(row))
+            if run is not None:
+                take_over(run, folder)
+                self._take_figures(run, here)
+                yield {"event": "reused", **here, "run": str(run)}
+            else:
+                yield {"event": "run", **here, "steps": settings.optim.steps}
+                training = Training(settings, folder, self.device, resume=True)
+                for event in training.run():
+                    yield {**event, **here}
+                del training  # before the checkpoint is loaded
         for state in (*folder.glob(f"{STATE}*"), *folder.glob(f".{STATE}*")):
             shutil.rmtree(state, ignore_errors=True)
         done = {line["set"] for line in self.measurements() if (line["row"], line["seed"]) == (row.name, seed)}

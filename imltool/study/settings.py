@@ -13,6 +13,7 @@ from imltool.teacher.registry import TEACHERS
 from imltool.training.settings import TrainSettings
 
 Checkpoint = Literal["last", "best"]
+JOURNAL = "study.jsonl"
 LABELS = "labels"
 """Folder of a study for pseudo-masks of its own; no row may be called so."""
 

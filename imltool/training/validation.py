@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ from imltool.evaluation.counts import LEVELS, count_pixels, level_histogram, lev
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.student.checkpoint import CheckpointHeader, ReliabilityBin
 from imltool.student.localizer import Localizer, image_score
+from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces, picture_traces
 from imltool.training.data import LabelledPictures, read_labelled
 from imltool.training.settings import DataSettings, SourceSettings
 
-TARGET_FPR = 0.05
-"""Share of authentic pictures to be expected above the score threshold, at most (our choice)."""
 BINS = 10
 CURVE_STEP = 64
 """Calibration looks at every 64th of the 65536 map levels: steps of a thousandth."""
@@ -33,8 +33,9 @@ class Calibration:
             ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each).
         pixel_f1: the mean pixel F1 there.
         balance: F1 minus false-positive area there, by which checkpoints of a run are compared.
-        score_threshold: see `score_operating_point`.
+        score_threshold: the `operating_point` of `TARGET_FPR`.
         score_fpr: the share of authentic pictures that exceeds it, `score_authentic` of them in all.
+        authentic_scores: their image scores by the name of their set, ascending.
         reliability: share of tampered pictures in up to ten ranges of the score, about equally many pictures in each.
     """
 
@@ -43,6 +44,7 @@ class Calibration:
     score_threshold: float
     score_fpr: float | None
     score_authentic: int = 0
+    authentic_scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
     balance: float = 0.0
     reliability: tuple[ReliabilityBin, ...] = ()
 
@@ -55,6 +57,7 @@ class Calibration:
                 "score_threshold": self.score_threshold,
                 "score_fpr": self.score_fpr,
                 "score_authentic": self.score_authentic,
+                "authentic_scores": self.authentic_scores,
                 "reliability": self.reliability,
             }
         )
@@ -141,37 +144,27 @@ def _calibrate(
     levels: np.ndarray,
     f1_curve: np.ndarray,
     false_curve: np.ndarray,
-    tampered: list[float],
-    authentic: dict[str, list[float]],
+    tampered: Sequence[float],
+    authentic: Mapping[str, Sequence[float]],
 ) -> Calibration:
     best = int((f1_curve - false_curve).argmax())
     threshold = level_threshold(int(levels[best])) if tampered else 0.5
     pixel_f1 = float(f1_curve[best]) if tampered else 0.0
     balance = float((f1_curve - false_curve)[best])
     if not authentic:
-        return Calibration(threshold, pixel_f1, 0.5, None, 0, balance)
-    score = score_operating_point(authentic)
+        return Calibration(threshold, pixel_f1, 0.5, None, balance=balance)
+    score = operating_point(authentic, TARGET_FPR).threshold
     untouched = np.concatenate([np.array(scores) for scores in authentic.values()])
-    curve = _reliability(np.array(tampered), untouched) if tampered else ()
-    return Calibration(threshold, pixel_f1, score, float((untouched > score).mean()), len(untouched), balance, curve)
-
-
-def score_operating_point(authentic: dict[str, list[float]]) -> float:
-    """The image score above which a picture is an indication.
-
-    For each set of authentic pictures the threshold that a new picture of its kind exceeds with a probability of at
-    most 5 % (split conformal: the ⌈0.95·(n+1)⌉-th smallest of n scores, the largest when there are fewer than 19); of
-    these the highest, because a verdict must hold for the kind of picture it errs on most (our choice).
-
-    Args:
-        authentic: image scores by the set's name; at least one set, none empty.
-    """
-    points = []
-    for scores in authentic.values():
-        ordered = np.sort(np.array(scores))
-        rank = int(np.ceil((1 - TARGET_FPR) * (len(ordered) + 1)))
-        points.append(float(ordered[min(rank, len(ordered)) - 1]))
-    return max(points)
+    return Calibration(
+        threshold,
+        pixel_f1,
+        score_threshold=score,
+        score_fpr=float((untouched > score).mean()),
+        score_authentic=len(untouched),
+        authentic_scores={name: tuple(sorted(scores)) for name, scores in authentic.items()},
+        balance=balance,
+        reliability=_reliability(np.array(tampered), untouched) if tampered else (),
+    )
 
 
 def _reliability(tampered: np.ndarray, authentic: np.ndarray) -> tuple[ReliabilityBin, ...]:

@@ -1,0 +1,114 @@
+"""Image scores above which a picture is called out, and how often that happens to an authentic one.
+
+A point is fitted to the scores of authentic pictures that were set apart for it (split conformal prediction): what it
+promises holds for new pictures of the kinds that were measured, whatever the scores' distribution is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+TARGET_FPR = 0.05
+"""Share of authentic pictures to be expected above a checkpoint's score threshold, at most (our choice)."""
+CONFIDENCE = 0.95
+SLACK = 1e-9
+"""0.29 · 100 is a little less than 29 in floating point; it must not cost a rank."""
+
+
+@dataclass(frozen=True)
+class KindRate:
+    """How one kind of authentic pictures fares at a threshold.
+
+    Attributes:
+        name: the set of the calibration that they are from.
+        pictures: how many were measured, n; at least 1.
+        exceeding: how many of them have a score above the threshold, j.
+    """
+
+    name: str
+    pictures: int
+    exceeding: int
+
+    @property
+    def rate(self) -> float:
+        """Share of new pictures of this kind to be expected above the threshold: (j + 1) / (n + 1)."""
+        return (self.exceeding + 1) / (self.pictures + 1)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where that share lies with a probability of 95 %.
+
+        The share above the (j+1)-th highest of n scores follows Beta(j + 1, n − j); for a threshold that another kind
+        has set higher this errs towards more false indications.
+        """
+        if self.exceeding == self.pictures:
+            return 0.0, 1.0
+        a, b, tail = self.exceeding + 1, self.pictures - self.exceeding, (1 - CONFIDENCE) / 2
+        return _beta_quantile(tail, a, b), _beta_quantile(1 - tail, a, b)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold of the image score with what it costs in false indications.
+
+    Attributes:
+        threshold: a score strictly above it exceeds the point.
+        wanted_rate: share of authentic pictures that it was asked to keep to.
+        supported: whether every kind has enough pictures to promise that; where not, the threshold is at least the
+            highest score of the kind, and what it does promise is in `kinds`.
+        kinds: the kinds of authentic pictures measured, in the calibration's order.
+    """
+
+    threshold: float
+    wanted_rate: float
+    supported: bool
+    kinds: tuple[KindRate, ...]
+
+    @property
+    def worst(self) -> KindRate:
+        """The kind for which most false indications are to be expected."""
+        return max(self.kinds, key=lambda kind: kind.rate)
+
+
+def operating_point(authentic: Mapping[str, Sequence[float]], rate: float) -> OperatingPoint:
+    """The lowest threshold that a new authentic picture of any measured kind exceeds with a probability of `rate`.
+
+    For each kind this is the ⌈(1 − rate)·(n + 1)⌉-th smallest of its n scores, or the largest where n is too small for
+    that rank (see `pictures_needed`); of all kinds the highest, because a verdict must hold for the kind
+    of picture it errs on most (our choice).
+
+    Args:
+        authentic: image scores by the name of their set; at least one set, none empty.
+        rate: above 0, below 1.
+    """
+    threshold, supported = -math.inf, True
+    for scores in authentic.values():
+        above = math.floor(rate * (len(scores) + 1) + SLACK)
+        supported &= len(scores) >= pictures_needed(rate)
+        threshold = max(threshold, sorted(scores, reverse=True)[max(above, 1) - 1])
+    kinds = tuple(
+        KindRate(name, len(scores), sum(score > threshold for score in scores)) for name, scores in authentic.items()
+    )
+    return OperatingPoint(float(threshold), rate, supported, kinds)
+
+
+def pictures_needed(rate: float) -> int:
+    """How many authentic pictures of each kind it takes to promise `rate`: 19 for 5 %, 99 for 1 %."""
+    return math.ceil((1 - SLACK) / rate) - 1
+
+
+def _beta_quantile(probability: float, a: int, b: int) -> float:
+    """Quantile of Beta(a, b) for whole numbers, whose distribution function is a tail of the binomial one."""
+    n = a + b - 1
+    coefficients = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(a, n + 1)]
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        x = (low + high) / 2
+        logs = (c + k * math.log(x) + (n - k) * math.log1p(-x) for k, c in enumerate(coefficients, a))
+        if math.fsum(map(math.exp, logs)) < probability:
+            low = x
+        else:
+            high = x
+    return (low + high) / 2
