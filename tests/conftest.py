@@ -56,6 +56,19 @@ def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -
     return root
 
 
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights and the smallest input."""
+    import torch
+
+    from imltool.student.localizer import Localizer
+    from imltool.student.settings import StudentSettings
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), seed=3).save(path)
+    return path
+
+
 @pytest.fixture
 def imltool(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line: `imltool("scan", path)` returns exit code, stdout and stderr."""

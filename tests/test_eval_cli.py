@@ -18,6 +18,7 @@ from sklearn.metrics import f1_score
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
 from imltool.evaluation.baselines import BASELINES
+from imltool.evaluation.summary import PIXEL_FIGURES
 from imltool.files import sha256_file
 from imltool.images import read_mask, read_rgb, write_mask
 from imltool.student.checkpoint import CheckpointHeader, TrainingSet
@@ -79,7 +80,10 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     assert results["checkpoint"] is None
     assert results["complete"] is True
     assert results["sets"] == {}
-    assert results["mean"] == {"ind": {"pixel_f1": None}, "ood": {"pixel_f1": None}}
+    assert {role: (mean["sets"], mean["pixel_f1"]) for role, mean in results["mean"].items()} == {
+        "ind": ([], None),
+        "ood": ([], None),
+    }
     block = results["baselines"]["constant"]
     figures = block["sets"]["x"]
     assert set(KEYS) <= figures.keys()
@@ -97,7 +101,8 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     assert (figures["role"], figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == ("ood", 3, 2, 0)
     low, high = figures["pixel_f1_ci"]
     assert low < figures["pixel_f1"] < high
-    assert block["mean"] == {"ind": {"pixel_f1": None}, "ood": {"pixel_f1": figures["pixel_f1"]}}
+    assert block["mean"]["ood"] == {"sets": ["x"], **{key: figures[key] for key in PIXEL_FIGURES}}
+    assert block["mean"]["ind"] == {"sets": [], **dict.fromkeys(PIXEL_FIGURES)}
 
 
 def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_each_protocol_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert compat["trufor"]["f1_best"] >= compat["trufor"]["f1_fixed"]
     table = (out / "table.md").read_text(encoding="utf-8")
     for name in ("imdlbenco", "trufor", "mvss"):
-        assert table.count(f"## Protocol {name}: ") == 1
+        assert table.count(f"## Measured as {name} does: ") == 1
     assert "--compat-size 32" in table
     with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -201,7 +201,7 @@ def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys:
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
     capsys.readouterr()
     assert run([*arguments, "--compat", "trufor", "--out", str(tmp_path / "out")]) == 2
-    assert "protocols.trufor" in capsys.readouterr().err
+    assert "compat.trufor" in capsys.readouterr().err
 
 
 def test_an_unknown_protocol_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

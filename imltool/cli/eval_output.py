@@ -92,7 +92,7 @@ def _table(results: dict[str, Any], columns: list[str]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from imltool.evaluation.tables import figure_text, table_rows
+    from imltool.evaluation.tables import figure_text, mean_rows, table_rows
 
     table = Table(box=box.SIMPLE_HEAD)
     for head in ("set", "role", "method"):
@@ -103,4 +103,10 @@ def _table(results: dict[str, Any], columns: list[str]) -> Table:
         count = f"{figures['n_tampered']}+{figures['n_authentic']}"
         cells = [figure_text(figures, "pixel_f1", interval=True), *(figure_text(figures, key) for key in columns)]
         table.add_row(escape(name), figures["role"].upper(), escape(label), count, *cells)
+    for position, (role, label, mean) in enumerate(mean_rows(results)):
+        if position == 0:
+            table.add_section()
+        count = f"{len(mean['sets'])} set{'s' * (len(mean['sets']) != 1)}"
+        cells = [figure_text(mean, key) for key in ("pixel_f1", *columns)]
+        table.add_row("mean", role.upper(), escape(label), count, *cells)
     return table

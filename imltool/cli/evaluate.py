@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from imltool.evaluation.maps import MapFolder
     from imltool.evaluation.methods import Method
     from imltool.evaluation.report import Report
-    from imltool.evaluation.roles import Overlap
     from imltool.evaluation.runner import Counting, ImageRow
     from imltool.evaluation.sets import NamedSet
-    from imltool.student.localizer import Localizer
 
 NO_WEIGHTS = "none"
 MAPS = "Saved maps of other methods"
@@ -35,21 +33,24 @@ def evaluate(
             metavar="FILE",
         ),
     ] = None,
-    data: Annotated[
-        list[str] | None,
+    data: common.DataOption = None,
+    lists: common.ListOption = None,
+    samples: common.SamplesOption = common.SAMPLES,
+    protocol: Annotated[
+        str | None,
         typer.Option(
-            "--data",
-            help="Data set: DIR with tampered/, masks/, authentic/, a manifest, or LAYOUT:DIR. Repeatable.",
-            metavar="NAME=DIR",
+            "--protocol",
+            help="The sets of a published protocol in place of --data: boxpromptiml, mvss, cat, or a YAML file.",
+            metavar="NAME",
+            rich_help_panel=PROTOCOL,
         ),
     ] = None,
-    lists: Annotated[
-        list[str] | None,
-        typer.Option("--list", help="Only the pictures of a set that FILE names. Repeatable.", metavar="NAME=FILE"),
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", help="Folder that holds the protocol's data sets.", metavar="DIR", rich_help_panel=PROTOCOL
+        ),
     ] = None,
-    samples: Annotated[
-        Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
-    ] = Path("sample_images"),
     ood: Annotated[
         bool, typer.Option("--ood", help="Refuse a set with pictures the checkpoint has seen under another name.")
     ] = False,
@@ -139,8 +140,8 @@ def evaluate(
 
     Writes results.json, per_image.csv and table.md after every set, and report.html at the end; when it is stopped,
     the same command goes on with what is missing. A set is IND when the checkpoint was trained or validated on a set
-    of that name or on any of its pictures, else OOD. The table goes to stdout; with --json it goes to stderr and
-    results.json to stdout.
+    of that name or on any of its pictures, else OOD; a protocol's roles hold as far as that does not contradict them.
+    The table goes to stdout; with --json it goes to stderr and results.json to stdout.
     """
     common.setup_logging(verbose, quiet)
     baselines = list(dict.fromkeys(baseline or []))
@@ -151,6 +152,7 @@ def evaluate(
     if (invert or resize_maps or name) and not maps:
         raise UsageError("--name, --invert and --resize-maps are for saved maps", "give --maps DIR")
 
+    from imltool.cli.eval_sets import choose_sets, find_overlaps
     from imltool.device import choose_device
     from imltool.evaluation.baselines import BASELINES
     from imltool.evaluation.compat import DEFAULT_SIDE, PROTOCOLS
@@ -159,26 +161,20 @@ def evaluate(
     from imltool.evaluation.methods import choose_methods, maps_method
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting
-    from imltool.evaluation.sets import apply_lists, named_sets, sample_sets
     from imltool.student.localizer import Localizer
 
     _known("baseline", baselines, BASELINES)
-    protocols = list(dict.fromkeys(compat or []))
-    _known("protocol", protocols, PROTOCOLS)
+    _known("--compat", compat or [], PROTOCOLS)
     degradations = choose(robust) if robust is not None else []
     if degradations and weights == NO_WEIGHTS and not baselines:
         raise UsageError("--robust has to predict degraded pictures", "give --weights or --baseline, not maps alone")
     refuse_foreign(out)  # before the pictures are hashed
-    sets = named_sets(data) if data else sample_sets(samples)
-    apply_lists(sets, lists or [])
-    for one in sets:
-        if one.notes:
-            count = "1 file was" if len(one.notes) == 1 else f"{len(one.notes)} files were"
-            common.say(f"warning: {one.name}: {count} left out, the first: {one.notes[0]}")
+    sets, run = choose_sets(data or [], lists or [], samples, protocol, root)
+    compared = list(dict.fromkeys([*(run.settings.compat if run else ()), *(compat or [])]))
     folders = _map_folders(maps or [], name or [], invert, resize_maps, sets)
     chosen = choose_device(device)
     localizer = None if weights == NO_WEIGHTS else Localizer.load(Path(weights) if weights else None, chosen)
-    overlaps = _overlaps(sets, localizer, ood and not allow_overlap)
+    overlaps = find_overlaps(sets, localizer, ood and not allow_overlap, run.roles if run else {})
     side = compat_size or (localizer.header.input_size if localizer else DEFAULT_SIDE)
     parameters = {
         "weights": localizer.sha256 if localizer else None,
@@ -186,7 +182,8 @@ def evaluate(
         **{f"files of {one.name}": one.digest for one in sets},
         "baselines": baselines,
         **{f"maps of {one.name}": one.digest for one in folders},
-        "protocols": {protocol: side if protocol == "imdlbenco" else "original size" for protocol in protocols},
+        "protocol": run.sha256 if run else None,
+        "compat": {one: side if one == "imdlbenco" else "original size" for one in compared},
         "min_max": min_max,
         "ood": ood,
         "seed": seed,
@@ -201,7 +198,9 @@ def evaluate(
         {
             "--weights": weights,
             "--data": data,
-            "--samples": None if data else str(samples),
+            "--samples": None if data or protocol else str(samples),
+            "--protocol": protocol,
+            "--root": str(root) if root else None,
             "--list": lists,
             "--ood": ood,
             "--allow-overlap": allow_overlap,
@@ -210,7 +209,7 @@ def evaluate(
             "--name": name,
             "--invert": invert,
             "--resize-maps": resize_maps,
-            "--compat": protocols,
+            "--compat": compat,
             "--compat-size": compat_size,
             "--min-max": min_max,
             "--robust": robust,
@@ -218,10 +217,10 @@ def evaluate(
             "--out": str(out),
         }
     )
-    report = Report(out, localizer, methods, command, protocols, {"min_max": min_max, "compat_size": side})
+    report = Report(out, localizer, methods, command, compared, {"min_max": min_max, "compat_size": side}, run)
     if resumable and report.resume():
         common.say(f"going on with the results in {out}")
-    counting = Counting(tuple(protocols), side, min_max=min_max)
+    counting = Counting(tuple(compared), side, min_max=min_max)
     for one in sets:
         for method in methods:
             if not report.has(one, method):
@@ -239,7 +238,10 @@ def evaluate(
         count = "1 picture" if len(failures) == 1 else f"{len(failures)} pictures"
         common.say(f"{count} could not be scored, the first: {failures[0]['set']}/{failures[0]['image']}")
         common.say(f"  {failures[0]['reason']}")
-    common.finish(len(failures))
+    missing = [one.name for one in run.missing] if run else []
+    if run and missing:
+        common.say(f"not the whole protocol {run.name}: without {', '.join(missing)}")
+    common.finish(len(failures) + len(missing))
 
 
 def _known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
@@ -338,32 +340,3 @@ def _finish(report: Report, sets: Sequence[NamedSet]) -> None:
     pictures = {(one.name, sample.name): sample for one in sets for sample in one.samples}
     page = write_page(report.out, report.results, report.lines, report.curves, pictures)
     common.say(f"written: {report.out / RESULTS_NAME}, {CSV_NAME}, {TABLE_NAME}, {page.name}")
-
-
-def _overlaps(sets: Sequence[NamedSet], localizer: Localizer | None, refuse: bool) -> dict[str, Overlap]:
-    """Role of every set, before any picture is predicted, so that a refusal comes at once."""
-    from imltool.evaluation.roles import find_overlap, looks_of, refuse_hidden_overlap
-
-    training_sets = localizer.header.training_sets if localizer else ()
-    validation_sets = localizer.header.validation_sets if localizer else ()
-    similar = any(looks_of(one) for one in (*training_sets, *validation_sets))
-    overlaps = {}
-    with common.progress_bar() as progress:
-        for one in sets:
-            task = progress.add_task(f"hashing {one.name}", total=len(one.samples))
-            for _ in one.hash_files(similar):
-                progress.advance(task)
-            overlap = find_overlap(one.name, one.pictures, training_sets, validation_sets, one.fingerprints)
-            if refuse:
-                refuse_hidden_overlap(one.name, overlap)
-            overlaps[one.name] = overlap
-    for name, overlap in overlaps.items():
-        if overlap.n_seen:
-            pictures = "1 picture was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures were"
-            seen = f"{pictures} {overlap.seen_as} ({overlap.source_set})"
-            common.say(f"warning: {name}: {seen}, the first is {overlap.first}")
-        if overlap.n_similar:
-            pictures = "1 picture looks" if overlap.n_similar == 1 else f"{overlap.n_similar} pictures look"
-            seen = f"{pictures} like one the checkpoint has seen ({overlap.similar_source})"
-            common.say(f"warning: {name}: {seen}, the first is {overlap.similar_first}")
-    return overlaps

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from imltool.errors import ImageError
-from imltool.images import RGB, Map, encode_jpeg
+from imltool.images import RGB, Map
+from imltool.traces.residual import error_level
 
 if TYPE_CHECKING:
     import torch
@@ -32,17 +30,8 @@ def error_level_analysis(rgb: RGB) -> Map:
     The picture is saved as JPEG (quality 90, 4:2:0) and compared with itself: absolute difference averaged over the
     channels, Gaussian blur with σ = 3 pixels, divided by its 99.9 percentile, clipped to [0,1]. A picture that JPEG
     does not change gives a map of zeros.
-
-    Raises `ImageError` when the picture is too large for JPEG (65500 pixels a side).
     """
-    try:
-        data = encode_jpeg(rgb, ELA_QUALITY)
-    except OSError as error:
-        raise ImageError(f"error-level analysis cannot save the picture as JPEG: {error}") from error
-    with Image.open(io.BytesIO(data)) as saved:
-        again = np.asarray(saved.convert("RGB"))
-    difference = cv2.absdiff(rgb, again).mean(axis=2, dtype=np.float32)
-    blurred = cv2.GaussianBlur(difference, (0, 0), ELA_SIGMA)
+    blurred = cv2.GaussianBlur(error_level(rgb, ELA_QUALITY), (0, 0), ELA_SIGMA)
     top = float(np.percentile(blurred, ELA_PERCENTILE))
     if top <= 0.0:
         return np.zeros(rgb.shape[:2], dtype=np.float32)

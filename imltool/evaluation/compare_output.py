@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from imltool.data.folder import Sample
-from imltool.errors import UsageError
 from imltool.evaluation.compare import FIGURES, Entrant
 from imltool.evaluation.gallery import picture_and_truth
 from imltool.evaluation.previews import preview_path, read_preview
-from imltool.files import write_text, writing
+from imltool.files import write_text
 from imltool.images import RGB
+from imltool.journal import holds_run
 from imltool.scan.outputs import fit
 from imltool.sheet import TILE, contact_sheet
 
@@ -34,12 +34,7 @@ CSV_COLUMNS = (
 
 def open_output(out: Path) -> None:
     """Raises `UsageError` when `out` is a file, or holds files but no comparison: they might be replaced."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "give --out a folder")
-    with writing(out):
-        occupied = out.is_dir() and any(out.iterdir())
-    if occupied and not (out / JSON_NAME).is_file():
-        raise UsageError(f"{out} is not empty and holds no comparison", "give --out a new or an empty folder")
+    holds_run(out, JSON_NAME, "comparison")
 
 
 def write_tables(

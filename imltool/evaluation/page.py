@@ -14,7 +14,7 @@ from imltool.evaluation.folder import PAGE_NAME
 from imltool.evaluation.gallery import galleries
 from imltool.evaluation.tables import (
     compat_tables,
-    main_tables,
+    headline_tables,
     methods_of,
     notes,
     reproduction,
@@ -53,7 +53,7 @@ def write_page(
     names = list(dict.fromkeys(name for name, _, _ in table_rows(results)))
     page = environment.get_template("report.html.j2").render(
         methods=list(methods_of(results)),
-        headline=main_tables(results),
+        headline=headline_tables(results),
         notes=notes(results),
         sets=[
             {

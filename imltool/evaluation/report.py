@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from imltool.evaluation import compat, metrics
 from imltool.evaluation.curves import calibration_error, pooled_curve, reliability
 from imltool.evaluation.methods import Method
+from imltool.evaluation.protocols import ProtocolRun
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
 from imltool.evaluation.sets import NamedSet
@@ -126,6 +127,7 @@ def describe_set(one: NamedSet, overlap: Overlap) -> dict[str, Any]:
         "list": one.list_file,
         "seen": {"n": overlap.n_seen, "source": overlap.source_set, "first": overlap.first},
         "similar": {"n": overlap.n_similar, "source": overlap.similar_source, "first": overlap.similar_first},
+        "conflict": overlap.conflict,
     }
 
 
@@ -149,10 +151,12 @@ class Report:
         localizer: Localizer | None,
         methods: Sequence[Method],
         command: str,
-        protocols: Sequence[str] = (),
+        compat_names: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
+        protocol: ProtocolRun | None = None,
     ) -> None:
-        nothing = mean_by_role({})
+        self._groups = protocol.roles if protocol else None
+        nothing = mean_by_role({}, self._groups)
         self.out = out
         self.results: dict[str, Any] = {
             "checkpoint": describe_checkpoint(localizer) if localizer else None,
@@ -170,7 +174,8 @@ class Report:
                 if one.maps
             },
             "data": {},
-            "protocols": list(protocols),
+            "protocol": protocol.describe() if protocol else None,
+            "compat": list(compat_names),
             "options": dict(options or {}),
             "robust": None,
             "command": command,
@@ -202,10 +207,10 @@ class Report:
                     [compat.PictureFigures(row.tampered, row.score, row.compat.get(name, {})) for row in scored],
                     seed,
                 )
-                for name in self.results["protocols"]
+                for name in self.results["compat"]
             },
         }
-        block["mean"] = mean_by_role(block["sets"])
+        block["mean"] = mean_by_role(block["sets"], self._groups)
         self.results["data"][one.name] = describe_set(one, overlap)
         self.lines += [csv_row(method.label, one.name, overlap.role, row) for row in rows]
         curve = pooled_curve(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from imltool.errors import DataError
@@ -27,7 +27,7 @@ class Overlap:
     """How a test set relates to what a checkpoint has seen: its training sets, and the validation sets that chose it.
 
     Attributes:
-        role: `ind` when the names agree or a file was seen, else `ood`.
+        role: `ind` when the names agree or a file was seen, else `ood`, unless a protocol calls the set IND.
         named: a seen set has the test set's name.
         n_seen: test files that were seen, by SHA-256.
         seen_as: "trained on", "validated on" or "trained or validated on", of the seen files; "" for none.
@@ -36,6 +36,7 @@ class Overlap:
         n_similar: further test pictures that look like a seen one; 0 too when the checkpoint does not say how its
             pictures look.
         similar_source, similar_first: the seen set with the most of them, and the first of them; "" for none.
+        conflict: what a protocol says of the set that the checkpoint's lists contradict, one line; "" for none.
     """
 
     role: Role
@@ -47,6 +48,7 @@ class Overlap:
     n_similar: int = 0
     similar_source: str = ""
     similar_first: str = ""
+    conflict: str = ""
 
 
 def plain_name(name: str) -> str:
@@ -110,20 +112,54 @@ def looks_of(one: SeenSet) -> tuple[str, ...]:
     return found
 
 
-def refuse_hidden_overlap(set_name: str, overlap: Overlap) -> None:
-    """Raises `DataError` when pictures of the set, or ones that look like them, were trained or validated on although
-    its name does not say so."""
-    if overlap.n_seen and not overlap.named:
-        pictures = "1 picture of it was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures of it were"
-        raise DataError(
-            f"{set_name} is not out of distribution: {pictures} {overlap.seen_as} "
-            f"({overlap.source_set}), the first is {overlap.first}",
-            f"leave out --ood, remove those pictures, name the set {overlap.source_set}, or give --allow-overlap",
+def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
+    """The overlap of a set to which a protocol gives a role.
+
+    That role holds, unless the checkpoint has seen what the protocol calls OOD: then the set is IND all the same.
+
+    Args:
+        listed: there is a checkpoint that says what it was trained on.
+    """
+    if expected == overlap.role:
+        return overlap
+    if expected == "ood":
+        seen = _pictures(overlap.n_seen, "was", "were") + f" {overlap.seen_as} ({overlap.source_set})"
+        named = f"the checkpoint has seen a set of that name ({overlap.source_set})"
+        return replace(
+            overlap, conflict=f"OOD by the protocol, but {seen if overlap.n_seen else named}: it is IND and in no mean"
         )
-    if overlap.n_similar and not overlap.named:
-        pictures = "1 picture of it looks" if overlap.n_similar == 1 else f"{overlap.n_similar} pictures of it look"
+    doubt = "IND by the protocol, but the checkpoint's lists name neither the set nor any of its pictures"
+    return replace(overlap, role="ind", conflict=doubt if listed else "")
+
+
+def _pictures(count: int, one: str, more: str) -> str:
+    return f"1 picture of it {one}" if count == 1 else f"{count} pictures of it {more}"
+
+
+def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None = None) -> None:
+    """Raises `DataError` when pictures of the set, or ones that look like them, were trained or validated on although
+    neither its name nor a protocol says so, or when a protocol calls a set OOD whose name was trained on.
+
+    Args:
+        expected: the role a protocol gives the set, None without one.
+    """
+    if expected == "ind" or (overlap.named and expected is None):
+        return
+    if overlap.n_seen:
+        rename = "" if expected else f" name the set {overlap.source_set},"
         raise DataError(
-            f"{set_name} may not be out of distribution: {pictures} like one the checkpoint has seen "
-            f"({overlap.similar_source}), the first is {overlap.similar_first}",
+            f"{set_name} is not out of distribution: {_pictures(overlap.n_seen, 'was', 'were')} {overlap.seen_as} "
+            f"({overlap.source_set}), the first is {overlap.first}",
+            f"leave out --ood, remove those pictures,{rename} or give --allow-overlap",
+        )
+    if overlap.named:
+        raise DataError(
+            f"{set_name} is not out of distribution: the checkpoint has seen a set of that name ({overlap.source_set})",
+            "leave out --ood, or give --allow-overlap, which is told in the results",
+        )
+    if overlap.n_similar:
+        raise DataError(
+            f"{set_name} may not be out of distribution: {_pictures(overlap.n_similar, 'looks', 'look')} like one the "
+            f"checkpoint has seen ({overlap.similar_source}), the first is {overlap.similar_first}",
             "look at them, then remove those pictures or give --allow-overlap, which is told in the results",
         )

@@ -83,7 +83,7 @@ def named_sets(specifications: Sequence[str]) -> list[NamedSet]:
             raise UsageError(f"--data {specification!r} is not of the form NAME=DIR", "for instance --data casia=DIR")
         if any(one.name == name for one in sets):
             raise UsageError(f"two data sets are named {name}", "give each --data its own NAME")
-        sets.append(_read_target(name, target))
+        sets.append(read_target(name, target))
     return sets
 
 
@@ -93,14 +93,24 @@ def _name_of(target: str) -> str:
     return path.stem if path.is_file() else path.resolve().name
 
 
-def _read_target(name: str, target: str) -> NamedSet:
-    layout, colon, _ = target.partition(":")
-    if not (Path(target).is_file() or (colon and layout in LAYOUTS)):
-        return NamedSet(name, Path(target), folder_samples(Path(target)))
+def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
+    """A data set called `name` from a folder in the `folder` layout, a manifest, or `LAYOUT:DIR`.
+
+    Args:
+        split: only the pictures of this split and those of none.
+
+    Raises `DataError` when the target is not a data set or has no such split.
+    """
+    layout, colon, place = target.partition(":")
+    native = bool(colon) and layout in LAYOUTS
+    root = Path(place if native else target)
+    if not (root.is_file() or native):
+        if split is None:
+            return NamedSet(name, root, folder_samples(root))
+        target = f"folder:{root}"
     manifest, problems = read_set(target)
-    one = NamedSet(
-        name, Path(target[len(layout) + 1 :] if colon and layout in LAYOUTS else target), manifest_samples(manifest)
-    )
+    chosen = manifest.select([split] if split is not None else None)
+    one = NamedSet(name, root, manifest_samples(chosen))
     one.notes = [f"{problem.file}: {problem.message}" for problem in problems if problem.fault]
     return one
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from imltool.errors import DataError
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import Interval, flags_interval, mean_interval, pooled_interval, scores_interval
 from imltool.evaluation.counts import CURVE_LEVELS, Counts, level_threshold, pool, stack
-from imltool.evaluation.roles import Overlap
+from imltool.evaluation.roles import Overlap, Role
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
 
-FIGURES = (
+PIXEL_FIGURES = (
     "pixel_f1",
     "pixel_f1_calibrated",
     "pixel_f1_pooled",
@@ -26,6 +26,9 @@ FIGURES = (
     "pixel_recall",
     "pixel_auc",
     "pixel_ap",
+)
+FIGURES = (
+    *PIXEL_FIGURES,
     "image_auc",
     "image_fpr",
     "image_tpr",
@@ -130,10 +133,30 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def mean_by_role(sets: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Mean pixel F1 over the sets of each role (a set counts once, whatever its size); None for a role without sets."""
-    means: dict[str, dict[str, float | None]] = {}
-    for role in ("ind", "ood"):
-        values = [one["pixel_f1"] for one in sets.values() if one["role"] == role and one["pixel_f1"] is not None]
-        means[role] = {"pixel_f1": sum(values) / len(values) if values else None}
-    return means
+def mean_by_role(
+    sets: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Role] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Pixel figures averaged over the sets of a role; each set counts once, whatever its size.
+
+    Args:
+        sets: name → figures of one method.
+        groups: set → role by a protocol. A set with another role than there counts nowhere, and there is a mean over
+            both groups beside `ind` and `ood`: `all`.
+
+    Returns:
+        Role → figures and `sets`, the names of those averaged; a set without forgeries is none of them. None for the
+        figures of a role without sets, or that not all of its sets have.
+    """
+    roles = {name: one["role"] for name, one in sets.items() if one["pixel_f1"] is not None}
+    if groups is not None:
+        roles = {name: role for name, role in roles.items() if groups.get(name) == role}
+    means = {role: _mean_of(sets, [name for name in roles if roles[name] == role]) for role in ("ind", "ood")}
+    return means if groups is None else means | {"all": _mean_of(sets, list(roles))}
+
+
+def _mean_of(sets: Mapping[str, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
+    mean: dict[str, Any] = {"sets": names}
+    for key in PIXEL_FIGURES:
+        values = [sets[name][key] for name in names]
+        mean[key] = sum(values) / len(values) if values and None not in values else None
+    return mean

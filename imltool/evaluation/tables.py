@@ -41,16 +41,23 @@ STRATUM_COLUMNS: dict[str, str] = {
     "pixel_recall": "recall",
 }
 
+MEANS = ("ind", "ood", "all")
+"""Order of the means over sets."""
+
 Table = tuple[str, list[str], list[list[str]], int]
 """Title, headings, rows, and how many leading columns hold text."""
 
 
+def method_blocks(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Label of each method → what holds its `sets` and `mean`: the checkpoint first, then the baselines, then folders
+    of saved maps."""
+    first = {checkpoint_label(results["checkpoint"]["name"]): results} if results["checkpoint"] else {}
+    return {**first, **results["baselines"], **results.get("maps", {})}
+
+
 def methods_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Label of each method → its `sets`: the checkpoint first, then the baselines, then folders of saved maps."""
-    methods = {checkpoint_label(results["checkpoint"]["name"]): results["sets"]} if results["checkpoint"] else {}
-    for name, block in (*results["baselines"].items(), *results.get("maps", {}).items()):
-        methods[name] = block["sets"]
-    return methods
+    """Label of each method → its `sets`, in the order of `method_blocks`."""
+    return {label: block["sets"] for label, block in method_blocks(results).items()}
 
 
 def table_rows(results: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -91,6 +98,59 @@ def main_tables(results: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def protocol_table(results: Mapping[str, Any]) -> list[Table]:
+    """The sets of the protocol, missing ones too; none without a protocol."""
+    protocol = results.get("protocol")
+    if not protocol:
+        return []
+    rows = []
+    for name, one in protocol["sets"].items():
+        found, published = one["found"] or {}, one["published"]
+        conflict = results.get("data", {}).get(name, {}).get("conflict")
+        marks = {"missing": one["found"] is None, "other number": one["differs"], "conflict": bool(conflict)}
+        state = ", ".join(mark for mark, holds in marks.items() if holds) or "found"
+        cells = [
+            str(count.get(part, "–")) for part in ("tampered", "authentic") for count in (found, _known(published))
+        ]
+        rows.append([name, one["role"].upper(), state, *cells])
+    heads = ["set", "role", "", "tampered", "published", "authentic", "published"]
+    return [(f"Protocol {protocol['name']}: {protocol['says']}", heads, rows, 3)]
+
+
+def _known(counts: Mapping[str, int | None]) -> dict[str, int]:
+    return {part: count for part, count in counts.items() if count is not None}
+
+
+def mean_rows(results: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(role or `all`, label of the method, figures of the mean) of the means over two sets or more, or of a protocol's
+    groups."""
+    rows = []
+    for label, block in method_blocks(results).items():
+        for role, mean in block["mean"].items():
+            if len(mean["sets"]) > 1 or results.get("protocol"):
+                rows.append((role, label, mean))
+    return sorted(rows, key=lambda row: MEANS.index(row[0]))
+
+
+def mean_table(results: Mapping[str, Any]) -> list[Table]:
+    """Means over sets; none where no role has two of them and there is no protocol."""
+    protocol = results.get("protocol")
+    roles = [one["role"] for one in protocol["sets"].values()] if protocol else []
+    rows = []
+    for role, label, mean in mean_rows(results):
+        wanted = len(roles) if role == "all" else roles.count(role)
+        count = f"{len(mean['sets'])} of {wanted}" if protocol else str(len(mean["sets"]))
+        rows.append([role.upper(), label, count, *_cells(mean, PIXEL_COLUMNS)])
+    title = "Means over sets, each counting once"
+    return [(title, ["role", "method", "sets", *PIXEL_COLUMNS.values()], rows, 2)] if rows else []
+
+
+def headline_tables(results: Mapping[str, Any]) -> list[Table]:
+    """What a reader sees first: the protocol if there is one, pixels, means over sets, pictures."""
+    pixels, pictures = main_tables(results)
+    return [*protocol_table(results), pixels, *mean_table(results), pictures]
+
+
 def strata_tables(results: Mapping[str, Any]) -> list[Table]:
     """One table by size of the edit and one by kind; none where nothing is known."""
     tables = []
@@ -108,17 +168,17 @@ def strata_tables(results: Mapping[str, Any]) -> list[Table]:
 
 
 def compat_tables(results: Mapping[str, Any]) -> list[Table]:
-    """One table for each protocol that was asked for, its meaning in the title."""
+    """One table for each other code's way of measuring that was asked for, its meaning in the title."""
     tables = []
-    for protocol in results.get("protocols", []):
-        columns = PROTOCOLS[protocol].columns
+    for compat in results.get("compat", []):
+        columns = PROTOCOLS[compat].columns
         rows = [
-            [name, label, *_cells(figures["compat"][protocol], columns, ("f1", "f1_best", "f1_fixed"))]
+            [name, label, *_cells(figures["compat"][compat], columns, ("f1", "f1_best", "f1_fixed"))]
             for name, label, figures in table_rows(results)
-            if protocol in figures.get("compat", {})
+            if compat in figures.get("compat", {})
         ]
         if rows:
-            title = f"Protocol {protocol}: {PROTOCOLS[protocol].says}"
+            title = f"Measured as {compat} does: {PROTOCOLS[compat].says}"
             tables.append((title, ["set", "method", *columns.values()], rows, 2))
     return tables
 
@@ -153,8 +213,7 @@ def markdown(table: Table) -> list[str]:
 def markdown_table(results: Mapping[str, Any]) -> str:
     """All figures as Markdown tables, ready for a paper, with their definitions and what repeats them."""
     lines = [] if results["complete"] else ["**Not complete: the evaluation was stopped.**", ""]
-    headline = main_tables(results)
-    for table in headline:
+    for table in headline_tables(results):
         lines += [f"## {table[0]}", "", *markdown(table), ""]
     lines += [*notes(results), ""]
     for table in (*strata_tables(results), *compat_tables(results), *robust_tables(results).values()):
@@ -186,6 +245,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             found.append(f"Maps of {name} that had another size than their picture were scaled to it.")
     if results.get("options", {}).get("min_max"):
         found.append("Every map was stretched to 0..1 before scoring, so these figures are not the headline's.")
+    found += protocol_notes(results)
     for name, one in results.get("data", {}).items():
         if one["seen"]["n"] or one["similar"]["n"]:
             found.append(
@@ -195,6 +255,30 @@ def notes(results: Mapping[str, Any]) -> list[str]:
                 + (f" ({one['similar']['source']})." if one["similar"]["n"] else ".")
             )
     return found
+
+
+def protocol_notes(results: Mapping[str, Any]) -> list[str]:
+    """What stands between these results and the tables of their protocol, a sentence or two a line."""
+    protocol = results.get("protocol")
+    if not protocol:
+        return []
+    found = [f"Protocol {protocol['name']}: {protocol['source']}. Its tables have {PIXEL_COLUMNS[protocol['figure']]}."]
+    if protocol["missing"]:
+        found.append(
+            f"Missing sets: {', '.join(protocol['missing'])}. Means are over the others and not the protocol's own."
+        )
+    for name, one in protocol["sets"].items():
+        if one["differs"]:
+            found.append(f"{name}: {count_difference(one)}.")
+    found += [f"{name}: {one['conflict']}." for name, one in results.get("data", {}).items() if one.get("conflict")]
+    return found
+
+
+def count_difference(one: Mapping[str, Any]) -> str:
+    """How the pictures of a protocol's set, as in its `protocol` block, differ in number from the published ones."""
+    parts = [part for part, count in one["published"].items() if count is not None]
+    have = " and ".join(f"{one['found'][part]} {part}" for part in parts)
+    return f"{have} pictures, the protocol has {' and '.join(str(one['published'][part]) for part in parts)}"
 
 
 def reproduction(results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -207,6 +291,9 @@ def reproduction(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Weights", f"{results['checkpoint']['name']}, SHA-256 `{results['checkpoint']['sha256']}`"))
     for name, block in results.get("maps", {}).items():
         rows.append((f"Maps of {name}", f"{block['n_maps']} files, SHA-256 over them `{block['sha256']}`"))
+    if results.get("protocol"):
+        protocol = results["protocol"]
+        rows.append(("Protocol", f"{protocol['name']}, SHA-256 of its file `{protocol['sha256']}`"))
     for name, one in results.get("data", {}).items():
         text = f"{one['n']} pictures, SHA-256 over them and their masks `{one['sha256']}`"
         if one["list"]:

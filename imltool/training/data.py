@@ -6,6 +6,7 @@ That alone makes resuming exact and lets any number of workers and processes sha
 from __future__ import annotations
 
 import math
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imltool.data.folder import pair_by_stem
+from imltool.data.layouts.coarse import boxes_root
+from imltool.data.manifest import MaskRule, read_manifest, read_truth
 from imltool.data.splits import read_list
 from imltool.errors import DataError, ImageError, ImlError
+from imltool.evaluation.samples import LabelledSample, manifest_samples
 from imltool.files import walk_images
 from imltool.images import RGB, Mask, read_mask, read_rgb
 from imltool.student.localizer import resize_input
@@ -42,10 +46,14 @@ SAMPLES_VERSION = 1
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its label: a mask file, or None for an authentic picture."""
+    """A picture and its label: a mask file, or None for an authentic picture.
+
+    `rule` says how a manifest's mask is read; None for bright is tampered.
+    """
 
     image: Path
     mask: Path | None
+    rule: MaskRule | None = None
 
 
 def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
@@ -81,6 +89,8 @@ def _list(data: DataSettings, path: Path | None) -> Path | None:
 
 def read_labelled(data: DataSettings, source: SourceSettings) -> list[Labelled]:
     """Pictures and masks of a `pseudo`, `masks` or `authentic` source. Raises `DataError`."""
+    if source.manifest is not None:
+        return _from_manifest(data, source)
     assert source.images is not None
     images = _folder(data, source.images)
     chosen = select(walk_images(images), images, _list(data, source.list))
@@ -92,9 +102,41 @@ def read_labelled(data: DataSettings, source: SourceSettings) -> list[Labelled]:
         labelled = [Labelled(image, truths[image]) for image in chosen]
     else:
         labelled = _with_pseudo_masks(data, source, images, chosen)
+    return _filled(source, labelled)
+
+
+def _filled(source: SourceSettings, labelled: list[Labelled]) -> list[Labelled]:
     if not labelled:
         raise DataError(f"source {source.name} ({source.kind}) holds no picture")
     return labelled
+
+
+def _from_manifest(data: DataSettings, source: SourceSettings) -> list[Labelled]:
+    """The forgeries of a manifest, or for an `authentic` source its authentic pictures.
+
+    A list's names are those `imltool eval` has for the pictures; names of the other kind are skipped. Names in
+    pseudo-masks start from the folder that holds all forgeries, as those of `imltool data boxes` do.
+    """
+    assert source.manifest is not None
+    file = data.root / source.manifest
+    manifest = read_manifest(file)
+    samples = {sample.name: sample for sample in manifest_samples(manifest)}
+    wanted = _list(data, source.list)
+    names = list(samples) if wanted is None else read_list(wanted)
+    if unknown := [name for name in names if name not in samples]:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
+    chosen = [samples[name] for name in names if samples[name].tampered is (source.kind != "authentic")]
+    masks = [one.mask for one in chosen if one.mask is not None and source.kind == "masks"]
+    lost = [path for path in (*(one.image for one in chosen), *masks) if not path.is_file()]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise DataError(f"{file} lists files that do not exist: {lost[0]}{more}", "make the manifest anew")
+    if source.kind == "pseudo" and chosen:
+        images = [Path(os.path.abspath(one.image)) for one in chosen]
+        return _filled(source, _with_pseudo_masks(data, source, boxes_root(manifest), images))
+    rules = [one.rule if isinstance(one, LabelledSample) else None for one in chosen]
+    return _filled(source, [Labelled(one.image, one.mask, rule) for one, rule in zip(chosen, rules, strict=True)])
 
 
 def _with_pseudo_masks(data: DataSettings, source: SourceSettings, images: Path, chosen: list[Path]) -> list[Labelled]:
@@ -143,7 +185,8 @@ class LabelledPictures:
         rgb = read_rgb(item.image)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
         if item.mask is not None:
-            mask = read_mask(item.mask, (rgb.shape[1], rgb.shape[0]))
+            size = rgb.shape[1], rgb.shape[0]
+            mask = read_mask(item.mask, size) if item.rule is None else read_truth(item.mask, item.rule, size)
             if not mask.any():
                 raise DataError(f"mask {item.mask} marks nothing", "pictures without an edit belong in authentic")
         if self._used < CACHE_BYTES:
@@ -177,12 +220,13 @@ class Source:
             else LabelledPictures(read_labelled(data, source))
         )
         unseen = {"weight", "pool", "variants"} | (set() if source.kind == "synth" else {"synth"})
+        listed = [] if source.manifest is None else [data.root / source.manifest]  # it says how masks are read
         self.cache = PreparedCache(
             data.cache,
             {
                 "source": source.model_dump(mode="json", exclude=unseen),
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
-                "files": [_identity(path) for path in (*self.files(), *self._masks())],
+                "files": [_identity(path) for path in (*self.files(), *self._masks(), *listed)],
                 "seen": self.traces,
                 "side": self.kept_side,
                 "version": SAMPLES_VERSION,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from imltool.config import Settings
 from imltool.student.settings import StudentSettings
@@ -17,6 +17,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "authentic": ("images",),
     "synth": ("photos",),
 }
+
+REPLACED = ("images", "masks")
+"""What a manifest stands for."""
 
 
 class SourceSettings(Settings):
@@ -30,9 +33,14 @@ class SourceSettings(Settings):
     kind: Literal["pseudo", "masks", "authentic", "synth"]
     weight: float = Field(1.0, ge=0.0, description="relative frequency in the mix")
     images: Path | None = Field(None, description="folder of pictures")
+    manifest: Path | None = Field(
+        None, description="a manifest of imltool data index in place of images and masks (not kind synth)"
+    )
     pseudo: Path | None = Field(None, description="output folder of imltool pseudo (kind pseudo)")
     masks: Path | None = Field(None, description="folder of pixel masks, paired by stem (kind masks)")
-    list: Path | None = Field(None, description="text file of the picture names to use, one a line")
+    list: Path | None = Field(
+        None, description="text file of the picture names to use, one a line: tampered/a.jpg, or as in the manifest"
+    )
     photos: tuple[Path, ...] = Field((), description="folders of clean photos (kind synth)")
     photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
     objects: tuple[tuple[Path, Path], ...] = Field((), description="pairs of (pictures, object masks) (kind synth)")
@@ -46,16 +54,28 @@ class SourceSettings(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
-        missing = [name for name in NEEDS[self.kind] if not getattr(self, name)]
+        if self.manifest is not None:
+            doubled = [name for name in (*REPLACED, "photos") if getattr(self, name)]
+            if doubled or self.kind == "synth":
+                raise ValueError(f"a manifest does not go with {doubled[0] if doubled else 'kind synth'}")
+        needed = [name for name in NEEDS[self.kind] if self.manifest is None or name not in REPLACED]
+        missing = [name for name in needed if not getattr(self, name)]
         if missing:
-            raise ValueError(f"a source of kind {self.kind} needs {' and '.join(missing)}")
+            instead = " or a manifest" if set(missing) <= set(REPLACED) else ""
+            raise ValueError(f"a source of kind {self.kind} needs {' and '.join(missing)}{instead}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # runs and kept samples are known by their settings: those from before there were manifests stay known
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "manifest" or value is not None}
 
 
 class DataSettings(Settings):
-    """Where the data lies. Relative data folders start at `root`, relative list files at `lists`."""
+    """Where the data lies. Relative data folders and manifests start at `root`, relative list files at `lists`."""
 
-    root: Path = Field(Path(), description="relative data folders start here")
+    root: Path = Field(Path(), description="relative data folders and manifests start here")
     lists: Path = Field(Path("configs/splits"), description="relative list files start here")
     cache: Path | None = Field(
         None, description="folder for pools and variants with their traces, shared by runs; none keeps them in memory"

@@ -1,0 +1,99 @@
+"""The figures of `imltool eval` on the sample pictures against scikit-learn, on the very maps that were scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from imltool.cli.app import run
+from imltool.data.folder import Sample, read_folder
+from imltool.images import read_map, read_mask, read_rgb
+from imltool.student.localizer import Localizer
+
+oracle = pytest.importorskip("sklearn.metrics")
+
+SETS = Path(__file__).parents[1] / "sample_images"
+NAME = "copymoves"
+STUDENT = "boxprompt"
+QUIET = ("--device", "cpu", "-q")
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scan a sample set, then evaluate the maps that the scan wrote and, apart, the student that made them."""
+    base = tmp_path_factory.mktemp("cross")
+    root = SETS / NAME
+    assert run(["scan", str(root), "--weights", STUDENT, "--out", str(base / "scan"), *QUIET]) == 0
+    data = ["--data", f"{NAME}={root}"]
+    assert run(["eval", "--maps", str(base / "scan/maps"), *data, "--out", str(base / "maps"), *QUIET]) == 0
+    assert run(["eval", "--weights", STUDENT, *data, "--out", str(base / "student"), *QUIET]) == 0
+    return base
+
+
+def rows_in(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        return {row["image"]: row for row in csv.DictReader(handle)}
+
+
+def figures(truth: Any, values: Any) -> dict[str, float]:
+    """By scikit-learn; `truth` bool [H,W], `values` float [H,W]."""
+    truth, values = truth.ravel(), values.ravel()
+    predicted = values > 0.5
+    return {
+        "f1": oracle.f1_score(truth, predicted),
+        "iou": oracle.jaccard_score(truth, predicted),
+        "mcc": oracle.matthews_corrcoef(truth, predicted),
+        "recall": oracle.recall_score(truth, predicted),
+        "auc": oracle.roc_auc_score(truth, values),
+        "ap": oracle.average_precision_score(truth, values),
+    }
+
+
+def tampered() -> list[tuple[Sample, Any]]:
+    return [(one, read_mask(one.mask)) for one in read_folder(SETS / NAME) if one.mask is not None]
+
+
+def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
+    """16-bit maps lie on the levels that AUC and AP are counted on: all figures agree as far as the CSV has digits."""
+    rows = rows_in(scanned / "maps")
+    expected = {}
+    for sample, truth in tampered():
+        values = read_map(scanned / "scan/maps" / f"{sample.name}.png")
+        expected[sample.name] = figures(truth, values)
+        found = {key: float(rows[sample.name][key]) for key in expected[sample.name]}
+        assert found == pytest.approx(expected[sample.name], abs=1e-6), sample.name
+    assert len(expected) == 5
+    block = json.loads((scanned / "maps/results.json").read_text(encoding="utf-8"))["maps"]["maps"]["sets"][NAME]
+    for key in ("f1", "iou", "mcc", "recall", "auc", "ap"):
+        mean = np.mean([one[key] for one in expected.values()])
+        assert block[f"pixel_{key}"] == pytest.approx(mean, abs=1e-9), key
+
+
+def test_figures_of_float_maps_are_scikit_learns(scanned: Path) -> None:
+    """At 0.5 counts are exact; curves have the stated precision of 65,536 levels."""
+    rows = rows_in(scanned / "student")
+    localizer = Localizer.load(Path(STUDENT), torch.device("cpu"))
+    for sample, truth in tampered():
+        (values,) = localizer.maps([read_rgb(sample.image)])
+        expected = figures(truth, values)
+        found = {key: float(rows[sample.name][key]) for key in expected}
+        curves = {key: found.pop(key) for key in ("auc", "ap")}
+        assert curves == pytest.approx({key: expected.pop(key) for key in curves}, abs=2e-4), sample.name
+        assert found == pytest.approx(expected, abs=1e-6), sample.name
+
+
+def test_picture_figures_are_scikit_learns(scanned: Path) -> None:
+    results = json.loads((scanned / "student/results.json").read_text(encoding="utf-8"))
+    rows = rows_in(scanned / "student").values()
+    truth, scores = [row["tampered"] == "1" for row in rows], np.array([float(row["score"]) for row in rows])
+    flagged = scores > results["checkpoint"]["score_threshold"]
+    block = results["sets"][NAME]
+    assert block["image_auc"] == pytest.approx(oracle.roc_auc_score(truth, scores), abs=1e-9)
+    assert block["image_balanced_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(truth, flagged), abs=1e-9)
+    assert block["image_f1"] == pytest.approx(oracle.f1_score(truth, flagged), abs=1e-9)
