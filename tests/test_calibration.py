@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_set, photo
 from PIL import Image
+from safetensors.torch import load_file
 
 from imltool.files import sha256_file
 from imltool.student.checkpoint import read_header
-from imltool.training.validation import score_operating_point
+from imltool.student.operating_points import operating_point
 
 CPU = ("--device", "cpu", "-q")
 
@@ -60,6 +62,9 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     assert figures["n_tampered"] == 3 and figures["n_authentic"] == 20
     header = read_header(out)
     assert header.score_fpr == 0.0 and header.score_authentic == 20
+    scores = header.authentic_scores["kept"]
+    assert list(header.authentic_scores) == ["kept"] and len(scores) == 20
+    assert header.score_threshold == max(scores) == operating_point({"kept": scores}, 0.05).threshold
     seen = {item.name: set(item.files) for item in header.validation_sets}
     kept = [*(tmp_path / "data/kept/tampered").iterdir(), *(tmp_path / "data/kept/authentic").iterdir()]
     assert seen["kept"] == {sha256_file(path) for path in kept} and "held" in seen
@@ -85,14 +90,14 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
 @pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])
 def test_the_operating_point_leaves_a_new_picture_five_percent(count: int, above: int) -> None:
     scores = np.random.default_rng(0).permutation(np.arange(count) / count).tolist()
-    point = score_operating_point({"a": scores})
+    point = operating_point({"a": scores}, 0.05).threshold
     assert sum(score > point for score in scores) == above
     # slow oracle: of count + 1 exchangeable pictures, how often is the new one above the point of the others?
     if count in (19, 39):
         pool = np.arange(count + 1) / (count + 1)
         rests = [(new, [score for score in pool if score != new]) for new in pool]
-        assert np.mean([new > score_operating_point({"a": rest}) for new, rest in rests]) <= 0.05 + 1e-9
-    assert score_operating_point({"a": scores, "b": [2.0, 1.0]}) == 2.0
+        assert np.mean([new > operating_point({"a": rest}, 0.05).threshold for new, rest in rests]) <= 0.05 + 1e-9
+    assert operating_point({"a": scores, "b": [2.0, 1.0]}, 0.05).threshold == 2.0
 
 
 def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, imltool) -> None:
@@ -109,3 +114,59 @@ def test_a_student_is_known_by_its_name(name: str, known: bool, imltool) -> None
         assert code == 0 and json.loads(stdout)["name"] == name
     else:
         assert code == 1 and "known student: boxprompt" in stderr
+
+
+def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, imltool) -> None:
+    run, base, own = tmp_path / "run", tmp_path / "base.safetensors", tmp_path / "own.safetensors"
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    assert imltool("model", "release", run, "--out", base, *CPU)[0] == 0
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    for number in range(20):
+        Image.fromarray(photo(300 + number, 64, 48)).save(folder / f"{number}.png")
+
+    code, stdout, _ = imltool(
+        "model", "calibrate", "--weights", base, "--authentic", f"camera={folder}", "--out", own, "--json", *CPU
+    )
+    assert code == 0 and json.loads(stdout)["sha256"] == sha256_file(own)
+    before, after = read_header(base), read_header(own)
+    assert list(after.authentic_scores) == ["camera"] and len(after.authentic_scores["camera"]) == 20
+    assert after.score_threshold == max(after.authentic_scores["camera"]) and after.score_authentic == 20
+    assert (after.pixel_threshold, after.reliability) == (before.pixel_threshold, before.reliability)
+    assert {item.name for item in after.validation_sets} == {"held", "kept", "camera"}
+    old, new = load_file(base), load_file(own)
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    # at the new point none of the pictures it was fitted to is called out
+    code, stdout, _ = imltool("scan", folder, "--weights", own, "--out", tmp_path / "scan", "--json", *CPU)
+    assert code == 0 and {json.loads(line)["verdict"] for line in stdout.splitlines()} <= {
+        "no indication",
+        "inconclusive",
+    }
+
+    # with forgeries the map is centred again, as in a release
+    code, stdout, _ = imltool(
+        "model", "calibrate", "--weights", run / "last.safetensors", "--config", config, "--out", own, "--json", *CPU
+    )
+    assert code == 0 and json.loads(stdout)["calibration"]["n_tampered"] == 3
+    assert read_header(own).pixel_threshold == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((), 2, "say on what to calibrate"),
+        (("--authentic", "camera"), 2, "is not NAME=DIR"),
+        (("--authentic", "camera=absent"), 1, "absent does not exist"),
+        (("--authentic", "held=data/set/tampered"), 1, "are in training set"),
+    ],
+)
+def test_what_cannot_calibrate_is_one_line(
+    options: tuple[str, ...], code: int, said: str, config: Path, tmp_path: Path, imltool, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights: tuple[object, ...] = ()
+    if "training" in said:
+        assert imltool("train", "--config", config, "--out", "run", *CPU)[0] == 0
+        weights = ("--weights", "run/last.safetensors")
+    result = imltool("model", "calibrate", *weights, *options, "--out", "own.safetensors", *CPU)
+    assert result[0] == code and said in result[2] and not Path("own.safetensors").exists()

@@ -7,9 +7,7 @@ those are kept that look like one whole, compact object standing clear of the pi
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imltool.config import Settings
-from imltool.errors import ImageError, ResumeError, UsageError
+from imltool.errors import ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
 from imltool.images import RGB, Mask, encode_jpeg, encode_png, read_mask, read_rgb
 from imltool.journal import Journal, claim_folder, read_rows
@@ -212,31 +210,12 @@ def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) ->
     Raises `UsageError` when `out` is a file, or holds files but no objects, and `ResumeError` when it holds objects cut
     with other parameters.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "give --out a folder")
-    with writing(out):
-        if out.is_dir() and any(out.iterdir()) and not _holds_objects(out):
-            raise UsageError(f"{out} is not empty and holds no objects", "give --out a new or an empty folder")
-        if restart:
-            for folder in (IMAGES, MASKS):
-                if (out / folder).is_dir():
-                    shutil.rmtree(out / folder)
-            for name in (JOURNAL, CONFIG, SHEET, PARAMETERS):  # the mark of a run last
-                (out / name).unlink(missing_ok=True)
-    try:
-        resumed = claim_folder(out, {"command": COMMAND} | parameters, PARAMETERS, refuse_foreign=False)
-    except ResumeError as error:
-        raise ResumeError(error.message, f"{error.remedy}; --restart discards the earlier objects") from None
+    claimed = {"command": COMMAND} | parameters
+    written = (IMAGES, MASKS, JOURNAL, CONFIG, SHEET)
+    resumed = claim_folder(out, claimed, PARAMETERS, "objects", written=written, restart=restart)
     for folder in (IMAGES, MASKS):  # photos without any object make a source too, an empty one
         make_folder(out / folder)
     return resumed
-
-
-def _holds_objects(out: Path) -> bool:
-    try:
-        return bool(json.loads((out / PARAMETERS).read_text(encoding="utf-8")).get("command") == COMMAND)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def write_objects(

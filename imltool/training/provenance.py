@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -50,6 +51,19 @@ def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:
         for name, paths in part.items():
             files.setdefault(name, []).extend(paths)
     return files
+
+
+def merged_sets(*parts: tuple[TrainingSet, ...]) -> tuple[TrainingSet, ...]:
+    """Sets of the same name as one, in the order in which the names first come."""
+    files: dict[str, set[str]] = {}
+    similar: dict[str, set[str]] = {}
+    for one in itertools.chain(*parts):
+        files.setdefault(one.name, set()).update(one.files)
+        similar.setdefault(one.name, set()).update(one.similar)
+    return tuple(
+        TrainingSet(name=name, files=tuple(sorted(found)), similar=tuple(sorted(similar[name])))
+        for name, found in files.items()
+    )
 
 
 def refuse_overlap(

@@ -1,4 +1,4 @@
-"""From a finished run to the file that is shipped: half the size, calibrated as it is stored."""
+"""From a finished run to the file that is shipped, and thresholds fitted anew: calibrated as it is stored."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from imltool.errors import DataError
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
-from imltool.training.provenance import hash_sets, joined, refuse_overlap, without_machine
-from imltool.training.settings import TrainSettings
+from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap, without_machine
+from imltool.training.settings import DataSettings, TrainSettings
 from imltool.training.validation import Validation
+from imltool.weights import student_file
 
 
 @torch.no_grad()
@@ -64,4 +65,40 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
         }
     )
     save_checkpoint(out, student.state_dict(), header, half=True)
+    return figures
+
+
+def calibrate(weights: Path | None, data: DataSettings, out: Path, device: str = "auto") -> dict[str, Any]:
+    """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the figures there.
+
+    With authentic pictures alone the image score's operating point is fitted and the pixel threshold stays; with
+    forgeries too, the threshold the checkpoint is cut at moves as in `release`. The weights are stored as float16.
+
+    Args:
+        weights: a checkpoint or a known student's name, None for the default one.
+
+    Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
+    of its pictures was trained on.
+    """
+    if not data.calibration:
+        raise DataError("no pictures to calibrate on", "list them under data.calibration, or give --authentic")
+    if not any(source.kind == "authentic" for source in data.calibration):
+        raise DataError("no authentic pictures to calibrate on", "add a source of kind authentic")
+    student, header = load_checkpoint(student_file(weights))
+    calibration = Validation(data, data.calibration)
+    used = hash_sets(calibration.files())
+    refuse_overlap(header.training_sets, used, "calibration")
+    localizer = Localizer(student, header, choose_device(device), None)
+    student.half().float()
+    figures, found = calibration.run(localizer)
+    if figures["n_tampered"]:
+        centre_threshold(student, found.pixel_threshold)
+        student.half().float()
+        figures, found = calibration.run(localizer)
+        calibrated = found.into(header, figures)
+    else:
+        kept = {key: getattr(header, key) for key in ("figures", "pixel_threshold", "reliability")}
+        calibrated = found.into(header, {}).model_copy(update=kept)
+    seen = merged_sets(header.validation_sets, used)
+    save_checkpoint(out, student.state_dict(), calibrated.model_copy(update={"validation_sets": seen}), half=True)
     return figures
