@@ -49,6 +49,9 @@ take their product in memory (our choice, several times what cameras write)."""
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 274, 258, 262, 254, 330, 50706
 """Numbers of TIFF tags."""
 
+STRIP_PIXELS = 1 << 22
+"""Pixels of a picture that are converted at once, where the result does not depend on it (our choice)."""
+
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
 
 
@@ -211,20 +214,60 @@ def _scale(picture: Image.Image) -> tuple[float, bool]:
     return (4095.0 if bits == 12 else 65535.0), picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0
 
 
-def _to_eight_bits(picture: Image.Image, scale: tuple[float, bool] = (65535.0, False)) -> Image.Image:
-    """Scale 12- and 16-bit, 32-bit integer and float grey pictures to 8 bits; Pillow alone would clip them."""
-    brightest, inverted = scale
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        values = np.asarray(picture, dtype=np.float64)
-        values = values * (255.0 / max(brightest, values.max(initial=0.0)))
-        values = 255.0 - values if inverted else values
-    elif picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """A decoded picture in strips of rows: what is made of all of it at once may take several times its memory."""
+    rows = max(1, STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        yield slice(top, bottom), picture.crop((0, top, picture.width, bottom))
+
+
+def _brightest(picture: Image.Image) -> float:
+    """The highest sample of a deep grey picture; 0 for a picture of 8 bits, or without a number in it."""
+    if not _is_deep(picture):
+        return 0.0
+    highest = 0.0
+    for _, strip in _strips(picture):
+        values = np.nan_to_num(np.asarray(strip, dtype=np.float64), nan=0.0, posinf=1.0, neginf=0.0)
+        highest = max(highest, float(values.max(initial=0.0)))
+    return highest
+
+
+def _to_eight_bits(strip: Image.Image, brightest: float, scale: tuple[float, bool] = (65535.0, False)) -> Image.Image:
+    """Scale 12- and 16-bit, 32-bit integer and float grey samples to 8 bits; Pillow alone would clip them.
+
+    Args:
+        brightest: of the whole picture, see `_brightest`.
+    """
+    if not _is_deep(strip):
+        return strip
+    values = np.asarray(strip, dtype=np.float64)
+    if strip.mode == "F":
         values = np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
-        values = values * 255.0 if values.max(initial=0.0) <= 1.0 else values
+        values = values * 255.0 if brightest <= 1.0 else values
     else:
-        return picture
+        white, inverted = scale
+        values = values * (255.0 / max(white, brightest))
+        values = 255.0 - values if inverted else values
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _to_rgb(picture: Image.Image, scale: tuple[float, bool], transparent: bool) -> RGB:
+    """The pixels of a decoded picture of any mode, uint8 [H,W,3]."""
+    rgb = np.empty((picture.height, picture.width, 3), np.uint8)
+    brightest = _brightest(picture)
+    for rows, strip in _strips(picture):
+        eight = _to_eight_bits(strip, brightest, scale)
+        if eight.mode == "P" and transparent:
+            eight = eight.convert("RGBA")
+        elif eight.mode in STEPS:
+            eight = eight.convert(STEPS[eight.mode])
+        rgb[rows] = np.asarray(eight if eight.mode == "RGB" else eight.convert("RGB"))
+    return rgb
 
 
 def read_picture(path: Path) -> Picture:
@@ -240,12 +283,8 @@ def read_picture(path: Path) -> Picture:
     with _faults(path):
         info = {str(key): value for key, value in picture.info.items()}
         scale = _scale(picture)
-        eight = _to_eight_bits(_upright(picture), scale)
-        if eight.mode == "P" and "transparency" in info:
-            eight = eight.convert("RGBA")
-        elif eight.mode in STEPS:
-            eight = eight.convert(STEPS[eight.mode])
-        return Picture(np.array(eight if eight.mode == "RGB" else eight.convert("RGB")), info)
+        picture = _upright(picture)
+        return Picture(_to_rgb(picture, scale, "transparency" in info), info)
 
 
 def read_rgb(path: Path) -> RGB:
@@ -288,7 +327,11 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
     """
     picture = _open(path)
     deep = picture.mode.startswith("I") and np.asarray(picture).max(initial=0) <= 255
-    grey = np.asarray(picture, dtype=np.int64) if deep else np.asarray(_to_eight_bits(picture).convert("L"))
+    grey = (
+        np.asarray(picture, dtype=np.int64)
+        if deep
+        else np.asarray(_to_eight_bits(picture, _brightest(picture)).convert("L"))
+    )
     if grey.max(initial=0) == 1:
         grey = grey * np.uint8(255)
     if size is not None and (grey.shape[1], grey.shape[0]) != size:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.traces.jpeg_grid import Plane
+from imltool.traces.rows import Plane
 
 SIFT_SIDES = (576, 1152)
 """Long side at which keypoints are sought, pixels: smaller pictures are enlarged (at most 1.5×), larger ones shrunk."""
@@ -80,12 +80,13 @@ def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
     return points[good], points[best[good]]
 
 
-def find_copies(grey: NDArray[np.uint8]) -> list[Copy]:
+def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
     """Pairs of places that look alike up to a similarity, best supported first.
 
     Args:
-        grey: uint8 [H,W].
+        picture: uint8 [H,W], or RGB [H,W,3].
     """
+    grey = picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     longest = max(grey.shape)
     factor = min(max(1.0, min(1.5, SIFT_SIDES[0] / longest)), SIFT_SIDES[1] / longest)
     if factor != 1.0:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+from imltool.traces.rows import Plane, Rows, strips
 
 BLOCK = 8
 FREQUENCIES = [(u, v) for u in range(5) for v in range(5) if 1 <= u + v <= 4]
@@ -35,7 +35,18 @@ def cross_difference(luma: Plane) -> Plane:
     return np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1])
 
 
-def grid_offset(difference: Plane) -> tuple[int, int]:
+class CrossDifference:
+    """`cross_difference` of a luma, float32 [H-1,W-1], made whenever rows are asked for."""
+
+    def __init__(self, luma: Rows) -> None:
+        self.shape = (luma.shape[0] - 1, luma.shape[1] - 1)
+        self._luma = luma
+
+    def __getitem__(self, rows: slice, /) -> Plane:
+        return cross_difference(self._luma[rows.start : rows.stop + 1])
+
+
+def grid_offset(difference: Rows) -> tuple[int, int]:
     """(x, y) of the first block corner, 0..7 each; (0, 0) when no JPEG grid stands out.
 
     Args:
@@ -52,7 +63,13 @@ def grid_offset(difference: Plane) -> tuple[int, int]:
         # the last column of a block differs from the first of the next: index 7 when the grid starts at 0
         return (peak + 1) % BLOCK if energy[peak] > others.mean() + 4 * others.std() + 1e-6 else 0
 
-    return phase(difference.mean(axis=0, dtype=np.float64)), phase(difference.mean(axis=1, dtype=np.float64))
+    height, width = difference.shape
+    columns, of_rows = np.zeros(width), np.empty(height)
+    for rows in strips(difference.shape):
+        strip = difference[rows]
+        columns += strip.sum(axis=0, dtype=np.float64)
+        of_rows[rows] = strip.mean(axis=1, dtype=np.float64)
+    return phase(columns / height), phase(of_rows)
 
 
 def low_frequencies(luma: Plane) -> Plane:
@@ -85,8 +102,13 @@ def quantisation_steps(values: Plane) -> tuple[int, int]:
     return int(STEPS[exact[-1]]) if len(exact) else 1, int(STEPS[rough[-1]]) if len(rough) else 1
 
 
-def _coefficients(luma: Plane, x: int, y: int) -> Plane:
-    return low_frequencies(luma[y:, x:])
+def _coefficients(luma: Rows, x: int, y: int) -> Iterator[tuple[slice, list[Plane]]]:
+    """Strips of the block rows of a grid at (x, y): which they are, and a plane [rows,columns] a frequency."""
+    blocks = (luma.shape[0] - y) // BLOCK, (luma.shape[1] - x) // BLOCK
+    for rows in strips((blocks[0] * BLOCK, luma.shape[1]), BLOCK):
+        strip = luma[y + rows.start : y + rows.stop][:, x:] - np.float32(128.0)
+        found = low_frequencies(strip)
+        yield slice(rows.start // BLOCK, rows.stop // BLOCK), [found[:, u, :, v] for u, v in FREQUENCIES]
 
 
 def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
@@ -94,7 +116,7 @@ def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
         yield x + dx, y + dy
 
 
-def history_likelihood(luma: Plane, offset: tuple[int, int]) -> tuple[Plane, Plane]:
+def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plane]:
     """Per 8×8 block, how much likelier it lacks the earlier JPEG save that the picture's blocks share.
 
     After two saves on one grid the coefficients' histogram has peaks and gaps; a block pasted in between has a smooth
@@ -113,17 +135,25 @@ def history_likelihood(luma: Plane, offset: tuple[int, int]) -> tuple[Plane, Pla
     x, y = offset
     if min(luma.shape[0] - y, luma.shape[1] - x) < 4 * BLOCK:
         return np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
-    centred = luma - 128.0
-    own = _coefficients(centred, x, y)
-    moved = [_coefficients(centred, *shift) for shift in _shifts(x, y)]
-    totals = [np.zeros((own.shape[0], own.shape[2]), np.float32) for _ in range(2)]
-    for u, v in FREQUENCIES:
-        steps = quantisation_steps(own[:, u, :, v].ravel())
-        for total, step in zip(totals, steps, strict=True):
-            here = _levels(own[:, u, :, v], step)
-            there = np.concatenate([_levels(each[:, u, :, v], step).ravel() for each in moved])
+    shape = (luma.shape[0] - y) // BLOCK, (luma.shape[1] - x) // BLOCK
+    own = [np.empty(shape, np.float32) for _ in FREQUENCIES]
+    for rows, found in _coefficients(luma, x, y):
+        for plane, values in zip(own, found, strict=True):
+            plane[rows] = values
+    steps = [quantisation_steps(plane.ravel()) for plane in own]
+    moved = np.zeros((len(FREQUENCIES), 2, 2 * LEVELS + 1), np.int64)
+    for shift in _shifts(x, y):
+        for _, found in _coefficients(luma, *shift):
+            for which, values in enumerate(found):
+                for fit, step in enumerate(steps[which]):
+                    levels = _levels(values, step).ravel()
+                    moved[which, fit] += np.bincount(levels, minlength=2 * LEVELS + 1)
+    totals = [np.zeros(shape, np.float32) for _ in range(2)]
+    for which, plane in enumerate(own):
+        for fit, total in enumerate(totals):
+            here = _levels(plane, steps[which][fit])
             seen = np.bincount(here.ravel(), minlength=2 * LEVELS + 1) + 1.0
-            smooth = np.convolve(np.bincount(there, minlength=2 * LEVELS + 1) + 1.0, [0.25, 0.5, 0.25], "same")
+            smooth = np.convolve(moved[which, fit] + 1.0, [0.25, 0.5, 0.25], "same")
             ratio = np.log(smooth / smooth.sum()) - np.log(seen / seen.sum())
             ratio[LEVELS] = 0.0  # flat blocks have no say
             total += np.clip(ratio, -CLIP, CLIP)[here].astype(np.float32)

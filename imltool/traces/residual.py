@@ -7,11 +7,16 @@ import numpy as np
 
 from imltool.images import RGB, encode_jpeg
 from imltool.synth.history import decode
-from imltool.traces.jpeg_grid import Plane, corner_mask
+from imltool.traces.jpeg_grid import corner_mask
+from imltool.traces.rows import Canvas, Plane, Rows, whole
 
 TILE = 4096
 """Side of the parts saved at once, a multiple of a JPEG's 16: bounds memory, and no JPEG may be wider than 65,500."""
 MEAN = np.full((1, 3), 1 / 3, np.float32)
+CHANGE_ROWS = 512
+"""Rows whose change by a save is averaged over channels at once: in floats it takes twelve bytes a pixel."""
+WINDOW = 33
+"""Side of the square in which `grid_strength` looks, pixels."""
 FINE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4.0
 
 
@@ -20,31 +25,45 @@ def fine_structure(luma: Plane) -> Plane:
     return np.asarray(cv2.filter2D(luma, cv2.CV_32F, FINE, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
 
 
-def error_level(rgb: RGB, quality: int) -> Plane:
-    """Mean absolute change of the three channels by one more JPEG save, float32 [H,W], grey levels."""
+def error_level(rgb: RGB, quality: int, halved: bool = False) -> Plane:
+    """Mean absolute change of the three channels by one more JPEG save, float32 [H,W], grey levels.
+
+    With `halved` 2×2 pixels are averaged: float32 [⌈H/2⌉,⌈W/2⌉].
+    """
     height, width = rgb.shape[:2]
-    levels = np.empty((height, width), np.float32)
+    canvas = Canvas((height, width), halved)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             part = np.ascontiguousarray(rgb[top : top + TILE, left : left + TILE])
-            change = cv2.absdiff(part, decode(encode_jpeg(part, quality, 2))).astype(np.float32)
-            # numpy's mean over channels takes six times as long
-            levels[top : top + TILE, left : left + TILE] = cv2.transform(change, MEAN)
-    return levels
+            change = cv2.absdiff(part, decode(encode_jpeg(part, quality, 2)))
+            for first in range(0, len(part), CHANGE_ROWS):
+                rows = change[first : first + CHANGE_ROWS].astype(np.float32)
+                # numpy's mean over channels takes six times as long
+                canvas.put(top + first, left, np.asarray(cv2.transform(rows, MEAN), dtype=np.float32))
+    return canvas.plane
 
 
-def grid_strength(difference: Plane, offset: tuple[int, int], window: int = 33) -> Plane:
+def fine_energy(luma: Rows, halved: bool = False) -> Plane:
+    """Absolute `fine_structure` of a luma, float32 [H,W]; with `halved` the means of 2×2."""
+    return whole(luma, 1, lambda rows, _: np.abs(fine_structure(rows)), halved)
+
+
+def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = False) -> Plane:
     """How much the picture's JPEG grid shows around each pixel, float32 [H-1,W-1], about −1..3.
 
-    Mean difference across block borders minus the mean of all, over the mean of all. Pasted regions carry another
-    grid, or none.
+    Mean difference across block borders minus the mean of all, over the mean of all, in a window around the pixel.
+    Pasted regions carry another grid, or none. With `halved` the means of 2×2.
     """
-    corners = corner_mask(difference.shape, offset).astype(np.float32)
-    size = (window, window)
-    everything = cv2.blur(difference, size)
-    share = cv2.blur(corners, size)
-    borders = cv2.blur(difference * corners, size) / np.maximum(share, 1e-3)
-    return np.asarray((borders - everything) / (everything + 0.5), dtype=np.float32)
+    size = (WINDOW, WINDOW)
+
+    def strength(rows: Plane, top: int) -> Plane:
+        corners = corner_mask(rows.shape, (offset[0], offset[1] - top)).astype(np.float32)
+        everything = cv2.blur(rows, size)
+        share = cv2.blur(corners, size)
+        borders = cv2.blur(rows * corners, size) / np.maximum(share, 1e-3)
+        return np.asarray((borders - everything) / (everything + 0.5), dtype=np.float32)
+
+    return whole(difference, WINDOW // 2, strength, halved)
 
 
 def relative_log(values: Plane, floor: float) -> Plane:

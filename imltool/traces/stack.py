@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +12,9 @@ from numpy.typing import NDArray
 from imltool.errors import ImageError
 from imltool.images import RGB
 from imltool.traces.copy_match import DENSE_SIDE, Copy, copy_planes, find_copies
-from imltool.traces.jpeg_grid import Plane, cross_difference, grid_offset, history_likelihood
-from imltool.traces.residual import error_level, fine_structure, grid_strength, relative_log
+from imltool.traces.jpeg_grid import CrossDifference, grid_offset, history_likelihood
+from imltool.traces.residual import error_level, fine_energy, fine_structure, grid_strength, relative_log
+from imltool.traces.rows import Luma, Plane, whole
 
 TRACES = (
     "error level 90",
@@ -36,7 +40,30 @@ GRID = 112
 VERSION = 1
 """Counts changes of what `picture_traces` returns; kept stacks of another version are not used."""
 
+HALVED_FROM = 64_000_000
+"""Of pictures with more pixels, planes are kept as means of 2×2 until they are shrunk further, which takes a quarter of
+the memory and moves no trace noticeably (our choice)."""
+
 Traces = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A resolution of the traces.
+
+    Attributes:
+        size: (width, height) at which planes are smoothed and copies compared.
+        grid: (width, height) onto which they are then averaged.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int] = (GRID, GRID)
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], side: int, grid: tuple[int, int] = (GRID, GRID)) -> Scale:
+        """The scale at which a picture [H,W] is seen when `side` of its pixels are what `DENSE_SIDE` is wide."""
+        factor = min(1.0, DENSE_SIDE / side)
+        return cls((max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))), grid)
 
 
 def _fit(plane: Plane, size: tuple[int, int]) -> Plane:
@@ -63,36 +90,78 @@ def picture_traces(rgb: RGB) -> Traces:
 
     Raises `ImageError` when a library refuses the picture.
     """
+    return _take(rgb, ())[0]
+
+
+def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int]) -> tuple[Traces, Traces]:
+    """`picture_traces`, and the same traces on a finer grid, as far smoothed as in a picture of `side` pixels.
+
+    What is usual is measured on the whole picture, and copies are sought in it, so that a part cut out of the finer
+    grid knows more than a picture of that part would tell.
+
+    Args:
+        rgb: uint8 [H,W,3].
+        side: of the parts that the finer grid is to be cut into, pixels.
+        grid: (width, height) of the finer grid.
+
+    Returns float16 [len(TRACES),GRID,GRID] and [len(TRACES),height,width]. Raises `ImageError`.
+    """
+    first, second = _take(rgb, (Scale.of(rgb.shape, side, grid),))
+    return first, second
+
+
+def _take(rgb: RGB, further: Sequence[Scale]) -> list[Traces]:
+    scales = [Scale.of(rgb.shape, max(rgb.shape[:2])), *further]
     try:
-        return _stack(rgb)
+        return _stacks(rgb, scales)
     except (cv2.error, OSError, ValueError) as error:
         raise ImageError(f"no traces could be taken ({' '.join(str(error).split())[:160]})") from error
 
 
-def _stack(rgb: RGB) -> Traces:
+def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
+    """The stack of a picture at each scale; the first must be that of the whole picture, where copies are compared."""
     height, width = rgb.shape[:2]
-    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    luma = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
-    small = min(1.0, DENSE_SIDE / max(height, width))
-    size = max(1, round(width * small)), max(1, round(height * small))
+    copies = find_copies(rgb)
+    luma = Luma(rgb)
+    shrunk = _fit(whole(luma, 0, lambda rows, _: rows, height * width > HALVED_FROM), scales[0].size)
+    found = [*zip(*_measured(rgb, luma, [scale.size for scale in scales]), strict=True)]
+    error_90, _, *histories, _, energy = found[0]
+    scaled = [_scaled(copy, min(1.0, DENSE_SIDE / max(height, width))) for copy in copies]
+    compared = copy_planes(shrunk, fine_structure(shrunk), [error_90, *histories, energy], scaled)
+    return [
+        np.stack([_fit(plane, scale.grid).astype(np.float16) for plane in (*planes, *compared)])
+        for scale, planes in zip(scales, found, strict=True)
+    ]
 
-    if min(height, width) >= 9:
-        difference = cross_difference(luma)
+
+def _measured(rgb: RGB, luma: Luma, sizes: Sequence[tuple[int, int]]) -> Iterator[list[Plane]]:
+    """The traces before "copy agreement", in the order of `TRACES`, each at every size.
+
+    A plane of the picture's own size is made after the other and given up once it is shrunk: of a large picture no
+    two have room.
+    """
+    halved = rgb.shape[0] * rgb.shape[1] > HALVED_FROM
+    for quality in (90, 75):
+        level = error_level(rgb, quality, halved)
+        small = [_fit(level, size) for size in sizes]
+        del level
+        yield [relative_log(_smooth(plane), 0.2) for plane in small]
+    if min(luma.shape) >= 9:
+        difference = CrossDifference(luma)
         offset = grid_offset(difference)
-        histories = [_laid(size, blocks, offset, (height, width)) for blocks in history_likelihood(luma, offset)]
-        strength = np.clip(_fit(grid_strength(difference, offset), size), -3, 3)
+        for blocks in history_likelihood(luma, offset):
+            yield [_laid(size, blocks, offset, luma.shape) for size in sizes]
+        strength = grid_strength(difference, offset, halved)
+        small = [_fit(strength, size) for size in sizes]
+        del strength
+        yield [np.clip(plane, -3, 3) for plane in small]
     else:
-        strength = np.zeros((size[1], size[0]), np.float32)
-        histories = [strength, strength]
-    fine = fine_structure(luma)
-    levels = [relative_log(_smooth(_fit(error_level(rgb, quality), size)), 0.2) for quality in (90, 75)]
-    energy = relative_log(_smooth(_fit(np.abs(fine), size)), 0.2)
-
-    copies = [_scaled(copy, small) for copy in find_copies(grey)]
-    shrunk = _fit(luma, size)
-    compared = copy_planes(shrunk, fine_structure(shrunk), [levels[0], *histories, energy], copies)
-    planes = [*levels, *histories, strength, energy, *compared]
-    return np.stack([_fit(plane, (GRID, GRID)) for plane in planes]).astype(np.float16)
+        for _ in range(3):
+            yield [np.zeros(size[::-1], np.float32) for size in sizes]
+    energy = fine_energy(luma, halved)
+    small = [_fit(energy, size) for size in sizes]
+    del energy
+    yield [relative_log(_smooth(plane), 0.2) for plane in small]
 
 
 def _laid(size: tuple[int, int], blocks: Plane, offset: tuple[int, int], shape: tuple[int, int]) -> Plane:

@@ -1,0 +1,89 @@
+"""Planes of a picture that are made a strip of rows at a time, so that a large one needs little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.images import RGB
+
+Plane = NDArray[np.float32]
+
+STRIP_PIXELS = 1 << 22
+"""Pixels of a strip (our choice). No trace depends on it."""
+WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Rows(Protocol):
+    """A plane [H,W] whose rows can be had; arrays are such planes too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice, /) -> Plane: ...
+
+
+class Luma:
+    """Luma of a picture, float32 [H,W], 0..255: kept when it is one strip, else made anew whenever rows are asked for.
+
+    Args:
+        rgb: uint8 [H,W,3].
+    """
+
+    def __init__(self, rgb: RGB) -> None:
+        self.shape = (rgb.shape[0], rgb.shape[1])
+        self._rgb = rgb
+        self._whole = self._make(slice(None)) if rgb.shape[0] * rgb.shape[1] <= STRIP_PIXELS else None
+
+    def __getitem__(self, rows: slice, /) -> Plane:
+        return self._make(rows) if self._whole is None else self._whole[rows]
+
+    def _make(self, rows: slice) -> Plane:
+        return (self._rgb[rows].astype(np.float32) @ WEIGHTS).astype(np.float32)
+
+
+def strips(shape: tuple[int, ...], step: int = 1) -> Iterator[slice]:
+    """The rows of a plane [H,W] as slices, from the top, their lengths multiples of `step` but for the last."""
+    rows = max(1, STRIP_PIXELS // (max(1, shape[1]) * step)) * step
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(top + rows, shape[0]))
+
+
+class Canvas:
+    """A plane [H,W] filled part by part; with `halved` each pixel of it is the mean of 2×2.
+
+    Attributes:
+        plane: float32 [H,W], or [⌈H/2⌉,⌈W/2⌉].
+    """
+
+    def __init__(self, shape: tuple[int, ...], halved: bool) -> None:
+        self._step = 2 if halved else 1
+        self.plane: Plane = np.empty((-(-shape[0] // self._step), -(-shape[1] // self._step)), np.float32)
+
+    def put(self, top: int, left: int, part: Plane) -> None:
+        """Lay a part there; with `halved`, top and left must be even, and an odd edge counts twice."""
+        if self._step == 2:
+            height, width = part.shape
+            even = cv2.copyMakeBorder(part, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+            half = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            top, left, part = top // 2, left // 2, np.asarray(half, dtype=np.float32)
+        self.plane[top : top + part.shape[0], left : left + part.shape[1]] = part
+
+
+def whole(source: Rows, halo: int, make: Callable[[Plane, int], Plane], halved: bool = False) -> Plane:
+    """The plane that `make` gives of `source`, of its shape (see `Canvas` for `halved`), made in strips.
+
+    Args:
+        halo: rows above and below that a row of the result depends on.
+        make: rows of `source` and the number of the first → the same rows of the result; those within `halo` of an
+            end that is not the picture's are thrown away.
+    """
+    canvas = Canvas(source.shape, halved)
+    for rows in strips(source.shape, 2):
+        top, bottom = max(0, rows.start - halo), min(source.shape[0], rows.stop + halo)
+        canvas.put(rows.start, 0, make(source[top:bottom], top)[rows.start - top : rows.stop - top])
+    return canvas.plane
