@@ -5,17 +5,29 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from imltool.errors import DataError, OutputError
+from imltool.errors import DataError, OutputError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: `sole_writer` then keeps nobody out
+    fcntl = None  # type: ignore[assignment]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
     | {".jp2", ".j2k", ".jpx", ".heic", ".heif", ".hif", ".avif"}
 )
+
+
+TORN = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+"""Names of the temporary files of `atomic`."""
 
 
 def sha256_file(path: Path, chunk: int = 1 << 20) -> str:
@@ -30,6 +42,18 @@ def sha256_file(path: Path, chunk: int = 1 << 20) -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes as 64 lower-case hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def what_happened(path: Path, sha256: str) -> str:
+    """What a file did that had the hash `sha256`: "vanished", "changed", "became unreadable", or "" for nothing."""
+    try:
+        # opening a pipe could wait for ever
+        same = stat.S_ISREG(path.stat().st_mode) and sha256_file(path) == sha256
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no file can have such a name
+        return "vanished"
+    except OSError:
+        return "became unreadable"
+    return "" if same else "changed"
 
 
 def _explain(path: Path, error: OSError) -> OutputError:
@@ -53,10 +77,11 @@ def writing(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step.
 
-    A kill or a full disk therefore leaves either the old file or none, never half of one.
+    A kill or a full disk therefore leaves either the old file or none, never half of one. The temporary name is drawn
+    at random, so that threads, processes and hosts that write the same file do not write into each other's.
     Raises `OutputError` when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")  # as `TORN` tells it
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -64,6 +89,14 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_torn(folder: Path, below: bool = True) -> None:
+    """Remove what killed writers had begun in a folder and, if `below`, in the folders in it. Raises `OutputError`."""
+    with writing(folder):
+        for path in folder.rglob(".*.part") if below else folder.glob(".*.part"):
+            if TORN.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,8 +118,40 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def walk_images(root: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
-    """Every file under `root` whose name ends like a picture's, sorted by its path relative to `root`.
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep a second command from writing into `folder` meanwhile; a kill ends the claim too.
+
+    Where the file system or the platform knows no such locks, nobody is kept out.
+    Raises `UsageError` when another command has the folder.
+    """
+    if fcntl is None:
+        yield
+        return
+    with writing(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"another command is writing into {folder}", "wait for it to end") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def named_like_picture(path: Path) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def walk_images(
+    root: Path,
+    on_error: Callable[[OSError], None] | None = None,
+    wanted: Callable[[Path], bool] = named_like_picture,
+) -> list[Path]:
+    """Every picture file under `root`, sorted by its path relative to `root`.
 
     Symbolic links to folders are followed once (loops end), hidden folders are skipped.
     A single file is returned as it is, whatever its name; a folder that does not exist holds none.
@@ -94,6 +159,7 @@ def walk_images(root: Path, on_error: Callable[[OSError], None] | None = None) -
     Args:
         on_error: called for each folder that cannot be read (its path is the error's `filename`), which is then left
             out.
+        wanted: which files are pictures.
 
     Raises `DataError` for a folder that cannot be read when there is no `on_error`: a set must not lose a part unseen.
     """
@@ -109,7 +175,7 @@ def walk_images(root: Path, on_error: Callable[[OSError], None] | None = None) -
             continue
         seen.add(identity)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [Path(folder) / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        found += [path for name in names if wanted(path := Path(folder, name))]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 

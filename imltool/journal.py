@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from imltool.errors import DataError, ResumeError
+from imltool.errors import DataError, ResumeError, UsageError
 from imltool.files import make_folder, write_text, writing
+
+PARAMETERS = "parameters.json"
 
 
 def dump_json(value: Any) -> str:
@@ -31,35 +34,90 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: found for name, item in items for key, found in flatten(item, f"{prefix}{name}.").items()}
 
 
+def holds_run(
+    out: Path, marker: str = PARAMETERS, what: str = "run of this command", command: str | None = None
+) -> bool:
+    """Whether `out` holds an earlier run, of which `marker` is the parameter file; False when it is new or empty.
+
+    Hidden files do not count: file managers leave them, and so does a kill before the marker was there.
+
+    Args:
+        what: what is missing, for the message.
+        command: the `command` that the parameters must name; None for a marker that no other command writes.
+
+    Raises `UsageError` when `out` is a file, or holds files but no such run: results never mix with evidence, a data
+    set or another command's results.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", "give --out a folder")
+    with writing(out):
+        if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
+            return False
+    path = out / marker
+    if not path.is_file() or (command is not None and _read_parameters(path).get("command") != command):
+        raise UsageError(f"{out} is not empty and holds no {what}", "give --out a new or an empty folder")
+    return True
+
+
 def claim_folder(
-    out: Path, parameters: dict[str, Any], name: str = "parameters.json", refuse_foreign: bool = True
+    out: Path,
+    parameters: dict[str, Any],
+    marker: str = PARAMETERS,
+    what: str = "run of this command",
+    *,
+    written: Sequence[str] = (),
+    restart: bool = False,
 ) -> bool:
     """Make `out` the folder of a run with `parameters`; True when it resumes an earlier one.
 
-    Raises `ResumeError` when the folder holds a run made with other parameters, naming the first that differs, or
-    holds files but no run: results never mix with evidence, a data set or another command's results
-    (`refuse_foreign`; off for callers that have looked themselves).
+    Args:
+        marker: name of the file that holds the parameters.
+        what: the run, for messages.
+        written: names of the files and folders that a run writes into `out`, beside the marker.
+        restart: remove these of an earlier run first, and nothing else.
+
+    Raises `UsageError` for a folder of something else (see `holds_run`), and `ResumeError` when it holds a run with
+    other parameters, naming the first that differs.
     """
-    make_folder(out)
-    marker = out / name
-    wanted = json.loads(dump_json(parameters))
-    if not marker.exists():
-        if refuse_foreign and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise ResumeError(f"{out} is not empty and holds no run of this command", "choose another --out")
-        write_text(marker, json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        return False
+    if holds_run(out, marker, what, parameters.get("command")) and restart:
+        with writing(out):
+            for path in (out / name for name in (*written, marker)):  # the mark of a run last
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResumeError(f"{marker} cannot be read: {error}", "choose another --out or delete the folder") from error
-    before, now = flatten(found), flatten(wanted)
+        return keep_parameters(out / marker, parameters)
+    except ResumeError as error:
+        discard = "; --restart discards the earlier results" if written else ""
+        raise ResumeError(error.message, error.remedy + discard) from None
+
+
+def keep_parameters(path: Path, parameters: dict[str, Any]) -> bool:
+    """Write the parameters of a run, or compare with those written there before; True in the second case.
+
+    Raises `ResumeError` when they are not the same, naming the first that differs.
+    """
+    make_folder(path.parent)
+    wanted = json.loads(dump_json(parameters))
+    if not path.exists():
+        write_text(path, json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        return False
+    before, now = flatten(_read_parameters(path)), flatten(wanted)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise ResumeError(
-                f"{out} holds a run with other parameters: {key} was {before.get(key)!r}, now {now.get(key)!r}",
+                f"{path.parent} holds a run with other parameters: {key} was {before.get(key)!r}, now {now.get(key)!r}",
                 "choose another --out, or repeat the command with the earlier parameters",
             )
     return True
+
+
+def _read_parameters(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ResumeError(f"{path} cannot be read: {error}", "choose another --out or delete the folder") from error
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -89,6 +147,9 @@ def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
         keep += len(line)
         rows.append(row)
     return rows, keep
+
+
+JournalT = TypeVar("JournalT", bound="Journal")
 
 
 class Journal:
@@ -129,7 +190,7 @@ class Journal:
     def close(self) -> None:
         self._handle.close()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self: JournalT) -> JournalT:
         return self
 
     def __exit__(

@@ -14,8 +14,8 @@ from PIL import Image
 
 from imltool.data.folder import read_folder
 from imltool.data.splits import scene_groups, split_by_scene
-from imltool.errors import DataError, ImageError, OutputError, ResumeError
-from imltool.files import atomic, walk_images, write_text
+from imltool.errors import DataError, ImageError, OutputError, ResumeError, UsageError
+from imltool.files import atomic, remove_torn, sole_writer, walk_images, write_text
 from imltool.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
 from imltool.journal import Journal, claim_folder, read_rows
 
@@ -215,3 +215,53 @@ def test_a_difference_deep_inside_the_parameters_is_named(tmp_path: Path) -> Non
     claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 2]}})
     with pytest.raises(ResumeError, match=r"optim\.list\.1 was 2, now 3"):
         claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 3]}})
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with atomic(target) as first, atomic(target) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first" and list(tmp_path.iterdir()) == [target], "the last to end replaces the other"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from imltool.files import atomic
+with atomic(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os._exit(9)
+"""
+    for folder in (tmp_path, tmp_path / "sub"):
+        subprocess.run([sys.executable, "-c", script, str(folder / "a.png")], check=False)
+        (folder / ".mine.part").touch()
+        assert len(list(folder.glob(".a.png.*.part"))) == 1
+    remove_torn(tmp_path, below=False)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [".mine.part"]
+    remove_torn(tmp_path)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == [".mine.part"]
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with sole_writer(tmp_path), pytest.raises(UsageError, match="another command"), sole_writer(tmp_path):
+        pass
+    with sole_writer(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_restart_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+    written = ("rows.jsonl", "maps")
+    (tmp_path / ".DS_Store").touch()
+    assert claim_folder(tmp_path, {"command": "a", "seed": 1}, written=written) is False
+    (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "maps/deep").mkdir(parents=True)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ResumeError, match=r"seed was 1, now 2.*--restart discards"):
+        claim_folder(tmp_path, {"command": "a", "seed": 2}, written=written)
+    for restart in (False, True):
+        with pytest.raises(UsageError, match="is not empty and holds no run of this command"):
+            claim_folder(tmp_path, {"command": "b"}, written=written, restart=restart)
+    assert claim_folder(tmp_path, {"command": "a", "seed": 2}, written=written, restart=True) is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "mine.txt", "parameters.json"]

@@ -165,7 +165,8 @@ def test_figures_can_be_repeated_from_the_map(weights: Path, tmp_path: Path) -> 
         assert row["score"] == pytest.approx(np.sort(values.ravel())[-round(values.size * 0.01) :].mean(), abs=1e-6)
         assert (read_mask(out / row["mask"]) == (values > 0.5)).all()
         assert row["tampered_area"] == pytest.approx((values > 0.5).mean(), abs=1e-6)
-        assert row["verdict"] == ("indication" if row["score"] > 0.5 else "no indication")
+        assert row["verdict"] == "inconclusive" and "not calibrated" in row["verdict_reason"]
+        assert row["stability"] is None and row["companions"] == {}, "neither was asked for"
 
 
 def test_regions_are_listed_by_size_without_specks() -> None:

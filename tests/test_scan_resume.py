@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import random
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 
 from imltool.cli.app import run
+from imltool.files import sole_writer
 
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights and the smallest input."""
-    import torch
-
-    from imltool.student.localizer import Localizer
-    from imltool.student.settings import StudentSettings
-
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), seed=3).save(path)
-    return path
+TIMES = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, continued \d+×)?".encode())
 
 
 @pytest.fixture(scope="module")
@@ -49,114 +44,198 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def scan(weights: Path, *arguments: object) -> int:
-    return run(["scan", *map(str, arguments), "--weights", str(weights), "--device", "cpu", "--batch", "2"])
+def words(tiny_weights: Path, *arguments: object) -> list[str]:
+    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "2"]
+
+
+def scan(tiny_weights: Path, *arguments: object) -> int:
+    return run(words(tiny_weights, *arguments))
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a scan but those that tell times."""
-    skipped = {"run.json", "report.html"}
-    return {
+    """Every file of a scan but `run.json`, which tells times; in the report they are blanked."""
+    files = {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
-        if path.is_file() and path.name not in skipped
+        if path.is_file() and path.name != "run.json"
     }
+    if "report.html" in files:
+        files["report.html"] = TIMES.sub(b"", files["report.html"])
+    return files
 
 
 @pytest.fixture(scope="module")
-def undisturbed(weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert scan(weights, folder, "--out", out) == 3
+    assert scan(tiny_weights, folder, "--out", out) == 3
     return contents(out)
 
 
-def test_killed_scan_goes_on(weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "imltool", "scan", folder, "--out", out, "--weights", weights, "--batch", "2"]
-    process = subprocess.Popen([*map(str, command), "--device", "cpu"], stderr=subprocess.DEVNULL)
-    journal = out / "results.jsonl"
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit and process.poll() is None:
-        if journal.exists() and journal.read_bytes().count(b"\n") >= 3:
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    with Forked() as server:
+        yield server
+
+
+def wait_until(reached: Callable[[], bool], process: int) -> None:
+    """Poll until something is so, or the process has ended."""
+    limit = time.monotonic() + 600
+    while not reached() and Path(f"/proc/{process}").exists() and time.monotonic() < limit:
+        if " Z " in Path(f"/proc/{process}/stat").read_text():
             break
-        time.sleep(0.002)
+        time.sleep(0.001)
+
+
+def test_killed_scan_goes_on(tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imltool", *words(tiny_weights, folder, "--out", out)], stderr=subprocess.DEVNULL
+    )
+    journal = out / "results.jsonl"
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3, process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = journal.read_bytes().count(b"\n")
     assert kept >= 3
-    assert scan(weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
-    sessions = json.loads((out / "run.json").read_text())["sessions"]
     if kept < 25:  # killed in time
+        assert run(["verify", str(out)]) == 3, "a scan that was cut is neither changed nor proven"
+    assert scan(tiny_weights, folder, "--out", out) == 3
+    assert contents(out) == undisturbed
+    assert run(["verify", str(out), "--inputs"]) == 0
+    sessions = json.loads((out / "run.json").read_text())["sessions"]
+    if kept < 25:
         assert [session["finished"] is None for session in sessions] == [True, False]
         assert sessions[1]["kept"] == kept and sessions[1]["made"] == 25 - kept
 
 
+def test_kills_at_random_moments(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+) -> None:
+    """Eight kills in a row, each when so many bytes are written, the last while the report is."""
+    out = tmp_path / "out"
+    report = len(undisturbed["report.html"])
+    whole = sum(map(len, undisturbed.values())) - report
+    moments = sorted(random.Random(5).uniform(0, whole) for _ in range(7))
+    killed = 0
+    for moment in [*moments, whole + report / 2]:
+        process = forked.start(*words(tiny_weights, folder, "--out", out))
+        wait_until(lambda moment=moment: written(out) >= moment, process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        killed += forked.wait() == -signal.SIGKILL
+        assert json.loads((out / "parameters.json").read_text())["command"] == "scan"
+    assert killed >= 6, "most moments were met"
+    assert scan(tiny_weights, folder, "--out", out) == 3
+    assert contents(out) == undisturbed
+    assert run(["verify", str(out), "--inputs"]) == 0
+
+
+def written(out: Path) -> int:
+    """Bytes of all files of a scan but its record."""
+    count = 0
+    for path in out.rglob("*"):
+        with contextlib.suppress(OSError):
+            count += path.stat().st_size if path.is_file() and path.name != "run.json" else 0
+    return count
+
+
+def test_ctrl_c_is_exit_130_and_the_scan_goes_on(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+) -> None:
+    out, log = tmp_path / "out", tmp_path / "scan.log"
+    process = forked.start(*words(tiny_weights, folder, "--out", out, "--log-file", log), stderr=tmp_path / "stderr")
+    journal = out / "results.jsonl"
+    wait_until(lambda: journal.exists() and journal.stat().st_size > 0, process)
+    os.kill(process, signal.SIGINT)
+    assert forked.wait() == 130
+    error = (tmp_path / "stderr").read_text()
+    assert "interrupted" in error and "Traceback" not in error
+    assert log.read_text().splitlines()[-1].endswith("KeyboardInterrupt: ")
+    assert 0 < journal.read_bytes().count(b"\n") < 25
+    assert scan(tiny_weights, folder, "--out", out) == 3
+    assert contents(out) == undisturbed
+
+
+def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+) -> None:
+    out, pipe = tmp_path / "out", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    forked.start(*words(tiny_weights, folder, "--out", out, "--json"), stdout=pipe, stderr=tmp_path / "stderr")
+    with pipe.open("rb", buffering=0) as reader:
+        assert reader.read(2) == b'{"'
+    assert forked.wait() == 1, "0 would say that all was analysed"
+    error = (tmp_path / "stderr").read_text().splitlines()
+    assert len(error) == 1 and "reader of stdout went away" in error[0]
+    assert scan(tiny_weights, folder, "--out", out) == 3
+    assert contents(out) == undisturbed
+
+
 def test_torn_rows_and_half_written_files(
-    weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert scan(weights, folder, "--out", out) == 3
+    assert scan(tiny_weights, folder, "--out", out) == 3
     lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
     (out / "results.jsonl").write_bytes(b"".join(lines[:10]) + lines[10][:40])
-    (out / "maps" / ".12.png.png.999.part").write_bytes(b"half")
+    (out / "maps" / ".12.png.png.0123456789ab.part").write_bytes(b"half")
     (out / "masks" / "12.png.png").unlink()
     capsys.readouterr()
-    assert scan(weights, folder, "--out", out, "--json") == 3
+    assert scan(tiny_weights, folder, "--out", out, "--json") == 3
     assert contents(out) == undisturbed
     assert capsys.readouterr().out.encode() == undisturbed["results.jsonl"], "rows done before are told again"
 
 
 def test_other_parameters_are_refused(
-    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert scan(weights, folder / "00.png", "--out", out) == 0
+    assert scan(tiny_weights, folder / "00.png", "--out", out) == 0
     first = contents(out)
-    assert scan(weights, folder / "00.png", "--out", out, "--threshold", "0.9") == 2
+    assert scan(tiny_weights, folder / "00.png", "--out", out, "--threshold", "0.9") == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "threshold" in message and "--restart" in message
-    assert scan(weights, folder / "01.png", "--out", out) == 2, "other inputs"
+    assert scan(tiny_weights, folder / "01.png", "--out", out) == 2, "other inputs"
     assert contents(out) == first
     (out / "my notes.txt").write_text("keep")
-    assert scan(weights, folder / "01.png", "--out", out, "--restart") == 0
+    assert scan(tiny_weights, folder / "01.png", "--out", out, "--restart") == 0
     assert {"maps/01.png.png", "my notes.txt"} <= set(contents(out))
     assert "maps/00.png.png" not in contents(out)
     assert len((out / "results.jsonl").read_text().splitlines()) == 1
 
 
 def test_rows_of_an_older_form_are_not_mixed_with_new_ones(
-    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert scan(weights, folder / "00.png", "--out", out) == 0
+    assert scan(tiny_weights, folder / "00.png", "--out", out) == 0
     parameters = json.loads((out / "parameters.json").read_text())
     del parameters["row_format"]  # as they were before rows had a context
     (out / "parameters.json").write_text(json.dumps(parameters))
-    assert scan(weights, folder / "00.png", "--out", out) == 2
+    assert scan(tiny_weights, folder / "00.png", "--out", out) == 2
     assert "row_format was None" in " ".join(capsys.readouterr().err.split())
 
 
-def test_new_files_join_a_finished_scan(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_new_files_join_a_finished_scan(tiny_weights: Path, folder: Path, tmp_path: Path) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     place.mkdir()
     (place / "b.png").write_bytes((folder / "00.png").read_bytes())
-    assert scan(weights, place, "--out", out) == 0
+    assert scan(tiny_weights, place, "--out", out) == 0
     (place / "a.png").write_bytes((folder / "01.png").read_bytes())
-    assert scan(weights, place, "--out", out) == 0
+    assert scan(tiny_weights, place, "--out", out) == 0
     rows = [json.loads(line)["path"] for line in (out / "results.jsonl").read_text().splitlines()]
     assert rows == ["b.png", "a.png"]
 
 
 @pytest.mark.parametrize("fate", ["changed", "vanished", "became a pipe"])
 def test_evidence_that_changed_since_is_refused(
-    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
 ) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     place.mkdir()
     for name in ("00.png", "01.png", "02.png"):
         (place / name).write_bytes((folder / name).read_bytes())
-    assert scan(weights, place, "--out", out) == 0
+    assert scan(tiny_weights, place, "--out", out) == 0
     lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
     (out / "results.jsonl").write_bytes(b"".join(lines[:2]))  # cut before the last
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -166,13 +245,13 @@ def test_evidence_that_changed_since_is_refused(
     elif fate == "became a pipe":
         os.mkfifo(place / "01.png")
     capsys.readouterr()
-    assert scan(weights, place, "--out", out) == 2
+    assert scan(tiny_weights, place, "--out", out) == 2
     message = " ".join(capsys.readouterr().err.split())
     word = "vanished" if fate == "vanished" else "changed"
     assert f"01.png {word} since this scan began" in message and "--restart" in message
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, "nothing was analysed"
     if fate != "became a pipe":
-        assert scan(weights, place, "--out", out, "--restart") == 0
+        assert scan(tiny_weights, place, "--out", out, "--restart") == 0
         rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
         assert {row["path"]: row["sha256"] for row in rows} == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()
@@ -194,7 +273,7 @@ def test_a_picture_that_changed_is_not_shown_under_its_map(folder: Path, tmp_pat
 
 
 def test_full_disk_keeps_what_was_written(
-    weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A limit on file size stands in for a full disk: the write fails in the same place."""
     out = tmp_path / "out"
@@ -202,12 +281,74 @@ def test_full_disk_keeps_what_was_written(
     smallest = min(len(data) for name, data in undisturbed.items() if name.startswith("maps/"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (smallest - 1, hard))
     try:
-        code = scan(weights, folder, "--out", out)
+        code = scan(tiny_weights, folder, "--out", out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     error = capsys.readouterr().err
     assert code == 1
     assert "cannot write" in error and "Traceback" not in error
     assert not list(out.rglob("*.part"))
-    assert scan(weights, folder, "--out", out) == 3
+    assert scan(tiny_weights, folder, "--out", out) == 3
     assert contents(out) == undisturbed
+
+
+def test_full_disk_at_any_stage(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file system that fills up again and again, each time a little larger: pictures, tables and report meet it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    sizes = [-(-len(data) // 4096) * 4 for data in undisturbed.values()]  # in kB, as pages
+    report = -(-len(undisturbed["report.html"]) // 4096) * 4
+    steps = [*(int(share * (sum(sizes) - report)) for share in (0.05, 0.4, 0.8)), sum(sizes) - report // 2]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={steps[0]}k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        out, rows = disk / "out", 0
+        for step in steps:
+            subprocess.run(["mount", "-o", f"remount,size={step}k", disk], check=True)
+            capsys.readouterr()
+            assert scan(tiny_weights, folder, "--out", out) == 1
+            errors = capsys.readouterr().err.splitlines()
+            assert [line for line in errors if "no space left to write" in line] == errors[-1:]
+            before, rows = rows, (out / "results.jsonl").read_bytes().count(b"\n")
+            assert rows >= before and not list(out.rglob("*.part"))
+        assert rows == 25, "the last step stopped the report"
+        subprocess.run(["mount", "-o", f"remount,size={4 * sum(sizes)}k", disk], check=True)
+        assert scan(tiny_weights, folder, "--out", out) == 3
+        assert contents(out) == undisturbed
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_two_scans_do_not_write_into_one_folder(
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with sole_writer(out):
+        for restart in ([], ["--restart"]):
+            assert scan(tiny_weights, folder / "00.png", "--out", out, *restart) == 2
+            assert "another command is writing" in " ".join(capsys.readouterr().err.split())
+    assert not list(out.iterdir())
+    assert scan(tiny_weights, folder / "00.png", "--out", out) == 0
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "maps/00.png.png", "run.json"])
+def test_changed_results_are_not_built_upon(
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out, pictures = tmp_path / "out", [folder / "00.png", folder / "01.png"]
+    assert scan(tiny_weights, *pictures, "--out", out) == 0
+    path = out / name
+    if path.suffix == ".png":
+        path.write_bytes((out / "maps/01.png.png").read_bytes())
+    else:
+        path.write_text(path.read_text().replace("00.png", "0O.png", 1))
+    before = contents(out)
+    assert scan(tiny_weights, *pictures, "--out", out) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{name} " in error and "changed" in error and "--restart" in error
+    assert contents(out) == before
+    assert scan(tiny_weights, *pictures, "--out", out, "--restart") == 0

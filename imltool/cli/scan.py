@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imltool.cli import common
-from imltool.errors import DataError
+from imltool.cli.log_file import LogFileOption, log_to
+from imltool.errors import DataError, OutputError
+from imltool.journal import dump_json, holds_run
+
+if TYPE_CHECKING:
+    from imltool.scan.selection import Selection
 
 TOP = 12
+SHOWN = "Shown (results.jsonl and results.csv always hold all rows)"
+CASE = "Case (goes into run.json and the report)"
+
+
+class SensitivityChoice(str, Enum):
+    """How much is called an indication, see `imltool.scan.verdicts`."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
 
 
 def scan(
@@ -40,6 +57,26 @@ def scan(
             help="Map values above it belong to the mask (default: the checkpoint's).",
         ),
     ] = None,
+    sensitivity: Annotated[
+        SensitivityChoice,
+        typer.Option(
+            "--sensitivity", "-s", help="What may become an indication: 1, 5 or 10 % of authentic pictures, at most."
+        ),
+    ] = SensitivityChoice.medium,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability", help="Score again after mild JPEG and resizing: a verdict that flips is inconclusive."
+        ),
+    ] = False,
+    companions: Annotated[
+        str | None,
+        typer.Option(
+            "--companions",
+            metavar="NAMES",
+            help="Also draw ela (error level), noise, ghost (JPEG ghosts), or ela,noise.",
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option("--batch", "-b", metavar="N", min=1, max=1024, help="Pictures analysed at once.")
     ] = 8,
@@ -49,6 +86,35 @@ def scan(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each row as a line of JSON on stdout as it is made.")
     ] = False,
+    fail_on_detect: Annotated[
+        bool, typer.Option("--fail-on-detect", help="Exit with code 4 when a file has an indication.")
+    ] = False,
+    only_indicated: Annotated[
+        bool,
+        typer.Option(
+            "--only-indicated", help="Show only files with an indication in report and terminal.", rich_help_panel=SHOWN
+        ),
+    ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            metavar="N",
+            min=1,
+            help="Show only the N highest scores in report and terminal.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    case_id: Annotated[
+        str | None, typer.Option("--case-id", metavar="TEXT", help="Number or name of the case.", rich_help_panel=CASE)
+    ] = None,
+    examiner: Annotated[
+        str | None, typer.Option("--examiner", metavar="TEXT", help="Who examines.", rich_help_panel=CASE)
+    ] = None,
+    notes: Annotated[
+        str | None, typer.Option("--notes", metavar="TEXT", help="Anything else on the case.", rich_help_panel=CASE)
+    ] = None,
+    log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
@@ -61,87 +127,119 @@ def scan(
     DIR; the pictures themselves are only read. A scan that was cut goes on when
     the same command is given again; failed files are tried again only with
     --restart. A high score is an indication, not a proof.
+
+    At the end the head of the chain of rows is told: noted down, it lets imltool
+    verify show that nothing was changed. Exit codes: 0 all files analysed; 3 some
+    failed; 4 with --fail-on-detect, when a file has an indication, whether or not
+    others failed; 1 fatal, or not one file could be analysed; 2 usage.
     """
     common.setup_logging(verbose, quiet)
-    from imltool.scan.inputs import plan_inputs, printable
+    with log_to(log_file, keep_out=out):
+        from imltool.scan.inputs import plan_inputs, printable
 
-    plan = plan_inputs(paths, out)
-    for folder in plan.skipped:
-        common.say(
-            f"left out {printable(str(folder))}: ground truth of a labelled data set "
-            "(give this folder as PATH to scan it)"
-        )
-    if not plan.inputs:
-        where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
-        raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
+        holds_run(out, what="scan", command="scan")  # the first to be told: nothing was read yet
+        plan = plan_inputs(paths, out)
+        for folder in plan.skipped:
+            common.say(
+                f"left out {printable(str(folder))}: ground truth of a labelled data set "
+                "(give this folder as PATH to scan it)"
+            )
+        if not plan.inputs:
+            where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
+            raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
 
-    from imltool.device import choose_device, seed_everything
-    from imltool.journal import dump_json
-    from imltool.scan import record, runner
-    from imltool.scan.report import write_report
-    from imltool.student.localizer import Localizer
+        from imltool.device import choose_device, seed_everything
+        from imltool.scan import record, runner
+        from imltool.scan.companions import choose_companions
+        from imltool.scan.report import write_report
+        from imltool.scan.selection import Selection
+        from imltool.student.localizer import Localizer
 
-    seed_everything(seed)
-    localizer = Localizer.load(weights, choose_device(device))
-    common.log.info("model %s, SHA-256 %s, on %s", localizer.header.name, localizer.sha256, localizer.device)
-    rows: list[dict[str, Any]] = []
-    with common.progress_bar() as bar:
-        task = bar.add_task("scan", total=len(plan.inputs))
-        for row in runner.scan(
-            plan,
-            localizer,
-            out,
-            threshold=threshold,
-            batch=batch,
-            restart=restart,
-            command_line=["imltool", *sys.argv[1:]],
-        ):
-            rows.append(row)
-            bar.advance(task)
-            if as_json:
-                common.stdout.file.write(dump_json(row) + "\n")
-                common.stdout.file.flush()
-            if row["status"] == "failed":
-                common.log.info("failed: %s: %s", printable(row["path"]), row["reason"])
-        run = record.read_record(out)
-        task = bar.add_task("report", total=len(rows))
-        for _ in write_report(out, plan, run, rows):
-            bar.advance(task)
-    _summarise(rows, run, out)
-    runner.require_analysed(run["counts"], out)
-    common.finish(run["counts"]["failed"])
+        drawn = choose_companions(companions) if companions is not None else ()
+        seed_everything(seed)
+        localizer = Localizer.load(weights, choose_device(device))
+        common.log.info("model %s, SHA-256 %s, on %s", localizer.header.name, localizer.sha256, localizer.device)
+        selection = Selection(only_indicated, top)
+        rows: list[dict[str, Any]] = []
+        with common.progress_bar() as bar:
+            task = bar.add_task("scan", total=len(plan.inputs))
+            for row in runner.scan(
+                plan,
+                localizer,
+                out,
+                threshold=threshold,
+                sensitivity=sensitivity.value,
+                stability=stability,
+                companions=drawn,
+                batch=batch,
+                restart=restart,
+                case={"id": case_id, "examiner": examiner, "notes": notes},
+                command_line=["imltool", *sys.argv[1:]],
+            ):
+                rows.append(row)
+                bar.advance(task)
+                if as_json:
+                    _print_row(row)
+                outcome = f"{row['verdict']}, score {row['score']}" if row["status"] == "ok" else row["reason"]
+                level = logging.DEBUG if row["status"] == "ok" else logging.INFO
+                common.log.log(level, "%s: %s: %s", row["status"], printable(row["path"]), outcome)
+            run = record.read_record(out)
+            task = bar.add_task("report", total=len(rows))
+            for _ in write_report(out, plan, run, rows, selection):
+                bar.advance(task)
+            run = record.seal_reports(out, record.REPORT)
+        _summarise(rows, selection, run, out)
+        runner.require_analysed(run["counts"], out)
+        common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)
 
 
-def _summarise(rows: list[dict[str, Any]], run: dict[str, Any], out: Path) -> None:
-    """The highest scores as a table, the failures, and the counts, for the person at the terminal."""
+def _print_row(row: dict[str, Any]) -> None:
+    """Stream a row as a line of JSON. Raises `OutputError` when nobody reads stdout any more."""
+    try:
+        common.stdout.file.write(dump_json(row) + "\n")
+        common.stdout.file.flush()
+    except BrokenPipeError:
+        common.stop_stdout()
+        raise OutputError(
+            "the reader of stdout went away before the scan ended", "the same command goes on with it"
+        ) from None
+
+
+def _summarise(rows: list[dict[str, Any]], selection: Selection, run: dict[str, Any], out: Path) -> None:
+    """The highest scores as a table, failures, counts and the chain's head, for the person at the terminal."""
     from rich.table import Table
     from rich.text import Text
 
     from imltool.scan.inputs import printable
-    from imltool.scan.record import REPORT
+    from imltool.scan.record import REPORT, TABLE
     from imltool.scan.report import percent
 
-    analysed = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: (-row["score"], row["path"]))
+    shown = selection.choose(rows)[: selection.top or TOP]
     failed = [row for row in rows if row["status"] == "failed"]
-    if analysed:
+    if shown:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("score", "verdict", "area", "regions", "file"):
             table.add_column(name, justify="right" if name in ("area", "regions") else "left", overflow="fold")
-        for row in analysed[:TOP]:
+        for row in shown:
             style = "bold" if row["verdict"] == "indication" else ""
             figures = (f"{row['score']:.3f}", row["verdict"], percent(row["tampered_area"]), str(len(row["regions"])))
             table.add_row(*figures, Text(printable(row["path"])), style=style)
         common.stderr.print(table)
-        if len(analysed) > TOP:
-            common.say(f"… and {len(analysed) - TOP} more with lower scores")
+    counts, kept = run["counts"], run["sessions"][-1]["kept"]
+    if counts["analysed"] > len(shown):
+        common.say(f"… and {counts['analysed'] - len(shown)} more in {printable(str(out / TABLE))}")
     for row in failed[:TOP]:
         common.say(f"failed: {printable(row['path'])}: {row['reason']}")
     if len(failed) > TOP:
         common.say(f"… and {len(failed) - TOP} more failed")
-    counts, kept = run["counts"], run["sessions"][-1]["kept"]
     before = f" ({kept} done before)" if kept else ""
     common.say(
         f"{counts['files']} files{before}: {counts['indication']} with an indication, "
-        f"{counts['analysed'] - counts['indication']} without, {counts['failed']} failed "
+        f"{counts['inconclusive']} inconclusive, "
+        f"{counts['analysed'] - counts['indication'] - counts['inconclusive']} without, {counts['failed']} failed "
         f"→ {printable(str(out / REPORT))}"
     )
+    for note in run["verdicts"]["notes"]:
+        common.say(note)
+    chain = run["chain"]
+    common.say(f"to note down: {chain['rows']} rows, head {chain['head']} (imltool verify compares it)")

@@ -7,6 +7,7 @@ import os
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from imltool.errors import UsageError
@@ -86,8 +87,18 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
             raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
         if not known:
             raise UsageError(f"no such file or folder: {printable(str(path))}", "check the path")
+    return expand(_label(paths), out)
+
+
+def expand(roots: tuple[Root, ...], out: Path) -> Plan:
+    """The plan of PATHs that have their prefix already; see `plan_inputs`. One that does not exist is a file in it."""
     own = out.resolve()
-    roots = _label(paths)
+
+    @cache
+    def inside(folder: Path) -> bool:
+        real = folder.resolve()  # links in the evidence may lead to the output folder
+        return own == real or own in real.parents
+
     seen: set[Path] = set()
     taken: set[str] = set()
     skipped: dict[Path, None] = {}
@@ -99,7 +110,7 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
             if path == root.path:
                 name = root.label or "."
             else:
-                if own in path.parents or (fault and own == path):
+                if inside(path.parent) or (fault and own == path):
                     continue
                 truth = _ground_truth(path, root.path)
                 if truth is not None:

@@ -6,28 +6,30 @@ import math
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imltool.errors import ImageError
-from imltool.files import sha256_file
+from imltool.files import sha256_file, writing
 from imltool.images import RGB, Map, read_picture, read_size
+from imltool.scan.companions import write_companions
 from imltool.scan.context import picture_context
 from imltool.scan.inputs import Input
 from imltool.scan.outputs import find_regions, quantise, write_outputs
 from imltool.scan.remarks import make_remarks
+from imltool.scan.settings import ScanSettings
+from imltool.scan.stability import CHANGES, settle
 from imltool.student.localizer import Localizer, image_score
 from imltool.traces.stack import Traces, picture_traces
 
 Row = dict[str, Any]
 
-INDICATION = "indication"
-NO_INDICATION = "no indication"
 WORKERS = min(4, os.cpu_count() or 1)
 PIXELS_IN_FLIGHT = 200_000_000
 """Pixels held at once between decoding and writing, 7 bytes each and more while they are written (our choice).
@@ -52,7 +54,7 @@ class Decoded:
 
 
 def analyse(
-    inputs: Sequence[Input], localizer: Localizer, out: Path, threshold: float, batch: int = 8
+    inputs: Sequence[Input], localizer: Localizer, out: Path, settings: ScanSettings, batch: int = 8
 ) -> Iterator[Row]:
     """Rows of `inputs`, in their order, each after its outputs are written below `out`.
 
@@ -78,11 +80,10 @@ def analyse(
             if reading and full:
                 taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
                 decoded = [future.result() for _, _, future in taken]
-                maps = iter(_localize(localizer, [read for read in decoded if read.rgb is not None], batch))
-                for (item, pixels, _), read in zip(taken, decoded, strict=True):
-                    values = next(maps) if read.rgb is not None else None
-                    row = pool.submit(finish, item, read, values, out, threshold, localizer.header.score_threshold)
-                    finishing.append((pixels, row))
+                maps = _localize(localizer, decoded, batch)
+                changed = _rescore(pool, localizer, decoded, batch) if settings.stability else [{}] * len(decoded)
+                for (item, pixels, _), read, made, scores in zip(taken, decoded, maps, changed, strict=True):
+                    finishing.append((pixels, pool.submit(finish, item, read, made, scores, out, settings)))
             wait = 0 if reading and full else 1  # nothing to localize: wait for what is being written
             while finishing and (wait or len(finishing) > 2 * batch or finishing[0][1].done()):
                 wait = 0
@@ -124,9 +125,19 @@ def decode(path: Path, traces: bool = False) -> Decoded:
 
 
 def finish(
-    item: Input, read: Decoded, result: Map | str | None, out: Path, threshold: float, score_threshold: float
+    item: Input,
+    read: Decoded,
+    result: Map | str | None,
+    changed: Mapping[str, float | None],
+    out: Path,
+    settings: ScanSettings,
 ) -> Row:
-    """Measure and write one picture's outputs and make its row; `result` is its map, or why there is none."""
+    """Measure and write one picture's outputs and make its row.
+
+    Args:
+        result: its map, why there is none, or None for a picture that was not read.
+        changed: its scores after the changes of `stability`, empty when none was asked for.
+    """
     row: Row = {
         "path": item.name,
         "sha256": read.sha256,
@@ -137,11 +148,15 @@ def finish(
         "height": None,
         "score": None,
         "verdict": None,
+        "verdict_reason": None,
+        "stability": None,
         "tampered_area": None,
         "regions": [],
         "map": None,
         "mask": None,
         "overlay": None,
+        "companions": {},
+        "outputs_sha256": {},
         "context": read.context,
         "remarks": make_remarks(read.context) if read.context else [],
     }
@@ -152,16 +167,20 @@ def finish(
         row["reason"] = result or "not analysed"
         return row
     values = quantise(result)
-    score = round(image_score(values), 6)
-    if not math.isfinite(score):
+    score = _score(values)
+    if score is None:
         row["reason"] = "analysis failed (the map holds values that are not numbers)"
         return row
-    row.update(write_outputs(out, item.output, read.rgb, values, threshold))
+    files = write_outputs(out, item.output, read.rgb, values, settings.threshold)
+    companions = write_companions(out, item.output, read.rgb, settings.companions)
+    row.update(files, companions=companions)
+    with writing(out):
+        row["outputs_sha256"] = {file: sha256_file(out / file) for file in (*files.values(), *companions.values())}
     row["status"] = "ok"
     row["score"] = score
-    row["verdict"] = INDICATION if score > score_threshold else NO_INDICATION
-    row["tampered_area"] = round(float(np.mean(values > threshold)), 6)
-    row["regions"] = find_regions(values, threshold)
+    row.update(settle(settings.verdicts, score, changed))
+    row["tampered_area"] = round(float(np.mean(values > settings.threshold)), 6)
+    row["regions"] = find_regions(values, settings.threshold)
     return row
 
 
@@ -176,13 +195,50 @@ def _pixels(path: Path) -> int:
         return 0
 
 
-def _localize(localizer: Localizer, read: list[Decoded], batch: int) -> list[Map | str]:
-    """Maps of up to `batch` pictures, the rest of the batch filled with black ones.
+def _score(values: Map) -> float | None:
+    """The score of a map as it is told; None when the map holds values that are not numbers."""
+    score = round(image_score(values), 6)
+    return score if math.isfinite(score) else None
+
+
+def _rescore(
+    pool: ThreadPoolExecutor, localizer: Localizer, pictures: Sequence[Decoded], batch: int
+) -> list[dict[str, float | None]]:
+    """The score of every picture after each change of `stability`; None where it could not be had.
+
+    The changed pictures go through full batches like the pictures themselves, one change after the other.
+    """
+    scores: list[dict[str, float | None]] = [{} for _ in pictures]
+    for name in CHANGES:
+        changed = [*pool.map(_change, pictures, repeat(name), repeat(localizer.sees_traces))]
+        for score, result in zip(scores, _localize(localizer, changed, batch), strict=True):
+            score[name] = None if result is None or isinstance(result, str) else _score(quantise(result))
+    return scores
+
+
+def _change(read: Decoded, name: str, traces: bool) -> Decoded:
+    if read.rgb is None:
+        return read
+    try:
+        rgb = CHANGES[name](read.rgb)
+        return Decoded(rgb=rgb, traces=picture_traces(rgb) if traces else None)
+    except (ImageError, OSError, MemoryError):
+        return Decoded()
+
+
+def _localize(localizer: Localizer, pictures: Sequence[Decoded], batch: int) -> list[Map | str | None]:
+    """Maps of up to `batch` pictures, the rest of the batch filled with black ones; None for those not read.
 
     When that fails, it goes picture by picture, so that one cannot take the others down.
     """
+    read = [each for each in pictures if each.rgb is not None]
     if not read:
-        return []
+        return [None] * len(pictures)
+    maps = iter(_fill(localizer, read, batch))
+    return [None if each.rgb is None else next(maps) for each in pictures]
+
+
+def _fill(localizer: Localizer, read: Sequence[Decoded], batch: int) -> list[Map | str]:
     empty = batch - len(read)
     images = [*(each.rgb for each in read if each.rgb is not None), *[np.zeros((1, 1, 3), np.uint8)] * empty]
     known = [each.traces for each in read if each.traces is not None]
@@ -192,4 +248,4 @@ def _localize(localizer: Localizer, read: list[Decoded], batch: int) -> list[Map
     except (RuntimeError, MemoryError, ValueError) as error:
         if batch == 1:
             return [f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"]
-    return [result for each in read for result in _localize(localizer, [each], 1)]
+    return [result for each in read for result in _fill(localizer, [each], 1)]

@@ -6,32 +6,40 @@ import csv
 import io
 import json
 import platform
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imltool import __version__
-from imltool.errors import ResumeError, UsageError
-from imltool.files import write_text, writing
-from imltool.journal import claim_folder
-from imltool.scan.inputs import Plan, printable, readable
-from imltool.scan.pipeline import INDICATION, Row
+from imltool.errors import ResumeError
+from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
+from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
+from imltool.scan.chain import ChainedJournal
+from imltool.scan.inputs import Plan, readable
 from imltool.scan.remarks import look_up
-from imltool.student.localizer import Localizer
+from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
 from imltool.versions import installed_versions
 
+if TYPE_CHECKING:  # whoever only reads a record waits for no network
+    from imltool.scan.pipeline import Row
+    from imltool.scan.settings import ScanSettings
+    from imltool.student.localizer import Localizer
+
 COMMAND = "scan"
-PARAMETERS = "parameters.json"
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
 RECORD = "run.json"
 REPORT = "report.html"
-FOLDERS = ("maps", "masks", "overlays")
+PDF = "report.pdf"
+FOLDERS = ("maps", "masks", "overlays", "companions")
+WRITTEN = (*FOLDERS, RESULTS, TABLE, RECORD, REPORT, PDF)
+"""What a scan writes beside its parameters."""
+CASE = ("id", "examiner", "notes")
 COLUMNS = (
-    "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "tampered_area",
-    "regions", "map", "mask", "overlay",
+    "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "verdict_reason",
+    "tampered_area", "regions", "map", "mask", "overlay",
 )  # fmt: skip
 CONTEXT_COLUMNS = {
     "format": "format",
@@ -52,66 +60,41 @@ CONTEXT_COLUMNS = {
     "credentials": "credentials.state",
 }
 """Column of the table → where its value is in a row's context."""
-ROW_FORMAT = 2
-"""Rows of another format are not mixed with these: 2 added `context` and `remarks`."""
+ROW_FORMAT = 3
+"""Rows of another format are not mixed with these: 2 added `context` and `remarks`, 3 the hashes that chain rows."""
 
 
-def parameters(plan: Plan, localizer: Localizer, threshold: float) -> dict[str, Any]:
+def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict[str, Any]:
     """What a run must share with an earlier one to go on with its results."""
     return {
         "command": COMMAND,
+        "companions": sorted(settings.companions),
         "inputs": [readable(str(root.path)) for root in plan.roots],
         "model_sha256": localizer.sha256,
         "row_format": ROW_FORMAT,
-        "threshold": threshold,
+        "sensitivity": settings.verdicts.sensitivity,
+        "stability": settings.stability,
+        "threshold": settings.threshold,
         "tool_version": __version__,
     }
 
 
-def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> bool:
-    """Make `out` the folder of a scan with `parameters`; True when it goes on with an earlier one.
+@contextmanager
+def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[None]:
+    """Make `out` the folder of a scan with `parameters`, and keep other scans out of it meanwhile.
 
     With `restart` what an earlier scan wrote there is removed, and nothing else.
 
-    Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, and `ResumeError`
-    when it holds a scan with other parameters.
+    Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
+    scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{printable(str(out))} is a file", "give --out a folder")
-    with writing(out):
-        occupied = out.is_dir() and any(out.iterdir())
-        if occupied and not _holds_scan(out):
-            raise UsageError(
-                f"{printable(str(out))} is not empty and holds no scan", "give --out a new or an empty folder"
-            )
-        if occupied and restart:
-            for folder in FOLDERS:
-                if (out / folder).is_dir():
-                    shutil.rmtree(out / folder)
-            for name in (RESULTS, TABLE, RECORD, REPORT, PARAMETERS):  # the mark of a scan last
-                (out / name).unlink(missing_ok=True)
-    try:
-        resumed = claim_folder(out, parameters, PARAMETERS, refuse_foreign=False)
-    except ResumeError as error:
-        raise ResumeError(error.message, f"{error.remedy}; --restart discards the earlier results") from None
-    if resumed:
-        _sweep(out)
-    return resumed
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a killed run had begun to write."""
-    with writing(out):
-        for folder in (out, *(out / name for name in FOLDERS)):
-            for torn in folder.glob(".*.part") if folder == out else folder.rglob(".*.part"):
-                torn.unlink(missing_ok=True)
-
-
-def _holds_scan(out: Path) -> bool:
-    try:
-        return bool(json.loads((out / PARAMETERS).read_text(encoding="utf-8")).get("command") == COMMAND)
-    except (OSError, ValueError, AttributeError):
-        return False
+    holds_run(out, PARAMETERS, COMMAND, COMMAND)
+    with sole_writer(make_folder(out)):
+        claim_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart)
+        remove_torn(out, below=False)
+        for folder in FOLDERS:
+            remove_torn(out / folder)
+        yield
 
 
 def utc_now() -> str:
@@ -120,26 +103,30 @@ def utc_now() -> str:
 
 
 def count_rows(rows: Sequence[Row]) -> dict[str, int]:
-    """`files`, `analysed`, `failed`, and of the analysed those with an `indication`."""
+    """`files`, `analysed`, `failed`, and of the analysed those with an `indication` and the `inconclusive`."""
     analysed = sum(row["status"] == "ok" for row in rows)
-    indicated = sum(row["verdict"] == INDICATION for row in rows)
-    return {"files": len(rows), "analysed": analysed, "indication": indicated, "failed": len(rows) - analysed}
-
-
-def past_sessions(out: Path) -> list[dict[str, Any]]:
-    """The sessions `run.json` tells of; none when there is no such file yet."""
-    try:
-        return list(json.loads((out / RECORD).read_text(encoding="utf-8"))["sessions"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    return {
+        "files": len(rows),
+        "analysed": analysed,
+        "indication": sum(row["verdict"] == INDICATION for row in rows),
+        "inconclusive": sum(row["verdict"] == INCONCLUSIVE for row in rows),
+        "failed": len(rows) - analysed,
+    }
 
 
 def write_record(
-    out: Path, plan: Plan, localizer: Localizer, threshold: float, rows: Sequence[Row], sessions: list[dict[str, Any]]
+    out: Path,
+    plan: Plan,
+    localizer: Localizer,
+    settings: ScanSettings,
+    journal: ChainedJournal,
+    case: Mapping[str, str | None],
+    sessions: list[dict[str, Any]],
 ) -> None:
     """Write `run.json`.
 
     Args:
+        case: values of `CASE` that were told, None for the others.
         sessions: a dict for each time the command ran, cut runs included (their `finished` stays None).
     """
     header = localizer.header
@@ -159,22 +146,64 @@ def write_record(
             "score_authentic": header.score_authentic,
             "tool_version": header.tool_version,
         },
-        "parameters": parameters(plan, localizer, threshold),
+        "verdicts": settings.verdicts.describe(),
+        "parameters": parameters(plan, localizer, settings),
         "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
         "skipped": [readable(str(folder)) for folder in plan.skipped],
-        "counts": count_rows(rows),
+        "counts": count_rows(journal.rows),
+        "case": {name: case.get(name) for name in CASE},
+        "chain": {"rows": len(journal.rows), "head": journal.head},
+        "reports_sha256": {},
         "sessions": sessions,
     }
+    _write_sealed(out, record)
+
+
+def seal_reports(out: Path, *names: str) -> dict[str, Any]:
+    """Note the hashes of reports that were made from `run.json` in it, and give what it holds. Raises `OutputError`."""
+    record = read_record(out)
+    with writing(out / RECORD):
+        record["reports_sha256"] = {name: sha256_file(out / name) for name in names}
+    _write_sealed(out, record)
+    return record
+
+
+def _write_sealed(out: Path, record: dict[str, Any]) -> None:
+    record["seal"] = _seal(record)
     write_text(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
+def _seal(record: Mapping[str, Any]) -> str:
+    return sha256_text(dump_json({name: value for name, value in record.items() if name != "seal"}))
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether `seal` is the SHA-256 of all else that `run.json` holds, as one line of JSON with sorted keys."""
+    try:
+        return record.get("seal") == _seal(record)
+    except ValueError:  # numbers that were never written
+        return False
+
+
 def read_record(out: Path) -> dict[str, Any]:
-    """What `write_record` wrote last. Raises OSError or ValueError when it is missing or damaged."""
-    return dict(json.loads((out / RECORD).read_text(encoding="utf-8")))
+    """What `run.json` holds; empty when there is none. Raises `ResumeError` when it is not what was sealed."""
+    path = out / RECORD
+    if not path.exists():
+        return {}
+    try:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        record = {}
+    if not is_sealed(record):
+        raise ResumeError(
+            f"{path} was changed since it was written",
+            "imltool verify tells more; --restart discards the earlier results",
+        )
+    return record
 
 
-def write_table(out: Path, rows: Sequence[Row]) -> None:
-    """Write `results.csv`: a row's own values, then those of `CONTEXT_COLUMNS`, `software` and `remarks`.
+def table_text(rows: Iterable[Row]) -> str:
+    """The text of `results.csv`: a row's own values, then those of `CONTEXT_COLUMNS`, `software` and `remarks`.
 
     Regions are counted, lists joined, what a file does not have is empty. A text that a spreadsheet would take for a
     formula gets `'` in front; a path gets `./`, which names the same file.
@@ -192,7 +221,7 @@ def write_table(out: Path, rows: Sequence[Row]) -> None:
             "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
         }
         table.writerow({name: _cell(value, "./" if name == "path" else "'") for name, value in cells.items()})
-    write_text(out / TABLE, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _cell(value: Any, guard: str) -> Any:

@@ -1,39 +1,106 @@
-"""`report.html`: one file that opens offline, made from a template, picture by picture."""
+"""`report.html`: one file that opens offline, written from a template case by case."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
+from urllib.parse import quote
 
 import jinja2
 
 from imltool.files import atomic, human_size
+from imltool.scan import verdicts
 from imltool.scan.facts import describe
 from imltool.scan.inputs import Plan, printable
 from imltool.scan.outputs import SMALLEST_REGION, palette
-from imltool.scan.pipeline import INDICATION, NO_INDICATION, WORKERS, Row
-from imltool.scan.previews import Preview, make_preview
+from imltool.scan.pipeline import Row
+from imltool.scan.previews import Shown, make_previews
 from imltool.scan.record import REPORT
+from imltool.scan.selection import Selection
 
+WHOLE = 1000
+"""Cases whose picture, map and overlay are in the report itself, from the highest score; the others show the files
+beside it, so that a report of 10,000 pictures still opens (our choice)."""
 REGIONS_SHOWN = 20
+FOLDERS_SHOWN = 20
 
 
-def write_report(out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row]) -> Iterator[Row]:
+def write_report(
+    out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
+) -> Iterator[Row]:
     """Write the report of `rows`, highest score first; yield each row once it is in it.
 
-    Pictures are read again for their previews, which keeps memory flat and results free of a second copy.
+    It is written as it is made and pictures are read again for their previews, so that memory stays flat.
 
     Args:
         out: the scan's output folder, whose maps are shown.
         plan: where the pictures lie.
         run: what `run.json` holds.
         rows: rows as `scan` yields them.
+        selection: which of the analysed ones to show, None for all; failed files are always told.
 
     Raises `OutputError`; an earlier report is then still there.
     """
+    with atomic(out / REPORT) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+        yield from render(handle, out, plan, run, rows, selection or Selection())
+
+
+def render(
+    handle: TextIO,
+    out: Path,
+    plan: Plan,
+    run: dict[str, Any],
+    rows: Sequence[Row],
+    selection: Selection,
+    paper: bool = False,
+    most: int | None = None,
+) -> Iterator[Row]:
+    """Write the page into `handle`; yield each row once it is in it. See `write_report`.
+
+    Args:
+        paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
+        most: show at most so many cases, those with the highest scores.
+    """
+    chosen = selection.choose(rows)
+    cases = chosen[:most]
+    failed = [row for row in rows if row["status"] != "ok"]
+    placed: list[Row] = []
+
+    def entries() -> Iterator[Shown]:
+        sources = {item.name: item.path for item in plan.inputs}
+        whole = len(cases) if paper else WHOLE
+        for shown in make_previews(out, sources, cases, run["parameters"]["threshold"], whole):
+            yield shown
+            placed.append(shown.row)  # when the next is asked for, the page holds this one
+
+    pieces = (
+        _environment()
+        .get_template("report.html.j2")
+        .generate(
+            run=run,
+            paper=paper,
+            selection=selection,
+            entries=entries(),
+            cases=len(cases),
+            left_out=len(chosen) - len(cases),
+            failed=failed,
+            legend=[f"rgb({red},{green},{blue})" for red, green, blue in palette()[::51]],
+            smallest_region=SMALLEST_REGION,
+            regions_shown=REGIONS_SHOWN,
+            folders_shown=FOLDERS_SHOWN,
+            whole=WHOLE,
+            words=[*reversed(verdicts.WORDS)],
+        )
+    )
+    for piece in pieces:
+        handle.write(piece)
+        while placed:
+            yield placed.pop(0)
+    yield from failed
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imltool.scan"),
         autoescape=True,
@@ -41,32 +108,17 @@ def write_report(out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row]
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(printable=printable, human_size=human_size, percent=percent, base=_base, case=_case)
-    analysed = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: (-row["score"], row["path"]))
-    failed = [row for row in rows if row["status"] != "ok"]
-    placed: list[Row] = []
-
-    def entries() -> Iterator[dict[str, Any]]:
-        for row, preview in _previews(out, plan, analysed, run["parameters"]["threshold"]):
-            placed.append(row)
-            yield {**row, "preview": preview}
-
-    pieces = environment.get_template("report.html.j2").generate(
-        run=run,
-        entries=entries(),
-        failed=failed,
-        total=len(analysed),
-        legend=[f"rgb({red},{green},{blue})" for red, green, blue in palette()[::51]],
-        smallest_region=SMALLEST_REGION,
-        regions_shown=REGIONS_SHOWN,
-        words={"yes": INDICATION, "no": NO_INDICATION},
+    environment.filters.update(
+        printable=printable,
+        human_size=human_size,
+        percent=percent,
+        base=lambda name: PurePosixPath(name).name,
+        beside=quote,
+        facts=describe,
+        keys=_keys,
+        utc=lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
     )
-    with atomic(out / REPORT) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        for piece in pieces:
-            handle.write(piece)
-            while placed:
-                yield placed.pop(0)
-    yield from failed
+    return environment
 
 
 def percent(share: float) -> str:
@@ -77,28 +129,19 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _case(row: Row) -> dict[str, Any]:
-    """What the case view shows of a row's context."""
-    return {"facts": describe(row["context"]), "remarks": [remark["text"] for remark in row["remarks"]]}
-
-
-def _base(name: str) -> str:
-    return PurePosixPath(name).name
-
-
-def _previews(out: Path, plan: Plan, rows: Sequence[Row], threshold: float) -> Iterator[tuple[Row, Preview | None]]:
-    """Previews made in threads, a few ahead, in the order of `rows`."""
-    sources = {item.name: item.path for item in plan.inputs}
-    waiting: deque[tuple[Row, Future[Preview | None]]] = deque()
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-report")
-    try:
-        for row in rows:
-            source = sources.get(row["path"])
-            waiting.append((row, pool.submit(make_preview, source, row["sha256"], out / row["map"], threshold)))
-            if len(waiting) > 2 * WORKERS:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _keys(row: Row) -> dict[str, Any]:
+    """What the report sorts and filters a row by; `text` is what the filter searches."""
+    name = printable(row["path"])
+    searched = [name, *(value for _, value in describe(row["context"])), *(one["text"] for one in row["remarks"])]
+    return {
+        "name": name,
+        "sha256": row["sha256"],
+        "score": row["score"],
+        "verdict": row["verdict"],
+        "rank": verdicts.WORDS.index(row["verdict"]),
+        "area": row["tampered_area"],
+        "regions": len(row["regions"]),
+        "size": row["width"] * row["height"],
+        "remarks": len(row["remarks"]),
+        "text": "\n".join(searched).lower(),
+    }

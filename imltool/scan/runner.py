@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from imltool.errors import DataError, ResumeError
-from imltool.files import sha256_file
-from imltool.journal import Journal
+from imltool.files import sha256_file, what_happened, write_text
+from imltool.journal import PARAMETERS
 from imltool.scan import record
+from imltool.scan.chain import ChainedJournal
 from imltool.scan.inputs import Input, Plan, printable, readable
 from imltool.scan.pipeline import WORKERS, Row, analyse
+from imltool.scan.settings import ScanSettings
+from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
 
 
@@ -24,74 +26,95 @@ def scan(
     out: Path,
     *,
     threshold: float | None = None,
+    sensitivity: Sensitivity = "medium",
+    stability: bool = False,
+    companions: Sequence[str] = (),
     batch: int = 8,
     restart: bool = False,
+    case: Mapping[str, str | None] | None = None,
     command_line: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Analyse the files of a plan into `out`; yield a row a file once it is on disk, in the plan's order.
 
     Args:
         plan: from `plan_inputs`.
-        localizer: the student; its checkpoint gives the score threshold of the verdict.
+        localizer: the student; its checkpoint gives the operating points of the verdicts.
         out: output folder. Rows of an earlier scan with the same parameters are kept and yielded first.
         threshold: map values above it are tampered; None takes the checkpoint's `pixel_threshold`.
+        sensitivity: how much is called an indication, see `choose_verdicts`.
+        stability: score every picture again under mild changes, see `imltool.scan.stability`.
+        companions: names of `imltool.scan.companions.COMPANIONS` to draw.
         batch: pictures analysed at once, at most. Another size can change the last of a map's 65535 steps.
         restart: discard what an earlier scan left in `out`.
+        case: texts for `run.json`: `id`, `examiner`, `notes`. They are no parameters: what is not told here stays as
+            an earlier session told it.
         command_line: for `run.json`.
 
     A row has `path`, `sha256`, `size_bytes`, `status` ("ok" or "failed"), `reason` (None when ok), `width`, `height`
-    (pixels, EXIF orientation applied), `score` (in [0,1], see `image_score`), `verdict` ("indication" when the score is
-    above the checkpoint's threshold, else "no indication"), `tampered_area` (share of pixels above `threshold`),
+    (pixels, EXIF orientation applied), `score` (in [0,1], see `image_score`), `verdict` (a word of `verdicts.WORDS`),
+    `verdict_reason` (why it is inconclusive where the score says otherwise, else None), `stability` (None, or what
+    `rescore` gives), `companions` (name → path relative to `out`), `tampered_area` (share of pixels above `threshold`),
     `regions` (see `find_regions`), `map`, `mask`, `overlay` (paths relative to `out`, forward slashes), `context` (see
-    `picture_context`) and `remarks` (see `make_remarks`). All figures derive from the map as stored in its file. What a
+    `picture_context`), `remarks` (see `make_remarks`), `outputs_sha256` (path of each file written for it → its hash)
+    and `previous_sha256` (see `imltool.scan.chain`). All figures derive from the map as stored in its file. What a
     failed file does not have is None, its regions are empty; its context is there when the file could be read at all.
 
     A file that cannot be analysed is a failed row and never ends the scan. After the last row `results.csv` and
     `run.json` are written; the report is made apart, by `write_report`.
 
-    Files of kept rows are hashed again before anything is analysed. Raises `ResumeError` when one changed or vanished,
-    and for another scan's folder (see `open_folder`), `UsageError` and `OutputError`; what was yielded before is safe
-    on disk.
+    Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
+    hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
+    `record.claimed`), `UsageError` and `OutputError`; what was yielded before is safe on disk.
     """
-    threshold = localizer.header.pixel_threshold if threshold is None else threshold
-    record.open_folder(out, record.parameters(plan, localizer, threshold), restart)
-    session: dict[str, Any] = {
-        "started": record.utc_now(),
-        "finished": None,
-        "command_line": [readable(argument) for argument in command_line],
-        "device": str(localizer.device),
-        "batch": batch,
-        "kept": 0,
-        "made": 0,
-    }
-    sessions = [*record.past_sessions(out), session]
-    with Journal(out / record.RESULTS) as journal:
-        session["kept"] = len(journal.rows)
-        yield from _unchanged(plan, [*journal.rows])
-        record.write_record(out, plan, localizer, threshold, journal.rows, sessions)
+    settings = ScanSettings(
+        localizer.header.pixel_threshold if threshold is None else threshold,
+        choose_verdicts(localizer.header, sensitivity),
+        stability,
+        tuple(companions),
+    )
+    with (
+        record.claimed(out, record.parameters(plan, localizer, settings), restart),
+        ChainedJournal(out / record.RESULTS, sha256_file(out / PARAMETERS)) as journal,
+    ):
+        session: dict[str, Any] = {
+            "started": record.utc_now(),
+            "finished": None,
+            "command_line": [readable(argument) for argument in command_line],
+            "device": str(localizer.device),
+            "batch": batch,
+            "kept": len(journal.rows),
+            "made": 0,
+        }
+        earlier = record.read_record(out)
+        sessions = [*earlier.get("sessions", []), session]
+        told = {name: readable(text) for name, text in (case or {}).items() if text is not None}
+        about = {**earlier.get("case", {}), **told}
+        yield from _unchanged(plan, out, [*journal.rows])
+        record.write_record(out, plan, localizer, settings, journal, about, sessions)
         done = {row["path"] for row in journal.rows}
         todo = [item for item in plan.inputs if item.name not in done]
-        for row in analyse(todo, localizer, out, threshold, _even(len(plan.inputs), batch)):
+        for row in analyse(todo, localizer, out, settings, _even(len(plan.inputs), batch)):
             journal.append(row)
             session["made"] += 1
-            yield row
+            yield journal.rows[-1]
         session["finished"] = record.utc_now()
-        record.write_table(out, journal.rows)
-        record.write_record(out, plan, localizer, threshold, journal.rows, sessions)
+        write_text(out / record.TABLE, record.table_text(journal.rows))
+        record.write_record(out, plan, localizer, settings, journal, about, sessions)
 
 
-def _unchanged(plan: Plan, rows: Sequence[Row]) -> Iterator[Row]:
-    """Yield kept rows whose files still are what was analysed. Raises `ResumeError` at the first that is not.
+def _unchanged(plan: Plan, out: Path, rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield kept rows whose files and outputs still are what they were. Raises `ResumeError` at the first that is not.
 
     A file that could not be read has no hash; its row stays until the scan is restarted.
     """
     items = {item.name: item for item in plan.inputs}
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-resume")
     try:
-        for row, change in zip(rows, pool.map(lambda row: _change(items.get(row["path"]), row), rows), strict=True):
+        changes = pool.map(lambda row: _change(items.get(row["path"]), out, row), rows)
+        for row, change in zip(rows, changes, strict=True):
             if change:
                 raise ResumeError(
-                    f"{printable(row['path'])} {change} since this scan began",
+                    f"{printable(change)} since this scan began",
                     "choose another --out; --restart discards the earlier results",
                 )
             yield row
@@ -99,20 +122,16 @@ def _unchanged(plan: Plan, rows: Sequence[Row]) -> Iterator[Row]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _change(item: Input | None, row: Row) -> str:
-    """What happened to the file of a row: "vanished", "changed", "became unreadable", or "" for nothing."""
+def _change(item: Input | None, out: Path, row: Row) -> str:
+    """What happened to the file of a row or to an output: "a.jpg vanished", or "" for nothing."""
     if row["sha256"] is None:
-        return "" if item else "changed"
-    if item is None:
-        return "vanished"
-    try:
-        # opening a pipe could wait for ever
-        same = stat.S_ISREG(item.path.stat().st_mode) and sha256_file(item.path) == row["sha256"]
-    except FileNotFoundError:
-        return "vanished"
-    except OSError:
-        return "became unreadable"
-    return "" if same else "changed"
+        return "" if item else f"{row['path']} changed"
+    files = {row["path"]: (item.path if item else None, row["sha256"])}
+    files |= {name: (out / name, digest) for name, digest in row["outputs_sha256"].items()}
+    for name, (path, digest) in files.items():
+        if change := what_happened(path, digest) if path else "vanished":
+            return f"{name} {change}"
+    return ""
 
 
 def _even(count: int, batch: int) -> int:

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from imltool.files import IMAGE_SUFFIXES
+from imltool.files import named_like_picture, walk_images
 from imltool.images import looks_like_picture
-
-SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".hif", ".avif", ".j2k", ".jpx"}
-"""A file whose name ends so is looked at whatever it holds: a damaged picture must be told, not passed over."""
 
 
 def walk_pictures(root: Path, on_error: Callable[[OSError], None]) -> list[Path]:
-    """Every picture under a folder, sorted by its path relative to `root`.
+    """As `walk_images`, and files of other names that begin like a picture: evidence is often named so.
 
-    Files of other names are opened and taken when they begin like a picture; what cannot be opened is then left out.
-    Symbolic links to folders are followed once (loops end), hidden folders are skipped.
-
-    Args:
-        on_error: called for each folder that cannot be read (its path is the error's `filename`), which is left out.
+    A file named like a picture is there whatever it holds, so that a damaged one is told and not passed over. One of
+    another name that cannot be opened is left out.
     """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, onerror=on_error, followlinks=True):
-        status = os.stat(folder)
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            subfolders.clear()
-            continue
-        seen.add(identity)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [path for name in names if _wanted(path := Path(folder, name))]
-    return sorted(found, key=lambda path: path.relative_to(root).parts)
+    return walk_images(root, on_error, _is_picture)
 
 
-def _wanted(path: Path) -> bool:
+def _is_picture(path: Path) -> bool:
     # opening a pipe could wait for ever, so only regular files are
-    return path.suffix.lower() in SUFFIXES or (path.is_file() and looks_like_picture(path))
+    return named_like_picture(path) or (path.is_file() and looks_like_picture(path))

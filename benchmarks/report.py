@@ -1,0 +1,74 @@
+"""How a scan's report grows: time and memory to write it, its size, and how fast a browser opens and filters it.
+
+    imltool scan FOLDER --out SCAN
+    python benchmarks/report.py SCAN FOLDER [ROWS]
+
+The rows of the finished scan are repeated under other names and scores until there are ROWS (10,000). The browser part
+needs Playwright and a Chromium in the path. Peak memory is that of writing; heap is the page's in the browser.
+"""
+
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from imltool.journal import read_rows
+from imltool.scan.inputs import Input, Plan, plan_inputs
+from imltool.scan.record import REPORT, RESULTS, read_record
+from imltool.scan.report import write_report
+
+scan, folder = Path(sys.argv[1]), Path(sys.argv[2])
+count = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000
+
+plan = plan_inputs([folder], scan)
+places = {item.name: item.path for item in plan.inputs}
+done = [row for row in read_rows(scan / RESULTS) if row["status"] == "ok"]
+rows = []
+for number in range(count):
+    row = done[number % len(done)]
+    score = round(row["score"] * (1 - number / (2 * count)), 6)
+    rows.append({**row, "path": f"disk {number % 7}/{number:05} {row['path']}", "score": score})
+inputs = tuple(Input(places[done[n % len(done)]["path"]], row["path"], row["path"]) for n, row in enumerate(rows))
+run = read_record(scan)
+run["counts"] |= {"files": count, "analysed": count, "failed": 0}
+
+target = Path(tempfile.mkdtemp(prefix="imltool-report-"))
+for name in ("maps", "overlays", "companions"):
+    if (scan / name).is_dir():
+        (target / name).symlink_to((scan / name).resolve())
+started = time.perf_counter()
+for _ in write_report(target, Plan(plan.roots, inputs, ()), run, rows):
+    pass
+spent = time.perf_counter() - started
+size = (target / REPORT).stat().st_size
+print(f"{count} rows: written in {spent:.1f} s, {size / 1e6:.1f} MB, peak memory ", end="")
+print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB, {1000 * spent / count:.1f} ms a row")
+
+from playwright.sync_api import sync_playwright  # noqa: E402 - what is above needs none
+
+with sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    page = browser.new_page()
+
+    def clock(what: str, act: str, shown: str) -> None:
+        """Print how long a script takes until the next frame is drawn, and what the page then shows."""
+        begun = time.perf_counter()
+        page.evaluate(
+            f"() => {{ {act}; return new Promise((done) => requestAnimationFrame(() => setTimeout(done))); }}"
+        )
+        print(f"{what:<12} {time.perf_counter() - begun:6.2f} s   {page.locator(shown).first.inner_text()}")
+
+    begun = time.perf_counter()
+    page.goto((target / REPORT).as_uri(), timeout=120_000)
+    print(f"{'open':<12} {time.perf_counter() - begun:6.2f} s   {page.locator('#shown').inner_text()}")
+    clock("filter", "filter.value = '00042'; filter.dispatchEvent(new Event('input'))", "#shown")
+    clock("all again", "filter.value = ''; filter.dispatchEvent(new Event('input'))", "#shown")
+    clock("sort by name", "document.querySelector('[data-key=name]').click()", "#results .open")
+    clock("next page", "on.click()", "#range")
+    clock("open a case", "document.querySelector('#results .open').click()", "#place")
+    heap = page.evaluate("performance.memory.usedJSHeapSize")
+    print(f"heap {heap / 1e6:.0f} MB")
+    browser.close()
+shutil.rmtree(target)

@@ -1,0 +1,90 @@
+"""`--log-file`: everything a command says and logs, line by line with UTC times, whatever `-v` and `-q` show."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imltool import __version__
+from imltool.cli import common
+from imltool.errors import UsageError
+from imltool.files import writing
+
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Append all messages to FILE, with UTC times.",
+        rich_help_panel=common.GENERAL,
+    ),
+]
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
+
+
+class _Lines(logging.Formatter):
+    """One line a message, whatever is in it."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+class _File(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        with writing(Path(self.baseFilename)):
+            raise  # logging itself would print a traceback and go on
+
+
+@contextmanager
+def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
+    """Log into a file meanwhile, the error that ends the command included; into none when `path` is None.
+
+    Args:
+        keep_out: the output folder, which holds results only.
+
+    Raises `UsageError` when `path` lies there, is no regular file, or is a file that was not begun by this function:
+    nothing must be written into evidence. Raises `OutputError` when it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    if keep_out.resolve() in (path.resolve(), *path.resolve().parents):
+        raise UsageError(f"{path} lies in the output folder", "give --log-file another place")
+    with writing(path):
+        if path.exists() and not (path.is_file() and _is_log(path)):
+            raise UsageError(f"{path} is no log file", "give --log-file a new file, or the log of an earlier run")
+        handler = _File(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", _TIME))
+    common.log.addHandler(handler)
+    level = common.log.level
+    common.log.setLevel(logging.DEBUG)
+    try:
+        common.note(f"imltool {__version__}: {shlex.join(['imltool', *sys.argv[1:]])}")
+        yield
+    except BaseException as error:
+        if not isinstance(error, typer.Exit):
+            common.note(f"ended by {type(error).__name__}: {error}")
+        raise
+    finally:
+        common.log.setLevel(level)
+        common.log.removeHandler(handler)
+        with suppress(OSError):  # of a full disk, which was told
+            handler.close()
+
+
+def _is_log(path: Path) -> bool:
+    with path.open("rb") as handle:
+        start = handle.read(64)
+    return not start or _STAMP.match(start) is not None

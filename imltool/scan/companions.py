@@ -1,0 +1,165 @@
+"""Companion maps: what classical forensic filters show of a picture, for a person to look at beside its map.
+
+They are pictures with fixed scales, so that two of them can be compared; none is scored and none enters the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.errors import UsageError
+from imltool.files import write_bytes
+from imltool.images import RGB, encode_png
+from imltool.scan.outputs import fit
+from imltool.traces.jpeg_grid import BLOCK
+from imltool.traces.residual import TILE, error_level, fine_structure
+
+FOLDER = "companions"
+
+ELA_QUALITY = 90
+ELA_GAIN = 32
+"""Grey steps a level of error is shown as: white is a change of 8 levels or more (our choice)."""
+NOISE_GAIN = 16
+"""Grey steps a level of noise is shown as, about the middle grey: black and white are 8 levels (our choice)."""
+STRIP = 512
+"""Rows filtered at once: bounds memory."""
+
+GHOST_QUALITIES = tuple(range(40, 100, 5))
+GHOST_COLUMNS = 4
+GHOST_WINDOW = 3
+"""Side of the neighbourhood averaged over, in blocks of 8 pixels (our choice; Farid averages over 16 pixels)."""
+GHOST_SPAN = 0.5
+"""Blocks whose change differs less than this many grey levels between qualities are flat: they show no ghost."""
+PANEL_SIDE = 400
+CAPTION = 24
+
+Grey = NDArray[np.uint8]
+
+
+def error_levels(rgb: RGB) -> Grey:
+    """Error-level analysis: how much one more JPEG save of quality 90 changes each pixel, uint8 [H,W].
+
+    The value over 32 is the mean change of the three channels in grey levels (`traces.residual.error_level`).
+
+    Args:
+        rgb: uint8 [H,W,3].
+    """
+    shown = np.empty(rgb.shape[:2], np.uint8)
+    for rows, columns in _tiles(rgb.shape):
+        shown[rows, columns] = _shade(error_level(rgb[rows, columns], ELA_QUALITY) * np.float32(ELA_GAIN))
+    return shown
+
+
+def noise_residual(rgb: RGB) -> Grey:
+    """What a 3×3 high-pass filter leaves of the luma, uint8 [H,W] (`traces.residual.fine_structure`).
+
+    The value minus 128, over 16, is the signed residual in grey levels.
+
+    Args:
+        rgb: uint8 [H,W,3].
+    """
+    height = rgb.shape[0]
+    shown = np.empty(rgb.shape[:2], np.uint8)
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        above, below = min(top, 1), min(height - bottom, 1)  # the filter looks one row beyond the strip
+        part = rgb[top - above : bottom + below].astype(np.float32)
+        residual = fine_structure(np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), dtype=np.float32))
+        shown[top:bottom] = _shade(128.0 + NOISE_GAIN * residual[above : above + bottom - top])
+    return shown
+
+
+def jpeg_ghosts(rgb: RGB) -> Grey:
+    """JPEG ghosts (Farid 2009): a sheet of panels, one a quality from 40 to 95, each under its number; uint8 [h,w].
+
+    A panel's cell stands for a block of 8×8 pixels: black where the change by a save of this quality is the least of
+    all qualities, white where it is the most, relative to the block's own range. A region that was once saved at a
+    lower quality than the rest is dark in the panel of that quality, where the rest is not. Our choice: the mean change
+    as in error-level analysis in place of its square, over 3×3 blocks; blocks that no quality changes are white.
+
+    Args:
+        rgb: uint8 [H,W,3]. Panels are enlarged or shrunk to at most 400 pixels a side.
+    """
+    rows, columns = (max(1, -(-side // BLOCK)) for side in rgb.shape[:2])
+    changes = np.empty((len(GHOST_QUALITIES), rows, columns), np.float32)
+    for change, quality in zip(changes, GHOST_QUALITIES, strict=True):
+        for down, across in _tiles(rgb.shape):
+            cells = _block_means(error_level(rgb[down, across], quality))
+            top, left = down.start // BLOCK, across.start // BLOCK
+            change[top : top + cells.shape[0], left : left + cells.shape[1]] = cells
+        change[:] = cv2.blur(change, (GHOST_WINDOW, GHOST_WINDOW))
+    least, most = changes.min(axis=0), changes.max(axis=0)
+    flat = most - least < GHOST_SPAN
+    panels = []
+    for change, quality in zip(changes, GHOST_QUALITIES, strict=True):
+        relative = np.where(flat, 1.0, (change - least) / np.maximum(most - least, GHOST_SPAN))
+        panels.append(_panel(_shade(255.0 * relative), str(quality)))
+    lines = [np.hstack(panels[i : i + GHOST_COLUMNS]) for i in range(0, len(panels), GHOST_COLUMNS)]
+    return np.vstack(lines)
+
+
+COMPANIONS: dict[str, Callable[[RGB], Grey]] = {
+    "ela": error_levels,
+    "noise": noise_residual,
+    "ghost": jpeg_ghosts,
+}
+"""Name of `--companions` → what draws it."""
+
+
+def choose_companions(text: str) -> tuple[str, ...]:
+    """The names in `ela,ghost`, each once, in the order of `COMPANIONS`. Raises `UsageError` for others."""
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in COMPANIONS]
+    if unknown:
+        raise UsageError(f"unknown companion map {unknown[0]!r}", f"choose from {', '.join(COMPANIONS)}")
+    return tuple(name for name in COMPANIONS if name in names)
+
+
+def write_companions(out: Path, name: str, rgb: RGB, chosen: Sequence[str]) -> dict[str, str]:
+    """Draw companion maps of one picture and write each as 8-bit grey PNG, atomically.
+
+    Args:
+        out: the scan's output folder.
+        name: output name of the picture, relative, with forward slashes.
+        rgb: uint8 [H,W,3].
+        chosen: names of `COMPANIONS`.
+
+    Returns the name of each → its path relative to `out`. Raises `OutputError`.
+    """
+    files = {each: f"{FOLDER}/{each}/{name}.png" for each in chosen}
+    for each, file in files.items():
+        write_bytes(out / file, encode_png(COMPANIONS[each](rgb)))
+    return files
+
+
+def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """The parts that `error_level` looks at one by one: the values are those of the whole picture."""
+    for top in range(0, shape[0], TILE):
+        for left in range(0, shape[1], TILE):
+            yield slice(top, min(top + TILE, shape[0])), slice(left, min(left + TILE, shape[1]))
+
+
+def _shade(values: NDArray[np.floating]) -> Grey:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over blocks of 8×8; the last ones repeat the border. float32 [H,W] → [⌈H/8⌉,⌈W/8⌉]."""
+    height, width = values.shape
+    whole = cv2.copyMakeBorder(values, 0, -height % BLOCK, 0, -width % BLOCK, cv2.BORDER_REPLICATE)
+    size = whole.shape[1] // BLOCK, whole.shape[0] // BLOCK
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _panel(cells: Grey, caption: str) -> Grey:
+    """A panel with its caption above it and a white edge."""
+    times = max(1, PANEL_SIDE // max(cells.shape))
+    shown = fit(cells.repeat(times, axis=0).repeat(times, axis=1), PANEL_SIDE)
+    panel = np.asarray(cv2.copyMakeBorder(shown, CAPTION, 8, 8, 8, cv2.BORDER_CONSTANT, value=255), dtype=np.uint8)
+    cv2.putText(panel, caption, (8, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
+    return panel

@@ -1,0 +1,54 @@
+"""`report.pdf`: the report on paper, one case a page, laid out by WeasyPrint from the template of `report.html`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from imltool.errors import UsageError
+from imltool.files import atomic
+from imltool.scan.inputs import Plan
+from imltool.scan.pipeline import Row
+from imltool.scan.record import PDF
+from imltool.scan.report import render
+from imltool.scan.selection import Selection
+
+CASES = 500
+"""Cases in a PDF at most, from the highest score (our choice: a document is laid out in memory as a whole)."""
+
+
+def require_pdf() -> None:
+    """Raise `UsageError` when no PDF can be made here, so that it is known before a long scan."""
+    _load()
+
+
+def _load() -> ModuleType:
+    try:
+        import weasyprint
+    except ImportError:
+        raise UsageError("a PDF needs WeasyPrint, which is not installed", "pip install 'imltool[pdf]'") from None
+    except OSError as error:  # its own libraries are not Python's
+        raise UsageError(
+            f"WeasyPrint cannot load a library it needs ({' '.join(str(error).split())[:120]})",
+            "install Pango, on Debian: apt install libpango-1.0-0 libpangoft2-1.0-0",
+        ) from None
+    return weasyprint
+
+
+def write_pdf(
+    out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
+) -> Iterator[Row]:
+    """Write `report.pdf` (see `write_report`), at most `CASES` cases; yield each row once it is laid out.
+
+    Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then still there.
+    """
+    weasyprint = _load()
+    page = io.StringIO()
+    yield from render(page, out, plan, run, rows, selection or Selection(), paper=True, most=CASES)
+    fetcher = weasyprint.URLFetcher(allowed_protocols=["data"])  # nothing is read but what the page holds
+    document = weasyprint.HTML(string=page.getvalue(), url_fetcher=fetcher)
+    with atomic(out / PDF) as temporary:
+        document.write_pdf(temporary, pdf_tags=True)

@@ -1,0 +1,109 @@
+"""Evidence is only read: on a medium that refuses every write, with links that lead in circles or into the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import photo, write_rgb
+
+NAMES = ("a.jpg", "b.png", "deep/c.tif", "deep/er/d.gif")
+
+
+def paths_of(out: Path) -> list[str]:
+    return [json.loads(line)["path"] for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Path]:
+    """A folder of evidence that cannot be written to: mounted read-only where that is possible, else by its modes."""
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode
+    )
+    for seed, name in enumerate(NAMES):
+        write_rgb(folder / name, photo(seed))
+    (folder / "text.png").write_text("no picture")
+    (folder / "loop").symlink_to(folder)
+    folders = [folder, folder / "deep", folder / "deep/er"]
+    for path in folder.rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    for path in [path for path in folder.rglob("*") if path.is_file()] + folders[::-1]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if mounted:
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    yield folder
+    if mounted:
+        subprocess.run(["umount", folder], check=True)
+    else:
+        for path in folders:
+            path.chmod(0o755)
+
+
+def state(folder: Path) -> dict[str, tuple[object, ...]]:
+    """All of a folder that a scan could alter, the time of the last access aside."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (folder, *folder.rglob("*")):
+        told = path.lstat()
+        data = path.read_bytes() if path.is_file() else None
+        found[str(path)] = (told.st_ino, told.st_mode, told.st_size, told.st_mtime_ns, told.st_ctime_ns, data)
+    return found
+
+
+def test_evidence_is_unchanged_after_everything_that_a_scan_does(
+    sealed: Path, tiny_weights: Path, tmp_path: Path, imltool
+) -> None:
+    before = state(sealed)
+    out, arguments = tmp_path / "out", ("--weights", tiny_weights, "--device", "cpu")
+    assert imltool("scan", sealed, "--out", out, *arguments, "--log-file", tmp_path / "log")[0] == 3
+    assert paths_of(out) == [*NAMES, "text.png"]
+    assert imltool("scan", sealed, "--out", out, *arguments)[0] == 3, "going on reads them again"
+    assert imltool("verify", out, "--inputs")[0] == 0
+    assert imltool("scan", sealed, "--out", out, *arguments, "--restart")[0] == 3
+    code, _, stderr = imltool("scan", sealed, "--out", sealed, *arguments, "--restart")
+    assert code == 2 and "is not empty and holds no scan" in stderr
+    code, _, stderr = imltool("scan", sealed, "--out", out, *arguments, "--log-file", sealed / "b.png")
+    assert code == 2 and "is no log file" in stderr
+    code, _, stderr = imltool("scan", sealed, "--out", sealed / "out", *arguments)
+    assert code == 1 and stderr.startswith("error: ") and stderr.count("\n") == 1
+    assert state(sealed) == before
+
+
+def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    folder = tmp_path / "in"
+    write_rgb(folder / "one/a.png", photo(0))
+    write_rgb(folder / "two/b.png", photo(1))
+    (folder / "one/to two").symlink_to(folder / "two")
+    (folder / "two/to one").symlink_to(folder / "one")
+    (folder / "two/up").symlink_to("..")
+    (folder / "self.png").symlink_to(folder / "self.png")
+    (folder / "first.png").symlink_to(folder / "second.png")
+    (folder / "second.png").symlink_to(folder / "first.png")
+    out = tmp_path / "out"
+    assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--device", "cpu")[0] == 3
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert {row["path"] for row in rows if row["status"] == "failed"} == {"self.png", "first.png", "second.png"}
+    assert all("link" in row["reason"] for row in rows if row["status"] == "failed")
+    pictures = [row["path"] for row in rows if row["status"] == "ok"]
+    assert len(pictures) == 2 and {Path(path).name for path in pictures} == {"a.png", "b.png"}, "each was seen once"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_results_inside_the_evidence_are_no_evidence(tiny_weights: Path, tmp_path: Path, imltool, link: bool) -> None:
+    folder = tmp_path / "in"
+    write_rgb(folder / "z.png", photo(0))
+    out = folder / "deep" / "results"
+    if link:
+        out = tmp_path / "out"
+        (folder / "a link").symlink_to(out)
+    for _ in range(2):
+        assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--device", "cpu")[0] == 0
+        assert paths_of(out) == ["z.png"]
+    code, stdout, _ = imltool("verify", out, "--inputs")
+    assert (code, stdout) == (0, "")

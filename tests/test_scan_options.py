@@ -1,0 +1,167 @@
+"""Options of `imltool scan` around the analysis: what is shown, told of the case, logged, and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photo, write_rgb
+
+from imltool.cli.app import run
+from imltool.images import read_rgb
+
+Scan = Callable[..., tuple[int, str, str]]
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("in")
+    for seed in range(COUNT):
+        write_rgb(folder / f"{seed}.png", photo(seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated checkpoint for which half of the pictures have an indication."""
+    import torch
+
+    from imltool.student.localizer import Localizer, image_score
+
+    localizer = Localizer.load(tiny_weights, torch.device("cpu"))
+    scores = [image_score(localizer.maps([read_rgb(path)])[0]) for path in sorted(folder.iterdir())]
+    found = {"score_threshold": float(np.median(scores)), "score_fpr": 0.05, "score_authentic": 100}
+    localizer.header = localizer.header.model_copy(update=found)
+    path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
+    localizer.save(path)
+    return path
+
+
+@pytest.fixture
+def scan(judge: Path, imltool: Scan) -> Scan:
+    return lambda *arguments: imltool("scan", *arguments, "--weights", judge, "--device", "cpu")
+
+
+def rows_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp_path: Path, scan: Scan) -> None:
+    out = tmp_path / "out"
+    assert scan(folder, "--out", out)[0] == 0
+    rows = rows_of(out)
+    assert sum(row["verdict"] == "indication" for row in rows) == COUNT // 2
+    assert scan(folder, "--out", out, "--fail-on-detect")[0] == 4
+    (without,) = [row["path"] for row in rows if row["verdict"] != "indication"][:1]
+    (found,) = [row["path"] for row in rows if row["verdict"] == "indication"][:1]
+    (tmp_path / "bad.png").touch()
+    assert scan(folder / without, "--out", tmp_path / "o1", "--fail-on-detect")[0] == 0
+    assert scan(folder / without, tmp_path / "bad.png", "--out", tmp_path / "o2", "--fail-on-detect")[0] == 3
+    assert scan(folder / found, tmp_path / "bad.png", "--out", tmp_path / "o3", "--fail-on-detect")[0] == 4
+    assert scan(tmp_path / "bad.png", "--out", tmp_path / "o4", "--fail-on-detect")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "choose"),
+    [
+        (["--only-indicated"], lambda rows: [row for row in rows if row["verdict"] == "indication"]),
+        (["--top", "4"], lambda rows: rows[:4]),
+        (["--top", "2", "--only-indicated"], lambda rows: rows[:2]),
+        (["--top", "99"], lambda rows: rows),
+    ],
+)
+def test_report_and_terminal_show_a_selection_and_results_hold_all(
+    folder: Path, tmp_path: Path, scan: Scan, options: list[str], choose: Callable[[list[dict]], list[dict]]
+) -> None:
+    out, bad = tmp_path / "out", tmp_path / "bad.png"
+    bad.touch()
+    code, stdout, stderr = scan(folder, bad, "--out", out, *options, "--json")
+    assert code == 3
+    rows = rows_of(out)
+    assert stdout == (out / "results.jsonl").read_text(), "every row is streamed"
+    assert len(rows) == COUNT + 1 and len(list((out / "maps").rglob("*.png"))) == COUNT
+    with (out / "results.csv").open(newline="") as handle:
+        assert len(list(csv.DictReader(handle))) == COUNT + 1
+    ranked = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["score"])
+    expected = [row["path"] for row in choose(ranked)]
+    assert [line.split()[-1] for line in stderr.splitlines() if re.match(r"0\.\d{3} ", line)] == expected
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert {row["path"] for row in ranked if row["path"] in report} == set(expected)
+    assert "the file is empty" in report, "a failed file is never left out"
+    left = COUNT - len(expected)
+    assert (f"… and {left} more in " in stderr) == (left > 0)
+
+
+def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Scan) -> None:
+    out = tmp_path / "out"
+
+    def case() -> dict[str, str | None]:
+        return json.loads((out / "run.json").read_text(encoding="utf-8"))["case"]
+
+    hostile = "<b>2024/17</b>"
+    assert scan(folder, "--out", out, "--case-id", hostile, "--examiner", "A. Łovelace")[0] == 0
+    assert case() == {"id": hostile, "examiner": "A. Łovelace", "notes": None}
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;2024/17&lt;/b&gt;" in report and "A. Łovelace" in report and hostile not in report
+    journal = (out / "results.jsonl").read_bytes()
+    assert scan(folder, "--out", out, "--notes", "disk 3\nsecond line", "--examiner", "B")[0] == 0
+    assert case() == {"id": hostile, "examiner": "B", "notes": "disk 3\nsecond line"}, "what is not told stays"
+    assert (out / "results.jsonl").read_bytes() == journal
+    assert "second line" in (out / "report.html").read_text(encoding="utf-8")
+    assert scan(folder, "--out", out, "--restart")[0] == 0
+    assert case() == {"id": None, "examiner": None, "notes": None}
+
+
+def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Path, scan: Scan) -> None:
+    out, log, bad = tmp_path / "out", tmp_path / "scan.log", tmp_path / "bad.png"
+    bad.touch()
+    assert scan(folder, bad, "--out", out, "--log-file", log, "-q")[:2] == (3, "")
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR) \S", line) for line in lines)
+    for row in rows_of(out):
+        assert any(row["path"] in line and (row["reason"] or row["verdict"]) in line for line in lines)
+    head = json.loads((out / "run.json").read_text())["chain"]["head"]
+    assert ": imltool " in lines[0] and head in lines[-1]
+    code, _, stderr = scan(folder, bad, "--out", out, "--log-file", log)
+    assert code == 3 and f"head {head}" in stderr and "DEBUG" not in stderr
+    again = log.read_text(encoding="utf-8").splitlines()
+    assert again[: len(lines)] == lines and len(again) > len(lines), "a second session is appended"
+    assert scan(folder, bad, "--out", out, "--log-file", log, "--threshold", "0.9")[0] == 2
+    assert "ended by ResumeError: " in log.read_text().splitlines()[-1]
+
+
+def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Scan) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine.txt"
+    mine.write_text("keep this")
+    for path, message in (
+        (mine, "is no log file"),
+        (folder / "0.png", "is no log file"),
+        (tmp_path, "is no log file"),
+        (out / "scan.log", "lies in the output folder"),
+    ):
+        code, _, stderr = scan(folder, "--out", out, "--log-file", path)
+        assert code == 2 and message in stderr and not out.exists()
+    code, _, stderr = scan(folder, "--out", out, "--log-file", tmp_path / "no" / "where.log")
+    assert code == 1 and "cannot write" in stderr
+    assert mine.read_text() == "keep this"
+
+
+def test_a_log_file_that_is_full_is_one_line(
+    folder: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit on file size stands in for a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        code = run(["scan", str(folder), "--out", str(tmp_path / "out"), "--log-file", str(tmp_path / "scan.log")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capsys.readouterr().err
+    assert code == 1 and "cannot write" in error and "scan.log" in error and error.count("\n") == 1
