@@ -13,7 +13,8 @@ import pytest
 from conftest import make_set
 
 COMMANDS = [
-    *("scan", "pseudo", "synth", "train", "eval", "compare", "study", "model info", "weights list", "version"),
+    *("scan", "verify", "pseudo", "synth", "train", "eval", "compare", "study"),
+    *("model info", "weights list", "version"),
     *("data split", "data objects", "data index", "data check", "data convert", "data boxes"),
 ]
 HEAVY = ("torch", "cv2", "numpy", "timm", "PIL", "matplotlib", "segment_anything", "accelerate")

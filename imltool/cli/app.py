@@ -1,11 +1,11 @@
 """The `imltool` command: registers every subcommand and turns errors into one line and an exit code.
 
-Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 130 interrupted.
+Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 4 found what it was
+told to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -41,7 +41,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · 130 interrupted.",
+    epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · "
+    "4 found (scan --fail-on-detect, verify) · 130 interrupted.",
 )
 
 
@@ -61,9 +62,25 @@ def _root(
 
 
 def _register() -> None:
-    from imltool.cli import compare, data, evaluate, model, pseudo, scan, study, synth, train, version, weights
+    from imltool.cli import (
+        annotate,
+        compare,
+        data,
+        evaluate,
+        model,
+        pseudo,
+        scan,
+        study,
+        synth,
+        train,
+        verify,
+        version,
+        weights,
+    )
 
     app.command("scan", rich_help_panel="Investigate")(scan.scan)
+    app.command("verify", rich_help_panel="Investigate")(verify.verify)
+    app.add_typer(annotate.app, name="annotate", rich_help_panel="Teach")
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
     app.command("synth", rich_help_panel="Teach")(synth.synth)
     app.command("train", rich_help_panel="Teach")(train.train)
@@ -103,7 +120,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # the reader of stdout (head, less) went away: no error, and nothing more to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        common.stop_stdout()
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
         return EXIT_FATAL

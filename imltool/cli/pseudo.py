@@ -73,7 +73,7 @@ def pseudo(
             "weights_sha256": sha256_file(path) if path else None,
             "settings": settings.model_dump(mode="json"),
             # the annotation as it was read: a picture that is mended later still belongs to the same run
-            "boxes_sha256": sha256_text(dump_json([[item.name, item.boxes, item.size] for item in annotated])),
+            "boxes_sha256": sha256_text(dump_json([item.identity() for item in annotated])),
         },
     )
     save_settings(settings, out / "config.yaml")

@@ -19,9 +19,17 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from imltool.data.rle import Rle, check_rle
 from imltool.errors import DataError
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The label a person chose for a box while seeing the teacher's mask: that mask, or the filled box for None."""
+
+    mask: Rle | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class BoxedImage:
         size: recorded (width, height) in pixels, None when the format or the file records none.
         normalised: boxes are shares of the picture's sides (YOLO), to be scaled when the picture is known.
         any_suffix: the record does not fix the picture's suffix (YOLO, LabelMe): `a.txt` stands for `a.jpg` or `a.png`.
+        accepted: for every box the label a person chose, None where none was chosen; empty when there is none at all.
     """
 
     name: str
@@ -42,17 +51,26 @@ class BoxedImage:
     size: tuple[int, int] | None = None
     normalised: bool = False
     any_suffix: bool = False
+    accepted: tuple[Accepted | None, ...] = ()
+
+    def identity(self) -> list[Any]:
+        """What the annotation says, as JSON values: equal for equal annotations."""
+        labels = [[label and [label.mask] for label in self.accepted]] if self.accepted else []
+        return [self.name, self.boxes, self.size, *labels]
 
 
 def read_coco(path: Path) -> list[BoxedImage]:
     """COCO detection JSON: `images` (id, file_name, width, height), `annotations` (image_id, bbox = x, y, w, h).
 
-    Images without an annotation are returned with no box. Categories are not looked at.
+    Images without an annotation are returned with no box. Categories are not looked at. A `segmentation` counts only
+    where `imltool annotate` noted that a person accepted it (`imltool.accepted` = `mask`): other files keep polygons
+    there that nobody has offered as labels of an edit.
     """
     document = read_json(path)
     images, annotations = (_list(document, key, path) for key in ("images", "annotations"))
     entries: dict[Any, dict[str, Any]] = {}
     boxes: dict[Any, list[Box]] = {}
+    accepted: dict[Any, list[Accepted | None]] = {}
     for position, entry in enumerate(images, 1):
         where = f"{path}: image {position}"
         if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
@@ -62,7 +80,7 @@ def read_coco(path: Path) -> list[BoxedImage]:
             raise DataError(f"{where} ({entry['file_name']}) has no id, or one that is neither number nor text")
         if identity in entries:
             raise DataError(f"{where} ({entry['file_name']}) has the id {identity} of an earlier image")
-        entries[identity], boxes[identity] = entry, []
+        entries[identity], boxes[identity], accepted[identity] = entry, [], []
     for position, annotation in enumerate(annotations, 1):
         where = f"{path}: annotation {position}"
         if not isinstance(annotation, dict):
@@ -72,10 +90,27 @@ def read_coco(path: Path) -> list[BoxedImage]:
             raise DataError(f"{where} belongs to image {identity!r}, which is not among the images")
         x, y, width, height = _four(annotation.get("bbox"), f"{where}: bbox", "x, y, width, height")
         boxes[identity].append((x, y, x + width, y + height))
+        accepted[identity].append(_accepted(annotation, where))
     return [
-        BoxedImage(_posix(entry["file_name"]), tuple(boxes[identity]), _recorded_size(entry, "width", "height", path))
+        BoxedImage(
+            _posix(entry["file_name"]),
+            tuple(boxes[identity]),
+            _recorded_size(entry, "width", "height", path),
+            accepted=tuple(accepted[identity]) if any(accepted[identity]) else (),
+        )
         for identity, entry in entries.items()
     ]
+
+
+def _accepted(annotation: dict[str, Any], where: str) -> Accepted | None:
+    """What `imltool annotate` noted about a box; None where it noted nothing."""
+    note = annotation.get("imltool")
+    choice = note.get("accepted") if isinstance(note, dict) else None
+    if choice == "mask":
+        return Accepted(check_rle(annotation.get("segmentation"), f"{where}: segmentation"))
+    if choice not in (None, "box"):
+        raise DataError(f"{where}: imltool.accepted is {choice!r}", "expected mask, box or null")
+    return Accepted(None) if choice else None
 
 
 def read_voc(path: Path) -> list[BoxedImage]:

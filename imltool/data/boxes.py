@@ -15,12 +15,22 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.data.box_formats import FORMATS, Box, BoxedImage, annotation_files, csv_header, read_json
+from imltool.data.box_formats import FORMATS, Accepted, Box, BoxedImage, annotation_files, csv_header, read_json
 from imltool.errors import DataError, ImageError, UsageError
 from imltool.files import walk_images, write_text
 from imltool.images import read_size
 
-__all__ = ["FORMATS", "BoxFault", "BoxReport", "BoxedImage", "MatchedImage", "match_boxes", "read_boxes", "write_coco"]
+__all__ = [
+    "FORMATS",
+    "Accepted",
+    "BoxFault",
+    "BoxReport",
+    "BoxedImage",
+    "MatchedImage",
+    "match_boxes",
+    "read_boxes",
+    "write_coco",
+]
 
 TOLERANCE = 1.0
 """Pixels a box may reach outside its picture; tools round differently (our choice)."""
@@ -37,12 +47,14 @@ class MatchedImage:
         name: its path relative to the pictures' root, forward slashes.
         boxes: float32 [n,4] XYXY pixels, n ≥ 1, inside the picture, positive size.
         size: (width, height) in pixels, EXIF orientation applied.
+        accepted: for every box the label a person chose (a mask is of the picture's size), None where none was chosen.
     """
 
     image: Path
     name: str
     boxes: NDArray[np.float32]
     size: tuple[int, int]
+    accepted: tuple[Accepted | None, ...]
 
 
 @dataclass(frozen=True)
@@ -172,10 +184,12 @@ def match_boxes(images_root: Path, annotated: list[BoxedImage]) -> BoxReport:
         except (ImageError, DataError) as error:
             report.faults.append(BoxFault(name, f"{error.message}: its boxes are left out"))
             continue
-        boxes, messages = _usable(entry, size)
+        usable, messages = _usable(entry, size)
         report.faults += [BoxFault(name, message) for message in messages]
-        if boxes:
-            report.matched.append(MatchedImage(pictures[name], name, np.asarray(boxes, dtype=np.float32), size))
+        if usable:
+            boxes, accepted = zip(*usable, strict=True)
+            array = np.asarray(boxes, dtype=np.float32)
+            report.matched.append(MatchedImage(pictures[name], name, array, size, accepted))
     report.matched.sort(key=lambda item: PurePosixPath(item.name).parts)
     with_boxes = {item.name for item in report.matched}
     report.without_boxes = [name for name in pictures if name not in with_boxes]
@@ -247,17 +261,21 @@ def _check_size(entry: BoxedImage, size: tuple[int, int]) -> None:
     raise DataError(f"recorded as {recorded}, the picture is {found}{turned}")
 
 
-def _usable(entry: BoxedImage, size: tuple[int, int]) -> tuple[list[Box], list[str]]:
-    """The boxes that hold, in pixels and clipped, and a message for each that does not."""
-    boxes, messages = [], []
-    for position, box in enumerate(entry.boxes, 1):
+def _usable(entry: BoxedImage, size: tuple[int, int]) -> tuple[list[tuple[Box, Accepted | None]], list[str]]:
+    """The boxes that hold, in pixels and clipped, with what was accepted, and a message for each that does not."""
+    usable: list[tuple[Box, Accepted | None]] = []
+    messages = []
+    labels = entry.accepted or (None,) * len(entry.boxes)
+    for position, (box, accepted) in enumerate(zip(entry.boxes, labels, strict=True), 1):
         pixels, fault = _fit(scaled(box, size) if entry.normalised else box, size)
+        if accepted and accepted.mask and accepted.mask["size"] != [size[1], size[0]]:
+            fault = fault or "has an accepted mask of another size than the picture"
         if fault:
             shown = ", ".join(f"{value:g}" for value in box)
             messages.append(f"box {position} of {len(entry.boxes)} ({shown}) {fault}: this box is left out")
         else:
-            boxes.append(pixels)
-    return boxes, messages
+            usable.append((pixels, accepted))
+    return usable, messages
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:

@@ -17,7 +17,7 @@ from imltool.errors import DataError
 from imltool.files import write_text
 from imltool.images import Mask, read_mask, read_rgb
 from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo import ANNOTATOR, read_pseudo
 from imltool.teacher.weightless import fill_box
 
 BOUNDARY_PIXELS = 2
@@ -94,7 +94,7 @@ def audit_rows(rows: list[dict[str, Any]], out: Path, truths: Path) -> Iterator[
             "iou": iou(predicted, truth),
             "boundary_f": boundary_f(predicted, truth),
             "box_area": float(covered.mean()),
-            "fallbacks": sum(record["used"] != row["teacher"] for record in row["boxes"]),
+            "fallbacks": sum(record["used"] not in (row["teacher"], ANNOTATOR) for record in row["boxes"]),
             "seconds": row["seconds"],
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imltool.config import Settings
-from imltool.data.boxes import MatchedImage
-from imltool.errors import ImageError
+from imltool.data.boxes import Accepted, MatchedImage
+from imltool.data.rle import decode_mask
+from imltool.errors import DataError, ImageError
 from imltool.files import sha256_file
 from imltool.images import RGB, Mask, read_rgb, write_mask
 from imltool.journal import Journal, read_rows
@@ -27,6 +28,8 @@ from imltool.teacher.weightless import fill_box
 
 JOURNAL = "pseudo.jsonl"
 MASKS = "masks"
+ANNOTATOR = "annotator"
+"""What made a mask that a person accepted, the filled box included."""
 
 
 class PseudoSettings(Settings):
@@ -49,8 +52,10 @@ class PseudoMask:
 
     Attributes:
         mask: bool [H,W], the union over boxes.
-        boxes: one record a box: `box` XYXY, `used` (the teacher's name or `box`), `predicted_iou`, `stability`
-            (null for teachers without them), `coverage` (share of the box that the teacher's mask covers), `choice`.
+        boxes: one record a box: `box` XYXY, `used` (the teacher's name, `box`, or `annotator` where a person had
+            accepted a mask or the box), `predicted_iou`, `stability` (null for teachers without them, and where a
+            person decided), `coverage` (share of the box that the mask covers), `choice` (of SAM's masks, null where a
+            person decided).
     """
 
     mask: Mask
@@ -86,18 +91,51 @@ def clean_mask(mask: Mask, min_island: int, min_hole: int) -> Mask:
     return mask
 
 
-def make_pseudo_mask(rgb: RGB, boxes: NDArray[np.float32], teacher: Teacher, settings: PseudoSettings) -> PseudoMask:
-    """The pseudo-mask of one uint8 RGB picture from its boxes, float32 [n,4] XYXY pixels."""
+def make_pseudo_mask(
+    rgb: RGB,
+    boxes: NDArray[np.float32],
+    teacher: Teacher,
+    settings: PseudoSettings,
+    accepted: Sequence[Accepted | None] = (),
+) -> PseudoMask:
+    """The pseudo-mask of one uint8 RGB picture from its boxes, float32 [n,4] XYXY pixels.
+
+    Args:
+        accepted: for every box the label a person chose, which is taken as it is; the teacher answers the others.
+            Empty when nobody chose.
+
+    Raises `DataError` when an accepted mask is damaged.
+    """
     size = rgb.shape[:2]
+    labels = accepted or (None,) * len(boxes)
+    open_ = [index for index, label in enumerate(labels) if label is None]
     prompts = grow_boxes(boxes, settings.grow, size)
-    answers = teacher.decode(teacher.embed(rgb), prompts, settings.multimask)
+    answers = teacher.decode(teacher.embed(rgb), prompts[open_], settings.multimask) if open_ else []
+    chosen = {
+        index: _choose(prompts[index], answer, teacher.name, settings)
+        for index, answer in zip(open_, answers, strict=True)
+    }
+    chosen |= {index: _accept(boxes[index], label, size) for index, label in enumerate(labels) if label is not None}
     united = np.zeros(size, dtype=bool)
     records = []
-    for box, prompt, answer in zip(boxes, prompts, answers, strict=True):
-        mask, record = _choose(prompt, answer, teacher.name, settings)
+    for index, box in enumerate(boxes):
+        mask, record = chosen[index]
         united |= mask
         records.append({"box": [round(float(value), 2) for value in box], **record})
     return PseudoMask(united, records)
+
+
+def _accept(box: NDArray[np.float32], label: Accepted, size: tuple[int, int]) -> tuple[Mask, dict[str, Any]]:
+    filled = fill_box(size, box)
+    mask = decode_mask(label.mask) if label.mask else filled
+    record = {
+        "used": ANNOTATOR,
+        "predicted_iou": None,
+        "stability": None,
+        "coverage": round(float((mask & filled).sum() / filled.sum()), 4),
+        "choice": None,
+    }
+    return mask, record
 
 
 def _choose(
@@ -144,8 +182,8 @@ def write_pseudo_masks(
     """Make what is missing in `out` and yield a row for every picture made or failed.
 
     A row that is done is one line of `pseudo.jsonl`: image, teacher, width, height, sha256, boxes, mask, mask_sha256,
-    mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read yields status `failed`
-    and a reason, is not journalled, and is tried again by the next run.
+    mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read, or whose accepted mask
+    is damaged, yields status `failed` and a reason, is not journalled, and is tried again by the next run.
     Raises `OutputError` when the disk refuses; what was journalled stays valid.
     """
     targets = mask_names([item.name for item in matched])
@@ -158,10 +196,10 @@ def write_pseudo_masks(
             started = time.perf_counter()
             try:
                 rgb = read_rgb(item.image)
-            except ImageError as error:
+                result = make_pseudo_mask(rgb, item.boxes, teacher, settings, item.accepted)
+            except (ImageError, DataError) as error:
                 yield {"image": item.name, "status": "failed", "reason": error.message}
                 continue
-            result = make_pseudo_mask(rgb, item.boxes, teacher, settings)
             write_mask(target, result.mask)
             row = {
                 "image": item.name,

@@ -96,6 +96,25 @@ class SamTeacher:
         ]
 
     @torch.inference_mode()
+    def refine(self, embedding: Embedding, box: NDArray[np.float32], clicks: NDArray[np.float32]) -> BoxMask:
+        """SAM's single mask of one box and the clicks that correct it; without clicks the one of `decode`.
+
+        Args:
+            box: float32 [4] XYXY, pixels of the picture.
+            clicks: float32 [n,3] of X, Y and 1 (belongs to the object) or 0 (does not).
+        """
+        if len(clicks) == 0:
+            return self.decode(embedding, box[None])[0]
+        corners = self._resize.apply_boxes(np.asarray(box[None], dtype=np.float64), embedding.size)
+        places = self._resize.apply_coords(np.asarray(clicks[:, :2], dtype=np.float64), embedding.size)
+        points = torch.as_tensor(places, dtype=torch.float32, device=self.device)[None]
+        labels = torch.as_tensor(clicks[:, 2], dtype=torch.int64, device=self.device)[None]
+        boxes = torch.as_tensor(corners, dtype=torch.float32, device=self.device)
+        prompts = self.sam.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
+        low, quality = self._decode(embedding, prompts, False)
+        return self._finish(low[0, 0], float(quality[0, 0]), 0, embedding)
+
+    @torch.inference_mode()
     def decode_points(
         self, embedding: Embedding, points: NDArray[np.float32], min_predicted_iou: float = 0.0
     ) -> list[BoxMask]:

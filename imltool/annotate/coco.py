@@ -1,0 +1,97 @@
+"""What is written for other commands: boxes and accepted masks as COCO JSON, and the list of authentic pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from imltool.annotate.records import Records
+from imltool.annotate.states import DrawnBox, State
+from imltool.files import write_text
+
+
+def authentic_list(boxes: Path) -> Path:
+    """The list file beside a boxes file: `DIR/boxes.authentic.txt` for `DIR/boxes.json`."""
+    return boxes.with_name(f"{boxes.stem}.authentic.txt")
+
+
+def present_states(records: Records, annotator: str | None = None) -> list[State]:
+    """One state a picture, sorted by name: the latest word of anyone, or an annotator's."""
+    chosen = []
+    for _, states in sorted(records.by_picture().items()):
+        theirs = [state for state in states if annotator in (None, state.annotator)]
+        chosen += theirs[:1]
+    return chosen
+
+
+def coco_document(records: Records, annotator: str | None = None) -> dict[str, Any]:
+    """All that was said as COCO detection JSON.
+
+    Every picture that was judged or has boxes is an image. Its `imltool` object holds annotator, verdict (null for
+    imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
+    else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
+    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0) and `origin`; an accepted mask is
+    its `segmentation`, run-length encoded.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    everyone = records.by_picture()
+    for image_id, state in enumerate(present_states(records, annotator), 1):
+        images.append(
+            {
+                "id": image_id,
+                "file_name": state.image,
+                "width": state.width,
+                "height": state.height,
+                "imltool": {
+                    "annotator": state.annotator,
+                    "others": sorted({other.annotator for other in everyone[state.image]} - {state.annotator}),
+                    "verdict": state.content.verdict,
+                    "time": state.time,
+                    "seconds": round(records.seconds(state.annotator, state.image), 1),
+                    "revision": state.revision,
+                    "sha256": state.sha256,
+                    "suggestions_shown": state.suggested,
+                },
+            }
+        )
+        if state.content.verdict in ("tampered", None):
+            for box in state.content.boxes:
+                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(box)})
+    return {
+        "info": {"description": "boxes drawn with imltool annotate"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "tampered"}],
+    }
+
+
+def _annotation(box: DrawnBox) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.box
+    made: dict[str, Any] = {
+        "category_id": 1,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": 0,
+        "imltool": {
+            "accepted": box.accepted,
+            "clicks": [[click.x, click.y, int(click.inside)] for click in box.clicks],
+            "origin": box.origin,
+        },
+    }
+    if box.mask is not None:
+        made["segmentation"] = box.mask
+    return made
+
+
+def write_results(boxes: Path, records: Records, root: Path) -> None:
+    """Write the COCO JSON and the list of authentic pictures, each atomically. Raises `OutputError`.
+
+    The list names pictures as a `list` of `imltool train` does: the folder's own name first.
+    """
+    document = coco_document(records)
+    write_text(boxes, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    names = [image["file_name"] for image in document["images"] if image["imltool"]["verdict"] == "authentic"]
+    head = "# pictures judged authentic with imltool annotate\n"
+    write_text(authentic_list(boxes), head + "".join(f"{root.name}/{name}\n" for name in names))

@@ -1,0 +1,46 @@
+"""Boxes of a sitting in the formats that other tools read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imltool.annotate.coco import coco_document, present_states
+from imltool.annotate.stats import read_records
+from imltool.data.box_writers import FOLDER_WRITERS
+from imltool.data.boxes import BoxedImage
+from imltool.errors import UsageError
+from imltool.files import write_text
+
+COCO = "coco"
+
+
+def export_boxes(boxes: Path, to: str, out: Path, annotator: str | None = None) -> int:
+    """Write the boxes of a boxes file anew as `coco`, `voc` or `yolo`; how many pictures were written.
+
+    Pictures judged authentic are written without a box; those marked unsure or skipped are left out of VOC and YOLO,
+    where a picture without boxes would pass for authentic.
+
+    Raises `UsageError` for an unknown format or annotator, or an `out` that exists and is not empty, `DataError` when
+    there are no journals or names collide, `OutputError`.
+    """
+    if to != COCO and to not in FOLDER_WRITERS:
+        raise UsageError(f"unknown box format {to!r}", f"choose one of {', '.join((COCO, *FOLDER_WRITERS))}")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{out} exists", "choose another --out")
+    records = read_records(boxes)
+    known = sorted({name for name, _ in records.histories})
+    if annotator is not None and annotator not in known:
+        raise UsageError(f"{boxes} holds nothing of {annotator!r}", f"known: {', '.join(known)}")
+    states = present_states(records, annotator)
+    if to == COCO:
+        document = coco_document(records, annotator)
+        write_text(out, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+        return len(document["images"])
+    entries = [
+        BoxedImage(state.image, tuple(box.box for box in state.content.boxes), (state.width, state.height))
+        for state in states
+        if state.content.verdict not in ("unsure", "skipped")
+    ]
+    FOLDER_WRITERS[to](out, entries)
+    return len(entries)

@@ -1,0 +1,27 @@
+// Requests to the server this page came from. All addresses are relative, so the token in front stays in place.
+
+export class Refused extends Error {
+  constructor(status, answer) {
+    super(answer.error ?? answer.detail ?? `the server answered ${status}`);
+    this.status = status;
+    this.answer = answer;
+  }
+}
+
+async function ask(path, options) {
+  const reply = await fetch(`api/${path}`, options); // rejects when the server is gone
+  const answer = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Refused(reply.status, answer);
+  return answer;
+}
+
+export const get = (path) => ask(path);
+
+export const post = (path, body, keepalive = false) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), keepalive });
+
+export async function image(index) {
+  const reply = await fetch(`api/pictures/${index}/view.jpg`);
+  if (!reply.ok) throw new Refused(reply.status, await reply.json().catch(() => ({})));
+  return createImageBitmap(await reply.blob());
+}

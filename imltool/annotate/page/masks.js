@@ -1,0 +1,30 @@
+// Masks as the server sends them (lengths of runs down the columns, the first of zeros) made into canvases to draw.
+
+export function paint({ size: [height, width], runs }, colour) {
+  const inside = new Uint8Array(width * height);
+  let place = 0;
+  runs.forEach((length, index) => {
+    if (index % 2) inside.fill(1, place, place + length);
+    place += length;
+  });
+  const fill = new ImageData(width, height), edge = new ImageData(width, height);
+  const [red, green, blue] = colour;
+  for (let x = 0; x < width; x++) {
+    for (let y = 0; y < height; y++) {
+      const at = x * height + y;
+      if (!inside[at]) continue;
+      const target = 4 * (y * width + x);
+      fill.data.set([red, green, blue, 255], target);
+      const rim = x === 0 || y === 0 || x === width - 1 || y === height - 1 ||
+        !inside[at - height] || !inside[at + height] || !inside[at - 1] || !inside[at + 1];
+      if (rim) edge.data.set([red, green, blue, 255], target);
+    }
+  }
+  return { fill: canvas(fill), edge: canvas(edge) };
+}
+
+function canvas(pixels) {
+  const made = new OffscreenCanvas(pixels.width, pixels.height);
+  made.getContext("2d").putImageData(pixels, 0, 0);
+  return made;
+}

@@ -1,0 +1,101 @@
+"""Everything one run of `imltool annotate` needs, opened together and closed in order."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imltool import __version__
+from imltool.annotate.desk import PictureDesk
+from imltool.annotate.pictures import PictureFolder
+from imltool.annotate.server import AnnotateServer
+from imltool.annotate.states import Content, DrawnBox, Sitting
+from imltool.annotate.store import AnnotationStore, utc_now
+from imltool.data.boxes import MatchedImage
+from imltool.device import choose_device
+from imltool.errors import UsageError
+from imltool.files import sha256_file
+from imltool.student.localizer import Localizer
+from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
+from imltool.teacher.sam import SamTeacher
+
+
+@dataclass(frozen=True)
+class OpenSitting:
+    """A sitting under way."""
+
+    server: AnnotateServer
+    store: AnnotationStore
+
+    def take_over(self, matched: list[MatchedImage]) -> int:
+        """Give pictures without a history the boxes of another file, to be corrected; how many got some.
+
+        Raises `OutputError`.
+        """
+        taken = 0
+        for item in matched:
+            if item.name not in self.store.pictures.names or self.store.history(item.name).present is not None:
+                continue
+            boxes = []
+            for box, label in zip(item.boxes, item.accepted, strict=True):
+                x1, y1, x2, y2 = (float(side) for side in box)
+                mask = label.mask if label else None
+                accepted = None if label is None else ("mask" if mask else "box")
+                boxes.append(DrawnBox(box=(x1, y1, x2, y2), accepted=accepted, origin="imported", mask=mask))
+            facts = (sha256_file(item.image), *item.size)
+            self.store.save(item.name, 0, Content(boxes=tuple(boxes)), facts, action="import")
+            taken += 1
+        return taken
+
+
+@contextmanager
+def open_sitting(
+    pictures: PictureFolder,
+    out: Path,
+    *,
+    teacher: str,
+    weights: Path | None = None,
+    device: str = "auto",
+    annotator: str | None = None,
+    suggest: bool = False,
+    port: int = 0,
+) -> Iterator[OpenSitting]:
+    """Load the teacher, open the journals and bind the port; on leaving all is written and closed.
+
+    Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
+    """
+    who = _name(annotator)
+    if teacher in WEIGHTLESS:
+        raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
+    path = teacher_weights(teacher, weights)
+    sam = load_teacher(teacher, weights, device)
+    assert isinstance(sam, SamTeacher)
+    localizer = Localizer.load(None, choose_device(device)) if suggest else None
+    first = Sitting(
+        annotator=who,
+        time=utc_now(),
+        tool_version=__version__,
+        root=str(pictures.root),
+        teacher=teacher,
+        weights_sha256=sha256_file(path) if path else None,
+        suggestions=localizer.sha256 if localizer else None,
+    )
+    with AnnotationStore(out, pictures, first) as store:
+        desk = PictureDesk(pictures, sam, localizer)
+        try:
+            yield OpenSitting(AnnotateServer(pictures, desk, store, teacher, port), store)
+        finally:
+            desk.close()
+
+
+def _name(annotator: str | None) -> str:
+    try:
+        name = (getpass.getuser() if annotator is None else annotator).strip()
+    except (KeyError, OSError):  # a container without a user database
+        raise UsageError("the user has no name here", "give --annotator NAME") from None
+    if not name or len(name) > 100 or not name.isprintable():
+        raise UsageError("an annotator's name is 1 to 100 printable characters", "give --annotator NAME")
+    return name

@@ -1,0 +1,99 @@
+"""The economy of annotating: seconds and boxes a picture, and how well annotators agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from imltool.annotate.records import History, Records, journal_folder
+from imltool.annotate.states import Content, State
+from imltool.errors import DataError
+
+
+def read_records(boxes: Path) -> Records:
+    """The journals of a boxes file. Raises `DataError` when there is none."""
+    records = Records(boxes)
+    if not journal_folder(boxes).is_dir():
+        raise DataError(f"{boxes} has no journals beside it", "give the --out of imltool annotate")
+    records.refresh()
+    return records
+
+
+def economy(boxes: Path) -> dict[str, Any]:
+    """What a boxes file cost and how sure it is: `annotators`, one row each, and `pairs` of them.
+
+    A pair's `box_iou` compares the united boxes, `label_iou` what a student would learn from (accepted masks, filled
+    boxes elsewhere), both as the mean over pictures that both call tampered. Raises `DataError`.
+    """
+    records = read_records(boxes)
+    names = sorted({annotator for annotator, _ in records.histories})
+    mine = {
+        name: {image: history for (who, image), history in records.histories.items() if who == name and history.present}
+        for name in names
+    }
+    rows = [_row(name, mine[name]) for name in names]
+    pairs = [_pair(one, other, mine[one], mine[other]) for one, other in combinations(names, 2)]
+    return {"annotators": rows, "pairs": [pair for pair in pairs if pair["pictures"]]}
+
+
+def _row(name: str, histories: dict[str, History]) -> dict[str, Any]:
+    judged = [history for history in histories.values() if history.judged]
+    verdicts = Counter(history.content.verdict for history in histories.values())
+    seconds = [history.seconds for history in judged if history.seconds]
+    boxes = [len(history.content.boxes) for history in judged if history.content.verdict == "tampered"]
+    drawn = [box for history in judged if history.content.verdict == "tampered" for box in history.content.boxes]
+    return {
+        "annotator": name,
+        "judged": len(judged),
+        "tampered": verdicts["tampered"],
+        "authentic": verdicts["authentic"],
+        "unsure": verdicts["unsure"],
+        "skipped": verdicts["skipped"],
+        "seconds_median": round(median(seconds), 1) if seconds else None,
+        "seconds_mean": round(fmean(seconds), 1) if seconds else None,
+        "boxes_mean": fmean(boxes) if boxes else None,
+        "masks_accepted": fmean(box.accepted == "mask" for box in drawn) if drawn else None,
+        "boxes_suggested": sum(box.origin == "suggested" for box in drawn),
+        "with_suggestions": sum(bool(history.present and history.present.suggested) for history in judged),
+    }
+
+
+def _pair(one: str, other: str, first: dict[str, History], second: dict[str, History]) -> dict[str, Any]:
+    states = [(first[image].present, second[image].present) for image in sorted(first.keys() & second.keys())]
+    both = [(a, b) for a, b in states if a and b and a.sha256 == b.sha256 and _decided(a) and _decided(b)]
+    tampered = [(a, b) for a, b in both if a.content.verdict == b.content.verdict == "tampered"]
+    ious = [(_iou(a, b, False), _iou(a, b, True)) for a, b in tampered]
+    return {
+        "annotators": [one, other],
+        "pictures": len(both),
+        "same_verdict": fmean(a.content.verdict == b.content.verdict for a, b in both) if both else None,
+        "both_tampered": len(tampered),
+        "box_iou": fmean(box for box, _ in ious) if ious else None,
+        "label_iou": fmean(label for _, label in ious) if ious else None,
+    }
+
+
+def _decided(state: State) -> bool:
+    return state.content.verdict in ("tampered", "authentic")
+
+
+def _iou(first: State, second: State, labels: bool) -> float:
+    one, other = (_union(state.content, (state.height, state.width), labels) for state in (first, second))
+    return float(coco.iou([one], [other], [0])[0, 0])
+
+
+def _union(content: Content, size: tuple[int, int], labels: bool) -> Any:
+    rles = []
+    for box in content.boxes:
+        x1, y1, x2, y2 = box.box
+        if labels and box.mask is not None:
+            rles.append({"size": box.mask["size"], "counts": box.mask["counts"].encode()})
+        else:
+            rles += coco.frPyObjects(np.array([[x1, y1, x2 - x1, y2 - y1]]), *size)
+    return coco.merge(rles)

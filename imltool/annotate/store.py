@@ -1,0 +1,230 @@
+"""Saving: a change is in the journal before it is answered, and in the boxes file right after.
+
+The page names the revision it has changed. When another tab or server has changed the picture meanwhile, the change is
+refused with the newer state, so that nobody overwrites what they have not seen.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, Literal
+
+from imltool.annotate.coco import write_results
+from imltool.annotate.pictures import PictureFolder
+from imltool.annotate.records import History, Records, journal_folder
+from imltool.annotate.states import Content, Sitting, Spent, State
+from imltool.errors import DataError, OutputError, ResumeError
+from imltool.journal import Journal
+
+OTHERS_EVERY = 2.0
+"""Seconds between looks at the journals of other servers."""
+
+
+class Conflict(Exception):
+    """The picture was changed elsewhere since the state that a change started from."""
+
+
+class NothingLeft(Exception):
+    """There is nothing to undo or redo."""
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds, which sorts as text."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+class AnnotationStore:
+    """One annotator's sitting. Safe to use from several threads.
+
+    Opening it takes in what all earlier and present sittings wrote, and writes the boxes file anew.
+
+    Args:
+        boxes: the COCO file to write.
+        sitting: who is at work with what.
+
+    Raises `ResumeError` when `boxes` is not a file of this command or of other pictures, `DataError` when a journal is
+    damaged, `OutputError` when the disk refuses.
+    """
+
+    def __init__(self, boxes: Path, pictures: PictureFolder, sitting: Sitting) -> None:
+        self.boxes, self.pictures, self.annotator = boxes, pictures, sitting.annotator
+        self._records = Records(boxes)
+        self._lock = threading.RLock()
+        self._changed = threading.Event()
+        self._closed = False
+        self.fault: str | None = None
+        if boxes.exists() and not journal_folder(boxes).is_dir():
+            raise ResumeError(
+                f"{boxes} was not made by imltool annotate", "correct it with --boxes, and give another --out"
+            )
+        self._records.refresh()
+        self._check_root()
+        stamp = re.sub(r"[^0-9A-Za-z]+", "", sitting.time)
+        who = re.sub(r"[^0-9A-Za-z]+", "-", sitting.annotator).strip("-")[:40] or "annotator"
+        # the random part keeps sittings of several machines on one share apart
+        self._path = journal_folder(boxes) / f"{stamp}-{who}-{secrets.token_hex(3)}.jsonl"
+        self._journal: Journal | None = None
+        self._append(sitting)
+        write_results(boxes, self._records, pictures.root)
+        self._writer = threading.Thread(target=self._write_results, name="imltool-annotate-writer", daemon=True)
+        self._writer.start()
+
+    def _check_root(self) -> None:
+        """A folder may have been moved, but the names must still mean the same pictures."""
+        root = str(self.pictures.root)
+        earlier = [sitting.root for sitting in self._records.sittings]
+        if not earlier or root in earlier:
+            return
+        for image in self._records.by_picture():
+            if not (self.pictures.root / image).is_file():
+                raise ResumeError(
+                    f"{self.boxes} holds annotations of pictures in {earlier[-1]}, and {root} has no {image}",
+                    "give the same PATH as before, or another --out",
+                )
+
+    def _append(self, row: State | Spent | Sitting) -> None:
+        try:
+            if self._journal is None:
+                self._journal = Journal(self._path)  # drops the torn line that a full disk has left
+            self._journal.append(row.model_dump(mode="json"))
+            self._journal.rows.clear()
+        except OutputError:
+            if self._journal is not None:
+                self._journal.close()
+            self._journal = None
+            raise
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._records.refresh():
+            self._changed.set()
+
+    def history(self, image: str) -> History:
+        """This annotator's history of a picture, other servers' changes included; not to be changed."""
+        with self._lock:
+            self._refresh()
+            return self._records.histories[self.annotator, image]
+
+    def save(
+        self,
+        image: str,
+        base: int,
+        content: Content,
+        facts: tuple[str, int, int],
+        suggested: bool = False,
+        action: Literal["change", "import"] = "change",
+    ) -> State:
+        """Journal a change; it is on disk when this returns.
+
+        Args:
+            base: revision the change started from.
+            facts: SHA-256, width and height of the picture as seen.
+            suggested: suggestions were shown; stays true once it was.
+
+        Raises `Conflict` when `base` is not the present revision, `OutputError` when the disk refuses.
+        """
+        with self._lock:
+            history = self.history(image)
+            if base != history.revision:
+                raise Conflict
+            return self._record(image, history, content, facts, suggested, action)
+
+    def step(self, image: str, base: int, direction: Literal["undo", "redo"], facts: tuple[str, int, int]) -> State:
+        """Undo or redo the last change. Raises `Conflict` as `save` does, `NothingLeft`, `OutputError`."""
+        with self._lock:
+            history = self.history(image)
+            if base != history.revision:
+                raise Conflict
+            waiting = history.past if direction == "undo" else history.future
+            if not waiting:
+                raise NothingLeft
+            return self._record(image, history, waiting[-1], facts, False, direction)
+
+    def _record(
+        self,
+        image: str,
+        history: History,
+        content: Content,
+        facts: tuple[str, int, int],
+        suggested: bool,
+        action: Literal["change", "undo", "redo", "import"],
+    ) -> State:
+        sha256, width, height = facts
+        state = State(
+            annotator=self.annotator,
+            image=image,
+            revision=history.revision + 1,
+            action=action,
+            time=utc_now(),
+            sha256=sha256,
+            width=width,
+            height=height,
+            suggested=suggested or bool(history.present and history.present.suggested),
+            content=content,
+        )
+        self._append(state)
+        return state
+
+    def spend(self, image: str, seconds: float) -> None:
+        """Add time at work on a picture. Raises `OutputError`."""
+        with self._lock:
+            self._append(Spent(annotator=self.annotator, image=image, time=utc_now(), seconds=round(seconds, 2)))
+
+    def overview(self) -> dict[str, Any]:
+        """This annotator's `verdicts` by picture (None: boxes not yet judged), how many `boxes`, `median_seconds` a
+        judged picture, and the `fault` of the last attempt to write the boxes file."""
+        with self._lock:
+            self._refresh()
+            wanted = set(self.pictures.names)
+            mine = {
+                image: history
+                for (annotator, image), history in self._records.histories.items()
+                if annotator == self.annotator and image in wanted and history.present
+            }
+        judged = [history.seconds for history in mine.values() if history.seconds and history.judged]
+        return {
+            "verdicts": {image: history.content.verdict for image, history in mine.items()},
+            "boxes": {image: len(history.content.boxes) for image, history in mine.items()},
+            "median_seconds": round(median(judged), 1) if judged else None,
+            "fault": self.fault,
+        }
+
+    def _write_results(self) -> None:
+        while not self._closed:
+            self._changed.wait(OTHERS_EVERY)
+            try:
+                with self._lock:
+                    self._refresh()
+                    if self._closed or not self._changed.is_set():
+                        continue
+                    self._changed.clear()
+                    write_results(self.boxes, self._records, self.pictures.root)
+                self.fault = None
+            except (OutputError, DataError) as error:  # told on the page; the journals have everything
+                self.fault = str(error)
+
+    def close(self) -> None:
+        """Write the boxes file for the last time. Raises `OutputError`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.set()
+            if self._journal is not None:
+                self._journal.close()
+            self._records.refresh()
+            write_results(self.boxes, self._records, self.pictures.root)
+
+    def __enter__(self) -> AnnotationStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,172 @@
+"""`imltool annotate`: draw boxes in a browser, see the teacher's mask, accept it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from imltool.cli import common
+
+DEFAULT = "start"
+
+
+class _WithDefault(TyperGroup):
+    """`annotate PATH` means `annotate start PATH`."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        if arguments and arguments[0] not in (*self.commands, *context.help_option_names):
+            arguments = [DEFAULT, *arguments]
+        return super().parse_args(context, arguments)
+
+
+app = typer.Typer(
+    cls=_WithDefault,
+    no_args_is_help=True,
+    help="Draw boxes in a browser: annotate PATH… --out boxes.json. `annotate start --help` lists the options; "
+    "a folder that is called like one of the commands is written ./stats.",
+)
+
+BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file that imltool annotate wrote.")]
+
+
+@app.command(DEFAULT)
+def start(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="COCO JSON to write; an earlier one is gone on with.")
+    ] = Path("boxes.json"),
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="NAME", help="mobile-sam, vit-b, vit-l or vit-h.")
+    ] = "mobile-sam",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "-w", metavar="FILE", help="The teacher's weights, when not bundled.")
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", metavar="FILE", help="Boxes to correct: COCO, VOC, YOLO, CSV or LabelMe."),
+    ] = None,
+    box_format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Their format; default: detected.")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", metavar="NAME", help="Whose work it is (default: the user's name).")
+    ] = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Offer the student's regions as dashed boxes. It biases, and is recorded.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    device: common.DeviceOption = "auto",
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Draw boxes around edits in a browser, with the teacher's mask beside them (the default: start may be left out).
+
+    Prints an address that only this machine can open and that is good for this run. Every change is saved at once;
+    Ctrl-C ends, and the same command goes on. FILE is for `imltool pseudo --boxes`; beside it lie the journals and a
+    list of the pictures judged authentic.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.annotate.pictures import check_out, find_pictures
+    from imltool.data.boxes import BoxReport, match_boxes, read_boxes
+
+    check_out(out)
+    pictures = find_pictures(paths, out)
+    for line in pictures.left_out:
+        common.say(f"left out {line}")
+    report = match_boxes(pictures.root, read_boxes(boxes, box_format)) if boxes else BoxReport()
+    for fault in report.faults:
+        common.log.error("%s: %s", fault.image, fault.message)
+
+    from imltool.annotate.sitting import open_sitting
+
+    with open_sitting(
+        pictures, out, teacher=teacher, weights=weights, device=device, annotator=annotator, suggest=suggest, port=port
+    ) as sitting:
+        if boxes:
+            common.say(f"{sitting.take_over(report.matched)} pictures with boxes to correct")
+        common.stdout.print(sitting.server.address, markup=False, highlight=False)
+        common.say(f"{len(pictures.names)} pictures; Ctrl-C ends")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(sitting.server.address)
+        with suppress(KeyboardInterrupt):  # the way to end
+            sitting.server.run()
+    judged = sum(verdict is not None for verdict in sitting.store.overview()["verdicts"].values())
+    common.say(f"{judged} of {len(pictures.names)} pictures judged → {out}")
+
+
+@app.command()
+def stats(
+    boxes: BoxesArgument = Path("boxes.json"),
+    as_json: common.JsonOption = False,
+) -> None:
+    """Seconds and boxes a picture of every annotator, and how well annotators agree."""
+    from imltool.annotate.stats import economy
+    from imltool.journal import dump_json
+
+    found = economy(boxes)
+    if as_json:
+        common.stdout.print(dump_json(found), markup=False, highlight=False)
+        return
+    for table in _tables(found):
+        common.stdout.print(table)
+
+
+def _tables(found: dict[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    each = Table(title="annotators")
+    columns = {
+        "annotator": "{}",
+        "judged": "{:d}",
+        "tampered": "{:d}",
+        "authentic": "{:d}",
+        "unsure": "{:d}",
+        "skipped": "{:d}",
+        "seconds_median": "{:.1f}",
+        "seconds_mean": "{:.1f}",
+        "boxes_mean": "{:.2f}",
+        "masks_accepted": "{:.0%}",
+        "with_suggestions": "{:d}",
+    }
+    headings = ("", "judged", "tampered", "authentic", "unsure", "skipped", "s/picture (median)", "(mean)")
+    for heading in (*headings, "boxes/tampered", "masks accepted", "saw suggestions"):
+        each.add_column(heading, justify="right" if heading else "left")
+    for row in found["annotators"]:
+        each.add_row(*(_cell(row[key], form) for key, form in columns.items()))
+    if not found["pairs"]:
+        return [each]
+    pairs = Table(title="agreement on pictures that both judged tampered or authentic")
+    names = ("annotators", "pictures", "same verdict", "both tampered", "box IoU", "label IoU")
+    for heading in names:
+        pairs.add_column(heading, justify="left" if heading == "annotators" else "right")
+    for row in found["pairs"]:
+        forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
+        cells = [_cell(row[key], form) for key, form in {**forms, "label_iou": "{:.3f}"}.items()]
+        pairs.add_row(" – ".join(row["annotators"]), *cells)
+    return [each, pairs]
+
+
+def _cell(value: Any, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+@app.command()
+def export(
+    boxes: BoxesArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="coco (a file), voc or yolo (folders).")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="File or new folder to write.")],
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", metavar="NAME", help="One annotator's boxes (default: the latest).")
+    ] = None,
+) -> None:
+    """Write the boxes in another format. Only COCO keeps clicks, accepted masks and verdicts."""
+    from imltool.annotate.export import export_boxes
+
+    common.say(f"{export_boxes(boxes, to, out, annotator)} pictures → {out}")

@@ -1,0 +1,80 @@
+"""Writers of the box formats that are a folder of files, one a picture; `boxes.write_coco` writes the one of one file.
+
+What is written here, `read_boxes` reads back to the same boxes: Pascal VOC rounds them to whole pixels, YOLO to 1e-6 of
+the sides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from imltool.data.box_formats import BoxedImage
+from imltool.errors import DataError
+from imltool.files import make_folder, write_text
+
+LABEL = "tampered"
+
+
+def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
+    """One `NAME.xml` a picture, below `folder` as the pictures lie; boxes in pixels, 1-based, both ends inside.
+
+    Raises `DataError` for two pictures of one stem or an entry without a size, `OutputError`.
+    """
+    for entry, path in _targets(folder, entries, ".xml"):
+        width, height = _size(entry)
+        root = ElementTree.Element("annotation")
+        ElementTree.SubElement(root, "filename").text = PurePosixPath(entry.name).name
+        size = ElementTree.SubElement(root, "size")
+        for tag, value in (("width", width), ("height", height), ("depth", 3)):
+            ElementTree.SubElement(size, tag).text = str(value)
+        for x1, y1, x2, y2 in entry.boxes:
+            item = ElementTree.SubElement(root, "object")
+            ElementTree.SubElement(item, "name").text = LABEL
+            bounds = ElementTree.SubElement(item, "bndbox")
+            left, top = min(round(x1), width - 1), min(round(y1), height - 1)
+            sides = {
+                "xmin": left + 1,
+                "ymin": top + 1,
+                "xmax": max(round(x2), left + 1),
+                "ymax": max(round(y2), top + 1),
+            }
+            for tag, value in sides.items():
+                ElementTree.SubElement(bounds, tag).text = str(value)
+        ElementTree.indent(root)
+        write_text(path, ElementTree.tostring(root, encoding="unicode") + "\n")
+
+
+def write_yolo(folder: Path, entries: list[BoxedImage]) -> None:
+    """One `NAME.txt` a picture, below `folder` as the pictures lie: `0 cx cy w h` a box in shares of the sides.
+
+    `classes.txt` names class 0. Raises as `write_voc` does.
+    """
+    for entry, path in _targets(folder, entries, ".txt"):
+        width, height = _size(entry)
+        lines = []
+        for x1, y1, x2, y2 in entry.boxes:
+            shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+            lines.append("0 " + " ".join(f"{share:.6f}" for share in shares) + "\n")
+        write_text(path, "".join(lines))
+    write_text(folder / "classes.txt", f"{LABEL}\n")
+
+
+FOLDER_WRITERS: dict[str, Callable[[Path, list[BoxedImage]], None]] = {"voc": write_voc, "yolo": write_yolo}
+
+
+def _targets(folder: Path, entries: list[BoxedImage], suffix: str) -> list[tuple[BoxedImage, Path]]:
+    names = [PurePosixPath(entry.name).with_suffix(suffix).as_posix() for entry in entries]
+    for name, count in Counter(name.casefold() for name in names).items():
+        if count > 1:
+            raise DataError(f"{count} pictures would share {name}", "their names differ in the suffix alone: use coco")
+    make_folder(folder)
+    return [(entry, folder / name) for entry, name in zip(entries, names, strict=True)]
+
+
+def _size(entry: BoxedImage) -> tuple[int, int]:
+    if entry.size is None:
+        raise DataError(f"{entry.name}: its size is not known")
+    return entry.size

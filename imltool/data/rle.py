@@ -1,0 +1,89 @@
+"""Masks as COCO's run-length encoding, the strings that `pycocotools` writes and reads.
+
+Runs go down the columns from the top left, and the first counts zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+from typing_extensions import TypedDict  # pydantic cannot read typing's before Python 3.12
+
+from imltool.errors import DataError
+from imltool.images import Mask
+
+
+class Rle(TypedDict):
+    """A mask encoded: `size` is [height, width] in pixels, `counts` the runs as COCO's ASCII string."""
+
+    size: list[int]
+    counts: str
+
+
+def encode_mask(mask: Mask) -> Rle:
+    """Encode a bool mask [H,W]."""
+    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return Rle(size=[int(side) for side in encoded["size"]], counts=encoded["counts"].decode("ascii"))
+
+
+def decode_mask(rle: Rle) -> Mask:
+    """Decode to bool [H,W]. Raises `DataError` when the runs do not fill a mask of that size.
+
+    `pycocotools` leaves memory as it was where runs are too short, so this does not ask it.
+    """
+    height, width = rle["size"]
+    runs = _parse(rle["counts"])
+    if runs is None or min(runs, default=-1) < 0 or sum(runs) != height * width:
+        raise DataError(f"the runs of a mask do not fill {width}x{height} pixels", "the file is damaged")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape((width, height)).T
+
+
+def _parse(counts: str) -> list[int] | None:
+    """The runs of a string: five bits a character, the lowest first, the sixth telling that more follow.
+
+    From the fourth run on, the difference to the run before the last is stored. None when the string ends within a run
+    or holds a character of another kind.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for letter in counts.encode("ascii"):
+        code = letter - 48
+        if not 0 <= code < 64 or shift > 60:
+            return None
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value, shift = 0, 0
+    return None if shift else runs
+
+
+def check_rle(value: Any, where: str) -> Rle:
+    """An encoded mask as found in a JSON file, its types checked.
+
+    Raises `DataError` starting with `where`.
+    """
+    size, counts = (value.get("size"), value.get("counts")) if isinstance(value, dict) else (None, None)
+    if (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int and side > 0 for side in size)
+        and isinstance(counts, str)
+        and counts.isascii()
+    ):
+        return Rle(size=[*size], counts=counts)
+    raise DataError(f"{where} is no mask in COCO's compressed run-length encoding")
+
+
+def runs_of(mask: Mask) -> list[int]:
+    """Lengths of the runs of a bool mask [H,W] of at least one pixel, uncompressed."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs: list[int] = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return [0, *runs] if flat[0] else runs

@@ -1,0 +1,127 @@
+"""Masks that a person accepted: their encoding, and how `imltool pseudo` takes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import photo, write_rgb
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as coco
+
+from imltool.data.rle import check_rle, decode_mask, encode_mask, runs_of
+from imltool.errors import DataError
+from imltool.images import read_mask, write_mask
+
+SIZE = (64, 96)
+MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
+
+
+@given(MASKS)
+def test_what_is_encoded_is_decoded_and_the_runs_are_cocos(mask: np.ndarray) -> None:
+    rle = encode_mask(mask)
+    assert np.array_equal(decode_mask(check_rle(json.loads(json.dumps(rle)), "here")), mask)
+    runs = runs_of(mask)
+    flat = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
+    assert np.array_equal(flat.reshape(mask.shape, order="F"), mask)
+    theirs = coco.decode({"size": rle["size"], "counts": rle["counts"].encode()})
+    assert np.array_equal(theirs, mask)
+    again = coco.frPyObjects({"size": rle["size"], "counts": runs}, *rle["size"])
+    assert again["counts"].decode() == rle["counts"]
+
+
+@given(st.text(max_size=30), st.lists(st.integers(1, 40), min_size=2, max_size=2))
+def test_damaged_runs_are_told_and_never_crash(counts: str, size: list[int]) -> None:
+    try:
+        mask = decode_mask(check_rle({"size": size, "counts": counts}, "here"))
+    except DataError:
+        return
+    assert mask.shape == tuple(size)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [[1, 2, 3, 4]],
+        {"size": [2, 2], "counts": [4]},
+        {"size": [2], "counts": "4"},
+        {"size": [True, 2], "counts": ""},
+    ],
+)
+def test_other_segmentations_are_no_masks(value: Any) -> None:
+    with pytest.raises(DataError, match=r"^here"):
+        check_rle(value, "here")
+
+
+def document(**annotation: Any) -> dict[str, Any]:
+    """One picture with two boxes, the first with what is given."""
+    first = {"id": 1, "image_id": 1, "bbox": [10, 10, 30, 20], **annotation}
+    second = {"id": 2, "image_id": 1, "bbox": [60, 30, 20, 20]}
+    image = {"id": 1, "file_name": "a.png", "width": SIZE[1], "height": SIZE[0]}
+    return {"images": [image], "annotations": [first, second], "categories": []}
+
+
+@pytest.fixture
+def blob() -> np.ndarray:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[12:20, 5:30] = True
+    return mask
+
+
+def make(root: Path, content: dict[str, Any]) -> tuple[Path, Path]:
+    write_rgb(root / "images/a.png", photo(3))
+    (root / "boxes.json").write_text(json.dumps(content))
+    return root / "images", root / "boxes.json"
+
+
+def filled(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(tmp_path: Path, blob, imltool) -> None:
+    images, boxes = make(tmp_path, document(segmentation=encode_mask(blob), imltool={"accepted": "mask"}))
+    write_mask(tmp_path / "truth/a.png", blob)
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--set", "min_coverage=1")
+    assert imltool(*command, "--gt", tmp_path / "truth")[0] == 0
+    (row,) = (json.loads(line) for line in (out / "pseudo.jsonl").read_text().splitlines())
+    assert [record["used"] for record in row["boxes"]] == ["annotator", "box"]
+    assert row["boxes"][0]["coverage"] == pytest.approx(20 * 8 / (30 * 20), abs=1e-4)
+    assert np.array_equal(read_mask(out / row["mask"]), blob | filled(60, 30, 80, 50))
+    assert json.loads((out / "audit.json").read_text())["fallback"] == 1  # the second box; an accepted mask is none
+    boxes.write_text(json.dumps(document(imltool={"accepted": "box"})))
+    code, _, stderr = imltool(*command)
+    assert code == 2 and "boxes_sha256" in stderr
+
+
+def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(tmp_path: Path, blob, imltool) -> None:
+    images, boxes = make(tmp_path, document(imltool={"accepted": "box"}))
+    assert imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "kept", "--teacher", "box")[0] == 0
+    both = filled(10, 10, 40, 30) | filled(60, 30, 80, 50)
+    assert np.array_equal(read_mask(tmp_path / "kept/masks/a.png"), both)
+    boxes.write_text(json.dumps(document(segmentation=[[1, 1, 50, 1, 50, 50]])))
+    assert imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "plain", "--teacher", "box")[0] == 0
+    assert np.array_equal(read_mask(tmp_path / "plain/masks/a.png"), both)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "code", "message"),
+    [
+        ({"imltool": {"accepted": "mask"}}, 1, "annotation 1: segmentation is no mask"),
+        ({"imltool": {"accepted": "yes"}}, 1, "expected mask, box or null"),
+        ({"imltool": {"accepted": "mask"}, "segmentation": {"size": [64, 96], "counts": "0"}}, 3, "do not fill 96x64"),
+        ({"imltool": {"accepted": "mask"}, "segmentation": {"size": [9, 9], "counts": "0"}}, 3, "of another size"),
+    ],
+)
+def test_damaged_accepted_masks_are_one_line(tmp_path: Path, imltool, annotation, code, message) -> None:
+    images, boxes = make(tmp_path, document(**annotation))
+    found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box", "-q")
+    assert found == code and message in stderr and stderr.count("\n") == 1

@@ -1,0 +1,238 @@
+"""The server of `imltool annotate`: who is answered, what is refused, and that its masks are those of `pseudo`."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from annotate_run import Annotating
+from conftest import forged, photo, write_rgb
+from PIL import Image
+
+from imltool.data.boxes import read_boxes
+from imltool.data.rle import decode_mask
+from imltool.images import read_mask
+
+BOX = [20.0, 12.0, 76.0, 54.0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("annotate") / "pictures"
+    write_rgb(root / "a.png", forged(1)[0])
+    write_rgb(root / "b.jpg", photo(2))
+    tag = Image.Exif()
+    tag[274] = 6  # to be turned by 90°: 60x120 on screen
+    Image.fromarray(photo(3, 120, 60)).save(root / "portrait.jpg", exif=tag)
+    write_rgb(root / "torn.png", photo(4))
+    (root / "torn.png").write_bytes((root / "torn.png").read_bytes()[:600])
+    write_rgb(root / "wide.jpg", photo(5, 6000, 3000))
+    write_rgb(root.parent / "secret.png", photo(6))
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Annotating]:
+    running = Annotating(folder, "--out", folder.parent / "boxes.json", "--annotator", "anna")
+    yield running
+    code, stderr = running.end()
+    assert code == 0 and "judged →" in stderr and "Traceback" not in stderr
+
+
+def raw(server: Annotating, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    """A request exactly as written; urllib would tidy the path."""
+    parts = urlsplit(server.address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=60)
+    connection.request(method, path, body or None, {key.replace("_", "-"): value for key, value in headers.items()})
+    reply = connection.getresponse()
+    return reply.status, reply.read()
+
+
+def test_only_the_token_of_this_run_opens_anything(server: Annotating) -> None:
+    parts = urlsplit(server.address)
+    assert parts.hostname == "127.0.0.1" and len(parts.path) > 30
+    for path in ("/", "/api/folder", "/wrong/api/folder", f"{parts.path[:-2]}/api/folder", "/static/main.js"):
+        status, body = raw(server, "GET", path)
+        assert status == 403 and b"pictures" not in body
+    assert raw(server, "GET", parts.path + "api/folder")[0] == 200
+
+
+def test_other_sites_and_other_names_of_this_machine_are_refused(server: Annotating) -> None:
+    path = urlsplit(server.address).path + "api/folder"
+    host = urlsplit(server.address).netloc
+    assert raw(server, "GET", path, Host="evil.example")[0] == 421
+    assert raw(server, "GET", path, Host=f"evil.example:{host.partition(':')[2]}")[0] == 421
+    assert raw(server, "GET", path, Origin="http://evil.example")[0] == 403
+    assert raw(server, "GET", path, Origin="null")[0] == 403
+    assert raw(server, "GET", path, Sec_Fetch_Site="cross-site")[0] == 403
+    assert raw(server, "GET", path, Sec_Fetch_Site="same-site")[0] == 403
+    assert raw(server, "GET", path, Origin=f"http://{host}", Sec_Fetch_Site="same-origin")[0] == 200
+    change = path.replace("folder", "pictures/0/change")
+    form = b'{"base":0,"content":{"verdict":"unsure"}}'
+    # what a form of another page could send without asking
+    assert raw(server, "POST", change, form, Content_Type="text/plain")[0] == 415
+
+
+def test_no_path_leads_out_of_the_page_or_the_folder(server: Annotating, folder: Path) -> None:
+    base = urlsplit(server.address).path
+    secret = (folder.parent / "secret.png").read_bytes()
+    for path in (
+        "../secret.png",
+        "..%2f..%2fsecret.png",
+        "%2e%2e/%2e%2e/server.py",
+        "..%5cserver.py",
+        "../server.py",
+        "//etc/passwd",
+        "%2fetc%2fpasswd",
+        "api/pictures/..%2f..%2fsecret.png/view.jpg",
+        "api/pictures/-1/view.jpg",
+        "api/pictures/99/view.jpg",
+        "api/pictures/0x0/view.jpg",
+        "a.png",
+    ):
+        status, body = raw(server, "GET", base + path)
+        assert status in (403, 404, 405, 422), path
+        assert secret not in body and b"root:" not in body and b"def " not in body
+
+
+def test_large_and_malformed_bodies_are_refused_and_change_nothing(server: Annotating) -> None:
+    path = urlsplit(server.address).path + "api/pictures/1/change"
+    kind = {"Content_Type": "application/json"}
+    large = json.dumps({"base": 0, "content": {"verdict": "unsure"}}).encode() + b" " * 1_100_000
+    assert raw(server, "POST", path, large, **kind)[0] == 413
+    parts = urlsplit(server.address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=60)
+    chunks = (b" " * 100_000 for _ in range(12))
+    connection.request("POST", path, chunks, {"Content-Type": "application/json"}, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    for body in (
+        b"",
+        b"[1",
+        b"{}",
+        b'{"base":0,"content":{"verdict":"forged"}}',
+        b'{"base":0,"content":{"verdict":"tampered"}}',
+        b'{"base":0,"content":{"boxes":[{"box":[1,1,1,9]}]}}',
+        b'{"base":0,"content":{"boxes":[{"box":[1,1,1e999,9]}]}}',
+        b'{"base":0,"content":{"boxes":[{"box":[500,500,600,600]}]}}',
+        b'{"base":0,"content":{"verdict":"authentic","boxes":[{"box":[1,1,9,9]}]}}',
+        b'{"base":0,"content":{"boxes":[{"box":[1,1,9,9],"note":"x"}]}}',
+    ):
+        assert raw(server, "POST", path, body, **kind)[0] == 422, body
+    assert server.ask("api/pictures/1")[1]["revision"] == 0
+
+
+def test_pages_may_not_load_or_be_framed_by_anything_else(server: Annotating) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server.address).netloc, timeout=60)
+    connection.request("GET", urlsplit(server.address).path)
+    headers = connection.getresponse().headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert headers["referrer-policy"] == "no-referrer" and headers["cache-control"] == "no-store"
+
+
+def test_pictures_come_upright_and_of_bounded_size_and_a_torn_one_is_told(server: Annotating) -> None:
+    names = [entry["name"] for entry in server.ask("api/folder")[1]["pictures"]]
+    assert names == ["a.png", "b.jpg", "portrait.jpg", "torn.png", "wide.jpg"]
+    _, portrait = server.ask("api/pictures/2")
+    assert (portrait["width"], portrait["height"]) == (60, 120)
+    assert Image.open(io.BytesIO(server.ask("api/pictures/2/view.jpg")[1])).size == (60, 120)
+    for path in ("", "/view.jpg", "/embedded"):
+        status, answer = server.ask(f"api/pictures/3{path}")
+        assert status == 422 and "damaged" in answer["error"]
+    _, wide = server.ask("api/pictures/4")
+    assert (wide["width"], wide["height"]) == (6000, 3000)
+    assert Image.open(io.BytesIO(server.ask("api/pictures/4/view.jpg")[1])).size == (4096, 2048)
+
+
+def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(server: Annotating, folder: Path, imltool) -> None:
+    status, first = server.ask("api/pictures/0/mask", {"box": BOX})
+    assert status == 200 and first["size"] == [64, 96] and sum(first["runs"]) == 64 * 96
+    click = {"x": 25.0, "y": 14.0, "inside": True}
+    assert server.ask("api/pictures/0/mask", {"box": BOX, "clicks": [click]})[1]["runs"] != first["runs"]
+    forgery = {"size": [64, 96], "counts": "0"}  # masks are the server's alone
+    status, state = server.change(0, 0, "tampered", {"box": BOX, "accepted": "mask", "mask": forgery})
+    assert status == 200 and state["boxes"][0]["shown"]["runs"] == first["runs"]
+    status, state = server.change(0, 0, "unsure")
+    assert status == 409 and state["revision"] == 1 and state["verdict"] == "tampered"
+    status, state = server.change(4, 0, "tampered", {"box": [1000, 500, 9000, 2500], "accepted": "mask"})
+    assert status == 200 and state["boxes"][0]["box"] == [1000, 500, 6000, 2500]
+    assert max(state["boxes"][0]["shown"]["size"]) == 1024
+    out = folder.parent / "boxes.json"
+    deadline = time.time() + 30
+    while len(read_boxes(out)) < 2 and time.time() < deadline:
+        time.sleep(0.05)
+    found = {item.name: item for item in read_boxes(out)}
+    label = found["a.png"].accepted[0]
+    assert label is not None and label.mask is not None
+    assert found["wide.jpg"].accepted[0].mask["size"] == [3000, 6000]
+    (folder.parent / "plain.csv").write_text("image,x1,y1,x2,y2\na.png," + ",".join(map(str, BOX)) + "\n")
+    target = folder.parent / "pseudo"
+    command = ("pseudo", folder, "--boxes", folder.parent / "plain.csv", "--out", target, "--device", "cpu")
+    assert imltool(*command, "--set", "min_coverage=0")[0] == 0
+    theirs = read_mask(target / "masks/a.png")
+    assert (theirs ^ decode_mask(label.mask)).mean() < 0.002  # thread counts may move a rounding
+
+
+def test_undo_redo_and_time_over_the_wire(server: Annotating) -> None:
+    _, state = server.change(1, 0, "tampered", {"box": BOX, "accepted": "box"})
+    _, state = server.ask("api/pictures/1/step", {"base": state["revision"], "direction": "undo"})
+    assert state["boxes"] == [] and state["verdict"] is None and state["can_redo"] and not state["can_undo"]
+    _, state = server.ask("api/pictures/1/step", {"base": state["revision"], "direction": "redo"})
+    assert state["boxes"][0]["accepted"] == "box"
+    assert server.ask("api/pictures/1/step", {"base": 1, "direction": "undo"})[0] == 409
+    assert server.ask("api/pictures/1/time", {"seconds": 7})[0] == 200
+    assert server.ask("api/pictures/1/time", {"seconds": -7})[0] == 422
+    assert server.ask("api/pictures/1")[1]["seconds"] == 7
+
+
+def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "set/a.png", photo(1))
+    (tmp_path / "old.csv").write_text("image,x1,y1,x2,y2\na.png,10,10,40,40\n")
+    command = (tmp_path / "set", "--out", tmp_path / "boxes.json", "--boxes", tmp_path / "old.csv")
+    first = Annotating(*command)
+    _, state = first.ask("api/pictures/0")
+    assert state["verdict"] is None and state["boxes"][0]["origin"] == "imported"
+    assert first.change(0, state["revision"], "tampered", {"box": BOX, "origin": "imported"})[0] == 200
+    first.kill()
+    again = Annotating(*command)
+    assert again.ask("api/pictures/0")[1]["boxes"][0]["box"] == BOX
+    code, stderr = again.end()
+    assert code == 0 and "0 pictures with boxes to correct" in stderr and "1 of 1 pictures judged" in stderr
+    assert np.allclose(read_boxes(tmp_path / "boxes.json")[0].boxes[0], BOX)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("nowhere",), 2, "no such file or folder"),
+        ((".", "--out", "."), 2, "is a folder"),
+        ((".", "--out", "boxes.txt"), 2, "does not end in .json"),
+        (("set", "--teacher", "grabcut"), 2, "makes no live masks"),
+        (("set", "--teacher", "sam"), 2, "unknown teacher"),
+        (("set", "--annotator", " "), 2, "annotator's name"),
+        (("set", "--out", "foreign.json"), 2, "was not made by imltool annotate"),
+        (("empty",), 1, "no picture found"),
+    ],
+)
+def test_faults_at_the_start_are_one_line(tmp_path: Path, imltool, monkeypatch, arguments, code, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rgb(tmp_path / "set/a.png", photo(1))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign.json").write_text("{}")
+    found, _, stderr = imltool("annotate", *arguments, "--no-browser", "--device", "cpu")
+    assert found == code and message in stderr and stderr.strip().count("\n") == 0
+
+
+def test_a_port_that_is_taken_is_one_line(server: Annotating, tmp_path: Path, imltool) -> None:
+    write_rgb(tmp_path / "set/a.png", photo(1))
+    port = urlsplit(server.address).port
+    out = tmp_path / "boxes.json"
+    code, _, stderr = imltool("annotate", tmp_path / "set", "--out", out, "--port", port, "--no-browser")
+    assert code == 2 and f"port {port} cannot be used" in stderr

@@ -1,0 +1,266 @@
+"""What `imltool annotate` keeps: journals, undo, conflicts, several annotators, the files other commands read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import photo, write_rgb
+
+from imltool.annotate.pictures import find_pictures
+from imltool.annotate.records import journal_folder
+from imltool.annotate.states import Click, Content, DrawnBox, Sitting
+from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft, utc_now
+from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.rle import encode_mask
+from imltool.errors import DataError, ResumeError
+
+FACTS = ("0" * 64, 96, 64)
+ONE = DrawnBox(box=(10, 10, 40, 30))
+TWO = DrawnBox(box=(50, 20, 80, 60), clicks=(Click(x=60, y=30, inside=True),))
+
+
+def drawn(*boxes: DrawnBox) -> Content:
+    return Content(verdict="tampered", boxes=boxes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(3):
+        write_rgb(tmp_path / "set" / f"{index}.png", photo(index))
+    return tmp_path / "set"
+
+
+def sit(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
+    pictures = find_pictures([folder], out)
+    first = Sitting(
+        annotator=annotator,
+        time=utc_now(),
+        tool_version="0",
+        root=str(pictures.root),
+        teacher="mobile-sam",
+        weights_sha256=None,
+        suggestions=None,
+    )
+    return AnnotationStore(out, pictures, first)
+
+
+def test_a_change_is_in_the_journal_at_once_and_in_the_file_after_the_end(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        state = store.save("0.png", 0, drawn(ONE), FACTS)
+        (journal,) = journal_folder(out).glob("*.jsonl")
+        assert json.loads(journal.read_text().splitlines()[-1]) == state.model_dump(mode="json")
+        store.save("1.png", 0, Content(verdict="authentic"), FACTS)
+        store.spend("0.png", 4.0)
+        store.spend("0.png", 2.5)
+    (entry, other), (box,) = (json.loads(out.read_text())[key] for key in ("images", "annotations"))
+    assert entry["file_name"] == "0.png" and entry["imltool"]["seconds"] == 6.5
+    assert entry["imltool"]["annotator"] == "anna" and entry["imltool"]["sha256"] == FACTS[0]
+    assert box["bbox"] == [10, 10, 30, 20] and other["imltool"]["verdict"] == "authentic"
+    assert (tmp_path / "boxes.authentic.txt").read_text().splitlines()[1:] == ["set/1.png"]
+    assert [item.boxes for item in read_boxes(out)] == [((10, 10, 40, 30),), ()]
+
+
+def test_undo_and_redo_survive_a_restart(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        store.save("0.png", 0, drawn(ONE), FACTS)
+        store.save("0.png", 1, drawn(ONE, TWO), FACTS)
+        assert store.step("0.png", 2, "undo", FACTS).content == drawn(ONE)
+    with sit(folder, out) as store:
+        assert store.step("0.png", 3, "redo", FACTS).content == drawn(ONE, TWO)
+        store.step("0.png", 4, "undo", FACTS)
+        assert store.step("0.png", 5, "undo", FACTS).content == Content()
+        with pytest.raises(NothingLeft):
+            store.step("0.png", 6, "undo", FACTS)
+        store.save("0.png", 6, drawn(TWO), FACTS)
+        with pytest.raises(NothingLeft):  # a new change ends what could be redone
+            store.step("0.png", 7, "redo", FACTS)
+        assert store.history("0.png").revision == 7
+
+
+def test_a_change_of_an_old_state_is_refused_within_a_server_and_between_two(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as one, sit(folder, out) as other:
+        one.save("0.png", 0, drawn(ONE), FACTS)
+        for store in (one, other):
+            with pytest.raises(Conflict):
+                store.save("0.png", 0, drawn(TWO), FACTS)
+        other.save("0.png", 1, drawn(ONE, TWO), FACTS)
+        with pytest.raises(Conflict):
+            one.step("0.png", 1, "undo", FACTS)
+        assert one.history("0.png").content == drawn(ONE, TWO)
+
+
+def test_two_annotators_keep_their_own_word_and_the_file_has_the_latest(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out, "anna") as anna, sit(folder, out, "berta") as berta:
+        anna.save("0.png", 0, drawn(ONE), FACTS)
+        time.sleep(0.01)
+        berta.save("0.png", 0, drawn(TWO), FACTS)
+        anna.save("1.png", 0, drawn(ONE), FACTS)
+        assert anna.history("0.png").content == drawn(ONE) and berta.history("0.png").content == drawn(TWO)
+    first, second = json.loads(out.read_text())["images"]
+    assert first["imltool"]["annotator"] == "berta" and first["imltool"]["others"] == ["anna"]
+    assert second["imltool"]["annotator"] == "anna" and second["imltool"]["others"] == []
+
+
+def test_the_file_follows_what_another_server_writes(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out, "anna"), sit(folder, out, "berta") as berta:
+        berta.save("2.png", 0, drawn(ONE), FACTS)
+        out.unlink()
+        berta.close()
+        out.unlink()
+        deadline = time.time() + 30  # anna's server looks every two seconds
+        while not out.exists() and time.time() < deadline:
+            time.sleep(0.05)
+        assert [image["file_name"] for image in json.loads(out.read_text())["images"]] == ["2.png"]
+
+
+def test_a_torn_last_row_is_left_out_and_a_damaged_one_is_told(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        store.save("0.png", 0, drawn(ONE), FACTS)
+        store.save("0.png", 1, drawn(ONE, TWO), FACTS)
+    (journal,) = journal_folder(out).glob("*.jsonl")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-20])
+    with sit(folder, out) as store:
+        assert store.history("0.png").content == drawn(ONE)
+    journal.write_bytes(whole.replace(b'"tampered"', b'"tampred"', 1))
+    with pytest.raises(DataError, match="damaged"):
+        sit(folder, out)
+
+
+def test_unsure_and_skipped_pictures_are_no_labels(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        store.save("0.png", 0, Content(verdict="unsure", boxes=(ONE,)), FACTS)
+        store.save("1.png", 0, Content(verdict="skipped", boxes=(ONE,)), FACTS)
+        store.save("2.png", 0, Content(boxes=(ONE,)), FACTS, action="import")
+    report = match_boxes(folder, read_boxes(out))
+    assert [item.name for item in report.matched] == ["2.png"] and not report.faults
+
+
+def test_a_foreign_file_and_other_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "mine.json"
+    foreign.write_text("{}")
+    with pytest.raises(ResumeError, match="not made by imltool annotate"):
+        sit(folder, foreign)
+    assert foreign.read_text() == "{}"
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        store.save("2.png", 0, drawn(ONE), FACTS)
+    write_rgb(tmp_path / "elsewhere/0.png", photo(0))
+    with pytest.raises(ResumeError, match=r"has no 2\.png"):
+        sit(tmp_path / "elsewhere", out)
+    moved = folder.rename(tmp_path / "moved")
+    with sit(moved, out) as store:
+        assert store.history("2.png").content == drawn(ONE)
+
+
+def test_after_a_full_disk_nothing_is_lost_and_saving_goes_on(folder: Path, tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_annotate_store import FACTS, ONE, drawn, sit
+from imltool.errors import OutputError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, out = Path(sys.argv[2]), Path(sys.argv[3])
+with sit(folder, out) as store:
+    store.save("0.png", 0, drawn(ONE), FACTS)
+    journal = next(out.with_name("boxes.journal").iterdir())
+    for room in (10, 100):
+        limit = journal.stat().st_size + room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            store.save("0.png", 1, drawn(ONE, ONE), FACTS)
+            sys.exit("saved on a full disk")
+        except OutputError as error:
+            pass
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store.save("0.png", 1, drawn(ONE, ONE, ONE), FACTS)
+"""
+    out = tmp_path / "boxes.json"
+    arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(folder), str(out)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(out.read_text())["annotations"]) == 3
+    with sit(folder, out) as store:
+        assert store.history("0.png").revision == 2
+
+
+def test_pictures_keep_to_the_folders_given(tmp_path: Path) -> None:
+    for name in ("set/tampered/a.jpg", "set/masks/a.png", "set/authentic/b.jpg", "other/c.jpg", "secret.jpg"):
+        write_rgb(tmp_path / name, photo(1))
+    (tmp_path / "set/tampered/link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (tmp_path / "set/tampered/out").symlink_to(tmp_path / "other")
+    (tmp_path / "set/tampered/inner.jpg").symlink_to(tmp_path / "set/authentic/b.jpg")
+    found = find_pictures([tmp_path / "set"], tmp_path / "boxes.json")
+    assert found.root == tmp_path / "set"
+    assert found.names == ("authentic/b.jpg", "tampered/a.jpg", "tampered/inner.jpg")
+    assert sum("points out" in line for line in found.left_out) == 2 and any(
+        "ground truth" in x for x in found.left_out
+    )
+    both = find_pictures([tmp_path / "set/tampered", tmp_path / "other"], tmp_path / "boxes.json")
+    assert both.root == tmp_path and "other/c.jpg" in both.names and "secret.jpg" not in both.names
+    swapped = tmp_path / "set/tampered/a.jpg"
+    swapped.unlink()
+    swapped.symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(Exception, match="not one of the pictures"):
+        found.path("tampered/a.jpg")
+    single = find_pictures([tmp_path / "secret.jpg"], tmp_path / "boxes.json")
+    assert single.names == ("secret.jpg",)
+
+
+def test_stats_and_exports(folder: Path, tmp_path: Path, imltool) -> None:
+    import numpy as np
+
+    out = tmp_path / "boxes.json"
+    half = np.zeros((64, 96), dtype=bool)
+    half[10:30, 10:25] = True
+    accepted = ONE.model_copy(update={"accepted": "mask", "mask": encode_mask(half)})
+    with sit(folder, out, "anna") as anna, sit(folder, out, "berta") as berta:
+        for store, box, seconds in ((anna, ONE, 5.0), (berta, accepted, 9.0)):
+            store.save("0.png", 0, drawn(box), FACTS)
+            store.spend("0.png", seconds)
+        anna.save("1.png", 0, Content(verdict="authentic"), FACTS)
+        anna.spend("1.png", 3.0)
+        berta.save("1.png", 0, drawn(TWO), FACTS)
+        berta.save("2.png", 0, Content(verdict="unsure", boxes=(ONE,)), FACTS, suggested=True)
+    code, stdout, stderr = imltool("annotate", "stats", out, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    first, second = found["annotators"]
+    assert (first["annotator"], first["judged"], first["seconds_median"]) == ("anna", 2, 4.0)
+    assert second["tampered"] == 2 and second["unsure"] == 1 and second["masks_accepted"] == 0.5
+    assert second["with_suggestions"] == 1 and first["boxes_mean"] == 1
+    (pair,) = found["pairs"]
+    assert pair["pictures"] == 2 and pair["same_verdict"] == 0.5 and pair["both_tampered"] == 1
+    assert pair["box_iou"] == 1 and pair["label_iou"] == pytest.approx(0.5)
+    code, stdout, _ = imltool("annotate", "stats", out)
+    assert code == 0 and "anna – berta" in stdout and "0.500" in stdout
+    for name in ("voc", "yolo"):
+        assert imltool("annotate", "export", out, "--to", name, "--out", tmp_path / name)[0] == 0
+        report = match_boxes(folder, read_boxes(tmp_path / name))
+        assert not report.faults and {item.name for item in report.matched} == {"0.png", "1.png"}
+        assert report.matched[0].boxes[0] == pytest.approx((10, 10, 40, 30), abs=0.01)
+        assert "2.png" in report.without_boxes
+    code, _, _ = imltool("annotate", "export", out, "--to", "coco", "--out", tmp_path / "a.json", "--annotator", "anna")
+    assert code == 0 and [len(item.boxes) for item in read_boxes(tmp_path / "a.json")] == [1, 0]
+    for arguments, message in (
+        (("--to", "pascal", "--out", tmp_path / "x"), "unknown box format"),
+        (("--to", "voc", "--out", tmp_path / "voc"), "exists"),
+        (("--to", "coco", "--out", tmp_path / "x", "--annotator", "carla"), "nothing of 'carla'"),
+    ):
+        code, _, stderr = imltool("annotate", "export", out, *arguments)
+        assert code == 2 and message in stderr and stderr.count("\n") == 1
+    code, _, stderr = imltool("annotate", "stats", tmp_path / "none.json")
+    assert code == 1 and "no journals" in stderr
