@@ -17,6 +17,7 @@ from imltool.student.localizer import Localizer, image_score, normalise, resize_
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
 from imltool.teacher.mobile_sam import read_mobile_sam
+from imltool.traces.stack import GRID, TRACES
 from imltool.weights import locate
 
 CPU = torch.device("cpu")
@@ -197,6 +198,26 @@ def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
         assert values.min() >= 0.0 and values.max() <= 1.0
         assert np.allclose(values, localizer.maps([image])[0], atol=1e-5)
     assert localizer.maps([]) == []
+
+
+@pytest.mark.parametrize("traces", [(), ("copy", "jpeg")])
+def test_mirrors_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: tuple) -> None:
+    image = photo(3, 96, 64)
+    stack = np.random.default_rng(0).normal(size=(len(TRACES), GRID, GRID)).astype(np.float16)
+    found = {}
+    for mirrors in (1, 2, 4):
+        architecture = StudentSettings(input_size=64, traces=traces, mirrors=mirrors)
+        localizer = Localizer.untrained(architecture, torch.device("cpu"))
+        for name, axis in {"as it is": None, "across": 1, "down": 0}.items():
+            turned = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
+            planes = stack if axis is None else np.ascontiguousarray(np.flip(stack, axis + 1))
+            (values,) = localizer.maps([turned], [planes] if traces else None)
+            found[mirrors, name] = values if axis is None else np.flip(values, axis)
+    for mirrors, equal in {1: (), 2: ("across",), 4: ("across", "down")}.items():
+        for name in ("across", "down"):
+            same = np.allclose(found[mirrors, name], found[mirrors, "as it is"], atol=1e-4)
+            assert same is (name in equal), (mirrors, name)
+    assert np.allclose(found[2, "as it is"], (found[1, "as it is"] + found[1, "across"]) / 2, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_untrained_student() -> None:

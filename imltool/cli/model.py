@@ -18,6 +18,14 @@ class CheckpointChoice(str, Enum):
     last = "last"
 
 
+class MirrorsChoice(str, Enum):
+    """What `StudentSettings.mirrors` allows."""
+
+    one = "1"
+    two = "2"
+    four = "4"
+
+
 @app.callback()
 def _model() -> None:
     pass
@@ -104,6 +112,10 @@ def calibrate(
         typer.Option("--config", "-c", help="Configuration whose data.calibration is used instead.", metavar="FILE"),
     ] = None,
     set_: common.SetOption = None,
+    mirrors: Annotated[
+        MirrorsChoice | None,
+        typer.Option("--mirrors", help="Average the maps of so many mirror images from now on."),
+    ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
@@ -140,7 +152,7 @@ def calibrate(
         data = DataSettings(calibration=tuple(sources))
     else:
         data = load_settings(TrainSettings, config, set_).data
-    figures = write_calibrated(weights, data, out, device)
+    figures = write_calibrated(weights, data, out, device, int(mirrors.value) if mirrors else None)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.stdout.print(dump_json(facts), markup=False, highlight=False)

@@ -23,14 +23,17 @@ def count_parameters(student: Student) -> dict[str, int]:
 
 
 def count_flops(student: Student) -> int:
-    """Floating-point operations of one picture at the student's input size (a multiply-add counts as two)."""
+    """Floating-point operations of one picture at the student's input size, all its mirror images together.
+
+    A multiply-add counts as two.
+    """
     side = student.settings.input_size
     student.eval()
     # attention without the fused kernel, whose CPU form the counter does not know
     unfused = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
         student(torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), GRID, GRID))
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()) * student.settings.mirrors
 
 
 def describe_architecture(settings: StudentSettings) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class StudentSettings(Settings):
     traces: tuple[TraceGroup, ...] = Field(
         (), description="traces of the native resolution to see beside RGB: jpeg, noise, copy (paper: none)"
     )
+    mirrors: Literal[1, 2, 4] = Field(
+        1, description="maps of mirror images to average: 1 none, 2 across too, 4 across, down and both (paper: 1)"
+    )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
 
     @field_validator("traces")

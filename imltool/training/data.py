@@ -33,7 +33,7 @@ from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.history import jpeg, resize_mask
 from imltool.synth.sources import SourcePool, working_side
 from imltool.traces.stack import picture_traces
-from imltool.training.prepared import CACHE_BYTES, Prepared, PreparedCache, view
+from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
 
 ATTEMPTS = 5
@@ -221,12 +221,12 @@ class Source:
         )
         unseen = {"weight", "pool", "variants"} | (set() if source.kind == "synth" else {"synth"})
         listed = [] if source.manifest is None else [data.root / source.manifest]  # it says how masks are read
-        self.cache = PreparedCache(
+        self.cache = ArrayCache(
             data.cache,
             {
                 "source": source.model_dump(mode="json", exclude=unseen),
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
-                "files": [_identity(path) for path in (*self.files(), *self._masks(), *listed)],
+                "files": [file_identity(path) for path in (*self.files(), *self._masks(), *listed)],
                 "seen": self.traces,
                 "side": self.kept_side,
                 "version": SAMPLES_VERSION,
@@ -251,7 +251,7 @@ class Source:
             if pool is None:
                 return self._forged(forge, rng)
             number = int(rng.integers(pool))
-            return self.cache.get(f"{number}", lambda: self._forged(forge, _kept_rng(number)))
+            return Prepared(**self.cache.get(f"{number}", lambda: self._forged(forge, _kept_rng(number)).arrays()))
         pictures = self.pictures
         number, variants = int(rng.integers(len(pictures.items))), self.settings.variants
         if not variants:
@@ -259,7 +259,8 @@ class Source:
         variant = int(rng.integers(variants))
         # the first is the picture as it is, traces unharmed
         changes = _kept_rng(number, variant) if variant else None
-        return self.cache.get(f"{number}-{variant}", lambda: self._altered(pictures, number, changes))
+        key = f"{number}-{variant}"
+        return Prepared(**self.cache.get(key, lambda: self._altered(pictures, number, changes).arrays()))
 
     def _altered(self, pictures: LabelledPictures, number: int, rng: np.random.Generator | None) -> Prepared:
         rgb, mask = pictures.get(number)
@@ -283,7 +284,8 @@ class Source:
         return Prepared(rgb, mask, traces)
 
 
-def _identity(path: Path) -> tuple[str, int, int]:
+def file_identity(path: Path) -> tuple[str, int, int]:
+    """What tells a file from another or a later one without reading it: path, bytes, nanoseconds of its change."""
     status = path.stat()
     return str(path), status.st_size, status.st_mtime_ns
 

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from imltool.errors import OutputError
 from imltool.files import sha256_text, write_bytes
@@ -19,6 +20,7 @@ from imltool.images import RGB, Mask
 from imltool.traces.stack import GRID, VERSION, Traces
 
 CACHE_BYTES = 2_000_000_000
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Prepared:
     mask: Mask
     traces: Traces | None = None
 
-    @property
-    def nbytes(self) -> int:
-        return self.rgb.nbytes + self.mask.nbytes + (self.traces.nbytes if self.traces is not None else 0)
+    def arrays(self) -> Arrays:
+        """What makes it up, by the names of its fields; those that are None left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
-class PreparedCache:
-    """Keeps what `make` returns under a key: in a folder shared by processes and runs, or in this process's memory.
+class ArrayCache:
+    """Keeps the arrays `make` returns under a key: in a folder shared by processes and runs, or in process memory.
 
     A folder's entries are written atomically; an entry that cannot be read is made again.
 
@@ -47,45 +49,43 @@ class PreparedCache:
     def __init__(self, folder: Path | None, origin: dict[str, Any]) -> None:
         self.folder = folder
         self.origin = sha256_text(json.dumps(origin | {"traces": VERSION}, sort_keys=True, default=str))[:16]
-        self._memory: dict[str, Prepared] = {}
+        self._memory: dict[str, Arrays] = {}
         self._used = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_memory": {}, "_used": 0}  # a worker process keeps its own
 
-    def get(self, key: str, make: Callable[[], Prepared]) -> Prepared:
+    def get(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """The entry `key`, made when it is new. Raises what `make` raises, `OutputError` when the disk refuses."""
         if self.folder is None:
             return self._remembered(key, make)
         path = self.folder / self.origin / f"{key}.npz"
         try:
             with np.load(path) as held:
-                return Prepared(held["rgb"], held["mask"], held.get("traces"))
+                return dict(held)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, BadZipFile, KeyError, EOFError):
             pass  # torn by a full disk or a crash: made again
-        prepared = make()
-        arrays: dict[str, Any] = {"rgb": prepared.rgb, "mask": prepared.mask}
-        if prepared.traces is not None:
-            arrays["traces"] = prepared.traces
+        arrays = make()
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type] # its flag allow_pickle is no array
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {path.parent}: {error.strerror}", "set data.cache elsewhere") from error
         write_bytes(path, buffer.getvalue())
-        return prepared
+        return arrays
 
-    def _remembered(self, key: str, make: Callable[[], Prepared]) -> Prepared:
-        if key not in self._memory:
-            prepared = make()
-            if self._used + prepared.nbytes > CACHE_BYTES:
-                return prepared
-            self._memory[key] = prepared
-            self._used += prepared.nbytes
-        return self._memory[key]
+    def _remembered(self, key: str, make: Callable[[], Arrays]) -> Arrays:
+        if key in self._memory:
+            return self._memory[key]
+        arrays = make()
+        size = sum(array.nbytes for array in arrays.values())
+        if self._used + size <= CACHE_BYTES:
+            self._memory[key] = arrays
+            self._used += size
+        return arrays
 
 
 def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:

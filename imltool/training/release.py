@@ -68,7 +68,9 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     return figures
 
 
-def calibrate(weights: Path | None, data: DataSettings, out: Path, device: str = "auto") -> dict[str, Any]:
+def calibrate(
+    weights: Path | None, data: DataSettings, out: Path, device: str = "auto", mirrors: int | None = None
+) -> dict[str, Any]:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the figures there.
 
     With authentic pictures alone the image score's operating point is fitted and the pixel threshold stays; with
@@ -76,6 +78,7 @@ def calibrate(weights: Path | None, data: DataSettings, out: Path, device: str =
 
     Args:
         weights: a checkpoint or a known student's name, None for the default one.
+        mirrors: `StudentSettings.mirrors` of the file that is written, None to keep them.
 
     Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
     of its pictures was trained on.
@@ -85,6 +88,9 @@ def calibrate(weights: Path | None, data: DataSettings, out: Path, device: str =
     if not any(source.kind == "authentic" for source in data.calibration):
         raise DataError("no authentic pictures to calibrate on", "add a source of kind authentic")
     student, header = load_checkpoint(student_file(weights))
+    if mirrors is not None:
+        architecture = header.architecture.model_copy(update={"mirrors": mirrors})
+        header = header.model_copy(update={"architecture": architecture})
     calibration = Validation(data, data.calibration)
     used = hash_sets(calibration.files())
     refuse_overlap(header.training_sets, used, "calibration")

@@ -16,7 +16,8 @@ from imltool.student.checkpoint import CheckpointHeader, ReliabilityBin
 from imltool.student.localizer import Localizer, image_score
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces, picture_traces
-from imltool.training.data import LabelledPictures, read_labelled
+from imltool.training.data import LabelledPictures, file_identity, read_labelled
+from imltool.training.prepared import ArrayCache, Arrays
 from imltool.training.settings import DataSettings, SourceSettings
 
 BINS = 10
@@ -73,7 +74,8 @@ class Validation:
     def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
         self._names = [source.name for source in sources]
         self._sets = [LabelledPictures(read_labelled(data, source)) for source in sources]
-        self._stacks: list[dict[int, Traces]] = [{} for _ in self._sets]
+        files = [file_identity(item.image) for pictures in self._sets for item in pictures.items]
+        self._cache = ArrayCache(data.cache, {"validation": files})
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file, by the source's name."""
@@ -86,14 +88,16 @@ class Validation:
         return sum(len(pictures.items) for pictures in self._sets)
 
     def _traces(self, localizer: Localizer, numbers: range, which: int) -> list[Traces] | None:
-        """The traces of pictures `numbers` of a set, computed once for all validations of the run."""
+        """The traces of pictures `numbers` of a set, kept as training samples are."""
         if not localizer.sees_traces:
             return None
-        pictures, stacks = self._sets[which], self._stacks[which]
-        for number in numbers:
-            if number not in stacks:
-                stacks[number] = picture_traces(pictures.get(number)[0])
-        return [stacks[number] for number in numbers]
+        return [self._kept_traces(which, number) for number in numbers]
+
+    def _kept_traces(self, which: int, number: int) -> Traces:
+        def make() -> Arrays:
+            return {"traces": picture_traces(self._sets[which].get(number)[0])}
+
+        return self._cache.get(f"{which}-{number}", make)["traces"]
 
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
         """Figures (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
