@@ -22,6 +22,8 @@ export class Session extends EventTarget {
   suggested = false;
   progress = null;
   fault = ""; // why the picture cannot be shown
+  embedded = false;
+  noMasks = ""; // why the teacher makes none for it
   mine = null;
   unsaved = "";
   #dirty = false;
@@ -44,8 +46,8 @@ export class Session extends EventTarget {
     this.suggestions = [];
     this.verdict = null;
     this.chosen = -1;
-    this.fault = "";
-    this.suggested = false;
+    this.fault = this.noMasks = "";
+    this.embedded = this.suggested = false;
     this.#answers.clear();
     this.#tell("opening");
     try {
@@ -69,7 +71,6 @@ export class Session extends EventTarget {
 
   // ask until the picture is embedded; then its suggestions are known too
   async #await(index) {
-    this.embedded = false;
     while (this.index === index) {
       try {
         const answer = await get(`pictures/${index}/embedded`);
