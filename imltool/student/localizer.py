@@ -17,26 +17,39 @@ from torch import Tensor
 
 from imltool.device import seed_everything
 from imltool.files import sha256_file
-from imltool.images import RGB, Map
+from imltool.images import RGB, Map, strips
 from imltool.student.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, picture_traces
 
 SCORE_SHARE = 0.01
+MIRRORS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
+"""Axes of [B,C,H,W] to reverse, by `StudentSettings.mirrors`."""
 
 
-def resize_input(rgb: RGB, side: int) -> RGB:
-    """Scale a uint8 picture to side×side, aspect ratio given up as in the paper.
+def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
+    """Scale a uint8 picture [H,W,3] to `size` (width, height).
 
     Shrinking averages over the area a pixel covers, so that fine structure does not alias (our choice).
     """
     height, width = rgb.shape[:2]
-    if (height, width) == (side, side):
+    if (width, height) == size:
         return rgb
-    shrinks = height >= side and width >= side
-    resized = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    shrinks = width >= size[0] and height >= size[1]
+    resized = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def resize_input(rgb: RGB, side: int) -> RGB:
+    """Scale a uint8 picture to side×side, aspect ratio given up as in the paper; see `resize_picture`."""
+    return resize_picture(rgb, (side, side))
+
+
+def resize_map(probability: Tensor, shape: tuple[int, ...]) -> Map:
+    """Bring a float [h,w] map in [0,1] to `shape` (height, width, …), as float32 in the processor's memory."""
+    resized = F.interpolate(probability[None, None], size=shape[:2], mode="bilinear", align_corners=False)
+    return np.asarray(resized[0, 0].clamp_(0.0, 1.0).cpu().numpy(), dtype=np.float32)
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -51,7 +64,11 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
     """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice)."""
     flat = np.asarray(values, dtype=np.float32).ravel()
     count = max(1, round(flat.size * SCORE_SHARE))
-    return float(np.partition(flat, flat.size - count)[-count:].mean(dtype=np.float64))
+    highest = flat[:0]
+    for part in strips((flat.size, 1)):  # sorted out all at once, a large map would need its memory again
+        found = np.concatenate([highest, flat[part]])
+        highest = np.partition(found, -min(count, found.size))[-count:]
+    return float(highest.mean(dtype=np.float64))
 
 
 class Localizer:
@@ -109,25 +126,42 @@ class Localizer:
         """
         if not images:
             return []
-        side = self.header.input_size
-        batch = torch.from_numpy(np.stack([resize_input(image, side) for image in images])).to(self.device)
-        x = normalise(batch, self.header.mean, self.header.std).contiguous(memory_format=torch.channels_last)
-        probabilities = self.student(x, self._traces(images, traces)).float().sigmoid()
+        if self.sees_traces and traces is None:
+            traces = list(self._threads.map(picture_traces, images))
+        views = [resize_input(image, self.header.input_size) for image in images]
         return [
-            F.interpolate(probability[None], size=image.shape[:2], mode="bilinear", align_corners=False)[0, 0]
-            .clamp_(0.0, 1.0)
-            .cpu()
-            .numpy()
-            for probability, image in zip(probabilities, images, strict=True)
+            resize_map(probability, image.shape)
+            for probability, image in zip(self.probabilities(views, traces), images, strict=True)
         ]
 
-    def _traces(self, images: Sequence[RGB], known: Sequence[Traces] | None) -> Tensor | None:
-        """The stacks of the pictures, float32 [B,len(TRACES),GRID,GRID]; None for a student that sees RGB alone."""
-        if not self.sees_traces:
-            return None
-        stacks = known if known is not None else list(self._threads.map(picture_traces, images))
-        return torch.from_numpy(np.stack(stacks)).to(self.device).float()
+    @torch.inference_mode()
+    def probabilities(self, views: Sequence[RGB], traces: Sequence[Traces] | None) -> Tensor:
+        """Maps of pictures, or parts of them, that already have the input size S: float32 [B,S,S] in [0,1].
+
+        Args:
+            views: uint8 RGB [S,S,3].
+            traces: float16 [len(TRACES),GRID,GRID] each; not looked at by a student that sees RGB alone.
+        """
+        batch = torch.from_numpy(np.stack(views)).to(self.device)
+        stacks = None
+        if self.sees_traces and traces is not None:
+            stacks = torch.from_numpy(np.stack(traces)).to(self.device).float()
+        return self._probabilities(normalise(batch, self.header.mean, self.header.std), stacks)[:, 0]
+
+    def _probabilities(self, x: Tensor, traces: Tensor | None) -> Tensor:
+        """float32 [B,1,S,S] in [0,1], the mean over the architecture's mirror images.
+
+        Traces are reversed, not made anew: they are those of the file, which nobody ever saved mirrored.
+        """
+        views = MIRRORS[self.header.architecture.mirrors]
+        total = torch.zeros((len(x), 1, *x.shape[2:]), device=x.device)
+        for axes in views:
+            seen = None if traces is None else traces.flip(axes)
+            logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
+            total += logits.float().sigmoid().flip(axes)
+        return total / len(views)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=os.cpu_count())
+        # of large pictures few must be looked at together, whatever the number of cores: each takes some 200 MB
+        return ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))

@@ -12,6 +12,7 @@ import numpy as np
 
 from imltool.evaluation.counts import LEVELS, count_pixels, level_histogram, level_threshold
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
+from imltool.files import sha256_text
 from imltool.student.checkpoint import CheckpointHeader, ReliabilityBin
 from imltool.student.localizer import Localizer, image_score
 from imltool.student.operating_points import TARGET_FPR, operating_point
@@ -74,8 +75,7 @@ class Validation:
     def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
         self._names = [source.name for source in sources]
         self._sets = [LabelledPictures(read_labelled(data, source)) for source in sources]
-        files = [file_identity(item.image) for pictures in self._sets for item in pictures.items]
-        self._cache = ArrayCache(data.cache, {"validation": files})
+        self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file, by the source's name."""
@@ -94,10 +94,13 @@ class Validation:
         return [self._kept_traces(which, number) for number in numbers]
 
     def _kept_traces(self, which: int, number: int) -> Traces:
-        def make() -> Arrays:
-            return {"traces": picture_traces(self._sets[which].get(number)[0])}
+        pictures = self._sets[which]
 
-        return self._cache.get(f"{which}-{number}", make)["traces"]
+        def make() -> Arrays:
+            return {"traces": picture_traces(pictures.get(number)[0])}
+
+        key = sha256_text(repr(file_identity(pictures.items[number].image)))
+        return self._cache.get(key, make)["traces"]
 
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
         """Figures (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
