@@ -164,7 +164,7 @@ def test_convert_repeats_itself_but_never_mixes(tmp_path: Path) -> None:
     assert list(convert(manifest, out)) == [None] * 3 and len(read_folder(out)) == 3
     with pytest.raises(ResumeError, match="other parameters"):
         list(convert(Manifest(manifest.root, manifest.records[:1]), out))
-    with pytest.raises(ResumeError, match="not empty"):
+    with pytest.raises(UsageError, match="not empty"):
         list(convert(manifest, tree.root))
 
 
@@ -261,6 +261,7 @@ GOOD = '{"image": "a.jpg", "mask": "a.png", "source": "x"}'
         ('{"image": "a.jpg", "mask": "m.png", "kind": "authentic", "source": "x"}', "line 1: a picture has no mask"),
         ('{"image": "a.jpg", "mask": "a.png"}', "line 1: source: Field required"),
         ('{"image": "", "mask": "a.png", "source": "x"}', "line 1: image: "),
+        (GOOD.replace("a.jpg", "a\\u0000.jpg"), "line 1: a path holds a control character"),
         (GOOD.replace("}", ', "kind": "magic"}'), "line 1: kind: "),
         (GOOD.replace("}", ', "maks": 1}'), "line 1: maks: .*known here: image, kind, mask"),
         (GOOD.replace("}", ', "mask_rule": {"threshold": 300}}'), "line 1: mask_rule.threshold: "),

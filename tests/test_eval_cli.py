@@ -250,17 +250,20 @@ def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authe
     assert absent == expected - {"pixel_f1_calibrated"}
 
 
-def test_an_unusable_set_is_fatal_and_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad, out = make_set(tmp_path / "good"), make_set(tmp_path / "bad", 1, 0), tmp_path / "out"
     (bad / "tampered" / "0.png").write_bytes(b"no picture")
-    arguments = ["eval", *CONSTANT, "--data", f"good={good}", "--data", f"bad={bad}", "--out", str(out)]
-    assert run(arguments) == 1
-    assert "bad has no usable picture" in capsys.readouterr().err
+    arguments = ["eval", *CONSTANT, "--data", f"bad={bad}", "--data", f"good={good}", "--out", str(out)]
+    assert run(arguments) == 3
+    assert "constant has no figures on bad: " in capsys.readouterr().err
     results = results_in(out)
-    assert results["complete"] is False
+    assert results["complete"] is True
     assert results["baselines"]["constant"]["sets"].keys() == {"good"}
-    assert len(csv_in(out)) == 5
-    assert "Not complete" in (out / "table.md").read_text(encoding="utf-8")
+    assert results["unusable"]["bad"]["constant"].endswith("not a picture format known here")
+    assert len(csv_in(out)) == 6
+    assert "bad: constant has no figures" in (out / "table.md").read_text(encoding="utf-8")
+    assert run(["eval", *CONSTANT, "--data", f"bad={bad}", "--out", str(tmp_path / "none")]) == 1
+    assert "bad has no usable picture" in capsys.readouterr().err
 
 
 def test_a_stopped_evaluation_goes_on_with_the_missing_sets(tmp_path: Path) -> None:

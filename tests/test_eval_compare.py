@@ -140,6 +140,60 @@ def test_methods_of_one_folder_and_chosen_ones(tmp_path: Path, capsys: pytest.Ca
     assert "it holds constant, ela" in capsys.readouterr().err
 
 
+def test_the_sheet_shows_pictures_of_any_layout_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_set(tmp_path / "made", 2, 0)
+    for part, name in (("tampered", "Tp"), ("masks", "Gt")):
+        (tmp_path / "native").mkdir(exist_ok=True)
+        (root / part).rename(tmp_path / "native" / name)
+    monkeypatch.chdir(tmp_path)
+    methods = ["--weights", "none", "--baseline", "ela", "--baseline", "constant"]
+    assert run(["eval", *methods, "--data", "x=folder:native", "--out", "results"]) == 0
+    monkeypatch.chdir(root)
+    assert run(["compare", str(tmp_path / "results"), "--out", str(tmp_path / "out")]) == 0
+    sheet = np.asarray(Image.open(tmp_path / "out" / "differences.png").convert("RGB"))
+    assert sheet[60:200, 30:200].std() > 10, "the first tile is a picture, not an empty one"
+
+
+def test_names_may_hold_colons(tmp_path: Path, results: tuple[Path, Path]) -> None:
+    root = make_set(tmp_path / "x", 8, 4)
+    mine = evaluated(root, tmp_path / "a:b", noisy(0.2, 3), "Net:B5")
+    assert run(["compare", str(results[0]), f"{mine}:Net:B5", "--out", str(tmp_path / "out")]) == 0
+    assert rows_in(tmp_path / "out")["f1"]["second"] == "Net:B5"
+
+
+def test_scores_next_to_0_keep_their_order(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "x", 3, 3)
+    for name, scale in (("tiny", 1e-7), ("plain", 0.1)):
+        for sample in read_folder(root):
+            path = (tmp_path / f"maps-{name}" / sample.name).with_suffix(".npz")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, map=np.zeros((64, 96), np.float32), score=scale * (4 if sample.tampered else 1))
+        arguments = ["--maps", str(tmp_path / f"maps-{name}"), "--name", name, "--out", str(tmp_path / name)]
+        assert run(["eval", "--data", f"x={root}", *arguments]) == 0
+    assert run(["compare", str(tmp_path / "tiny"), str(tmp_path / "plain"), "--out", str(tmp_path / "out")]) == 0
+    row = rows_in(tmp_path / "out")["image_auc"]
+    assert (row["first_mean"], row["second_mean"]) == (1.0, 1.0)
+
+
+def test_what_cannot_be_paired_is_told(
+    tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    head = json.loads((results[1] / "results.json").read_text(encoding="utf-8"))
+    head["options"]["min_max"] = True
+    (fewer / "results.json").write_text(json.dumps(head), encoding="utf-8")
+    lines = (results[1] / "per_image.csv").read_text(encoding="utf-8").splitlines()
+    (fewer / "per_image.csv").write_text("\n".join(lines[:-2]) + "\n", encoding="utf-8")
+    assert run(["compare", str(results[0]), str(fewer), "--out", str(tmp_path / "out")]) == 0
+    notes = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))["notes"]
+    assert notes[0] == "x: 2 pictures were not scored in all evaluations and cannot be paired with all"
+    assert "--min-max" in notes[1]
+    assert all(note in capsys.readouterr().err.replace("\n", " ") for note in notes[:1])
+
+
 def test_several_sets_have_a_row_each_and_one_together(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("two", 50)):
         make_set(tmp_path / name, seed=seed)
@@ -186,6 +240,8 @@ def test_changed_pictures_are_told(
         (["{good}", "{bad}", "--out", "{tmp}/notes"], 2, "holds no comparison"),
         (["{good}", "{tmp}/elsewhere"], 1, "no picture in common"),
         (["{good}", "{bad}", "--metric", "f1_calibrated"], 2, "another --metric"),
+        (["{good}", "{tmp}/cut"], 1, "damaged evaluation"),
+        (["{good}", "{tmp}/other"], 1, "damaged evaluation"),
     ],
 )
 def test_mistakes_get_one_line(
@@ -196,13 +252,14 @@ def test_mistakes_get_one_line(
     code: int,
     message: str,
 ) -> None:
-    for name, change in (("stopped", {"complete": False}), ("elsewhere", {})):
+    for name, change in (("stopped", {"complete": False}), ("elsewhere", {}), ("cut", {}), ("other", {"data": 7})):
         folder = tmp_path / name
         folder.mkdir()
         found = json.loads((results[1] / "results.json").read_text(encoding="utf-8")) | change
         (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
         text = (results[1] / "per_image.csv").read_text(encoding="utf-8")
         (folder / "per_image.csv").write_text(text.replace("bad,x,", "bad,y,"), encoding="utf-8")
+    (tmp_path / "cut" / "per_image.csv").write_text(text[:-40], encoding="utf-8")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep", encoding="utf-8")
     names = {"good": results[0], "bad": results[1], "tmp": tmp_path}

@@ -60,7 +60,7 @@ def tampered() -> list[tuple[Sample, Any]]:
 
 
 def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
-    """16-bit maps lie on the levels that AUC and AP are counted on: all figures agree as far as the CSV has digits."""
+    """All figures agree as far as the CSV has digits."""
     rows = rows_in(scanned / "maps")
     expected = {}
     for sample, truth in tampered():
@@ -76,15 +76,13 @@ def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
 
 
 def test_figures_of_float_maps_are_scikit_learns(scanned: Path) -> None:
-    """At 0.5 counts are exact; curves have the stated precision of 65,536 levels."""
+    """AUC and AP too: pixels that a float map tells apart are never counted as equal."""
     rows = rows_in(scanned / "student")
     localizer = Localizer.load(Path(STUDENT), torch.device("cpu"))
     for sample, truth in tampered():
         (values,) = localizer.maps([read_rgb(sample.image)])
         expected = figures(truth, values)
         found = {key: float(rows[sample.name][key]) for key in expected}
-        curves = {key: found.pop(key) for key in ("auc", "ap")}
-        assert curves == pytest.approx({key: expected.pop(key) for key in curves}, abs=2e-4), sample.name
         assert found == pytest.approx(expected, abs=1e-6), sample.name
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from conftest import make_set, photo, write_rgb
@@ -87,6 +90,39 @@ def test_a_file_that_is_no_picture_has_no_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     assert fingerprint(tmp_path / "a.jpg") == ""
     assert fingerprint(tmp_path / "b.jpg") == ""
+
+
+def test_every_format_that_is_read_has_a_fingerprint(tmp_path: Path) -> None:
+    """In a process that has read no HEIF yet; 16-bit grey is not clipped to white."""
+    rgb = photo(1, 320, 240)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    Image.fromarray(rgb).convert("L").save(tmp_path / "grey.png")
+    deep = np.asarray(Image.fromarray(rgb).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    script = (
+        "import sys, pathlib; from imltool.evaluation.near_duplicates import fingerprint; "
+        "print(fingerprint(pathlib.Path(sys.argv[1])))"
+    )
+    pillow_heif.register_heif_opener()
+    Image.fromarray(rgb).save(tmp_path / "a.heic", quality=95)
+    found = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.heic")], capture_output=True, text=True)
+    assert (bits(found.stdout) ^ bits(fingerprint(tmp_path / "a.png"))).bit_count() <= DISTANCE
+    assert fingerprint(tmp_path / "deep.png") == fingerprint(tmp_path / "grey.png")
+
+
+def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_set(tmp_path / "x", 1, 1), tmp_path / "out"
+    blind = Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    seen = TrainingSet(name="mine", files=("0" * 64,))
+    blind.header = blind.header.model_copy(update={"training_sets": (seen,)})
+    blind.save(tmp_path / "blind.safetensors")
+    arguments = ["--weights", str(tmp_path / "blind.safetensors"), "--device", "cpu", "--ood"]
+    assert run(["eval", *arguments, "--data", f"x={root}", "--out", str(out)]) == 0
+    assert "near-duplicates were not looked for" in capsys.readouterr().err
+    assert json.loads((out / "results.json").read_text(encoding="utf-8"))["data"]["x"]["similar"]["n"] is None
+    assert "Near-duplicates of training pictures were not looked for" in (out / "table.md").read_text(encoding="utf-8")
 
 
 def test_seen_files_are_not_counted_again_as_similar() -> None:

@@ -133,6 +133,31 @@ def test_one_stem_for_two_pictures_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert len(error.strip().splitlines()) == 1
 
 
+def test_a_map_of_another_set_is_not_taken_for_its_stem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, other = make_set(tmp_path / "x", 2, 0), make_set(tmp_path / "y", 2, 0, seed=9)
+    maps = write_maps(root, tmp_path / "method", prefix="x")
+    write_maps(other, maps, prefix="y")
+    lost = maps / "x" / "tampered" / "t0.png"
+    lost.unlink()
+    assert evaluate(tmp_path, "--maps", str(maps)) == 3
+    assert "no map for tampered/t0.png" in capsys.readouterr().err
+    assert figures_in(tmp_path, "method")["n_tampered"] == 1
+
+
+def test_a_set_without_maps_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_set(tmp_path / "x", 1, 1)
+    other = make_set(tmp_path / "y", 2, 1, seed=9)
+    for name in ("t0.png", "t1.png"):
+        (other / "tampered" / name).rename(other / "tampered" / f"y{name}")
+        (other / "masks" / name).rename(other / "masks" / f"y{name}")
+    (other / "authentic" / "a0.jpg").rename(other / "authentic" / "ya0.jpg")
+    maps = write_maps(other, tmp_path / "method", prefix="y")
+    assert evaluate(tmp_path, "--maps", str(maps), "--data", f"y={other}") == 3
+    assert "method has no figures on x: no map for" in capsys.readouterr().err
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["maps"]["method"]["sets"]["y"]["n_tampered"] == 2
+
+
 def test_two_maps_for_one_picture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_set(tmp_path / "x", 1, 0)
     maps = write_maps(root, tmp_path / "method")
@@ -149,6 +174,7 @@ def test_two_maps_for_one_picture_are_refused(tmp_path: Path, capsys: pytest.Cap
         (lambda values: values * 8 - 4, "sigmoid"),
         (lambda values: values[:-3], "--resize-maps"),
         (lambda values: np.stack([values, values, values]), "shape"),
+        (lambda values: np.rint(values * 200).astype(np.int64), "save it as uint8"),
     ],
 )
 def test_maps_that_cannot_be_right_fail_with_one_clear_line(
@@ -202,10 +228,29 @@ def test_maps_of_zeros_and_ones_are_not_nearly_black(tmp_path: Path) -> None:
     def binary(path: Path, values: Values) -> None:
         Image.fromarray((values > 0.5).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
 
+    def wide(path: Path, values: Values) -> None:
+        np.save(path.with_name(f"{path.name}.npy"), (values > 0.5).astype(np.int64))
+
     root = make_set(tmp_path / "x")
-    soft, hard = write_maps(root, tmp_path / "soft"), write_maps(root, tmp_path / "hard", binary)
-    assert evaluate(tmp_path, "--maps", str(soft), "--maps", str(hard)) == 0
-    assert figures_in(tmp_path, "hard")["pixel_f1"] == pytest.approx(figures_in(tmp_path, "soft")["pixel_f1"])
+    soft = write_maps(root, tmp_path / "soft")
+    folders = [soft, write_maps(root, tmp_path / "hard", binary), write_maps(root, tmp_path / "wide", wide)]
+    assert evaluate(tmp_path, *(word for folder in folders for word in ("--maps", str(folder)))) == 0
+    for name in ("hard", "wide"):
+        assert figures_in(tmp_path, name)["pixel_f1"] == pytest.approx(figures_in(tmp_path, "soft")["pixel_f1"])
+
+
+def test_maps_of_nothing_do_not_hide_that_the_others_are_zeros_and_ones(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "x", 40, 0)
+    blank = Image.fromarray(np.zeros((64, 96), np.uint8))
+    (tmp_path / "method" / "tampered").mkdir(parents=True)
+    for sample in read_folder(root):
+        blank.save(tmp_path / "method" / sample.name)
+    marked = read_folder(root)[-1]
+    Image.fromarray(truth_of(marked).astype(np.uint8)).save(tmp_path / "method" / marked.name)
+    assert evaluate(tmp_path, "--maps", str(tmp_path / "method")) == 0
+    scores = {row["image"]: float(row["f1"]) for row in csv_in(tmp_path / "out")}
+    assert scores[marked.name] == 1.0
+    assert sum(scores.values()) == 1.0
 
 
 def test_maps_of_another_size_are_scaled_when_asked(tmp_path: Path) -> None:

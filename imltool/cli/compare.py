@@ -96,12 +96,12 @@ def compare(
 
 def _samples(entrants: list[Entrant]) -> dict[tuple[str, str], Sample]:
     """The pictures of the first evaluation, where they still lie; a set that is gone has none."""
-    from imltool.evaluation.sets import named_sets
+    from imltool.evaluation.sets import read_target
 
     found: dict[tuple[str, str], Sample] = {}
     for name, one in entrants[0].data.items():
         try:
-            for sample in named_sets([f"{name}={one['root']}"])[0].samples:
+            for sample in read_target(name, one.get("target", one["root"])).samples:
                 found[name, sample.name] = sample
         except ImlError as error:
             common.log.info("%s: %s", name, error.message)

@@ -83,6 +83,8 @@ def find_overlaps(
             overlaps[one.name] = overlap
     for name, overlap in overlaps.items():
         _tell_overlap(name, overlap)
+    if (training_sets or validation_sets) and not similar:
+        common.say("warning: the checkpoint does not say how its pictures look: near-duplicates were not looked for")
     return overlaps
 
 

@@ -218,16 +218,24 @@ def evaluate(
         }
     )
     report = Report(out, localizer, methods, command, compared, {"min_max": min_max, "compat_size": side}, run)
-    if resumable and report.resume():
-        common.say(f"going on with the results in {out}")
+    if resumable:
+        kept = report.resume()
+        common.say(
+            f"going on with the results in {out} (--restart measures them again)"
+            if kept
+            else f"the results in {out} are damaged or of other versions: measured again"
+        )
     counting = Counting(tuple(compared), side, min_max=min_max)
     for one in sets:
         for method in methods:
             if not report.has(one, method):
                 rows = _measure(one, method, batch, counting, out)
-                report.add(one, overlaps[one.name], method, rows, seed)
+                if reason := report.add(one, overlaps[one.name], method, rows, seed):
+                    common.say(f"warning: {method.label} has no figures on {one.name}: {reason}")
+                    continue
                 _warn_of_inversion(one, method, rows)
                 report.write()
+    report.refuse_empty()
     if degradations:
         report.results["robust"] = _degrade(out, sets, methods, degradations, batch, seed, report)
     report.write(complete=True)
@@ -241,7 +249,7 @@ def evaluate(
     missing = [one.name for one in run.missing] if run else []
     if run and missing:
         common.say(f"not the whole protocol {run.name}: without {', '.join(missing)}")
-    common.finish(len(failures) + len(missing))
+    common.finish(len(failures) + len(missing) + len(report.results["unusable"]))
 
 
 def _known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
@@ -323,6 +331,8 @@ def _degrade(
     try:
         for one in sets:
             for method in predicting:
+                if not report.has(one, method):
+                    continue
                 with common.progress_bar() as progress:
                     total = run.todo(method, one)
                     task = progress.add_task(f"{method.label} on degraded {one.name}", total=total)

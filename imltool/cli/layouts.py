@@ -131,7 +131,7 @@ def boxes(
         tuple[float, float],
         typer.Option(
             "--sloppiness",
-            help="Each side moves outwards by a random share of its length in this range.",
+            help="Each side moves outwards by a random share of its length in this range; the file says which.",
             metavar="LOW HIGH",
         ),
     ] = (-0.05, 0.15),
@@ -160,7 +160,8 @@ def boxes(
             else:
                 failed.append(outcome)
                 _tell([outcome])
-    write_coco(out, made)
+    low, high = sloppiness
+    write_coco(out, made, f"made from masks by imltool data boxes, each side moved by {low:g} to {high:g}, seed {seed}")
     count = sum(len(item.boxes) for item in made)
     if as_json:
         findings = [_row(problem) for problem in [*problems, *failed]]

@@ -303,8 +303,11 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
     return clipped, ""
 
 
-def write_coco(path: Path, entries: list[BoxedImage]) -> None:
+def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> None:
     """Write boxes as COCO detection JSON (one category, `tampered`; bbox = x, y, w, h in pixels). Atomic.
+
+    Args:
+        description: how the boxes were made, kept under `info`.
 
     `read_boxes` returns what was written. Raises `DataError` for a value that is not finite or a normalised entry
     without a recorded size, `OutputError` when the disk refuses.
@@ -332,5 +335,6 @@ def write_coco(path: Path, entries: list[BoxedImage]) -> None:
                     "iscrowd": 0,
                 }
             )
-    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "tampered"}]}
+    info = {"info": {"description": description}} if description else {}
+    document = info | {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "tampered"}]}
     write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -41,14 +41,33 @@ def read_folder(root: Path) -> list[Sample]:
         raise DataError(f"data set {root} is not a folder", "give a folder with tampered/, masks/ and authentic/")
     tampered, authentic = root / "tampered", root / "authentic"
     if not tampered.is_dir() and not authentic.is_dir():
-        raise DataError(f"{root} has neither tampered/ nor authentic/", "the folder layout is described in README.md")
+        raise DataError(
+            f"{root} has neither tampered/ nor authentic/",
+            "give a set of another layout as LAYOUT:DIR, folder:DIR for Tp/ and Gt/; docs/data.md lists the layouts",
+        )
     pairs = pair_by_stem(tampered, root / "masks") if tampered.is_dir() else []
-    samples = [Sample(image.relative_to(root).as_posix(), image, mask) for image, mask in pairs]
+    samples = [Sample(name_below(root, image), image, mask) for image, mask in pairs]
     if authentic.is_dir():
-        samples += [Sample(image.relative_to(root).as_posix(), image, None) for image in walk_images(authentic)]
+        samples += [Sample(name_below(root, image), image, None) for image in walk_images(authentic)]
     if not samples:
         raise DataError(f"data set {root} holds no picture")
     return samples
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file name holds neither control characters nor bytes that are no UTF-8."""
+    return all(letter >= " " and not "\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def name_below(root: Path, file: Path) -> str:
+    """A file's path relative to `root` with forward slashes: what lists, tables and maps know a picture by.
+
+    Raises `DataError` for a name that none of these can hold: with control characters, or not in UTF-8.
+    """
+    name = file.relative_to(root).as_posix()
+    if not is_plain(name):
+        raise DataError(f"{root}: the file name {name!a} is not plain UTF-8 text", "rename the file")
+    return name
 
 
 def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from imltool.data.folder import is_plain
 from imltool.errors import DataError
 from imltool.files import write_text
 from imltool.images import RGB, Mask, read_mask, read_rgb
@@ -69,9 +70,11 @@ class Record(BaseModel):
     mask_rule: MaskRule = MaskRule()
 
     @model_validator(mode="after")
-    def _mask_fits_kind(self) -> Record:
+    def _consistent(self) -> Record:
         if (self.mask is None) != (self.kind == "authentic"):
             raise ValueError("a picture has no mask exactly when its kind is authentic")
+        if not is_plain(self.image + (self.mask or "")):
+            raise ValueError("a path holds a control character")
         return self
 
     @property

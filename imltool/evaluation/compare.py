@@ -54,6 +54,10 @@ FIGURES: dict[str, Figure] = {
 DEFAULT = ("f1", "fp_area", "image_auc")
 
 
+Rows = dict[tuple[str, str], dict[str, str]]
+"""(set, picture) → row of `per_image.csv`."""
+
+
 @dataclass(frozen=True)
 class Entrant:
     """One method's rows in one folder of results.
@@ -62,15 +66,16 @@ class Entrant:
         label: unique among those compared.
         folder: of the evaluation.
         method: its label there.
-        rows: (set, picture) → row of `per_image.csv`; failed pictures are absent.
-        data: the `data` block of `results.json`.
+        rows: of the pictures it has scored.
+        data, options: these blocks of `results.json`.
     """
 
     label: str
     folder: Path
     method: str
-    rows: dict[tuple[str, str], dict[str, str]]
+    rows: Rows
     data: dict[str, Any]
+    options: dict[str, Any]
 
 
 def read_entrants(targets: Sequence[str]) -> list[Entrant]:
@@ -81,18 +86,15 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
 
     Raises `DataError` when a folder holds no finished evaluation, `UsageError` for an unknown method or fewer than two.
     """
-    found: list[tuple[Path, str, dict[tuple[str, str], dict[str, str]], dict[str, Any]]] = []
+    found: list[tuple[Path, str, Rows, dict[str, Any]]] = []
     for target in targets:
-        folder, wanted = Path(target), ""
-        if not folder.is_dir() and ":" in target:
-            name, _, wanted = target.rpartition(":")
-            folder = Path(name)
-        data, by_method = _read_folder(folder)
+        folder, wanted = _folder_and_method(target)
+        head, by_method = _read_folder(folder)
         if wanted and wanted not in by_method:
             raise UsageError(f"{folder} holds no method {wanted!r}", f"it holds {', '.join(by_method)}")
         for method, rows in by_method.items():
             if not wanted or method == wanted:
-                found.append((folder, method, rows, data))
+                found.append((folder, method, rows, head))
     if len(found) < 2:
         raise UsageError("only one method is given", "give two folders of imltool eval, or one with several methods")
     methods = [method for _, method, _, _ in found]
@@ -103,22 +105,36 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
         doubled = next(label for label in labels if labels.count(label) > 1)
         raise UsageError(f"{doubled} is given twice", "give each method once")
     return [
-        Entrant(label, folder, method, rows, data)
-        for label, (folder, method, rows, data) in zip(labels, found, strict=True)
+        Entrant(label, folder, method, rows, head["data"], head["options"])
+        for label, (folder, method, rows, head) in zip(labels, found, strict=True)
     ]
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, dict[tuple[str, str], dict[str, str]]]]:
+def _folder_and_method(target: str) -> tuple[Path, str]:
+    """`DIR` or `DIR:METHOD`; both may hold colons, so the longest part that is a folder counts."""
+    parts = target.split(":")
+    for end in range(len(parts), 0, -1):
+        folder = Path(":".join(parts[:end]))
+        if folder.is_dir():
+            return folder, ":".join(parts[end:])
+    return Path(target), ""
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """`results.json` of an evaluation, and the rows of its methods."""
     results, table = folder / "results.json", folder / "per_image.csv"
     try:
         head = json.loads(results.read_text(encoding="utf-8"))
         with table.open(encoding="utf-8", newline="") as handle:
             lines = list(csv.DictReader(handle))
-        complete, data = head["complete"], head.get("data", {})
-        by_method: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
+        complete = head["complete"]
+        if not isinstance(head["data"], dict) or not isinstance(head["options"], dict):
+            raise TypeError("results.json is not as imltool eval writes it")
+        by_method: dict[str, Rows] = {}
         for line in lines:
             rows = by_method.setdefault(line["method"], {})
             if line["status"] == "ok":
+                _check_numbers(line)
                 rows[line["set"], line["image"]] = line
     except OSError as error:
         raise DataError(
@@ -128,11 +144,19 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, dict[tuple[str
         raise DataError(f"{folder} holds a damaged evaluation: {error}", "run imltool eval again") from error
     if not complete:
         raise DataError(f"the evaluation in {folder} is not complete", "run the same imltool eval command again")
-    return data, by_method
+    return head, by_method
+
+
+def _check_numbers(line: Mapping[str, str]) -> None:
+    """Raises `ValueError` or `TypeError` when a cell that may be compared is no number: a damaged or cut line."""
+    for figure in FIGURES.values():
+        if line[figure.column] != "":
+            float(line[figure.column])
 
 
 def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
-    """Sets of equal name whose files differ between evaluations, one line each.
+    """What makes the evaluations less than comparable, one line each: files that differ, pictures that only some have
+    scored, other ways of scoring.
 
     Raises `DataError` when no picture was scored by all.
     """
@@ -147,6 +171,12 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
         digests = {one.data[name]["sha256"] for one in entrants if name in one.data}
         if len(digests) > 1:
             notes.append(f"{name} was not the same in all evaluations: pictures or masks differ")
+        scored = set().union(*({key for key in one.rows if key[0] == name} for one in entrants))
+        if left_out := len(scored - shared):
+            count = "1 picture was" if left_out == 1 else f"{left_out} pictures were"
+            notes.append(f"{name}: {count} not scored in all evaluations and cannot be paired with all")
+    if len({bool(one.options.get("min_max")) for one in entrants}) > 1:
+        notes.append("maps were stretched to 0..1 in some evaluations and not in others (--min-max)")
     return notes
 
 

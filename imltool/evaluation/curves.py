@@ -9,26 +9,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imltool.evaluation import metrics
-from imltool.evaluation.counts import CURVE_LEVELS, LEVELS, Counts
+from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts
 from imltool.evaluation.runner import ImageRow
 
-STEP = 8  # of the 1024 curve levels every eighth is kept: a figure shows no more
+# a figure shows no more than every eighth of the thresholds, except where they crowd towards 0 and 1
+DRAWN = np.flatnonzero((np.arange(CURVE_THRESHOLDS.size) % 8 == 0) | (np.abs(CURVE_THRESHOLDS - 0.5) > 0.499))
 BINS = 10
 LEAST = 5
 """Pictures in a group of `reliability`, unless the set has fewer: the share of fewer says nothing."""
 
 
 def pooled_curve(rows: Sequence[ImageRow]) -> dict[str, Any] | None:
-    """Counts over all pixels of a set's tampered pictures at 128 thresholds, ascending; None without any.
+    """Counts over all pixels of a set's tampered pictures at some 150 thresholds, ascending; None without any.
 
     `threshold` is the map value, `tp` and `fp` the pixels strictly above it, `positives` and `negatives` the truth.
     """
     curves = [row.curve for row in rows if row.curve is not None]
     if not curves:
         return None
-    total = Counts.from_array(np.sum([curve.as_array()[::STEP] for curve in curves], axis=0))
+    total = Counts.from_array(np.sum([curve.as_array()[DRAWN] for curve in curves], axis=0))
     return {
-        "threshold": [round(float(level / (LEVELS - 1)), 5) for level in CURVE_LEVELS[::STEP]],
+        "threshold": [float(f"{threshold:.7g}") for threshold in CURVE_THRESHOLDS[DRAWN]],
         "tp": total.tp.tolist(),
         "fp": total.fp.tolist(),
         "positives": int(total.tp[0] + total.fn[0]),

@@ -118,23 +118,28 @@ def reliability_figure(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
 
 
 def robust_figure(name: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """F1 along one degradation, a line for each method and set; the untouched pictures stand left.
+    """F1 along one degradation, a line for each method and set, and dashed the share of authentic pictures flagged;
+    the untouched pictures stand left.
 
     Args:
         tables: label → the lines of the degradation's table.
     """
     step = GRID[name]
     ticks = ["none", *(str(level) for level in step.levels)]
-    figure, axes = _axes(step.axis, "pixel F1", step.title, share=False)
+    figure, axes = _axes(step.axis, "pixel F1; dashed: authentic flagged", step.title, share=False)
     for index, (label, lines) in enumerate(tables.items()):
-        found = [line for line in lines if line["pixel_f1"] is not None]
-        x = [ticks.index(line["level"]) for line in found]
-        y = [line["pixel_f1"] for line in found]
-        axes.plot(x, y, color=_colour(index), label=label, marker="o", markersize=3, linewidth=1.2)
-        if found and all(line["pixel_f1_ci"] for line in found):
-            low, high = zip(*(line["pixel_f1_ci"] for line in found), strict=True)
+        named: str | None = label  # once, whichever of its lines there are
+        for key, dashes in (("pixel_f1", "-"), ("image_fpr", "--")):
+            points = [(ticks.index(line["level"]), line[key]) for line in lines if line[key] is not None]
+            if points:
+                style: dict[str, Any] = {"color": _colour(index), "linestyle": dashes, "linewidth": 1.2}
+                axes.plot(*zip(*points, strict=True), label=named, marker="o", markersize=3, **style)
+                named = None
+        spans = [(ticks.index(line["level"]), *line["pixel_f1_ci"]) for line in lines if line["pixel_f1_ci"]]
+        if len(spans) > 1:
+            x, low, high = zip(*spans, strict=True)
             axes.fill_between(x, low, high, color=_colour(index), alpha=0.15, linewidth=0)
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_ylim(bottom=0.0)
-    axes.legend(fontsize=7, frameon=False)
+    axes.set_ylim(-0.02, 1.02)  # all degradations on one scale
+    axes.legend(fontsize=7, framealpha=0.8, edgecolor="none")
     return _uri(figure)

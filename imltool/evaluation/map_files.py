@@ -55,9 +55,13 @@ def read_raw(path: Path) -> RawMap:
     if values.ndim != 2 or not values.size:
         raise DataError(f"map {path} has the shape {raw.values.shape}, not height×width")
     if values.dtype.kind in "iu" and values.dtype not in (np.uint8, np.uint16):
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"map {path} holds integers from {values.min()} to {values.max()}")
-        values = values.astype(np.uint16 if values.max() > 255 else np.uint8)
+        # what the highest integer stands for, such a type does not say, and one map alone cannot tell
+        if not np.isin(values, (0, int(values.max()))).all() or values.max() not in (0, 1, 255):
+            raise DataError(
+                f"map {path} holds {values.dtype} from {values.min()} to {values.max()}: save it as uint8 (0 to 255), "
+                "uint16 (0 to 65535) or float (0 to 1)"
+            )
+        values = values > 0
     elif values.dtype.kind not in "iufb":
         raise DataError(f"map {path} holds {values.dtype}, not numbers")
     return RawMap(values, raw.score)
@@ -89,7 +93,7 @@ def _single_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
     if picture.mode in ("L", "1", "F") or picture.mode.startswith("I"):
         array = np.asarray(picture)
         # 16-bit PNGs come as 32-bit integers from some Pillow versions
-        return array.astype(np.uint16) if array.dtype == np.int32 and 0 <= array.min() <= array.max() < 65536 else array
+        return array.astype(np.uint16) if picture.format == "PNG" and array.dtype == np.int32 else array
     colours = np.asarray(picture.convert("RGB"))
     if (colours != colours[..., :1]).any():
         raise DataError(f"map {path} is a colour picture, not a map of one channel")

@@ -55,17 +55,19 @@ class MapFolder:
         """Find the map of every picture of the sets.
 
         A map belongs to a picture by its path below the folder, with or without the set's name in front, with or
-        without the picture's suffix (`casia/tampered/a.jpg.npz`, `tampered/a.png`), or by its stem alone.
+        without the picture's suffix (`casia/tampered/a.jpg.npz`, `tampered/a.png`). Maps that lie flat, right in the
+        folder or in one named after the set, belong by their stem alone. A stem deeper down proves nothing: it may be
+        of another set.
 
         Raises `DataError` when the folder does not exist, no map fits, two maps fit one picture or one map fits two.
         """
         found = list(self._walk())
-        by_path, by_stem = _index(self.folder, found)
+        by_path = _index(self.folder, found)
         self.files = {}
         owners: dict[Path, str] = {}
         for one in sets:
             for sample in one.samples:
-                fitting = _fitting(one.name, sample.name, by_path, by_stem)
+                fitting = _fitting(one.name, sample.name, by_path)
                 if len(fitting) > 1:
                     names = " and ".join(file.relative_to(self.folder).as_posix() for file in fitting[:2])
                     raise DataError(
@@ -101,10 +103,16 @@ class MapFolder:
                     yield Path(folder) / name
 
     def _survey(self) -> None:
-        """Look at maps spread over the folder: integers that never exceed 1 are 0 and 1, not nearly black."""
+        """Look at maps spread over the folder: integers that never exceed 1 are 0 and 1, not nearly black.
+
+        Maps of nothing tell nothing, so where all of these are, the others are looked at up to the first that is not.
+        """
         paths = list(self.files.values())
+        spread = paths[:: max(1, len(paths) // SURVEYED)]
         highest = 0
-        for path in paths[:: max(1, len(paths) // SURVEYED)]:
+        for number, path in enumerate(dict.fromkeys([*spread, *paths])):
+            if number >= len(spread) and highest:
+                break
             try:
                 values = read_raw(path).values
             except DataError:  # told when it is scored
@@ -147,26 +155,25 @@ class MapFolder:
         return read
 
 
-def _index(root: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Map files by every path and by every stem that may name their picture."""
+def _index(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Map files by every path that may name their picture."""
     by_path: dict[str, list[Path]] = defaultdict(list)
-    by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         base = PurePosixPath(file.relative_to(root).as_posix()).with_suffix("")
         for key in dict.fromkeys((base, _bare(base))):
             by_path[key.as_posix()].append(file)
-            by_stem[key.name].append(file)
-    return by_path, by_stem
+    return by_path
 
 
-def _fitting(set_name: str, name: str, by_path: dict[str, list[Path]], by_stem: dict[str, list[Path]]) -> list[Path]:
+def _fitting(set_name: str, name: str, by_path: dict[str, list[Path]]) -> list[Path]:
     """The map files for a picture by the most exact of its names that any file has."""
     path = PurePosixPath(name)
-    for exact in (PurePosixPath(set_name) / path, path):
+    flat = PurePosixPath(path.name)
+    for exact in (set_name / path, path, set_name / flat, flat):
         for key in (exact, _bare(exact)):
             if key.as_posix() in by_path:
                 return by_path[key.as_posix()]
-    return by_stem.get(path.name) or by_stem.get(_bare(path).name) or []
+    return []
 
 
 def _bare(path: PurePosixPath) -> PurePosixPath:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from imltool.images import open_header, read_rgb
+
 SIDE = 8
 BITS = 2 * SIDE * SIDE
 DISTANCE = 8
@@ -37,9 +39,13 @@ def fingerprint(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                picture.draft("L", (8 * (SIDE + 1), 8 * (SIDE + 1)))
-                grey = ImageOps.exif_transpose(picture).convert("L")
+            with open_header(path) as picture:
+                if picture.format == "JPEG":
+                    picture.draft("L", (8 * (SIDE + 1), 8 * (SIDE + 1)))
+                    upright = ImageOps.exif_transpose(picture)
+                else:
+                    upright = Image.fromarray(read_rgb(path))
+                grey = upright.convert("L")
                 small = np.asarray(grey.resize((SIDE + 1, SIDE + 1), Image.Resampling.BOX), dtype=np.int16)
     except Exception:  # decoders raise many types; whoever needs the picture will say what is wrong with it
         return ""

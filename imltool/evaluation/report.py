@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imltool.errors import DataError
 from imltool.evaluation import compat, metrics
 from imltool.evaluation.curves import calibration_error, pooled_curve, reliability
 from imltool.evaluation.methods import Method
@@ -23,7 +24,7 @@ from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
 from imltool.evaluation.sets import NamedSet
 from imltool.evaluation.strata import area_strata, edit_area, kind_strata
 from imltool.evaluation.summary import mean_by_role, summarize_set
-from imltool.evaluation.tables import markdown_table, table_rows
+from imltool.evaluation.tables import DEFINITION, markdown_table, table_rows
 from imltool.files import write_text
 from imltool.versions import installed_versions
 
@@ -66,6 +67,11 @@ def _number(value: float) -> float | str:
     return "" if math.isnan(value) else round(float(value), 6)
 
 
+def _score(value: float) -> float:
+    """A score with the digits that tell two float32 apart: its order is what counts, also next to 0 and 1."""
+    return float(f"{value:.9g}")
+
+
 def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, Any]:
     """One line of `per_image.csv`; cells of figures that do not exist for the picture stay empty."""
     cells: dict[str, Any] = {
@@ -80,7 +86,7 @@ def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, A
     if not row.ok:
         return cells
     half = row.counts[HALF]
-    cells |= {"width": row.width, "height": row.height, "score": _number(row.score)}
+    cells |= {"width": row.width, "height": row.height, "score": _score(row.score)}
     cells |= {"tp": int(half.tp), "fp": int(half.fp), "fn": int(half.fn), "tn": int(half.tn)}
     cells["flagged_area"] = _number(float(metrics.flagged_area(half)))
     for protocol, figures in row.compat.items():
@@ -122,12 +128,14 @@ def describe_set(one: NamedSet, overlap: Overlap) -> dict[str, Any]:
     """What `results.json` says of a data set itself: where it was, its hash, and what of it was seen before."""
     return {
         "root": str(one.root),
+        "target": one.target,
         "sha256": one.digest,
         "n": len(one.samples),
         "list": one.list_file,
         "seen": {"n": overlap.n_seen, "source": overlap.source_set, "first": overlap.first},
         "similar": {"n": overlap.n_similar, "source": overlap.similar_source, "first": overlap.similar_first},
         "conflict": overlap.conflict,
+        "left_out": one.notes,
     }
 
 
@@ -161,6 +169,7 @@ class Report:
         self.results: dict[str, Any] = {
             "checkpoint": describe_checkpoint(localizer) if localizer else None,
             "complete": False,
+            "definition": DEFINITION,
             "sets": {},
             "mean": nothing,
             "baselines": {
@@ -174,6 +183,7 @@ class Report:
                 if one.maps
             },
             "data": {},
+            "unusable": {},
             "protocol": protocol.describe() if protocol else None,
             "compat": list(compat_names),
             "options": dict(options or {}),
@@ -191,11 +201,17 @@ class Report:
             block = self.results["baselines"][method.baseline] if method.baseline else self.results
         return block
 
-    def add(self, one: NamedSet, overlap: Overlap, method: Method, rows: Sequence[ImageRow], seed: int) -> None:
-        """File the rows of one method on one set. Raises `DataError` when none of them was scored."""
+    def add(self, one: NamedSet, overlap: Overlap, method: Method, rows: Sequence[ImageRow], seed: int) -> str:
+        """File the rows of one method on one set; why there are no figures when none of them was scored, else ""."""
         block = self._block(method)
-        summary = summarize_set(one.name, rows, overlap, score_threshold=method.score_threshold, seed=seed)
+        self.results["data"][one.name] = describe_set(one, overlap)
+        self.lines += [csv_row(method.label, one.name, overlap.role, row) for row in rows]
         scored = [row for row in rows if row.ok]
+        if not scored:
+            reason = next((row.reason for row in rows), "it holds no picture")
+            self.results["unusable"].setdefault(one.name, {})[method.label] = reason
+            return reason
+        summary = summarize_set(one.name, rows, overlap, score_threshold=method.score_threshold, seed=seed)
         groups = reliability(*([row.score for row in scored if row.tampered is side] for side in (True, False)))
         block["sets"][one.name] = summary | {
             "list": one.list_file,
@@ -211,18 +227,24 @@ class Report:
             },
         }
         block["mean"] = mean_by_role(block["sets"], self._groups)
-        self.results["data"][one.name] = describe_set(one, overlap)
-        self.lines += [csv_row(method.label, one.name, overlap.role, row) for row in rows]
         curve = pooled_curve(rows)
         if curve:
             self.curves.setdefault(method.label, {})[one.name] = curve
+        return ""
+
+    def refuse_empty(self) -> None:
+        """Raises `DataError` when no method has figures on any set."""
+        if not table_rows(self.results):
+            name, reasons = next(iter(self.results["unusable"].items()))
+            reason = next(iter(reasons.values()))
+            raise DataError(f"data set {name} has no usable picture: {reason}", "check the folder and its masks")
 
     def has(self, one: NamedSet, method: Method) -> bool:
         """Whether this method is already measured on this set."""
         return one.name in self._block(method)["sets"]
 
     def resume(self) -> bool:
-        """Take over the finished sets of an earlier run in `out` that was stopped; True when there are any.
+        """Take over the finished sets and the robustness of an earlier run in `out`; True when there are any.
 
         The caller makes sure that it had the same parameters. Results that cannot be read, or were made with other
         versions, are made again.
@@ -232,11 +254,12 @@ class Report:
             with (self.out / CSV_NAME).open(encoding="utf-8", newline="") as handle:
                 lines = list(csv.DictReader(handle))
             curves = json.loads((self.out / CURVES_NAME).read_text(encoding="utf-8"))
-            if found["complete"] or found["versions"] != self.results["versions"]:
+            if any(found[part] != self.results[part] for part in ("versions", "definition")):
                 return False
             if any(found[part].keys() != self.results[part].keys() for part in ("baselines", "maps")):
                 return False
-            results = self.results | {key: found[key] for key in ("sets", "mean", "baselines", "maps", "data")}
+            kept = ("sets", "mean", "baselines", "maps", "data", "robust")
+            results = self.results | {key: found[key] for key in kept}
             # the CSV is written first, so it may hold a set that results.json does not
             known = {(name, label) for name, label, _ in table_rows(results)}
             self.results, self.curves = results, curves

@@ -33,8 +33,8 @@ class Overlap:
         seen_as: "trained on", "validated on" or "trained or validated on", of the seen files; "" for none.
         source_set: the seen set of the same name, or the one holding most of the seen files; "" for none.
         first: the first seen file, "" for none.
-        n_similar: further test pictures that look like a seen one; 0 too when the checkpoint does not say how its
-            pictures look.
+        n_similar: further test pictures that look like a seen one; None when the checkpoint does not say how the
+            pictures it has seen look.
         similar_source, similar_first: the seen set with the most of them, and the first of them; "" for none.
         conflict: what a protocol says of the set that the checkpoint's lists contradict, one line; "" for none.
     """
@@ -45,7 +45,7 @@ class Overlap:
     seen_as: str
     source_set: str
     first: str
-    n_similar: int = 0
+    n_similar: int | None = None
     similar_source: str = ""
     similar_first: str = ""
     conflict: str = ""
@@ -89,10 +89,8 @@ def find_overlap(
     if seen and not same_name:
         source = max(known, key=lambda one: sum(digest in one[2] for digest in files.values()))[1]
     exact = set(seen)
-    similar = find_similar(
-        {name: text for name, text in (fingerprints or {}).items() if name not in exact},
-        [(one.name, looks_of(one)) for one in (*training_sets, *validation_sets)],
-    )
+    looks = [(one.name, looks_of(one)) for one in (*training_sets, *validation_sets)]
+    similar = find_similar({name: text for name, text in (fingerprints or {}).items() if name not in exact}, looks)
     return Overlap(
         role="ind" if same_name or seen else "ood",
         named=bool(same_name),
@@ -100,7 +98,7 @@ def find_overlap(
         seen_as=f"{' or '.join(sorted(uses))} on" if uses else "",
         source_set=source,
         first=seen[0] if seen else "",
-        n_similar=len(similar.names),
+        n_similar=len(similar.names) if any(found for _, found in looks) else None,
         similar_source=similar.source,
         similar_first=similar.names[0] if similar.names else "",
     )

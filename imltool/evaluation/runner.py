@@ -14,7 +14,7 @@ from imltool.data.folder import Sample
 from imltool.errors import DataError, ImlError
 from imltool.evaluation import compat, metrics
 from imltool.evaluation.baselines import Predict
-from imltool.evaluation.counts import CURVE_LEVELS, Counts, check_map, count_pixels, level_histogram
+from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, check_map, count_pixels, rank_pixels
 from imltool.evaluation.samples import kind_of, read_sample_mask
 from imltool.images import RGB, Map, Mask, read_rgb, read_size
 from imltool.student.localizer import image_score
@@ -42,7 +42,7 @@ class Counting:
     Attributes:
         protocols: names of `compat.PROTOCOLS`.
         side: pixels at which the protocol `imdlbenco` measures.
-        curves: also pixel AUC, AP and the counts at every curve level.
+        curves: also pixel AUC, AP and the counts at every threshold of a curve.
         min_max: stretch each map to 0..1 before anything is counted. It changes F1, because a map that marks nothing
             then marks something; for methods that publish their figures so.
     """
@@ -67,7 +67,7 @@ class ImageRow:
         width, height: pixels.
         score: image score in [0,1].
         counts: threshold name → confusion counts at the picture's own resolution.
-        curve: counts [1024] at `CURVE_LEVELS`; None for an authentic picture.
+        curve: counts [T] at `CURVE_THRESHOLDS`; None for an authentic picture.
         pixel_auc, pixel_ap: of this picture's pixels; NaN where they do not exist.
         kind: what was done to the picture, None when that is not known.
         compat: protocol → figures of this picture under it.
@@ -177,10 +177,10 @@ def count_image(
     auc = ap = float("nan")
     curve = None
     if sample.tampered and counting.curves:  # over an authentic picture neither curve exists
-        levels = level_histogram(values, mask)
-        auc = float(metrics.auc(levels.tampered, levels.authentic))
-        ap = float(metrics.average_precision(levels.tampered, levels.authentic))
-        curve = levels.counts_above(CURVE_LEVELS)
+        ranking = rank_pixels(values, mask)
+        auc = float(metrics.auc(ranking.tampered, ranking.authentic))
+        ap = float(metrics.average_precision(ranking.tampered, ranking.authentic))
+        curve = ranking.counts_above(CURVE_THRESHOLDS)
     return ImageRow(
         name=sample.name,
         tampered=sample.tampered,

@@ -75,14 +75,15 @@ def folder_samples(root: Path) -> list[Sample]:
 def manifest_samples(manifest: Manifest) -> list[Sample]:
     """The pictures of a manifest, tampered first, each part sorted by name.
 
-    Names are the manifest's own; absolute ones lose the folder that all pictures share.
+    Names are the manifest's own. Where all are absolute they lose the folder that all pictures share; where only some
+    are, a name so shortened might be another picture's.
     """
-    absolute = [record.image for record in manifest.records if Path(record.image).is_absolute()]
-    shared = Path(os.path.commonpath([Path(name).parent for name in absolute])) if absolute else None
+    names = [Path(record.image) for record in manifest.records]
+    shared = Path(os.path.commonpath([name.parent for name in names])) if all(map(Path.is_absolute, names)) else None
     samples: list[Sample] = []
     for record in manifest.records:
         name = record.image
-        if shared and Path(name).is_absolute():
+        if shared:
             name = Path(name).relative_to(shared).as_posix()
         mask = None if record.mask is None else manifest.file(record.mask)
         samples.append(LabelledSample(name, manifest.file(record.image), mask, record.kind, record.mask_rule))

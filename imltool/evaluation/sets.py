@@ -9,10 +9,11 @@ from pathlib import Path
 
 from imltool.data.folder import Sample
 from imltool.data.layouts import LAYOUTS, read_set
+from imltool.data.manifest import MaskRule
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
 from imltool.evaluation.near_duplicates import fingerprint
-from imltool.evaluation.samples import folder_samples, manifest_samples
+from imltool.evaluation.samples import LabelledSample, folder_samples, manifest_samples
 from imltool.files import sha256_file
 
 
@@ -23,10 +24,12 @@ class NamedSet:
     Attributes:
         name: as results are filed.
         root: its folder or its manifest.
+        target: what `read_target` reads it from again, with an absolute path.
         samples: tampered first, each part sorted by name.
         pictures: sample name → SHA-256 of its picture file; unreadable files are absent.
         fingerprints: sample name → perceptual hash of its picture, where it was asked for.
-        digest: SHA-256 over all names and hashes, masks included; "" until `hash_files` has run.
+        digest: SHA-256 over all names, hashes of pictures and masks, and rules by which masks are read; "" until
+            `hash_files` has run.
         list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
         notes: what reading the set found and left out, one line each.
     """
@@ -34,6 +37,7 @@ class NamedSet:
     name: str
     root: Path
     samples: list[Sample]
+    target: str
     pictures: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     list_file: dict[str, str] | None = None
@@ -54,6 +58,8 @@ class NamedSet:
             if similar and (found := fingerprint(sample.image)):
                 self.fingerprints[sample.name] = found
             mask = _hash(sample.mask) if sample.mask else "-"
+            if sample.mask and isinstance(sample, LabelledSample) and sample.rule not in (None, MaskRule()):
+                mask += f"\t{sample.rule!r}"
             total.update(f"{sample.name}\t{picture}\t{mask}\n".encode())
             yield sample
         self.digest = total.hexdigest()
@@ -77,6 +83,8 @@ def named_sets(specifications: Sequence[str]) -> list[NamedSet]:
     sets: list[NamedSet] = []
     for specification in specifications:
         name, equals, target = specification.partition("=")
+        if equals and Path(specification).exists():  # a folder whose own name has the sign in it
+            equals = ""
         target = target if equals else specification
         name = name.strip() if equals else _name_of(target)
         if not name or (equals and not target):
@@ -99,18 +107,23 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
     Args:
         split: only the pictures of this split and those of none.
 
-    Raises `DataError` when the target is not a data set or has no such split.
+    Raises `DataError` when the target is not a data set or has no such split, `UsageError` for an unknown layout.
     """
     layout, colon, place = target.partition(":")
     native = bool(colon) and layout in LAYOUTS
+    if colon and not native and not Path(target).exists() and Path(place).exists():
+        raise UsageError(f"unknown layout {layout!r}", f"known layouts: {', '.join(LAYOUTS)}")
     root = Path(place if native else target)
+    if not root.exists():
+        raise DataError(f"data set {root} does not exist", "give a folder, a manifest or LAYOUT:DIR")
+    again = f"{layout}:{root.absolute()}" if native else str(root.absolute())
     if not (root.is_file() or native):
         if split is None:
-            return NamedSet(name, root, folder_samples(root))
+            return NamedSet(name, root, folder_samples(root), again)
         target = f"folder:{root}"
     manifest, problems = read_set(target)
     chosen = manifest.select([split] if split is not None else None)
-    one = NamedSet(name, root, manifest_samples(chosen))
+    one = NamedSet(name, root, manifest_samples(chosen), again)
     one.notes = [f"{problem.file}: {problem.message}" for problem in problems if problem.fault]
     return one
 
@@ -129,7 +142,7 @@ def sample_sets(folder: Path) -> list[NamedSet]:
     ]
     if not found:
         raise DataError(f"no folder in {folder} has tampered/ or authentic/ in it", "give --data NAME=DIR")
-    return [NamedSet(root.name, root, folder_samples(root)) for root in found]
+    return [read_target(root.name, str(root)) for root in found]
 
 
 def apply_lists(sets: Sequence[NamedSet], specifications: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from imltool.errors import DataError
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import Interval, flags_interval, mean_interval, pooled_interval, scores_interval
-from imltool.evaluation.counts import CURVE_LEVELS, Counts, level_threshold, pool, stack
+from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, pool, stack
 from imltool.evaluation.roles import Overlap, Role
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
 
@@ -47,18 +47,17 @@ def summarize_set(
 
     Definitions (headline): pixel figures over tampered pictures at "map strictly above 0.5", averaged over pictures;
     `pixel_f1_pooled` from summed counts; `pixel_f1_calibrated` at the checkpoint's threshold, None when the rows carry
-    no such counts; `pixel_f1_oracle` at the one threshold that is best for this very set (of 1024, it is reported as
+    no such counts; `pixel_f1_oracle` at the one of `CURVE_THRESHOLDS` that is best for this very set (reported as
     `pixel_f1_oracle_threshold`), an upper bound whose interval holds the threshold fixed; `fp_area` mean share of
     pixels above 0.5 on authentic pictures; `image_fpr` and `image_tpr` share of authentic and tampered pictures with a
     score strictly above `score_threshold`; `image_balanced_accuracy` and `image_f1` at the same operating point, the
     latter with tampered as the positive class; `image_tpr_at_5fpr` the highest share of tampered pictures that a
     threshold flags while it flags at most 5 % of this set's authentic ones, an upper bound too.
-
     Raises `DataError` when no row was scored.
     """
     scored = [row for row in rows if row.ok]
     if not scored:
-        first = next((row.reason for row in rows), "it is empty")
+        first = next((row.reason for row in rows), "it holds no picture")
         raise DataError(f"data set {name} has no usable picture: {first}", "check the folder and its masks")
     tampered = [row for row in scored if row.tampered]
     authentic = [row for row in scored if not row.tampered]
@@ -126,7 +125,7 @@ def _oracle(tampered: Iterable[ImageRow]) -> tuple[metrics.FloatArray, float | N
         return np.zeros(0), None
     curve = np.stack(curves)
     best = metrics.best_threshold(curve)
-    return curve[:, best], level_threshold(int(CURVE_LEVELS[best]))
+    return curve[:, best], float(CURVE_THRESHOLDS[best])
 
 
 def _or_none(value: float) -> float | None:

@@ -41,6 +41,14 @@ STRATUM_COLUMNS: dict[str, str] = {
     "pixel_recall": "recall",
 }
 
+DEFINITION = (
+    "Pixel figures: tampered pictures only, map strictly above 0.5, original resolution, averaged over pictures; "
+    "pooled: from summed counts. FP area: mean share of pixels above 0.5 on authentic pictures. "
+    "F1 oracle: at the one threshold that is best for the set as a whole, an upper bound that needs the truth. "
+    "In brackets: 95 % bootstrap interval over pictures."
+)
+"""What the headline's figures mean; it goes with them wherever they are written."""
+
 MEANS = ("ind", "ood", "all")
 """Order of the means over sets."""
 
@@ -224,12 +232,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
 
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What the headline's figures mean, a sentence or two a line."""
-    found = [
-        "Pixel figures: tampered pictures only, map strictly above 0.5, original resolution, averaged over pictures; "
-        "pooled: from summed counts. FP area: mean share of pixels above 0.5 on authentic pictures. "
-        "F1 oracle: at the one threshold that is best for the set as a whole, an upper bound that needs the truth. "
-        "In brackets: 95 % bootstrap interval over pictures.",
-    ]
+    found = [DEFINITION]
     if results["checkpoint"]:
         threshold, score = results["checkpoint"]["threshold"], results["checkpoint"]["score_threshold"]
         found.append(f"Calibrated threshold {threshold:g}, image operating point: score above {score:g}.")
@@ -251,9 +254,19 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"{name}: {one['seen']['n']} pictures the checkpoint has seen"
                 + (f" ({one['seen']['source']})" if one["seen"]["n"] else "")
-                + f", {one['similar']['n']} more look like one it has seen"
+                + (f", {one['similar']['n']} more look like one it has seen" if one["similar"]["n"] is not None else "")
                 + (f" ({one['similar']['source']})." if one["similar"]["n"] else ".")
             )
+        if one["left_out"]:
+            count = "1 file was" if len(one["left_out"]) == 1 else f"{len(one['left_out'])} files were"
+            found.append(f"{name}: {count} left out when the set was read, the first: {one['left_out'][0]}.")
+    if results["checkpoint"] and any(one["similar"]["n"] is None for one in results.get("data", {}).values()):
+        found.append("Near-duplicates of training pictures were not looked for: the checkpoint has no hashes of looks.")
+    found += [
+        f"{name}: {label} has no figures: {reason}."
+        for name, reasons in results.get("unusable", {}).items()
+        for label, reason in reasons.items()
+    ]
     return found
 
 

@@ -5,6 +5,7 @@ All limits are our choice. Findings that leave the set usable are notes, the oth
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ def _check_record(manifest: Manifest, record: Record) -> tuple[list[Problem], st
     problems = [
         Problem("missing", name or "", "does not exist")
         for name, file in ((record.image, image), (record.mask, mask))
-        if file is not None and not file.is_file()
+        if file is not None and not os.path.isfile(file)  # False too for a name that no file system takes
     ]
     if problems:
         return problems, ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from imltool.data.folder import name_below
 from imltool.data.manifest import Kind, MaskRule, Record
 from imltool.errors import DataError
 from imltool.files import walk_images
@@ -60,14 +61,13 @@ class Sorting:
 
 
 def listing(root: Path) -> list[PurePosixPath]:
-    """Every picture file under `root`, relative to it, sorted; files that an archive tool of macOS leaves are skipped.
+    """Every picture file under `root`, relative to it, sorted; hidden ones are skipped.
 
-    Raises `DataError` when `root` is not a folder.
+    Raises `DataError` when `root` is not a folder, and for a name that is not plain text (see `name_below`).
     """
     if not root.is_dir():
         raise DataError(f"data set {root} is not a folder")
-    files = [PurePosixPath(path.relative_to(root).as_posix()) for path in walk_images(root)]
-    return [file for file in files if not file.name.startswith(".")]
+    return [PurePosixPath(name_below(root, path)) for path in walk_images(root)]
 
 
 def folders(file: PurePosixPath) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ def convert(manifest: Manifest, out: Path, link: bool = False) -> Iterator[Probl
         link: hard-link the pictures where that is possible instead of copying them. A link takes no space, but it
             changes the original's status (link count, time of change), and editing it in place edits the original.
 
-    Raises `ResumeError` when `out` holds something else, `OutputError` when the disk refuses.
+    Raises `UsageError` when `out` holds something else than a conversion, `ResumeError` when another one, and
+    `OutputError` when the disk refuses.
     """
     records = [record.model_dump(mode="json") for record in manifest.records]
     parameters: dict[str, Any] = {

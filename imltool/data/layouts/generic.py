@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+from imltool.data.folder import is_plain
 from imltool.data.layouts.common import Problem, Reading, Sorting, assemble, folders, listing, nothing_found
 from imltool.data.manifest import Record
 from imltool.errors import DataError
@@ -71,8 +73,8 @@ def read_imdlbenco(path: Path) -> Reading:
     reading = Reading()
     seen: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
-        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) and name for name in entry)):
-            raise DataError(f"{path}: entry {number} is not a pair of texts", 'expected ["image","mask"]')
+        if not (isinstance(entry, list) and len(entry) == 2 and all(map(_is_name, entry))):
+            raise DataError(f"{path}: entry {number} is not a pair of file names", 'expected ["image","mask"]')
         image, mask = (name if name == NEGATIVE else _found(name, path) for name in entry)
         missing = next((name for name, file in zip(entry, (image, mask), strict=True) if file is None), None)
         if image is None or mask is None:
@@ -88,9 +90,14 @@ def read_imdlbenco(path: Path) -> Reading:
     return reading
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != "" and is_plain(value)
+
+
 def _found(name: str, path: Path) -> str | None:
     """A listed file as a path relative to the list's folder when it is there, else absolute; None when missing."""
     name = name.replace("\\", "/")
-    if (path.parent / name).is_file():
+    # os.path.isfile is False, and Path.is_file an OSError, for a name that no file system takes
+    if os.path.isfile(path.parent / name):
         return name
-    return str(Path(name).absolute()) if Path(name).is_file() else None
+    return str(Path(name).absolute()) if os.path.isfile(name) else None

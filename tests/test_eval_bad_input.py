@@ -1,0 +1,142 @@
+"""Awkward data sets: one clear line, and nothing that was measured is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_set
+
+CONSTANT = ("--weights", "none", "--baseline", "constant")
+Imltool = Callable[..., tuple[int, str, str]]
+
+
+def results_in(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def manifest(path: Path, *records: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps({"source": "s"} | record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def test_what_archives_of_macos_leave_is_no_picture(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "x", 1, 1)
+    (root / "tampered" / "._t0.png").write_bytes(b"\0\5\x16\7")
+    for number, target in enumerate((root, f"folder:{root}")):
+        out = tmp_path / str(number)
+        assert imltool("eval", *CONSTANT, "--data", f"x={target}", "--out", out)[0] == 0
+        assert results_in(out)["data"]["x"]["n"] == 2
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"two\nlines.png"])
+def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, imltool: Imltool, name: bytes) -> None:
+    root = make_set(tmp_path / "x", 1, 1)
+    try:
+        (root / "authentic" / "a0.jpg").rename(root / "authentic" / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    for command in (
+        ("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out"),
+        ("data", "check", f"folder:{root}"),
+        ("data", "index", f"folder:{root}", "--out", tmp_path / "m.jsonl"),
+    ):
+        code, _, error = imltool(*command)
+        assert (code, error.strip().count("\n")) == (1, 0), error
+        assert "rename the file" in error
+
+
+def test_listed_names_that_no_file_system_takes_are_missing_files(tmp_path: Path, imltool: Imltool) -> None:
+    make_set(tmp_path / "x", 1, 0)
+    entries = [["x/tampered/t0.png", "x/masks/t0.png"], ["a" * 300 + ".png", "Negative"]]
+    (tmp_path / "list.json").write_text(json.dumps(entries), encoding="utf-8")
+    code, out, _ = imltool("data", "check", f"imdlbenco:{tmp_path / 'list.json'}")
+    assert code == 3
+    assert "does not exist (entry 2): left out" in out
+    listed = manifest(tmp_path / "m.jsonl", {"image": "b" * 300 + ".png", "kind": "authentic"})
+    code, out, _ = imltool("data", "check", listed)
+    assert code == 3
+    assert "does not exist" in out
+
+
+def test_a_folder_may_have_an_equals_sign(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "e=q" / "x", 1, 1)
+    assert imltool("eval", *CONSTANT, "--data", root, "--out", tmp_path / "out")[0] == 0
+    assert results_in(tmp_path / "out")["data"].keys() == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        ("casia3:{root}", 2, "unknown layout 'casia3'"),
+        ("{root}/nowhere", 1, "does not exist"),
+        ("{root}/Tp-and-Gt", 1, "folder:DIR for Tp/ and Gt/"),
+    ],
+)
+def test_targets_that_are_none(tmp_path: Path, imltool: Imltool, target: str, code: int, message: str) -> None:
+    root = make_set(tmp_path / "x", 1, 0)
+    (root / "Tp-and-Gt").mkdir()
+    found, _, error = imltool("eval", *CONSTANT, "--data", f"x={target.format(root=root)}", "--out", tmp_path / "out")
+    assert (found, error.strip().count("\n")) == (code, 0)
+    assert message in error
+
+
+def test_names_of_a_manifest_that_lists_other_folders_stay_apart(tmp_path: Path, imltool: Imltool) -> None:
+    parts = [make_set(tmp_path / place, 1, 0, seed) for seed, place in enumerate(("in/x", "other/x", "other/y"))]
+    records = [{"image": "x/tampered/t0.png", "mask": "x/masks/t0.png"}]
+    records += [{"image": f"{part}/tampered/t0.png", "mask": f"{part}/masks/t0.png"} for part in parts[1:]]
+    listed = manifest(tmp_path / "in" / "m.jsonl", *records)
+    assert imltool("eval", *CONSTANT, "--data", f"x={listed}", "--out", tmp_path / "out")[0] == 0
+    with (tmp_path / "out" / "per_image.csv").open(encoding="utf-8", newline="") as handle:
+        assert len({row["image"] for row in csv.DictReader(handle)}) == 3
+
+
+def test_another_rule_for_the_masks_is_another_set(tmp_path: Path, imltool: Imltool) -> None:
+    make_set(tmp_path / "x", 2, 0)
+    arguments = ("eval", *CONSTANT, "--data", f"x={tmp_path / 'm.jsonl'}", "--out", tmp_path / "out")
+    for polarity, code in (("dark", 0), ("bright", 2), ("dark", 0)):
+        rule = {"mask_rule": {"polarity": polarity}}
+        pictures = [{"image": f"x/tampered/t{i}.png", "mask": f"x/masks/t{i}.png"} for i in range(2)]
+        manifest(tmp_path / "m.jsonl", *(one | rule for one in pictures))
+        found, _, error = imltool(*arguments)
+        assert found == code, error
+
+
+def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -> None:
+    root, out = make_set(tmp_path / "x", 3, 0), tmp_path / "out"
+    (root / "masks" / "t1.png").unlink()
+    assert imltool("eval", *CONSTANT, "--data", f"x=folder:{root}", "--out", out)[0] == 0
+    assert results_in(out)["data"]["x"]["left_out"] == ["tampered/t1.png: has no mask: left out"]
+    for name in ("table.md", "report.html"):
+        assert "1 file was left out when the set was read" in (out / name).read_text(encoding="utf-8")
+
+
+def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, imltool: Imltool) -> None:
+    root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
+    arguments = ("eval", *CONSTANT, "--data", f"x={root}", "--out", out)
+    assert imltool(*arguments, "--robust", "screenshot")[0] == 0
+    # a mark that only survives when nothing is measured again
+    whole = results_in(out)
+    whole["baselines"]["constant"]["sets"]["x"]["pixel_iou"] = 0.123
+    (out / "results.json").write_text(json.dumps(whole), encoding="utf-8")
+    code, table, error = imltool(*arguments)
+    assert (code, "0.123" in table, "going on with the results" in error) == (0, True, True)
+    assert results_in(out)["robust"] == whole["robust"], "figures of degraded pictures stay too"
+    assert imltool(*arguments, "--restart")[0] == 0
+    again = results_in(out)
+    assert again["baselines"]["constant"]["sets"]["x"]["pixel_iou"] != 0.123
+    assert again["robust"] is None
+
+
+def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:
+    root, out = make_set(tmp_path / "x", 2, 0), tmp_path / "boxes.json"
+    options = ("--sloppiness", "0.1", "0.2", "--seed", "7")
+    assert imltool("data", "boxes", f"folder:{root}", *options, "--out", out)[0] == 0
+    said = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
+    assert said.endswith("each side moved by 0.1 to 0.2, seed 7")
