@@ -49,8 +49,8 @@ take their product in memory (our choice, several times what cameras write)."""
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 274, 258, 262, 254, 330, 50706
 """Numbers of TIFF tags."""
 
-STRIP_PIXELS = 1 << 22
-"""Pixels of a picture that are converted at once, where the result does not depend on it (our choice)."""
+STRIP_PIXELS = 1 << 21
+"""Pixels of a large picture that are worked on at once, where the result does not depend on it (our choice)."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
 
@@ -66,6 +66,13 @@ class Picture:
 
     rgb: RGB
     info: Mapping[str, Any]
+
+
+def strips(shape: tuple[int, ...], step: int = 1) -> Iterator[slice]:
+    """The rows of an array [H,W,…] as slices, from the top, their lengths multiples of `step` but for the last."""
+    rows = max(1, STRIP_PIXELS // (max(1, shape[1]) * step)) * step
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(top + rows, shape[0]))
 
 
 @lru_cache(maxsize=1)
@@ -220,10 +227,8 @@ def _is_deep(picture: Image.Image) -> bool:
 
 def _strips(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """A decoded picture in strips of rows: what is made of all of it at once may take several times its memory."""
-    rows = max(1, STRIP_PIXELS // picture.width)
-    for top in range(0, picture.height, rows):
-        bottom = min(top + rows, picture.height)
-        yield slice(top, bottom), picture.crop((0, top, picture.width, bottom))
+    for rows in strips((picture.height, picture.width)):
+        yield rows, picture.crop((0, rows.start, picture.width, rows.stop))
 
 
 def _brightest(picture: Image.Image) -> float:
@@ -363,7 +368,10 @@ def write_mask(path: Path, mask: Mask) -> None:
 
 def write_map(path: Path, values: Map) -> None:
     """Write a float [H,W] map in [0,1] as 16-bit PNG, value / 65535 = probability. Atomic."""
-    write_bytes(path, encode_png(np.rint(np.clip(values, 0.0, 1.0) * 65535.0).astype(np.uint16)))
+    levels = np.empty(values.shape, np.uint16)
+    for rows in strips(values.shape):
+        levels[rows] = np.rint(np.clip(values[rows], 0.0, 1.0) * 65535.0)
+    write_bytes(path, encode_png(levels))
 
 
 def read_map(path: Path) -> Map:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.files import write_bytes
-from imltool.images import RGB, Map, Mask, encode_jpeg, write_map, write_mask
+from imltool.images import RGB, Map, Mask, encode_jpeg, strips, write_map, write_mask
 
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
@@ -25,15 +25,19 @@ RGBA = NDArray[np.uint8]
 
 
 def quantise(values: Map) -> Map:
-    """Round a map (float32 [H,W] in [0,1]) to the 1/65535 steps of its file.
+    """Round a map (float32 [H,W] in [0,1]) to the 1/65535 steps of its file, in place, and return it.
 
     All figures come from the rounded map, so that anyone can repeat them from the file. NaN stays NaN.
     """
-    return np.rint(np.clip(values, 0.0, 1.0) * np.float32(65535.0)) / np.float32(65535.0)
+    np.clip(values, 0.0, 1.0, out=values)
+    values *= np.float32(65535.0)
+    np.rint(values, out=values)
+    values /= np.float32(65535.0)
+    return values
 
 
-def write_outputs(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> dict[str, str]:
-    """Write map (16-bit PNG), mask (8-bit PNG, 0/255) and overlay (JPEG) of one picture, each atomically.
+def write_overlay(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> dict[str, str]:
+    """Write the overlay of one picture as JPEG, atomically.
 
     Args:
         out: the scan's output folder.
@@ -42,13 +46,22 @@ def write_outputs(out: Path, name: str, rgb: RGB, values: Map, threshold: float)
         values: float32 [H,W] in [0,1].
         threshold: map values above it are tampered.
 
-    Returns `map`, `mask`, `overlay`: paths relative to `out`. Raises `OutputError`.
+    Returns `overlay`: its path relative to `out`. Raises `OutputError`.
     """
-    files = {"map": f"maps/{name}.png", "mask": f"masks/{name}.png", "overlay": f"overlays/{name}.jpg"}
+    file = f"overlays/{name}.jpg"
+    small = overlay(fit(rgb, OVERLAY_SIDE), fit(values, OVERLAY_SIDE), threshold)
+    write_bytes(out / file, encode_jpeg(small, quality=88))
+    return {"overlay": file}
+
+
+def write_map_and_mask(out: Path, name: str, values: Map, threshold: float) -> dict[str, str]:
+    """Write the map (16-bit PNG) and the mask (8-bit PNG, 0/255) of one picture, each atomically.
+
+    The arguments are those of `write_overlay`. Returns `map`, `mask`: paths relative to `out`. Raises `OutputError`.
+    """
+    files = {"map": f"maps/{name}.png", "mask": f"masks/{name}.png"}
     write_map(out / files["map"], values)
     write_mask(out / files["mask"], values > threshold)
-    small, small_values = fit(rgb, OVERLAY_SIDE), fit(values, OVERLAY_SIDE)
-    write_bytes(out / files["overlay"], encode_jpeg(overlay(small, small_values, threshold), quality=88))
     return files
 
 
@@ -58,23 +71,29 @@ def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
     Returns dicts with `x`, `y` (top left corner), `width`, `height`, `area` in pixels of the oriented picture and
     `score`, the mean map value inside. Parts below 0.1 % of the picture are left out.
     """
-    mask = (values > threshold).astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count == 1:
+    mask = (values > threshold).view(np.uint8)
+    pixels = mask.size
+    # labels take four bytes a pixel: they are made for no more than the rectangle that holds the mask
+    left, top, across, down = cv2.boundingRect(mask)
+    if not across:
         return []
-    inside = mask > 0
-    sums = np.bincount(labels[inside], weights=values[inside], minlength=count)
+    mask, values = mask[top : top + down, left : left + across], values[top : top + down, left : left + across]
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    sums = np.zeros(count)
+    for part in strips(mask.shape):
+        inside = mask[part] > 0
+        sums += np.bincount(labels[part][inside], weights=values[part][inside], minlength=count)
     rows = [
         {
-            "x": int(x),
-            "y": int(y),
+            "x": int(left + x),
+            "y": int(top + y),
             "width": int(width),
             "height": int(height),
             "area": int(area),
             "score": round(float(sums[label] / area), 6),
         }
         for label, (x, y, width, height, area) in enumerate(boxes)
-        if label > 0 and area >= SMALLEST_REGION * mask.size
+        if label > 0 and area >= SMALLEST_REGION * pixels
     ]
     return sorted(rows, key=lambda row: (-row["area"], row["y"], row["x"]))
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,29 @@ from imltool.images import RGB, Map, read_picture, read_size
 from imltool.scan.companions import write_companions
 from imltool.scan.context import picture_context
 from imltool.scan.inputs import Input
-from imltool.scan.outputs import find_regions, quantise, write_outputs
+from imltool.scan.outputs import find_regions, quantise, write_map_and_mask, write_overlay
 from imltool.scan.remarks import make_remarks
 from imltool.scan.settings import ScanSettings
 from imltool.scan.stability import CHANGES, settle
 from imltool.student.localizer import Localizer, image_score
-from imltool.traces.stack import Traces, picture_traces
+from imltool.student.tiles import is_tiled, take_traces, tiled_map
+from imltool.traces.stack import Traces
 
 Row = dict[str, Any]
 
 WORKERS = min(4, os.cpu_count() or 1)
-PIXELS_IN_FLIGHT = 200_000_000
-"""Pixels held at once between decoding and writing, 7 bytes each and more while they are written (our choice).
+PIXELS_IN_FLIGHT = 100_000_000
+"""Pixels held at once between decoding and writing (our choice). A picture of more goes alone.
 
-One larger picture goes alone."""
+Each takes 7 bytes while it is decoded, 3 to 8 while traces are taken and 7 to 12 while its results are written, so that
+a scan stays below 2 GB with its libraries."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decoded:
     """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none.
 
-    `traces` are the picture's where the student sees them: they take longer than decoding, so they are made there.
+    `traces` are its `take_traces`: they take longer than decoding, so they are made there too.
     `context` is what the file says beside its pixels, also when they cannot be decoded; None when it cannot be read.
     """
 
@@ -49,7 +51,7 @@ class Decoded:
     size_bytes: int | None = None
     rgb: RGB | None = None
     reason: str | None = None
-    traces: Traces | None = None
+    traces: tuple[Traces, ...] = ()
     context: dict[str, Any] | None = None
 
 
@@ -75,15 +77,12 @@ def analyse(
                 if load and load + pixels > PIXELS_IN_FLIGHT:
                     break
                 load += pixels
-                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft(), localizer.sees_traces)))
+                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft(), localizer, settings.tiles)))
             full = len(reading) >= batch or not todo or not finishing
             if reading and full:
                 taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
-                decoded = [future.result() for _, _, future in taken]
-                maps = _localize(localizer, decoded, batch)
-                changed = _rescore(pool, localizer, decoded, batch) if settings.stability else [{}] * len(decoded)
-                for (item, pixels, _), read, made, scores in zip(taken, decoded, maps, changed, strict=True):
-                    finishing.append((pixels, pool.submit(finish, item, read, made, scores, out, settings)))
+                finishing += _see(pool, localizer, taken, out, settings, batch)
+                del taken
             wait = 0 if reading and full else 1  # nothing to localize: wait for what is being written
             while finishing and (wait or len(finishing) > 2 * batch or finishing[0][1].done()):
                 wait = 0
@@ -94,14 +93,35 @@ def analyse(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(item: Input, traces: bool) -> Decoded:
-    return Decoded(reason=item.fault) if item.fault else decode(item.path, traces)
+def _see(
+    pool: ThreadPoolExecutor,
+    localizer: Localizer,
+    taken: Sequence[tuple[Input, int, Future[Decoded]]],
+    out: Path,
+    settings: ScanSettings,
+    batch: int,
+) -> list[tuple[int, Future[Row]]]:
+    """Localize a batch and have its results written; of each picture its pixels and its row to be.
+
+    Only those futures hold the pictures afterwards, so that memory is free as soon as each is written.
+    """
+    decoded = [future.result() for _, _, future in taken]
+    maps = _localize(localizer, decoded, batch, settings.tiles)
+    changed = _rescore(pool, localizer, decoded, batch, settings.tiles) if settings.stability else [{}] * len(decoded)
+    return [
+        (pixels, pool.submit(finish, item, read, made, scores, out, settings))
+        for (item, pixels, _), read, made, scores in zip(taken, decoded, maps, changed, strict=True)
+    ]
 
 
-def decode(path: Path, traces: bool = False) -> Decoded:
+def _read(item: Input, localizer: Localizer, tiles: bool) -> Decoded:
+    return Decoded(reason=item.fault) if item.fault else decode(item.path, localizer, tiles)
+
+
+def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
     """Hash and decode one file, and take its context and traces; what is wrong is the `reason`, without its path."""
-    sha256 = size = picture = made = None
-    reason = None
+    sha256 = size = picture = reason = None
+    traces: tuple[Traces, ...] = ()
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
@@ -109,7 +129,7 @@ def decode(path: Path, traces: bool = False) -> Decoded:
         size = status.st_size
         sha256 = sha256_file(path)
         picture = read_picture(path)
-        made = picture_traces(picture.rgb) if traces else None
+        traces = take_traces(localizer, picture.rgb, tiles)
     except ImageError as error:
         reason, picture = error.message.removeprefix(f"{path}: "), None
     except FileNotFoundError:
@@ -121,7 +141,7 @@ def decode(path: Path, traces: bool = False) -> Decoded:
     except MemoryError:
         reason, picture = "not enough memory to decode", None
     context = picture_context(path, picture) if sha256 else None
-    return Decoded(sha256, size, picture.rgb if picture else None, reason, made, context)
+    return Decoded(sha256, size, picture.rgb if picture else None, reason, traces, context)
 
 
 def finish(
@@ -135,7 +155,8 @@ def finish(
     """Measure and write one picture's outputs and make its row.
 
     Args:
-        result: its map, why there is none, or None for a picture that was not read.
+        read: its pixels are given up once they are drawn.
+        result: its map, which is overwritten, why there is none, or None for a picture that was not read.
         changed: its scores after the changes of `stability`, empty when none was asked for.
     """
     row: Row = {
@@ -171,8 +192,10 @@ def finish(
     if score is None:
         row["reason"] = "analysis failed (the map holds values that are not numbers)"
         return row
-    files = write_outputs(out, item.output, read.rgb, values, settings.threshold)
+    overlay = write_overlay(out, item.output, read.rgb, values, settings.threshold)
     companions = write_companions(out, item.output, read.rgb, settings.companions)
+    read.rgb = None  # of a large picture there is no room for them beside what follows
+    files = {**write_map_and_mask(out, item.output, values, settings.threshold), **overlay}
     row.update(files, companions=companions)
     with writing(out):
         row["outputs_sha256"] = {file: sha256_file(out / file) for file in (*files.values(), *companions.values())}
@@ -202,7 +225,7 @@ def _score(values: Map) -> float | None:
 
 
 def _rescore(
-    pool: ThreadPoolExecutor, localizer: Localizer, pictures: Sequence[Decoded], batch: int
+    pool: ThreadPoolExecutor, localizer: Localizer, pictures: Sequence[Decoded], batch: int, tiles: bool
 ) -> list[dict[str, float | None]]:
     """The score of every picture after each change of `stability`; None where it could not be had.
 
@@ -210,42 +233,56 @@ def _rescore(
     """
     scores: list[dict[str, float | None]] = [{} for _ in pictures]
     for name in CHANGES:
-        changed = [*pool.map(_change, pictures, repeat(name), repeat(localizer.sees_traces))]
-        for score, result in zip(scores, _localize(localizer, changed, batch), strict=True):
+        changed = [*pool.map(partial(_change, name=name, localizer=localizer, tiles=tiles), pictures)]
+        for score, result in zip(scores, _localize(localizer, changed, batch, tiles), strict=True):
             score[name] = None if result is None or isinstance(result, str) else _score(quantise(result))
     return scores
 
 
-def _change(read: Decoded, name: str, traces: bool) -> Decoded:
+def _change(read: Decoded, name: str, localizer: Localizer, tiles: bool) -> Decoded:
     if read.rgb is None:
         return read
     try:
         rgb = CHANGES[name](read.rgb)
-        return Decoded(rgb=rgb, traces=picture_traces(rgb) if traces else None)
+        return Decoded(rgb=rgb, traces=take_traces(localizer, rgb, tiles))
     except (ImageError, OSError, MemoryError):
         return Decoded()
 
 
-def _localize(localizer: Localizer, pictures: Sequence[Decoded], batch: int) -> list[Map | str | None]:
-    """Maps of up to `batch` pictures, the rest of the batch filled with black ones; None for those not read.
-
-    When that fails, it goes picture by picture, so that one cannot take the others down.
-    """
-    read = [each for each in pictures if each.rgb is not None]
-    if not read:
-        return [None] * len(pictures)
-    maps = iter(_fill(localizer, read, batch))
-    return [None if each.rgb is None else next(maps) for each in pictures]
+def _localize(localizer: Localizer, pictures: Sequence[Decoded], batch: int, tiles: bool) -> list[Map | str | None]:
+    """Maps of up to `batch` pictures, or why there is none; None for those not read."""
+    maps: list[Map | str | None] = [None] * len(pictures)
+    at_once = []
+    for number, each in enumerate(pictures):
+        if each.rgb is not None and tiles and is_tiled(each.rgb.shape):
+            try:
+                maps[number] = tiled_map(localizer, each.rgb, each.traces, batch)
+            except (RuntimeError, MemoryError, ValueError) as error:
+                maps[number] = _failure(error)
+        elif each.rgb is not None:
+            at_once.append(number)
+    found = _fill(localizer, [pictures[number] for number in at_once], batch) if at_once else []
+    for number, result in zip(at_once, found, strict=True):
+        maps[number] = result
+    return maps
 
 
 def _fill(localizer: Localizer, read: Sequence[Decoded], batch: int) -> list[Map | str]:
+    """Maps of pictures seen as wholes, the rest of the batch filled with black ones.
+
+    When that fails, it goes picture by picture, so that one cannot take the others down.
+    """
     empty = batch - len(read)
     images = [*(each.rgb for each in read if each.rgb is not None), *[np.zeros((1, 1, 3), np.uint8)] * empty]
-    known = [each.traces for each in read if each.traces is not None]
+    known = [each.traces[0] for each in read if each.traces]
     traces = [*known, *[np.zeros_like(known[0])] * empty] if known else None
     try:
         return [*localizer.maps(images, traces)[: len(read)]]
     except (RuntimeError, MemoryError, ValueError) as error:
         if batch == 1:
-            return [f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"]
+            return [_failure(error)]
     return [result for each in read for result in _fill(localizer, [each], 1)]
+
+
+def _failure(error: Exception) -> str:
+    return f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ def scan(
     threshold: float | None = None,
     sensitivity: Sensitivity = "medium",
     stability: bool = False,
+    tiles: bool = False,
     companions: Sequence[str] = (),
     batch: int = 8,
     restart: bool = False,
     case: Mapping[str, str | None] | None = None,
     command_line: Sequence[str] = (),
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Analyse the files of a plan into `out`; yield a row a file once it is on disk, in the plan's order.
 
     Args:
@@ -43,6 +44,7 @@ def scan(
         threshold: map values above it are tampered; None takes the checkpoint's `pixel_threshold`.
         sensitivity: how much is called an indication, see `choose_verdicts`.
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
+        tiles: see large pictures in tiles too, see `imltool.student.tiles`.
         companions: names of `imltool.scan.companions.COMPANIONS` to draw.
         batch: pictures analysed at once, at most. Another size can change the last of a map's 65535 steps.
         restart: discard what an earlier scan left in `out`.
@@ -53,7 +55,7 @@ def scan(
     A row has `path`, `sha256`, `size_bytes`, `status` ("ok" or "failed"), `reason` (None when ok), `width`, `height`
     (pixels, EXIF orientation applied), `score` (in [0,1], see `image_score`), `verdict` (a word of `verdicts.WORDS`),
     `verdict_reason` (why it is inconclusive where the score says otherwise, else None), `stability` (None, or what
-    `rescore` gives), `companions` (name → path relative to `out`), `tampered_area` (share of pixels above `threshold`),
+    `settle` gives), `companions` (name → path relative to `out`), `tampered_area` (share of pixels above `threshold`),
     `regions` (see `find_regions`), `map`, `mask`, `overlay` (paths relative to `out`, forward slashes), `context` (see
     `picture_context`), `remarks` (see `make_remarks`), `outputs_sha256` (path of each file written for it → its hash)
     and `previous_sha256` (see `imltool.scan.chain`). All figures derive from the map as stored in its file. What a
@@ -71,6 +73,7 @@ def scan(
         choose_verdicts(localizer.header, sensitivity),
         stability,
         tuple(companions),
+        tiles,
     )
     with (
         record.claimed(out, record.parameters(plan, localizer, settings), restart),

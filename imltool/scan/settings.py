@@ -16,9 +16,11 @@ class ScanSettings:
         verdicts: from a score to a word.
         stability: whether every picture is scored again under `stability.CHANGES`.
         companions: names of `companions.COMPANIONS` to draw.
+        tiles: whether large pictures are seen in tiles too, see `imltool.student.tiles`.
     """
 
     threshold: float
     verdicts: Verdicts
     stability: bool = False
     companions: tuple[str, ...] = ()
+    tiles: bool = False

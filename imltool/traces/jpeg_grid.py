@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.traces.rows import Plane, Rows, strips
+from imltool.images import strips
+from imltool.traces.rows import Plane, Rows
 
 BLOCK = 8
 FREQUENCIES = [(u, v) for u in range(5) for v in range(5) if 1 <= u + v <= 4]
@@ -91,11 +92,13 @@ def quantisation_steps(values: Plane) -> tuple[int, int]:
         return 1, 1
     if len(picked) > SAMPLES:
         picked = picked[:: len(picked) // SAMPLES + 1]
-    waves = np.cos(2 * np.pi * picked[None] / STEPS[:, None])
+    turns = picked[None] / STEPS[:, None]
+    turns -= np.rint(turns)  # near 0 a cosine is exact enough in single precision, and much faster
+    waves = np.cos(np.float32(2 * np.pi) * turns.astype(np.float32))
     # coefficients nearer to 0 than half a step fit every step, and say nothing about it
     counted = np.abs(picked)[None] > 0.5 * STEPS[:, None]
     enough = counted.sum(axis=1)
-    fit = (waves * counted).sum(axis=1) / np.maximum(enough, 1)
+    fit = np.where(counted, waves, 0).sum(axis=1, dtype=np.float64) / np.maximum(enough, 1)
     # decoding rounds to whole grey levels: the coefficients carry noise of about 0.4
     expected = np.exp(-2 * np.pi**2 * 0.16 / STEPS**2)
     exact, rough = (np.flatnonzero((enough >= 30) & (fit > share * expected)) for share in (EXACT, ROUGH))

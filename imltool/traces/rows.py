@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB
+from imltool.images import RGB, strips
 
 Plane = NDArray[np.float32]
 
-STRIP_PIXELS = 1 << 22
-"""Pixels of a strip (our choice). No trace depends on it."""
 WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -37,20 +35,13 @@ class Luma:
     def __init__(self, rgb: RGB) -> None:
         self.shape = (rgb.shape[0], rgb.shape[1])
         self._rgb = rgb
-        self._whole = self._make(slice(None)) if rgb.shape[0] * rgb.shape[1] <= STRIP_PIXELS else None
+        self._whole = self._make(slice(None)) if len([*strips(rgb.shape)]) == 1 else None
 
     def __getitem__(self, rows: slice, /) -> Plane:
         return self._make(rows) if self._whole is None else self._whole[rows]
 
     def _make(self, rows: slice) -> Plane:
         return (self._rgb[rows].astype(np.float32) @ WEIGHTS).astype(np.float32)
-
-
-def strips(shape: tuple[int, ...], step: int = 1) -> Iterator[slice]:
-    """The rows of a plane [H,W] as slices, from the top, their lengths multiples of `step` but for the last."""
-    rows = max(1, STRIP_PIXELS // (max(1, shape[1]) * step)) * step
-    for top in range(0, shape[0], rows):
-        yield slice(top, min(top + rows, shape[0]))
 
 
 class Canvas:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -120,51 +121,58 @@ def _take(rgb: RGB, further: Sequence[Scale]) -> list[Traces]:
 
 def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
     """The stack of a picture at each scale; the first must be that of the whole picture, where copies are compared."""
-    height, width = rgb.shape[:2]
+    shape = rgb.shape[0], rgb.shape[1]
     copies = find_copies(rgb)
     luma = Luma(rgb)
-    shrunk = _fit(whole(luma, 0, lambda rows, _: rows, height * width > HALVED_FROM), scales[0].size)
-    found = [*zip(*_measured(rgb, luma, [scale.size for scale in scales]), strict=True)]
-    error_90, _, *histories, _, energy = found[0]
-    scaled = [_scaled(copy, min(1.0, DENSE_SIDE / max(height, width))) for copy in copies]
+    shrunk = _fit(whole(luma, 0, lambda rows, _: rows, _is_halved(shape)), scales[0].size)
+    measured: list[Plane] = []
+    stacks: list[list[Traces]] = [[] for _ in scales]
+    for seen_at in _measured(rgb, luma):
+        for scale, stack in zip(scales, stacks, strict=True):
+            plane = seen_at(scale.size)
+            stack.append(_fit(plane, scale.grid).astype(np.float16))
+            if scale is scales[0]:
+                measured.append(plane)
+        del seen_at  # before the next plane of the picture's own size is made: of a large picture no two have room
+    error_90, _, *histories, _, energy = measured
+    scaled = [_scaled(copy, min(1.0, DENSE_SIDE / max(shape))) for copy in copies]
     compared = copy_planes(shrunk, fine_structure(shrunk), [error_90, *histories, energy], scaled)
-    return [
-        np.stack([_fit(plane, scale.grid).astype(np.float16) for plane in (*planes, *compared)])
-        for scale, planes in zip(scales, found, strict=True)
-    ]
+    for scale, stack in zip(scales, stacks, strict=True):
+        stack += [_fit(plane, scale.grid).astype(np.float16) for plane in compared]
+    return [np.stack(stack) for stack in stacks]
 
 
-def _measured(rgb: RGB, luma: Luma, sizes: Sequence[tuple[int, int]]) -> Iterator[list[Plane]]:
-    """The traces before "copy agreement", in the order of `TRACES`, each at every size.
-
-    A plane of the picture's own size is made after the other and given up once it is shrunk: of a large picture no
-    two have room.
-    """
-    halved = rgb.shape[0] * rgb.shape[1] > HALVED_FROM
+def _measured(rgb: RGB, luma: Luma) -> Iterator[Callable[[tuple[int, int]], Plane]]:
+    """The traces before "copy agreement", in the order of `TRACES`, as functions: a size → the trace's plane there."""
+    shape = luma.shape
+    halved = _is_halved(shape)
     for quality in (90, 75):
-        level = error_level(rgb, quality, halved)
-        small = [_fit(level, size) for size in sizes]
-        del level
-        yield [relative_log(_smooth(plane), 0.2) for plane in small]
-    if min(luma.shape) >= 9:
+        yield partial(_strange, error_level(rgb, quality, halved))
+    if min(shape) >= 9:
         difference = CrossDifference(luma)
         offset = grid_offset(difference)
         for blocks in history_likelihood(luma, offset):
-            yield [_laid(size, blocks, offset, luma.shape) for size in sizes]
-        strength = grid_strength(difference, offset, halved)
-        small = [_fit(strength, size) for size in sizes]
-        del strength
-        yield [np.clip(plane, -3, 3) for plane in small]
+            yield partial(_laid, blocks, offset, shape)
+        yield partial(_clipped, grid_strength(difference, offset, halved))
     else:
         for _ in range(3):
-            yield [np.zeros(size[::-1], np.float32) for size in sizes]
-    energy = fine_energy(luma, halved)
-    small = [_fit(energy, size) for size in sizes]
-    del energy
-    yield [relative_log(_smooth(plane), 0.2) for plane in small]
+            yield lambda size: np.zeros(size[::-1], np.float32)
+    yield partial(_strange, fine_energy(luma, halved))
 
 
-def _laid(size: tuple[int, int], blocks: Plane, offset: tuple[int, int], shape: tuple[int, int]) -> Plane:
+def _is_halved(shape: tuple[int, int]) -> bool:
+    return shape[0] * shape[1] > HALVED_FROM
+
+
+def _strange(plane: Plane, size: tuple[int, int]) -> Plane:
+    return relative_log(_smooth(_fit(plane, size)), 0.2)
+
+
+def _clipped(plane: Plane, size: tuple[int, int]) -> Plane:
+    return np.clip(_fit(plane, size), -3, 3)
+
+
+def _laid(blocks: Plane, offset: tuple[int, int], shape: tuple[int, int], size: tuple[int, int]) -> Plane:
     """Block values laid over the picture (offset grid, edge blocks repeated), smoothed over 3×3 blocks."""
     if blocks.shape == (1, 1):
         return np.zeros((size[1], size[0]), np.float32)

@@ -1,0 +1,126 @@
+"""Pictures a second of a whole scan against its parts alone, in one run; and peak memory by the number of files.
+
+Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--rounds N]
+       python benchmarks/scan.py --memory 1000 10000 [--weights FILE|NAME]
+
+The parts are measured as the scan does them: reading (hash, decoding, context) and traces in as many threads, the
+student in as many batches. Taking traces is neither decoding nor the network, so both ratios are told: with traces
+counted as the student's work, as it cannot look without them, and as part of reading, where the scan takes them. The
+whole scan ends with the last row on disk. Parts and whole alternate, and medians count, because other work on the
+machine disturbs them; seconds of processor time a picture are disturbed less.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imltool.device import choose_device
+from imltool.files import sha256_file
+from imltool.images import RGB, encode_jpeg, read_picture
+from imltool.scan.context import picture_context
+from imltool.scan.inputs import plan_inputs
+from imltool.scan.pipeline import WORKERS
+from imltool.scan.runner import scan
+from imltool.student.localizer import Localizer
+from imltool.student.tiles import take_traces
+
+BATCH = 8
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("folder", nargs="?", type=Path)
+parser.add_argument("--weights", type=Path)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--memory", type=int, nargs="+", metavar="FILES", help="scan so many small pictures made up here")
+arguments = parser.parse_args()
+if (arguments.folder is None) == (arguments.memory is None):
+    parser.error("give FOLDER or --memory")
+
+
+def read(path: Path) -> RGB:
+    sha256_file(path)
+    picture = read_picture(path)
+    picture_context(path, picture)
+    return picture.rgb
+
+
+def throughput(folder: Path) -> None:
+    localizer = Localizer.load(arguments.weights, choose_device())
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
+        out = Path(place) / "out"
+        plan = plan_inputs([folder], out)
+        images = [*pool.map(read, [item.path for item in plan.inputs])]
+        stacks = [*pool.map(lambda rgb: take_traces(localizer, rgb, False), images)]
+        localizer.maps(images[:BATCH])
+
+        def network() -> None:
+            for first in range(0, len(images), BATCH):
+                part = slice(first, first + BATCH)
+                localizer.maps(images[part], [stack[0] for stack in stacks[part] if stack] or None)
+
+        parts: dict[str, Callable[[], object]] = {
+            "reading": lambda: [*pool.map(read, [item.path for item in plan.inputs])],
+            "network": network,
+            "whole scan": lambda: [*scan(plan, localizer, out, batch=BATCH, restart=True)],
+        }
+        if localizer.sees_traces:
+            parts["traces"] = lambda: [*pool.map(lambda rgb: take_traces(localizer, rgb, False), images)]
+        wall: dict[str, list[float]] = {name: [] for name in parts}
+        work: dict[str, list[float]] = {name: [] for name in parts}
+        for _ in range(arguments.rounds):
+            for name, part in parts.items():
+                begun, used = time.perf_counter(), time.process_time()
+                part()
+                wall[name].append((time.perf_counter() - begun) / len(images))
+                work[name].append((time.process_time() - used) / len(images))
+    seconds = {name: statistics.median(values) for name, values in wall.items()}
+    megapixels = sum(rgb.shape[0] * rgb.shape[1] for rgb in images) / len(images) / 1e6
+    print(f"{localizer.header.name} on {localizer.device}, {torch.get_num_threads()} threads, {WORKERS} workers")
+    print(f"{len(images)} pictures of {megapixels:.2f} megapixels, {arguments.rounds} rounds, medians")
+    for name, each in seconds.items():
+        used = 1000 * statistics.median(work[name])
+        print(
+            f"{name:11s} {1 / each:8.1f} pictures/s  {1000 * each:8.1f} ms, {used:.1f} ms of processor time a picture"
+        )
+    traces = seconds.get("traces", 0.0)
+    views = {"": (seconds["reading"], seconds["network"])}
+    if traces:
+        views = {
+            ", traces counted as the student's": (seconds["reading"], seconds["network"] + traces),
+            ", traces counted as reading": (seconds["reading"] + traces, seconds["network"]),
+        }
+    for how, slower in views.items():
+        print(f"whole scan over the slower part{how}: {max(slower) / seconds['whole scan']:.2f}")
+
+
+def memory(counts: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as place:
+        for count in sorted(counts):
+            folder = Path(place) / str(count)
+            folder.mkdir()
+            for number in range(count):
+                ground = rng.integers(0, 255, 3) + rng.normal(0, 12, (96, 128, 3))
+                data = encode_jpeg(np.clip(ground, 0, 255).astype(np.uint8))
+                (folder / f"{number:06}.jpg").write_bytes(data)
+            command = [sys.executable, "-m", "imltool", "scan", str(folder), "-q", "--out", f"{place}/out-{count}"]
+            if arguments.weights:
+                command += ["--weights", str(arguments.weights)]
+            begun = time.perf_counter()
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            peak, took = usage.ru_maxrss / 1e6, time.perf_counter() - begun
+            print(f"{count:7d} files: peak memory {peak:.2f} GB, {took:.0f} s, exit {child.returncode}", flush=True)
+
+
+throughput(arguments.folder) if arguments.folder else memory(arguments.memory)

@@ -1,0 +1,151 @@
+"""Large pictures in overlapping tiles: small edits that one look at the whole picture averages away.
+
+A tile shows `TILE_SIDE` pixels of the picture at the student's input size, several times finer than the look at the
+whole picture. Tiles are blended with each other, and the result with the map of the whole. Our choice throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imltool.images import RGB, Map
+from imltool.student.localizer import Localizer, resize_input, resize_map, resize_picture
+from imltool.traces.stack import GRID, Traces, picture_traces, tiled_traces
+
+TILE_SIDE = 640
+"""Pixels of the picture that a tile covers, each way."""
+STEP = 0.75
+"""Largest distance of two neighbouring tiles in tiles: at least a quarter of each is seen twice."""
+LEAST_SIDE = 800
+"""Pictures whose longer side has no more pixels are not cut: tiles would hardly be smaller than they are."""
+
+Views = Iterator[tuple[RGB, Traces | None]]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a picture is cut, on a canvas: the picture shrunk until a tile has the student's input size.
+
+    Attributes:
+        side: of a tile on the canvas; the student's input size.
+        height: of the canvas, at least `side`: a picture narrower than a tile is stretched, as the whole one is.
+        width: likewise.
+        unit: all positions are multiples of it, so that they are whole cells of the traces' grid too.
+    """
+
+    side: int
+    height: int
+    width: int
+    unit: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], side: int) -> Tiling:
+        """The tiling of a picture [H,W,…] for a student of input size `side`."""
+        unit = side // math.gcd(side, GRID)
+        height, width = (max(side, round(pixels * side / TILE_SIDE / unit) * unit) for pixels in shape[:2])
+        return cls(side, height, width, unit)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(width, height) of the grid of traces over the canvas: a tile covers GRID×GRID cells of it."""
+        return self.width * GRID // self.side, self.height * GRID // self.side
+
+    def corners(self) -> list[tuple[int, int]]:
+        """(top, left) of every tile on the canvas, row by row."""
+        return [(top, left) for top in self._starts(self.height) for left in self._starts(self.width)]
+
+    def _starts(self, length: int) -> list[int]:
+        count = math.ceil((length - self.side) / (self.side * STEP)) + 1
+        return [round(start / self.unit) * self.unit for start in np.linspace(0, length - self.side, count)]
+
+
+def is_tiled(shape: tuple[int, ...]) -> bool:
+    """Whether a picture [H,W,…] is large enough to be cut."""
+    return max(shape[:2]) > LEAST_SIDE
+
+
+def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ...]:
+    """What the student sees of a picture beside RGB: nothing, its stack, or that and one its tiles are cut from.
+
+    Args:
+        rgb: uint8 [H,W,3].
+        tiles: whether pictures that are large enough are to be seen in tiles.
+
+    Raises `ImageError`.
+    """
+    if not localizer.sees_traces:
+        return ()
+    if tiles and is_tiled(rgb.shape):
+        return tiled_traces(rgb, TILE_SIDE, Tiling.of(rgb.shape, localizer.header.input_size).grid)
+    return (picture_traces(rgb),)
+
+
+def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch: int = 8) -> Map:
+    """The probability map of a large picture, float32 [H,W] in [0,1]: the mean of its map as a whole and that of tiles.
+
+    Where tiles overlap, each counts the more the further the place is from its edges.
+
+    Args:
+        rgb: uint8 [H,W,3].
+        traces: its `take_traces`.
+        batch: tiles seen at once. When memory does not suffice it is halved, down to one.
+
+    Raises RuntimeError or MemoryError when memory does not suffice for one.
+    """
+    tiling = Tiling.of(rgb.shape, localizer.header.input_size)
+    corners, side = tiling.corners(), tiling.side
+    maps = _maps(localizer, _views(tiling, rgb, traces), batch)
+    whole = resize_map(next(maps), (tiling.height, tiling.width))
+    total, weight = np.zeros_like(whole), np.zeros_like(whole)
+    window = _window(side)
+    for (top, left), tile in zip(corners, maps, strict=True):
+        place = slice(top, top + side), slice(left, left + side)
+        total[place] += window * tile.cpu().numpy()
+        weight[place] += window
+    return resize_map(torch.from_numpy((whole + total / weight) / 2), rgb.shape)
+
+
+def _views(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Views:
+    """The whole picture and then every tile, as the student sees them: uint8 [S,S,3] and a stack of traces."""
+    first, finer = traces or (None, None)
+    yield resize_input(rgb, tiling.side), first
+    canvas = resize_picture(rgb, (tiling.width, tiling.height))
+    for top, left in tiling.corners():
+        cells = None
+        if finer is not None:
+            y, x = top * GRID // tiling.side, left * GRID // tiling.side
+            cells = finer[:, y : y + GRID, x : x + GRID]
+        yield canvas[top : top + tiling.side, left : left + tiling.side], cells
+
+
+def _maps(localizer: Localizer, views: Views, batch: int) -> Iterator[torch.Tensor]:
+    """The map of each view, float32 [S,S], made in batches that halve when memory does not suffice."""
+    waiting: list[tuple[RGB, Traces | None]] = []
+    while True:
+        waiting += islice(views, max(0, batch - len(waiting)))
+        if not waiting:
+            return
+        now = waiting[:batch]
+        try:
+            stacks = [stack for _, stack in now if stack is not None]
+            found = localizer.probabilities([rgb for rgb, _ in now], stacks or None)
+        except (RuntimeError, MemoryError):  # torch tells both kinds of memory in a RuntimeError
+            if batch == 1:
+                raise
+            batch //= 2
+        else:
+            waiting = waiting[batch:]
+            yield from found
+
+
+def _window(side: int) -> NDArray[np.float32]:
+    """How much each place of a tile counts, float32 [S,S]: 1 in the middle, falling evenly to the edges, never 0."""
+    ramp = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) * (2 / side)
+    return np.outer(ramp, ramp).astype(np.float32)
