@@ -1,4 +1,4 @@
-"""Images a second of the student: model alone, decoding alone, and both, in one run, with their ratios.
+"""Images a second of the student: decoding, traces and network alone, and maps from pictures, in one run with ratios.
 
 Usage: python benchmarks/inference.py FOLDER [CHECKPOINT]
 """
@@ -13,41 +13,52 @@ import torch
 from imltool.device import choose_device
 from imltool.files import walk_images
 from imltool.images import read_rgb
-from imltool.student.localizer import Localizer, normalise, resize_input
+from imltool.student.localizer import Localizer, resize_input
+from imltool.traces.stack import picture_traces
 
-BATCH = 8
-paths = walk_images(Path(sys.argv[1]))[:160]
+BATCH, ROUNDS = 8, 6
+paths = walk_images(Path(sys.argv[1]))[:80]
 localizer = Localizer.load(Path(sys.argv[2]) if len(sys.argv) > 2 else None, choose_device())
-side = localizer.header.input_size
+architecture = localizer.header.architecture
 
 started = time.perf_counter()
 images = [read_rgb(path) for path in paths]
 decode = len(paths) / (time.perf_counter() - started)
 
-batch = torch.stack([torch.from_numpy(resize_input(image, side)) for image in images[:BATCH]]).to(localizer.device)
-x = normalise(batch, localizer.header.mean, localizer.header.std).contiguous(memory_format=torch.channels_last)
+traces = None
+if localizer.sees_traces:
+    started = time.perf_counter()
+    traces = [picture_traces(image) for image in images]
+    tracing = len(paths) / (time.perf_counter() - started)
+
+views = [resize_input(image, architecture.input_size) for image in images[:BATCH]]
+seen = traces and traces[:BATCH]
 
 
-def model_rate(dtype: torch.dtype | None) -> float:
-    with (
-        torch.inference_mode(),
-        torch.autocast(localizer.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
-    ):
-        localizer.student(x)
+def network_rate(dtype: torch.dtype | None) -> float:
+    with torch.autocast(localizer.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+        localizer.probabilities(views, seen)
         begun = time.perf_counter()
-        for _ in range(12):
-            localizer.student(x)
-        return 12 * BATCH / (time.perf_counter() - begun)
+        for _ in range(ROUNDS):
+            localizer.probabilities(views, seen)
+        return ROUNDS * len(views) / (time.perf_counter() - begun)
 
 
-model, half = model_rate(None), model_rate(torch.bfloat16)
+network, half = network_rate(None), network_rate(torch.bfloat16)
 started = time.perf_counter()
 for first in range(0, len(images), BATCH):
     localizer.maps(images[first : first + BATCH])
 maps = len(images) / (time.perf_counter() - started)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-print(f"{localizer.device}, {torch.get_num_threads()} threads, input {side}, {len(paths)} pictures, batch {BATCH}")
-print(f"model alone   {model:7.1f} images/s float32, {half:.1f} bfloat16 (ratio {half / model:.2f})")
-print(f"maps          {maps:7.1f} images/s (resize, model, back to size; {maps / model:.2f} of the model alone)")
-print(f"decoding      {decode:7.1f} images/s on one thread ({decode / model:.2f} of the model alone)")
-print(f"peak memory   {peak:7.2f} GB")
+pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images) / 1e6
+print(
+    f"{localizer.header.name} on {localizer.device}, {torch.get_num_threads()} threads, "
+    f"input {architecture.input_size}, mirror images {architecture.mirrors}, "
+    f"{len(paths)} pictures of {pixels:.2f} megapixels, batch {BATCH}"
+)
+print(f"decoding   {decode:7.1f} images/s on one thread ({decode / network:.2f} of the network)")
+if traces is not None:
+    print(f"traces     {tracing:7.1f} images/s on one thread ({tracing / network:.2f} of the network)")
+print(f"network    {network:7.1f} images/s float32, {half:.1f} bfloat16 (ratio {half / network:.2f})")
+print(f"maps       {maps:7.1f} images/s (traces, resize, network, back to size; {maps / network:.2f} of the network)")
+print(f"peak memory {peak:6.2f} GB")

@@ -18,20 +18,9 @@ from imltool.data.boxes import read_boxes
 from imltool.data.splits import read_list
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 PATIENCE = 240_000
 """Milliseconds an expectation may take: an embedding is a second on a free machine and many on a busy one."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not start for root; the page under test is our own
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

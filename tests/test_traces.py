@@ -23,7 +23,7 @@ from imltool.traces.jpeg_grid import cross_difference, grid_offset, history_like
 from imltool.traces.residual import error_level
 from imltool.traces.stack import GRID, GROUPS, TRACES, picture_traces
 from imltool.training.data import TrainingData
-from imltool.training.prepared import Prepared, PreparedCache, view
+from imltool.training.prepared import ArrayCache, Prepared, view
 from imltool.training.settings import AugmentSettings, TrainSettings
 
 CPU = torch.device("cpu")
@@ -306,11 +306,10 @@ def test_a_small_edit_of_a_large_picture_stays_an_edit(tmp_path: Path) -> None:
 
 
 def test_another_setting_never_finds_the_entries_of_this_one(tmp_path: Path) -> None:
-    sample = Prepared(photo(0), np.zeros((64, 96), bool))
-    PreparedCache(tmp_path, {"quality": 1}).get("0", lambda: sample)
-    other = Prepared(photo(1), np.zeros((64, 96), bool))
-    assert np.array_equal(PreparedCache(tmp_path, {"quality": 2}).get("0", lambda: other).rgb, other.rgb)
-    assert np.array_equal(PreparedCache(tmp_path, {"quality": 1}).get("0", lambda: other).rgb, sample.rgb)
+    sample, other = {"rgb": photo(0)}, {"rgb": photo(1)}
+    ArrayCache(tmp_path, {"quality": 1}).get("0", lambda: sample)
+    assert np.array_equal(ArrayCache(tmp_path, {"quality": 2}).get("0", lambda: other)["rgb"], other["rgb"])
+    assert np.array_equal(ArrayCache(tmp_path, {"quality": 1}).get("0", lambda: other)["rgb"], sample["rgb"])
 
 
 def test_the_shipped_recipe_with_traces_is_valid() -> None:
