@@ -95,7 +95,7 @@ def remove_torn(folder: Path, below: bool = True) -> None:
     """Remove what killed writers had begun in a folder and, if `below`, in the folders in it. Raises `OutputError`."""
     with writing(folder):
         for path in folder.rglob(".*.part") if below else folder.glob(".*.part"):
-            if TORN.fullmatch(path.name):
+            if TORN.fullmatch(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
 
@@ -150,16 +150,18 @@ def walk_images(
     root: Path,
     on_error: Callable[[OSError], None] | None = None,
     wanted: Callable[[Path], bool] = named_like_picture,
+    hidden: bool = False,
 ) -> list[Path]:
     """Every picture file under `root`, sorted by its path relative to `root`.
 
-    Symbolic links to folders are followed once (loops end), hidden folders are skipped.
+    Symbolic links to folders are followed once (loops end).
     A single file is returned as it is, whatever its name; a folder that does not exist holds none.
 
     Args:
         on_error: called for each folder that cannot be read (its path is the error's `filename`), which is then left
             out.
         wanted: which files are pictures.
+        hidden: take hidden folders and files too (`._a.jpg` is what macOS leaves beside `a.jpg` in archives).
 
     Raises `DataError` for a folder that cannot be read when there is no `on_error`: a set must not lose a part unseen.
     """
@@ -168,14 +170,19 @@ def walk_images(
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, onerror=partial(_unreadable, on_error), followlinks=True):
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+        except OSError as error:  # gone, or locked, since it was listed
+            _unreadable(on_error, error)
+            continue
         identity = (status.st_dev, status.st_ino)
         if identity in seen:
             subfolders.clear()
             continue
         seen.add(identity)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [path for name in names if wanted(path := Path(folder, name))]
+        subfolders[:] = sorted(name for name in subfolders if hidden or not name.startswith("."))
+        shown = [name for name in names if hidden or not name.startswith(".")]
+        found += [path for name in shown if wanted(path := Path(folder, name))]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 

@@ -48,9 +48,9 @@ def holds_run(
     Raises `UsageError` when `out` is a file, or holds files but no such run: results never mix with evidence, a data
     set or another command's results.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "give --out a folder")
     with writing(out):
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file", "give --out a folder")
         if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
             return False
     path = out / marker
@@ -116,7 +116,7 @@ def keep_parameters(path: Path, parameters: dict[str, Any]) -> bool:
 def _read_parameters(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ResumeError(f"{path} cannot be read: {error}", "choose another --out or delete the folder") from error
 
 
@@ -138,7 +138,7 @@ def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
     for line in data.splitlines(keepends=True):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             if keep + len(line) < len(data):
                 raise DataError(f"{path} is damaged at byte {keep}", "move it away and run the command again") from None
             break
@@ -172,7 +172,8 @@ class Journal:
             self._handle = path.open("ab", buffering=0)
 
     def _recover(self) -> None:
-        data = self.path.read_bytes()
+        with writing(self.path):
+            data = self.path.read_bytes()
         self.rows, keep = _parse(self.path, data)
         if keep < len(data):
             with writing(self.path):

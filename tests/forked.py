@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 _SERVER = """
-import json, os, sys
+import ctypes, json, os, signal, sys
 import imltool.scan.report, imltool.scan.runner
 from imltool.cli.app import run
 
@@ -21,6 +21,10 @@ for line in sys.stdin:
         os.close(0)
         for number in (1, 2):
             os.dup2(os.open(order["files"][number - 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        if order["ordinary"]:
+            no_capabilities = (ctypes.c_uint32 * 6)()
+            assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), no_capabilities) == 0
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
         code = run(order["arguments"])
         sys.stdout.flush()
         os._exit(code)
@@ -36,9 +40,17 @@ class Forked:
         command = [sys.executable, "-c", _SERVER]
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def start(self, *arguments: object, stdout: Path | str = os.devnull, stderr: Path | str = os.devnull) -> int:
+    def start(
+        self,
+        *arguments: object,
+        stdout: Path | str = os.devnull,
+        stderr: Path | str = os.devnull,
+        ordinary: bool = False,
+    ) -> int:
+        """Start a command; an `ordinary` one may not read what modes forbid, even when the tests are run by root."""
         assert self._server.stdin and self._server.stdout
-        order = {"arguments": [str(argument) for argument in arguments], "files": [str(stdout), str(stderr)]}
+        words, files = [str(argument) for argument in arguments], [str(stdout), str(stderr)]
+        order = {"arguments": words, "files": files, "ordinary": ordinary}
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())

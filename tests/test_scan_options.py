@@ -128,7 +128,7 @@ def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Pa
     for row in rows_of(out):
         assert any(row["path"] in line and (row["reason"] or row["verdict"]) in line for line in lines)
     head = json.loads((out / "run.json").read_text())["chain"]["head"]
-    assert ": imltool " in lines[0] and head in lines[-1]
+    assert ": imltool" in lines[0] and head in lines[-1]
     code, _, stderr = scan(folder, bad, "--out", out, "--log-file", log)
     assert code == 3 and f"head {head}" in stderr and "DEBUG" not in stderr
     again = log.read_text(encoding="utf-8").splitlines()

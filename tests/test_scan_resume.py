@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +69,6 @@ def undisturbed(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempP
     out = tmp_path_factory.mktemp("whole") / "out"
     assert scan(tiny_weights, folder, "--out", out) == 3
     return contents(out)
-
-
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    with Forked() as server:
-        yield server
 
 
 def wait_until(reached: Callable[[], bool], process: int) -> None:
@@ -256,20 +250,6 @@ def test_evidence_that_changed_since_is_refused(
         assert {row["path"]: row["sha256"] for row in rows} == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()
         }
-
-
-def test_a_picture_that_changed_is_not_shown_under_its_map(folder: Path, tmp_path: Path) -> None:
-    from imltool.files import sha256_file
-    from imltool.images import write_map
-    from imltool.scan.previews import make_preview
-
-    picture, values = tmp_path / "a.png", tmp_path / "map.png"
-    picture.write_bytes((folder / "00.png").read_bytes())
-    write_map(values, np.zeros((90, 120), np.float32))
-    digest = sha256_file(picture)
-    assert make_preview(picture, digest, values, 0.5) is not None
-    picture.write_bytes((folder / "01.png").read_bytes())
-    assert make_preview(picture, digest, values, 0.5) is None
 
 
 def test_full_disk_keeps_what_was_written(

@@ -210,7 +210,7 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
     del told["seal"]
     told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
     told["seal"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    (out / "run.json").write_text(json.dumps(told))
+    (out / "run.json").write_text(record.record_text(told), encoding="utf-8")
     assert imltool("verify", out)[0] == 0
     code, stdout, _ = imltool("verify", out, "--head", noted)
     assert code == 4 and "not the one that was noted" in stdout

@@ -97,6 +97,7 @@ def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
     handler.setLevel(level)  # a log file may want more
     handler.addFilter(lambda record: not hasattr(record, "said"))
     log.handlers[:] = [handler]
+    logging.getLogger("PIL").handlers[:] = [logging.NullHandler()]  # what it says of damaged files is in their reasons
     log.setLevel(level)
     log.propagate = False
     stderr.quiet = quiet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import sys
@@ -60,7 +61,8 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
     if path is None:
         yield
         return
-    if keep_out.resolve() in (path.resolve(), *path.resolve().parents):
+    real = Path(os.path.realpath(path))  # Path.resolve raises for a link that leads to itself
+    if Path(os.path.realpath(keep_out)) in (real, *real.parents):
         raise UsageError(f"{path} lies in the output folder", "give --log-file another place")
     with writing(path):
         if path.exists() and not (path.is_file() and _is_log(path)):

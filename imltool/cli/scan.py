@@ -12,8 +12,8 @@ import typer
 
 from imltool.cli import common
 from imltool.cli.log_file import LogFileOption, log_to
-from imltool.errors import DataError, OutputError
-from imltool.journal import dump_json, holds_run
+from imltool.errors import OutputError
+from imltool.journal import dump_json
 
 if TYPE_CHECKING:
     from imltool.scan.selection import Selection
@@ -32,7 +32,11 @@ class SensitivityChoice(str, Enum):
 
 
 def scan(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).")],
+    paths: Annotated[
+        list[Path],
+        # one that cannot be read is a failed row, not a reason to refuse the others
+        typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).", readable=False),
+    ],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the results: new, empty or an earlier scan's."),
@@ -67,6 +71,13 @@ def scan(
         bool,
         typer.Option(
             "--stability", help="Score again after mild JPEG and resizing: a verdict that flips is inconclusive."
+        ),
+    ] = False,
+    tiles: Annotated[
+        bool,
+        typer.Option(
+            "--tiles",
+            help="Look at pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer.",
         ),
     ] = False,
     companions: Annotated[
@@ -105,6 +116,9 @@ def scan(
             rich_help_panel=SHOWN,
         ),
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also write report.pdf (needs WeasyPrint).", rich_help_panel=SHOWN)
+    ] = False,
     case_id: Annotated[
         str | None, typer.Option("--case-id", metavar="TEXT", help="Number or name of the case.", rich_help_panel=CASE)
     ] = None,
@@ -135,27 +149,29 @@ def scan(
     """
     common.setup_logging(verbose, quiet)
     with log_to(log_file, keep_out=out):
-        from imltool.scan.inputs import plan_inputs, printable
+        from imltool.scan import record
+        from imltool.scan.inputs import plan_inputs, printable, require_pictures
 
-        holds_run(out, what="scan", command="scan")  # the first to be told: nothing was read yet
+        record.holds_scan(out)  # the first to be told: nothing was read yet
         plan = plan_inputs(paths, out)
         for folder in plan.skipped:
             common.say(
                 f"left out {printable(str(folder))}: ground truth of a labelled data set "
                 "(give this folder as PATH to scan it)"
             )
-        if not plan.inputs:
-            where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
-            raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
+        require_pictures(plan)
 
         from imltool.device import choose_device, seed_everything
-        from imltool.scan import record, runner
+        from imltool.scan import runner
         from imltool.scan.companions import choose_companions
+        from imltool.scan.pdf import require_pdf, write_pdf
         from imltool.scan.report import write_report
         from imltool.scan.selection import Selection
         from imltool.student.localizer import Localizer
 
-        drawn = choose_companions(companions) if companions is not None else ()
+        if pdf:
+            require_pdf()
+        drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])
         seed_everything(seed)
         localizer = Localizer.load(weights, choose_device(device))
         common.log.info("model %s, SHA-256 %s, on %s", localizer.header.name, localizer.sha256, localizer.device)
@@ -170,6 +186,7 @@ def scan(
                 threshold=threshold,
                 sensitivity=sensitivity.value,
                 stability=stability,
+                tiles=tiles,
                 companions=drawn,
                 batch=batch,
                 restart=restart,
@@ -184,10 +201,12 @@ def scan(
                 level = logging.DEBUG if row["status"] == "ok" else logging.INFO
                 common.log.log(level, "%s: %s: %s", row["status"], printable(row["path"]), outcome)
             run = record.read_record(out)
-            task = bar.add_task("report", total=len(rows))
-            for _ in write_report(out, plan, run, rows, selection):
-                bar.advance(task)
-            run = record.seal_reports(out, record.REPORT)
+            writers = {record.REPORT: write_report} | ({record.PDF: write_pdf} if pdf else {})
+            for name, write in writers.items():
+                task = bar.add_task(name, total=len(rows))
+                for _ in write(out, plan, run, rows, selection):
+                    bar.advance(task)
+            run = record.seal_reports(out, *writers)
         _summarise(rows, selection, run, out)
         runner.require_analysed(run["counts"], out)
         common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)

@@ -111,9 +111,8 @@ COMPANIONS: dict[str, Callable[[RGB], Grey]] = {
 """Name of `--companions` → what draws it."""
 
 
-def choose_companions(text: str) -> tuple[str, ...]:
-    """The names in `ela,ghost`, each once, in the order of `COMPANIONS`. Raises `UsageError` for others."""
-    names = [name.strip() for name in text.split(",")]
+def choose_companions(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once, in the order of `COMPANIONS`. Raises `UsageError` for one that is none of these."""
     unknown = [name for name in names if name not in COMPANIONS]
     if unknown:
         raise UsageError(f"unknown companion map {unknown[0]!r}", f"choose from {', '.join(COMPANIONS)}")

@@ -114,13 +114,12 @@ def picture_context(path: Path, picture: Picture | None = None) -> dict[str, Any
             if picture and (context["jpeg"] or (header.format in LOSSLESS and header.mode in ("L", "RGB", "RGBA"))):
                 stored = thumbnail.unturn(picture.rgb, context["orientation"] or 1)
                 context["earlier_save"] = attempt("earlier save", lambda: earlier_save(stored, _luma(header)), None)
-            where, data = attempt("thumbnail", lambda: thumbnail.find_thumbnail(block.thumbnail, info), (None, b""))
-            if where:
-                rgb, turn = (picture.rgb if picture else None), context["orientation"] or 1
-                facts = attempt("thumbnail", lambda: thumbnail.compare_thumbnail(data, rgb, turn), {})
+            found = thumbnail.find_thumbnail(path, header.format, block.thumbnail, info)
+            if found:
+                where, read = found
+                rgb, turn = (picture.rgb if picture else None), 1 if where == "HEIF" else context["orientation"] or 1
+                facts = attempt("thumbnail", lambda: thumbnail.compare_thumbnail(read(), rgb, turn), {})
                 context["thumbnail"] = {"where": where, **dict.fromkeys(thumbnail.FACTS), **facts}
-            elif info.get("thumbnails"):  # HEIF's own, made by its encoder
-                context["thumbnail"] = {"where": "HEIF", **dict.fromkeys(thumbnail.FACTS)}
     except ImageError as error:
         problems.append(error.message.removeprefix(f"{path}: "))
     except Exception as error:

@@ -21,7 +21,7 @@ SERIAL, LENS, WIDTH, HEIGHT, COMMENT = 42033, 42036, 40962, 40963, 37510
 THUMBNAIL_START, THUMBNAIL_BYTES = 513, 514
 """Numbers of EXIF tags."""
 
-STAMP = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+STAMP = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?")
 ZONE = re.compile(r"([+-])(\d\d):?(\d\d)$")
 
 
@@ -103,13 +103,16 @@ def _comment(value: object) -> str | None:
 
 
 def parse_time(text: object, zone: object = None) -> datetime | None:
-    """A time as EXIF, XMP or PNG write it, with its zone when one is told; None for blanks and what is no time."""
+    """A time as EXIF, XMP or PNG write it, with its zone when one is told; None for blanks and what is no time.
+
+    XMP may leave the seconds out.
+    """
     raw = clean(text) or ""
     found = STAMP.match(raw)
     if found is None:
         return None
     try:
-        moment = datetime(*(int(part) for part in found.groups()))  # type: ignore[arg-type]
+        moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
     except ValueError:
         return None
     rest = raw[found.end() :]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from imltool.errors import UsageError
+from imltool.errors import DataError, UsageError
 from imltool.scan.walk import walk_pictures
 
 GROUND_TRUTH = "masks"
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
 LONGEST_COMPONENT = 200
 """Bytes of a name we mirror unshortened: file systems stop at 255, and suffixes and temporary names are added."""
+DIGEST = 24
+"""Hexadecimal digits of a hash in a name: too many for two names to be made that share them."""
+MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg)?\Z", re.IGNORECASE)
+"""The end of a name that has such a hash."""
+LONGEST_OUTPUT = 700
+"""Bytes of a path that we mirror: systems stop at 4096 or 1024, the output folder's own path included (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,10 @@ class Plan:
 
 def readable(text: str) -> str:
     r"""`text` as valid Unicode: bytes of a file name that are not UTF-8 become `\xNN`."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of letters that no file name has, and a made-up JSON file may
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable(text: str) -> str:
@@ -85,18 +95,27 @@ def plan_inputs(paths: list[Path], out: Path) -> Plan:
             known = path.exists()
         except PermissionError:
             raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
+        except OSError as error:  # such as a name longer than there can be
+            raise UsageError(f"{printable(str(path))} cannot be reached: {error.strerror}", "check the path") from None
         if not known:
             raise UsageError(f"no such file or folder: {printable(str(path))}", "check the path")
     return expand(_label(paths), out)
 
 
+def require_pictures(plan: Plan) -> None:
+    """Raise `DataError` when a plan holds nothing to look at."""
+    if not plan.inputs:
+        where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
+        raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
+
+
 def expand(roots: tuple[Root, ...], out: Path) -> Plan:
     """The plan of PATHs that have their prefix already; see `plan_inputs`. One that does not exist is a file in it."""
-    own = out.resolve()
+    own = Path(os.path.realpath(out))  # Path.resolve raises for a link that leads to itself
 
     @cache
     def inside(folder: Path) -> bool:
-        real = folder.resolve()  # links in the evidence may lead to the output folder
+        real = Path(os.path.realpath(folder))  # links in the evidence may lead to the output folder
         return own == real or own in real.parents
 
     seen: set[Path] = set()
@@ -183,9 +202,11 @@ def _ground_truth(path: Path, root: Path) -> Path | None:
 def _output_names(names: list[str]) -> list[str]:
     """Safe output paths: long parts shortened, and a hash added where two would meet on some file system.
 
-    Two names meet when they differ in case or Unicode normalisation only, or when a map's name is also a folder's.
+    Paths that are too long as a whole keep their last part, below a folder named after the hash of all of it. Parts
+    that look as if they had a hash already get one too, so that nobody can name a file like another's output. Two
+    names meet when they differ in case or Unicode normalisation only, or when a map's name is also a folder's.
     """
-    safe = ["/".join(_shorten(part) for part in PurePosixPath(name).parts) for name in names]
+    safe = [_mirror(name) for name in names]
     keys = [_key(name) for name in safe]
     counts = Counter(keys)
     folders = {str(parent) for key in keys for parent in PurePosixPath(key).parents}
@@ -195,16 +216,22 @@ def _output_names(names: list[str]) -> list[str]:
     ]
 
 
+def _mirror(name: str) -> str:
+    parts = [_shorten(part) for part in PurePosixPath(name).parts]
+    path = "/".join(parts)
+    return path if len(path.encode()) <= LONGEST_OUTPUT else f"~{_digest(name)}/{parts[-1]}"
+
+
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
+    return hashlib.sha256(name.encode()).hexdigest()[:DIGEST]
 
 
 def _shorten(part: str) -> str:
     data = part.encode()
-    if len(data) <= LONGEST_COMPONENT:
+    if len(data) <= LONGEST_COMPONENT and not MARKED.search(part):
         return part
-    return data[: LONGEST_COMPONENT - 9].decode(errors="ignore") + "~" + _digest(part)
+    return data[: LONGEST_COMPONENT - DIGEST - 1].decode(errors="ignore") + "~" + _digest(part)

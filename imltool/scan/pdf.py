@@ -16,8 +16,9 @@ from imltool.scan.record import PDF
 from imltool.scan.report import render
 from imltool.scan.selection import Selection
 
-CASES = 500
-"""Cases in a PDF at most, from the highest score (our choice: a document is laid out in memory as a whole)."""
+MOST = 500
+"""Cases in a PDF at most, from the highest score, and failed files (our choice: it is laid out as a whole, a third of a
+second a case)."""
 
 
 def require_pdf() -> None:
@@ -41,14 +42,22 @@ def _load() -> ModuleType:
 def write_pdf(
     out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
 ) -> Iterator[Row]:
-    """Write `report.pdf` (see `write_report`), at most `CASES` cases; yield each row once it is laid out.
+    """Write `report.pdf` (see `write_report`), at most `MOST` cases; yield each row once it is laid out.
 
     Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then still there.
     """
-    weasyprint = _load()
     page = io.StringIO()
-    yield from render(page, out, plan, run, rows, selection or Selection(), paper=True, most=CASES)
-    fetcher = weasyprint.URLFetcher(allowed_protocols=["data"])  # nothing is read but what the page holds
-    document = weasyprint.HTML(string=page.getvalue(), url_fetcher=fetcher)
-    with atomic(out / PDF) as temporary:
+    yield from render(page, out, plan, run, rows, selection or Selection(), paper=True, most=MOST)
+    lay_out(page.getvalue(), out / PDF)
+
+
+def lay_out(html: str, path: Path) -> None:
+    """Write a page as a PDF. Nothing is read but what it holds: addresses of files and of hosts are not followed.
+
+    Raises `UsageError` without WeasyPrint, and `OutputError`.
+    """
+    weasyprint = _load()
+    fetcher = weasyprint.URLFetcher(allowed_protocols=["data"])
+    document = weasyprint.HTML(string=html, url_fetcher=fetcher)
+    with atomic(path) as temporary:
         document.write_pdf(temporary, pdf_tags=True)

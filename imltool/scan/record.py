@@ -75,8 +75,14 @@ def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict
         "sensitivity": settings.verdicts.sensitivity,
         "stability": settings.stability,
         "threshold": settings.threshold,
+        "tiles": settings.tiles,
         "tool_version": __version__,
     }
+
+
+def holds_scan(out: Path) -> bool:
+    """Whether `out` holds an earlier scan; False when it is new or empty. Raises `UsageError` as `holds_run` does."""
+    return holds_run(out, PARAMETERS, COMMAND, COMMAND)
 
 
 @contextmanager
@@ -88,7 +94,7 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
     Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
     scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
     """
-    holds_run(out, PARAMETERS, COMMAND, COMMAND)
+    holds_scan(out)
     with sole_writer(make_folder(out)):
         claim_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart)
         remove_torn(out, below=False)
@@ -130,6 +136,9 @@ def write_record(
         sessions: a dict for each time the command ran, cut runs included (their `finished` stays None).
     """
     header = localizer.header
+    verdicts = settings.verdicts.describe()
+    if settings.tiles:
+        verdicts["notes"].append("Rates were measured without tiles; pictures over 800 pixels were seen in tiles too.")
     record = {
         "tool": "imltool",
         "tool_version": __version__,
@@ -146,7 +155,7 @@ def write_record(
             "score_authentic": header.score_authentic,
             "tool_version": header.tool_version,
         },
-        "verdicts": settings.verdicts.describe(),
+        "verdicts": verdicts,
         "parameters": parameters(plan, localizer, settings),
         "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
         "skipped": [readable(str(folder)) for folder in plan.skipped],
@@ -170,7 +179,12 @@ def seal_reports(out: Path, *names: str) -> dict[str, Any]:
 
 def _write_sealed(out: Path, record: dict[str, Any]) -> None:
     record["seal"] = _seal(record)
-    write_text(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / RECORD, record_text(record))
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """The text of `run.json`; the same values always give the same text."""
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _seal(record: Mapping[str, Any]) -> str:
@@ -181,7 +195,7 @@ def is_sealed(record: Mapping[str, Any]) -> bool:
     """Whether `seal` is the SHA-256 of all else that `run.json` holds, as one line of JSON with sorted keys."""
     try:
         return record.get("seal") == _seal(record)
-    except ValueError:  # numbers that were never written
+    except (ValueError, RecursionError):  # what was never written: no numbers, lists without end
         return False
 
 
@@ -192,7 +206,7 @@ def read_record(out: Path) -> dict[str, Any]:
         return {}
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         record = {}
     if not is_sealed(record):
         raise ResumeError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from imltool.files import atomic, human_size
 from imltool.scan import verdicts
@@ -60,7 +62,7 @@ def render(
 
     Args:
         paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
-        most: show at most so many cases, those with the highest scores.
+        most: show at most so many cases, those with the highest scores, and so many failed files.
     """
     chosen = selection.choose(rows)
     cases = chosen[:most]
@@ -84,7 +86,8 @@ def render(
             entries=entries(),
             cases=len(cases),
             left_out=len(chosen) - len(cases),
-            failed=failed,
+            failed=failed[:most],
+            failed_left_out=len(failed) - len(failed[:most]),
             legend=[f"rgb({red},{green},{blue})" for red, green, blue in palette()[::51]],
             smallest_region=SMALLEST_REGION,
             regions_shown=REGIONS_SHOWN,
@@ -113,6 +116,8 @@ def _environment() -> jinja2.Environment:
         human_size=human_size,
         percent=percent,
         base=lambda name: PurePosixPath(name).name,
+        breakable=lambda path: Markup("/<wbr>").join(printable(path).split("/")),
+        command=lambda words: shlex.join(map(printable, words)),
         beside=quote,
         facts=describe,
         keys=_keys,

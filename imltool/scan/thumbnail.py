@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -50,22 +52,60 @@ def unturn(rgb: RGB, orientation: int) -> RGB:
     return TURNS[{6: 8, 8: 6}.get(orientation, orientation)](rgb)
 
 
-def find_thumbnail(exif: bytes | None, info: Mapping[str, Any]) -> tuple[str | None, bytes]:
-    """Where the thumbnail is, "EXIF" or "Photoshop"'s block, and its JPEG bytes; (None, b"") when there is none."""
-    if exif:
-        return "EXIF", exif
-    blocks = info.get("photoshop")
-    block = blocks.get(PHOTOSHOP_THUMBNAIL) if isinstance(blocks, dict) else None
-    return ("Photoshop", block[28:]) if isinstance(block, bytes) and len(block) > 28 else (None, b"")
+def find_thumbnail(
+    path: Path, image_format: str | None, exif: bytes | None, info: Mapping[str, Any]
+) -> tuple[str, Callable[[], RGB]] | None:
+    """Where a file's thumbnail is, and what decodes it as it is stored; None when there is none.
 
-
-def compare_thumbnail(data: bytes, rgb: RGB | None, orientation: int) -> dict[str, Any]:
-    """Decode a thumbnail and hold it against its picture.
+    "EXIF", "Photoshop"'s block, or "HEIF"'s own, which lies in the container and is turned like the picture. Only one
+    is looked at, in this order: the later ones are more often made anew with the picture.
 
     Args:
-        data: the thumbnail's JPEG bytes.
+        image_format: Pillow's name of the file's format.
+        exif: JPEG bytes of the thumbnail in its EXIF block.
+        info: what Pillow found beside the pixels.
+
+    The decoder raises what Pillow and pillow-heif raise for a damaged thumbnail, ValueError for one too large.
+    """
+    if exif:
+        return "EXIF", partial(_decode_jpeg, exif)
+    blocks = info.get("photoshop")
+    block = blocks.get(PHOTOSHOP_THUMBNAIL) if isinstance(blocks, dict) else None
+    if isinstance(block, bytes) and len(block) > 28:
+        return "Photoshop", partial(_decode_jpeg, block[28:])
+    if image_format == "HEIF" and info.get("thumbnails"):
+        return "HEIF", partial(_decode_heif, path)
+    return None
+
+
+def _decode_jpeg(data: bytes) -> RGB:
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+        _check_size(picture.size)
+        return np.array(picture.convert("RGB"))
+
+
+def _decode_heif(path: Path) -> RGB:
+    import pillow_heif
+
+    container = pillow_heif.open_heif(path)
+    picture = container[container.primary_index].get_thumbnail(0)
+    _check_size(picture.size)
+    return np.array(picture.to_pillow().convert("RGB"))
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if max(size) > THUMBNAIL_SIDE:
+        raise ValueError(f"{size[0]}x{size[1]} is no size for a thumbnail")
+
+
+def compare_thumbnail(stored: RGB, rgb: RGB | None, orientation: int) -> dict[str, Any]:
+    """Hold a thumbnail against its picture.
+
+    Args:
+        stored: the thumbnail as it is stored, uint8 [h,w,3].
         rgb: the picture, uint8 [H,W,3], upright; None when it could not be decoded.
-        orientation: the picture's EXIF orientation, which holds for its thumbnail too.
+        orientation: how the thumbnail has to be turned, as EXIF counts: the picture's own orientation, and 1 for
+            HEIF's thumbnail.
 
     Returns:
         `width`, `height` as stored; `shows`: "the whole picture", "the picture between bars", "its middle" or "the
@@ -73,13 +113,7 @@ def compare_thumbnail(data: bytes, rgb: RGB | None, orientation: int) -> dict[st
         `turned`: whether it agrees only when turned or mirrored; `correlation` of the two, and `local_difference`, the
         largest mean difference in 8-bit levels over about 1/100 of the area once the tone curves are fitted;
         `differs`: whether these two are beyond the limits of this module (our choice). None where not measured.
-
-    Raises what Pillow raises for a damaged thumbnail, ValueError for one too large.
     """
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
-        if max(picture.size) > THUMBNAIL_SIDE:
-            raise ValueError(f"{picture.width}x{picture.height} is no size for a thumbnail")
-        stored = np.array(picture.convert("RGB"))
     facts: dict[str, Any] = {**dict.fromkeys(FACTS), "height": stored.shape[0], "width": stored.shape[1]}
     if rgb is None or min(stored.shape[:2]) < SMALLEST_SIDE:
         return facts

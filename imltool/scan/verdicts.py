@@ -8,7 +8,7 @@ sensitivity is, and a higher one only turns inconclusive pictures into indicatio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from imltool.errors import UsageError
 from imltool.student.operating_points import CONFIDENCE, TARGET_FPR, OperatingPoint, operating_point, pictures_needed
@@ -16,10 +16,11 @@ from imltool.student.operating_points import CONFIDENCE, TARGET_FPR, OperatingPo
 if TYPE_CHECKING:
     from imltool.student.checkpoint import CheckpointHeader
 
-NO_INDICATION = "no indication"
-INCONCLUSIVE = "inconclusive"
-INDICATION = "indication"
-WORDS = (NO_INDICATION, INCONCLUSIVE, INDICATION)
+NO_INDICATION: Final = "no indication"
+INCONCLUSIVE: Final = "inconclusive"
+INDICATION: Final = "indication"
+Word = Literal["no indication", "inconclusive", "indication"]
+WORDS: tuple[Word, ...] = get_args(Word)
 
 Sensitivity = Literal["low", "medium", "high"]
 SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
@@ -51,7 +52,7 @@ class Verdicts:
     inconclusive: OperatingPoint | None = None
     measured_fpr: float | None = None
 
-    def word(self, score: float) -> str:
+    def word(self, score: float) -> Word:
         """The verdict of an image score in [0,1]: one of `WORDS`."""
         if self.indication is None:
             return INCONCLUSIVE
@@ -81,7 +82,7 @@ class Verdicts:
                 f"No false-positive rate is known, because {NOT_CALIBRATED}: every verdict is inconclusive. "
                 "The scores still put the pictures in order. imltool model calibrate makes a calibrated checkpoint."
             ]
-        notes = [f"A score above {point.threshold:.3f} is an indication (sensitivity {self.sensitivity})."]
+        notes = [f"A score above {point.threshold:.4f} is an indication (sensitivity {self.sensitivity})."]
         if self.inconclusive is None:
             notes.append(
                 f"{_percent(self.measured_fpr or 0.0)} of the authentic calibration pictures were above it. This "
@@ -98,13 +99,18 @@ class Verdicts:
             notes.append(_promise(point))
             if self.inconclusive.threshold < point.threshold:
                 notes.append(
-                    f"A score above {self.inconclusive.threshold:.3f} is inconclusive. {_promise(self.inconclusive)}"
+                    f"A score above {self.inconclusive.threshold:.4f} is inconclusive. {_promise(self.inconclusive)}"
                 )
         return [*notes, "Pictures of other kinds than the calibration's may be indicated more often."]
 
 
 def choose_verdicts(header: CheckpointHeader, sensitivity: Sensitivity = "medium") -> Verdicts:
-    """The verdicts of a checkpoint. Raises `UsageError` when it cannot tell `sensitivity` from "medium"."""
+    """The verdicts of a checkpoint.
+
+    Raises `UsageError` for an unknown sensitivity, and when the checkpoint cannot tell it from "medium".
+    """
+    if sensitivity not in RATES:
+        raise UsageError(f"unknown sensitivity {sensitivity!r}", f"choose from {', '.join(RATES)}")
     if header.authentic_scores:
         return Verdicts(
             sensitivity,

@@ -28,6 +28,7 @@ from imltool.scan.record import (
     TABLE,
     count_rows,
     is_sealed,
+    record_text,
     table_text,
 )
 
@@ -150,12 +151,14 @@ class Verification:
             return
         if not is_sealed(record):
             yield Finding(CHANGED, RECORD, "its values are not those that were sealed")
+        elif not _holds(self.out / RECORD, record_text(record)):  # a value told twice is read as the last alone
+            yield Finding(CHANGED, RECORD, "is not written as a scan writes these values")
         yield from _differences(record.get("parameters"), self._parameters, "parameters", PARAMETERS)
         heads = [self._links[0].row.get("previous_sha256") if self._links and self._links[0].row else self.head]
         heads += [link.sha256 for link in self._links]
         try:
             rows, head = int(record["chain"]["rows"]), record["chain"]["head"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             rows, head = -1, None
         if not 0 <= rows < len(heads) or heads[rows] != head or (self._finished and rows != self.rows):
             yield Finding(
@@ -198,7 +201,7 @@ class Verification:
         except OSError as error:
             yield Finding(UNCHECKED, TABLE, f"cannot be read: {error.strerror}")
             return
-        except (KeyError, TypeError, AttributeError, ValueError):
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             yield Finding(CHANGED, RESULTS, f"its rows are not of the form that {TABLE} is made from")
             return
         if not same:
@@ -221,9 +224,9 @@ class Verification:
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
             roots = tuple(
-                Root(root["given"], _original(root["path"]), root["label"]) for root in self._record["inputs"]
+                Root(root["given"], _original(root["path"]), str(root["label"])) for root in self._record["inputs"]
             )
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             yield Finding(UNCHECKED, RECORD, "does not tell where the scanned files are")
             return
         items = {item.name: item for item in expand(roots, self.out).inputs}
@@ -249,6 +252,13 @@ def _read_json(path: Path) -> Any:
         return None
 
 
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
 def _outputs(row: dict[str, Any]) -> dict[str, str]:
     told = row.get("outputs_sha256")
     return told if isinstance(told, dict) else {}
@@ -265,7 +275,11 @@ def _original(text: str) -> Path:
 def _differences(told: Any, true: Any, name: str, source: str) -> Iterator[Finding]:
     if not isinstance(told, Mapping) or not isinstance(true, Mapping):
         return
-    here, there = flatten(dict(told)), flatten(dict(true))
+    try:
+        here, there = flatten(dict(told)), flatten(dict(true))
+    except RecursionError:
+        yield Finding(CHANGED, RECORD, f"its {name}, or those of {source}, are lists in lists without end")
+        return
     for key in sorted(here.keys() | there.keys()):
         if here.get(key) != there.get(key):
             yield Finding(CHANGED, RECORD, f"tells {name}.{key} as {here.get(key)!r}, {source} as {there.get(key)!r}")

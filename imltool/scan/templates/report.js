@@ -125,7 +125,7 @@
   for (const head of table.querySelectorAll("th[data-key]")) head.addEventListener("click", () => sort(head));
   body.addEventListener("click", (event) => { const row = event.target.closest("tr"); if (row) show(first + row.sectionRowIndex); });
   // a picture beside the report that is not there is told in words
-  get("slot").addEventListener("error", (event) => {
+  document.addEventListener("error", (event) => {
     event.target.replaceWith(`${event.target.alt} (the file is not beside this report)`);
   }, true);
   document.addEventListener("keydown", (event) => {

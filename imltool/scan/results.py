@@ -1,0 +1,242 @@
+"""Rows of a scan as objects: the keys and values of `results.jsonl`, with types, and not to be changed.
+
+`ScanResult.of_row` makes one of a row, and `model_dump(mode="json")` gives the row again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from imltool.errors import DataError
+from imltool.images import Map, Mask, read_map, read_mask
+from imltool.scan.verdicts import INDICATION, Word
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Region(_Part):
+    """A connected part of the mask, in pixels of the upright picture: its box, its area, the map's mean in it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+    score: float
+
+
+class ChangedScore(_Part):
+    """What one change of `stability` made of the score; both None where it could not be scored."""
+
+    change: str
+    score: float | None
+    verdict: Word | None
+
+
+class Remark(_Part):
+    """What a rule saw in the context, see `imltool.scan.remarks`."""
+
+    id: str
+    text: str
+    seen: str
+
+
+class Camera(_Part):
+    """As EXIF names it."""
+
+    make: str | None
+    model: str | None
+    lens: str | None
+    serial: str | None
+
+
+class Trace(_Part):
+    """A place in the file that names a program, and what it says."""
+
+    where: str
+    text: str
+
+
+class Times(_Part):
+    """Times that the file tells, ISO 8601."""
+
+    taken: str | None
+    digitised: str | None
+    changed: str | None
+    gps: str | None
+    xmp_created: str | None
+    xmp_changed: str | None
+
+
+class Clocks(_Part):
+    """Seconds after `taken`; `gps` only what no time zone explains."""
+
+    changed: int | None
+    digitised: int | None
+    gps: int | None
+    xmp_created: int | None
+
+
+class Position(_Part):
+    """Where it was taken: degrees north and east, metres."""
+
+    present: bool
+    latitude: float | None
+    longitude: float | None
+    altitude: float | None
+
+
+class JpegCoding(_Part):
+    """How a JPEG file is coded, see `imltool.scan.jpeg_file`."""
+
+    tables_sha256: str | None
+    quality: int | None
+    quality_exact: bool
+    subsampling: str | None
+    progressive: bool
+    segments: tuple[str, ...]
+
+
+class EarlierSave(_Part):
+    """How many of 14 frequencies show an earlier JPEG save, and whether they are enough."""
+
+    frequencies: int
+    seen: bool
+
+
+class Thumbnail(_Part):
+    """The embedded thumbnail held against the picture, see `imltool.scan.thumbnail`."""
+
+    where: str
+    width: int | None
+    height: int | None
+    shows: str | None
+    aspect_differs: bool | None
+    turned: bool | None
+    correlation: float | None
+    local_difference: float | None
+    differs: bool | None
+
+
+class Credentials(_Part):
+    """Content Credentials, see `imltool.scan.credentials`."""
+
+    state: str
+    reason: str | None
+    generator: str | None
+    signer: str | None
+    signed: str | None
+    actions: tuple[str, ...]
+    source_types: tuple[str, ...]
+    failures: tuple[str, ...]
+    address: str | None
+
+
+class Context(_Part):
+    """What the file says beside its pixels, see `imltool.scan.context`."""
+
+    format: str | None
+    mode: str | None
+    frames: int | None
+    preview_page: bool
+    name_differs: bool
+    orientation: int | None
+    camera: Camera
+    software: tuple[Trace, ...]
+    times: Times
+    clocks: Clocks
+    gps: Position
+    told_size: tuple[int, int] | None
+    size_differs: bool
+    profile: str | None
+    history: tuple[str, ...]
+    derived: bool
+    source_types: tuple[str, ...]
+    jpeg: JpegCoding | None
+    earlier_save: EarlierSave | None
+    thumbnail: Thumbnail | None
+    credentials: Credentials | None
+    problems: tuple[str, ...]
+
+
+class ScanResult(_Part):
+    """What a scan tells of one file.
+
+    Attributes:
+        path: how results call the file: relative to the folder scanned, with forward slashes.
+        sha256, size_bytes: of the file; None when it could not be read.
+        status: "ok", or "failed" with the `reason`.
+        width, height: pixels, EXIF orientation applied; None when it could not be decoded.
+        score: image score in [0,1]; None for a failed file, as are verdict, area and paths.
+        verdict: the word for the score at the scan's operating point.
+        verdict_reason: why it is inconclusive where the score says otherwise.
+        stability: the scores after mild changes, when they were asked for.
+        tampered_area: share of the pixels above the map's threshold.
+        regions: connected parts of the mask, largest first.
+        map, mask, overlay: files below the output folder, with forward slashes.
+        companions: name → file of the companion maps that were asked for.
+        outputs_sha256: each of these files → its hash.
+        context: None when the file could not be read at all.
+        remarks: what stands out in the context; no verdicts.
+        previous_sha256: of the line before, see `imltool.scan.chain`.
+    """
+
+    path: str
+    sha256: str | None
+    size_bytes: int | None
+    status: Literal["ok", "failed"]
+    reason: str | None
+    width: int | None
+    height: int | None
+    score: float | None
+    verdict: Word | None
+    verdict_reason: str | None
+    stability: tuple[ChangedScore, ...] | None
+    tampered_area: float | None
+    regions: tuple[Region, ...]
+    map: str | None
+    mask: str | None
+    overlay: str | None
+    companions: dict[str, str]
+    outputs_sha256: dict[str, str]
+    context: Context | None
+    remarks: tuple[Remark, ...]
+    previous_sha256: str
+
+    _out: Path = PrivateAttr()
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any], out: Path) -> ScanResult:
+        """The object for a row of `results.jsonl` in the output folder `out`.
+
+        Raises `DataError` when the row is not of this version's form.
+        """
+        try:
+            result = cls.model_validate(row)
+        except ValueError as error:
+            raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
+        result._out = out
+        return result
+
+    @property
+    def is_indicated(self) -> bool:
+        """Whether the verdict is an indication."""
+        return self.verdict == INDICATION
+
+    def read_map(self) -> Map:
+        """The probability map, float32 [H,W] in [0,1], of the upright picture. Raises `DataError`, `ImageError`."""
+        return read_map(self._file(self.map))
+
+    def read_mask(self) -> Mask:
+        """Where the map exceeds the scan's threshold, bool [H,W]. Raises `DataError`, `ImageError`."""
+        return read_mask(self._file(self.mask))
+
+    def _file(self, name: str | None) -> Path:
+        if name is None:
+            raise DataError(f"{self.path} has no map: {self.reason}")
+        return self._out / name

@@ -1,0 +1,100 @@
+"""`imltool scan` for programs: the same rows, as objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from imltool.device import choose_device
+from imltool.errors import UsageError
+from imltool.scan import runner
+from imltool.scan.companions import choose_companions
+from imltool.scan.inputs import plan_inputs, require_pictures
+from imltool.scan.results import ScanResult
+from imltool.scan.verdicts import Sensitivity, choose_verdicts
+from imltool.student.localizer import Localizer
+
+
+class Scanner:
+    """A student with the choices of a scan, to be used for any number of scans.
+
+    Args:
+        weights: a checkpoint's file or the name of a bundled student; None takes the default one.
+        device: "auto", "cpu", "cuda" or "mps".
+        threshold: map values above it belong to the mask; None takes the checkpoint's.
+        sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
+        tiles: see large pictures in tiles too, see `imltool.student.tiles`.
+        stability: score every picture again under mild changes, see `imltool.scan.stability`.
+        companions: names of companion maps to draw: "ela", "noise", "ghost".
+        batch: pictures analysed at once, at most.
+
+    Raises `WeightsError`, and `UsageError` for choices that are not there.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        *,
+        threshold: float | None = None,
+        sensitivity: Sensitivity = "medium",
+        tiles: bool = False,
+        stability: bool = False,
+        companions: Sequence[str] = (),
+        batch: int = 8,
+    ) -> None:
+        if not 0.0 <= (threshold or 0.0) <= 1.0 or batch < 1:
+            raise UsageError(f"threshold {threshold}, batch {batch}", "give one in [0,1], and at least one picture")
+        self._companions = choose_companions(companions)
+        self._localizer = Localizer.load(None if weights is None else Path(weights), choose_device(device))
+        choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
+        self._threshold, self._sensitivity = threshold, sensitivity
+        self._tiles, self._stability, self._batch = tiles, stability, batch
+
+    def scan(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        out: str | Path | None = None,
+        *,
+        restart: bool = False,
+        case: Mapping[str, str | None] | None = None,
+    ) -> Iterator[ScanResult]:
+        """Look at files and folders (recursively); yield a result a file, in the order of the command line's rows.
+
+        Args:
+            paths: files and folders.
+            out: the output folder, as the command line makes it but for the report: new, empty, or an earlier scan's,
+                whose results come first. None keeps nothing: maps lie in a temporary folder for as long as the
+                iteration goes on.
+            restart: discard what an earlier scan left in `out`.
+            case: texts for `run.json`: `id`, `examiner`, `notes`.
+
+        A file that cannot be analysed is a result with `status` "failed". Nothing is read or written before the first
+        result is asked for. An iteration that is not followed to its end leaves a scan that was cut, which goes on when
+        the same is asked for again.
+
+        Raises `UsageError`, `ResumeError`, `OutputError`, and `DataError` when there is no picture in `paths`.
+        """
+        given = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
+        with ExitStack() as stack:
+            place = Path(stack.enter_context(TemporaryDirectory(prefix="imltool-")) if out is None else out)
+            plan = plan_inputs([Path(path) for path in given], place)
+            require_pictures(plan)
+            scan = runner.scan(
+                plan,
+                self._localizer,
+                place,
+                threshold=self._threshold,
+                sensitivity=self._sensitivity,
+                tiles=self._tiles,
+                stability=self._stability,
+                companions=self._companions,
+                batch=self._batch,
+                restart=restart,
+                case=case,
+            )
+            for row in stack.enter_context(closing(scan)):
+                yield ScanResult.of_row(row, place)

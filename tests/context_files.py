@@ -1,0 +1,74 @@
+"""Pictures with metadata, made here, and their forensic context: shared by the tests of the context."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pillow_heif
+from conftest import photo
+from PIL import Image, ImageDraw
+
+from imltool.errors import ImageError
+from imltool.images import read_picture
+from imltool.scan.context import EMPTY, picture_context
+from imltool.scan.remarks import make_remarks
+
+pillow_heif.register_heif_opener()
+
+SOFTWARE, CHANGED, TAKEN, DIGITISED, OFFSET = 305, 306, 36867, 36868, 36881
+TAKEN_AT = "2024:05:01 12:00:00"
+
+
+def picture(width: int = 320, height: int = 240, seed: int = 1) -> Image.Image:
+    """Large shapes on a smooth ground: what a thumbnail still shows."""
+    made = Image.fromarray(photo(seed, width, height))
+    draw = ImageDraw.Draw(made)
+    for number in range(4):
+        x, y = width * number // 4, height * (3 - number) // 5
+        draw.rectangle((x, y, x + width // 7, y + height // 4), fill=(250 - 60 * number, 40 * number, 90))
+    return made
+
+
+def exif(main: dict[int, Any], detail: dict[int, Any] | None = None, gps: dict[int, Any] | None = None) -> Image.Exif:
+    block = Image.Exif()
+    block.update(main)
+    for tag, table in ((0x8769, detail), (0x8825, gps)):
+        block.get_ifd(tag).update(table or {})
+        if table:
+            block[tag] = table  # TIFF is written from this one
+    return block
+
+
+def exif_with_thumbnail(thumbnail: bytes, orientation: int = 1) -> bytes:
+    """An EXIF block with an orientation and a thumbnail: two tables of tags, and the JPEG after them."""
+    start = 8 + (2 + 12 + 4) + (2 + 24 + 4)
+    first = struct.pack("<HHHLHHL", 1, 274, 3, 1, orientation, 0, 26)
+    second = struct.pack("<HHHLLHHLLL", 2, 513, 4, 1, start, 514, 4, 1, len(thumbnail), 0)
+    return b"Exif\0\0II*\0\x08\0\0\0" + first + second + thumbnail
+
+
+def jpeg(made: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    made.save(buffer, "JPEG", **{"quality": 90, **options})
+    return buffer.getvalue()
+
+
+def context_of(path: Path) -> dict[str, Any]:
+    """The context with the picture decoded where it can be; the same each time, and plain JSON."""
+    try:
+        read = read_picture(path)
+    except ImageError:
+        read = None
+    found = picture_context(path, read)
+    assert found.keys() == EMPTY.keys()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert picture_context(path, read) == found
+    return found
+
+
+def ids(context: dict[str, Any]) -> set[str]:
+    return {remark["id"] for remark in make_remarks(context)}

@@ -1,0 +1,150 @@
+"""Thousands of broken files: none ends a scan, each is analysed or has a reason; and a byte changed anywhere is found.
+
+`IMLTOOL_FUZZ=5000 pytest tests/test_scan_fuzz.py` tries so many files in place of some hundreds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photo, write_rgb
+from mutants import DAMAGES, mutant, seeds
+
+from imltool.device import choose_device
+from imltool.errors import ImlError
+from imltool.journal import read_rows
+from imltool.scan.context import EMPTY
+from imltool.scan.facts import describe
+from imltool.scan.pipeline import decode
+from imltool.scan.remarks import make_remarks
+from imltool.scan.results import Context, ScanResult
+from imltool.scan.verify import Verification
+from imltool.student.localizer import Localizer
+
+COUNT = int(os.environ.get("IMLTOOL_FUZZ", "400"))
+SCANNED = max(40, COUNT // 25)
+CHANGED = max(100, COUNT // 10)
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return seeds()
+
+
+@pytest.fixture(scope="module")
+def localizer(tiny_weights: Path) -> Localizer:
+    return Localizer.load(tiny_weights, choose_device("cpu"))
+
+
+def test_whole_files_are_read(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        read = decode(tmp_path / name, localizer)
+        assert read.reason is None and read.rgb is not None and read.context, name
+        assert read.rgb.shape in ((48, 64, 3), (64, 48, 3)) and read.context["problems"] == [], name
+
+
+def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(COUNT):
+        name, data = mutant(files, number)
+        path = tmp_path / f"{number}-{name}"  # the last one, when a decoder ends the process
+        path.write_bytes(data)
+        read = decode(path, localizer)
+        assert (read.rgb is None) == (read.reason is not None), number
+        if read.rgb is not None:
+            assert read.rgb.dtype == np.uint8 and read.rgb.ndim == 3 and read.rgb.shape[2] == 3, number
+        else:
+            assert str(tmp_path) not in str(read.reason) and len(str(read.reason).splitlines()) == 1, number
+        assert read.context is not None and read.context.keys() == EMPTY.keys()
+        assert str(tmp_path) not in json.dumps(read.context, allow_nan=False), number
+        Context.model_validate(read.context)
+        for remark in make_remarks(read.context):
+            assert remark["text"].isprintable(), number
+        describe(read.context)
+        outcomes["read" if read.reason is None else read.reason.split(" (")[0]] += 1
+        path.unlink()
+    logging.info("%s broken files: %s", COUNT, dict(outcomes.most_common()))  # shown by pytest --log-cli-level=INFO
+    assert outcomes["read"] > COUNT / 10 and outcomes["damaged picture"] > COUNT / 10, "both happen"
+
+
+def test_a_scan_of_broken_files_ends(files: dict[str, bytes], tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(COUNT, COUNT + SCANNED):
+        name, data = mutant(files, number)
+        (folder / f"{number:06}-{name}").write_bytes(data)
+    code, stdout, stderr = imltool(
+        "scan", folder, "--out", out, "--json", "-q", "--companions", "ela,noise,ghost", "--weights", tiny_weights
+    )
+    assert stderr == "", "no library says anything of its own"
+    rows = read_rows(out / "results.jsonl")
+    assert code == 3 and len(rows) == SCANNED and stdout == (out / "results.jsonl").read_text()
+    results = [ScanResult.of_row(row, out) for row in rows]
+    assert all((result.reason is None) == (result.status == "ok") for result in results)
+    assert {result.status for result in results} == {"ok", "failed"}
+    assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    place, out = tmp_path / "in", tmp_path / "out"
+    for seed in range(3):
+        write_rgb(place / f"{seed}.png", photo(seed))
+    (place / "text.png").write_text("no picture")
+    arguments = ("--weights", tiny_weights, "--device", "cpu", "--companions", "noise", "--notes", "é")
+    assert imltool("scan", place, "--out", out, *arguments)[0] == 3
+    assert [*filter(None, Verification(out).run(evidence=True))] == []
+    paths = sorted(path for path in [*out.rglob("*"), *place.rglob("*")] if path.is_file())
+    assert {path.suffix for path in paths} == {".png", ".jpg", ".json", ".jsonl", ".csv", ".html"}
+    for number in range(CHANGED):
+        rng = np.random.default_rng(number)
+        path = paths[number % len(paths)]
+        whole = path.read_bytes()
+        damage, other = DAMAGES[int(rng.integers(len(DAMAGES)))], paths[int(rng.integers(len(paths)))].read_bytes()
+        changed = damage(whole, other, rng)
+        if changed == whole:
+            continue
+        path.write_bytes(changed)
+        try:
+            assert [*filter(None, Verification(out).run(evidence=True))], f"{number}: {path.name}"
+        except ImlError:
+            assert path.name == "parameters.json", "what is no scan any more, or another version's, is refused"
+        path.write_bytes(whole)
+    assert [*filter(None, Verification(out).run(evidence=True))] == []
+    shutil.rmtree(out / "maps")
+    assert {finding.kind for finding in Verification(out).run() if finding} == {"missing"}
+
+
+def test_what_only_looks_the_same_is_found(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    """A value told twice, which readers of JSON take for its last, and files that no program should trip over."""
+    write_rgb(tmp_path / "in/a.png", photo(0))
+    out = tmp_path / "out"
+    assert imltool("scan", tmp_path / "in", "--out", out, "--examiner", "Ada", "--weights", tiny_weights)[0] == 0
+    for name, old, new in (
+        ("run.json", '"examiner": "Ada"', '"examiner": "Eve", "examiner": "Ada"'),
+        ("run.json", '"examiner": "Ada"', '"examiner":  "Ada"'),
+        ("run.json", '"failed": 0', '"failed": 1e999'),
+        ("run.json", '"rows": 1', '"rows": 1e999'),
+        ("run.json", '"rows": 1', '"rows": ' + "[" * 700 + "]" * 700),
+        ("run.json", '"threshold": ', '"deep": ' + "[" * 700 + "]" * 700 + ', "threshold": '),
+        ("run.json", '"label": ""', '"label": ["\\ud800"]'),
+        ("run.json", str(tmp_path / "in"), "\\ud800\\u0000"),
+        ("results.jsonl", '"path": "a.png"', '"path": "\\ud800"'),
+        ("results.jsonl", '"regions": ', '"remarks": 7, "regions": '),
+        ("results.jsonl", '"maps/a.png.png": "', '"\\u0000": "'),
+        ("results.jsonl", '"previous_sha256": "', '"x": ' + "[" * 90_000 + '1, "previous_sha256": "'),
+    ):
+        whole = (out / name).read_text(encoding="utf-8")
+        assert old in whole
+        (out / name).write_text(whole.replace(old, new), encoding="utf-8")
+        code, stdout, stderr = imltool("verify", out, "--inputs")
+        assert code == 4 and stdout and "internal fault" not in stderr, new[:60]
+        (out / name).write_text(whole, encoding="utf-8")
+    assert imltool("verify", out, "--inputs")[0] == 0

@@ -1,0 +1,192 @@
+"""What evidence can hold to break a scan: bombs, devices, locked folders, endless paths, names made to collide."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import photo, write_rgb
+from forked import Forked
+from PIL import TiffImagePlugin
+
+from imltool.journal import read_rows
+from imltool.scan.inputs import plan_inputs
+
+
+def rows_of(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["path"]: row for row in read_rows(out / "results.jsonl")}
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    pixels = zlib.compress(b"".join(b"\0" + bytes(3 * width) for _ in range(height)) if height < 100 else b"")
+    head = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    """Sizes that are only told, and texts that grow a thousandfold when they are unpacked."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_rgb(folder / "good.jpg", photo(0))
+    (folder / "wide.png").write_bytes(png(30_000, 30_000))
+    image = b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+    (folder / "wide.gif").write_bytes(
+        b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + image + b"\x02\x01\0\0;"
+    )
+    tags, page = TiffImagePlugin.ImageFileDirectory_v2(), io.BytesIO(b"II*\0\x08\0\0\0")
+    tags.update({256: 30_000, 257: 30_000, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 30_000, 279: 900_000_000})
+    page.seek(8)
+    tags.save(page)
+    (folder / "wide.tif").write_bytes(page.getvalue())
+    (folder / "wide.bmp").write_bytes(
+        b"BM" + struct.pack("<LHHLLllHHLLllLL", 54, 0, 0, 54, 40, 30000, 30000, 1, 24, *[0] * 6)
+    )
+    data = bytearray((folder / "good.jpg").read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 65500, 65500)
+    (folder / "wide.jpg").write_bytes(data)
+    text = zlib.compress(bytes(80_000_000))
+    (folder / "text.png").write_bytes(png(9, 9, chunk(b"zTXt", b"Comment\0\0" + text)))
+    (folder / "profile.png").write_bytes(png(9, 9, chunk(b"iCCP", b"p\0\0" + text)))
+    nested = b"XML:com.adobe.xmp\0\0\0\0\0" + b"<a>" * 300_000
+    (folder / "nested.png").write_bytes(png(9, 9, chunk(b"iTXt", nested)))
+    assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 3
+    rows = rows_of(out)
+    reasons = {name: row["reason"] for name, row in rows.items()}
+    assert {name for name, reason in reasons.items() if reason and "megapixels" in reason} == {
+        "wide.png", "wide.gif", "wide.tif", "wide.bmp", "wide.jpg",
+    }  # fmt: skip
+    assert reasons["good.jpg"] is reasons["nested.png"] is None
+    assert "XMP: not XML" in rows["nested.png"]["context"]["problems"][0]
+    assert all(len(json.dumps(row)) < 20_000 for row in rows.values()), "nothing of what was unpacked is kept"
+
+
+def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_rgb(folder / "a.png", photo(0))
+    (folder / "zero.png").symlink_to("/dev/zero")
+    (folder / "endless").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(os.path.relpath(folder / "socket.png"))  # the system takes short paths only
+        assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 3
+    reasons = {name: row["reason"] for name, row in rows_of(out).items()}
+    told = "not a regular file"
+    assert reasons == {"a.png": None, "pipe.jpg": told, "socket.png": told, "zero.png": told}
+    code, _, stderr = imltool("scan", "/dev/zero", "--out", tmp_path / "out2", "--weights", tiny_weights)
+    assert code == 1 and told in stderr
+
+
+def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked: Forked, imltool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for seed, name in enumerate(("a.png", "secret.jpg", "locked/b.png", "listed/c.png", "listed/d")):
+        write_rgb(folder / f"{name}.png", photo(seed))
+        (folder / f"{name}.png").rename(folder / name)
+    words = ("scan", folder, "--out", out, "--weights", tiny_weights, "--device", "cpu")
+    (folder / "secret.jpg").chmod(0)
+    (folder / "locked").chmod(0)
+    (folder / "listed").chmod(0o444)  # its names can be read, what they stand for cannot
+    try:
+        for _ in range(2):  # the second goes on with the first
+            forked.start(*words, ordinary=True)
+            assert forked.wait() == 3
+            assert {name: row["reason"] for name, row in rows_of(out).items()} == {
+                "a.png": None,
+                "listed/c.png": "no permission to read",
+                "locked": "no permission to read the folder",
+                "secret.jpg": "no permission to read",
+            }
+        alone = ("scan", folder / "locked", "--out", tmp_path / "out2", *words[4:])
+        forked.start(*alone, stderr=tmp_path / "stderr", ordinary=True)
+        assert forked.wait() == 1, "nothing else was given"
+        assert ".: no permission to read the folder" in (tmp_path / "stderr").read_text()
+    finally:
+        for name in ("locked", "listed", "secret.jpg"):
+            (folder / name).chmod(0o700)
+    code, _, stderr = imltool(*words)
+    assert code == 2 and "locked changed since this scan began" in stderr, "its pictures were not looked at"
+    assert imltool(*words, "--restart")[0] == 0
+    assert [*rows_of(out)] == ["a.png", "listed/c.png", "listed/d", "locked/b.png", "secret.jpg"]
+
+
+def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    names = [".hidden/.a.png", ".trash.0123456789ab.part/b.png", "c.png"]  # the second is named as half-written results
+    for seed, name in enumerate(names):
+        write_rgb(folder / name, photo(seed))
+    for _ in range(2):
+        assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 0
+        assert [*rows_of(out)] == names
+    assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_paths_as_long_as_the_system_allows(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_rgb(folder / "a.png", photo(0))
+    data = (folder / "a.png").read_bytes()
+    monkeypatch.chdir(folder)
+    length, depth = len(str(folder)), 0
+    while length < 4300:
+        part = "n" * min(200, max(3960 - length, 20))
+        os.mkdir(part)
+        os.chdir(part)
+        length, depth = length + len(part) + 1, depth + 1
+        Path("x.png").write_bytes(data)
+    os.chdir(folder)
+    try:
+        assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "-b", "1")[0] == 3
+        rows = rows_of(out)
+        assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "-b", "1")[0] == 3
+        assert imltool("verify", out, "--inputs")[:2] == (0, "")
+    finally:
+        shutil.rmtree("n" * 200)
+    analysed = [row for row in rows.values() if row["status"] == "ok"]
+    assert max(len(row["path"]) for row in analysed) > 3700 and len({row["map"] for row in analysed}) == len(analysed)
+    failed = [row["reason"] for row in rows.values() if row["status"] == "failed"]
+    assert failed and all("File name too long" in reason for reason in failed)
+
+
+def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    write_rgb(tmp_path / "in/a.png", photo(0))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for expected, arguments in (
+        (2, ("n" * 300, "--out", tmp_path / "out")),
+        (2, (tmp_path / "loop", "--out", tmp_path / "out")),
+        (1, (tmp_path / "in", "--out", tmp_path / ("n" * 300))),
+        (1, (tmp_path / "in", "--out", tmp_path / "loop")),
+        (1, (tmp_path / "in", "--out", tmp_path / "loop/out")),
+    ):
+        code, _, stderr = imltool("scan", *arguments, "--weights", tiny_weights)
+        assert code == expected and stderr.count("\n") == 1 and "internal fault" not in stderr, arguments
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "loop"]
+
+
+def test_nobody_can_name_a_file_like_anothers_output(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    long = "n" * 240
+    for seed, name in enumerate(("A.png", "a.png", f"{long}.png")):
+        write_rgb(folder / name, photo(seed))
+    outputs = [item.output for item in plan_inputs([folder], out).inputs]
+    assert all("~" in output for output in outputs)
+    for seed, output in enumerate(outputs):
+        write_rgb(folder / "x.png", photo(seed))
+        shutil.copy(folder / "x.png", folder / output)
+        write_rgb(folder / f"{output}.png" / "x.png", photo(seed))
+    assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 0
+    rows = rows_of(out)
+    assert len(rows) == 10 and len({row["map"].casefold() for row in rows.values()}) == 10
+    assert imltool("verify", out)[:2] == (0, "")

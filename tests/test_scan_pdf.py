@@ -1,0 +1,113 @@
+"""`report.pdf`: the report on paper, when WeasyPrint is there, and one clear line when it is not."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import photo, write_rgb
+
+Command = Callable[..., tuple[int, str, str]]
+CPU = ("--device", "cpu", "-q")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("first.png", "deep/second.jpg", "третий.png")):
+        write_rgb(tmp_path / "in" / name, photo(seed, 120, 90))
+    (tmp_path / "in/<b>cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return tmp_path / "in"
+
+
+def layout() -> None:
+    """Skip where no page can be laid out."""
+    pytest.importorskip("pypdf")
+    try:
+        pytest.importorskip("weasyprint")
+    except OSError as error:
+        pytest.skip(f"WeasyPrint cannot load its libraries: {error}")
+
+
+def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Command) -> None:
+    layout()
+    from pypdf import PdfReader
+
+    out = tmp_path / "out"
+    scan = ("scan", folder, "--out", out, "--weights", tiny_weights, *CPU)
+    assert imltool(*scan, "--pdf", "--case-id", "<i>2026/4</i>", "--notes", "disk 3")[0] == 3
+    pages = [" ".join(page.extract_text().split()) for page in PdfReader(out / "report.pdf").pages]
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    whole = " ".join(pages)
+    for told in ("<i>2026/4</i>", "disk 3", "an indication, not a proof", "its false positives are not measured"):
+        assert told in whole
+    assert all(f"Page {number} of {len(pages)}" in page for number, page in enumerate(pages, 1))
+    assert all(f"Chain head {record['chain']['head'][:32]}" in page for page in pages)
+    analysed = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["score"])
+    for row, page in zip(analysed, pages[-3:], strict=True):
+        assert page.startswith(row["path"]) and row["verdict"] in page and f"score {row['score']:.4f}" in page
+        assert row["sha256"] in page.replace(" ", ""), "a long hash is broken over lines"
+        assert f"{row['path'].rsplit('/', 1)[-1]}, page" in whole, "the table tells where the case is"
+    drawn = [page.get_contents().get_data().count(b" Do") for page in PdfReader(out / "report.pdf").pages]
+    assert drawn[-3:] == [4, 4, 4], "the picture, its map, and the overlay in two layers"
+    (failed,) = (row for row in rows if row["status"] == "failed")
+    assert "<b>cut.png" in whole and failed["reason"] in whole
+    assert PdfReader(out / "report.pdf").metadata["/Title"].startswith("Scan report <i>2026/4</i>")
+    files = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("report.html", "report.pdf")}
+    assert record["reports_sha256"] == files
+    assert imltool("verify", out)[0] == 0
+
+    assert imltool(*scan, "--pdf", "--top", "1")[0] == 3
+    pages = [page.extract_text() for page in PdfReader(out / "report.pdf").pages]
+    assert pages[-1].startswith(analysed[0]["path"]) and "1 of the 3 analysed pictures" in " ".join(pages)
+    assert not any(analysed[1]["path"] in page for page in pages)
+
+
+def test_a_pdf_reads_no_file_and_asks_no_network(tmp_path: Path) -> None:
+    """The page holds evidence: whatever got into it, nothing but the pictures in it may be fetched."""
+    layout()
+    from imltool.scan.pdf import lay_out
+
+    write_rgb(tmp_path / "secret.png", photo(0))
+    address = (tmp_path / "secret.png").as_uri()
+    lay_out(f"<p>page</p><img src='{address}'><img src='http://127.0.0.1:9/x.png'>", tmp_path / "x.pdf")
+    from pypdf import PdfReader
+
+    (page,) = PdfReader(tmp_path / "x.pdf").pages
+    assert page.extract_text().strip() == "page" and not page.images
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (None, ("WeasyPrint, which is not installed", "pip install 'imltool[pdf]'")),
+        ("raise OSError('cannot load library libpango')", ("cannot load library libpango", "install Pango")),
+    ],
+)
+def test_without_the_library_nothing_is_begun(
+    module: str | None,
+    message: tuple[str, str],
+    tiny_weights: Path,
+    folder: Path,
+    tmp_path: Path,
+    imltool: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if module is None:
+        monkeypatch.setitem(sys.modules, "weasyprint", None)  # as if it were not installed
+    else:  # what a machine without Pango says
+        monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
+        (tmp_path / "lib").mkdir()
+        (tmp_path / "lib/weasyprint.py").write_text(module)
+        monkeypatch.syspath_prepend(tmp_path / "lib")
+        assert importlib.util.find_spec("weasyprint") is not None
+    out = tmp_path / "out"
+    code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--pdf", *CPU)
+    assert code == 2 and not out.exists()
+    assert all(words in " ".join(stderr.split()) for words in message)
+    assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, *CPU)[0] == 3, "only the PDF needs it"
