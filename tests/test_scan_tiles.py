@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -17,7 +18,7 @@ from imltool.errors import EXIT_USAGE
 from imltool.images import RGB, read_map
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.runner import scan
-from imltool.student.localizer import Localizer, resize_input
+from imltool.student.localizer import Localizer, image_score, resize_input
 from imltool.student.settings import StudentSettings
 from imltool.student.tiles import LEAST_SIDE, STEP, Tiling, is_tiled, take_traces, tiled_map
 from imltool.traces.stack import GRID, picture_traces
@@ -159,6 +160,21 @@ def test_scan_sees_large_pictures_in_tiles_when_asked(
     assert code == EXIT_USAGE and "tiles" in err, "rows of both kinds must not mix"
     assert imltool(*call, "--out", tmp_path / "tiled", "--tiles", "--stability")[0] == 0
     assert rows_of(tmp_path / "tiled") == tiled
+
+
+def test_eval_measures_what_scan_sees(imltool: Cli, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
+    for folder, value in (("tampered", large), ("masks", np.indices(large.shape[:2]).sum(0) % 2 * 255)):
+        write_rgb(tmp_path / "set" / folder / "a.png", np.broadcast_to(value.T, large.T.shape).T.astype(np.uint8))
+    call = ("eval", "--weights", tiny_weights, "--device", "cpu", "--data", f"set={tmp_path / 'set'}", "-q")
+    assert imltool(*call, "--out", tmp_path / "plain")[0] == 0
+    assert imltool(*call, "--out", tmp_path / "tiled", "--tiles")[0] == 0
+    plain, tiled = (
+        next(csv.DictReader((tmp_path / name / "per_image.csv").open(encoding="utf-8"))) for name in ("plain", "tiled")
+    )
+    expected = image_score(tiled_map(Localizer.load(tiny_weights, CPU), large, ()))
+    assert float(tiled["score"]) == pytest.approx(expected, abs=1e-4) and plain["score"] != tiled["score"]
+    code, _, err = imltool(*call, "--out", tmp_path / "none", "--tiles", "--weights", "none", "--baseline", "ela")
+    assert code == EXIT_USAGE and "--tiles" in err
 
 
 def test_a_picture_whose_tiles_find_no_memory_is_a_failed_row(tmp_path: Path, localizer: Localizer, large: RGB) -> None:

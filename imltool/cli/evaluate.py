@@ -86,6 +86,12 @@ def evaluate(
         bool,
         typer.Option("--resize-maps", help="Scale maps of another size to their picture.", rich_help_panel=MAPS),
     ] = False,
+    tiles: Annotated[
+        bool,
+        typer.Option(
+            "--tiles", help="Look at large pictures in tiles too, as imltool scan --tiles.", rich_help_panel=PROTOCOL
+        ),
+    ] = False,
     compat: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,6 +157,8 @@ def evaluate(
         raise UsageError("nothing to measure: --weights none and no --baseline", "add --baseline ela, or leave it out")
     if (invert or resize_maps or name) and not maps:
         raise UsageError("--name, --invert and --resize-maps are for saved maps", "give --maps DIR")
+    if tiles and weights == NO_WEIGHTS:
+        raise UsageError("--tiles is a way to look with a checkpoint", "give --weights, or leave it out")
 
     from imltool.cli.eval_sets import choose_sets, find_overlaps
     from imltool.device import choose_device
@@ -185,6 +193,7 @@ def evaluate(
         "protocol": run.sha256 if run else None,
         "compat": {one: side if one == "imdlbenco" else "original size" for one in compared},
         "min_max": min_max,
+        "tiles": tiles,
         "ood": ood,
         "seed": seed,
     }
@@ -192,7 +201,7 @@ def evaluate(
 
     from imltool.cli.eval_output import command_line, show
 
-    methods = choose_methods(localizer, baselines, chosen, seed) + [maps_method(one) for one in folders]
+    methods = choose_methods(localizer, baselines, chosen, seed, tiles) + [maps_method(one) for one in folders]
     _refuse_doubled(methods)
     command = command_line(
         {
@@ -209,6 +218,7 @@ def evaluate(
             "--name": name,
             "--invert": invert,
             "--resize-maps": resize_maps,
+            "--tiles": tiles,
             "--compat": compat,
             "--compat-size": compat_size,
             "--min-max": min_max,
@@ -217,7 +227,8 @@ def evaluate(
             "--out": str(out),
         }
     )
-    report = Report(out, localizer, methods, command, compared, {"min_max": min_max, "compat_size": side}, run)
+    options = {"min_max": min_max, "compat_size": side, "tiles": tiles}
+    report = Report(out, localizer, methods, command, compared, options, run)
     if resumable:
         kept = report.resume()
         common.say(

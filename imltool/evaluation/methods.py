@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError
@@ -66,14 +67,21 @@ def checkpoint_label(name: str) -> str:
 
 
 def choose_methods(
-    localizer: Localizer | None, baselines: Sequence[str], device: torch.device, seed: int
+    localizer: Localizer | None, baselines: Sequence[str], device: torch.device, seed: int, tiles: bool = False
 ) -> list[Method]:
-    """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`)."""
+    """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`).
+
+    Args:
+        tiles: the checkpoint sees large pictures in tiles too, see `imltool.student.tiles`.
+    """
     methods = []
     if localizer:
         header = localizer.header
         thresholds = {HALF: 0.5, CALIBRATED: header.pixel_threshold}
-        methods.append(Method(checkpoint_label(header.name), None, localizer.maps, thresholds, header.score_threshold))
+        from imltool.student.tiles import maps_with_tiles
+
+        seen: Predict = partial(maps_with_tiles, localizer) if tiles else localizer.maps
+        methods.append(Method(checkpoint_label(header.name), None, seen, thresholds, header.score_threshold))
     architecture = localizer.header.architecture if localizer else None
     for name in baselines:
         predict = BASELINES[name](architecture, device, seed)

@@ -7,7 +7,7 @@ whole picture. Tiles are blended with each other, and the result with the map of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -85,6 +85,15 @@ def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ..
     if tiles and is_tiled(rgb.shape):
         return tiled_traces(rgb, TILE_SIDE, Tiling.of(rgb.shape, localizer.header.input_size).grid)
     return (picture_traces(rgb),)
+
+
+def maps_with_tiles(localizer: Localizer, images: Sequence[RGB]) -> list[Map]:
+    """`Localizer.maps` of pictures uint8 [H,W,3], those that are large enough seen in tiles too."""
+    whole = iter(localizer.maps([rgb for rgb in images if not is_tiled(rgb.shape)]))
+    return [
+        tiled_map(localizer, rgb, take_traces(localizer, rgb, tiles=True)) if is_tiled(rgb.shape) else next(whole)
+        for rgb in images
+    ]
 
 
 def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch: int = 8) -> Map:
