@@ -116,6 +116,8 @@ def open_header(path: Path) -> ImageFile.ImageFile:
     """Pillow's picture with its header read and no pixel decoded; to be closed by the caller. Raises `ImageError`."""
     with _faults(path):
         _learn_formats()
+        # WeasyPrint, once imported, turns it on for the whole process: a torn file would pass for a whole one
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         picture = Image.open(path, formats=FORMATS)
         tags = getattr(picture, "tag_v2", {})
         if tags.get(SUBFILE_TYPE, 0) & 1 and (SUB_IFDS in tags or DNG_VERSION in tags):
@@ -205,6 +207,7 @@ def _deep_jpeg2000(path: Path, size: tuple[int, int]) -> Image.Image | None:
         return None
     import cv2
 
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong is the error's to tell
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
         return None

@@ -22,7 +22,14 @@ HEAVY = ("torch", "cv2", "numpy", "timm", "PIL", "matplotlib", "segment_anything
 
 def start(*arguments: object, **options: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "imltool", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        **options,
+    )
 
 
 def test_help_loads_nothing_heavy_and_lists_every_command() -> None:

@@ -20,7 +20,8 @@ CPU = ("--device", "cpu", "-q")
 def folder(tmp_path: Path) -> Path:
     for seed, name in enumerate(("first.png", "deep/second.jpg", "третий.png")):
         write_rgb(tmp_path / "in" / name, photo(seed, 120, 90))
-    (tmp_path / "in/<b>cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    # WeasyPrint makes Pillow read such a file as if it were whole
+    (tmp_path / "in/<b>cut.png").write_bytes((tmp_path / "in/first.png").read_bytes()[:900])
     return tmp_path / "in"
 
 
