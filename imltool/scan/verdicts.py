@@ -154,7 +154,7 @@ def _promise(point: OperatingPoint) -> str:
     worst = point.worst
     low, high = worst.interval
     return (
-        f"Of authentic pictures like those of {worst.name}, where this is worst, {_percent(worst.rate)} are "
+        f"Of authentic pictures like the calibration's set {worst.name}, the worst here, {_percent(worst.rate)} are "
         f"expected above it ({100 * CONFIDENCE:.0f} % interval {_percent(low)} to {_percent(high)}, measured on "
         f"{worst.pictures})."
     )
