@@ -1,0 +1,64 @@
+"""What a person waits for in `imltool annotate`: the embedding of a picture, the mask of a box, that of an accepted one.
+
+Usage: python benchmarks/annotate.py FOLDER [PICTURES]
+"""
+
+import sys
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+import numpy as np
+
+from imltool.annotate.desk import MASK_SIDE, PictureDesk
+from imltool.annotate.pictures import find_pictures
+from imltool.annotate.states import DrawnBox
+from imltool.teacher.registry import load_teacher
+from imltool.teacher.sam import SamTeacher
+
+BOXES = 20
+"""Boxes drawn in each picture."""
+PATIENCE = 600.0
+
+pictures = find_pictures([Path(sys.argv[1])], Path("boxes.json"))
+names = pictures.names[: int(sys.argv[2]) if len(sys.argv) > 2 else 10]
+teacher = load_teacher("mobile-sam", None, "auto")
+assert isinstance(teacher, SamTeacher)
+desk = PictureDesk(pictures, teacher)
+rng = np.random.default_rng(0)
+waits: dict[str, list[float]] = {"embedding": [], "mask": [], "mask while embedding": [], "full mask": []}
+
+
+def drawn(name: str) -> DrawnBox:
+    view = desk.view(name)
+    side = min(view.width, view.height)
+    x, y = rng.uniform(0, view.width - side / 2), rng.uniform(0, view.height - side / 2)
+    return DrawnBox(box=(x, y, x + rng.uniform(0.1, 0.5) * side, y + rng.uniform(0.1, 0.5) * side))
+
+
+def timed(what: str, name: str, full: bool = False) -> None:
+    box = drawn(name)
+    begun = time.perf_counter()
+    (desk.full_mask if full else desk.mask)(name, box)
+    waits[what].append(time.perf_counter() - begun)
+
+
+for now, later in zip(names[::2], names[1::2], strict=False):
+    begun = time.perf_counter()
+    desk.want([now])
+    assert desk.ready(now, PATIENCE), now
+    waits["embedding"].append(time.perf_counter() - begun)
+    timed("mask", now)  # the first decoding of a process is slower and no one's
+    waits["mask"].pop()
+    for _ in range(BOXES):
+        timed("mask", now)
+        timed("full mask", now, full=True)
+    desk.want([now, later])
+    while not desk.ready(later, 0.0):
+        timed("mask while embedding", now)
+desk.close()
+print(f"{len(names)} pictures, {BOXES} boxes each, masks shown at {MASK_SIDE} pixels at most; milliseconds")
+for what, seconds in waits.items():
+    if len(seconds) > 1:
+        last = quantiles(seconds, n=20)[-1]
+        print(f"{what:22s} median {1000 * median(seconds):7.0f}   95 % below {1000 * last:7.0f}   n {len(seconds)}")
