@@ -1,4 +1,4 @@
-"""What a person waits for in `imltool annotate`: the embedding of a picture, the mask of a box, that of an accepted one.
+"""What a person waits for in `imltool annotate`: the embedding of a picture, the mask of a box, of an accepted one.
 
 Usage: python benchmarks/annotate.py FOLDER [PICTURES]
 """
