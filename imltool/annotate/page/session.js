@@ -28,6 +28,7 @@ export class Session extends EventTarget {
   unsaved = "";
   #dirty = false;
   #saving = null;
+  #stepping = Promise.resolve();
   #answers = new Map(); // the teacher's masks by prompt, so that undo shows them at once
 
   #tell(what = "change") {
@@ -265,7 +266,13 @@ export class Session extends EventTarget {
     return this.saved;
   }
 
-  async step(direction) {
+  // one after the other: a step starts from the revision that the one before it has made
+  step(direction) {
+    this.#stepping = this.#stepping.then(() => this.#step(direction));
+    return this.#stepping;
+  }
+
+  async #step(direction) {
     if (!this.facts || !(await this.settled())) return;
     try {
       this.#adopt(await post(`pictures/${this.index}/step`, { base: this.revision, direction }));
