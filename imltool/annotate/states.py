@@ -82,7 +82,7 @@ class State(_Strict):
         annotator, image: whose word on which picture.
         revision: counts this annotator's changes of this picture from 1.
         action: `change`, `undo`, `redo` or `import`.
-        time: UTC, ISO 8601 with milliseconds.
+        time: UTC, ISO 8601 with microseconds.
         sha256, width, height: of the picture as it was seen.
         suggested: whether suggestions of the student had been shown for it by then.
     """

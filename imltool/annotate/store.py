@@ -35,8 +35,8 @@ class NothingLeft(Exception):
 
 
 def utc_now() -> str:
-    """The time in UTC, ISO 8601 with milliseconds, which sorts as text."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    """The time in UTC, ISO 8601 with microseconds, which sorts as text."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class AnnotationStore:
