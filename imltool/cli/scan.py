@@ -41,15 +41,7 @@ def scan(
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the results: new, empty or an earlier scan's."),
     ] = Path("imltool-scan"),
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="FILE|NAME",
-            help="A checkpoint, or a student by name (default: the bundled one).",
-        ),
-    ] = None,
+    weights: common.WeightsOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(
