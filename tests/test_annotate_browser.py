@@ -205,6 +205,31 @@ def test_two_tabs_do_not_overwrite_each_other(shared: Annotating, pages: Any) ->
     assert shared.ask("api/pictures/3")[1]["boxes"][0]["box"] == box["box"], "nothing is lost"
 
 
+def test_an_undo_on_its_way_is_not_saved_and_stays_with_its_picture(tmp_path: Path, pages: Any) -> None:
+    root = make(tmp_path / "set", 2)
+    running = Annotating(root, "--out", tmp_path / "boxes.json")
+    page = pages(running.address)
+    drag(page, (0.2, 0.2), (0.5, 0.5))
+    saved(page)
+    drag(page, (0.6, 0.6), (0.9, 0.9))
+    saved(page)
+    held: list[Any] = []
+    page.route("**/step", lambda route: held.append(route))
+    page.keyboard.press("z")
+    expect(page.locator("#status")).to_contain_text("saving")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    at(page, "0.png")  # waits for the answer
+    held.pop().continue_()
+    at(page, "1.png")
+    saved(page)
+    expect(boxes(page)).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    at(page, "0.png")
+    expect(boxes(page)).to_have_count(1)
+    running.end()
+
+
 def test_fingers_draw_and_pinch(shared: Annotating, browser: Any) -> None:
     context = browser.new_context(viewport={"width": 420, "height": 800}, has_touch=True, is_mobile=True)
     page = opened(context.new_page(), shared.address)

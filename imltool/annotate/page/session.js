@@ -6,7 +6,9 @@
 import { get, image, post, Refused } from "./api.js";
 
 const RETRY = 2000;
+const PATIENCE = 8000;
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const patiently = (work) => Promise.race([work, pause(work ? PATIENCE : 0)]);
 
 export class Session extends EventTarget {
   index = -1;
@@ -29,6 +31,7 @@ export class Session extends EventTarget {
   #dirty = false;
   #saving = null;
   #stepping = Promise.resolve();
+  #steps = 0; // undos and redos that the server has not answered yet
   #answers = new Map(); // the teacher's masks by prompt, so that undo shows them at once
 
   #tell(what = "change") {
@@ -36,6 +39,10 @@ export class Session extends EventTarget {
   }
 
   get saved() {
+    return this.#written && !this.#steps;
+  }
+
+  get #written() {
     return !this.#dirty && !this.#saving;
   }
 
@@ -262,25 +269,36 @@ export class Session extends EventTarget {
 
   // true when all is saved; false when the server did not answer for a while
   async settled() {
-    await Promise.race([this.#saving, pause(this.#saving ? 8000 : 0)]);
+    await patiently(this.#steps ? this.#stepping : null);
+    await patiently(this.#saving);
     return this.saved;
   }
 
   // one after the other: a step starts from the revision that the one before it has made
   step(direction) {
-    this.#stepping = this.#stepping.then(() => this.#step(direction));
+    this.#steps++;
+    this.#stepping = this.#stepping
+      .then(() => this.#step(direction))
+      .finally(() => {
+        this.#steps--;
+        this.#tell();
+      });
+    this.#tell();
     return this.#stepping;
   }
 
   async #step(direction) {
-    if (!this.facts || !(await this.settled())) return;
+    await patiently(this.#saving);
+    if (!this.facts || !this.#written) return;
+    const index = this.index;
+    let state = null;
     try {
-      this.#adopt(await post(`pictures/${this.index}/step`, { base: this.revision, direction }));
+      state = await post(`pictures/${index}/step`, { base: this.revision, direction });
     } catch (error) {
-      if (error.status === 409) this.#adopt(error.answer);
+      if (error.status === 409) state = error.answer;
       else this.#tell("lost");
     }
-    this.#tell();
+    if (state && this.index === index) this.#adopt(state); // the person may have moved on
   }
 
   // another tab may have changed the picture while this one was out of sight
