@@ -66,7 +66,7 @@ with sync_playwright() as playwright:
     clock("filter", "filter.value = '00042'; filter.dispatchEvent(new Event('input'))", "#shown")
     clock("all again", "filter.value = ''; filter.dispatchEvent(new Event('input'))", "#shown")
     clock("sort by name", "document.querySelector('[data-key=name]').click()", "#results .open")
-    clock("next page", "on.click()", "#range")
+    clock("next page", "document.querySelector('#pager button:last-of-type').click()", "#pager span")
     clock("open a case", "document.querySelector('#results .open').click()", "#place")
     heap = page.evaluate("performance.memory.usedJSHeapSize")
     print(f"heap {heap / 1e6:.0f} MB")

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import platform
 import random
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 from imltool.errors import UsageError
 
-if TYPE_CHECKING:
-    import torch
-
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""What the drivers of NVIDIA, of AMD, and of Windows below Linux put there."""
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The torch device for `--device`: `auto` takes cuda, then mps, then cpu.
+def choose_device(name: str = "auto") -> str:
+    """What torch calls the device for `--device`: `auto` takes cuda, then mps, then cpu.
+
+    torch, which takes seconds to load, is only asked where there may be something else than the processor.
 
     Raises `UsageError` when the device is unknown or absent on this machine.
     """
+    kind = name.partition(":")[0]
+    if kind not in DEVICE_NAMES:
+        raise UsageError(f"unknown device {name!r}", f"choose one of {', '.join(DEVICE_NAMES)}")
+    if name == "cpu" or (name == "auto" and not _may_have_accelerator()):
+        return "cpu"
     import torch
 
     present = available_devices()
-    kind = name.partition(":")[0]
     if name == "auto":
-        return torch.device(present[-1])
-    if kind not in DEVICE_NAMES:
-        raise UsageError(f"unknown device {name!r}", f"choose one of {', '.join(DEVICE_NAMES)}")
+        return present[-1]
     if kind not in present:
         raise UsageError(f"device {name} is not available here", f"this machine has {', '.join(present)}")
     try:
-        return torch.device(name)
+        return str(torch.device(name))
     except RuntimeError as error:
         raise UsageError(f"device {name!r} is not understood", "write it as cuda or cuda:1") from error
+
+
+def _may_have_accelerator() -> bool:
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return ctypes.util.find_library("nvcuda") is not None
+    return any(Path(driver).exists() for driver in _DRIVERS)
 
 
 def available_devices() -> list[str]:

@@ -10,7 +10,6 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from imltool.errors import DataError, OutputError, UsageError
@@ -154,7 +153,7 @@ def walk_images(
 ) -> list[Path]:
     """Every picture file under `root`, sorted by its path relative to `root`.
 
-    Symbolic links to folders are followed once (loops end).
+    Symbolic links to folders are followed once (loops end), and folders may lie as deep as the system allows.
     A single file is returned as it is, whatever its name; a folder that does not exist holds none.
 
     Args:
@@ -169,21 +168,31 @@ def walk_images(
         return [root]
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, onerror=partial(_unreadable, on_error), followlinks=True):
+    waiting = [str(root)]  # before Python 3.12 os.walk calls itself, and folders can lie deeper than calls may
+    while waiting:
+        folder = waiting.pop()
         try:
             status = os.stat(folder)
-        except OSError as error:  # gone, or locked, since it was listed
+            identity = (status.st_dev, status.st_ino)
+            if identity in seen:
+                continue
+            with os.scandir(folder) as entries:
+                shown = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        except OSError as error:
             _unreadable(on_error, error)
             continue
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            subfolders.clear()
-            continue
         seen.add(identity)
-        subfolders[:] = sorted(name for name in subfolders if hidden or not name.startswith("."))
-        shown = [name for name in names if hidden or not name.startswith(".")]
-        found += [path for name in shown if wanted(path := Path(folder, name))]
+        shown = [(name, below) for name, below in shown if hidden or not name.startswith(".")]
+        waiting += [os.path.join(folder, name) for name, below in reversed(shown) if below]
+        found += [path for name, below in shown if not below and wanted(path := Path(folder, name))]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link that leads to itself
+        return False
 
 
 def _unreadable(on_error: Callable[[OSError], None] | None, error: OSError) -> None:

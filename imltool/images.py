@@ -45,10 +45,14 @@ EXIF_BYTES = 1_000_000
 EXIF_ENTRIES = 1000
 """EXIF blocks with more bytes or tags are not read: a tag may claim the whole block, so that reading all of them would
 take their product in memory (our choice, several times what cameras write)."""
+EXIF_TABLES = 10
+"""Blocks of more tables are not read: cameras write five (our choice)."""
 
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 274, 258, 262, 254, 330, 50706
 """Numbers of TIFF tags."""
 
+JPEG_SIDE = 65500
+"""Longest side of a JPEG that its library writes."""
 STRIP_PIXELS = 1 << 21
 """Pixels of a large picture that are worked on at once, where the result does not depend on it (our choice)."""
 
@@ -142,31 +146,47 @@ def looks_like_picture(path: Path) -> bool:
         return False
 
 
-def exif_fault(data: bytes) -> str:
-    """Why an EXIF block is not read, or "": a guard against blocks made to take memory."""
-    start = data.find(b"\0\0") + 2 if data.startswith(b"Exif") else 0
+def exif_fault(data: bytes, thumbnail: bool = False) -> str:
+    """Why an EXIF block is not read, or "": a guard against blocks made to take memory.
+
+    Args:
+        thumbnail: whether the thumbnail's table is to be read too. Programs that write no thumbnail leave anything
+            where that table is told, which is no reason to leave the others unread.
+    """
+    start = 0
+    while data.startswith(b"Exif\0\0", start):
+        start += 6
     if len(data) > EXIF_BYTES:
         return f"more than {EXIF_BYTES} bytes"
     order = {b"II": "<", b"MM": ">"}.get(data[start : start + 2])
     if order is None:
         return "no TIFF header"
-    try:
-        waiting, seen = [struct.unpack_from(order + "L", data, start + 4)[0]], set[int]()
-        while waiting:
-            offset = waiting.pop()
-            if offset in seen or offset == 0:
-                continue
-            seen.add(offset)
-            (count,) = struct.unpack_from(order + "H", data, start + offset)
-            if count > EXIF_ENTRIES:
-                return f"more than {EXIF_ENTRIES} tags"
-            for place in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
-                tag, _, _, value = struct.unpack_from(order + "HHLL", data, place)
-                if tag in (0x8769, 0x8825, 0xA005):  # the EXIF, GPS and interoperability tables
-                    waiting.append(value)
-    except struct.error:
-        return ""  # cut short: what Pillow can read of it is small
+    first = _numbers(order + "L", data, start + 4)
+    waiting, seen = [*first], {0}
+    while waiting:
+        offset = waiting.pop()
+        if offset in seen:
+            continue
+        seen.add(offset)
+        (count,) = _numbers(order + "H", data, start + offset) or (0,)
+        if count > EXIF_ENTRIES:
+            return f"more than {EXIF_ENTRIES} tags"
+        if len(seen) > EXIF_TABLES + 1:
+            return f"more than {EXIF_TABLES} tables"
+        end = start + offset + 2 + 12 * count
+        for place in range(start + offset + 2, end, 12):
+            tag, _, _, value = _numbers(order + "HHLL", data, place) or (0, 0, 0, 0)
+            if tag in (0x8769, 0x8825, 0xA005):  # the EXIF, GPS and interoperability tables
+                waiting.append(value)
+        if thumbnail and offset in first:
+            waiting += _numbers(order + "L", data, end)
     return ""
+
+
+def _numbers(form: str, data: bytes, place: int) -> tuple[int, ...]:
+    """What `struct` reads there; nothing where the data is cut short."""
+    whole = 0 <= place <= len(data) - struct.calcsize(form)
+    return struct.unpack_from(form, data, place) if whole else ()
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -358,7 +378,12 @@ def encode_png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
 
 
 def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
-    """JPEG bytes of a uint8 RGB array. `subsampling` as Pillow counts it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0."""
+    """JPEG bytes of a uint8 RGB array. `subsampling` as Pillow counts it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+
+    Raises OSError for an array with a side that JPEG cannot hold.
+    """
+    if max(rgb.shape[:2]) > JPEG_SIDE:  # the library would write to stderr itself
+        raise OSError(f"a JPEG has at most {JPEG_SIDE} pixels a side")
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()

@@ -24,6 +24,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "pillow": ("pillow",),
     "numpy": ("numpy",),
     "safetensors": ("safetensors",),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
     "accelerate": ("accelerate",),
 }
 """Name in results → names of the distributions that may provide it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,8 +166,8 @@ def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(server: Anno
     assert status == 200 and state["boxes"][0]["box"] == [1000, 500, 6000, 2500]
     assert max(state["boxes"][0]["shown"]["size"]) == 1024
     out = folder.parent / "boxes.json"
-    deadline = time.time() + 30
-    while len(read_boxes(out)) < 2 and time.time() < deadline:
+    deadline = time.monotonic() + 240
+    while len(read_boxes(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     found = {item.name: item for item in read_boxes(out)}
     label = found["a.png"].accepted[0]
@@ -190,6 +191,14 @@ def test_undo_redo_and_time_over_the_wire(server: Annotating) -> None:
     assert server.ask("api/pictures/1/time", {"seconds": 7})[0] == 200
     assert server.ask("api/pictures/1/time", {"seconds": -7})[0] == 422
     assert server.ask("api/pictures/1")[1]["seconds"] == 7
+
+
+def test_a_polite_kill_ends_with_all_written(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "set/a.png", photo(1))
+    running = Annotating(tmp_path / "set", "--out", tmp_path / "boxes.json")
+    assert running.change(0, 0, "tampered", {"box": BOX})[0] == 200
+    assert running.end(signal.SIGTERM)[0] == 0
+    assert read_boxes(tmp_path / "boxes.json")[0].boxes == (tuple(BOX),)
 
 
 def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: Path) -> None:

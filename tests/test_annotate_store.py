@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -112,15 +113,27 @@ def test_two_annotators_keep_their_own_word_and_the_file_has_the_latest(folder: 
 
 def test_the_file_follows_what_another_server_writes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out, "anna"), sit(folder, out, "berta") as berta:
+    with sit(folder, tmp_path / "elsewhere.json", "berta") as berta:
         berta.save("2.png", 0, drawn(ONE), FACTS)
-        out.unlink()
-        berta.close()
-        out.unlink()
-        deadline = time.time() + 30  # anna's server looks every two seconds
-        while not out.exists() and time.time() < deadline:
+    (journal,) = journal_folder(tmp_path / "elsewhere.json").glob("*.jsonl")
+    with sit(folder, out, "anna"):
+        shutil.copy(journal, journal_folder(out))  # nobody but anna's server can bring this into the file
+        deadline = time.monotonic() + 240  # it looks every two seconds
+        while not json.loads(out.read_text())["images"] and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [image["file_name"] for image in json.loads(out.read_text())["images"]] == ["2.png"]
+
+
+def test_a_journal_damaged_meanwhile_loses_nothing_of_the_others(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out, "anna") as anna:
+        damaged = journal_folder(out) / "99999999-berta.jsonl"  # read after anna's
+        anna.save("0.png", 0, drawn(ONE), FACTS)
+        damaged.write_text("no row\n")
+        with pytest.raises(DataError, match="damaged"):
+            anna.spend("0.png", 3.0)
+        damaged.unlink()
+        assert anna.history("0.png").seconds == 3.0
 
 
 def test_a_torn_last_row_is_left_out_and_a_damaged_one_is_told(folder: Path, tmp_path: Path) -> None:

@@ -14,8 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from imltool.files import sha256_file
-from imltool.student.checkpoint import read_header
+from imltool.images import read_mask, read_rgb
+from imltool.student.header import read_header
+from imltool.student.localizer import Localizer
 from imltool.student.operating_points import operating_point
+from imltool.student.settings import StudentSettings
+from imltool.training.settings import DataSettings, SourceSettings
+from imltool.training.validation import Validation
 
 CPU = ("--device", "cpu", "-q")
 
@@ -85,6 +90,35 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     together = np.asarray(Image.open(next((tmp_path / "s").rglob("maps/b*.png"))), dtype=np.int64)
     alone = np.asarray(Image.open(next((tmp_path / "t").rglob("maps/b*.png"))), dtype=np.int64)
     assert np.abs(together - alone).max() <= 2
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_pixel_threshold_is_found_where_maps_are_pressed_against_0_or_1(tmp_path: Path, side: int) -> None:
+    root = make_set(tmp_path / "set", tampered=3, authentic=0)
+    localizer = Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    pictures = [read_rgb(path) for path in sorted((root / "tampered").iterdir())]
+    truth = np.stack([read_mask(path) for path in sorted((root / "masks").iterdir())])
+
+    def logits() -> np.ndarray:
+        maps = np.stack(localizer.maps(pictures)).astype(np.float64)
+        return np.log(maps / (1 - maps))
+
+    last = localizer.student.fusion.refinement.body[-1]
+    with torch.no_grad():  # logits some units apart, around 12 or -12
+        last.weight *= 1.5 / logits().std()
+        last.bias += side * 12 - logits().mean()
+    maps = np.stack(localizer.maps(pictures))
+    source = SourceSettings(name="set", kind="masks", images=root / "tampered", masks=root / "masks")
+    figures, found = Validation(DataSettings(), (source,)).run(localizer)
+
+    def mean_f1(threshold: float) -> float:
+        predicted = maps > threshold
+        return float(np.mean(2 * (predicted & truth).sum((1, 2)) / (predicted.sum((1, 2)) + truth.sum((1, 2)))))
+
+    assert abs(found.pixel_threshold - 0.5) > 0.499
+    assert figures["pixel_f1_calibrated"] == pytest.approx(mean_f1(found.pixel_threshold))
+    best = max(mean_f1(value) for value in np.quantile(maps, np.linspace(0, 1, 200)))
+    assert best - 0.01 < figures["pixel_f1_calibrated"] <= best + 0.01
 
 
 @pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])

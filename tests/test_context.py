@@ -9,22 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from context_files import (
-    CHANGED,
-    DIGITISED,
-    OFFSET,
-    SOFTWARE,
-    TAKEN,
-    TAKEN_AT,
-    context_of,
-    exif,
-    ids,
-    jpeg,
-    picture,
-)
+from context_files import CHANGED, DIGITISED, OFFSET, SOFTWARE, TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import TiffImagePlugin
 
-from imltool.images import read_picture
+from imltool.images import exif_fault, read_picture
 from imltool.scan.context import EMPTY, picture_context
 from imltool.scan.facts import describe
 from imltool.scan.remarks import RULES, make_remarks
@@ -136,6 +124,16 @@ def test_a_block_made_to_take_memory_is_not_read(tmp_path: Path) -> None:
     found = context_of(tmp_path / "a.jpg")
     assert found["problems"] == ["EXIF: more than 1000 tags"] and found["orientation"] is None
     assert read_picture(tmp_path / "a.jpg").rgb.shape == (240, 320, 3), "the picture is analysed all the same"
+    # behind a table that is cut off, and as the thumbnail's own
+    pointers = struct.pack("<HHLL", 0x8769, 4, 1, 38) + struct.pack("<HHLL", 0x8825, 4, 1, 10**9)
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + pointers + b"\0" * 4 + struct.pack("<H", 4000) + entries
+    assert exif_fault(block) == "more than 1000 tags"
+    block = b"II*\0\x08\0\0\0" + struct.pack("<HHHLLL", 1, 274, 3, 1, 6, 26) + struct.pack("<H", 4000) + entries
+    (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=b"Exif\0\0" + block))
+    found = context_of(tmp_path / "a.jpg")
+    assert (found["orientation"], found["thumbnail"], found["problems"]) == (6, None, []), "the rest is read"
+    assert exif_fault(block) == "" and exif_fault(block, thumbnail=True) == "more than 1000 tags"
+    assert exif_fault(b"Exif\0\0" * 2 + block) == ""
     picture().save(tmp_path / "a.png", exif=b"II*\0\x08\0\0\0" + b"\0" * 1_000_001)
     assert "more than 1000000 bytes" in context_of(tmp_path / "a.png")["problems"][0]
 

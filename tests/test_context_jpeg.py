@@ -6,13 +6,7 @@ import io
 from pathlib import Path
 
 from conftest import photo
-from context_files import (
-    context_of,
-    exif,
-    ids,
-    jpeg,
-    picture,
-)
+from context_files import context_of, exif, ids, jpeg, picture
 from PIL import Image
 
 

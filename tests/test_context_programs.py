@@ -6,15 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from context_files import (
-    TAKEN,
-    TAKEN_AT,
-    context_of,
-    exif,
-    ids,
-    jpeg,
-    picture,
-)
+from context_files import TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import PngImagePlugin
 
 from imltool.scan.remarks import make_remarks

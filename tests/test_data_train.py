@@ -16,7 +16,7 @@ from imltool.data.layouts import read_layout
 from imltool.data.manifest import write_manifest
 from imltool.errors import DataError
 from imltool.files import sha256_file
-from imltool.student.checkpoint import read_header
+from imltool.student.header import read_header
 from imltool.student.settings import StudentSettings
 from imltool.training.data import LabelledPictures, Source, read_labelled
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings

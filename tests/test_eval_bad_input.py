@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from conftest import make_set
 
+from imltool.weights import locate
+
 CONSTANT = ("--weights", "none", "--baseline", "constant")
 Imltool = Callable[..., tuple[int, str, str]]
 
@@ -46,10 +48,27 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, imltool: Imlto
         ("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out"),
         ("data", "check", f"folder:{root}"),
         ("data", "index", f"folder:{root}", "--out", tmp_path / "m.jsonl"),
+        ("data", "split", root, "--out", tmp_path / "lists"),
     ):
         code, _, error = imltool(*command)
         assert (code, error.strip().count("\n")) == (1, 0), error
         assert "rename the file" in error
+
+
+def test_a_folder_that_no_table_can_name_is_refused(tmp_path: Path, imltool: Imltool) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        make_set(root, 1, 1)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    for command in (
+        ("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out"),
+        ("data", "index", f"folder:{root}", "--out", tmp_path / "m.jsonl"),
+        ("data", "convert", f"folder:{root}", "--out", tmp_path / "clean"),
+    ):
+        code, _, error = imltool(*command)
+        assert (code, error.strip().count("\n")) == (1, 0), error
+        assert "rename the folder" in error
 
 
 def test_listed_names_that_no_file_system_takes_are_missing_files(tmp_path: Path, imltool: Imltool) -> None:
@@ -85,6 +104,24 @@ def test_targets_that_are_none(tmp_path: Path, imltool: Imltool, target: str, co
     found, _, error = imltool("eval", *CONSTANT, "--data", f"x={target.format(root=root)}", "--out", tmp_path / "out")
     assert (found, error.strip().count("\n")) == (code, 0)
     assert message in error
+
+
+def test_a_set_or_checkpoint_that_is_none_is_one_line(tmp_path: Path, imltool: Imltool) -> None:
+    for part in ("tampered", "masks", "authentic"):
+        (tmp_path / "empty" / part).mkdir(parents=True)
+    doubled, good = make_set(tmp_path / "doubled", 2, 0), make_set(tmp_path / "good", 1, 1)
+    (doubled / "tampered" / "t1.png").rename(doubled / "tampered" / "t0.jpg")
+    (doubled / "masks" / "t1.png").unlink()
+    teacher = str(locate("mobile-sam"))
+    for weights, root, message in (
+        (CONSTANT, tmp_path / "empty", "holds no picture"),
+        (CONSTANT, doubled, "stem used twice: t0"),
+        (("--weights", teacher), good, teacher),
+    ):
+        code, _, error = imltool("eval", *weights, "--data", f"x={root}", "--out", tmp_path / "out", "--device", "cpu")
+        assert (code, error.strip().count("\n")) == (1, 0), error
+        assert message in error and "internal fault" not in error
+        assert not (tmp_path / "out").exists()
 
 
 def test_names_of_a_manifest_that_lists_other_folders_stay_apart(tmp_path: Path, imltool: Imltool) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from imltool.cli.app import run
 from imltool.evaluation.near_duplicates import BITS, DISTANCE, find_similar, fingerprint
 from imltool.evaluation.roles import find_overlap
-from imltool.student.checkpoint import HEADER_KEY, CheckpointHeader, TrainingSet, read_header
+from imltool.student.header import HEADER_KEY, CheckpointHeader, TrainingSet, read_header
 from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
 from imltool.training.provenance import hash_sets

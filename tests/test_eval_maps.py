@@ -51,6 +51,11 @@ def save_tiff(path: Path, values: Values) -> None:
     Image.fromarray(values).save(path.with_name(f"{path.name}.tif"))
 
 
+def save_big_endian(path: Path, values: Values) -> None:
+    levels = np.rint(values * 65535).astype(">u2")
+    Image.frombytes("I;16B", values.shape[::-1], levels.tobytes()).save(path.with_name(f"{path.name}.tif"))
+
+
 def save_png8(path: Path, values: Values) -> None:
     Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
 
@@ -82,7 +87,15 @@ def csv_in(out: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("save", "exact"), [(save_npy, True), (save_npz, True), (save_png16, True), (save_tiff, True), (save_png8, False)]
+    ("save", "exact"),
+    [
+        (save_npy, True),
+        (save_npz, True),
+        (save_png16, True),
+        (save_tiff, True),
+        (save_big_endian, True),
+        (save_png8, False),
+    ],
 )
 def test_every_format_gives_the_figures_of_the_maps(
     tmp_path: Path, save: Callable[[Path, Values], None], exact: bool

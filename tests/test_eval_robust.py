@@ -153,6 +153,17 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert found == figures
 
 
+def test_another_degradation_joins_those_measured_before(tmp_path: Path) -> None:
+    root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
+    assert evaluate(root, out, "--robust", "screenshot") == 0
+    before = robust_in(out)["methods"]["ela"]["x"]["screenshot"]
+    assert evaluate(root, out, "--robust", "upload") == 0
+    found = robust_in(out)["methods"]["ela"]["x"]
+    assert found.keys() == {"screenshot", "upload"} and found["screenshot"] == before
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Robustness: Screenshot" in page and "Robustness: Double JPEG" in page
+
+
 def test_rows_of_another_seed_or_version_are_made_again(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 1, 1), tmp_path / "out"
     assert evaluate(root, out, "--robust", "screenshot") == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from test_eval_cli import make_set
 
-from imltool.data.folder import read_folder
+from imltool.data.folder import Sample, read_folder
 from imltool.evaluation.runner import evaluate_set
-from imltool.images import RGB, Map, read_rgb
+from imltool.images import RGB, Map, Mask, read_rgb
 
 
 def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:
@@ -34,6 +35,27 @@ def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="mat1"):
         list(evaluate_set(read_folder(make_set(tmp_path / "x")), predict, {"half": 0.5}))
+
+
+def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
+    samples = read_folder(make_set(tmp_path / "x", 3, 0))
+    said = (
+        "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemoryError'"
+    )
+
+    def prepare(sample: Sample, rgb: RGB, mask: Mask) -> tuple[RGB, Mask]:
+        if sample == samples[1]:
+            raise cv2.error(said)
+        return rgb, mask
+
+    def predict(images: Sequence[RGB]) -> list[Map]:
+        return [np.ones(image.shape[:2], np.float32) for image in images]
+
+    reasons = [row.reason for row in evaluate_set(samples, predict, {"half": 0.5}, prepare=prepare)]
+    assert reasons == ["", f"{samples[1].image}: out of memory", ""]
+    said = "(-215:Assertion failed) !ssize.empty()"
+    with pytest.raises(cv2.error, match="Assertion"):
+        list(evaluate_set(samples, predict, {"half": 0.5}, prepare=prepare))
 
 
 @pytest.mark.parametrize("fault", [float("nan"), 1.5])

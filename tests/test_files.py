@@ -87,6 +87,23 @@ def test_walks_are_sorted_and_survive_link_loops(tmp_path: Path) -> None:
     assert [p.relative_to(tmp_path).as_posix() for p in walk_images(tmp_path)] == ["a/1.PNG", "b/2.jpg", "z.tiff"]
 
 
+def test_folders_deeper_than_calls_may_be_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    depth = sys.getrecursionlimit() + 100
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.png").touch()
+    try:
+        (found,) = walk_images(tmp_path)
+        assert len(found.relative_to(tmp_path).parts) == depth + 1 and found.name == "a.png"
+    finally:  # pytest's own removal would be too deep as well
+        os.unlink("a.png")
+        for _ in range(depth):
+            os.chdir("..")
+            os.rmdir("d")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be one who may not read")
 def test_a_folder_that_cannot_be_read_is_an_error_unless_somebody_listens(tmp_path: Path) -> None:
     script = """

@@ -15,12 +15,9 @@ from imltool.errors import DataError
 from imltool.evaluation import bootstrap, metrics
 from imltool.evaluation.counts import (
     CURVE_THRESHOLDS,
-    LEVELS,
     Counts,
     check_map,
     count_pixels,
-    level_histogram,
-    level_threshold,
     pool,
     rank_pixels,
     stack,
@@ -130,23 +127,6 @@ def test_ranked_counts_are_those_of_counting(seed: int) -> None:
     ):
         expected = [count_pixels(values, mask, float(threshold)).as_array() for threshold in thresholds]
         assert counts.as_array().tolist() == np.array(expected).tolist()
-
-
-@few
-@given(seeds)
-def test_counts_above_a_level_are_counts_above_its_threshold(seed: int) -> None:
-    values, mask = picture(seed)
-    values = (np.rint(values * 65535) / 65535).astype(np.float32)  # as maps are stored
-    every = level_histogram(values, mask).counts_above()
-    assert every.tp.shape == (LEVELS,)
-    for level in (0, 1, 13107, 32767, 65534):
-        expected = count_pixels(values.astype(np.float64), mask, level_threshold(level))
-        assert [int(part[level]) for part in (every.tp, every.fp, every.fn, every.tn)] == expected.as_array().tolist()
-
-
-def test_every_stored_level_falls_into_its_own_bin() -> None:
-    values = (np.arange(LEVELS) / (LEVELS - 1)).astype(np.float32).reshape(256, 256)
-    assert (level_histogram(values, np.zeros_like(values, dtype=bool)).authentic == 1).all()
 
 
 def test_constant_map_is_chance() -> None:

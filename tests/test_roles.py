@@ -6,7 +6,7 @@ import pytest
 
 from imltool.errors import DataError
 from imltool.evaluation.roles import find_overlap, plain_name, refuse_hidden_overlap
-from imltool.student.checkpoint import TrainingSet
+from imltool.student.header import TrainingSet
 
 CASIA = TrainingSet(name="CASIA-v1 dev", files=("a" * 64, "b" * 64))
 PHOTOS = TrainingSet(name="photos", files=("c" * 64,))

@@ -134,6 +134,9 @@ def test_every_kind_of_file(
     assert cells["software"] == "'=Photoshop(1)", "nor what a file says of itself"
     assert (cells["camera_model"], cells["jpeg_quality"], cells["credentials"]) == ("Canon EOS 5D", "75", "absent")
     assert cells["remarks"] == remarks["edited.jpg"]["editor"] and cells["thumbnail_differs"] == ""
+    with (out / "errors.csv").open(encoding="utf-8", newline="") as handle:
+        told = {line["path"]: line["reason"] for line in csv.DictReader(handle)}
+    assert told == {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["model"]["sha256"] == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
     assert record["libraries"] == installed_versions()

@@ -23,6 +23,7 @@ playwright.expect.set_options(timeout=60_000)
 expect = playwright.expect
 
 COUNT = 1500
+FAILED = 250
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
@@ -48,11 +49,12 @@ def address(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> str
         score = round(1 - number / COUNT, 6)
         rows.append({**row, "path": name, "score": score, "verdict": WORDS[2 - 3 * number // COUNT]})
         inputs.append(Input(folder / "in" / row["path"], name, name))
+    rows += [{**failed[0], "path": f"lost {number:03} {HOSTILE}"} for number in range(FAILED)]
     run_record = read_record(out)
-    counts = {"files": COUNT + 1, "analysed": COUNT, "indication": COUNT // 3, "inconclusive": COUNT // 3}
-    run_record["counts"] |= counts
-    made = write_report(out, Plan((), tuple(inputs), ()), run_record, rows + failed)
-    assert sum(1 for _ in made) == COUNT + 1
+    counts = {"files": COUNT + FAILED, "analysed": COUNT, "failed": FAILED}
+    run_record["counts"] |= counts | {"indication": COUNT // 3, "inconclusive": COUNT // 3}
+    made = write_report(out, Plan((), tuple(inputs), ()), run_record, rows)
+    assert sum(1 for _ in made) == COUNT + FAILED
     return (out / "report.html").as_uri()
 
 
@@ -138,17 +140,41 @@ def test_filtered_by_name_hash_camera_and_verdict(opened: Callable[..., Any]) ->
 
 def test_pages_of_the_table_turn(opened: Callable[..., Any]) -> None:
     page = opened()
-    expect(page.locator("#range")).to_have_text(f"Rows 1 to 100 of {COUNT}")
-    expect(page.locator("#back")).to_be_disabled()
-    page.locator("#on").click()
-    expect(page.locator("#range")).to_have_text(f"Rows 101 to 200 of {COUNT}")
+    expect(page.locator("#pager span")).to_have_text(f"Rows 1 to 100 of {COUNT}")
+    expect(page.locator("#pager button").first).to_be_disabled()
+    page.locator("#pager button").last.click()
+    expect(page.locator("#pager span")).to_have_text(f"Rows 101 to 200 of {COUNT}")
     assert names(page)[0] == "disk 1/00100 b.png"
     page.locator("#results tbody .open").first.focus()
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#range")).to_have_text(f"Rows 1 to 100 of {COUNT}")
+    expect(page.locator("#pager span")).to_have_text(f"Rows 1 to 100 of {COUNT}")
     assert focused(page) == "disk 0/00099 a.png"
     page.locator("#filter").fill("/0004")
     expect(page.locator("#pager")).to_be_hidden()
+
+
+def test_files_not_analysed_turn_pages_and_are_filtered(opened: Callable[..., Any]) -> None:
+    page = opened()
+    rows, where = page.locator("#not-analysed tbody tr"), page.locator("#failed-pager span")
+    expect(where).to_have_text(f"Rows 1 to 100 of {FAILED}")
+    expect(rows).to_have_count(100)
+    page.locator("#failed-pager button").last.click()
+    page.locator("#failed-pager button").last.click()
+    expect(where).to_have_text(f"Rows 201 to 250 of {FAILED}")
+    expect(rows.first).to_contain_text(f"lost 200 {HOSTILE}")
+    page.locator("#failed-filter").fill("lost 24 EMPTY")
+    expect(page.locator("#failed-shown")).to_have_text(f"10 of {FAILED} listed")
+    expect(rows.last).to_contain_text("lost 249")
+    expect(page.locator("#failed-pager")).to_be_hidden()
+    expect(page.locator("#pager span")).to_have_text(f"Rows 1 to 100 of {COUNT}")
+    page.locator("#failed-filter").fill("no such file")
+    expect(page.locator("#failed-empty")).to_be_visible()
+    page.locator("#failed-filter").fill("")
+    expect(rows).to_have_count(100)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    expect(rows).to_have_count(FAILED)
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    expect(rows).to_have_count(100)
 
 
 def test_a_case_its_slider_and_the_next(opened: Callable[..., Any]) -> None:
@@ -260,6 +286,8 @@ def test_printed_is_what_is_listed_in_black_on_white(opened: Callable[..., Any],
 
 def test_without_scripts_it_says_what_is_missing(opened: Callable[..., Any]) -> None:
     page = opened(java_script_enabled=False)
-    expect(page.locator("noscript p")).to_contain_text("results.csv")
-    expect(page.locator("#failed + .scroll")).to_contain_text("the file is empty")
+    expect(page.locator("noscript p").first).to_contain_text("results.csv")
+    expect(page.locator("#not-analysed")).to_contain_text("the file is empty")
+    expect(page.locator("#not-analysed tbody tr")).to_have_count(100)
+    expect(page.locator("noscript p").last).to_contain_text(f"the first 100 of {FAILED}")
     expect(page.locator("main")).to_contain_text("2026/4")

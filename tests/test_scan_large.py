@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ import torch
 from conftest import photo, write_rgb
 from PIL import Image
 
-from imltool.images import read_rgb
+from imltool.cli.app import run
+from imltool.images import RGB, Map, encode_jpeg, read_rgb
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.outputs import find_regions, quantise
 from imltool.scan.runner import scan
@@ -105,6 +107,32 @@ def test_figures_come_from_the_steps_of_the_file() -> None:
     assert quantise(values) is values
     assert values[0, 0] * 65535 == round(values[0, 0] * 65535) and values[0, 1] == 1 and values[1, 0] == 0
     assert np.isnan(values[1, 1])
+
+
+class Strange(Localizer):
+    """A localizer whose maps of wide pictures fit nothing."""
+
+    def maps(self, images: Sequence[RGB], traces: Sequence[np.ndarray] | None = None) -> list[Map]:
+        found = super().maps(images, traces)
+        return [values[:7, :9] if values.shape[1] > 200 else values for values in found]
+
+
+def test_results_that_cannot_be_written_are_a_failed_row_and_leave_nothing(tmp_path: Path, tiny_weights: Path) -> None:
+    for name, width in (("a", 100), ("b", 300), ("c", 100)):
+        write_rgb(tmp_path / "in" / f"{name}.png", photo(0, width, 90))
+    loaded = Localizer.load(tiny_weights, CPU)
+    out = tmp_path / "out"
+    rows = [*scan(plan_inputs([tmp_path / "in"], out), Strange(loaded.network, loaded.header, "cpu"), out)]
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert "analysis failed (" in rows[1]["reason"] and rows[1]["outputs_sha256"] == {} and rows[1]["map"] is None
+    assert run(["verify", str(out)]) == 0, "no file is left that no row tells of"
+
+
+def test_a_picture_no_jpeg_can_hold_is_refused_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="at most 65500 pixels"):
+        encode_jpeg(np.zeros((1, 65501, 3), np.uint8))
+    assert capfd.readouterr() == ("", "")
+    assert len(encode_jpeg(np.zeros((1, 65500, 3), np.uint8))) > 0
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "P", "L", "I;16"])

@@ -91,7 +91,7 @@ def test_report_and_terminal_show_a_selection_and_results_hold_all(
         assert len(list(csv.DictReader(handle))) == COUNT + 1
     ranked = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["score"])
     expected = [row["path"] for row in choose(ranked)]
-    assert [line.split()[-1] for line in stderr.splitlines() if re.match(r"0\.\d{3} ", line)] == expected
+    assert [line.split()[-1] for line in stderr.splitlines() if re.match(r"0\.\d{4} ", line)] == expected
     report = (out / "report.html").read_text(encoding="utf-8")
     assert {row["path"] for row in ranked if row["path"] in report} == set(expected)
     assert "the file is empty" in report, "a failed file is never left out"

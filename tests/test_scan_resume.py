@@ -165,6 +165,19 @@ def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
     assert contents(out) == undisturbed
 
 
+def test_a_stdout_that_takes_no_more_stops_the_scan_and_is_told(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+) -> None:
+    out = tmp_path / "out"
+    command = words(tiny_weights, folder, "--out", out, "--json")
+    forked.start(*command, stdout="/dev/full", stderr=tmp_path / "stderr")
+    assert forked.wait() == 1
+    error = (tmp_path / "stderr").read_text().splitlines()
+    assert len(error) == 1 and error[0].startswith("error: stdout cannot be written: No space left on device")
+    assert scan(tiny_weights, folder, "--out", out) == 3
+    assert contents(out) == undisturbed
+
+
 def test_torn_rows_and_half_written_files(
     tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

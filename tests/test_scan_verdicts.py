@@ -14,7 +14,7 @@ from conftest import photo, write_rgb
 from scipy.stats import beta
 
 from imltool.scan.verdicts import INCONCLUSIVE_RATE, RATES, SENSITIVITIES, WORDS, choose_verdicts
-from imltool.student.checkpoint import CheckpointHeader, read_header
+from imltool.student.header import CheckpointHeader, read_header
 from imltool.student.operating_points import KindRate, operating_point, pictures_needed
 from imltool.weights import student_file
 

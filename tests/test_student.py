@@ -10,12 +10,14 @@ import torch
 from conftest import photo
 from safetensors.torch import load_file, save_file
 
+from imltool.engines.torch_network import normalise
 from imltool.errors import WeightsError
-from imltool.student.backbone import MEAN, STD, TinyVitBackbone, load_teacher_encoder, restore_batch_norm
-from imltool.student.checkpoint import CheckpointHeader, TrainingSet, load_checkpoint, read_header, save_checkpoint
-from imltool.student.localizer import Localizer, image_score, normalise, resize_input
+from imltool.student.backbone import TinyVitBackbone, load_teacher_encoder, restore_batch_norm
+from imltool.student.checkpoint import load_checkpoint, save_checkpoint
+from imltool.student.header import CheckpointHeader, TrainingSet, read_header
+from imltool.student.localizer import Localizer, image_score, resize_input
 from imltool.student.model import Student
-from imltool.student.settings import StudentSettings
+from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.teacher.mobile_sam import read_mobile_sam
 from imltool.traces.stack import GRID, TRACES
 from imltool.weights import locate

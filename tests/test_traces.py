@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from imltool.config import load_settings
-from imltool.student.checkpoint import CheckpointHeader
+from imltool.student.header import CheckpointHeader
 from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
@@ -218,7 +218,7 @@ def test_a_fresh_trace_branch_leaves_the_backbone_as_it_was() -> None:
 
 def test_maps_are_the_same_with_kept_traces() -> None:
     torch.manual_seed(0)
-    localizer = Localizer(Student(seeing()), CheckpointHeader(architecture=seeing()), CPU, None)
+    localizer = Localizer.of(Student(seeing()), CheckpointHeader(architecture=seeing()), CPU)
     images = [textured(7), textured(8, 200, 333)]
     kept = localizer.maps(images, [picture_traces(image) for image in images])
     for a, b, image in zip(localizer.maps(images), kept, images, strict=True):

@@ -23,7 +23,8 @@ from imltool.config import load_settings
 from imltool.errors import TrainingError
 from imltool.files import sha256_file
 from imltool.images import read_mask
-from imltool.student.checkpoint import load_checkpoint, read_header
+from imltool.student.checkpoint import load_checkpoint
+from imltool.student.header import read_header
 from imltool.student.settings import StudentSettings
 from imltool.training.data import TrainingData
 from imltool.training.loop import Training

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import photo, write_rgb
+from forked import Forked
 
 from imltool.cli.app import run
 from imltool.scan import record
@@ -91,16 +92,17 @@ def unknown(name: str) -> set[tuple[str, str]]:
 
 
 TABLE = ("changed", "results.csv")
+ERRORS = ("changed", "errors.csv")
 ROWS = ("changed", "results.jsonl")
 SEAL = ("changed", "run.json")
 CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
     "the last row is cut": (
         lambda out: keep_lines(out, [*lines_of(out)[:-1], lines_of(out)[-1][:50]]),
-        {("changed", "results.jsonl row 6"), ROWS, TABLE},
+        {("changed", "results.jsonl row 6"), ROWS, TABLE, ERRORS},
     ),
-    "the last row is gone": (lambda out: keep_lines(out, lines_of(out)[:-1]), {ROWS, TABLE}),
+    "the last row is gone": (lambda out: keep_lines(out, lines_of(out)[:-1]), {ROWS, TABLE, ERRORS}),
     "the last two rows are gone": (
-        lambda out: keep_lines(out, lines_of(out)[:-2]), {ROWS, TABLE} | unknown("e.png")
+        lambda out: keep_lines(out, lines_of(out)[:-2]), {ROWS, TABLE, ERRORS} | unknown("e.png")
     ),
     "the first row is gone": (
         lambda out: keep_lines(out, lines_of(out)[1:]),
@@ -113,10 +115,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
     ),
     "a row is there twice": (
         lambda out: keep_lines(out, [*lines_of(out), lines_of(out)[-1]]),
-        {("changed", "results.jsonl row 7 (text.png)"), ROWS, TABLE},
+        {("changed", "results.jsonl row 7 (text.png)"), ROWS, TABLE, ERRORS},
     ),
     "a score is another": (edit_line(1, "score", 0.123), {("changed", "results.jsonl row 3 (deep/c.png)"), TABLE}),
-    "the last reason is another": (edit_line(5, "reason", "none"), {ROWS, TABLE}),
+    "the last reason is another": (edit_line(5, "reason", "none"), {ROWS, TABLE, ERRORS}),
     "a row is no row": (
         edit_line(2, "outputs_sha256", 7),
         {("changed", "results.jsonl row 4 (deep/er/d.jpg)")} | unknown("deep/c.png"),
@@ -134,6 +136,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
     ),
     "a link was added": (add_link, {("extra", "maps/more")}),
     "the table is another": (lambda out: replace(out / "results.csv", "a.jpg", "A.jpg"), {TABLE}),
+    "an error is another": (lambda out: replace(out / "errors.csv", "text.png", "Text.png"), {ERRORS}),
+    "the errors are gone": (lambda out: (out / "errors.csv").unlink(), {("missing", "errors.csv")}),
     "the table is gone": (lambda out: (out / "results.csv").unlink(), {("missing", "results.csv")}),
     "the report is another": (lambda out: replace(out / "report.html", "a.jpg", "A.jpg"), {("changed", "report.html")}),
     "the report is gone": (lambda out: (out / "report.html").unlink(), {("missing", "report.html")}),
@@ -205,7 +209,8 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
             row["previous_sha256"] = hashlib.sha256(lines[-1]).hexdigest()
         lines.append((json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode())
     keep_lines(out, lines)
-    (out / "results.csv").write_text(record.table_text(rows), encoding="utf-8")
+    for name, text in record.TABLES.items():
+        (out / name).write_text(text(rows), encoding="utf-8")
     told = json.loads((out / "run.json").read_text())
     del told["seal"]
     told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
@@ -256,3 +261,19 @@ def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool) -> None
     replace(out / "parameters.json", '"row_format": 3', '"row_format": 2')
     code, _, stderr = imltool("verify", out)
     assert code == 1 and "form 2" in stderr
+
+
+def test_what_may_not_be_read_was_not_changed(tiny_weights: Path, tmp_path: Path, forked: Forked) -> None:
+    write_rgb(tmp_path / "disk/in/a.png", photo(0))
+    out, stdout, stderr = tmp_path / "out", tmp_path / "stdout", tmp_path / "stderr"
+    assert scan(tiny_weights, tmp_path / "disk/in", "--out", out) == 0
+    for locked, code, options in (("disk", 3, ["--inputs"]), ("out/run.json", 1, [])):
+        mode = (tmp_path / locked).stat().st_mode
+        (tmp_path / locked).chmod(0)
+        try:
+            forked.start("verify", out, *options, stdout=stdout, stderr=stderr, ordinary=True)
+            assert forked.wait() == code, locked
+        finally:
+            (tmp_path / locked).chmod(mode)
+    assert stdout.read_text() == f"unchecked {tmp_path}/disk/in: cannot be reached: Permission denied\n"
+    assert f"error: {out}/run.json cannot be read: Permission denied" in stderr.read_text()

@@ -85,12 +85,11 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
     return made
 
 
-def write_results(boxes: Path, records: Records, root: Path) -> None:
-    """Write the COCO JSON and the list of authentic pictures, each atomically. Raises `OutputError`.
+def write_results(boxes: Path, document: dict[str, Any], root: Path) -> None:
+    """Write a `coco_document` and the list of its authentic pictures, each atomically. Raises `OutputError`.
 
     The list names pictures as a `list` of `imltool train` does: the folder's own name first.
     """
-    document = coco_document(records)
     write_text(boxes, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
     names = [image["file_name"] for image in document["images"] if image["imltool"]["verdict"] == "authentic"]
     head = "# pictures judged authentic with imltool annotate\n"

@@ -69,8 +69,8 @@ class _Latest(OrderedDict[str, Value]):
         return self.get(key)
 
 
-class _Superseded(Exception):
-    """Another picture is wanted first."""
+class Superseded(Exception):
+    """Other pictures are wanted now."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +105,24 @@ class PictureDesk:
         self._decoding = 0
         self._closed = False
         self._now: str | None = None
-        for module in teacher.sam.image_encoder.modules():
-            if not any(True for _ in module.children()):
-                module.register_forward_pre_hook(self._step_back)
+        self._hooks = [
+            module.register_forward_pre_hook(self._step_back)
+            for module in teacher.sam.image_encoder.modules()
+            if not any(True for _ in module.children())
+        ]
         self._worker = threading.Thread(target=self._work, name="imltool-annotate-desk", daemon=True)
         self._worker.start()
 
     def view(self, name: str) -> View:
         """The picture for the page. Raises `ImageError` when it cannot be read."""
+        with self._state:  # a mask must not wait while the next picture is being read
+            view = self._views.take(name)
+        if view is not None:
+            return view
         with self._reading:  # one picture at a time: decoded they can be large
             with self._state:
                 view = self._views.take(name)
-            if view is None:
-                view, _ = self._read(name)
-            return view
+            return view or self._read(name)[0]
 
     def _read(self, name: str) -> tuple[View, RGB]:
         path = self.pictures.path(name)
@@ -135,23 +139,36 @@ class PictureDesk:
         return view, rgb
 
     def want(self, names: Sequence[str]) -> None:
-        """Say which pictures to make ready, the most wanted first."""
+        """Say which pictures to make ready, the most wanted first; nobody waits for the others any longer."""
         with self._state:
             self._wanted = tuple(names)
             self._state.notify_all()
 
     def ready(self, name: str, timeout: float) -> bool:
-        """Wait until a picture is embedded, or found to be impossible to embed; False when the time is over."""
+        """Wait until a picture is embedded, or found to be impossible to embed.
+
+        False when the time is over, or other pictures are wanted. One that nobody wants is put behind those.
+        """
         with self._state:
-            return self._state.wait_for(lambda: name in self._ready or self._closed, timeout) and not self._closed
+            if name not in self._ready and name not in self._wanted:
+                self._wanted = (*self._wanted, name)
+                self._state.notify_all()
+            self._state.wait_for(lambda: self._decided(name), timeout)
+            return name in self._ready and not self._closed
+
+    def _decided(self, name: str) -> bool:
+        """Whether waiting for a picture is over."""
+        return name in self._ready or name not in self._wanted or self._closed
 
     def _made(self, name: str) -> _Ready:
         with self._state:
             if name not in self._ready and name not in self._wanted:
                 self._wanted = (name, *self._wanted)
                 self._state.notify_all()
-            self._state.wait_for(lambda: name in self._ready or self._closed)
+            self._state.wait_for(lambda: self._decided(name))
             made = self._ready.take(name)
+        if made is None and not self._closed:
+            raise Superseded
         if made is None or made.embedding is None:
             raise ImageError(made.fault if made else "the server is stopping")
         return made
@@ -159,7 +176,7 @@ class PictureDesk:
     def mask(self, name: str, drawn: DrawnBox) -> BoxMask:
         """The teacher's mask at the size the page shows, at most `MASK_SIDE`. Waits for the embedding.
 
-        Raises `ImageError` when there is none.
+        Raises `ImageError` when there is none, `Superseded` when other pictures come to be wanted meanwhile.
         """
         made = self._made(name).embedding
         assert made is not None
@@ -168,7 +185,7 @@ class PictureDesk:
         return self._decode(made, (max(1, round(height * scale)), max(1, round(width * scale))), drawn)
 
     def full_mask(self, name: str, drawn: DrawnBox) -> Mask:
-        """The same mask at the picture's size, bool [H,W]: what `imltool pseudo` would make of the box."""
+        """The same mask at the picture's size, bool [H,W]: what `imltool pseudo` makes of the box. Raises as `mask`."""
         made = self._made(name).embedding
         assert made is not None
         return self._decode(made, made.size, drawn).mask
@@ -183,7 +200,7 @@ class PictureDesk:
             return self.teacher.refine(replace(embedding, size=size), box, clicks)
 
     def suggestions(self, name: str) -> tuple[Box, ...]:
-        """The student's regions as XYXY boxes, largest first. Waits for them. Raises `ImageError`."""
+        """The student's regions as XYXY boxes, largest first. Waits for them. Raises as `mask`."""
         return self._made(name).suggestions
 
     @contextmanager
@@ -203,7 +220,7 @@ class PictureDesk:
     def _step_back(self, *_: Any) -> None:
         self._quiet.wait()
         if self._closed or (self._next() not in (self._now, None)):
-            raise _Superseded
+            raise Superseded
 
     def _next(self) -> str | None:
         return next((name for name in self._wanted if name not in self._ready), None)
@@ -218,7 +235,7 @@ class PictureDesk:
             assert name is not None
             try:
                 made = self._prepare(name)
-            except _Superseded:
+            except Superseded:
                 continue
             except ImageError as error:
                 made = _Ready(fault=error.message)
@@ -229,10 +246,12 @@ class PictureDesk:
                 self._state.notify_all()
 
     def _prepare(self, name: str) -> _Ready:
+        self._step_back()
         with self._reading:
             held = self._pixels
             rgb = held[1] if held and held[0] == name else self._read(name)[1]
         embedding = self.teacher.embed(rgb)
+        self._step_back()
         suggestions = self._suggest(rgb) if self.localizer else ()
         with self._state:
             if self._pixels and self._pixels[0] == name:
@@ -255,3 +274,5 @@ class PictureDesk:
             self._quiet.set()
             self._state.notify_all()
         self._worker.join(timeout=10)
+        for hook in self._hooks:  # the teacher may serve others
+            hook.remove()

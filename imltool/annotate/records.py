@@ -78,20 +78,27 @@ class Records:
     Attributes:
         histories: by annotator and picture.
         sittings: first rows of the journals, in the order read.
+        rows: how many rows were taken in.
     """
 
     def __init__(self, boxes: Path) -> None:
         self.folder = journal_folder(boxes)
         self.histories: dict[Key, History] = defaultdict(History)
         self.sittings: list[Sitting] = []
+        self.rows = 0
         self._read: dict[Path, int] = {}
 
     def refresh(self) -> bool:
         """Take in the rows appended since the last call, by whomever; True when there were any.
 
-        Raises `DataError` when a journal cannot be read or is damaged.
+        Raises `DataError` when a journal cannot be read or is damaged; the rows of all are then left for the next call.
         """
-        rows = [row for path in sorted(self.folder.glob("*.jsonl")) for row in self._grown(path)]
+        rows: list[Sitting | State | Spent] = []
+        read = {}
+        for path in sorted(self.folder.glob("*.jsonl")):
+            grown, read[path] = self._grown(path)
+            rows += grown
+        self._read |= read
         self.add(rows)
         return bool(rows)
 
@@ -99,6 +106,7 @@ class Records:
         """Take in rows; states in the order of their revisions, whatever order they come in."""
         states = []
         for row in rows:
+            self.rows += 1
             if isinstance(row, State):
                 states.append(row)
             elif isinstance(row, Spent):
@@ -110,11 +118,12 @@ class Records:
             if history.follows(state):
                 history.apply(state)
 
-    def _grown(self, path: Path) -> list[Sitting | State | Spent]:
+    def _grown(self, path: Path) -> tuple[list[Sitting | State | Spent], int]:
+        """The rows a journal has won, and the bytes read by then."""
         start = self._read.get(path, 0)
         try:
             if path.stat().st_size <= start:
-                return []
+                return [], start
             with path.open("rb") as handle:
                 handle.seek(start)
                 data = handle.read()
@@ -128,8 +137,7 @@ class Records:
             except ValidationError as error:
                 where = f"{path} is damaged: line {number} after byte {start}"
                 raise DataError(where, "move the file away; the other journals stay valid") from error
-        self._read[path] = start + len(whole)
-        return rows
+        return rows, start + len(whole)
 
     def by_picture(self) -> dict[str, list[State]]:
         """The present states of every picture that anyone said something about, the latest first."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from imltool.annotate.desk import MASK_SIDE, PictureDesk, View
+from imltool.annotate.desk import MASK_SIDE, PictureDesk, Superseded, View
 from imltool.annotate.guard import Guard
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import History
@@ -72,6 +74,10 @@ def build_app(
         status = 422 if isinstance(error, ImageError) else 507
         return JSONResponse({"error": error.message, "remedy": error.remedy}, status)
 
+    @app.exception_handler(Superseded)
+    def superseded(_: Request, __: Superseded) -> JSONResponse:
+        return JSONResponse({"error": "another picture was opened before this one was embedded"}, 503)
+
     @app.exception_handler(RequestValidationError)
     def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
@@ -86,7 +92,8 @@ def build_app(
     def progress() -> dict[str, Any]:
         found = store.overview()
         judged = sum(verdict is not None for verdict in found["verdicts"].values())
-        return {"done": judged, "median_seconds": found["median_seconds"], "fault": found["fault"]}
+        kept = ("median_seconds", "fault", "rows")
+        return {"done": judged, **{key: found[key] for key in kept}}
 
     def picture(index: int, history: History, view: View) -> dict[str, Any]:
         present = history.present
@@ -136,10 +143,12 @@ def build_app(
     def open_picture(index: int) -> Any:
         name = name_of(index)
         verdicts = store.overview()["verdicts"]
-        later = [other for other in pictures.names[index + 1 :] if verdicts.get(other) is None]
+        # the order in which the page goes on
+        others = (*pictures.names[index + 1 :], *pictures.names[:index])
+        later = [other for other in others if verdicts.get(other) is None]
         desk.want([name, *later[:AHEAD]])
         view = desk.view(name)
-        return picture(index, store.history(name), view)
+        return JSONResponse(picture(index, store.history(name), view))
 
     @app.get("/api/pictures/{index}/view.jpg")
     def view_of(index: int) -> Response:
@@ -153,15 +162,16 @@ def build_app(
         return {"embedded": True, "suggestions": desk.suggestions(name)}
 
     @app.post("/api/pictures/{index}/mask")
-    def mask(index: int, drawn: DrawnBox) -> dict[str, Any]:
+    def mask(index: int, drawn: DrawnBox) -> Any:
         name = name_of(index)
         begun = time.perf_counter()
         answer = desk.mask(name, _inside(drawn, desk.view(name)))
-        return {
+        found = {
             **_runs(answer.mask),
             "predicted_iou": round(answer.predicted_iou, 3),
             "milliseconds": round((time.perf_counter() - begun) * 1000),
         }
+        return JSONResponse(found)  # thousands of numbers: not to be validated one by one in another thread
 
     @app.post("/api/pictures/{index}/change")
     def change(index: int, body: ChangeBody) -> Any:
@@ -212,8 +222,14 @@ def _shown(box: DrawnBox) -> dict[str, Any]:
     """A box as the page gets it: an accepted mask small enough to draw."""
     shown = box.model_dump(mode="json", exclude={"mask"})
     if box.mask is not None:
-        shown["shown"] = _runs(fit(decode_mask(box.mask).astype(np.uint8) * 255, MASK_SIDE) > 127)
+        shown["shown"] = _small_runs(*box.mask["size"], box.mask["counts"])
     return shown
+
+
+@lru_cache(maxsize=64)  # each answer about a picture holds all its masks
+def _small_runs(height: int, width: int, counts: str) -> dict[str, Any]:
+    mask = decode_mask({"size": [height, width], "counts": counts})
+    return _runs(fit(mask.astype(np.uint8) * 255, MASK_SIDE) > 127)
 
 
 class AnnotateServer:
@@ -253,5 +269,7 @@ class AnnotateServer:
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
-        """Serve until the process is asked to end (Ctrl-C, SIGTERM)."""
+        """Serve until the process is asked to end (Ctrl-C, SIGTERM); then raises `KeyboardInterrupt`."""
+        # uvicorn hands the signal on once it has stopped: the default would end the process before all is written
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._server.run(sockets=[self._socket])

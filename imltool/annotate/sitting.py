@@ -12,11 +12,11 @@ from imltool import __version__
 from imltool.annotate.desk import PictureDesk
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.server import AnnotateServer
-from imltool.annotate.states import Content, DrawnBox, Sitting
+from imltool.annotate.states import MOST_BOXES, Content, DrawnBox, Sitting
 from imltool.annotate.store import AnnotationStore, utc_now
 from imltool.data.boxes import MatchedImage
 from imltool.device import choose_device
-from imltool.errors import UsageError
+from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.student.localizer import Localizer
 from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
@@ -33,12 +33,17 @@ class OpenSitting:
     def take_over(self, matched: list[MatchedImage]) -> int:
         """Give pictures without a history the boxes of another file, to be corrected; how many got some.
 
-        Raises `OutputError`.
+        Raises `DataError` for a picture with more boxes than one can have, `OutputError`.
         """
         taken = 0
         for item in matched:
             if item.name not in self.store.pictures.names or self.store.history(item.name).present is not None:
                 continue
+            if len(item.boxes) > MOST_BOXES:
+                raise DataError(
+                    f"{item.name} has {len(item.boxes)} boxes, and a picture can have {MOST_BOXES}",
+                    "leave some out of the file that --boxes names",
+                )
             boxes = []
             for box, label in zip(item.boxes, item.accepted, strict=True):
                 x1, y1, x2, y2 = (float(side) for side in box)
@@ -73,7 +78,7 @@ def open_sitting(
     path = teacher_weights(teacher, weights)
     sam = load_teacher(teacher, weights, device)
     assert isinstance(sam, SamTeacher)
-    localizer = Localizer.load(None, choose_device(device)) if suggest else None
+    localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = Sitting(
         annotator=who,
         time=utc_now(),

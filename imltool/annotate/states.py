@@ -14,6 +14,8 @@ Choice = Literal["mask", "box"]
 
 LIMIT = 1_000_000.0
 """No picture is wider: bounds coordinates that come from a browser."""
+MOST_BOXES = 500
+"""Boxes of one picture, at most."""
 Coordinate = Annotated[float, Field(ge=-LIMIT, le=LIMIT, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -64,7 +66,7 @@ class Content(_Strict):
     """What is said about a picture; `verdict` is None until the person has judged it (imported boxes alone)."""
 
     verdict: Verdict | None = None
-    boxes: Annotated[tuple[DrawnBox, ...], Field(max_length=500)] = ()
+    boxes: Annotated[tuple[DrawnBox, ...], Field(max_length=MOST_BOXES)] = ()
 
     @model_validator(mode="after")
     def _agrees(self) -> Content:

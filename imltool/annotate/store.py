@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from types import TracebackType
 from typing import Any, Literal
 
-from imltool.annotate.coco import write_results
+from imltool.annotate.coco import coco_document, write_results
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import History, Records, journal_folder
 from imltool.annotate.states import Content, Sitting, Spent, State
@@ -24,6 +25,8 @@ from imltool.journal import Journal
 
 OTHERS_EVERY = 2.0
 """Seconds between looks at the journals of other servers."""
+SETTLING = 0.25
+"""Seconds from a change to the boxes file: a drag, its mask and the report of its time come together."""
 
 
 class Conflict(Exception):
@@ -71,7 +74,7 @@ class AnnotationStore:
         self._path = journal_folder(boxes) / f"{stamp}-{who}-{secrets.token_hex(3)}.jsonl"
         self._journal: Journal | None = None
         self._append(sitting)
-        write_results(boxes, self._records, pictures.root)
+        write_results(boxes, coco_document(self._records), pictures.root)
         self._writer = threading.Thread(target=self._write_results, name="imltool-annotate-writer", daemon=True)
         self._writer.start()
 
@@ -178,9 +181,11 @@ class AnnotationStore:
 
     def overview(self) -> dict[str, Any]:
         """This annotator's `verdicts` by picture (None: boxes not yet judged), how many `boxes`, `median_seconds` a
-        judged picture, and the `fault` of the last attempt to write the boxes file."""
+        judged picture, the `fault` of the last attempt to write the boxes file, and the `rows` read so far: of two
+        overviews the one with more is later."""
         with self._lock:
             self._refresh()
+            rows = self._records.rows
             wanted = set(self.pictures.names)
             mine = {
                 image: history
@@ -193,21 +198,25 @@ class AnnotationStore:
             "boxes": {image: len(history.content.boxes) for image, history in mine.items()},
             "median_seconds": round(median(judged), 1) if judged else None,
             "fault": self.fault,
+            "rows": rows,
         }
 
     def _write_results(self) -> None:
         while not self._closed:
-            self._changed.wait(OTHERS_EVERY)
+            if self._changed.wait(OTHERS_EVERY):
+                time.sleep(SETTLING)
             try:
                 with self._lock:
                     self._refresh()
                     if self._closed or not self._changed.is_set():
                         continue
                     self._changed.clear()
-                    write_results(self.boxes, self._records, self.pictures.root)
+                    document = coco_document(self._records)
+                write_results(self.boxes, document, self.pictures.root)
                 self.fault = None
             except (OutputError, DataError) as error:  # told on the page; the journals have everything
                 self.fault = str(error)
+                self._changed.set()  # tried again
 
     def close(self) -> None:
         """Write the boxes file for the last time. Raises `OutputError`."""
@@ -215,11 +224,16 @@ class AnnotationStore:
             if self._closed:
                 return
             self._closed = True
-            self._changed.set()
             if self._journal is not None:
                 self._journal.close()
+        self._changed.set()
+        self._writer.join()  # it may be writing an older state
+        with self._lock:
             self._records.refresh()
-            write_results(self.boxes, self._records, self.pictures.root)
+            while True:
+                write_results(self.boxes, coco_document(self._records), self.pictures.root)
+                if not self._records.refresh():  # else another server wrote meanwhile, and may have ended before
+                    break
 
     def __enter__(self) -> AnnotationStore:
         return self

@@ -119,6 +119,7 @@ def stats(
 
 
 def _tables(found: dict[str, Any]) -> list[Any]:
+    from rich.markup import escape
     from rich.table import Table
 
     each = Table(title="annotators")
@@ -139,7 +140,7 @@ def _tables(found: dict[str, Any]) -> list[Any]:
     for heading in (*headings, "boxes/tampered", "masks accepted", "saw suggestions"):
         each.add_column(heading, justify="right" if heading else "left")
     for row in found["annotators"]:
-        each.add_row(*(_cell(row[key], form) for key, form in columns.items()))
+        each.add_row(*(escape(_cell(row[key], form)) for key, form in columns.items()))
     if not found["pairs"]:
         return [each]
     pairs = Table(title="agreement on pictures that both judged tampered or authentic")
@@ -149,7 +150,7 @@ def _tables(found: dict[str, Any]) -> list[Any]:
     for row in found["pairs"]:
         forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
         cells = [_cell(row[key], form) for key, form in {**forms, "label_iou": "{:.3f}"}.items()]
-        pairs.add_row(" – ".join(row["annotators"]), *cells)
+        pairs.add_row(escape(" – ".join(row["annotators"])), *cells)
     return [each, pairs]
 
 

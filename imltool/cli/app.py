@@ -67,6 +67,7 @@ def _register() -> None:
         compare,
         data,
         evaluate,
+        export,
         model,
         pseudo,
         scan,
@@ -89,6 +90,7 @@ def _register() -> None:
     app.command("compare", rich_help_panel="Measure")(compare.compare)
     app.command("study", rich_help_panel="Measure")(study.study)
     app.add_typer(model.app, name="model", rich_help_panel="Tool")
+    app.command("export", rich_help_panel="Tool")(export.export)
     app.add_typer(weights.app, name="weights", rich_help_panel="Tool")
     app.command("version", rich_help_panel="Tool")(version.version)
 

@@ -38,6 +38,15 @@ GENERAL = "General"
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=GENERAL)
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What runs the student: auto, torch, onnx or openvino.",
+        metavar="NAME",
+        rich_help_panel=GENERAL,
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
 VerboseOption = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="More log (-vv: debug).", rich_help_panel=GENERAL)

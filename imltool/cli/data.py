@@ -37,6 +37,7 @@ def split(
     """Split a data set so that no scene is on both sides; the lists fix the split for training and evaluation."""
     import re
 
+    from imltool.data.folder import name_below
     from imltool.data.splits import CASIA_SCENE, split_by_scene
     from imltool.errors import DataError, UsageError
     from imltool.files import walk_images, write_text
@@ -49,7 +50,7 @@ def split(
     if not folder.is_dir():
         raise DataError(f"data set {folder} is not a folder")
     wanted = parts or ["tampered", "authentic"]
-    names = [path.relative_to(folder).as_posix() for part in wanted for path in walk_images(folder / part)]
+    names = [name_below(folder, path) for part in wanted for path in walk_images(folder / part)]
     if not names:
         raise DataError(f"no picture under {', '.join(wanted)} in {folder}", "name the subfolders with --part")
     train, held = split_by_scene(names, share, seed, pattern or CASIA_SCENE)

@@ -138,6 +138,7 @@ def evaluate(
     ] = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
+    engine: common.EngineOption = "auto",
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -160,6 +161,7 @@ def evaluate(
     if tiles and weights == NO_WEIGHTS:
         raise UsageError("--tiles is a way to look with a checkpoint", "give --weights, or leave it out")
 
+    from imltool.cli.eval_output import command_line, show
     from imltool.cli.eval_sets import choose_sets, find_overlaps
     from imltool.device import choose_device
     from imltool.evaluation.baselines import BASELINES
@@ -169,6 +171,7 @@ def evaluate(
     from imltool.evaluation.methods import choose_methods, maps_method
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting
+    from imltool.files import make_folder, sole_writer
     from imltool.student.localizer import Localizer
 
     _known("baseline", baselines, BASELINES)
@@ -181,7 +184,7 @@ def evaluate(
     compared = list(dict.fromkeys([*(run.settings.compat if run else ()), *(compat or [])]))
     folders = _map_folders(maps or [], name or [], invert, resize_maps, sets)
     chosen = choose_device(device)
-    localizer = None if weights == NO_WEIGHTS else Localizer.load(Path(weights) if weights else None, chosen)
+    localizer = None if weights == NO_WEIGHTS else Localizer.load(Path(weights) if weights else None, chosen, engine)
     overlaps = find_overlaps(sets, localizer, ood and not allow_overlap, run.roles if run else {})
     side = compat_size or (localizer.header.input_size if localizer else DEFAULT_SIDE)
     parameters = {
@@ -194,73 +197,73 @@ def evaluate(
         "compat": {one: side if one == "imdlbenco" else "original size" for one in compared},
         "min_max": min_max,
         "tiles": tiles,
+        "engine": localizer.network.engine if localizer else None,
         "ood": ood,
         "seed": seed,
     }
-    resumable = open_folder(out, parameters, restart)
-
-    from imltool.cli.eval_output import command_line, show
-
-    methods = choose_methods(localizer, baselines, chosen, seed, tiles) + [maps_method(one) for one in folders]
-    _refuse_doubled(methods)
-    command = command_line(
-        {
-            "--weights": weights,
-            "--data": data,
-            "--samples": None if data or protocol else str(samples),
-            "--protocol": protocol,
-            "--root": str(root) if root else None,
-            "--list": lists,
-            "--ood": ood,
-            "--allow-overlap": allow_overlap,
-            "--baseline": baselines,
-            "--maps": [str(path) for path in maps or []],
-            "--name": name,
-            "--invert": invert,
-            "--resize-maps": resize_maps,
-            "--tiles": tiles,
-            "--compat": compat,
-            "--compat-size": compat_size,
-            "--min-max": min_max,
-            "--robust": robust,
-            "--seed": str(seed),
-            "--out": str(out),
-        }
-    )
-    options = {"min_max": min_max, "compat_size": side, "tiles": tiles}
-    report = Report(out, localizer, methods, command, compared, options, run)
-    if resumable:
-        kept = report.resume()
-        common.say(
-            f"going on with the results in {out} (--restart measures them again)"
-            if kept
-            else f"the results in {out} are damaged or of other versions: measured again"
+    with sole_writer(make_folder(out)):
+        resumable = open_folder(out, parameters, restart)
+        methods = choose_methods(localizer, baselines, chosen, seed, tiles) + [maps_method(one) for one in folders]
+        _refuse_doubled(methods)
+        command = command_line(
+            {
+                "--weights": weights,
+                "--data": data,
+                "--samples": None if data or protocol else str(samples),
+                "--protocol": protocol,
+                "--root": str(root) if root else None,
+                "--list": lists,
+                "--ood": ood,
+                "--allow-overlap": allow_overlap,
+                "--baseline": baselines,
+                "--maps": [str(path) for path in maps or []],
+                "--name": name,
+                "--invert": invert,
+                "--resize-maps": resize_maps,
+                "--tiles": tiles,
+                "--compat": compat,
+                "--compat-size": compat_size,
+                "--min-max": min_max,
+                "--robust": robust,
+                "--engine": engine,
+                "--seed": str(seed),
+                "--out": str(out),
+            }
         )
-    counting = Counting(tuple(compared), side, min_max=min_max)
-    for one in sets:
-        for method in methods:
-            if not report.has(one, method):
-                rows = _measure(one, method, batch, counting, out)
-                if reason := report.add(one, overlaps[one.name], method, rows, seed):
-                    common.say(f"warning: {method.label} has no figures on {one.name}: {reason}")
-                    continue
-                _warn_of_inversion(one, method, rows)
-                report.write()
-    report.refuse_empty()
-    if degradations:
-        report.results["robust"] = _degrade(out, sets, methods, degradations, batch, seed, report)
-    report.write(complete=True)
-    _finish(report, sets)
-    show(report, json_output)
-    failures = report.failures()
-    if failures:
-        count = "1 picture" if len(failures) == 1 else f"{len(failures)} pictures"
-        common.say(f"{count} could not be scored, the first: {failures[0]['set']}/{failures[0]['image']}")
-        common.say(f"  {failures[0]['reason']}")
-    missing = [one.name for one in run.missing] if run else []
-    if run and missing:
-        common.say(f"not the whole protocol {run.name}: without {', '.join(missing)}")
-    common.finish(len(failures) + len(missing) + len(report.results["unusable"]))
+        options = {"min_max": min_max, "compat_size": side, "tiles": tiles}
+        report = Report(out, localizer, methods, command, compared, options, run)
+        if resumable:
+            kept = report.resume()
+            common.say(
+                f"going on with the results in {out} (--restart measures them again)"
+                if kept
+                else f"the results in {out} are damaged or of other versions: measured again"
+            )
+        counting = Counting(tuple(compared), side, min_max=min_max)
+        for one in sets:
+            for method in methods:
+                if not report.has(one, method):
+                    rows = _measure(one, method, batch, counting, out)
+                    if reason := report.add(one, overlaps[one.name], method, rows, seed):
+                        common.say(f"warning: {method.label} has no figures on {one.name}: {reason}")
+                        continue
+                    _warn_of_inversion(one, method, rows)
+                    report.write()
+        report.refuse_empty()
+        if degradations:
+            report.results["robust"] = _degrade(out, sets, methods, degradations, batch, seed, report)
+        report.write(complete=True)
+        _finish(report, sets)
+        show(report, json_output)
+        failures = report.failures()
+        if failures:
+            count = "1 picture" if len(failures) == 1 else f"{len(failures)} pictures"
+            common.say(f"{count} could not be scored, the first: {failures[0]['set']}/{failures[0]['image']}")
+            common.say(f"  {failures[0]['reason']}")
+        missing = [one.name for one in run.missing] if run else []
+        if run and missing:
+            common.say(f"not the whole protocol {run.name}: without {', '.join(missing)}")
+        common.finish(len(failures) + len(missing) + len(report.results["unusable"]))
 
 
 def _known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
@@ -349,7 +352,7 @@ def _degrade(
                     task = progress.add_task(f"{method.label} on degraded {one.name}", total=total)
                     for _ in run.run(method, one, batch):
                         progress.advance(task)
-        return run.summary(predicting, report.lines)
+        return run.summary(predicting, report.lines, report.results["robust"])
     finally:
         run.close()
 

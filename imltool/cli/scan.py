@@ -122,17 +122,18 @@ def scan(
     ] = None,
     log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
-    seed: common.SeedOption = 0,
+    engine: common.EngineOption = "auto",
+    seed: common.SeedOption = 0,  # nothing in a scan is drawn by chance; scripts may pass it to every command
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
     """Find where pictures were edited.
 
-    Writes report.html (opens offline), results.jsonl, results.csv, run.json,
-    maps/ (16-bit PNG, value / 65535 = probability), masks/ and overlays/ into
-    DIR; the pictures themselves are only read. A scan that was cut goes on when
-    the same command is given again; failed files are tried again only with
-    --restart. A high score is an indication, not a proof.
+    Writes report.html (opens offline), results.jsonl, results.csv, errors.csv,
+    run.json, maps/ (16-bit PNG, value / 65535 = probability), masks/ and
+    overlays/ into DIR; the pictures themselves are only read. A scan that was cut
+    goes on when the same command is given again; failed files are tried again only
+    with --restart. A high score is an indication, not a proof.
 
     At the end the head of the chain of rows is told: noted down, it lets imltool
     verify show that nothing was changed. Exit codes: 0 all files analysed; 3 some
@@ -153,7 +154,7 @@ def scan(
             )
         require_pictures(plan)
 
-        from imltool.device import choose_device, seed_everything
+        from imltool.device import choose_device
         from imltool.scan import runner
         from imltool.scan.companions import choose_companions
         from imltool.scan.pdf import require_pdf, write_pdf
@@ -164,9 +165,9 @@ def scan(
         if pdf:
             require_pdf()
         drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])
-        seed_everything(seed)
-        localizer = Localizer.load(weights, choose_device(device))
-        common.log.info("model %s, SHA-256 %s, on %s", localizer.header.name, localizer.sha256, localizer.device)
+        localizer = Localizer.load(weights, choose_device(device), engine)
+        model = localizer.header.name, localizer.sha256, localizer.device, localizer.engine
+        common.log.info("model %s, SHA-256 %s, on %s by %s", *model)
         selection = Selection(only_indicated, top)
         rows: list[dict[str, Any]] = []
         with common.progress_bar() as bar:
@@ -205,7 +206,7 @@ def scan(
 
 
 def _print_row(row: dict[str, Any]) -> None:
-    """Stream a row as a line of JSON. Raises `OutputError` when nobody reads stdout any more."""
+    """Stream a row as a line of JSON. Raises `OutputError` when stdout takes no more."""
     try:
         common.stdout.file.write(dump_json(row) + "\n")
         common.stdout.file.flush()
@@ -213,6 +214,11 @@ def _print_row(row: dict[str, Any]) -> None:
         common.stop_stdout()
         raise OutputError(
             "the reader of stdout went away before the scan ended", "the same command goes on with it"
+        ) from None
+    except OSError as error:
+        common.stop_stdout()
+        raise OutputError(
+            f"stdout cannot be written: {error.strerror}", "mend that; the same command goes on with the scan"
         ) from None
 
 
@@ -233,14 +239,14 @@ def _summarise(rows: list[dict[str, Any]], selection: Selection, run: dict[str, 
             table.add_column(name, justify="right" if name in ("area", "regions") else "left", overflow="fold")
         for row in shown:
             style = "bold" if row["verdict"] == "indication" else ""
-            figures = (f"{row['score']:.3f}", row["verdict"], percent(row["tampered_area"]), str(len(row["regions"])))
+            figures = (f"{row['score']:.4f}", row["verdict"], percent(row["tampered_area"]), str(len(row["regions"])))
             table.add_row(*figures, Text(printable(row["path"])), style=style)
         common.stderr.print(table)
     counts, kept = run["counts"], run["sessions"][-1]["kept"]
     if counts["analysed"] > len(shown):
         common.say(f"… and {counts['analysed'] - len(shown)} more in {printable(str(out / TABLE))}")
     for row in failed[:TOP]:
-        common.say(f"failed: {printable(row['path'])}: {row['reason']}")
+        common.say(f"failed: {printable(row['path'])}: {printable(row['reason'])}")
     if len(failed) > TOP:
         common.say(f"… and {len(failed) - TOP} more failed")
     before = f" ({kept} done before)" if kept else ""

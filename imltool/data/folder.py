@@ -59,6 +59,12 @@ def is_plain(name: str) -> bool:
     return all(letter >= " " and not "\ud800" <= letter <= "\udfff" for letter in name)
 
 
+def require_plain(place: Path) -> None:
+    """Raises `DataError` for the place of a data set that no result could name, see `is_plain`."""
+    if not is_plain(str(place.absolute())):
+        raise DataError(f"the path {str(place)!a} is not plain UTF-8 text", "rename the folder")
+
+
 def name_below(root: Path, file: Path) -> str:
     """A file's path relative to `root` with forward slashes: what lists, tables and maps know a picture by.
 

@@ -72,7 +72,7 @@ def split_by_scene(
 def read_list(path: Path) -> list[str]:
     """Names of a list file, one a line; blank lines and lines starting with # are skipped. Raises `DataError`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"list file {path} cannot be read: {error.strerror}", "check the name of the list") from error
     except UnicodeDecodeError as error:

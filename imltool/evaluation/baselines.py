@@ -38,21 +38,21 @@ def error_level_analysis(rgb: RGB) -> Map:
     return np.clip(blurred / np.float32(top), 0.0, 1.0).astype(np.float32)
 
 
-def _ela(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
+def _ela(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
     return lambda images: [error_level_analysis(image) for image in images]
 
 
-def _constant(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
+def _constant(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
     return lambda images: [np.ones(image.shape[:2], dtype=np.float32) for image in images]
 
 
-def _untrained(architecture: StudentSettings | None, device: torch.device, seed: int) -> Predict:
+def _untrained(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
     from imltool.student.localizer import Localizer
 
     return Localizer.untrained(architecture, device, seed).maps
 
 
-BASELINES: dict[str, Callable[[StudentSettings | None, torch.device, int], Predict]] = {
+BASELINES: dict[str, Callable[[StudentSettings | None, str | torch.device, int], Predict]] = {
     "ela": _ela,
     "constant": _constant,
     "untrained": _untrained,

@@ -140,7 +140,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Rows]]:
         raise DataError(
             f"{folder} holds no evaluation: {error.filename}: {error.strerror}", "give a folder of imltool eval"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{folder} holds a damaged evaluation: {error}", "run imltool eval again") from error
     if not complete:
         raise DataError(f"the evaluation in {folder} is not complete", "run the same imltool eval command again")

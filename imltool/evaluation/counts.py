@@ -1,9 +1,7 @@
 """What is counted from pixels, once per picture. Every pixel metric is arithmetic on these counts.
 
-Counts at a named threshold are exact on the float map, and so are AUC, AP and best thresholds, for which the pixels
-are ranked: sigmoids press most of a map against 0 or 1, and any grid of levels would call those pixels equal. Where a
-threshold is searched for over many pictures and speed counts, a histogram over 65536 levels stands in: the precision
-in which maps are stored as 16-bit PNG.
+Counts at any threshold are exact on the float map, and so are AUC and AP, for which its pixels are ranked: sigmoids
+press most of a map against 0 or 1, and any grid of levels would call those pixels equal.
 """
 
 from __future__ import annotations
@@ -16,9 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from imltool.errors import DataError
 from imltool.images import Map, Mask
-
-LEVELS = 65536
-"""Histogram levels of a map: level k stands for the value k / 65535."""
 
 _TAIL = np.logspace(-7, -3.25, 16)
 CURVE_THRESHOLDS = np.concatenate([[0.0], _TAIL, np.arange(1, 1000) / 1000, 1.0 - _TAIL[::-1]]).astype(np.float32)
@@ -59,11 +54,6 @@ def pool(counts: Counts) -> Counts:
     return Counts.from_array(counts.as_array().reshape(-1, 4).sum(axis=0))
 
 
-def level_threshold(level: int) -> float:
-    """The map value that "level strictly above `level`" stands for: halfway to the next level."""
-    return (level + 0.5) / (LEVELS - 1)
-
-
 def check_map(values: Map, mask: Mask) -> None:
     """Raises `DataError` when map and mask differ in size or a value is NaN or outside 0..1."""
     if values.shape != mask.shape or values.ndim != 2:
@@ -88,40 +78,6 @@ def count_pixels(values: Map, mask: Mask, threshold: float = 0.5) -> Counts:
     flagged = int(np.count_nonzero(predicted))
     truth = int(np.count_nonzero(mask))
     return Counts.from_array(np.array([both, flagged - both, truth - both, mask.size - flagged - truth + both]))
-
-
-@dataclass(frozen=True)
-class LevelHistogram:
-    """Pixels of one picture by the level of the map; one pass gives every threshold and every curve.
-
-    Attributes:
-        tampered: int64 [65536], pixels inside the mask at each level.
-        authentic: int64 [65536], the others.
-    """
-
-    tampered: IntArray
-    authentic: IntArray
-
-    def counts_above(self, levels: IntArray | int | slice = slice(None)) -> Counts:
-        """Counts with "predicted = level strictly above k", for each k in `levels` (all 65536 when left out)."""
-        tn = np.cumsum(self.authentic)
-        fn = np.cumsum(self.tampered)
-        every = Counts(fn[-1] - fn, tn[-1] - tn, fn, tn)
-        return Counts(every.tp[levels], every.fp[levels], every.fn[levels], every.tn[levels])
-
-
-def level_histogram(values: Map, mask: Mask) -> LevelHistogram:
-    """Histogram of a map over 65536 levels, inside and outside the mask.
-
-    Args:
-        values: float32 [H,W] in [0,1].
-        mask: bool [H,W], True = tampered.
-    """
-    # 32-bit keys: 17 bits are used, and the pass is bound by memory
-    keys = np.rint(values.ravel() * np.float32(LEVELS - 1)).astype(np.int32)
-    keys += mask.ravel().astype(np.int32) << 16
-    both = np.bincount(keys, minlength=2 * LEVELS)
-    return LevelHistogram(tampered=both[LEVELS:], authentic=both[:LEVELS])
 
 
 @dataclass(frozen=True)

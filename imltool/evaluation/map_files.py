@@ -50,6 +50,7 @@ def read_raw(path: Path) -> RawMap:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"map {path} cannot be read: {reason}") from error
     values = raw.values
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as TIFFs of other machines have it
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2 or not values.size:

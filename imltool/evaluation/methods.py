@@ -67,7 +67,7 @@ def checkpoint_label(name: str) -> str:
 
 
 def choose_methods(
-    localizer: Localizer | None, baselines: Sequence[str], device: torch.device, seed: int, tiles: bool = False
+    localizer: Localizer | None, baselines: Sequence[str], device: str | torch.device, seed: int, tiles: bool = False
 ) -> list[Method]:
     """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`).
 

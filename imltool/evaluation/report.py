@@ -55,6 +55,7 @@ def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
         "threshold": header.pixel_threshold,
         "score_threshold": header.score_threshold,
         "input_size": header.input_size,
+        "engine": localizer.engine,
         "architecture": f"boxpromptiml-tinyvit-{header.architecture.backbone}",
         "architecture_settings": header.architecture.model_dump(mode="json"),
         "training_sets": [one.name for one in header.training_sets],
@@ -249,7 +250,7 @@ class Report:
         The caller makes sure that it had the same parameters. Results that cannot be read, or were made with other
         versions, are made again.
         """
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             found = json.loads((self.out / RESULTS_NAME).read_text(encoding="utf-8"))
             with (self.out / CSV_NAME).open(encoding="utf-8", newline="") as handle:
                 lines = list(csv.DictReader(handle))

@@ -79,12 +79,16 @@ class RobustRun:
                 self.done.add(_key(entry))
                 yield entry
 
-    def summary(self, methods: Iterable[Method], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def summary(
+        self, methods: Iterable[Method], lines: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The `robust` block of `results.json`: what it was made with, and figures by method, set and degradation.
 
         Args:
             lines: rows of `per_image.csv`, the same pictures as they are.
+            earlier: the block as it was: what it has of other degradations stays, unless other encoders made it.
         """
+        kept = earlier["methods"] if earlier and earlier["encoders"] == self.header["encoders"] else {}
         clean: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
             clean[line["method"], line["set"]].append(_clean_entry(line))
@@ -96,7 +100,11 @@ class RobustRun:
             for (label, set_name), untouched in clean.items():
                 if label != method.label:
                     continue
-                cells = {}
+                cells = {
+                    name: table
+                    for name, table in kept.get(label, {}).get(set_name, {}).items()
+                    if name not in self.names
+                }
                 for name in self.names:
                     table = [_figures("none", untouched, untouched, method.score_threshold, self.seed)]
                     for level in GRID[name].levels:

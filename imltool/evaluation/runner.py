@@ -112,10 +112,8 @@ def _load(sample: Sample, prepare: Prepare | None) -> _Loaded:
             if sample.tampered and not mask.any():
                 return _Loaded(sample, reason=f"{sample.image}: nothing is left of what was edited")
         return _Loaded(sample, rgb, mask)
-    except ImlError as error:
-        return _Loaded(sample, reason=error.message)
-    except MemoryError:
-        return _Loaded(sample, reason=f"{sample.image}: not enough memory to decode")
+    except Exception as error:
+        return _unloaded(sample, error)
 
 
 def _load_map(sample: Sample, source: MapSource) -> _Loaded:
@@ -123,10 +121,15 @@ def _load_map(sample: Sample, source: MapSource) -> _Loaded:
         size = read_size(sample.image)
         values, score = source(sample, size)
         return _Loaded(sample, mask=_truth(sample, size), values=values, score=score)
-    except ImlError as error:
-        return _Loaded(sample, reason=error.message)
-    except MemoryError:
-        return _Loaded(sample, reason=f"{sample.image}: not enough memory to read its map")
+    except Exception as error:
+        return _unloaded(sample, error)
+
+
+def _unloaded(sample: Sample, error: Exception) -> _Loaded:
+    """A picture that could not be had; raises again what is no picture's fault."""
+    if not (reason := _reason(error)):
+        raise error
+    return _Loaded(sample, reason=reason if isinstance(error, ImlError) else f"{sample.image}: {reason}")
 
 
 def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
@@ -252,8 +255,10 @@ def _row(
         given = one.score
         score = image_score if given is None else lambda _: given
         row = count_image(one.sample, values, one.mask, thresholds, score, counting)
-    except (ImlError, MemoryError) as error:
-        return ImageRow(one.sample.name, one.sample.tampered, reason=_reason(error))
+    except Exception as error:
+        if not (reason := _reason(error)):
+            raise
+        return ImageRow(one.sample.name, one.sample.tampered, reason=reason)
     if on_map is not None:
         on_map(one.sample, values)
     return row

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imltool.data.folder import Sample
+from imltool.data.folder import Sample, require_plain
 from imltool.data.layouts import LAYOUTS, read_set
 from imltool.data.manifest import MaskRule
 from imltool.data.splits import read_list
@@ -116,6 +116,7 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
     root = Path(place if native else target)
     if not root.exists():
         raise DataError(f"data set {root} does not exist", "give a folder, a manifest or LAYOUT:DIR")
+    require_plain(root)
     again = f"{layout}:{root.absolute()}" if native else str(root.absolute())
     if not (root.is_file() or native):
         if split is None:

@@ -119,21 +119,28 @@ def choose_companions(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in COMPANIONS if name in names)
 
 
-def write_companions(out: Path, name: str, rgb: RGB, chosen: Sequence[str]) -> dict[str, str]:
+def companion_files(name: str, chosen: Sequence[str]) -> dict[str, str]:
+    """Companion maps of one picture: the name of each → its path relative to the output folder.
+
+    Args:
+        name: output name of the picture, relative, with forward slashes.
+        chosen: names of `COMPANIONS`.
+    """
+    return {each: f"{FOLDER}/{each}/{name}.png" for each in chosen}
+
+
+def write_companions(out: Path, name: str, rgb: RGB, chosen: Sequence[str]) -> None:
     """Draw companion maps of one picture and write each as 8-bit grey PNG, atomically.
 
     Args:
         out: the scan's output folder.
-        name: output name of the picture, relative, with forward slashes.
+        name, chosen: see `companion_files`.
         rgb: uint8 [H,W,3].
-        chosen: names of `COMPANIONS`.
 
-    Returns the name of each → its path relative to `out`. Raises `OutputError`.
+    Raises `OutputError`.
     """
-    files = {each: f"{FOLDER}/{each}/{name}.png" for each in chosen}
-    for each, file in files.items():
+    for each, file in companion_files(name, chosen).items():
         write_bytes(out / file, encode_png(COMPANIONS[each](rgb)))
-    return files
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

@@ -51,7 +51,7 @@ def read_exif(picture: Image.Image, info: Mapping[str, Any]) -> ExifBlock:
         raise ValueError(fault)
     exif = Image.Exif()
     exif.load(data)
-    preview = exif.get_ifd(IFD.IFD1)
+    preview = {} if exif_fault(data, thumbnail=True) else exif.get_ifd(IFD.IFD1)
     return ExifBlock(dict(exif), exif.get_ifd(IFD.Exif), exif.get_ifd(IFD.GPSInfo), _thumbnail(data, preview))
 
 

@@ -162,11 +162,11 @@ def _walk(root: Path) -> list[tuple[Path, str]]:
 
 def _label(paths: list[Path]) -> tuple[Root, ...]:
     """Give every PATH its prefix: none to a lone folder, otherwise the folder's name; to a file its whole name."""
-    roots: list[Root] = []
+    roots: dict[Path, Root] = {}
     taken: set[str] = set()
     for path in paths:
         place = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-        if any(root.path == place for root in roots):
+        if place in roots:
             continue
         if path.is_dir():
             label = "" if len(paths) == 1 else _unique(readable(place.name) or "root", taken)
@@ -174,8 +174,8 @@ def _label(paths: list[Path]) -> tuple[Root, ...]:
             given = PurePosixPath(os.path.normpath(path).replace(os.sep, "/"))
             outside = path.is_absolute() or given.parts[:1] == ("..",)
             label = readable(given.name if outside else given.as_posix())
-        roots.append(Root(readable(str(path)), place, label))
-    return tuple(roots)
+        roots[place] = Root(readable(str(path)), place, label)
+    return tuple(roots.values())
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -36,33 +36,39 @@ def quantise(values: Map) -> Map:
     return values
 
 
-def write_overlay(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> dict[str, str]:
+def output_files(name: str) -> dict[str, str]:
+    """`map`, `mask` and `overlay` of a picture: paths relative to the output folder.
+
+    Args:
+        name: output name of the picture, relative, with forward slashes.
+    """
+    return {"map": f"maps/{name}.png", "mask": f"masks/{name}.png", "overlay": f"overlays/{name}.jpg"}
+
+
+def write_overlay(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> None:
     """Write the overlay of one picture as JPEG, atomically.
 
     Args:
         out: the scan's output folder.
-        name: output name of the picture, relative, with forward slashes.
+        name: see `output_files`.
         rgb: uint8 [H,W,3].
         values: float32 [H,W] in [0,1].
         threshold: map values above it are tampered.
 
-    Returns `overlay`: its path relative to `out`. Raises `OutputError`.
+    Raises `OutputError`.
     """
-    file = f"overlays/{name}.jpg"
     small = overlay(fit(rgb, OVERLAY_SIDE), fit(values, OVERLAY_SIDE), threshold)
-    write_bytes(out / file, encode_jpeg(small, quality=88))
-    return {"overlay": file}
+    write_bytes(out / output_files(name)["overlay"], encode_jpeg(small, quality=88))
 
 
-def write_map_and_mask(out: Path, name: str, values: Map, threshold: float) -> dict[str, str]:
+def write_map_and_mask(out: Path, name: str, values: Map, threshold: float) -> None:
     """Write the map (16-bit PNG) and the mask (8-bit PNG, 0/255) of one picture, each atomically.
 
-    The arguments are those of `write_overlay`. Returns `map`, `mask`: paths relative to `out`. Raises `OutputError`.
+    The arguments are those of `write_overlay`. Raises `OutputError`.
     """
-    files = {"map": f"maps/{name}.png", "mask": f"masks/{name}.png"}
+    files = output_files(name)
     write_map(out / files["map"], values)
     write_mask(out / files["mask"], values > threshold)
-    return files
 
 
 def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:

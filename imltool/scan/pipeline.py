@@ -15,21 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from imltool.errors import ImageError
+from imltool.errors import ImageError, ImlError
 from imltool.files import sha256_file, writing
 from imltool.images import RGB, Map, read_picture, read_size
-from imltool.scan.companions import write_companions
+from imltool.scan.companions import companion_files, write_companions
 from imltool.scan.context import picture_context
 from imltool.scan.inputs import Input
-from imltool.scan.outputs import find_regions, quantise, write_map_and_mask, write_overlay
+from imltool.scan.outputs import find_regions, output_files, quantise, write_map_and_mask, write_overlay
 from imltool.scan.remarks import make_remarks
 from imltool.scan.settings import ScanSettings
 from imltool.scan.stability import CHANGES, settle
+from imltool.scan.texts import clean
 from imltool.student.localizer import Localizer, image_score
-from imltool.student.tiles import is_tiled, take_traces, tiled_map
+from imltool.student.tiles import is_tiled, map_by_size, take_traces, tiled_map
 from imltool.traces.stack import Traces
 
 Row = dict[str, Any]
+View = tuple[RGB, tuple[Traces, ...]]
+"""A picture and its `take_traces`."""
 
 WORKERS = min(4, os.cpu_count() or 1)
 PIXELS_IN_FLIGHT = 100_000_000
@@ -140,6 +143,8 @@ def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
         reason = f"cannot be read ({error.strerror or type(error).__name__})"
     except MemoryError:
         reason, picture = "not enough memory to decode", None
+    except Exception as error:  # whatever a library makes of a file, it must not end the scan
+        reason, picture = _failure(error), None
     context = picture_context(path, picture) if sha256 else None
     return Decoded(sha256, size, picture.rgb if picture else None, reason, traces, context)
 
@@ -192,18 +197,26 @@ def finish(
     if score is None:
         row["reason"] = "analysis failed (the map holds values that are not numbers)"
         return row
-    overlay = write_overlay(out, item.output, read.rgb, values, settings.threshold)
-    companions = write_companions(out, item.output, read.rgb, settings.companions)
-    read.rgb = None  # of a large picture there is no room for them beside what follows
-    files = {**write_map_and_mask(out, item.output, values, settings.threshold), **overlay}
-    row.update(files, companions=companions)
-    with writing(out):
-        row["outputs_sha256"] = {file: sha256_file(out / file) for file in (*files.values(), *companions.values())}
-    row["status"] = "ok"
-    row["score"] = score
+    files, companions = output_files(item.output), companion_files(item.output, settings.companions)
+    written = (*files.values(), *companions.values())
+    try:
+        write_overlay(out, item.output, read.rgb, values, settings.threshold)
+        write_companions(out, item.output, read.rgb, settings.companions)
+        read.rgb = None  # of a large picture there is no room for them beside what follows
+        write_map_and_mask(out, item.output, values, settings.threshold)
+        area, regions = float(np.mean(values > settings.threshold)), find_regions(values, settings.threshold)
+    except ImlError:
+        raise
+    except Exception as error:  # most often for lack of memory, which the next picture may not need
+        row["reason"] = _failure(error)
+        with writing(out):
+            for file in written:
+                (out / file).unlink(missing_ok=True)
+        return row
+    row.update(files, companions=companions, status="ok", score=score, tampered_area=round(area, 6), regions=regions)
     row.update(settle(settings.verdicts, score, changed))
-    row["tampered_area"] = round(float(np.mean(values > settings.threshold)), 6)
-    row["regions"] = find_regions(values, settings.threshold)
+    with writing(out):
+        row["outputs_sha256"] = {file: sha256_file(out / file) for file in written}
     return row
 
 
@@ -245,44 +258,42 @@ def _change(read: Decoded, name: str, localizer: Localizer, tiles: bool) -> Deco
     try:
         rgb = CHANGES[name](read.rgb)
         return Decoded(rgb=rgb, traces=take_traces(localizer, rgb, tiles))
-    except (ImageError, OSError, MemoryError):
+    except Exception:  # an encoder that refuses its size, memory: the change cannot be scored
         return Decoded()
 
 
 def _localize(localizer: Localizer, pictures: Sequence[Decoded], batch: int, tiles: bool) -> list[Map | str | None]:
     """Maps of up to `batch` pictures, or why there is none; None for those not read."""
-    maps: list[Map | str | None] = [None] * len(pictures)
-    at_once = []
-    for number, each in enumerate(pictures):
-        if each.rgb is not None and tiles and is_tiled(each.rgb.shape):
-            try:
-                maps[number] = tiled_map(localizer, each.rgb, each.traces, batch)
-            except (RuntimeError, MemoryError, ValueError) as error:
-                maps[number] = _failure(error)
-        elif each.rgb is not None:
-            at_once.append(number)
-    found = _fill(localizer, [pictures[number] for number in at_once], batch) if at_once else []
-    for number, result in zip(at_once, found, strict=True):
-        maps[number] = result
-    return maps
+    views = [(each.rgb, each.traces) for each in pictures if each.rgb is not None]
+    cut, fill = partial(_cut, localizer, batch), partial(_fill, localizer, batch)
+    found = iter(map_by_size(views, lambda view: tiles and is_tiled(view[0].shape), cut, fill))
+    return [None if each.rgb is None else next(found) for each in pictures]
 
 
-def _fill(localizer: Localizer, read: Sequence[Decoded], batch: int) -> list[Map | str]:
+def _cut(localizer: Localizer, batch: int, view: View) -> Map | str:
+    """The map of a picture seen in tiles too, or why there is none."""
+    try:
+        return tiled_map(localizer, *view, batch)
+    except Exception as error:  # engines raise what they like
+        return _failure(error)
+
+
+def _fill(localizer: Localizer, batch: int, views: Sequence[View]) -> list[Map | str]:
     """Maps of pictures seen as wholes, the rest of the batch filled with black ones.
 
     When that fails, it goes picture by picture, so that one cannot take the others down.
     """
-    empty = batch - len(read)
-    images = [*(each.rgb for each in read if each.rgb is not None), *[np.zeros((1, 1, 3), np.uint8)] * empty]
-    known = [each.traces[0] for each in read if each.traces]
+    empty = batch - len(views)
+    images = [*(rgb for rgb, _ in views), *[np.zeros((1, 1, 3), np.uint8)] * empty]
+    known = [traces[0] for _, traces in views if traces]
     traces = [*known, *[np.zeros_like(known[0])] * empty] if known else None
     try:
-        return [*localizer.maps(images, traces)[: len(read)]]
-    except (RuntimeError, MemoryError, ValueError) as error:
+        return [*localizer.maps(images, traces)[: len(views)]]
+    except Exception as error:
         if batch == 1:
             return [_failure(error)]
-    return [result for each in read for result in _fill(localizer, [each], 1)]
+    return [result for view in views for result in _fill(localizer, 1, [view])]
 
 
 def _failure(error: Exception) -> str:
-    return f"analysis failed ({' '.join(str(error).split())[:200] or type(error).__name__})"
+    return f"analysis failed ({clean(error) or type(error).__name__})"

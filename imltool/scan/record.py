@@ -1,4 +1,4 @@
-"""The output folder of a scan: whose it is, what ran, and the results as a table."""
+"""The output folder of a scan: whose it is, what ran, and the results as tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,17 +30,19 @@ if TYPE_CHECKING:  # whoever only reads a record waits for no network
 COMMAND = "scan"
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
+ERRORS = "errors.csv"
 RECORD = "run.json"
 REPORT = "report.html"
 PDF = "report.pdf"
 FOLDERS = ("maps", "masks", "overlays", "companions")
-WRITTEN = (*FOLDERS, RESULTS, TABLE, RECORD, REPORT, PDF)
+WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF)
 """What a scan writes beside its parameters."""
 CASE = ("id", "examiner", "notes")
 COLUMNS = (
     "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "verdict_reason",
     "tampered_area", "regions", "map", "mask", "overlay",
 )  # fmt: skip
+ERROR_COLUMNS = ("path", "sha256", "size_bytes", "reason")
 CONTEXT_COLUMNS = {
     "format": "format",
     "frames": "frames",
@@ -68,6 +70,7 @@ def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict
     """What a run must share with an earlier one to go on with its results."""
     return {
         "command": COMMAND,
+        "engine": localizer.network.engine,
         "companions": sorted(settings.companions),
         "inputs": [readable(str(root.path)) for root in plan.roots],
         "model_sha256": localizer.sha256,
@@ -149,6 +152,7 @@ def write_record(
             "sha256": localizer.sha256,
             "file": readable(localizer.path.name) if localizer.path else None,
             "input_size": header.input_size,
+            "engine": localizer.engine,
             "pixel_threshold": header.pixel_threshold,
             "score_threshold": header.score_threshold,
             "score_fpr": header.score_fpr,
@@ -222,22 +226,39 @@ def table_text(rows: Iterable[Row]) -> str:
     Regions are counted, lists joined, what a file does not have is empty. A text that a spreadsheet would take for a
     formula gets `'` in front; a path gets `./`, which names the same file.
     """
+    return _csv((*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), map(_table_cells, rows))
+
+
+def _table_cells(row: Row) -> dict[str, Any]:
+    context = row["context"] or {}
+    return {
+        **{name: row[name] for name in COLUMNS},
+        "regions": len(row["regions"]),
+        **{name: look_up(context, where) for name, where in CONTEXT_COLUMNS.items()},
+        "software": " | ".join(dict.fromkeys(trace["text"] for trace in context.get("software", []))),
+        "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
+    }
+
+
+def errors_text(rows: Iterable[Row]) -> str:
+    """The text of `errors.csv`: the files that could not be analysed and why, with the cells of `results.csv`."""
+    failed = (row for row in rows if row["status"] != "ok")
+    return _csv(ERROR_COLUMNS, ({name: row[name] for name in ERROR_COLUMNS} for row in failed))
+
+
+TABLES: dict[str, Callable[[Iterable[Row]], str]] = {TABLE: table_text, ERRORS: errors_text}
+"""What is made of the rows when a scan has ended: name of the file → its text."""
+
+
+def _csv(columns: Sequence[str], lines: Iterable[dict[str, Any]]) -> str:
     buffer = io.StringIO(newline="")
-    table = csv.DictWriter(buffer, (*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), lineterminator="\n")
+    table = csv.DictWriter(buffer, columns, lineterminator="\n")
     table.writeheader()
-    for row in rows:
-        context = row["context"] or {}
-        cells = {
-            **{name: row[name] for name in COLUMNS},
-            "regions": len(row["regions"]),
-            **{name: look_up(context, where) for name, where in CONTEXT_COLUMNS.items()},
-            "software": " | ".join(dict.fromkeys(trace["text"] for trace in context.get("software", []))),
-            "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
-        }
+    for cells in lines:
         table.writerow({name: _cell(value, "./" if name == "path" else "'") for name, value in cells.items()})
     return buffer.getvalue()
 
 
 def _cell(value: Any, guard: str) -> Any:
     """A value that no spreadsheet runs."""
-    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value

@@ -24,6 +24,8 @@ from imltool.scan.selection import Selection
 WHOLE = 1000
 """Cases whose picture, map and overlay are in the report itself, from the highest score; the others show the files
 beside it, so that a report of 10,000 pictures still opens (our choice)."""
+PAGE = 100
+"""Rows of a table that a browser shows at once (our choice)."""
 REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
@@ -93,6 +95,7 @@ def render(
             regions_shown=REGIONS_SHOWN,
             folders_shown=FOLDERS_SHOWN,
             whole=WHOLE,
+            page=PAGE,
             words=[*reversed(verdicts.WORDS)],
         )
     )

@@ -61,8 +61,8 @@ def scan(
     and `previous_sha256` (see `imltool.scan.chain`). All figures derive from the map as stored in its file. What a
     failed file does not have is None, its regions are empty; its context is there when the file could be read at all.
 
-    A file that cannot be analysed is a failed row and never ends the scan. After the last row `results.csv` and
-    `run.json` are written; the report is made apart, by `write_report`.
+    A file that cannot be analysed is a failed row and never ends the scan. After the last row `results.csv`,
+    `errors.csv` and `run.json` are written; the report is made apart, by `write_report`.
 
     Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
     hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
@@ -101,7 +101,8 @@ def scan(
             session["made"] += 1
             yield journal.rows[-1]
         session["finished"] = record.utc_now()
-        write_text(out / record.TABLE, record.table_text(journal.rows))
+        for name, text in record.TABLES.items():
+            write_text(out / name, text(journal.rows))
         record.write_record(out, plan, localizer, settings, journal, about, sessions)
 
 

@@ -24,6 +24,7 @@ class Scanner:
     Args:
         weights: a checkpoint's file or the name of a bundled student; None takes the default one.
         device: "auto", "cpu", "cuda" or "mps".
+        engine: what runs the student: "auto", "torch", "onnx" or "openvino".
         threshold: map values above it belong to the mask; None takes the checkpoint's.
         sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
         tiles: see large pictures in tiles too, see `imltool.student.tiles`.
@@ -39,6 +40,7 @@ class Scanner:
         weights: str | Path | None = None,
         device: str = "auto",
         *,
+        engine: str = "auto",
         threshold: float | None = None,
         sensitivity: Sensitivity = "medium",
         tiles: bool = False,
@@ -49,7 +51,7 @@ class Scanner:
         if not 0.0 <= (threshold or 0.0) <= 1.0 or batch < 1:
             raise UsageError(f"threshold {threshold}, batch {batch}", "give one in [0,1], and at least one picture")
         self._companions = choose_companions(companions)
-        self._localizer = Localizer.load(None if weights is None else Path(weights), choose_device(device))
+        self._localizer = Localizer.load(None if weights is None else Path(weights), choose_device(device), engine)
         choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
         self._threshold, self._sensitivity = threshold, sensitivity
         self._tiles, self._stability, self._batch = tiles, stability, batch

@@ -14,7 +14,7 @@ from imltool.errors import UsageError
 from imltool.student.operating_points import CONFIDENCE, TARGET_FPR, OperatingPoint, operating_point, pictures_needed
 
 if TYPE_CHECKING:
-    from imltool.student.checkpoint import CheckpointHeader
+    from imltool.student.header import CheckpointHeader
 
 NO_INDICATION: Final = "no indication"
 INCONCLUSIVE: Final = "inconclusive"

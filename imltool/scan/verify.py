@@ -25,11 +25,10 @@ from imltool.scan.record import (
     REPORT,
     RESULTS,
     ROW_FORMAT,
-    TABLE,
+    TABLES,
     count_rows,
     is_sealed,
     record_text,
-    table_text,
 )
 
 CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
@@ -67,9 +66,15 @@ class Verification:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._parameters = _read_json(out / PARAMETERS)
+        try:
+            held = os.listdir(out) if out.is_dir() else []
+            self._parameters, self._record = (_read_json(out / name) for name in (PARAMETERS, RECORD))
+            origin = sha256_file(out / PARAMETERS) if (out / PARAMETERS).is_file() else ""
+            data = (out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b""
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
         foreign = isinstance(self._parameters, dict) and self._parameters.get("command") != COMMAND
-        if foreign or not any((out / name).is_file() for name in (PARAMETERS, RESULTS)):
+        if foreign or not {PARAMETERS, RESULTS} & {*held}:
             raise UsageError(f"{out} holds no scan", "give the output folder of imltool scan")
         form = self._parameters.get("row_format") if isinstance(self._parameters, dict) else ROW_FORMAT
         if form != ROW_FORMAT:
@@ -77,14 +82,8 @@ class Verification:
                 f"{out / PARAMETERS} tells rows of form {form!r}, and this version knows those of {ROW_FORMAT}",
                 "use the version that is told there under tool_version",
             )
-        try:
-            origin = sha256_file(out / PARAMETERS) if (out / PARAMETERS).is_file() else ""
-            data = (out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b""
-        except OSError as error:
-            raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
         self._links = list(read_chain(data, origin))
         self._results = [link.row for link in self._links if link.row is not None]
-        self._record = _read_json(out / RECORD)
         self.rows = len(self._links)
         self.head = self._links[-1].sha256 if self._links else origin
 
@@ -106,13 +105,13 @@ class Verification:
         yield from self._check_outputs()
         if self._finished:
             yield from self._check_extra()
-            yield from self._check_table()
+            yield from self._check_tables()
             yield from self._check_reports()
         else:
             yield Finding(
                 UNCHECKED,
                 RECORD,
-                "the scan was not finished: results.csv, reports and files without a row are not checked; "
+                "the scan was not finished: results.csv, errors.csv, reports and files without a row are not checked; "
                 "give the scan's command again",
             )
         if evidence:
@@ -191,23 +190,24 @@ class Verification:
                     if where not in known:
                         yield Finding(EXTRA, where, "no row tells of it")
 
-    def _check_table(self) -> Iterator[Finding]:
-        path = self.out / TABLE
-        if not path.is_file():
-            yield Finding(MISSING, TABLE, "is not there")
-            return
-        try:
-            same = table_text(self._results).encode() == path.read_bytes()
-        except OSError as error:
-            yield Finding(UNCHECKED, TABLE, f"cannot be read: {error.strerror}")
-            return
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-            yield Finding(CHANGED, RESULTS, f"its rows are not of the form that {TABLE} is made from")
-            return
-        if not same:
-            made = self._parameters.get("tool_version") if isinstance(self._parameters, dict) else None
-            other = f"; made by version {made}, compared by {__version__}" if made != __version__ else ""
-            yield Finding(CHANGED, TABLE, f"is not what the rows of {RESULTS} give{other}")
+    def _check_tables(self) -> Iterator[Finding]:
+        for name, text in TABLES.items():
+            path = self.out / name
+            if not path.is_file():
+                yield Finding(MISSING, name, "is not there")
+                continue
+            try:
+                same = text(self._results).encode() == path.read_bytes()
+            except OSError as error:
+                yield Finding(UNCHECKED, name, f"cannot be read: {error.strerror}")
+                continue
+            except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+                yield Finding(CHANGED, RESULTS, f"its rows are not of the form that {name} is made from")
+                return
+            if not same:
+                made = self._parameters.get("tool_version") if isinstance(self._parameters, dict) else None
+                other = f"; made by version {made}, compared by {__version__}" if made != __version__ else ""
+                yield Finding(CHANGED, name, f"is not what the rows of {RESULTS} give{other}")
 
     def _check_reports(self) -> Iterator[Finding]:
         reports = self._record.get("reports_sha256") if isinstance(self._record, dict) else None
@@ -226,10 +226,13 @@ class Verification:
             roots = tuple(
                 Root(root["given"], _original(root["path"]), str(root["label"])) for root in self._record["inputs"]
             )
+            items = {item.name: item for item in expand(roots, self.out).inputs}
         except (KeyError, TypeError, ValueError):
             yield Finding(UNCHECKED, RECORD, "does not tell where the scanned files are")
             return
-        items = {item.name: item for item in expand(roots, self.out).inputs}
+        except OSError as error:  # a folder above the evidence is locked
+            yield Finding(UNCHECKED, readable(str(error.filename)), f"cannot be reached: {error.strerror}")
+            return
         faults = {item.name: item.fault for item in items.values() if item.fault}
 
         def check(row: dict[str, Any]) -> Finding | None:
@@ -245,10 +248,11 @@ class Verification:
 
 
 def _read_json(path: Path) -> Any:
+    """What a file holds; None when it is not there or holds no JSON. Raises OSError when it cannot be read."""
     try:
         # opening a pipe could wait for ever
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

@@ -18,10 +18,6 @@ from imltool.errors import WeightsError
 BackboneName = Literal["5m", "11m", "21m"]
 TIMM_NAMES: dict[str, str] = {"5m": "tiny_vit_5m_224", "11m": "tiny_vit_11m_224", "21m": "tiny_vit_21m_224"}
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet statistics of RGB in [0,1], which TinyViT and SAM were both trained with."""
-
 
 class TinyVitBackbone(nn.Module):
     """Four feature scales of an RGB picture (paper: F1..F4).

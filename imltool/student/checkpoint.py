@@ -1,96 +1,19 @@
-"""Checkpoints: safetensors whose JSON header says what the weights are and what they were trained on."""
+"""Checkpoints: safetensors with a `CheckpointHeader` as JSON."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from imltool import __version__
-from imltool.config import Settings
 from imltool.errors import WeightsError
 from imltool.files import write_bytes
-from imltool.student.backbone import MEAN, STD
+from imltool.student.header import HEADER_KEY, CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.model import Student
-from imltool.student.settings import StudentSettings
-from imltool.traces.stack import VERSION
-
-FORMAT = 2
-READABLE = (1, 2)
-HEADER_KEY = "imltool"
-
-
-class TrainingSet(Settings):
-    """A data set the student has seen, in training or in validation.
-
-    Attributes:
-        name: the set's name; a test set of the name of a training set is in distribution.
-        files: SHA-256 of every picture file used.
-        similar: perceptual hash of every picture used (`evaluation.near_duplicates.fingerprint`), by which the same
-            photograph is known in another file; absent in checkpoints from before it was kept.
-    """
-
-    name: str
-    files: tuple[str, ...] = ()
-    similar: tuple[str, ...] = ()
-
-
-class ReliabilityBin(Settings):
-    """Calibration pictures whose image score lies in one range: how many there are, and how many were tampered with."""
-
-    low: float
-    high: float
-    pictures: int
-    tampered: int
-
-
-class CheckpointHeader(Settings):
-    """What a checkpoint says of itself.
-
-    Attributes:
-        pixel_threshold: map values above it are tampered, see `Calibration`.
-        score_threshold: image scores above it are an indication.
-        score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
-        score_authentic: how many they were; 0 in checkpoints that do not tell.
-        authentic_scores: image scores of those pictures by the name of their set, ascending, from which other operating
-            points are computed (`student.operating_points`); absent in checkpoints from before they were kept.
-        trace_version: the version of the traces the weights were trained with.
-        reliability: the reliability curve of the image score on the calibration split, from low to high scores.
-        training_sets: what the weights were fitted to.
-        validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
-        figures: validation figures at the saved step.
-        configuration: the resolved training configuration.
-    """
-
-    format: int = FORMAT
-    name: str = "student"
-    architecture: StudentSettings = Field(default_factory=StudentSettings)
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
-    pixel_threshold: float = 0.5
-    score_threshold: float = 0.5
-    score_fpr: float | None = None
-    score_authentic: int = 0
-    authentic_scores: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    trace_version: int = 1
-    reliability: tuple[ReliabilityBin, ...] = ()
-    training_sets: tuple[TrainingSet, ...] = ()
-    validation_sets: tuple[TrainingSet, ...] = ()
-    step: int = 0
-    figures: dict[str, Any] = Field(default_factory=dict)
-    configuration: dict[str, Any] = Field(default_factory=dict)
-    tool_version: str = __version__
-
-    @property
-    def input_size(self) -> int:
-        """Side of the square network input in pixels."""
-        return self.architecture.input_size
 
 
 def save_checkpoint(path: Path, state: dict[str, Tensor], header: CheckpointHeader, half: bool = False) -> None:
@@ -108,41 +31,13 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], header: CheckpointHead
     write_bytes(path, save(tensors, metadata={HEADER_KEY: text}))
 
 
-def read_header(path: Path) -> CheckpointHeader:
-    """The header of a checkpoint, without its tensors. Raises `WeightsError` when it is not one of imltool's."""
-    if not path.is_file():
-        raise WeightsError(f"weights {path} do not exist", "give a checkpoint made by imltool train")
-    try:
-        with safe_open(path, framework="pt") as handle:
-            text = (handle.metadata() or {}).get(HEADER_KEY)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file: {error}", "give a checkpoint made by imltool train"
-        ) from error
-    if text is None:
-        raise WeightsError(f"{path} is not a student's checkpoint", "give a checkpoint made by imltool train")
-    try:
-        values = json.loads(text)
-        if values.get("format") not in READABLE:
-            raise WeightsError(
-                f"{path} has checkpoint format {values.get('format')}, this imltool reads {FORMAT}", "update imltool"
-            )
-        return CheckpointHeader.model_validate(values)
-    except (ValueError, ValidationError) as error:
-        raise WeightsError(f"{path} has a damaged header: {str(error).splitlines()[0]}") from error
-
-
 def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
     """Rebuild the student of a checkpoint: float32, eval mode, on the CPU; tensors must fit strictly.
 
     Raises `WeightsError`.
     """
     header = read_header(path)
-    if header.architecture.traces and header.trace_version != VERSION:
-        raise WeightsError(
-            f"{path} was trained with version {header.trace_version} of the traces, this imltool makes {VERSION}",
-            "use the imltool it was made with, or train again",
-        )
+    refuse_other_traces(path, header)
     student = Student(header.architecture)
     try:
         state = {

@@ -1,4 +1,7 @@
-"""From pictures to probability maps: the one path that `eval`, `scan` and training's validation share."""
+"""From pictures to probability maps: the one path that `eval`, `scan` and training's validation share.
+
+Nothing here needs torch, so that a scan with another engine starts without it.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,26 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from imltool.device import seed_everything
+from imltool.engines.network import Network, Probabilities
+from imltool.engines.registry import choose_graph
 from imltool.files import sha256_file
 from imltool.images import RGB, Map, strips
-from imltool.student.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
-from imltool.student.model import Student
+from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, picture_traces
 
+if TYPE_CHECKING:
+    import torch
+
+    from imltool.student.model import Student
+
 SCORE_SHARE = 0.01
-MIRRORS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
-"""Axes of [B,C,H,W] to reverse, by `StudentSettings.mirrors`."""
 
 
 def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
@@ -46,18 +50,12 @@ def resize_input(rgb: RGB, side: int) -> RGB:
     return resize_picture(rgb, (side, side))
 
 
-def resize_map(probability: Tensor, shape: tuple[int, ...]) -> Map:
-    """Bring a float [h,w] map in [0,1] to `shape` (height, width, …), as float32 in the processor's memory."""
-    resized = F.interpolate(probability[None, None], size=shape[:2], mode="bilinear", align_corners=False)
-    return np.asarray(resized[0, 0].clamp_(0.0, 1.0).cpu().numpy(), dtype=np.float32)
-
-
-def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`; channels-last memory."""
-    x = pixels.permute(0, 3, 1, 2).float().div_(255.0)
-    shift = torch.tensor(mean, device=x.device).view(1, 3, 1, 1)
-    scale = torch.tensor(std, device=x.device).view(1, 3, 1, 1)
-    return x.sub_(shift).div_(scale)
+def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:
+    """Bring a float32 [h,w] map in [0,1] to `shape` (height, width, …), bilinearly."""
+    if probability.shape == shape[:2]:
+        return probability
+    resized = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.clip(resized, 0.0, 1.0, out=resized), dtype=np.float32)
 
 
 def image_score(values: Map | NDArray[np.floating]) -> float:
@@ -75,31 +73,58 @@ class Localizer:
     """A student ready to localize.
 
     Attributes:
+        network: what runs it.
         header: what its checkpoint says.
+        device: on what, as torch names it.
         path: the checkpoint file, None for an untrained one.
     """
 
-    def __init__(self, student: Student, header: CheckpointHeader, device: torch.device, path: Path | None) -> None:
-        self.student = student.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    def __init__(self, network: Network, header: CheckpointHeader, device: str, path: Path | None = None) -> None:
+        self.network = network
         self.header = header
         self.device = device
         self.path = path
 
     @classmethod
-    def load(cls, path: Path | None, device: torch.device) -> Localizer:
-        """Load a checkpoint file, a known student by its name, or the default one for None. Raises `WeightsError`."""
+    def load(cls, path: Path | None, device: str | torch.device, engine: str = "auto") -> Localizer:
+        """Load a checkpoint file, a known student by its name, or the default one for None.
+
+        Args:
+            engine: of `engines.registry.ENGINES`; `auto` is the fastest that is at hand.
+
+        Raises `WeightsError`, and `UsageError` for an engine that cannot be had.
+        """
         from imltool.weights import student_file
 
-        path = student_file(path)
+        path, name = student_file(path), str(device)
+        header = read_header(path)
+        refuse_other_traces(path, header)
+        network = choose_graph(path, header, engine, on_cpu=name == "cpu")
+        if network is not None:
+            return cls(network, header, name, path)
+        from imltool.student.checkpoint import load_checkpoint
+
         student, header = load_checkpoint(path)
-        return cls(student, header, device, path)
+        return cls.of(student, header, name, path)
 
     @classmethod
-    def untrained(cls, architecture: StudentSettings | None, device: torch.device, seed: int = 0) -> Localizer:
+    def of(
+        cls, student: Student, header: CheckpointHeader, device: str | torch.device, path: Path | None = None
+    ) -> Localizer:
+        """A student that is in memory, run by torch."""
+        from imltool.engines.torch_network import TorchNetwork
+
+        return cls(TorchNetwork(student, header, device), header, str(device), path)
+
+    @classmethod
+    def untrained(cls, architecture: StudentSettings | None, device: str | torch.device, seed: int = 0) -> Localizer:
         """The same network with random weights: the reference every training has to beat."""
+        from imltool.device import seed_everything
+        from imltool.student.model import Student
+
         seed_everything(seed)
         settings = architecture or StudentSettings()
-        return cls(Student(settings), CheckpointHeader(name="untrained", architecture=settings), device, None)
+        return cls.of(Student(settings), CheckpointHeader(name="untrained", architecture=settings), device)
 
     @cached_property
     def sha256(self) -> str | None:
@@ -111,11 +136,26 @@ class Localizer:
         """Whether the student looks at traces beside RGB."""
         return bool(self.header.architecture.traces)
 
+    @property
+    def student(self) -> Student:
+        """The module that torch runs. Raises TypeError when another engine runs an exported graph."""
+        from imltool.engines.torch_network import TorchNetwork
+
+        if not isinstance(self.network, TorchNetwork):
+            raise TypeError(f"{self.engine} runs a graph, which has no module")
+        return self.network.student
+
     def save(self, path: Path) -> None:
         """Write weights and header as a checkpoint."""
+        from imltool.student.checkpoint import save_checkpoint
+
         save_checkpoint(path, self.student.state_dict(), self.header)
 
-    @torch.inference_mode()
+    @property
+    def engine(self) -> str:
+        """The engine and its version, for records."""
+        return f"{self.network.engine} {self.network.version}"
+
     def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.
 
@@ -134,32 +174,15 @@ class Localizer:
             for probability, image in zip(self.probabilities(views, traces), images, strict=True)
         ]
 
-    @torch.inference_mode()
-    def probabilities(self, views: Sequence[RGB], traces: Sequence[Traces] | None) -> Tensor:
+    def probabilities(self, views: Sequence[RGB], traces: Sequence[Traces] | None) -> Probabilities:
         """Maps of pictures, or parts of them, that already have the input size S: float32 [B,S,S] in [0,1].
 
         Args:
             views: uint8 RGB [S,S,3].
             traces: float16 [len(TRACES),GRID,GRID] each; not looked at by a student that sees RGB alone.
         """
-        batch = torch.from_numpy(np.stack(views)).to(self.device)
-        stacks = None
-        if self.sees_traces and traces is not None:
-            stacks = torch.from_numpy(np.stack(traces)).to(self.device).float()
-        return self._probabilities(normalise(batch, self.header.mean, self.header.std), stacks)[:, 0]
-
-    def _probabilities(self, x: Tensor, traces: Tensor | None) -> Tensor:
-        """float32 [B,1,S,S] in [0,1], the mean over the architecture's mirror images.
-
-        Traces are reversed, not made anew: they are those of the file, which nobody ever saved mirrored.
-        """
-        views = MIRRORS[self.header.architecture.mirrors]
-        total = torch.zeros((len(x), 1, *x.shape[2:]), device=x.device)
-        for axes in views:
-            seen = None if traces is None else traces.flip(axes)
-            logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
-            total += logits.float().sigmoid().flip(axes)
-        return total / len(views)
+        stacks = np.stack(traces) if self.sees_traces and traces is not None else None
+        return self.network.probabilities(np.stack(views), stacks)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

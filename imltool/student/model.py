@@ -40,7 +40,7 @@ class MemoryGuidedGatedFusion(nn.Module):
 class Student(nn.Module):
     """Localizes edits from the picture alone.
 
-    Input: float [B,3,H,W], RGB normalised with the backbone's `MEAN` and `STD`; H and W multiples of 32. A student
+    Input: float [B,3,H,W], RGB normalised with `MEAN` and `STD` of the settings; H and W multiples of 32. A student
     with `traces` also takes the stack of `picture_traces`, float [B,len(TRACES),t,t]; others ignore it.
     Output: logits float [B,1,H,W]; σ(logit) is the probability that the pixel was tampered with.
     """

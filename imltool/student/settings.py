@@ -11,6 +11,10 @@ from imltool.config import Settings
 TraceGroup = Literal["jpeg", "noise", "copy"]
 MemoryKind = Literal["prototypes", "spatial", "mean", "ema", "none"]
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""ImageNet statistics of RGB in [0,1], which TinyViT and SAM were both trained with."""
+
 
 class StudentSettings(Settings):
     """Architecture of the student. Defaults are the paper's where it states them, else our choice (named so).

@@ -7,12 +7,12 @@ whole picture. Tiles are blended with each other, and the result with the map of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from imltool.images import RGB, Map
@@ -27,6 +27,8 @@ LEAST_SIDE = 800
 """Pictures whose longer side has no more pixels are not cut: tiles would hardly be smaller than they are."""
 
 Views = Iterator[tuple[RGB, Traces | None]]
+P = TypeVar("P")
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,28 @@ def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ..
     return (picture_traces(rgb),)
 
 
+def map_by_size(
+    pictures: Sequence[P], large: Callable[[P], bool], cut: Callable[[P], M], whole: Callable[[list[P]], Sequence[M]]
+) -> list[M]:
+    """What is made of pictures, in their order: of large ones by `cut`, one by one; of all others by `whole`, at once.
+
+    Args:
+        large: which are to be seen in tiles, see `is_tiled`.
+        whole: not called when there are no others.
+    """
+    others = [each for each in pictures if not large(each)]
+    made = iter(whole(others) if others else ())
+    return [cut(each) if large(each) else next(made) for each in pictures]
+
+
 def maps_with_tiles(localizer: Localizer, images: Sequence[RGB]) -> list[Map]:
     """`Localizer.maps` of pictures uint8 [H,W,3], those that are large enough seen in tiles too."""
-    whole = iter(localizer.maps([rgb for rgb in images if not is_tiled(rgb.shape)]))
-    return [
-        tiled_map(localizer, rgb, take_traces(localizer, rgb, tiles=True)) if is_tiled(rgb.shape) else next(whole)
-        for rgb in images
-    ]
+    return map_by_size(
+        images,
+        lambda rgb: is_tiled(rgb.shape),
+        lambda rgb: tiled_map(localizer, rgb, take_traces(localizer, rgb, tiles=True)),
+        localizer.maps,
+    )
 
 
 def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch: int = 8) -> Map:
@@ -116,9 +133,9 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
     window = _window(side)
     for (top, left), tile in zip(corners, maps, strict=True):
         place = slice(top, top + side), slice(left, left + side)
-        total[place] += window * tile.cpu().numpy()
+        total[place] += window * tile
         weight[place] += window
-    return resize_map(torch.from_numpy((whole + total / weight) / 2), rgb.shape)
+    return resize_map(np.asarray((whole + total / weight) / 2, dtype=np.float32), rgb.shape)
 
 
 def _views(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Views:
@@ -134,7 +151,7 @@ def _views(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Views:
         yield canvas[top : top + tiling.side, left : left + tiling.side], cells
 
 
-def _maps(localizer: Localizer, views: Views, batch: int) -> Iterator[torch.Tensor]:
+def _maps(localizer: Localizer, views: Views, batch: int) -> Iterator[Map]:
     """The map of each view, float32 [S,S], made in batches that halve when memory does not suffice."""
     waiting: list[tuple[RGB, Traces | None]] = []
     while True:

@@ -82,7 +82,11 @@ def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
     root = settings.data.root
     found: dict[Path, Forgeries] = {}
     for _, source in _labelled_sources(settings):
-        assert source.images is not None
+        if source.images is None:
+            raise DataError(
+                f"source {source.name} is a manifest, for which a study makes no pseudo-masks",
+                "give its folder as images, with the true masks in masks/ beside it",
+            )
         images = root / source.images
         if images not in found:
             masks = sibling_masks(settings, source)

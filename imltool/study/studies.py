@@ -195,6 +195,9 @@ def _pixel_masks(base: TrainSettings) -> Row | LeftOut:
     for index, source in enumerate(base.data.train):
         if source.kind != "pseudo" or not source.weight:
             continue
+        if source.manifest is not None:  # it says where the masks are
+            overrides.append(f"data.train.{index}.kind=masks")
+            continue
         masks = sibling_masks(base, source)
         if masks is None:
             return LeftOut(name, f"source {source.name} has no masks/ beside its pictures in {source.images}")

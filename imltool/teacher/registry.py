@@ -25,11 +25,13 @@ class Teacher(Protocol):
 
 
 def _mobile_sam(weights: Path, device: str) -> Teacher:
+    import torch
+
     from imltool.device import choose_device
     from imltool.teacher.mobile_sam import build_mobile_sam
     from imltool.teacher.sam import SamTeacher
 
-    return SamTeacher("mobile-sam", build_mobile_sam(weights), choose_device(device))
+    return SamTeacher("mobile-sam", build_mobile_sam(weights), torch.device(choose_device(device)))
 
 
 def _official(name: str) -> Callable[[Path, str], Teacher]:
@@ -49,7 +51,7 @@ def _official(name: str) -> Callable[[Path, str], Teacher]:
             raise WeightsError(
                 f"{weights} does not hold SAM {name}: {detail}", f"imltool weights fetch {name}, or check the file"
             ) from error
-        return SamTeacher(name, sam, choose_device(device))
+        return SamTeacher(name, sam, torch.device(choose_device(device)))
 
     return build
 

@@ -62,6 +62,8 @@ class SamTeacher:
         self.sam.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
+        with torch.inference_mode():
+            self._positions = sam.prompt_encoder.get_dense_pe()  # the same for every prompt
 
     @torch.inference_mode()
     def embed(self, rgb: RGB) -> Embedding:
@@ -140,7 +142,7 @@ class SamTeacher:
     def _decode(self, embedding: Embedding, prompts: tuple[Tensor, Tensor], multimask: bool) -> tuple[Tensor, Tensor]:
         low, quality = self.sam.mask_decoder(
             image_embeddings=embedding.features,
-            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            image_pe=self._positions,
             sparse_prompt_embeddings=prompts[0],
             dense_prompt_embeddings=prompts[1],
             multimask_output=multimask,

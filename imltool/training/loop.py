@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.device import choose_device, seed_everything
+from imltool.engines.torch_network import normalise
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
-from imltool.student.backbone import MEAN, STD
-from imltool.student.checkpoint import CheckpointHeader, save_checkpoint
-from imltool.student.localizer import Localizer, normalise
+from imltool.student.checkpoint import save_checkpoint
+from imltool.student.header import CheckpointHeader
+from imltool.student.localizer import Localizer
 from imltool.student.model import Student
+from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
@@ -78,7 +80,7 @@ class Training:
         optim = settings.optim
         seed_everything(settings.seed)
         self.accelerator = Accelerator(
-            cpu=choose_device(device).type == "cpu",
+            cpu=choose_device(device) == "cpu",
             mixed_precision=PRECISIONS[optim.precision],
             # all processes share one batch, so the schedule does not depend on their number
             dataloader_config=DataLoaderConfiguration(split_batches=True),
@@ -298,7 +300,7 @@ class Training:
             configuration=self.settings.model_dump(mode="json"),
         )
         if self.validation is not None:
-            localizer = Localizer(weights, header, self.accelerator.device, None)
+            localizer = Localizer.of(weights, header, self.accelerator.device)
             figures, found = self.validation.run(localizer)
             score = figures["balance"]
             if self.calibration is not None:

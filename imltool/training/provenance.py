@@ -11,7 +11,7 @@ from typing import Any
 from imltool.errors import DataError
 from imltool.evaluation.near_duplicates import fingerprint
 from imltool.files import sha256_file
-from imltool.student.checkpoint import TrainingSet
+from imltool.student.header import TrainingSet
 
 
 def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:

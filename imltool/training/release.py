@@ -25,10 +25,10 @@ def centre_threshold(student: Student, threshold: float) -> None:
     """Shift the student's logits, in place, so that a probability of `threshold` becomes 0.5.
 
     The order of the network's own values stays as it is. BCE on small regions leaves probabilities too low to be cut at
-    0.5, which is where published figures and users cut them (our choice; thresholds of 0 and 1 are held inside
-    0.001..0.999).
+    0.5, which is where published figures and users cut them (our choice; thresholds of 0 and 1 are held
+    1e-7 away from them).
     """
-    held = min(max(threshold, 0.001), 0.999)
+    held = min(max(threshold, 1e-7), 1 - 1e-7)
     bias: Any = student.fusion.refinement.body[-1].bias
     bias -= math.log(held / (1 - held))
 
@@ -53,7 +53,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     held_out = hash_sets(joined(seen))
     refuse_overlap(header.training_sets, held_out, "held-out")  # files may have moved since the run began
-    localizer = Localizer(student, header, choose_device(device), None)
+    localizer = Localizer.of(student, header, choose_device(device))
     _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)
     student.half().float()
@@ -94,7 +94,7 @@ def calibrate(
     calibration = Validation(data, data.calibration)
     used = hash_sets(calibration.files())
     refuse_overlap(header.training_sets, used, "calibration")
-    localizer = Localizer(student, header, choose_device(device), None)
+    localizer = Localizer.of(student, header, choose_device(device))
     student.half().float()
     figures, found = calibration.run(localizer)
     if figures["n_tampered"]:

@@ -15,13 +15,14 @@ async function ask(path, options) {
   return answer;
 }
 
-export const get = (path) => ask(path);
+// a `signal` that aborts makes them reject
+export const get = (path, signal) => ask(path, { signal });
 
-export const post = (path, body, keepalive = false) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), keepalive });
+export const post = (path, body, options = {}) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), ...options });
 
-export async function image(index) {
-  const reply = await fetch(`api/pictures/${index}/view.jpg`);
+export async function image(index, signal) {
+  const reply = await fetch(`api/pictures/${index}/view.jpg`, { signal });
   if (!reply.ok) throw new Refused(reply.status, await reply.json().catch(() => ({})));
   return createImageBitmap(await reply.blob());
 }

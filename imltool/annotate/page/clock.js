@@ -43,7 +43,7 @@ export class Clock {
     if (index < 0 || seconds < 0.05) return null;
     this.#seconds = 0;
     try {
-      return await post(`pictures/${index}/time`, { seconds }, true);
+      return await post(`pictures/${index}/time`, { seconds }, { keepalive: true });
     } catch {
       if (this.#index === index) this.#seconds += seconds;
       return null;

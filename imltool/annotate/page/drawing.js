@@ -32,14 +32,14 @@ export class Drawing {
     session.boxes.forEach((box, at) => this.#box(box, at, frame));
     this.#suggestions();
     const draft = this.pointer.draft;
-    if (draft?.at === -1) this.#outline(draft.corners, css(OPEN), 2, []);
+    if (draft && !draft.box) this.#outline(draft.corners, css(OPEN), 2, []);
   }
 
   #box(box, at, frame) {
     const { pen, session, pointer } = this;
     const state = session.state(box);
     const chosen = at === session.chosen;
-    const moved = pointer.draft?.at === at ? pointer.draft.corners : null;
+    const moved = pointer.draft?.box === box ? pointer.draft.corners : null;
     const mask = moved ? null : state === "mask" ? (box.shown ?? box.live) : state === "proposed" ? box.live : null;
     if (mask && !this.hidden) {
       const { fill, edge } = this.#canvases(mask, COLOURS[state]);

@@ -11,7 +11,7 @@ export class Keys {
     return this;
   }
 
-  listen(target, when) {
+  listen(target, when, act) {
     target.addEventListener("keydown", (event) => {
       if (event.target.closest?.("input, dialog") || !when()) return;
       const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -25,7 +25,7 @@ export class Keys {
       // a focused button takes Enter and Space for itself
       if (event.target.closest?.("button") && (key === "Enter" || key === " ")) return;
       event.preventDefault();
-      row.run(event);
+      act(() => row.run(event));
     });
   }
 

@@ -68,6 +68,7 @@ function show() {
   }
   if (facts) Object.assign(entry, { verdict, boxes: boxes.length });
   by("hint").textContent = hint();
+  by("stage").ariaBusy = String(!session.fault && !session.noMasks && !session.embedded);
   by("boxes").replaceChildren(...boxes.map(boxButton));
   const box = boxes[chosen];
   by("undo").disabled = !session.canUndo || !facts;
@@ -118,7 +119,7 @@ async function open(index) {
 async function reportTime() {
   const progress = await clock.report();
   if (!progress) return;
-  session.progress = progress;
+  session.advance(progress);
   show();
 }
 
@@ -155,6 +156,7 @@ async function judge(verdict) {
 
 // actions of buttons and keys
 
+const turn = (by, { repeat }) => (repeat && !session.facts && !session.fault) || open(session.index + by); // held: as fast as pictures open
 const tool = (name) => { pointer.tool = name; show(); };
 const zoom = (factor) => { viewport.zoom(factor); redraw(); };
 const pan = (x, y) => { viewport.pan(x, y); redraw(); };
@@ -191,8 +193,8 @@ const suggestion = () => {
 
 const keys = new Keys()
   .add(["Enter"], "accept the masks shown, next picture to judge", done)
-  .add(["ArrowRight", "PageDown"], "next picture", () => open(session.index + 1))
-  .add(["ArrowLeft", "PageUp"], "previous picture", () => open(session.index - 1))
+  .add(["ArrowRight", "PageDown"], "next picture", (event) => turn(1, event))
+  .add(["ArrowLeft", "PageUp"], "previous picture", (event) => turn(-1, event))
   .add(["a"], "authentic, next", () => judge("authentic"))
   .add(["u"], "unsure, next", () => judge("unsure"))
   .add(["s"], "skip, next", () => judge("skipped"))
@@ -222,7 +224,7 @@ for (const [key, x, y] of [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp
   keys.add([`Shift+${key}`], first && "move the chosen box", () => nudge(x, y, true));
   keys.add([`Alt+${key}`], first && "move its lower right corner", () => nudge(x, y, false));
 }
-keys.listen(window, () => folder !== null);
+keys.listen(window, () => folder !== null, (run) => session.act(run));
 keys.describe(by("keys"));
 
 addEventListener("keydown", (event) => {
@@ -256,7 +258,7 @@ const buttons = {
 };
 for (const [id, run] of Object.entries(buttons)) {
   by(id).addEventListener("click", () => {
-    run();
+    session.act(run);
     if (!id.startsWith("open-")) canvas.focus({ preventScroll: true }); // keys work on after a click
   });
 }
@@ -269,7 +271,7 @@ async function openList() {
   if (found) folder.pictures.forEach((entry, at) => Object.assign(entry, found.pictures[at]));
   by("filter").value = "";
   fillList();
-  by("list").showModal();
+  if (!by("list").open) by("list").showModal();
   by("pictures").querySelector("[aria-current=true]")?.scrollIntoView({ block: "center" });
 }
 
@@ -311,7 +313,7 @@ session.addEventListener("refused", () => notice(`the change was refused: ${sess
 session.addEventListener("boxless", () => notice("choose a box first"));
 session.addEventListener("conflict", () => {
   show();
-  notice("this picture was changed in another tab; that state is shown now.", "Put mine back", () => session.restore());
+  notice("this picture was changed in another tab; that state is shown now.", "Put mine back", () => session.act(() => session.restore()));
 });
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session.refresh());
 addEventListener("focus", () => session.refresh());
@@ -319,6 +321,6 @@ addEventListener("beforeunload", (event) => { if (!session.saved) event.preventD
 new ResizeObserver(() => { viewport.resized(); drawing.draw(); }).observe(by("stage"));
 
 folder = await get("folder");
-session.progress = folder.progress;
+session.advance(folder.progress);
 drawing.opacity = by("opacity").value / 100;
 await open(Math.max(0, folder.pictures.findIndex(({ verdict }) => !verdict)));

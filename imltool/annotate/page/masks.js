@@ -8,16 +8,16 @@ export function paint({ size: [height, width], runs }, colour) {
     place += length;
   });
   const fill = new ImageData(width, height), edge = new ImageData(width, height);
-  const [red, green, blue] = colour;
-  for (let x = 0; x < width; x++) {
-    for (let y = 0; y < height; y++) {
-      const at = x * height + y;
+  const fills = new Uint32Array(fill.data.buffer), edges = new Uint32Array(edge.data.buffer);
+  const [pixel] = new Uint32Array(new Uint8Array([...colour, 255]).buffer); // in this machine's order of bytes
+  for (let x = 0, at = 0; x < width; x++) {
+    for (let y = 0; y < height; y++, at++) {
       if (!inside[at]) continue;
-      const target = 4 * (y * width + x);
-      fill.data.set([red, green, blue, 255], target);
+      const target = y * width + x;
+      fills[target] = pixel;
       const rim = x === 0 || y === 0 || x === width - 1 || y === height - 1 ||
         !inside[at - height] || !inside[at + height] || !inside[at - 1] || !inside[at + 1];
-      if (rim) edge.data.set([red, green, blue, 255], target);
+      if (rim) edges[target] = pixel;
     }
   }
   return { fill: canvas(fill), edge: canvas(edge) };

@@ -9,7 +9,7 @@ export const grips = ([x1, y1, x2, y2]) => GRIPS.map(([across, down]) => [x1 + (
 export class Pointer {
   tool = "box"; // or inside, outside
   panning = false; // the space bar is down
-  draft = null; // corners while a box is drawn, moved or resized: {corners, at}
+  draft = null; // while a box is drawn, moved or resized: its corners, and the box unless it is new
   #fingers = new Map();
   #drag = null;
 
@@ -20,6 +20,7 @@ export class Pointer {
     canvas.addEventListener("pointerup", (event) => this.#up(event));
     canvas.addEventListener("pointercancel", (event) => this.#cancel(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    session.addEventListener("opening", () => (this.#drag = this.draft = null)); // it was meant for the picture before
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
@@ -68,8 +69,8 @@ export class Pointer {
         return Math.max(Math.abs(x - place[0]), Math.abs(y - place[1]));
       });
       const grip = near.indexOf(Math.min(...near));
-      if (near[grip] <= reach) return { kind: "resize", start: place, grip, from: chosen.box };
-      if (within(chosen.box, viewport.toPicture(...place))) return { kind: "move", start: place, from: chosen.box };
+      if (near[grip] <= reach) return { kind: "resize", start: place, grip, box: chosen, from: chosen.box };
+      if (within(chosen.box, viewport.toPicture(...place))) return { kind: "move", start: place, box: chosen, from: chosen.box };
     }
     return { kind: "draw", start: place };
   }
@@ -102,7 +103,7 @@ export class Pointer {
       drag.last = place;
     } else if (drag.kind !== "click") {
       drag.moved ||= Math.hypot(place[0] - drag.start[0], place[1] - drag.start[1]) >= SMALLEST / 2;
-      if (drag.moved) this.draft = { corners: this.#corners(drag, place), at: drag.kind === "draw" ? -1 : this.session.chosen };
+      if (drag.moved) this.draft = { corners: this.#corners(drag, place), box: drag.box };
     }
     this.redraw();
   }
@@ -129,11 +130,13 @@ export class Pointer {
     const draft = this.draft;
     this.draft = null;
     if (!drag || !lone) return this.redraw();
-    if (drag.kind === "click") this.#click(place, drag.inside);
-    else if (drag.kind !== "pan") {
-      if (draft && this.#large(draft.corners)) this.#commit(draft);
-      else if (!drag.moved) this.#select(place);
-    }
+    this.session.act(() => {
+      if (drag.kind === "click") this.#click(place, drag.inside);
+      else if (drag.kind !== "pan") {
+        if (draft && this.#large(draft.corners)) this.#commit(draft);
+        else if (!drag.moved) this.#select(place);
+      }
+    });
     this.redraw();
   }
 
@@ -147,10 +150,10 @@ export class Pointer {
     return (x2 - x1) * this.viewport.scale >= SMALLEST && (y2 - y1) * this.viewport.scale >= SMALLEST && x2 - x1 >= 1 && y2 - y1 >= 1;
   }
 
-  #commit({ corners, at }) {
+  #commit({ corners, box }) {
     const { session } = this;
-    if (at < 0) session.add(corners);
-    else if (session.boxes[at]) session.change(() => (session.boxes[at].box = corners));
+    if (!box) session.add(corners);
+    else if (session.boxes.includes(box)) session.change(() => (box.box = corners));
   }
 
   // the smallest box under a click; none frees the choice

@@ -5,10 +5,14 @@
 
 import { get, image, post, Refused } from "./api.js";
 
+const BUSY = 503; // another tab has opened another picture: to be asked again
 const RETRY = 2000;
 const PATIENCE = 8000;
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const patiently = (work) => Promise.race([work, pause(work ? PATIENCE : 0)]);
+const prompted = ({ box, clicks }) => JSON.stringify([box, clicks]);
+const said = ({ verdict, boxes }) => ({ verdict, boxes: boxes.map(({ box, clicks, accepted, origin }) => ({ box, clicks, accepted, origin })) });
+const same = (one, other) => JSON.stringify(said(one)) === JSON.stringify(said(other));
 
 export class Session extends EventTarget {
   index = -1;
@@ -33,6 +37,8 @@ export class Session extends EventTarget {
   #stepping = Promise.resolve();
   #steps = 0; // undos and redos that the server has not answered yet
   #answers = new Map(); // the teacher's masks by prompt, so that undo shows them at once
+  #opening = new AbortController(); // ends what is on its way for a picture that is left
+  #asking = null; // the opening whose masks are being asked for
 
   #tell(what = "change") {
     this.dispatchEvent(new Event(what));
@@ -48,7 +54,11 @@ export class Session extends EventTarget {
 
   async open(index) {
     if (!(await this.settled())) return false;
+    this.#opening.abort();
+    this.#opening = new AbortController();
+    const { signal } = this.#opening;
     this.index = index;
+    this.bitmap?.close();
     this.facts = this.bitmap = this.mine = null;
     this.boxes = [];
     this.suggestions = [];
@@ -59,13 +69,13 @@ export class Session extends EventTarget {
     this.#answers.clear();
     this.#tell("opening");
     try {
-      const facts = await get(`pictures/${index}`);
-      const bitmap = await image(index);
-      if (this.index !== index) return false; // the person has moved on
+      const facts = await get(`pictures/${index}`, signal);
+      const bitmap = await image(index, signal);
+      if (signal.aborted) return false; // the person has moved on
       this.bitmap = bitmap;
       this.#adopt(facts);
     } catch (error) {
-      if (this.index !== index) return false;
+      if (signal.aborted) return false;
       if (!(error instanceof Refused)) {
         this.#tell("lost");
         return false;
@@ -73,22 +83,23 @@ export class Session extends EventTarget {
       this.fault = error.message;
     }
     this.#tell("opened");
-    if (!this.fault) this.#await(index);
+    if (!this.fault) this.#await(index, signal);
     return true;
   }
 
   // ask until the picture is embedded; then its suggestions are known too
-  async #await(index) {
-    while (this.index === index) {
+  async #await(index, signal) {
+    while (!signal.aborted) {
       try {
-        const answer = await get(`pictures/${index}/embedded`);
-        if (this.index !== index) return;
+        const answer = await get(`pictures/${index}/embedded`, signal);
+        if (signal.aborted) return;
         if (!answer.embedded) continue;
         this.embedded = true;
         this.suggestions = answer.suggestions;
         this.suggested ||= answer.suggestions.length > 0;
       } catch (error) {
-        if (!(error instanceof Refused)) {
+        if (signal.aborted) return;
+        if (!(error instanceof Refused) || error.status === BUSY) {
           await pause(RETRY);
           continue;
         }
@@ -105,38 +116,59 @@ export class Session extends EventTarget {
     this.boxes = facts.boxes.map((box) => ({ ...box }));
     this.chosen = Math.min(this.chosen, this.boxes.length - 1);
     this.#note(facts);
-    this.boxes.forEach((box) => this.ask(box));
+    this.boxes.forEach((box) => this.#ask(box));
   }
 
   #note({ revision, can_undo, can_redo, progress }) {
     this.revision = revision;
     this.canUndo = can_undo;
     this.canRedo = can_redo;
-    this.progress = progress;
+    this.advance(progress);
   }
 
-  // the teacher's mask for a box, once it stands still
-  async ask(box) {
-    const prompt = JSON.stringify([box.box, box.clicks]);
-    if (box.prompt === prompt && (box.live || box.waiting)) return;
+  // answers may come in another order than the server made them
+  advance(progress) {
+    if (!this.progress || progress.rows >= this.progress.rows) this.progress = progress;
+  }
+
+  // the teacher's mask for a box, once it stands still; an accepted one is there already
+  #ask(box) {
+    const prompt = prompted(box);
+    if (box.prompt === prompt && (box.live || box.shown || box.waiting)) return;
     box.prompt = prompt;
     box.live = this.#answers.get(prompt) ?? null;
     box.error = "";
-    box.waiting = !box.live;
-    if (box.live) return;
-    const index = this.index;
-    try {
-      const begun = performance.now();
-      const answer = await post(`pictures/${index}/mask`, { box: box.box, clicks: box.clicks });
-      if (this.index !== index) return;
-      answer.latency = performance.now() - begun;
-      this.#answers.set(prompt, answer);
-      if (box.prompt === prompt) box.live = answer;
-    } catch (error) {
-      if (box.prompt === prompt) box.error = error.message;
+    box.waiting = !box.live && !box.shown;
+    box.asked = performance.now();
+    if (box.waiting) this.#askAll();
+  }
+
+  // one after the other, the last box first: together each would take longer, and of a box that moves on under a held
+  // key only the last place counts
+  async #askAll() {
+    const { signal } = this.#opening;
+    if (this.#asking === signal) return;
+    this.#asking = signal;
+    for (let box; (box = this.boxes.findLast(({ waiting }) => waiting)); ) {
+      const { prompt, asked } = box;
+      let found = null, failed = "";
+      try {
+        found = await post(`pictures/${this.index}/mask`, { box: box.box, clicks: box.clicks }, { signal });
+        found.latency = performance.now() - asked;
+      } catch (error) {
+        if (error.status === BUSY) await pause(RETRY);
+        else failed = error.message;
+      }
+      if (signal.aborted) return;
+      if (!found && !failed) continue;
+      if (found) this.#answers.set(prompt, found);
+      // an undo may have made new boxes of the old
+      for (const one of this.boxes.filter(({ waiting, prompt: theirs }) => waiting && theirs === prompt)) {
+        Object.assign(one, { live: found, error: failed, waiting: false });
+      }
+      this.#tell();
     }
-    if (box.prompt === prompt) box.waiting = false;
-    this.#tell();
+    this.#asking = null;
   }
 
   state(box) {
@@ -150,12 +182,11 @@ export class Session extends EventTarget {
     if (!this.facts) return;
     alter();
     for (const box of this.boxes) {
-      const prompt = JSON.stringify([box.box, box.clicks]);
-      if (box.prompt && box.prompt !== prompt) {
+      if (box.prompt && box.prompt !== prompted(box)) {
         box.accepted = null;
         box.shown = null;
       }
-      this.ask(box);
+      this.#ask(box);
     }
     if (this.boxes.length && this.verdict !== "unsure" && this.verdict !== "skipped") this.verdict = "tampered";
     if (!this.boxes.length && this.verdict === "tampered") this.verdict = null;
@@ -196,7 +227,7 @@ export class Session extends EventTarget {
 
   // accept the teacher's mask or keep the box; once more takes it back
   accept(choice, positions = [this.chosen]) {
-    const able = positions.filter((at) => this.boxes[at] && (choice === "box" || this.boxes[at].live));
+    const able = positions.filter((at) => this.boxes[at] && (choice === "box" || this.boxes[at].live || this.boxes[at].shown));
     if (!able.length) return false;
     this.change(() => {
       for (const at of able) {
@@ -206,11 +237,6 @@ export class Session extends EventTarget {
       }
     });
     return true;
-  }
-
-  #content() {
-    const boxes = this.boxes.map(({ box, clicks, accepted, origin }) => ({ box, clicks, accepted, origin }));
-    return { verdict: this.verdict, boxes };
   }
 
   #save() {
@@ -223,23 +249,16 @@ export class Session extends EventTarget {
   async #saveAll() {
     while (this.#dirty) {
       this.#dirty = false;
-      const content = this.#content();
+      const content = said(this);
       try {
         const body = { base: this.revision, content, suggested: this.suggested };
-        const answer = await post(`pictures/${this.index}/change`, body);
-        this.unsaved = "";
-        this.#note(answer);
-        this.#tell("saved");
-        if (!this.#dirty) answer.boxes.forEach((box, at) => (this.boxes[at].shown = box.shown ?? null));
+        this.#accepted(await post(`pictures/${this.index}/change`, body));
       } catch (error) {
-        if (error.status === 409) {
-          this.#yield(error.answer, content);
-        } else if (error.status === 422) {
-          this.#adopt(await get(`pictures/${this.index}`));
-          this.unsaved = "";
-          this.refused = error.message;
-          this.#tell("refused");
-        } else {
+        const facts = error.status === 422 ? await get(`pictures/${this.index}`).catch(() => null) : error.answer;
+        if (error.status === 409 && same(facts, content)) this.#accepted(facts); // the first answer was lost
+        else if (error.status === 409) this.#yield(facts, "conflict");
+        else if (error.status === 422 && facts) this.#yield(facts, "refused", error.message);
+        else {
           this.unsaved = error instanceof Refused ? error.message : "the server does not answer";
           this.#dirty = true;
           this.#tell();
@@ -249,11 +268,21 @@ export class Session extends EventTarget {
     }
   }
 
-  #yield(newer, content) {
+  #accepted(facts) {
+    this.unsaved = "";
+    this.#note(facts);
+    this.#tell("saved");
+    if (!this.#dirty) facts.boxes.forEach((box, at) => (this.boxes[at].shown = box.shown ?? null));
+  }
+
+  // show what the server knows in place of a change that it does not take
+  #yield(facts, why, reason = "") {
+    this.mine = why === "conflict" ? said(this) : null;
+    this.refused = reason;
+    this.unsaved = "";
     this.#dirty = false;
-    this.mine = content;
-    this.#adopt(newer);
-    this.#tell("conflict");
+    this.#adopt(facts);
+    this.#tell(why);
   }
 
   // put back what another tab's change has refused
@@ -265,6 +294,11 @@ export class Session extends EventTarget {
       this.boxes = mine.boxes.map((box) => ({ ...box }));
       this.verdict = mine.verdict;
     });
+  }
+
+  // an action is meant for what the undos leave that are on their way
+  act(run) {
+    return this.#steps ? this.#stepping.then(run) : run();
   }
 
   // true when all is saved; false when the server did not answer for a while
@@ -290,23 +324,23 @@ export class Session extends EventTarget {
   async #step(direction) {
     await patiently(this.#saving);
     if (!this.facts || !this.#written) return;
-    const index = this.index;
+    const { signal } = this.#opening;
     let state = null;
     try {
-      state = await post(`pictures/${index}/step`, { base: this.revision, direction });
+      state = await post(`pictures/${this.index}/step`, { base: this.revision, direction });
     } catch (error) {
       if (error.status === 409) state = error.answer;
       else this.#tell("lost");
     }
-    if (state && this.index === index) this.#adopt(state); // the person may have moved on
+    if (state && !signal.aborted) this.#adopt(state); // the person may have moved on
   }
 
   // another tab may have changed the picture while this one was out of sight
   async refresh() {
     if (!this.facts || !this.saved) return;
-    const index = this.index;
-    const facts = await get(`pictures/${index}`).catch(() => null);
-    if (facts && this.index === index && this.saved && facts.revision !== this.revision) {
+    const { signal } = this.#opening;
+    const facts = await get(`pictures/${this.index}`, signal).catch(() => null);
+    if (facts && !signal.aborted && this.saved && facts.revision > this.revision) {
       this.#adopt(facts);
       this.#tell();
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from imltool.data.folder import require_plain
 from imltool.data.layouts.casia import read_casia1, read_casia2
 from imltool.data.layouts.columbia import read_columbia
 from imltool.data.layouts.common import Problem, Reading
@@ -50,6 +51,7 @@ def read_layout(name: str, root: Path) -> tuple[Manifest, list[Problem]]:
         raise UsageError(f"unknown layout {name!r}", f"known layouts: {', '.join(LAYOUTS)}")
     if not root.exists():
         raise DataError(f"data set {root} does not exist")
+    require_plain(root)
     reading = LAYOUTS[name](root)
     if not reading.records:
         first = f", first {reading.problems[0].file}: {reading.problems[0].message}" if reading.problems else ""

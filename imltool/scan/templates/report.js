@@ -1,10 +1,6 @@
-"use strict";
 (() => {
-  const PAGE = 100; // rows in the table at once: more make browsers slow
-  const PRINTED = 500; // cases on paper at most
   const get = (id) => document.getElementById(id);
   const table = get("results");
-  const body = table.tBodies[0];
   const dialog = get("case");
   const alphabet = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -14,16 +10,9 @@
     const sheet = line.nextElementSibling;
     return { ...JSON.parse(block.textContent), line, sheet, pictures: sheet.nextElementSibling };
   });
-  let listed = cases; // the cases that fit the filter, in the order of the table
-  let current = 0; // place in `listed` of the row that has, or last had, the focus
-  let first = 0; // place in `listed` of the first row in the table
+  const rows = new PagedTable(table, get("pager"), (one) => element(one.line), settle);
+  let current = 0; // place in `rows.listed` of the row that has, or last had, the focus
   let opacity = 100;
-
-  function element(block) {
-    const holder = document.createElement("template");
-    holder.innerHTML = block.textContent;
-    return holder.content.firstElementChild;
-  }
 
   function order() {
     const head = table.querySelector("[aria-sort$=ending]");
@@ -34,35 +23,29 @@
   }
 
   function list() {
-    const words = get("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(get("filter"));
     const verdict = get("verdict").value;
     const fits = (one, word) => one.text.includes(word) || (word.length > 3 && one.sha256.startsWith(word));
-    listed = cases.filter((one) => (!verdict || one.verdict === verdict) && words.every((word) => fits(one, word)));
-    listed.sort(order());
-    get("shown").textContent = listed.length === cases.length ? `${cases.length} listed` : `${listed.length} of ${cases.length} listed`;
-    get("empty").hidden = listed.length > 0;
+    rows.listed = cases.filter((one) => (!verdict || one.verdict === verdict) && words.every((word) => fits(one, word)));
+    rows.listed.sort(order());
+    get("shown").textContent = rows.listed.length === cases.length ? `${cases.length} listed` : `${rows.listed.length} of ${cases.length} listed`;
+    get("empty").hidden = rows.listed.length > 0;
     current = 0;
-    turn(0);
+    rows.turn(0);
   }
 
-  function turn(place) {
-    first = place - (place % PAGE);
-    const last = Math.min(first + PAGE, listed.length);
-    body.replaceChildren(...listed.slice(first, last).map((one) => element(one.line)));
-    get("pager").hidden = listed.length <= PAGE;
-    get("range").textContent = `Rows ${first + 1} to ${last} of ${listed.length}`;
-    get("back").disabled = first === 0;
-    get("on").disabled = last === listed.length;
-    reach(current >= first && current < last ? current : first, false);
+  // after a page was turned the focus has a row on it
+  function settle() {
+    reach(current >= rows.first && current < rows.first + PAGE ? current : rows.first, false);
   }
 
   function reach(place, focus = true) {
-    if (!listed.length) return;
-    if (place < first || place >= first + PAGE) turn(place);
+    if (!rows.listed.length) return;
+    if (place < rows.first || place >= rows.first + PAGE) rows.turn(place);
     // one stop for the Tab key in the whole table: arrow keys move between its rows
-    body.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
+    rows.body.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
     current = place;
-    const button = body.rows[current - first].querySelector(".open");
+    const button = rows.body.rows[current - rows.first].querySelector(".open");
     button.tabIndex = 0;
     if (focus) button.focus();
   }
@@ -88,7 +71,7 @@
 
   function show(place) {
     reach(place, false);
-    const made = sheet(listed[place]);
+    const made = sheet(rows.listed[place]);
     get("slot").replaceChildren(made);
     const slider = made.querySelector(".opacity");
     if (slider) { // the opacity stays from case to case
@@ -96,9 +79,9 @@
       slider.addEventListener("input", () => fade(slider.value));
       fade(opacity);
     }
-    get("place").textContent = `${place + 1} of ${listed.length}`;
+    get("place").textContent = `${place + 1} of ${rows.listed.length}`;
     get("previous").disabled = place === 0;
-    get("next").disabled = place === listed.length - 1;
+    get("next").disabled = place === rows.listed.length - 1;
     const opened = !dialog.open;
     if (opened) dialog.showModal();
     if (opened || !dialog.contains(document.activeElement) || document.activeElement.disabled) made.querySelector("h2").focus();
@@ -107,7 +90,7 @@
 
   function step(by) {
     const place = current + by;
-    if (place < 0 || place >= listed.length) return;
+    if (place < 0 || place >= rows.listed.length) return;
     if (dialog.open) show(place);
     else reach(place);
   }
@@ -119,11 +102,11 @@
   get("close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => { get("slot").replaceChildren(); reach(current); });
-  for (const [id, by] of [["back", -PAGE], ["on", PAGE]]) {
-    get(id).addEventListener("click", () => { turn(first + by); table.scrollIntoView(); });
-  }
   for (const head of table.querySelectorAll("th[data-key]")) head.addEventListener("click", () => sort(head));
-  body.addEventListener("click", (event) => { const row = event.target.closest("tr"); if (row) show(first + row.sectionRowIndex); });
+  rows.body.addEventListener("click", (event) => {
+    const row = event.target.closest("tr");
+    if (row) show(rows.first + row.sectionRowIndex);
+  });
   // a picture beside the report that is not there is told in words
   document.addEventListener("error", (event) => {
     event.target.replaceWith(`${event.target.alt} (the file is not beside this report)`);
@@ -131,7 +114,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const field = event.target.matches("input, select");
-    const inside = body.contains(document.activeElement);
+    const inside = rows.body.contains(document.activeElement);
     if (dialog.open) {
       if (!field && event.key === "ArrowLeft") step(-1);
       else if (!field && event.key === "ArrowRight") step(1);
@@ -146,13 +129,11 @@
     else return;
     event.preventDefault();
   });
-  // paper has no pages of a table: all that is listed is printed, each case on its sheet
   window.addEventListener("beforeprint", () => {
-    const printed = listed.slice(0, PRINTED);
-    body.replaceChildren(...printed.map((one) => element(one.line)));
+    const printed = rows.print();
     get("sheets").replaceChildren(...(get("sheeted").checked ? printed.map(sheet) : []));
-    if (printed.length < listed.length) get("sheets").prepend(`Printed are the first ${PRINTED} of ${listed.length} listed pictures.`);
+    if (printed.length < rows.listed.length) get("sheets").prepend(`Printed are the first ${PRINTED} of ${rows.listed.length} listed pictures.`);
   });
-  window.addEventListener("afterprint", () => { get("sheets").replaceChildren(); turn(first); });
+  window.addEventListener("afterprint", () => { get("sheets").replaceChildren(); rows.turn(rows.first); });
   list();
 })();

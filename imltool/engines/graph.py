@@ -1,0 +1,106 @@
+"""Exported graphs: what a file says of itself, and a network over any engine that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from imltool import __version__
+from imltool.config import Settings
+from imltool.engines.network import MIRRORS, Probabilities, Stacks, Views, normalise
+from imltool.errors import WeightsError
+from imltool.student.settings import MEAN, STD
+
+INFO_KEY = "imltool"
+"""Under this name the graph's metadata holds its `GraphInfo` as JSON."""
+SUFFIX = ".onnx"
+PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
+
+Precision = Literal["fp32", "fp16", "int8"]
+Feeds = Mapping[str, NDArray[np.float32]]
+Run = Callable[[Feeds], Probabilities]
+"""Inputs by name → the graph's one output."""
+_OUT_OF_MEMORY = ("allocat", "out of memory", "bad_alloc")
+
+
+class GraphInfo(Settings):
+    """What an exported student says of itself, so that any program can run it and know what came out.
+
+    Attributes:
+        weights_sha256: of the checkpoint it was exported from.
+        input_size: S. The graph takes `pixels` float32 [B,3,S,S], RGB in [0,1] minus `mean` over `std`, and, for a
+            student that sees them, `traces` float32 [B,len(TRACES),GRID,GRID]; it gives `probability` float32 [B,S,S]
+            in [0,1] of one look, without mirror images.
+        mirrors: over how many mirror images a map is to be averaged, see `MIRRORS`.
+        pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
+        precision: fp32; fp16, weights stored in half precision and computed with in fp32; int8, quantised.
+        max_difference, mean_difference: of the probabilities to torch's, over `checked` pictures, when it was exported.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    weights_sha256: str
+    input_size: int
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    traces: bool = False
+    trace_version: int = 1
+    mirrors: Literal[1, 2, 4] = 1
+    pixel_threshold: float = 0.5
+    score_threshold: float = 0.5
+    precision: Precision = "fp32"
+    opset: int
+    max_difference: float
+    mean_difference: float
+    checked: int
+    tool_version: str = __version__
+    torch_version: str
+
+
+def parse_info(path: Path, text: str | None) -> GraphInfo:
+    """The `GraphInfo` of a graph's metadata. Raises `WeightsError`."""
+    if text is None:
+        raise WeightsError(f"{path} is not a graph that imltool has exported", "make one with imltool export")
+    try:
+        return GraphInfo.model_validate_json(text)
+    except ValidationError as error:
+        detail = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{path} is not a graph this imltool reads: {detail}", "make one with imltool export"
+        ) from error
+
+
+class GraphNetwork:
+    """A student's exported graph; see `Network`.
+
+    Args:
+        run: runs the graph.
+    """
+
+    def __init__(self, engine: str, version: str, info: GraphInfo, run: Run) -> None:
+        self.engine, self.version, self.info = engine, version, info
+        self._run = run
+
+    def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
+        feeds = {PIXELS: normalise(views, self.info.mean, self.info.std)}
+        if self.info.traces and traces is not None:
+            feeds[TRACES_INPUT] = traces.astype(np.float32)
+        sides = MIRRORS[self.info.mirrors]
+        total = np.zeros((len(views), *views.shape[1:3]), np.float32)
+        for axes in sides:
+            turned = {name: np.ascontiguousarray(np.flip(feed, axes)) for name, feed in feeds.items()}
+            total += np.flip(self._safely(turned), tuple(axis - 1 for axis in axes))
+        return np.asarray(total / np.float32(len(sides)), dtype=np.float32)
+
+    def _safely(self, feeds: Feeds) -> Probabilities:
+        try:
+            return self._run(feeds)
+        except Exception as error:  # the engines raise classes of their own
+            if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise

@@ -1,0 +1,60 @@
+"""The interface of a student's network, whichever engine runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Views = NDArray[np.uint8]
+"""Pictures at the network's input size S: [B,S,S,3] RGB."""
+Stacks = NDArray[np.float16]
+"""Their traces: [B,len(TRACES),GRID,GRID]."""
+Probabilities = NDArray[np.float32]
+"""Maps [B,S,S] in [0,1]."""
+
+MIRRORS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
+"""Axes of [B,C,H,W] to reverse, by `StudentSettings.mirrors`."""
+
+
+class Network(Protocol):
+    """A student's network, ready to run.
+
+    Attributes:
+        engine: its name in `registry.ENGINES`.
+        version: the engine's.
+    """
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
+        """Maps of pictures, the mean over the architecture's mirror images.
+
+        Traces are reversed with the picture, not made anew: they are those of the file, which nobody ever saved
+        mirrored. A student that sees RGB alone does not look at them.
+
+        Raises MemoryError, or torch's RuntimeError, when memory does not suffice.
+        """
+        ...
+
+
+def normalise(views: Views, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`."""
+    scale = 1.0 / (255.0 * np.asarray(std, np.float32))
+    shift = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
+    return np.ascontiguousarray((views * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def threads() -> int:
+    """Threads an engine may use: `OMP_NUM_THREADS`, which torch follows too, else the cores this process may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""Graphs run by OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from imltool.engines.graph import INFO_KEY, PROBABILITY, Feeds, GraphNetwork, parse_info
+from imltool.engines.network import Probabilities, threads
+from imltool.errors import WeightsError
+
+
+def open_openvino(path: Path) -> GraphNetwork:
+    """A graph by OpenVINO in float32. Raises `WeightsError` when the file is none that it or imltool knows."""
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        text = model.get_rt_info(["framework", INFO_KEY]).astype(str) if _says(model) else None
+        info = parse_info(path, text)
+        # float32 whatever the processor could do: a map must not depend on the machine that made it
+        hints = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads(),
+        }
+        compiled = core.compile_model(model, "CPU", hints)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} is not a graph that OpenVINO {openvino.__version__} runs: {' '.join(str(error).split())[:200]}",
+            "make it anew with imltool export",
+        ) from error
+    request = compiled.create_infer_request()
+
+    def run(feeds: Feeds) -> Probabilities:
+        # the engine's own buffer is written again by the next run
+        return np.array(request.infer(dict(feeds))[PROBABILITY], dtype=np.float32)
+
+    return GraphNetwork("openvino", str(openvino.__version__), info, run)
+
+
+def _says(model: object) -> bool:
+    return bool(model.has_rt_info(["framework", INFO_KEY]))  # type: ignore[attr-defined]

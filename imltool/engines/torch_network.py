@@ -1,0 +1,48 @@
+"""The student's network run by torch, on any device: what training makes, and what exported graphs are checked with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imltool.engines.network import MIRRORS, Probabilities, Stacks, Views
+from imltool.student.header import CheckpointHeader
+from imltool.student.model import Student
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`; channels-last memory."""
+    x = pixels.permute(0, 3, 1, 2).float().div_(255.0)
+    shift = torch.tensor(mean, device=x.device).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=x.device).view(1, 3, 1, 1)
+    return x.sub_(shift).div_(scale)
+
+
+class TorchNetwork:
+    """A student in eval mode; see `Network`."""
+
+    engine = "torch"
+    version = str(torch.__version__)
+
+    def __init__(self, student: Student, header: CheckpointHeader, device: str | torch.device) -> None:
+        device = torch.device(device)
+        self.student = student.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.device = device
+        self._header = header
+
+    @torch.inference_mode()
+    def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
+        x = normalise(torch.from_numpy(views).to(self.device), self._header.mean, self._header.std)
+        stacks = None
+        if self._header.architecture.traces and traces is not None:
+            stacks = torch.from_numpy(traces).to(self.device).float()
+        sides = MIRRORS[self._header.architecture.mirrors]
+        total = torch.zeros((len(x), 1, *x.shape[2:]), device=x.device)
+        for axes in sides:
+            seen = None if stacks is None else stacks.flip(axes)
+            logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
+            total += logits.float().sigmoid().flip(axes)
+        return np.asarray((total / len(sides))[:, 0].cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,111 @@
+"""The page of `imltool annotate` in headless Chromium: what a person does there, and waiting for what comes of it.
+
+A machine may be slow: whatever reads the page or the server after an action first waits for what only the action's end
+brings about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import forged, write_rgb
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+PATIENCE = 240_000
+"""Milliseconds an expectation may take: an embedding is a second on a free machine and many on a busy one."""
+WIDE, TALL = 192, 128
+"""Pixels of the pictures that `make` writes."""
+
+
+@contextmanager
+def window(browser: Any, **options: Any) -> Iterator[Any]:
+    """A browser window; at the end none of its pages may have raised or asked anything but the server."""
+    context = browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
+    faults: list[str] = []
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on("request", lambda request: None if local(request.url) else faults.append(request.url))
+    yield context
+    context.close()
+    assert not faults
+
+
+def local(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:"))
+
+
+def expect(locator: Any) -> Any:
+    playwright.expect.set_options(timeout=PATIENCE)
+    return playwright.expect(locator)
+
+
+def opened(page: Any, address: str) -> Any:
+    page.goto(address)
+    expect(page.locator("#hint")).not_to_contain_text("opening")
+    return page
+
+
+def at(page: Any, name: str) -> None:
+    """Wait until a picture is open."""
+    expect(page.locator("#name")).to_have_text(name)
+    expect(page.locator("#hint")).not_to_contain_text("opening")
+
+
+def place(page: Any, across: float, down: float) -> tuple[float, float]:
+    """Screen position of a share of the picture, which fills 97 % of the stage on its tighter side."""
+    wide, tall = map(int, re.search(r"(\d+)×(\d+)", page.locator("#facts").inner_text()).groups())
+    stage = page.locator("#canvas").bounding_box()
+    scale = min(stage["width"] / wide, stage["height"] / tall) * 0.97
+    x = stage["x"] + stage["width"] / 2 + (across - 0.5) * wide * scale
+    return x, stage["y"] + stage["height"] / 2 + (down - 0.5) * tall * scale
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*place(page, *start))
+    page.mouse.down()
+    page.mouse.move(*place(page, (start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+    page.mouse.move(*place(page, *end))
+    page.mouse.up()
+
+
+def boxes(page: Any, state: str | None = None) -> Any:
+    return page.locator("#boxes button" if state is None else f"#boxes button[data-state={state}]")
+
+
+def saved(page: Any) -> None:
+    """Wait until all changes so far are on the server, undos included; they show as not saved from the first moment."""
+    expect(page.locator("#status")).to_have_text("saved")
+
+
+def drawn(page: Any) -> str:
+    """The canvas once everything asked for so far is drawn: the page draws in the next frame."""
+    return page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => done(document.getElementById('canvas').toDataURL())))"
+    )
+
+
+def until(page: Any, condition: Callable[[], object]) -> None:
+    """Wait for something that the driver's own events bring about."""
+    for _ in range(PATIENCE // 20):
+        if condition():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("it has not come to pass")
+
+
+def go(page: Any, index: int) -> None:
+    page.keyboard.press("l")
+    page.locator("#pictures button").nth(index).click()
+    at(page, f"{index}.png")
+
+
+def make(root: Path, count: int = 3) -> Path:
+    """A folder of forged pictures 0.png, 1.png, …"""
+    for index in range(count):
+        write_rgb(root / f"{index}.png", forged(index, WIDE, TALL)[0])
+    return root

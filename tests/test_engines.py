@@ -1,0 +1,196 @@
+"""Exported students: the same maps by every engine, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_set, photo
+
+from imltool.engines.export import export_student, trial_views
+from imltool.engines.graph import INFO_KEY, GraphInfo
+from imltool.engines.registry import GRAPH_ENGINES, graph_of
+from imltool.errors import UsageError, WeightsError
+from imltool.student.localizer import Localizer
+from imltool.student.settings import StudentSettings
+from imltool.weights import WEIGHTS, student_file
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
+ARCHITECTURES = {
+    "rgb": StudentSettings(input_size=64, mirrors=2),
+    "traces": StudentSettings(input_size=96, traces=("copy", "jpeg", "noise"), mirrors=4, memory="ema"),
+}
+Imltool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module", params=[*ARCHITECTURES])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with its graph beside it."""
+    weights = tmp_path_factory.mktemp(request.param) / "student.safetensors"
+    Localizer.untrained(ARCHITECTURES[request.param], "cpu", seed=5).save(weights)
+    export_student(weights, graph_of(weights))
+    return weights
+
+
+@pytest.fixture
+def alone(exported: Path, tmp_path: Path) -> Path:
+    """The checkpoint without its graph."""
+    return Path(shutil.copy(exported, tmp_path / exported.name))
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_every_engine_makes_torchs_maps(exported: Path, engine: str) -> None:
+    localizer, plain = Localizer.load(exported, "cpu", engine), Localizer.load(exported, "cpu", "torch")
+    assert localizer.engine.startswith(f"{engine} ") and plain.engine.startswith("torch ")
+    pictures = [photo(1, 90, 120), photo(2, 64, 64), photo(3, 300, 200)]
+    together, one_by_one = localizer.maps(pictures), [localizer.maps([picture])[0] for picture in pictures]
+    for found, single, expected in zip(together, one_by_one, plain.maps(pictures), strict=True):
+        assert found.dtype == np.float32 and found.shape == expected.shape
+        assert np.abs(found - expected).max() < 1e-5
+        assert np.abs(found - single).max() < 1e-5
+        assert expected.std() > 1e-4, "maps of one value compare nothing"
+
+
+def test_the_graph_says_what_it_is(exported: Path) -> None:
+    model = onnx.load(graph_of(exported))
+    onnx.checker.check_model(model)
+    info = GraphInfo.model_validate_json({prop.key: prop.value for prop in model.metadata_props}[INFO_KEY])
+    header = Localizer.load(exported, "cpu").header
+    assert info.opset == model.opset_import[0].version
+    assert (info.mean, info.std, info.input_size) == (header.mean, header.std, header.input_size)
+    assert (info.pixel_threshold, info.score_threshold) == (header.pixel_threshold, header.score_threshold)
+    assert info.max_difference < 1e-5 and info.mean_difference <= info.max_difference and info.checked > 0
+    names = [entry.name for entry in model.graph.input]
+    assert names == (["pixels", "traces"] if header.architecture.traces else ["pixels"])
+
+
+def test_half_precision_is_for_storing(exported: Path, tmp_path: Path) -> None:
+    """Released weights are float16 numbers: their graph loses nothing and is half as large."""
+    weights = tmp_path / "half.safetensors"
+    plain = Localizer.load(exported, "cpu", "torch")
+    from imltool.student.checkpoint import save_checkpoint
+
+    save_checkpoint(weights, plain.student.state_dict(), plain.header, half=True)
+    whole = export_student(weights, tmp_path / "whole.onnx")
+    half = export_student(weights, tmp_path / "half.onnx", "fp16")
+    assert half.max_difference == pytest.approx(whole.max_difference, abs=2e-6)
+    assert (tmp_path / "half.onnx").stat().st_size < 0.6 * (tmp_path / "whole.onnx").stat().st_size
+    views, traces = trial_views(plain.header.architecture, 2)
+    found = [
+        GRAPH_ENGINES["onnx"].open(tmp_path / name).probabilities(views, traces) for name in ("whole.onnx", "half.onnx")
+    ]
+    assert np.abs(found[0] - found[1]).max() < 1e-6
+
+
+def test_the_graph_beside_the_weights_is_taken(exported: Path, alone: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert Localizer.load(exported, "cpu").engine.startswith(f"{INSTALLED[0]} ")
+    assert Localizer.load(alone, "cpu").engine.startswith("torch ")
+    graph_of(alone).write_bytes(graph_of(exported).read_bytes()[:-1000])
+    assert Localizer.load(alone, "cpu").engine.startswith("torch ")
+    assert "torch runs the student instead" in caplog.text
+
+
+def test_a_graph_that_does_not_fit_is_refused(exported: Path, alone: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="has no exported graph"):
+        Localizer.load(alone, "cpu", "onnx")
+    graph = graph_of(alone)
+    graph.write_bytes(graph_of(exported).read_bytes()[:-1000])
+    for engine in INSTALLED:
+        with pytest.raises(WeightsError, match="graph"):
+            Localizer.load(alone, "cpu", engine)
+    shutil.copy(graph_of(exported), graph)
+    Localizer.untrained(StudentSettings(input_size=64), "cpu", seed=6).save(alone)
+    for engine in INSTALLED:
+        with pytest.raises(WeightsError, match="other weights"):
+            Localizer.load(alone, "cpu", engine)
+    with pytest.raises(UsageError, match="unknown engine"):
+        Localizer.load(exported, "cpu", "tensorflow")
+    with pytest.raises(UsageError, match="CPU alone"):
+        Localizer.load(exported, "cuda", "onnx")
+    foreign = onnx.load(graph_of(exported))
+    del foreign.metadata_props[:]
+    onnx.save(foreign, graph)
+    for engine in INSTALLED:
+        with pytest.raises(WeightsError, match="not a graph that imltool has exported"):
+            Localizer.load(alone, "cpu", engine)
+
+
+def test_export_from_the_command_line(alone: Path, imltool: Imltool, tmp_path: Path) -> None:
+    code, out, err = imltool("export", "--weights", alone, "--json")
+    told = json.loads(out)
+    assert code == 0 and Path(told["file"]) == graph_of(alone) and told["info"]["precision"] == "fp16"
+    assert "differ from torch's by at most" in err
+    code, _, err = imltool("export", "--weights", tmp_path / "none.safetensors")
+    assert code == 1 and err.count("\n") == 1
+    code, _, err = imltool("export", "--weights", alone, "--out", "/proc/graph.onnx")
+    assert code == 1 and "error: " in err
+
+
+@pytest.mark.parametrize("name", [name for name, known in WEIGHTS.items() if known.kind == "student"])
+def test_students_ship_with_their_graph(name: str) -> None:
+    weights = student_file(Path(name))
+    assert graph_of(weights).stat().st_size < 25e6
+    for engine in INSTALLED:
+        localizer = Localizer.load(weights, "cpu", engine)
+        info = localizer.network.info
+        assert info.weights_sha256 == WEIGHTS[name].sha256 and info.precision == "fp16" and info.max_difference < 1e-5
+        views, traces = trial_views(localizer.header.architecture, 2)
+        expected = Localizer.load(weights, "cpu", "torch").network.probabilities(views, traces)
+        assert np.abs(localizer.network.probabilities(views, traces) - expected).max() < 1e-5
+
+
+def test_a_scan_by_a_graph_starts_without_torch(tmp_path: Path) -> None:
+    source = make_set(tmp_path / "set", tampered=1, authentic=1)
+    program = (
+        "import sys; from imltool.cli.app import run; "
+        f"code = run(['scan', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}, '--engine', 'onnx', "
+        "'--weights', 'boxprompt', '--device', 'cpu', '-q']); print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["0", "False"], done.stderr
+
+
+def test_scans_by_two_engines_agree_and_are_told_apart(tmp_path: Path, imltool: Imltool) -> None:
+    source = make_set(tmp_path / "set", tampered=2, authentic=1)
+    rows = {}
+    for engine in ("torch", "onnx"):
+        out = tmp_path / engine
+        assert imltool("scan", source, "--out", out, "--engine", engine, "--weights", "boxprompt", "-q")[0] == 0
+        rows[engine] = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        assert json.loads((out / "run.json").read_text())["model"]["engine"].startswith(f"{engine} ")
+    for one, other in zip(rows["torch"], rows["onnx"], strict=True):
+        assert one["verdict"] == other["verdict"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
+    code, _, err = imltool("scan", source, "--out", tmp_path / "torch", "--engine", "onnx", "--weights", "boxprompt")
+    assert code == 1 and "engine" in err and err.count("\n") == 1
+
+
+def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
+    source = make_set(tmp_path / "set", tampered=2, authentic=1)
+    figures = {}
+    for engine in ("torch", "onnx"):
+        out = tmp_path / engine
+        code, _, err = imltool(
+            "eval", "--data", f"made={source}", "--out", out, "--engine", engine, "--weights", "boxprompt", "-q"
+        )
+        assert code == 0, err
+        results = json.loads((out / "results.json").read_text())
+        assert results["checkpoint"]["engine"].startswith(f"{engine} ")
+        figures[engine] = json.dumps(results["sets"], sort_keys=True)
+    assert figures["torch"] != ""
+
+
+def test_torch_on_a_cpu_is_the_reference(exported: Path) -> None:
+    plain = Localizer.load(exported, torch.device("cpu"), "torch")
+    assert plain.device == "cpu" and plain.student.training is False
+    with pytest.raises(TypeError, match="has no module"):
+        _ = Localizer.load(exported, "cpu", INSTALLED[0]).student

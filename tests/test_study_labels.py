@@ -1,0 +1,103 @@
+"""Pseudo-masks that a study makes for its rows: from which boxes, by which teacher, how good they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_set
+
+from imltool.errors import DataError
+from imltool.images import read_mask
+from imltool.study.labels import OneEmbedding, label_overrides, label_quality, make_labels
+from imltool.study.runner import data_digest
+from imltool.study.settings import LabelSettings
+from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.weightless import BoxTeacher
+from imltool.training.settings import TrainSettings
+
+QUICK = ("--tiny", "--steps", "1", "--device", "cpu", "-q")
+
+
+def test_sloppy_boxes_become_pseudo_masks_that_are_trained_on(tmp_path: Path, imltool) -> None:
+    root, out = make_set(tmp_path / "set", 3, 1), tmp_path / "out"
+    arguments = ("--teacher", "box", "--data", f"set={root}", "--out", out, "--only", "sloppy-20")
+    assert imltool("study", "boxes", *QUICK, *arguments)[0] == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    quality = results["rows"]["sloppy-20"]["label_quality"]
+    ious = []
+    for path in (root / "masks").iterdir():
+        truth = read_mask(path)
+        height, width = truth.shape
+        rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+        tall, wide = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+        box = np.zeros_like(truth)
+        y1, y2 = max(0, rows[0] - 0.2 * tall), min(height, rows[-1] + 1 + 0.2 * tall)
+        x1, x2 = max(0, columns[0] - 0.2 * wide), min(width, columns[-1] + 1 + 0.2 * wide)
+        centres_y, centres_x = np.arange(height) + 0.5, np.arange(width) + 0.5
+        box[np.ix_((centres_y >= y1) & (centres_y < y2), (centres_x >= x1) & (centres_x < x2))] = True
+        ious.append((box & truth).sum() / (box | truth).sum())
+    assert quality["images"] == 3 and quality["iou_mean"] == pytest.approx(np.mean(ious), abs=0.02)
+    assert quality["iou_mean"] < 0.6, "the disc fills 79 % of its exact box and 40 % of one that is 1.4 times as wide"
+    used = json.loads((out / "sloppy-20/seed-0/parameters.json").read_text())["data"]["train"][0]
+    assert used["kind"] == "pseudo" and Path(used["pseudo"]).is_relative_to(out)
+
+
+def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, imltool) -> None:
+    images = make_set(tmp_path / "set", 3, 0) / "tampered"
+    (tmp_path / "boxes.csv").write_text(
+        "image,x1,y1,x2,y2\n" + "".join(f"t{i}.png,{10 + i},8,60,50\n" for i in range(3))
+    )
+    pseudo = (
+        "pseudo",
+        images,
+        "--boxes",
+        tmp_path / "boxes.csv",
+        "--teacher",
+        "box",
+        "--out",
+        tmp_path / "drawn",
+        "-q",
+    )
+    assert imltool(*pseudo)[0] == 0
+    (tmp_path / "train.txt").write_text("tampered/t0.png\ntampered/t2.png\n")
+    source = {"name": "set", "kind": "pseudo", "images": str(images), "pseudo": str(tmp_path / "drawn")}
+    data = {"train": [{**source, "list": str(tmp_path / "train.txt")}]}
+    settings = TrainSettings.model_validate({"data": data})
+    labels = LabelSettings(teacher="grabcut")
+    made = list(make_labels(settings, [labels], tmp_path / "out", "cpu"))
+    assert [event["image"] for event in made] == ["t0.png", "t2.png"]
+    assert not list(make_labels(settings, [labels], tmp_path / "out", "cpu")), "made once"
+    kind, folder = label_overrides(settings, labels, tmp_path / "out")
+    assert kind == "data.train.0.kind=pseudo"
+    rows = read_pseudo(Path(json.loads(folder.partition("=")[2])))
+    assert [[box["box"] for box in row["boxes"]] for row in rows] == [[[10, 8, 60, 50]], [[12, 8, 60, 50]]]
+    assert {row["teacher"] for row in rows} == {"grabcut"}
+    found = label_quality(settings)
+    assert found is not None and found["images"] == 2 and 0.1 < found["iou_mean"] < 0.6
+    before = data_digest(settings)
+    (tmp_path / "drawn/masks/t2.png").unlink()
+    with pytest.raises(DataError, match=r"t2\.png cannot be read"):
+        data_digest(settings)
+    (tmp_path / "drawn/masks/t2.png").write_bytes((tmp_path / "drawn/masks/t1.png").read_bytes())
+    (images / "t0.png").write_bytes((images / "t0.png").read_bytes() + b"\0")
+    assert data_digest(settings) != before
+
+
+def test_a_picture_is_embedded_once_for_all_its_boxes() -> None:
+    class Counting(BoxTeacher):
+        embedded = 0
+
+        def embed(self, rgb):
+            self.embedded += 1
+            return super().embed(rgb)
+
+    inner = Counting()
+    teacher, first, second = OneEmbedding(inner), np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)
+    for rgb in (first, first.copy(), second, second, first):
+        assert teacher.embed(rgb) is not None
+    assert inner.embedded == 3 and teacher.name == "box"
+    (mask,) = teacher.decode(teacher.embed(first), np.array([[1, 1, 4, 4]], np.float32))
+    assert mask.mask.sum() == 9
