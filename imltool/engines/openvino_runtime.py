@@ -15,6 +15,7 @@ def open_openvino(path: Path) -> GraphNetwork:
     """A graph by OpenVINO in float32. Raises `WeightsError` when the file is none that it or imltool knows."""
     import openvino
 
+    version = str(openvino.__version__).partition("-")[0]  # without the build
     core = openvino.Core()
     try:
         model = core.read_model(path)
@@ -29,7 +30,7 @@ def open_openvino(path: Path) -> GraphNetwork:
         compiled = core.compile_model(model, "CPU", hints)
     except RuntimeError as error:
         raise WeightsError(
-            f"{path} is not a graph that OpenVINO {openvino.__version__} runs: {' '.join(str(error).split())[:200]}",
+            f"{path} is not a graph that OpenVINO {version} runs: {' '.join(str(error).split())[:200]}",
             "make it anew with imltool export",
         ) from error
     request = compiled.create_infer_request()
@@ -38,7 +39,7 @@ def open_openvino(path: Path) -> GraphNetwork:
         # the engine's own buffer is written again by the next run
         return np.array(request.infer(dict(feeds))[PROBABILITY], dtype=np.float32)
 
-    return GraphNetwork("openvino", str(openvino.__version__), info, run)
+    return GraphNetwork("openvino", version, info, run)
 
 
 def _says(model: object) -> bool:
