@@ -21,7 +21,7 @@ INFO_KEY = "imltool"
 SUFFIX = ".onnx"
 PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16"]
 Feeds = Mapping[str, NDArray[np.float32]]
 Run = Callable[[Feeds], Probabilities]
 """Inputs by name → the graph's one output."""
@@ -38,7 +38,7 @@ class GraphInfo(Settings):
             in [0,1] of one look, without mirror images.
         mirrors: over how many mirror images a map is to be averaged, see `MIRRORS`.
         pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
-        precision: fp32; fp16, weights stored in half precision and computed with in fp32; int8, quantised.
+        precision: fp32; or fp16, weights stored in half precision and computed with in float32.
         max_difference, mean_difference: of the probabilities to torch's, over `checked` pictures, when it was exported.
     """
 
