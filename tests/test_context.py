@@ -12,7 +12,8 @@ import pytest
 from context_files import CHANGED, DIGITISED, OFFSET, SOFTWARE, TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import TiffImagePlugin
 
-from imltool.images import exif_fault, read_picture
+from imltool.exif_guard import exif_fault
+from imltool.images import read_picture
 from imltool.scan.context import EMPTY, picture_context
 from imltool.scan.facts import describe
 from imltool.scan.remarks import RULES, make_remarks

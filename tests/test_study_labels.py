@@ -10,7 +10,7 @@ import pytest
 from conftest import make_set
 
 from imltool.errors import DataError
-from imltool.images import read_mask
+from imltool.images import read_mask, write_mask
 from imltool.study.labels import OneEmbedding, label_overrides, label_quality, make_labels
 from imltool.study.runner import data_digest
 from imltool.study.settings import LabelSettings
@@ -84,6 +84,25 @@ def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, i
     (tmp_path / "drawn/masks/t2.png").write_bytes((tmp_path / "drawn/masks/t1.png").read_bytes())
     (images / "t0.png").write_bytes((images / "t0.png").read_bytes() + b"\0")
     assert data_digest(settings) != before
+
+
+def test_pseudo_masks_of_another_study_are_taken_over_if_their_boxes_are_the_same(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", 3, 1)
+    options = (*QUICK, "--teacher", "box", "--data", f"set={root}", "--only", "sloppy-20")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert imltool("study", "boxes", *options, "--out", first)[0] == 0
+    (made,) = first.glob("labels/*/0")
+    marked = next((made / "masks").iterdir())
+    # more steps: a run that cannot be taken over, on pseudo-masks that can
+    assert imltool("study", "boxes", *options, "--steps", "2", "--reuse", first, "--out", second)[0] == 0
+    taken = second / made.relative_to(first)
+    assert read_pseudo(taken) == read_pseudo(made), "with the seconds it took then"
+    assert (taken / "masks" / marked.name).read_bytes() == marked.read_bytes()
+    mask = sorted((root / "masks").iterdir())[0]
+    write_mask(mask, np.roll(read_mask(mask), 3, axis=1))
+    assert imltool("study", "boxes", *options, "--reuse", first, "--out", third)[0] == 0
+    other = read_pseudo(third / made.relative_to(first))
+    assert [row["boxes"] for row in other] != [row["boxes"] for row in read_pseudo(made)]
 
 
 def test_a_picture_is_embedded_once_for_all_its_boxes() -> None:

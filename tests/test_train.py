@@ -128,6 +128,16 @@ def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_run_keeps_a_second_command_out_of_its_folder(config: Path, tmp_path: Path, imltool) -> None:
+    out = tmp_path / "run"
+    events = Training(load_settings(TrainSettings, config, []), out, "cpu").run()
+    assert next(events)["event"] == "start"
+    code, _, error = imltool("train", "--config", config, "--out", out, "--resume", *CPU)
+    assert code == 2 and "another command is writing" in error
+    events.close()
+    assert imltool("train", "--config", config, "--out", out, "--resume", *CPU)[0] == 0
+
+
 def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
     settings = load_settings(TrainSettings, config)
     first = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=3, length=10)

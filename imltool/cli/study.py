@@ -49,7 +49,8 @@ def study(
         list[Path] | None,
         typer.Option(
             "--reuse",
-            help="Another study's folder: its runs with the same settings and data are taken over. Repeatable.",
+            help="Another study's folder: its runs with the same settings and data are taken over, and its "
+            "pseudo-masks of the same boxes. Repeatable.",
             metavar="DIR",
         ),
     ] = None,
@@ -263,7 +264,7 @@ def _show(event: dict[str, Any], bar: Progress, task: TaskID | None) -> TaskID |
     elif kind == "start":
         common.say(f"{where}: training, steps {event['step']}-{event['steps']}")
     elif kind == "reused":
-        common.say(f"{where}: taken over from {event['run']}")
+        common.say(f"{where or event['labels']}: taken over from {event['run']}")
     elif kind == "measured":
         f1 = event["figures"]["pixel_f1"]
         common.say(f"{where}: {event['set']} ({event['role'].upper()}) F1 {'–' if f1 is None else f'{f1:.3f}'}")

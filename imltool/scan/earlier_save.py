@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 
 from imltool.images import RGB
@@ -11,7 +12,6 @@ from imltool.traces.jpeg_grid import FREQUENCIES, low_frequencies, quantisation_
 
 SIDE = 1024
 """The middle of larger pictures is looked at: enough blocks, and time that does not grow with the picture."""
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ENOUGH = 8
 """Of the 14 lowest frequencies, as many must show an earlier save (our choice).
 
@@ -34,7 +34,8 @@ def earlier_save(stored: RGB, luma_table: list[int] | None) -> dict[str, Any]:
     """
     height, width = stored.shape[:2]
     y, x = (max(0, (extent - SIDE) // 2) // 8 * 8 for extent in (height, width))
-    luma = stored[y : y + SIDE, x : x + SIDE].astype(np.float32) @ LUMA - np.float32(128.0)
+    part = stored[y : y + SIDE, x : x + SIDE].astype(np.float32)
+    luma = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), dtype=np.float32) - np.float32(128.0)
     count = 0
     if min(luma.shape) >= 8:
         coefficients = low_frequencies(luma)

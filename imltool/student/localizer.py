@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from imltool.student.model import Student
 
 SCORE_SHARE = 0.01
+SCORE_SAMPLED = 37
+"""Every so many values of a map are looked at to guess where its highest begin: a prime, so that columns do not line up
+with it."""
 
 
 def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
@@ -62,11 +65,25 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
     """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice)."""
     flat = np.asarray(values, dtype=np.float32).ravel()
     count = max(1, round(flat.size * SCORE_SHARE))
+    # twice that share of a sample tells where to begin, and few values are left to sort; all are, if that was too high
+    some = flat[::SCORE_SAMPLED]
+    share = min(some.size, max(1, round(2 * some.size * SCORE_SHARE)))
+    begin = np.partition(some, -share)[-share]
+    highest = _highest(flat, count, begin)
+    if highest.size < count:
+        highest = _highest(flat, count, np.float32(-np.inf))
+    return float(highest.mean(dtype=np.float64))
+
+
+def _highest(flat: Map, count: int, begin: np.float32) -> Map:
+    """The highest `count` of the values [N] from `begin` up, NaN among them, in no order; fewer where there are."""
     highest = flat[:0]
     for part in strips((flat.size, 1)):  # sorted out all at once, a large map would need its memory again
-        found = np.concatenate([highest, flat[part]])
-        highest = np.partition(found, -min(count, found.size))[-count:]
-    return float(highest.mean(dtype=np.float64))
+        values = flat[part]
+        found = np.concatenate([highest, values[~(values < begin)]])
+        kept = min(count, found.size)
+        highest = np.partition(found, -kept)[-kept:] if kept else found
+    return highest
 
 
 class Localizer:

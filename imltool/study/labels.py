@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from imltool.errors import DataError
 from imltool.files import sha256_file, sha256_text
 from imltool.images import RGB
 from imltool.journal import claim_folder, dump_json
+from imltool.study.reuse import find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
 from imltool.study.studies import sibling_masks
 from imltool.teacher.audit import audit_rows, summarise
@@ -116,14 +117,17 @@ def _folder(out: Path, labels: LabelSettings, number: int) -> Path:
     return out / LABELS / labels.folder / str(number)
 
 
-def make_labels(settings: TrainSettings, wanted: list[LabelSettings], out: Path, device: str) -> Iterator[Event]:
+def make_labels(
+    settings: TrainSettings, wanted: list[LabelSettings], out: Path, device: str, reuse: Sequence[Path] = ()
+) -> Iterator[Event]:
     """Make the pseudo-masks of several rows, each a `pseudo` output in `out`; yields one event a picture and row.
 
-    What is there already stays. The rows of one teacher go through the pictures together, so that a picture is
-    embedded once for all of them.
+    What is there already stays, and what the studies in `reuse` have made by the same teacher from the same boxes is
+    taken over (`reused` with the row's folder of `labels` and the `run` it came from). The rows of one teacher go
+    through the pictures together, so that a picture is embedded once for all of them.
 
     Raises `DataError` when a picture or its mask cannot be used, `WeightsError`, `ResumeError` when the boxes of
-    finished pseudo-masks have changed.
+    finished pseudo-masks have changed, `UsageError` while another command makes them.
     """
     forgeries = find_forgeries(settings)
     for name, group in itertools.groupby(sorted(wanted, key=lambda one: one.teacher), lambda one: one.teacher):
@@ -133,7 +137,13 @@ def make_labels(settings: TrainSettings, wanted: list[LabelSettings], out: Path,
             streams = []
             for labels in rows:
                 matched, folder = _boxes(one, labels), _folder(out, labels, number)
-                _claim(folder, name, matched)
+                parameters = _parameters(name, matched)
+                known = None if folder.exists() else find_labels(reuse, parameters, len(matched))
+                if known is not None:
+                    take_over(known, folder)
+                    yield {"event": "reused", "labels": labels.folder, "run": str(known)}
+                claim_folder(folder, parameters)
+                save_settings(PseudoSettings(), folder / "config.yaml")
                 streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
             for made in itertools.zip_longest(*streams):
                 for row in made:
@@ -146,18 +156,15 @@ def make_labels(settings: TrainSettings, wanted: list[LabelSettings], out: Path,
                     yield {"event": "label", "teacher": name, "image": row["image"]}
 
 
-def _claim(folder: Path, teacher: str, matched: list[MatchedImage]) -> None:
+def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
     weights = teacher_weights(teacher)
-    settings = PseudoSettings()
-    parameters = {
+    return {
         "command": "pseudo",
         "teacher": teacher,
         "weights_sha256": sha256_file(weights) if weights else None,
-        "settings": settings.model_dump(mode="json"),
+        "settings": PseudoSettings().model_dump(mode="json"),
         "boxes_sha256": sha256_text(dump_json([[item.name, item.boxes.tolist(), item.size] for item in matched])),
     }
-    claim_folder(folder, parameters)
-    save_settings(settings, folder / "config.yaml")
 
 
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:

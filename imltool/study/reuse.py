@@ -1,4 +1,4 @@
-"""Runs that another study has already trained: the same settings on the same data give the same weights."""
+"""What another study has already made: runs with the same settings and data, pseudo-masks from the same boxes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from imltool.errors import DataError
 from imltool.files import make_folder, writing
-from imltool.journal import read_rows
-from imltool.study.settings import JOURNAL
+from imltool.journal import PARAMETERS, dump_json, read_rows
+from imltool.study.settings import JOURNAL, LABELS
+from imltool.teacher.pseudo import read_pseudo
 from imltool.training.run_folder import STATE
 from imltool.training.settings import TrainSettings
 
@@ -53,12 +54,33 @@ def find_run(studies: Sequence[Path], training: TrainSettings, data: dict[str, A
     return None
 
 
+def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: int) -> Path | None:
+    """The pseudo-masks that another study has made with these parameters, of all `pictures`; None where there are none.
+
+    Args:
+        parameters: what the folder's `parameters.json` must say: teacher, its weights, settings and boxes.
+    """
+    wanted = json.loads(dump_json(parameters))
+    for study in studies:
+        for marker in sorted(study.glob(f"{LABELS}/*/*/{PARAMETERS}")):
+            try:
+                same = json.loads(marker.read_text(encoding="utf-8")) == wanted
+                if same and sum(row["status"] == "ok" for row in read_pseudo(marker.parent)) == pictures:
+                    return marker.parent
+            except (OSError, ValueError, DataError):
+                continue
+    return None
+
+
 def _comparable(parameters: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in parameters.items() if key not in ("command", "name")}
 
 
 def take_over(run: Path, folder: Path) -> None:
-    """Copy a finished run; `folder` gets its name only when the copy is complete. Raises `OutputError`."""
+    """Copy a finished run, or finished pseudo-masks; `folder` gets its name only when the copy is complete.
+
+    Raises `OutputError`.
+    """
     hidden = folder.with_name(f".{folder.name}")
     with writing(folder):
         make_folder(folder.parent)

@@ -47,7 +47,8 @@ class Study:
 
     Args:
         only: names of the rows to train and measure; all of them when empty.
-        reuse: folders of other studies, whose finished runs are taken over where settings and data are the same.
+        reuse: folders of other studies, whose finished runs are taken over where settings and data are the same, and
+            their pseudo-masks where teacher and boxes are.
 
     Raises `ResumeError` when `out` holds another study or figures of other sets, `ConfigError` or `DataError` when a
     row cannot be trained as it stands; all of that before the first step.
@@ -141,7 +142,7 @@ class Study:
         waiting = [row for row in self.rows if not all(self._trained(row, seed) for seed in self.settings.seeds)]
         wanted = list({row.labels.folder: row.labels for row in waiting if row.labels}.values())
         if wanted:
-            yield from make_labels(self.settings.base, wanted, self.out, self.device)
+            yield from make_labels(self.settings.base, wanted, self.out, self.device, self.reuse)
         about_labels = any(row.labels for row in self.settings.rows)
         for row in waiting:
             training = self.settings.training(row, self.settings.seeds[0], *self._more(row))

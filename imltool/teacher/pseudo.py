@@ -19,7 +19,7 @@ from imltool.config import Settings
 from imltool.data.boxes import Accepted, MatchedImage
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
-from imltool.files import sha256_file
+from imltool.files import make_folder, sha256_file, sole_writer
 from imltool.images import RGB, Mask, read_rgb, write_mask
 from imltool.journal import Journal, read_rows
 from imltool.teacher.registry import Teacher
@@ -184,10 +184,11 @@ def write_pseudo_masks(
     A row that is done is one line of `pseudo.jsonl`: image, teacher, width, height, sha256, boxes, mask, mask_sha256,
     mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read, or whose accepted mask
     is damaged, yields status `failed` and a reason, is not journalled, and is tried again by the next run.
-    Raises `OutputError` when the disk refuses; what was journalled stays valid.
+    Raises `OutputError` when the disk refuses; what was journalled stays valid. Raises `UsageError` while another
+    command writes into `out`.
     """
     targets = mask_names([item.name for item in matched])
-    with Journal(out / JOURNAL) as journal:
+    with sole_writer(make_folder(out)), Journal(out / JOURNAL) as journal:
         done = {row["image"]: row["sha256"] for row in journal.rows if (out / row["mask"]).is_file()}
         for item in matched:
             if item.name in done and done[item.name] == sha256_file(item.image):

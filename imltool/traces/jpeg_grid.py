@@ -92,12 +92,12 @@ def quantisation_steps(values: Plane) -> tuple[int, int]:
         return 1, 1
     if len(picked) > SAMPLES:
         picked = picked[:: len(picked) // SAMPLES + 1]
-    turns = picked[None] / STEPS[:, None]
+    turns = picked[None] / STEPS.astype(np.float32)[:, None]
     turns -= np.rint(turns)  # near 0 a cosine is exact enough in single precision, and much faster
-    waves = np.cos(np.float32(2 * np.pi) * turns.astype(np.float32))
+    waves = np.cos(np.float32(2 * np.pi) * turns)
     # coefficients nearer to 0 than half a step fit every step, and say nothing about it
-    counted = np.abs(picked)[None] > 0.5 * STEPS[:, None]
-    enough = counted.sum(axis=1)
+    counted = np.abs(picked)[None] > 0.5 * STEPS.astype(np.float32)[:, None]
+    enough = np.count_nonzero(counted, axis=1)
     fit = np.where(counted, waves, 0).sum(axis=1, dtype=np.float64) / np.maximum(enough, 1)
     # decoding rounds to whole grey levels: the coefficients carry noise of about 0.4
     expected = np.exp(-2 * np.pi**2 * 0.16 / STEPS**2)

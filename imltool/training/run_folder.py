@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from imltool.config import save_settings
 from imltool.errors import ResumeError
-from imltool.files import make_folder, write_text, writing
-from imltool.journal import Journal, claim_folder, dump_json, read_rows
+from imltool.files import make_folder, sole_writer, write_text, writing
+from imltool.journal import Journal, claim_folder, dump_json, holds_run, read_rows
 from imltool.training.settings import TrainSettings
 
 STATE = "state-"
@@ -27,16 +28,20 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._log: Journal | None = None
+        self._held = ExitStack()
 
     def claim(self, settings: TrainSettings, resume: bool) -> None:
-        """Make the folder this run's own.
+        """Make the folder this run's own, until `close`.
 
-        Raises `ResumeError` when it holds a run and `resume` is not asked for, or the parameters differ.
+        Raises `ResumeError` when it holds a run and `resume` is not asked for, or the parameters differ, `UsageError`
+        while another command trains into it.
         """
         if not resume and (self.path / "log.jsonl").exists():
             raise ResumeError(
                 f"{self.path} already holds a training run", "add --resume to continue, or choose another --out"
             )
+        holds_run(self.path, command="train")
+        self._held.enter_context(sole_writer(make_folder(self.path)))
         claim_folder(self.path, {"command": "train", **settings.model_dump(mode="json")})
         save_settings(settings, self.path / "config.yaml")
         for unfinished in self.path.glob(f".{STATE}*"):
@@ -93,5 +98,7 @@ class RunFolder:
                 shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
+        """Close the log and let other commands have the folder."""
+        self._held.close()
         if self._log is not None:
             self._log.close()
