@@ -114,3 +114,21 @@ def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool) ->
     assert not scenes["train"] & scenes["val"]
     code, _, err = imltool("data", "split", tmp_path / "s", "--out", tmp_path / "q", "--scene-pattern", "(")
     assert code == 2 and "regular expression" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [("--help",), ("version",), ("weights", "list"), ("weights", "list", "--json")])
+def test_a_full_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "imltool", *arguments], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("error: stdout cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_is_nobody_to_write_to(closed: int) -> None:
+    command = [sys.executable, "-m", "imltool", "weights", "list"]
+    done = subprocess.run(command, capture_output=True, preexec_fn=lambda: os.close(closed))
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert bool(done.stdout) == (closed == 2)

@@ -6,6 +6,7 @@ told to look for (`scan --fail-on-detect`: an indication; `verify`: a change) ·
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from typing import Annotated, Any
@@ -16,6 +17,10 @@ from typer.core import TyperGroup
 from imltool import __version__
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
+
+
+STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Of an error that names no file: stdout could not be written. Files are written under `files.writing`."""
 
 
 class _Interrupted(ImlError):
@@ -113,9 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return the exit code."""
     try:
-        app(arguments)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+        return _invoke(arguments)
     except ImlError as error:
         _debug(arguments)
         _fail(error.message, error.remedy)
@@ -123,15 +126,39 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # the reader of stdout (head, less) went away: no error, and nothing more to flush
         common.stop_stdout()
+    except OSError as error:
+        _debug(arguments)
+        if error.filename is not None or error.errno not in STDOUT_FAULTS:
+            return _internal(error)
+        common.stop_stdout()
+        _fail(
+            f"stdout cannot be written: {error.strerror}", "send it where there is room; files were written as always"
+        )
+        return EXIT_FATAL
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
         return EXIT_FATAL
     except Exception as error:
         _debug(arguments)
-        fault = f"internal fault: {type(error).__name__}: {' '.join(str(error).split())}"
-        _fail(fault, "run again with -vv and report what it shows")
-        return EXIT_FATAL
+        return _internal(error)
     return EXIT_OK
+
+
+def _invoke(arguments: list[str]) -> int:
+    """The exit code of the command, with all of its stdout written."""
+    try:
+        app(arguments)
+        code = EXIT_OK
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else EXIT_OK
+    sys.stdout.flush()
+    return code
+
+
+def _internal(error: Exception) -> int:
+    fault = f"internal fault: {type(error).__name__}: {' '.join(str(error).split())}"
+    _fail(fault, "run again with -vv and report what it shows")
+    return EXIT_FATAL
 
 
 def _debug(arguments: list[str]) -> None:

@@ -30,6 +30,15 @@ from rich.text import Text
 
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
 
+
+def _open_streams() -> None:
+    """Whoever started imltool may have closed them (`>&-`): then there is nobody to write to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+
+
+_open_streams()
 log = logging.getLogger("imltool")
 stderr = Console(stderr=True)
 stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table stays whole
