@@ -18,7 +18,6 @@ from imltool import __version__
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
 
-
 STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Of an error that names no file: stdout could not be written. Files are written under `files.writing`."""
 

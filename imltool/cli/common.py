@@ -35,7 +35,7 @@ def _open_streams() -> None:
     """Whoever started imltool may have closed them (`>&-`): then there is nobody to write to."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 it stays open
 
 
 _open_streams()
