@@ -235,3 +235,9 @@ def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool) -> 
     (one / "masks/t1.png").unlink()
     code, _, stderr = imltool(*options)
     assert code == 2 and "pictures and labels of this row was" in stderr and stderr.count("\n") == 1
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, imltool) -> None:
+    root, out = make_set(tmp_path / "set", 2, 1), tmp_path / os.fsdecode(b"o\xff")
+    code, _, error = imltool("study", "alpha", "--tiny", "--data", f"set={root}", "--out", out, "-q")
+    assert code == 1 and "is not plain UTF-8" in error and not out.exists()

@@ -354,3 +354,13 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path:
     expected = -math.log(max(header.pixel_threshold, 0.001) / (1 - max(header.pixel_threshold, 0.001)))
     assert shift == pytest.approx(expected, abs=0.02)
     assert imltool("model", "release", tmp_path / "none", "--out", out)[0] == 2
+
+
+def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, tmp_path: Path, imltool) -> None:
+    out = tmp_path / os.fsdecode(b"o\xff")
+    assert imltool("train", "--config", config, "--out", out, *CPU)[0] == 0
+    root = make_set(tmp_path / "test", 1, 1)
+    options = ("--weights", out / "last.safetensors", "--data", f"test={root}", "--allow-overlap", "-q")
+    assert imltool("eval", *options, "--out", out / "eval")[0] == 0
+    command = json.loads((out / "eval" / "results.json").read_text(encoding="utf-8"))["reproduction"]["command"]
+    assert "o\\xff" in command

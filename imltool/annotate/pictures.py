@@ -8,7 +8,8 @@ from pathlib import Path
 
 from imltool.errors import DataError, ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES
-from imltool.scan.inputs import plan_inputs, printable
+from imltool.scan.inputs import plan_inputs
+from imltool.texts import printable
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import ImlError, UsageError
+from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.folder import Sample
@@ -112,7 +112,7 @@ def _command(targets: list[str], metric: list[str] | None, out: Path, seed: int)
     words = ["imltool", "compare", *targets]
     for name in metric or []:
         words += ["--metric", name]
-    return shlex.join([*words, "--seed", str(seed), "--out", str(out)])
+    return command_text([*words, "--seed", str(seed), "--out", str(out)])
 
 
 def _print(results: dict[str, Any], json_output: bool) -> None:

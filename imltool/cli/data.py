@@ -99,9 +99,10 @@ def objects(
     from imltool.errors import DataError
     from imltool.files import sha256_file
     from imltool.journal import dump_json
-    from imltool.scan.inputs import plan_inputs, printable, readable
+    from imltool.scan.inputs import plan_inputs
     from imltool.synth import objects as cutting
     from imltool.teacher.registry import load_teacher, teacher_weights
+    from imltool.texts import printable, readable
 
     settings = load_settings(cutting.ObjectSettings, config, set_)
     path = teacher_weights(teacher, weights)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from imltool.cli import common
+from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def command_line(options: Mapping[str, bool | int | str | Sequence[str] | None])
         elif value:
             for one in value:
                 words += [flag, one]
-    return shlex.join(words)
+    return command_text(words)
 
 
 def show(report: Report, json_output: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from imltool import __version__
 from imltool.cli import common
 from imltool.errors import UsageError
 from imltool.files import writing
+from imltool.texts import command_text
 
 LogFileOption = Annotated[
     Path | None,
@@ -73,7 +73,7 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
     level = common.log.level
     common.log.setLevel(logging.DEBUG)
     try:
-        common.note(f"imltool {__version__}: {shlex.join(['imltool', *sys.argv[1:]])}")
+        common.note(f"imltool {__version__}: {command_text(['imltool', *sys.argv[1:]])}")
         yield
     except BaseException as error:
         if not isinstance(error, typer.Exit):

@@ -143,7 +143,8 @@ def scan(
     common.setup_logging(verbose, quiet)
     with log_to(log_file, keep_out=out):
         from imltool.scan import record
-        from imltool.scan.inputs import plan_inputs, printable, require_pictures
+        from imltool.scan.inputs import plan_inputs, require_pictures
+        from imltool.texts import printable
 
         record.holds_scan(out)  # the first to be told: nothing was read yet
         plan = plan_inputs(paths, out)
@@ -227,9 +228,9 @@ def _summarise(rows: list[dict[str, Any]], selection: Selection, run: dict[str, 
     from rich.table import Table
     from rich.text import Text
 
-    from imltool.scan.inputs import printable
     from imltool.scan.record import REPORT, TABLE
     from imltool.scan.report import percent
+    from imltool.texts import printable
 
     shown = selection.choose(rows)[: selection.top or TOP]
     failed = [row for row in rows if row["status"] == "failed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import UsageError
+from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -99,7 +99,7 @@ def study(
     words += [word for one in lists or [] for word in ("--list", one)]
     words += [word for folder in reuse or [] for word in ("--reuse", str(folder))]
     words += ["--checkpoint", checkpoint, "--teacher", teacher, "--out", str(out)]
-    _run(settings, sets, out, device, only or [], reuse or [], shlex.join(words), json_output)
+    _run(settings, sets, out, device, only or [], reuse or [], command_text(words), json_output)
 
 
 def _numbers(seeds: str) -> tuple[int, ...]:

@@ -41,8 +41,8 @@ def verify(
     if head is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", head):
         raise UsageError(f"--head {head!r} is no SHA-256", "give its 64 hexadecimal digits")
 
-    from imltool.scan.inputs import printable
     from imltool.scan.verify import UNCHECKED, Finding, Verification
+    from imltool.texts import printable
 
     verification = Verification(out)
     findings: list[Finding] = []

@@ -26,6 +26,7 @@ from imltool.evaluation.strata import area_strata, edit_area, kind_strata
 from imltool.evaluation.summary import mean_by_role, summarize_set
 from imltool.evaluation.tables import DEFINITION, markdown_table, table_rows
 from imltool.files import write_text
+from imltool.texts import readable
 from imltool.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
     header = localizer.header
     return {
         "name": header.name,
-        "path": str(localizer.path),
+        "path": readable(str(localizer.path)),
         "sha256": localizer.sha256,
         "threshold": header.pixel_threshold,
         "score_threshold": header.score_threshold,

@@ -18,7 +18,7 @@ from imltool.images import ORIENTATION, SUBFILE_TYPE, Picture, open_header
 from imltool.scan import credentials, exif, thumbnail, xmp
 from imltool.scan.earlier_save import earlier_save
 from imltool.scan.jpeg_file import jpeg_facts
-from imltool.scan.texts import clean
+from imltool.texts import clean
 
 FRAMES_COUNTED = 1000
 """Frames and pages are counted up to here."""

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from imltool.scan.texts import clean
 from imltool.scan.xmp import source_types
+from imltool.texts import clean
 
 MARK = b"jumdc2pa"
 """Every embedded manifest store begins with a JUMBF description of this kind; in no format is it compressed."""

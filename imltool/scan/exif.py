@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.ExifTags import IFD
 
 from imltool.exif_guard import exif_fault
-from imltool.scan.texts import clean
+from imltool.texts import clean
 
 MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY = 271, 272, 305, 306, 316, 11
 TAKEN, DIGITISED, ZONES = 36867, 36868, {CHANGED: 36880, 36867: 36881, 36868: 36882}

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from imltool.errors import DataError, UsageError
 from imltool.scan.walk import walk_pictures
+from imltool.texts import printable, readable
 
 GROUND_TRUTH = "masks"
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
@@ -65,19 +66,6 @@ class Plan:
     roots: tuple[Root, ...]
     inputs: tuple[Input, ...]
     skipped: tuple[Path, ...]
-
-
-def readable(text: str) -> str:
-    r"""`text` as valid Unicode: bytes of a file name that are not UTF-8 become `\xNN`."""
-    try:
-        return os.fsencode(text).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # halves of letters that no file name has, and a made-up JSON file may
-        return text.encode("utf-8", "backslashreplace").decode()
-
-
-def printable(text: str) -> str:
-    """`text` on one line without control or direction-changing characters, safe for terminals and tables."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
 
 
 def plan_inputs(paths: list[Path], out: Path) -> Plan:

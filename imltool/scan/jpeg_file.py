@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imltool.scan.texts import clean
+from imltool.texts import clean
 
 Tables = NDArray[np.int64]
 

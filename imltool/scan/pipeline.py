@@ -25,9 +25,9 @@ from imltool.scan.outputs import find_regions, output_files, quantise, write_map
 from imltool.scan.remarks import make_remarks
 from imltool.scan.settings import ScanSettings
 from imltool.scan.stability import CHANGES, settle
-from imltool.scan.texts import clean
 from imltool.student.localizer import Localizer, image_score
 from imltool.student.tiles import is_tiled, map_by_size, take_traces, tiled_map
+from imltool.texts import clean
 from imltool.traces.stack import Traces
 
 Row = dict[str, Any]

@@ -17,9 +17,10 @@ from imltool.errors import ResumeError
 from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
 from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
 from imltool.scan.chain import ChainedJournal
-from imltool.scan.inputs import Plan, readable
+from imltool.scan.inputs import Plan
 from imltool.scan.remarks import look_up
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
+from imltool.texts import readable
 from imltool.versions import installed_versions
 
 if TYPE_CHECKING:  # whoever only reads a record waits for no network

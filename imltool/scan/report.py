@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
@@ -14,12 +13,13 @@ from markupsafe import Markup
 from imltool.files import atomic, human_size
 from imltool.scan import verdicts
 from imltool.scan.facts import describe
-from imltool.scan.inputs import Plan, printable
+from imltool.scan.inputs import Plan
 from imltool.scan.outputs import SMALLEST_REGION, palette
 from imltool.scan.pipeline import Row
 from imltool.scan.previews import Shown, make_previews
 from imltool.scan.record import REPORT
 from imltool.scan.selection import Selection
+from imltool.texts import command_text, printable
 
 WHOLE = 1000
 """Cases whose picture, map and overlay are in the report itself, from the highest score; the others show the files
@@ -120,7 +120,7 @@ def _environment() -> jinja2.Environment:
         percent=percent,
         base=lambda name: PurePosixPath(name).name,
         breakable=lambda path: Markup("/<wbr>").join(printable(path).split("/")),
-        command=lambda words: shlex.join(map(printable, words)),
+        command=command_text,
         beside=quote,
         facts=describe,
         keys=_keys,

@@ -13,11 +13,12 @@ from imltool.files import sha256_file, what_happened, write_text
 from imltool.journal import PARAMETERS
 from imltool.scan import record
 from imltool.scan.chain import ChainedJournal
-from imltool.scan.inputs import Input, Plan, printable, readable
+from imltool.scan.inputs import Input, Plan
 from imltool.scan.pipeline import WORKERS, Row, analyse
 from imltool.scan.settings import ScanSettings
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
+from imltool.texts import printable, readable
 
 
 def scan(

@@ -16,7 +16,7 @@ from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
-from imltool.scan.inputs import Root, expand, readable
+from imltool.scan.inputs import Root, expand
 from imltool.scan.record import (
     COMMAND,
     FOLDERS,
@@ -30,6 +30,7 @@ from imltool.scan.record import (
     is_sealed,
     record_text,
 )
+from imltool.texts import readable
 
 CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
 """Kinds of findings: the first three say that something was changed, the last that it could not be told."""

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from PIL import ImageFile, IptcImagePlugin
 
 from imltool.scan.exif import parse_time
-from imltool.scan.texts import clean
+from imltool.texts import clean
 
 XMP_BYTES = 2_000_000
 """Longer XMP is not read (our choice)."""

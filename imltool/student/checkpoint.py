@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from imltool.errors import WeightsError
@@ -42,10 +42,10 @@ def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
     try:
         state = {
             name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-            for name, tensor in load_file(path).items()
+            for name, tensor in load(path.read_bytes()).items()  # the reader of files wants UTF-8 names
         }
         student.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         detail = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path}: the tensors do not fit the header's architecture: {detail}") from error
     return student.eval(), header

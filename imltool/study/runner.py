@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from imltool.config import save_settings
+from imltool.data.folder import require_plain
 from imltool.device import choose_device
 from imltool.errors import DataError, ResumeError, TrainingError
 from imltool.evaluation import metrics
@@ -64,6 +65,7 @@ class Study:
         reuse: Sequence[Path] = (),
     ) -> None:
         refuse_no_study(reuse)
+        require_plain(out)  # rows name the pseudo-masks in it
         self.settings, self.sets, self.out, self.device, self.reuse = settings, sets, out, device, reuse
         self.rows = [row for row in settings.rows if not only or row.name in only]
         self.failed: list[Event] = []

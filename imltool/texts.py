@@ -1,0 +1,48 @@
+"""Names of files and text found in evidence, made safe to store and show."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+
+LONGEST = 200
+"""Characters kept of a text found in a file (our choice)."""
+
+
+def clean(value: object, limit: int = LONGEST) -> str | None:
+    """One line of a text or of bytes, without control or direction-changing characters; None when nothing is left.
+
+    Bytes are UTF-8, or Latin-1 where they are not. What follows a NUL is padding. Longer texts end in `…`.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        part = value[: 8 * limit]
+        try:
+            text = part.decode("utf-8")
+        except UnicodeDecodeError:
+            text = part.decode("latin-1")
+    else:
+        text = str(value)[: 8 * limit]
+    text = " ".join(text.split("\0", 1)[0].split())
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return (text if len(text) <= limit else text[: limit - 1] + "…") or None
+
+
+def readable(text: str) -> str:
+    r"""`text` as valid Unicode: bytes of a file name that are not UTF-8 become `\xNN`."""
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of letters that no file name has, and a made-up JSON file may
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """`text` on one line without control or direction-changing characters, safe for terminals and tables."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
+
+
+def command_text(words: Iterable[str]) -> str:
+    """A command as a person would type it, on one line; names that are no text are told by `printable`."""
+    return shlex.join(map(printable, words))
