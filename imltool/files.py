@@ -118,11 +118,15 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keep a second command from writing into `folder` meanwhile; a kill ends the claim too.
 
     Where the file system or the platform knows no such locks, nobody is kept out.
-    Raises `UsageError` when another command has the folder.
+
+    Args:
+        wait: until another command that has the folder lets it go.
+
+    Raises `UsageError` when another command has the folder, and `OutputError` when it cannot be opened.
     """
     if fcntl is None:
         yield
@@ -132,7 +136,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         with suppress(OSError):
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise UsageError(f"another command is writing into {folder}", "wait for it to end") from None
         yield

@@ -86,6 +86,27 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.fixture
+def pages(browser: Any) -> Iterator[Any]:
+    """Opens pages of `imltool annotate` in one window."""
+    from annotate_page import opened, window
+
+    with window(browser) as context:
+        yield lambda address: opened(context.new_page(), address)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One `imltool annotate` for the tests of a module: each works on its own picture."""
+    from annotate_page import make
+    from annotate_run import Annotating
+
+    root = make(tmp_path_factory.mktemp("shared") / "set", 6)
+    running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")
+    yield running
+    running.end()
+
+
 @pytest.fixture(scope="session")
 def forked() -> Iterator[Forked]:
     """Runs commands in processes of their own."""

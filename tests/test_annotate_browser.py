@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,6 @@ from PIL import Image
 
 from imltool.data.boxes import read_boxes
 from imltool.data.splits import read_list
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Any]:
-    """Opens pages in one window."""
-    with window(browser) as context:
-        yield lambda address: opened(context.new_page(), address)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Annotating]:
-    """One server for the tests that need a folder of their own state only: each works on its own picture."""
-    root = make(tmp_path_factory.mktemp("shared") / "set", 6)
-    running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")
-    yield running
-    running.end()
 
 
 def test_draw_see_accept_reload_undo(shared: Annotating, pages: Any) -> None:

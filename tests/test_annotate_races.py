@@ -6,29 +6,12 @@ Answers are held back on their way (`Held`), so that what happens meanwhile does
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, opened, saved, until, window
+from annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, saved, until
 from annotate_run import Annotating
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Any]:
-    """Opens pages in one window."""
-    with window(browser) as context:
-        yield lambda address: opened(context.new_page(), address)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Annotating]:
-    """One server: each test works on its own picture."""
-    root = make(tmp_path_factory.mktemp("shared") / "set", 4)
-    running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")
-    yield running
-    running.end()
 
 
 class Held:

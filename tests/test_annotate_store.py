@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,37 @@ def test_a_change_of_an_old_state_is_refused_within_a_server_and_between_two(fol
         with pytest.raises(Conflict):
             one.step("0.png", 1, "undo", FACTS)
         assert one.history("0.png").content == drawn(ONE, TWO)
+
+
+def test_of_two_servers_that_save_at_once_one_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_clock() -> str:  # asked between the look at the newest revision and the line in the journal
+        time.sleep(0.02)
+        return utc_now()
+
+    monkeypatch.setattr("imltool.annotate.store.utc_now", slow_clock)
+    rounds = 10
+    with sit(folder, tmp_path / "boxes.json") as one, sit(folder, tmp_path / "boxes.json") as other:
+        together = threading.Barrier(2)
+
+        def work(store: AnnotationStore) -> list[bool]:
+            taken = []
+            for _ in range(rounds):
+                base = store.history("0.png").revision
+                together.wait()
+                try:
+                    store.save("0.png", base, drawn(ONE), FACTS)
+                    taken.append(True)
+                except Conflict:
+                    taken.append(False)
+                together.wait()
+            return taken
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(work, (one, other))
+        assert [*map(sum, zip(first, second, strict=True))] == [1] * rounds
+        assert one.history("0.png").revision == other.history("0.png").revision == rounds
 
 
 def test_two_annotators_keep_their_own_word_and_the_file_has_the_latest(folder: Path, tmp_path: Path) -> None:

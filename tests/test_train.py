@@ -362,5 +362,5 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, t
     root = make_set(tmp_path / "test", 1, 1)
     options = ("--weights", out / "last.safetensors", "--data", f"test={root}", "--allow-overlap", "-q")
     assert imltool("eval", *options, "--out", out / "eval")[0] == 0
-    command = json.loads((out / "eval" / "results.json").read_text(encoding="utf-8"))["reproduction"]["command"]
+    command = json.loads((out / "eval" / "results.json").read_text(encoding="utf-8"))["command"]
     assert "o\\xff" in command

@@ -10,6 +10,7 @@ import re
 import secrets
 import threading
 import time
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,7 @@ from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import History, Records, journal_folder
 from imltool.annotate.states import Content, Sitting, Spent, State
 from imltool.errors import DataError, OutputError, ResumeError
+from imltool.files import sole_writer
 from imltool.journal import Journal
 
 OTHERS_EVERY = 2.0
@@ -91,6 +93,10 @@ class AnnotationStore:
                     "give the same PATH as before, or another --out",
                 )
 
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keeps other servers from saving between a look at the newest revision and the one after it."""
+        return sole_writer(journal_folder(self.boxes), wait=True)
+
     def _append(self, row: State | Spent | Sitting) -> None:
         try:
             if self._journal is None:
@@ -132,7 +138,7 @@ class AnnotationStore:
 
         Raises `Conflict` when `base` is not the present revision, `OutputError` when the disk refuses.
         """
-        with self._lock:
+        with self._lock, self._alone():
             history = self.history(image)
             if base != history.revision:
                 raise Conflict
@@ -140,7 +146,7 @@ class AnnotationStore:
 
     def step(self, image: str, base: int, direction: Literal["undo", "redo"], facts: tuple[str, int, int]) -> State:
         """Undo or redo the last change. Raises `Conflict` as `save` does, `NothingLeft`, `OutputError`."""
-        with self._lock:
+        with self._lock, self._alone():
             history = self.history(image)
             if base != history.revision:
                 raise Conflict
