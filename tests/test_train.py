@@ -244,15 +244,31 @@ def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path:
     assert done.returncode == 1 and "set init to teacher" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_two_processes_share_the_work_of_one(config: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    done = launch_two("--config", config, "--out", run, "--json", "--set", "optim.batch_size=4")
+def test_two_processes_learn_what_one_does_and_go_on_where_one_stopped(config: Path, tmp_path: Path) -> None:
+    sets = ("optim.batch_size=8", "optim.lr=1e-4")
+    options = ("--config", config, "--json", *(word for one in sets for word in ("--set", one)))
+    run_all(config, tmp_path / "one", *sets)
+    done = launch_two(*options, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [event["step"] for event in events if event["event"] == "train"] == [1, 2, 3, 4, 5, 6]
-    assert [row["step"] for row in log_of(run) if row["event"] == "validation"] == [3, 6]
-    assert load_checkpoint(run / "last.safetensors")[1].step == 6
-    assert (run / "state-00000006/random_states_1.pkl").exists(), "the second process did not take part"
+    assert [row["step"] for row in log_of(tmp_path / "two") if row["event"] == "validation"] == [3, 6]
+    assert load_checkpoint(tmp_path / "two/last.safetensors")[1].step == 6
+    assert (tmp_path / "two/state-00000006/random_states_1.pkl").exists(), "the second process did not take part"
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(config, tmp_path / "mixed", *sets, stop="train")
+    done = launch_two(*options, "--out", tmp_path / "mixed", "--resume")
+    assert done.returncode == 0 and "steps 2-6" in done.stderr
+    one, two, mixed = (losses_of(tmp_path / name) for name in ("one", "two", "mixed"))
+    assert mixed[:2] == one[:2]
+    # each process has batch statistics of its own half, and drops its own paths; other samples would differ more
+    for other in (two, mixed):
+        assert np.abs(np.subtract(other, one)).max() < 0.008 < 0.03 < np.ptp(one)
+
+
+def losses_of(run: Path) -> list[float]:
+    return [row["loss"] for row in log_of(run) if row["event"] == "train"]
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(config: Path, tmp_path: Path) -> None:
