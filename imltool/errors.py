@@ -59,5 +59,9 @@ class OutputError(ImlError):
     """A result cannot be written: disk full, no permission, not a folder."""
 
 
+class ClusterError(ImlError):
+    """A cluster cannot be had, or its workers cannot do their part; what they had finished is saved."""
+
+
 class TrainingError(ImlError):
     """Training had to stop (memory, NaN); the state before it is saved."""

@@ -56,6 +56,32 @@ EngineOption = Annotated[
         rich_help_panel=GENERAL,
     ),
 ]
+CLUSTER = "Many processes or machines (docs/scale.md)"
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine-cluster", metavar="NAME", help="Spread the work: ray (needs imltool[ray]).", rich_help_panel=CLUSTER
+    ),
+]
+ClusterAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster-address",
+        metavar="HOST:PORT",
+        help="A cluster that runs; default: one on this machine for as long as the command takes.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+ClusterWorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cluster-workers",
+        metavar="N",
+        min=1,
+        help="Processes (default: one a CPU; with CUDA one a GPU).",
+        rich_help_panel=CLUSTER,
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
 VerboseOption = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="More log (-vv: debug).", rich_help_panel=GENERAL)

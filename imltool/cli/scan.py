@@ -120,6 +120,9 @@ def scan(
     notes: Annotated[
         str | None, typer.Option("--notes", metavar="TEXT", help="Anything else on the case.", rich_help_panel=CASE)
     ] = None,
+    engine_cluster: common.ClusterOption = None,
+    cluster_address: common.ClusterAddressOption = None,
+    cluster_workers: common.ClusterWorkersOption = None,
     log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
@@ -155,6 +158,7 @@ def scan(
             )
         require_pictures(plan)
 
+        from imltool.cluster.settings import choose_cluster
         from imltool.device import choose_device
         from imltool.scan import runner
         from imltool.scan.companions import choose_companions
@@ -163,6 +167,7 @@ def scan(
         from imltool.scan.selection import Selection
         from imltool.student.localizer import Localizer
 
+        cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
         if pdf:
             require_pdf()
         drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])
@@ -186,6 +191,7 @@ def scan(
                 restart=restart,
                 case={"id": case_id, "examiner": examiner, "notes": notes},
                 command_line=["imltool", *sys.argv[1:]],
+                cluster=cluster,
             ):
                 rows.append(row)
                 bar.advance(task)

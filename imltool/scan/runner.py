@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imltool.errors import DataError, ResumeError
 from imltool.files import sha256_file, what_happened, write_text
@@ -19,6 +19,9 @@ from imltool.scan.settings import ScanSettings
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
 from imltool.texts import printable, readable
+
+if TYPE_CHECKING:
+    from imltool.cluster.settings import Cluster
 
 
 def scan(
@@ -35,6 +38,7 @@ def scan(
     restart: bool = False,
     case: Mapping[str, str | None] | None = None,
     command_line: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> Generator[Row, None, None]:
     """Analyse the files of a plan into `out`; yield a row a file once it is on disk, in the plan's order.
 
@@ -52,6 +56,8 @@ def scan(
         case: texts for `run.json`: `id`, `examiner`, `notes`. They are no parameters: what is not told here stays as
             an earlier session told it.
         command_line: for `run.json`.
+        cluster: whose workers analyse the files, see `imltool.cluster`; None analyses them in this process. The bytes
+            of the results do not depend on it.
 
     A row has `path`, `sha256`, `size_bytes`, `status` ("ok" or "failed"), `reason` (None when ok), `width`, `height`
     (pixels, EXIF orientation applied), `score` (in [0,1], see `image_score`), `verdict` (a word of `verdicts.WORDS`),
@@ -67,7 +73,7 @@ def scan(
 
     Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
     hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
-    `record.claimed`), `UsageError` and `OutputError`; what was yielded before is safe on disk.
+    `record.claimed`), `UsageError`, `OutputError` and `ClusterError`; what was yielded before is safe on disk.
     """
     settings = ScanSettings(
         localizer.header.pixel_threshold if threshold is None else threshold,
@@ -86,6 +92,7 @@ def scan(
             "command_line": [readable(argument) for argument in command_line],
             "device": str(localizer.device),
             "batch": batch,
+            "cluster": cluster and cluster.describe(),
             "kept": len(journal.rows),
             "made": 0,
         }
@@ -97,11 +104,13 @@ def scan(
         record.write_record(out, plan, localizer, settings, journal, about, sessions)
         done = {row["path"] for row in journal.rows}
         todo = [item for item in plan.inputs if item.name not in done]
-        for row in analyse(todo, localizer, out, settings, _even(len(plan.inputs), batch)):
+        make = cluster.analyse if cluster else analyse
+        for row in make(todo, localizer, out, settings, _even(len(plan.inputs), batch)):
             journal.append(row)
             session["made"] += 1
             yield journal.rows[-1]
         session["finished"] = record.utc_now()
+        session["cluster"] = cluster and cluster.describe()  # it knows its workers now
         for name, text in record.TABLES.items():
             write_text(out / name, text(journal.rows))
         record.write_record(out, plan, localizer, settings, journal, about, sessions)

@@ -1,0 +1,114 @@
+"""Ray, started and stopped for one command: on this machine out of anyone's reach, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imltool.errors import ClusterError
+from imltool.texts import clean
+
+STORE = 512 * 1024 * 1024
+"""Bytes of shared memory for what lies between workers and command, on a local cluster (our choice): at a quarter of it
+Ray Data begins no further task."""
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",  # a worker of a local cluster is as urgent as the command, not less
+    # messages of Ray's processes would reach stdout, which is for data
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+}
+# Ray's name for it is of other systems: off, all its servers listen on the loopback interface alone
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+@contextmanager
+def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
+    """Connect to Ray, or start it on this machine; gives the module `ray`, and lets go of it in the end.
+
+    A local one has no dashboard, sends no usage statistics, listens on 127.0.0.1 alone, asks who connects for a token
+    drawn for this run, and keeps its files, and those of workers, in a temporary folder that goes with it.
+
+    Args:
+        address: `host:port` of a cluster that runs, or `ray://host:port`; None starts a local one.
+        cpus: of the local one.
+
+    Raises `ClusterError` when it cannot be had.
+    """
+    with tempfile.TemporaryDirectory(prefix="imltool-ray-", ignore_cleanup_errors=True) as folder:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        told = dict(_SETTINGS)
+        if address is None:
+            told |= {
+                _LOOPBACK: "0",
+                "TMPDIR": folder,
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            }
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "_temp_dir": folder}
+            options |= {"object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
+        else:
+            options["address"] = address
+        with _environment(told):
+            ray = _import()
+            try:
+                with _unheard(Path(folder)):
+                    ray.init(**options)
+            except Exception as error:  # what Ray raises depends on which of its parts did not start
+                where = address or "on this machine"
+                raise ClusterError(
+                    f"no Ray cluster {where}: {clean(error) or type(error).__name__}",
+                    "check --cluster-address, and that the cluster runs this version of Ray"
+                    if address
+                    else "run without --engine-cluster, or see whether the machine has memory to spare",
+                ) from error
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _environment(told: dict[str, str]) -> Iterator[None]:
+    """Variables that Ray reads when it is imported and when it starts processes; what was there comes back."""
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _import() -> Any:
+    import ray
+    import ray.data
+
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate = False
+    return ray
+
+
+@contextmanager
+def _unheard(folder: Path) -> Iterator[None]:
+    """Send stderr into a file: Ray's native part writes there, past Python, how much it is going to log."""
+    kept = os.dup(2)
+    try:
+        with (folder / "started.log").open("wb") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

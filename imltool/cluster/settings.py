@@ -1,0 +1,63 @@
+"""Which cluster a command runs on, and the interface that a command sees of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from imltool.errors import UsageError
+
+if TYPE_CHECKING:
+    from imltool.scan.inputs import Input
+    from imltool.scan.pipeline import Row
+    from imltool.scan.settings import ScanSettings
+    from imltool.student.localizer import Localizer
+
+
+class Cluster(Protocol):
+    """Workers that analyse pictures for one command."""
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.json` tells of them."""
+        ...
+
+    def analyse(
+        self, inputs: Sequence[Input], localizer: Localizer, out: Path, settings: ScanSettings, batch: int = 8
+    ) -> Iterator[Row]:
+        """As `imltool.scan.pipeline.analyse`: rows in the order of `inputs`, each after its outputs are on disk."""
+        ...
+
+
+def _open_ray(address: str | None, workers: int | None) -> Cluster:
+    from imltool.cluster.ray_cluster import RayCluster
+
+    return RayCluster(address, workers)
+
+
+CLUSTERS: dict[str, Callable[[str | None, int | None], Cluster]] = {"ray": _open_ray}
+"""What `--engine-cluster` takes → what opens it, given `--cluster-address` and `--cluster-workers`."""
+_PACKAGES = {"ray": ("ray", "pyarrow", "pandas")}
+"""What each needs, all of it in the extra of its name."""
+
+
+def choose_cluster(name: str | None, address: str | None = None, workers: int | None = None) -> Cluster | None:
+    """The cluster asked for, which nothing was started of yet; None where the command is to do all itself.
+
+    Args:
+        name: of `CLUSTERS`.
+        address: of a cluster that runs; None starts one on this machine for as long as the command takes.
+        workers: processes that analyse; None takes as many as there are CPUs.
+
+    Raises `UsageError` for a name that is not known, a package that is missing, and an address without a name.
+    """
+    if name is None:
+        if address is not None or workers is not None:
+            raise UsageError("--cluster-address and --cluster-workers need a cluster", "give --engine-cluster ray too")
+        return None
+    if name not in CLUSTERS:
+        raise UsageError(f"unknown cluster engine {name!r}", f"choose one of {', '.join(CLUSTERS)}")
+    if any(importlib.util.find_spec(package) is None for package in _PACKAGES[name]):
+        raise UsageError(f"cluster engine {name} is not installed", f"pip install 'imltool[{name}]'")
+    return CLUSTERS[name](address, workers)
