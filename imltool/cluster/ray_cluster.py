@@ -60,10 +60,10 @@ class RayCluster:
             share = BATCHES_A_TASK * batch
             tasks = [inputs[first : first + share] for first in range(0, len(inputs), share)]
             make = partial(ScanWorker, Student.of(ray, localizer), settings, batch)
-            yield from _written(ordered_map(ray, make, tasks, self.workers, cpus, gpus), inputs, out)
+            yield from in_step(ordered_map(ray, make, tasks, self.workers, cpus, gpus), inputs, out)
 
 
-def _written(made: Iterator[tuple[int, Made]], inputs: Sequence[Input], out: Path) -> Iterator[Row]:
+def in_step(made: Iterator[tuple[int, Made]], inputs: Sequence[Input], out: Path) -> Iterator[Row]:
     """Write the files of each row and yield it, when all that comes is what was asked for, each once, in order."""
     expected = iter(inputs)
     for _, one in made:

@@ -1,0 +1,182 @@
+"""Scans over Ray: the same bytes as on one machine, whatever worker dies, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import photo, write_rgb
+
+from imltool.cli.app import run
+from imltool.cluster import settings
+from imltool.cluster.ray_cluster import in_step
+from imltool.cluster.scan_worker import Made
+from imltool.errors import ClusterError
+from imltool.scan.inputs import Input
+
+FILES = 41
+Imltool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures in two folders and a damaged one."""
+    path = tmp_path_factory.mktemp("in")
+    for number in range(FILES - 1):
+        write_rgb(path / ("even", "odd")[number % 2] / f"{number:02}.png", photo(number, 640, 480))
+    whole = (path / "even" / "06.png").read_bytes()
+    (path / "even" / "07 damaged.png").write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder for temporary files, of a short name: Ray keeps sockets there."""
+    path = Path(tempfile.mkdtemp(prefix="iml", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+def words(tiny_weights: Path, *arguments: object) -> list[str]:
+    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "2"]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a scan but those that tell times."""
+    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a scan in one process writes."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    return contents(out)
+
+
+class Spread:
+    """A scan over two workers of Ray, in a process of its own."""
+
+    def __init__(self, place: Path, out: Path, *arguments: str) -> None:
+        pytest.importorskip("ray.data")
+        self.place, self.journal = place, out / "results.jsonl"
+        command = [sys.executable, "-m", "imltool", *arguments, "--out", str(out)]
+        self.process = subprocess.Popen(
+            [*command, "--engine-cluster", "ray", "--cluster-workers", "2"],
+            env={**os.environ, "TMPDIR": str(place)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def rows(self) -> int:
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+
+    def at_work(self) -> set[int]:
+        """Workers that have a task in hand: they keep a folder for it."""
+        return {int(path.name.split("-")[2]) for path in self.place.glob("imltool-ray-*/imltool-worker-*")}
+
+    def wait_for(self, reached: Callable[[], Any]) -> Any:
+        limit = time.monotonic() + 600
+        while not (found := reached()) and self.process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.002)
+        return found
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=600)
+        assert "Traceback" not in out + err
+        return self.process.returncode, out, err
+
+
+def test_a_worker_killed_in_the_middle_costs_nothing(
+    tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
+) -> None:
+    out = tmp_path / "out"
+    scan = Spread(place, out, *words(tiny_weights, folder))
+    assert scan.wait_for(scan.rows), scan.end()
+    killed = 0
+    while not killed and (busy := scan.wait_for(scan.at_work)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(min(busy), signal.SIGKILL)
+            killed = min(busy) in scan.at_work()  # its folder is still there: it died with a task in hand
+    assert killed and 0 < scan.rows() < FILES
+    code, printed, told = scan.end()
+    assert code == 3, "one picture is damaged"
+    assert not printed, "stdout is for data"
+    assert all(line.strip() and "ray" not in line.lower() for line in told.splitlines()), "Ray is not heard"
+    rows = [json.loads(line) for line in scan.journal.read_text().splitlines()]
+    assert len({row["path"] for row in rows}) == len(rows) == FILES
+    assert contents(out) == alone
+    assert run(["verify", str(out), "--inputs"]) == 0
+    (session,) = json.loads((out / "run.json").read_text())["sessions"]
+    assert session["cluster"]["engine"] == "ray" and session["cluster"]["workers"] == 2
+    assert not list(place.iterdir()), "nothing is left behind"
+
+
+def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
+    tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
+) -> None:
+    out = tmp_path / "out"
+    scan = Spread(place, out, *words(tiny_weights, folder))
+    workers = scan.wait_for(lambda: scan.rows() and scan.at_work())
+    assert workers, scan.end()
+    scan.process.send_signal(signal.SIGINT)
+    code, _, told = scan.end()
+    assert code == 130 and "interrupted" in told
+    kept = scan.rows()
+    assert 0 < kept < FILES
+    assert not list(place.iterdir())
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    assert contents(out) == alone
+    first, second = json.loads((out / "run.json").read_text())["sessions"]
+    assert first["cluster"]["engine"] == "ray" and second["cluster"] is None
+    assert second["kept"] == kept
+
+
+def made(name: str) -> Made:
+    return Made({"path": name, "outputs_sha256": {}}, {f"maps/{name}": b"map"}, unseen=False)
+
+
+@pytest.mark.parametrize("given", ["a", "ab b", "ba", "abcd"], ids=["lost", "twice", "order", "more"])
+def test_rows_that_were_lost_doubled_or_moved_stop_the_scan(tmp_path: Path, given: str) -> None:
+    asked = [Input(tmp_path / name, name, name) for name in "abc"]
+    with pytest.raises(ClusterError, match="other rows"):
+        list(in_step(((0, made(name)) for name in given.replace(" ", "")), asked, tmp_path))
+    assert (tmp_path / "maps" / "a").exists() is given.startswith("a")
+
+
+def test_a_file_that_workers_do_not_see_stops_the_scan(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"here")
+    unseen = Made({"path": "a", "outputs_sha256": {}}, {}, unseen=True)
+    with pytest.raises(ClusterError, match="does not see"):
+        list(in_step(iter([(0, unseen)]), [Input(tmp_path / "a", "a", "a")], tmp_path))
+    gone = Input(tmp_path / "b", "b", "b")
+    vanished = Made({"path": "b", "outputs_sha256": {}}, {}, unseen=True)
+    assert len(list(in_step(iter([(0, vanished)]), [gone], tmp_path))) == 1, "nobody sees it: an ordinary failure"
+
+
+def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, told in (
+        (["--cluster-workers", "2"], "--engine-cluster"),
+        (["--cluster-address", "a:1"], "--engine-cluster"),
+        (["--engine-cluster", "spark"], "choose one of ray"),
+    ):
+        code, _, err = imltool("scan", folder, *arguments, "--out", folder.parent / "refused")
+        assert code == 2 and told in err
+    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
+    code, _, err = imltool("scan", folder, "--engine-cluster", "ray", "--out", folder.parent / "refused")
+    assert code == 2 and "imltool[ray]" in err
+    assert not (folder.parent / "refused").exists()
