@@ -26,6 +26,8 @@ from imltool.errors import ClusterError
 from imltool.scan.inputs import Input
 
 FILES = 41
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same in IPv6, ::1: as `/proc/net/tcp` has them."""
 Imltool = Callable[..., tuple[int, str, str]]
 
 
@@ -88,6 +90,16 @@ class Spread:
         """Workers that have a task in hand: they keep a folder for it."""
         return {int(path.name.split("-")[2]) for path in self.place.glob("imltool-ray-*/imltool-worker-*")}
 
+    def listens_on(self) -> set[str]:
+        """Addresses on which processes of this scan wait for connections, as the kernel writes them."""
+        sockets = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if str(self.place).encode() in (process / "environ").read_bytes():
+                    sockets |= {os.readlink(file) for file in (process / "fd").iterdir()}
+        lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
+        return {line[1].split(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
     def wait_for(self, reached: Callable[[], Any]) -> Any:
         limit = time.monotonic() + 600
         while not (found := reached()) and self.process.poll() is None and time.monotonic() < limit:
@@ -106,6 +118,8 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     out = tmp_path / "out"
     scan = Spread(place, out, *words(tiny_weights, folder))
     assert scan.wait_for(scan.rows), scan.end()
+    if sys.platform == "linux":
+        assert scan.listens_on() and scan.listens_on() <= LOOPBACK, "a local cluster is out of anyone's reach"
     killed = 0
     while not killed and (busy := scan.wait_for(scan.at_work)):
         with contextlib.suppress(ProcessLookupError):
