@@ -16,7 +16,7 @@ import torch
 from conftest import make_set, photo
 
 from imltool.engines.export import export_student, trial_views
-from imltool.engines.graph import INFO_KEY, GraphInfo
+from imltool.engines.graph import INFO_KEY, GraphInfo, GraphNetwork
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
 from imltool.student.checkpoint import save_checkpoint
@@ -87,7 +87,7 @@ def test_the_graph_beside_the_weights_is_taken(
     graph_of(alone).write_bytes(graph_of(exported).read_bytes()[:-1000])
     with caplog.at_level(logging.WARNING, "imltool"):
         assert Localizer.load(alone, "cpu").engine.startswith("torch ")
-    assert "torch runs the student instead" in caplog.text
+    assert "torch runs student.safetensors instead" in caplog.text
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
@@ -126,7 +126,7 @@ def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
     assert "differ from torch's by at most" in err
     assert graph_of(alone).stat().st_size < 0.6 * graph_of(exported).stat().st_size
     views, traces = trial_views(ARCHITECTURES["rgb"], 2)
-    half, whole = (GRAPH_ENGINES["onnx"].open(graph_of(path)) for path in (alone, exported))
+    half, whole = (GraphNetwork(GRAPH_ENGINES["onnx"].open(graph_of(path))) for path in (alone, exported))
     assert whole.info.precision == "fp32"
     assert np.abs(half.probabilities(views, traces) - whole.probabilities(views, traces)).max() < 1e-6
     code, _, err = imltool("export", "--weights", tmp_path / "none.safetensors")

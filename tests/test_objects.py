@@ -223,7 +223,7 @@ def test_points_give_the_masks_of_segment_anythings_predictor() -> None:
     assert len(points) > POINTS_AT_ONCE  # more than one batch
     embedding = teacher.embed(rgb)
     found = teacher.decode_points(embedding, points)
-    predictor = SamPredictor(teacher.sam)
+    predictor = SamPredictor(teacher.network.sam)
     predictor.is_image_set, predictor.features = True, embedding.features  # set_image would embed once more
     predictor.input_size, predictor.original_size = embedding.inner, embedding.size
     expected = []

@@ -174,8 +174,8 @@ def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(
     original = sam_model_registry["vit_b"]()
     torch.save(original.state_dict(), tmp_path / "sam.pth")
     teacher = load_teacher("vit-b", tmp_path / "sam.pth", "cpu")
-    assert teacher.name == "vit-b" and not teacher.sam.training
+    assert teacher.name == "vit-b" and not teacher.network.sam.training
     for name, tensor in original.state_dict().items():
-        assert torch.equal(tensor, teacher.sam.state_dict()[name]), name
+        assert torch.equal(tensor, teacher.network.sam.state_dict()[name]), name
     with pytest.raises(WeightsError, match="does not hold SAM vit-l"):
         load_teacher("vit-l", tmp_path / "sam.pth", "cpu")

@@ -105,11 +105,7 @@ class PictureDesk:
         self._decoding = 0
         self._closed = False
         self._now: str | None = None
-        self._hooks = [
-            module.register_forward_pre_hook(self._step_back)
-            for module in teacher.sam.image_encoder.modules()
-            if not any(True for _ in module.children())
-        ]
+        self._hooks = [layer.register_forward_pre_hook(self._step_back) for layer in teacher.network.layers]
         self._worker = threading.Thread(target=self._work, name="imltool-annotate-desk", daemon=True)
         self._worker.start()
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -29,6 +29,9 @@ from rich.progress import (
 from rich.text import Text
 
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
+
+if TYPE_CHECKING:
+    from imltool.teacher.embeddings import EmbeddingFolder
 
 
 def _open_streams() -> None:
@@ -51,7 +54,7 @@ EngineOption = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="What runs the student: auto, torch, onnx or openvino.",
+        help="What runs the network: auto, torch, onnx or openvino.",
         metavar="NAME",
         rich_help_panel=GENERAL,
     ),
@@ -80,6 +83,17 @@ ClusterWorkersOption = Annotated[
         min=1,
         help="Processes (default: one a CPU; with CUDA one a GPU).",
         rich_help_panel=CLUSTER,
+EmbeddingsOption = Annotated[
+    Path | None,
+    typer.Option("--embeddings", help="Keep the teacher's embeddings here, and take those kept before.", metavar="DIR"),
+]
+EmbeddingsSizeOption = Annotated[
+    float,
+    typer.Option(
+        "--embeddings-size",
+        help="Bound of that folder, 10^9 bytes; a picture takes 0.004. The least recently used go first.",
+        metavar="GB",
+        min=0.005,
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
@@ -175,6 +189,15 @@ def say(message: str) -> None:
     note(message)
     if not stderr.quiet:
         stderr.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:
+    """What `--embeddings` and `--embeddings-size` ask for."""
+    if folder is None:
+        return None
+    from imltool.teacher.embeddings import EmbeddingFolder
+
+    return EmbeddingFolder(folder, round(size * 1e9))
 
 
 def stop_stdout() -> None:

@@ -1,14 +1,18 @@
-"""`imltool export`: a student as a graph that other engines run."""
+"""`imltool export`: a student, or the teacher, as graphs that other engines run."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imltool.cli import common
+from imltool.errors import UsageError
+
+if TYPE_CHECKING:
+    from imltool.config import Settings
 
 
 class GraphFormat(str, Enum):
@@ -22,10 +26,21 @@ class PrecisionChoice(str, Enum):
 
 def export(
     weights: common.WeightsOption = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="Export a teacher instead, as two graphs, encoder and decoder: mobile-sam.",
+            metavar="NAME",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Graph to write (default: beside the weights, where --engine looks).", metavar="FILE"
+            "--out",
+            "-o",
+            help="Graph to write, a teacher's folder of graphs (default: beside the weights, where --engine looks).",
+            metavar="FILE|DIR",
         ),
     ] = None,
     format_: Annotated[GraphFormat, typer.Option("--format", help="Format of the graph.")] = GraphFormat.onnx,
@@ -37,27 +52,59 @@ def export(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Write a student as an ONNX graph, for ONNX Runtime, OpenVINO or a program of your own.
+    """Write a student or a teacher as ONNX graphs, for ONNX Runtime, OpenVINO or a program of your own.
 
-    The graph is run and compared with torch before it is kept. Its metadata
+    A graph is run and compared with torch before it is kept. Its metadata
     says what goes in (normalisation, size), which thresholds belong to it, and
     from which weights it was made.
     """
     common.setup_logging(verbose, quiet)
+    if teacher is not None:
+        _export_teacher(teacher, weights, out, precision, as_json)
+        return
     from imltool.engines.export import export_student
     from imltool.engines.registry import graph_of
-    from imltool.files import human_size, sha256_file
-    from imltool.journal import dump_json
     from imltool.weights import student_file
 
     source = student_file(weights)
     target = graph_of(source) if out is None else out
     info = export_student(source, target, precision.value)
+    _tell(
+        target,
+        info,
+        f"probabilities differ from torch's by at most {info.max_difference:.1e}, on average "
+        f"{info.mean_difference:.1e}, over {info.checked} trial pictures",
+        as_json,
+    )
+
+
+def _export_teacher(
+    teacher: str, weights: Path | None, out: Path | None, precision: PrecisionChoice, as_json: bool
+) -> None:
+    from imltool.teacher.export import export_teacher
+    from imltool.teacher.graphs import graphs_of
+    from imltool.teacher.registry import teacher_weights
+
+    source = teacher_weights(teacher, weights)
+    if source is None:
+        raise UsageError(f"teacher {teacher} has no network to export", "export mobile-sam")
+    infos = export_teacher(teacher, source, out or source.parent, precision.value)
+    for target, info in zip(graphs_of(source, out), infos, strict=True):
+        _tell(
+            target,
+            info,
+            f"{'features' if info.part == 'encoder' else 'mask logits'} differ from torch's by at most "
+            f"{info.max_difference:.1e}, on average {info.mean_difference:.1e}; IoU of masks {info.mask_iou:.4f}",
+            as_json,
+        )
+
+
+def _tell(target: Path, info: Settings, differences: str, as_json: bool) -> None:
+    from imltool.files import human_size, sha256_file
+    from imltool.journal import dump_json
+
     size = target.stat().st_size
     facts = {"file": str(target), "size_bytes": size, "sha256": sha256_file(target)}
     if as_json:
         common.stdout.print(dump_json(facts | {"info": info.model_dump(mode="json")}), markup=False, highlight=False)
-    common.say(
-        f"{target}: {human_size(size)}, probabilities differ from torch's by at most "
-        f"{info.max_difference:.1e}, on average {info.mean_difference:.1e}, over {info.checked} trial pictures"
-    )
+    common.say(f"{target}: {human_size(size)}, {differences}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imltool.engines.graph import INFO_KEY, PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, Precision
+from imltool.engines.graph import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, GraphNetwork, Precision
 from imltool.engines.network import Stacks, Views
+from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, trace_graph, with_info
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.engines.torch_network import TorchNetwork
-from imltool.errors import UsageError, WeightsError
+from imltool.errors import WeightsError
 from imltool.files import sha256_file, write_bytes
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GRID, TRACES
 
-OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference of a probability to torch's at which a float graph is kept; engines differ by some 1e-6."""
 CHECKED = 8
 """Pictures of noise and ramps that every graph is checked with."""
-_HALVED_FROM = 1024
-"""Weights of a graph with fewer values are not worth a cast."""
 
 
 class _Look(nn.Module):
@@ -53,11 +49,11 @@ def export_student(weights: Path, out: Path, precision: Precision = "fp32") -> G
     Raises `WeightsError` for a bad checkpoint or when the graph's maps are not torch's, `UsageError` when the packages
     that export are missing, `OutputError` when it cannot be written.
     """
-    _need("onnx", "onnxscript", "onnx_ir")
+    need_exporter()
     student, header = load_checkpoint(weights)
     model = _graph(student)
     if precision == "fp16":
-        _halve_weights(model)
+        halve_weights(model)
     info = GraphInfo(
         name=header.name,
         weights_sha256=sha256_file(weights),
@@ -90,79 +86,18 @@ def export_student(weights: Path, out: Path, precision: Precision = "fp32") -> G
             f"{info.max_difference:.2g}",
             "try another version of torch or onnxscript",
         )
-    write_bytes(out, _with_info(model, info))
+    write_bytes(out, with_info(model, info))
     return info
 
 
-def _need(*packages: str) -> None:
-    import importlib.util
-
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if not any(engine.installed for engine in GRAPH_ENGINES.values()):
-        missing.append(GRAPH_ENGINES["onnx"].package)
-    if missing:
-        raise UsageError(f"exporting needs {' and '.join(missing)}", "pip install 'imltool[export]'")
-
-
 def _graph(student: Student) -> Any:
-    side, taught = student.settings.input_size, bool(student.settings.traces)
+    side = student.settings.input_size
     # two of each: a batch of one would be taken for a constant
-    inputs: tuple[Tensor, ...] = (torch.zeros(2, 3, side, side),)
-    names = [PIXELS]
-    if taught:
-        inputs += (torch.zeros(2, len(TRACES), GRID, GRID),)
-        names.append(TRACES_INPUT)
+    inputs = {PIXELS: torch.zeros(2, 3, side, side)}
+    if student.settings.traces:
+        inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), GRID, GRID)
     batch = {0: torch.export.Dim("batch", min=1, max=4096)}
-    chatty = logging.getLogger("torch.onnx")
-    level = chatty.level
-    chatty.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                _Look(student).eval(),
-                inputs,
-                dynamo=True,
-                dynamic_shapes=tuple(batch for _ in inputs),
-                input_names=names,
-                output_names=[PROBABILITY],
-                opset_version=OPSET,
-                optimize=False,  # engines do it on loading; a norm folded here would not fit into half precision
-                verbose=False,
-            )
-    finally:
-        chatty.setLevel(level)
-    assert program is not None
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateInitializersPass
-
-    # where each node came from takes a fifth of the file, and attention's index tables are a few, stored ten times
-    DeduplicateInitializersPass()(program.model)
-    ClearMetadataAndDocStringPass()(program.model)
-    return program.model_proto
-
-
-def _halve_weights(model: Any) -> None:
-    """Store large float32 weights as float16, cast back by a node of their own."""
-    import onnx
-    from onnx import numpy_helper
-
-    casts = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _HALVED_FROM:
-            continue
-        name, values = tensor.name, numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(numpy_helper.from_array(values, f"{name}.half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
-
-
-def _with_info(model: Any, info: GraphInfo) -> bytes:
-    import onnx
-
-    onnx.helper.set_model_props(model, {INFO_KEY: info.model_dump_json()})
-    return bytes(model.SerializeToString())
+    return trace_graph(_Look(student), inputs, [PROBABILITY], tuple(batch for _ in inputs))
 
 
 def _differences(model: Any, info: GraphInfo, reference: TorchNetwork, architecture: StudentSettings) -> NDArray[Any]:
@@ -171,8 +106,8 @@ def _differences(model: Any, info: GraphInfo, reference: TorchNetwork, architect
     engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
-        file.write_bytes(_with_info(model, info))
-        found = engine.open(file).probabilities(views, traces)
+        file.write_bytes(with_info(model, info))
+        found = GraphNetwork(engine.open(file)).probabilities(views, traces)
     return np.asarray(np.abs(found - reference.probabilities(views, traces)))
 
 

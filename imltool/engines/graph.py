@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,8 @@ SUFFIX = ".onnx"
 PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
 
 Precision = Literal["fp32", "fp16"]
-Feeds = Mapping[str, NDArray[np.float32]]
-Run = Callable[[Feeds], Probabilities]
-"""Inputs by name → the graph's one output."""
+Arrays = Mapping[str, NDArray[np.float32]]
+"""What goes into a graph, or comes out, by name."""
 _OUT_OF_MEMORY = ("allocat", "out of memory", "bad_alloc")
 
 
@@ -62,29 +62,52 @@ class GraphInfo(Settings):
     torch_version: str
 
 
-def parse_info(path: Path, text: str | None) -> GraphInfo:
-    """The `GraphInfo` of a graph's metadata. Raises `WeightsError`."""
-    if text is None:
-        raise WeightsError(f"{path} is not a graph that imltool has exported", "make one with imltool export")
-    try:
-        return GraphInfo.model_validate_json(text)
-    except ValidationError as error:
-        detail = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path} is not a graph this imltool reads: {detail}", "make one with imltool export"
-        ) from error
+InfoT = TypeVar("InfoT", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that an engine has opened.
+
+    Attributes:
+        text: what its metadata says under `INFO_KEY`; None for a graph of someone else's.
+        run: inputs → outputs, which are the caller's to keep.
+    """
+
+    path: Path
+    engine: str
+    version: str
+    text: str | None
+    run: Callable[[Arrays], Arrays]
+
+    def info(self, kind: type[InfoT]) -> InfoT:
+        """What the graph says of itself. Raises `WeightsError` when that is not what `kind` holds."""
+        if self.text is None:
+            raise WeightsError(f"{self.path} is not a graph that imltool has exported", "make one with imltool export")
+        try:
+            return kind.model_validate_json(self.text)
+        except ValidationError as error:
+            detail = str(error).splitlines()[0]
+            raise WeightsError(
+                f"{self.path} is not a graph this imltool reads: {detail}", "make one with imltool export"
+            ) from error
+
+    def outputs(self, inputs: Arrays) -> Arrays:
+        """Run the graph. Raises MemoryError when memory does not suffice."""
+        try:
+            return self.run(inputs)
+        except Exception as error:  # the engines raise classes of their own
+            if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise
 
 
 class GraphNetwork:
-    """A student's exported graph; see `Network`.
+    """A student's exported graph; see `Network`. Raises `WeightsError` when it is not one."""
 
-    Args:
-        run: runs the graph.
-    """
-
-    def __init__(self, engine: str, version: str, info: GraphInfo, run: Run) -> None:
-        self.engine, self.version, self.info = engine, version, info
-        self._run = run
+    def __init__(self, graph: Graph) -> None:
+        self.engine, self.version, self.info = graph.engine, graph.version, graph.info(GraphInfo)
+        self._graph = graph
 
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
         feeds = {PIXELS: normalise(views, self.info.mean, self.info.std)}
@@ -94,13 +117,5 @@ class GraphNetwork:
         total = np.zeros((len(views), *views.shape[1:3]), np.float32)
         for axes in sides:
             turned = {name: np.ascontiguousarray(np.flip(feed, axes)) for name, feed in feeds.items()}
-            total += np.flip(self._safely(turned), tuple(axis - 1 for axis in axes))
+            total += np.flip(self._graph.outputs(turned)[PROBABILITY], tuple(axis - 1 for axis in axes))
         return np.asarray(total / np.float32(len(sides)), dtype=np.float32)
-
-    def _safely(self, feeds: Feeds) -> Probabilities:
-        try:
-            return self._run(feeds)
-        except Exception as error:  # the engines raise classes of their own
-            if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                raise MemoryError(str(error)) from error
-            raise

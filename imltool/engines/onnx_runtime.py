@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from imltool.engines.graph import INFO_KEY, PROBABILITY, Feeds, GraphNetwork, parse_info
-from imltool.engines.network import Probabilities, threads
+from imltool.engines.graph import INFO_KEY, Arrays, Graph
+from imltool.engines.network import threads
 from imltool.errors import WeightsError
 
 
-def open_onnx(path: Path) -> GraphNetwork:
-    """A graph by ONNX Runtime. Raises `WeightsError` when the file is none that it or imltool knows."""
+def open_onnx(path: Path) -> Graph:
+    """A graph by ONNX Runtime. Raises `WeightsError` when the file is none that it knows."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -25,12 +23,13 @@ def open_onnx(path: Path) -> GraphNetwork:
             f"{path} is not a graph that ONNX Runtime {onnxruntime.__version__} runs: {_line(error)}",
             "make it anew with imltool export",
         ) from error
-    info = parse_info(path, session.get_modelmeta().custom_metadata_map.get(INFO_KEY))
+    names = [output.name for output in session.get_outputs()]
 
-    def run(feeds: Feeds) -> Probabilities:
-        return np.asarray(session.run([PROBABILITY], dict(feeds))[0], dtype=np.float32)
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return GraphNetwork("onnx", str(onnxruntime.__version__), info, run)
+    text = session.get_modelmeta().custom_metadata_map.get(INFO_KEY)
+    return Graph(path, "onnx", str(onnxruntime.__version__), text, run)
 
 
 def _line(error: Exception) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from imltool.engines.graph import INFO_KEY, PROBABILITY, Feeds, GraphNetwork, parse_info
-from imltool.engines.network import Probabilities, threads
+from imltool.engines.graph import INFO_KEY, Arrays, Graph
+from imltool.engines.network import threads
 from imltool.errors import WeightsError
 
 
-def open_openvino(path: Path) -> GraphNetwork:
-    """A graph by OpenVINO in float32. Raises `WeightsError` when the file is none that it or imltool knows."""
+def open_openvino(path: Path) -> Graph:
+    """A graph by OpenVINO in float32. Raises `WeightsError` when the file is none that it knows."""
     import openvino
 
     version = str(openvino.__version__).partition("-")[0]  # without the build
@@ -20,7 +20,6 @@ def open_openvino(path: Path) -> GraphNetwork:
     try:
         model = core.read_model(path)
         text = model.get_rt_info(["framework", INFO_KEY]).astype(str) if _says(model) else None
-        info = parse_info(path, text)
         # float32 whatever the processor could do: a map must not depend on the machine that made it
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -34,12 +33,14 @@ def open_openvino(path: Path) -> GraphNetwork:
             "make it anew with imltool export",
         ) from error
     request = compiled.create_infer_request()
+    names = [output.any_name for output in compiled.outputs]
 
-    def run(feeds: Feeds) -> Probabilities:
-        # the engine's own buffer is written again by the next run
-        return np.array(request.infer(dict(feeds))[PROBABILITY], dtype=np.float32)
+    def run(inputs: Arrays) -> Arrays:
+        found = request.infer(dict(inputs))
+        # the engine's own buffers are written again by the next run
+        return {name: np.array(found[name], dtype=np.float32) for name in names}
 
-    return GraphNetwork("openvino", version, info, run)
+    return Graph(path, "openvino", version, text, run)
 
 
 def _says(model: object) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from imltool.engines.graph import SUFFIX, GraphNetwork
+from imltool.engines.graph import SUFFIX, Graph, GraphNetwork
 from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imltool.student.header import CheckpointHeader
 
 log = logging.getLogger("imltool")
+NetworkT = TypeVar("NetworkT")
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,24 @@ class GraphEngine:
 
     Attributes:
         package: the module it comes in.
-        open: graph file → network.
+        open: opens a graph file.
     """
 
     package: str
-    open: Callable[[Path], GraphNetwork]
+    open: Callable[[Path], Graph]
 
     @property
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
 
-def _open_openvino(path: Path) -> GraphNetwork:
+def _open_openvino(path: Path) -> Graph:
     from imltool.engines.openvino_runtime import open_openvino
 
     return open_openvino(path)
 
 
-def _open_onnx(path: Path) -> GraphNetwork:
+def _open_onnx(path: Path) -> Graph:
     from imltool.engines.onnx_runtime import open_onnx
 
     return open_onnx(path)
@@ -63,42 +64,62 @@ def graph_of(weights: Path) -> Path:
 
 
 def choose_graph(weights: Path, header: CheckpointHeader, engine: str, on_cpu: bool) -> GraphNetwork | None:
-    """The exported graph of a checkpoint in the engine asked for; None where torch is to run it.
+    """The exported graph of a checkpoint in the engine asked for; None where torch is to run it. As `choose_graphs`."""
 
-    `auto` takes the first of `GRAPH_ENGINES` that is installed, where a sound graph of these very weights lies beside
-    them; torch where there is none, and on any device but a CPU.
+    def accept(graphs: list[Graph]) -> GraphNetwork:
+        network = GraphNetwork(graphs[0])
+        if network.info.weights_sha256 != sha256_file(weights) or network.info.input_size != header.input_size:
+            raise foreign_graph(graphs[0].path, weights)
+        return network
 
-    Raises `UsageError` for an unknown or absent engine, `WeightsError` when the graph asked for is missing, damaged or
+    return choose_graphs(weights, [graph_of(weights)], engine, on_cpu, accept, f"imltool export --weights {weights}")
+
+
+def choose_graphs(
+    weights: Path,
+    files: Sequence[Path],
+    engine: str,
+    on_cpu: bool,
+    accept: Callable[[list[Graph]], NetworkT],
+    remedy: str,
+) -> NetworkT | None:
+    """The network that exported graphs make in the engine asked for; None where torch is to run it.
+
+    `auto` takes the first of `GRAPH_ENGINES` that is installed, where sound graphs of these very weights lie beside
+    them; torch where there are none, and on any device but a CPU.
+
+    Args:
+        files: the graphs that make one network.
+        accept: makes it of them, and raises `WeightsError` where they do not belong to the weights.
+        remedy: the command that makes missing graphs.
+
+    Raises `UsageError` for an unknown or absent engine, `WeightsError` when a graph asked for is missing, damaged or
     another checkpoint's.
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
     if engine == "torch":
         return None
-    file = graph_of(weights)
+    missing = [file.name for file in files if not file.is_file()]
     if engine == "auto":
         found = next((one for one in GRAPH_ENGINES.values() if one.installed), None)
-        if not on_cpu or found is None or not file.is_file():
+        if not on_cpu or found is None or missing:
             return None
         try:
-            return _open(found, file, weights, header)
+            return accept([found.open(file) for file in files])
         except WeightsError as error:
-            log.warning("%s; torch runs the student instead", error.message)
+            log.warning("%s; torch runs %s instead", error.message, weights.name)
             return None
     if not on_cpu:
         raise UsageError(f"engine {engine} runs on the CPU alone", "give --device cpu, or --engine torch")
     wanted = GRAPH_ENGINES[engine]
     if not wanted.installed:
         raise UsageError(f"engine {engine} is not installed", f"pip install {wanted.package}")
-    if not file.is_file():
-        raise WeightsError(
-            f"{weights} has no exported graph {file.name} beside it", f"imltool export --weights {weights}"
-        )
-    return _open(wanted, file, weights, header)
+    if missing:
+        raise WeightsError(f"{weights} has no exported graph {' and '.join(missing)} beside it", remedy)
+    return accept([wanted.open(file) for file in files])
 
 
-def _open(engine: GraphEngine, file: Path, weights: Path, header: CheckpointHeader) -> GraphNetwork:
-    network = engine.open(file)
-    if network.info.weights_sha256 != sha256_file(weights) or network.info.input_size != header.input_size:
-        raise WeightsError(f"{file} was exported from other weights than {weights.name}", "export it anew")
-    return network
+def foreign_graph(file: Path, weights: Path) -> WeightsError:
+    """The error for a graph that was exported from other weights."""
+    return WeightsError(f"{file} was exported from other weights than {weights.name}", "export it anew")

@@ -57,7 +57,7 @@ class OneEmbedding:
     """A teacher that embeds a picture once when it is asked for it several times in a row."""
 
     def __init__(self, teacher: Teacher) -> None:
-        self.name = teacher.name
+        self.name, self.engine = teacher.name, teacher.engine
         self._teacher = teacher
         self._held: tuple[RGB, Any] | None = None
 

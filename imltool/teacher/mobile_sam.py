@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from imltool.errors import WeightsError
 from imltool.student.backbone import TinyVitBackbone, backbone_state
-
-EMBED_DIM = 256
-IMAGE_SIZE = 1024
-GRID = 64
+from imltool.teacher.network import EMBED_DIM, GRID, INPUT_SIZE
 
 
 class MobileSamEncoder(nn.Module):
@@ -27,7 +24,7 @@ class MobileSamEncoder(nn.Module):
     Output: image embedding, float [B,256,64,64].
     """
 
-    img_size = IMAGE_SIZE
+    img_size = INPUT_SIZE
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +57,7 @@ def build_mobile_sam(weights: Path) -> Sam:
         prompt_encoder=PromptEncoder(
             embed_dim=EMBED_DIM,
             image_embedding_size=(GRID, GRID),
-            input_image_size=(IMAGE_SIZE, IMAGE_SIZE),
+            input_image_size=(INPUT_SIZE, INPUT_SIZE),
             mask_in_chans=16,
         ),
         mask_decoder=MaskDecoder(

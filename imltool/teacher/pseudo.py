@@ -181,9 +181,10 @@ def write_pseudo_masks(
 ) -> Iterator[dict[str, Any]]:
     """Make what is missing in `out` and yield a row for every picture made or failed.
 
-    A row that is done is one line of `pseudo.jsonl`: image, teacher, width, height, sha256, boxes, mask, mask_sha256,
-    mask_area (share of the picture), seconds, status `ok`. A picture that cannot be read, or whose accepted mask
-    is damaged, yields status `failed` and a reason, is not journalled, and is tried again by the next run.
+    A row that is done is one line of `pseudo.jsonl`: image, teacher, engine (null for a weightless teacher), width,
+    height, sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`. A picture that
+    cannot be read, or whose accepted mask is damaged, yields status `failed` and a reason, is not journalled, and is
+    tried again by the next run.
     Raises `OutputError` when the disk refuses; what was journalled stays valid. Raises `UsageError` while another
     command writes into `out`.
     """
@@ -206,6 +207,7 @@ def write_pseudo_masks(
                 "image": item.name,
                 "status": "ok",
                 "teacher": teacher.name,
+                "engine": teacher.engine,
                 "width": rgb.shape[1],
                 "height": rgb.shape[0],
                 "sha256": sha256_file(item.image),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imltool.errors import UsageError, WeightsError
+from imltool.files import sha256_file
 from imltool.images import RGB
 from imltool.teacher.sam import BoxMask
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+    from imltool.teacher.embeddings import EmbeddingFolder
 
 
 class Teacher(Protocol):
@@ -19,28 +25,26 @@ class Teacher(Protocol):
 
     name: str
 
+    @property
+    def engine(self) -> str | None:
+        """What computes its network and its version; None for a teacher without one."""
+        ...
+
     def embed(self, rgb: RGB) -> Any: ...
 
     def decode(self, embedding: Any, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]: ...
 
 
-def _mobile_sam(weights: Path, device: str) -> Teacher:
-    import torch
-
-    from imltool.device import choose_device
+def _mobile_sam(weights: Path) -> Sam:
     from imltool.teacher.mobile_sam import build_mobile_sam
-    from imltool.teacher.sam import SamTeacher
 
-    return SamTeacher("mobile-sam", build_mobile_sam(weights), torch.device(choose_device(device)))
+    return build_mobile_sam(weights)
 
 
-def _official(name: str) -> Callable[[Path, str], Teacher]:
-    def build(weights: Path, device: str) -> Teacher:
+def _official(name: str) -> Callable[[Path], Sam]:
+    def build(weights: Path) -> Sam:
         import torch
         from segment_anything import sam_model_registry
-
-        from imltool.device import choose_device
-        from imltool.teacher.sam import SamTeacher
 
         sam = sam_model_registry[name.replace("-", "_")]()
         try:
@@ -51,7 +55,7 @@ def _official(name: str) -> Callable[[Path, str], Teacher]:
             raise WeightsError(
                 f"{weights} does not hold SAM {name}: {detail}", f"imltool weights fetch {name}, or check the file"
             ) from error
-        return SamTeacher(name, sam, torch.device(choose_device(device)))
+        return sam
 
     return build
 
@@ -62,7 +66,7 @@ def _weightless(name: str) -> Teacher:
     return BoxTeacher() if name == "box" else GrabCutTeacher()
 
 
-WITH_WEIGHTS: dict[str, Callable[[Path, str], Teacher]] = {
+WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
     "mobile-sam": _mobile_sam,
     "vit-b": _official("vit-b"),
     "vit-l": _official("vit-l"),
@@ -88,16 +92,42 @@ def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
     return locate(name, weights)
 
 
-def load_teacher(name: str, weights: Path | None = None, device: str = "auto") -> Teacher:
+def load_teacher(
+    name: str,
+    weights: Path | None = None,
+    device: str = "auto",
+    engine: str = "torch",
+    embeddings: EmbeddingFolder | None = None,
+) -> Teacher:
     """Build a teacher by name (`TEACHERS`), frozen and in eval mode.
 
     Args:
         weights: file to load instead of the bundled or cached one.
         device: as `choose_device` takes it.
+        engine: of `engines.registry.ENGINES`, what computes its network; a weightless teacher has none.
+        embeddings: a folder of embeddings made earlier; those that it lacks are added.
 
-    Raises `UsageError` (unknown name) and `WeightsError` (absent, damaged or another model's file).
+    Raises `UsageError` (unknown name, engine that cannot be had) and `WeightsError` (absent, damaged or another model's
+    file or graph).
     """
     path = teacher_weights(name, weights)
     if path is None:
+        if embeddings is not None or engine not in ("auto", "torch"):
+            raise UsageError(f"teacher {name} has no network", "leave --engine and --embeddings out")
         return _weightless(name)
-    return WITH_WEIGHTS[name](path, device)
+    import torch
+
+    from imltool.device import choose_device
+    from imltool.teacher.graphs import choose_graph_sam
+    from imltool.teacher.network import SamNetwork, TorchSam
+    from imltool.teacher.sam import SamTeacher
+
+    chosen = choose_device(device)
+    network: SamNetwork | None = choose_graph_sam(name, path, engine, on_cpu=chosen == "cpu")
+    if network is None:
+        network = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
+    if embeddings is not None:
+        from imltool.teacher.embeddings import RememberingSam
+
+        network = RememberingSam(network, sha256_file(path), embeddings)
+    return SamTeacher(name, network)

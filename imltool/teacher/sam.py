@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything.modeling import Sam
 from segment_anything.utils.amg import calculate_stability_score
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from imltool.images import RGB, Mask
+from imltool.teacher.network import BOTTOM_RIGHT, INPUT_SIZE, INSIDE, PADDING, TOP_LEFT, SamNetwork
 
+MASK_THRESHOLD = 0.0
+"""SAM's: logits above it are the object."""
 STABILITY_OFFSET = 1.0
 """Logit offset of SAM's stability score: IoU of the mask at +1 and at −1."""
 POINTS_AT_ONCE = 4
@@ -52,26 +56,24 @@ class SamTeacher:
 
     Args:
         name: what rows and reports call it (`mobile-sam`, `vit-h`, …).
-        sam: segment-anything's model, in eval mode.
+        network: what computes.
     """
 
-    def __init__(self, name: str, sam: Sam, device: torch.device) -> None:
+    def __init__(self, name: str, network: SamNetwork) -> None:
         self.name = name
-        self.sam = sam.to(device).eval()
-        # convolutions run a quarter faster on CPUs in this order; outputs agree to rounding
-        self.sam.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = device
-        self._resize = ResizeLongestSide(sam.image_encoder.img_size)
-        with torch.inference_mode():
-            self._positions = sam.prompt_encoder.get_dense_pe()  # the same for every prompt
+        self.network = network
+        self._resize = ResizeLongestSide(INPUT_SIZE)
+
+    @property
+    def engine(self) -> str:
+        """What computes and its version, for records."""
+        return f"{self.network.engine} {self.network.version}"
 
     @torch.inference_mode()
     def embed(self, rgb: RGB) -> Embedding:
         """Embed a uint8 RGB picture [H,W,3]. The long side is scaled to 1024, the rest padded with zeros."""
-        resized = self._resize.apply_image(rgb)
-        pixels = torch.from_numpy(np.ascontiguousarray(resized)).to(self.device).permute(2, 0, 1)[None]
-        features = self.sam.image_encoder(self.sam.preprocess(pixels))
-        return Embedding(features, resized.shape[:2], rgb.shape[:2])
+        view = self._resize.apply_image(rgb)
+        return Embedding(self.network.encode(view), view.shape[:2], rgb.shape[:2])
 
     @torch.inference_mode()
     def decode(self, embedding: Embedding, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
@@ -83,19 +85,12 @@ class SamTeacher:
         """
         if len(boxes) == 0:
             return []
-        scaled = self._resize.apply_boxes(np.asarray(boxes, dtype=np.float64), embedding.size)
-        corners = torch.as_tensor(scaled, dtype=torch.float32, device=self.device)
         # A padding point rides along as in SAM's exported decoder, whose outputs the bundled weights are checked with
-        padding = torch.zeros(len(boxes), 1, 2, device=self.device)
-        labels = -torch.ones(len(boxes), 1, dtype=torch.int64, device=self.device)
-        prompts = self.sam.prompt_encoder(points=(padding, labels), boxes=corners, masks=None)
-        low, quality = self._decode(embedding, prompts, multimask)
-        choice = quality.argmax(dim=1)
-        rows = torch.arange(len(boxes), device=self.device)
-        return [
-            self._finish(low[row, pick], float(quality[row, pick]), int(pick) + 1 if multimask else 0, embedding)
-            for row, pick in zip(rows.tolist(), choice.tolist(), strict=True)
-        ]
+        points = np.concatenate([np.zeros((len(boxes), 1, 2)), self._corners(embedding, boxes)], axis=1)
+        labels = np.tile([PADDING, TOP_LEFT, BOTTOM_RIGHT], (len(boxes), 1))
+        logits, quality = self._decode(embedding, points, labels)
+        choices = quality[:, 1:].argmax(dim=1) + 1 if multimask else torch.zeros(len(boxes), dtype=torch.int64)
+        return [self._finish(logits, quality, row, choice, embedding) for row, choice in enumerate(choices.tolist())]
 
     @torch.inference_mode()
     def refine(self, embedding: Embedding, box: NDArray[np.float32], clicks: NDArray[np.float32]) -> BoxMask:
@@ -107,14 +102,11 @@ class SamTeacher:
         """
         if len(clicks) == 0:
             return self.decode(embedding, box[None])[0]
-        corners = self._resize.apply_boxes(np.asarray(box[None], dtype=np.float64), embedding.size)
-        places = self._resize.apply_coords(np.asarray(clicks[:, :2], dtype=np.float64), embedding.size)
-        points = torch.as_tensor(places, dtype=torch.float32, device=self.device)[None]
-        labels = torch.as_tensor(clicks[:, 2], dtype=torch.int64, device=self.device)[None]
-        boxes = torch.as_tensor(corners, dtype=torch.float32, device=self.device)
-        prompts = self.sam.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
-        low, quality = self._decode(embedding, prompts, False)
-        return self._finish(low[0, 0], float(quality[0, 0]), 0, embedding)
+        places = self._resize.apply_coords(np.asarray(clicks[None, :, :2], dtype=np.float64), embedding.size)
+        points = np.concatenate([places, self._corners(embedding, box[None])], axis=1)
+        labels = np.concatenate([clicks[:, 2], [TOP_LEFT, BOTTOM_RIGHT]])[None]
+        logits, quality = self._decode(embedding, points, labels)
+        return self._finish(logits, quality, 0, 0, embedding)
 
     @torch.inference_mode()
     def decode_points(
@@ -131,29 +123,29 @@ class SamTeacher:
         found = []
         scaled = self._resize.apply_coords(np.asarray(points, dtype=np.float64), embedding.size)
         for start in range(0, len(points), POINTS_AT_ONCE):
-            chunk = torch.as_tensor(scaled[start : start + POINTS_AT_ONCE], dtype=torch.float32, device=self.device)
-            labels = torch.ones(len(chunk), 1, dtype=torch.int64, device=self.device)
-            prompts = self.sam.prompt_encoder(points=(chunk[:, None], labels), boxes=None, masks=None)
-            low, quality = self._decode(embedding, prompts, True)
-            for row, column in (quality >= min_predicted_iou).nonzero().tolist():
-                found.append(self._finish(low[row, column], float(quality[row, column]), column + 1, embedding))
+            chunk = scaled[start : start + POINTS_AT_ONCE, None]
+            # SAM was taught points with a padding point in the place of a box
+            prompts = np.concatenate([chunk, np.zeros_like(chunk)], axis=1)
+            logits, quality = self._decode(embedding, prompts, np.tile([INSIDE, PADDING], (len(chunk), 1)))
+            for row, column in (quality[:, 1:] >= min_predicted_iou).nonzero().tolist():
+                found.append(self._finish(logits, quality, row, column + 1, embedding))
         return found
 
-    def _decode(self, embedding: Embedding, prompts: tuple[Tensor, Tensor], multimask: bool) -> tuple[Tensor, Tensor]:
-        low, quality = self.sam.mask_decoder(
-            image_embeddings=embedding.features,
-            image_pe=self._positions,
-            sparse_prompt_embeddings=prompts[0],
-            dense_prompt_embeddings=prompts[1],
-            multimask_output=multimask,
-        )
-        return low, quality
+    def _corners(self, embedding: Embedding, boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """XYXY boxes [n,4] as points [n,2,2] of the view."""
+        scaled = self._resize.apply_boxes(np.asarray(boxes, dtype=np.float64), embedding.size)
+        return np.asarray(scaled).reshape(-1, 2, 2)
 
-    def _finish(self, low: Tensor, quality: float, choice: int, embedding: Embedding) -> BoxMask:
-        logits = self.sam.postprocess_masks(low[None, None], embedding.inner, embedding.size)[0, 0]
-        stability = calculate_stability_score(logits[None], self.sam.mask_threshold, STABILITY_OFFSET)
-        mask = (logits > self.sam.mask_threshold).cpu().numpy()
-        return BoxMask(mask, quality, float(stability.nan_to_num(0.0)), choice)
+    def _decode(self, embedding: Embedding, points: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        return self.network.decode(embedding.features, points.astype(np.float32), labels.astype(np.float32))
+
+    def _finish(self, low: Tensor, quality: Tensor, row: int, choice: int, embedding: Embedding) -> BoxMask:
+        square = interpolate(low[None, None, row, choice], (INPUT_SIZE, INPUT_SIZE), mode="bilinear")
+        inner = square[..., : embedding.inner[0], : embedding.inner[1]]
+        logits = interpolate(inner, embedding.size, mode="bilinear")[0, 0]
+        stability = calculate_stability_score(logits[None], MASK_THRESHOLD, STABILITY_OFFSET)
+        mask = (logits > MASK_THRESHOLD).cpu().numpy()
+        return BoxMask(mask, float(quality[row, choice]), float(stability.nan_to_num(0.0)), choice)
 
     def masks(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
         """`decode(embed(rgb), boxes)`, for callers with one picture."""

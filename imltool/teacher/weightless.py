@@ -34,6 +34,7 @@ class BoxTeacher:
     """The box, filled: what the annotation says when nothing refines it."""
 
     name = "box"
+    engine = None
 
     def embed(self, rgb: RGB) -> RGB:
         return rgb
@@ -47,6 +48,7 @@ class GrabCutTeacher:
     """OpenCV's GrabCut: everything outside the box is background, the inside is cut by colour."""
 
     name = "grabcut"
+    engine = None
 
     def embed(self, rgb: RGB) -> RGB:
         return rgb

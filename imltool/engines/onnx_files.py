@@ -1,0 +1,119 @@
+"""ONNX files: a module as a graph, its weights halved or left in the file they come from, its metadata."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imltool.config import Settings
+from imltool.engines.graph import INFO_KEY
+from imltool.engines.registry import GRAPH_ENGINES
+from imltool.errors import UsageError
+
+OPSET = 18
+_WORTH_IT = 1024
+"""Weights of a graph with fewer values are not worth a cast, or a reference to another file."""
+
+
+def need_exporter() -> None:
+    """Raises `UsageError` when the packages that export and check a graph are not installed."""
+    missing = [name for name in ("onnx", "onnxscript", "onnx_ir") if importlib.util.find_spec(name) is None]
+    if not any(engine.installed for engine in GRAPH_ENGINES.values()):
+        missing.append(GRAPH_ENGINES["onnx"].package)
+    if missing:
+        raise UsageError(f"exporting needs {' and '.join(missing)}", "pip install 'imltool[export]'")
+
+
+def trace_graph(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], free: tuple[dict[int, Any], ...] | None = None
+) -> Any:
+    """A module in eval mode as an `onnx.ModelProto` in float32.
+
+    Args:
+        inputs: trial inputs by the names that the graph gives them, in the order of the module's arguments.
+        outputs: names for what the module returns.
+        free: for every input, the dimensions of any size, as `torch.export.Dim`; None where all are fixed.
+    """
+    chatty = logging.getLogger("torch.onnx")
+    level = chatty.level
+    chatty.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                dynamic_shapes=free,
+                input_names=list(inputs),
+                output_names=outputs,
+                opset_version=OPSET,
+                optimize=False,  # engines do it on loading; a norm folded here would not fit into half precision
+                verbose=False,
+            )
+    finally:
+        chatty.setLevel(level)
+    assert program is not None
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateHashedInitializersPass
+
+    # where each node came from takes a fifth of the file, and attention's index tables are a few, stored ten times
+    DeduplicateHashedInitializersPass()(program.model)
+    ClearMetadataAndDocStringPass()(program.model)
+    return program.model_proto
+
+
+def halve_weights(model: Any) -> None:
+    """Store large float32 weights as float16, cast back by a node of their own."""
+    import onnx
+    from onnx import numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _WORTH_IT:
+            continue
+        name, values = tensor.name, numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+
+
+def share_weights(model: Any, weights: Path) -> None:
+    """Let a graph that lies beside a safetensors file take from there every large tensor that the file holds.
+
+    ONNX calls it external data. Tensors that the file does not hold byte for byte stay in the graph.
+    """
+    import onnx
+
+    data = weights.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    held = {}
+    for entry in json.loads(data[8:start]).values():
+        if "data_offsets" in entry:
+            first, end = (start + offset for offset in entry["data_offsets"])
+            held[data[first:end]] = first
+    for tensor in model.graph.initializer:
+        values = tensor.raw_data
+        if np.prod(tensor.dims) < _WORTH_IT or values not in held:
+            continue
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", held[values]), ("length", len(values))):
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def with_info(model: Any, info: Settings) -> bytes:
+    """The file's bytes, with what the graph says of itself in its metadata."""
+    import onnx
+
+    onnx.helper.set_model_props(model, {INFO_KEY: info.model_dump_json()})
+    return bytes(model.SerializeToString())

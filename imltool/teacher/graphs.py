@@ -1,0 +1,116 @@
+"""The teacher as two exported graphs: where they lie, what they say of themselves, and a network over both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imltool import __version__
+from imltool.config import Settings
+from imltool.engines.graph import Graph, Precision
+from imltool.engines.network import normalise
+from imltool.engines.registry import GRAPH_ENGINES, choose_graphs, foreign_graph
+from imltool.errors import UsageError
+from imltool.files import sha256_file
+from imltool.images import RGB
+from imltool.student.settings import MEAN, STD
+from imltool.teacher.network import INPUT_SIZE
+
+Part = Literal["encoder", "decoder"]
+EXPORTABLE = "mobile-sam"
+"""The one teacher that has graphs."""
+PARTS: tuple[Part, ...] = ("encoder", "decoder")
+PIXELS, FEATURES, POINTS, LABELS, LOGITS, QUALITY = "pixels", "features", "points", "labels", "logits", "quality"
+
+
+class TeacherGraphInfo(Settings):
+    """What half a teacher says of itself, so that any program can run it.
+
+    Attributes:
+        part: `encoder`, which takes `pixels` float32 [1,3,S,S], RGB in [0,1] minus `mean` over `std`, the longer side
+            S pixels and zeros below or right of the picture, and gives `features` float32 [1,256,64,64]; or `decoder`,
+            which takes these features, `points` float32 [n,p,2] XY in pixels of S and `labels` float32 [n,p] (−1
+            nothing, 0 outside, 1 inside, 2 and 3 a box's corners), and gives `logits` float32 [n,4,256,256] of the
+            square, the single mask first, and `quality` [n,4], SAM's estimate of their IoU.
+        weights_sha256: of the file it was exported from.
+        input_size: S.
+        mask_threshold: logits above it are the object.
+        precision: fp32; or fp16, weights stored in half precision and computed with in float32.
+        max_difference, mean_difference: of the features, or of the logits, to torch's on a trial picture.
+        mask_iou: least IoU of a box's mask with torch's there, when both graphs made it.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    part: Part
+    weights_sha256: str
+    input_size: int = INPUT_SIZE
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    mask_threshold: float = 0.0
+    precision: Precision = "fp32"
+    opset: int
+    max_difference: float = 0.0
+    mean_difference: float = 0.0
+    mask_iou: float = 0.0
+    tool_version: str = __version__
+    torch_version: str
+
+
+class GraphSam:
+    """Segment Anything as two exported graphs; see `SamNetwork`.
+
+    Raises `WeightsError` when they are not the halves of one teacher.
+    """
+
+    layers = ()
+
+    def __init__(self, graphs: list[Graph]) -> None:
+        self.infos = [graph.info(TeacherGraphInfo) for graph in graphs]
+        self.engine, self.version = graphs[0].engine, graphs[0].version
+        self._encoder, self._decoder = graphs
+        for graph, info, part in zip(graphs, self.infos, PARTS, strict=True):
+            if info.part != part or info.weights_sha256 != self.infos[0].weights_sha256:
+                raise foreign_graph(graph.path, graphs[0].path)
+
+    def encode(self, view: RGB) -> Tensor:
+        info = self.infos[0]
+        pixels = np.zeros((1, 3, info.input_size, info.input_size), np.float32)
+        pixels[:, :, : view.shape[0], : view.shape[1]] = normalise(view[None], info.mean, info.std)
+        return torch.from_numpy(self._encoder.outputs({PIXELS: pixels})[FEATURES])
+
+    def decode(
+        self, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]:
+        found = self._decoder.outputs({FEATURES: features.numpy(), POINTS: points, LABELS: labels})
+        return torch.from_numpy(found[LOGITS]), torch.from_numpy(found[QUALITY])
+
+
+def graphs_of(weights: Path, folder: Path | None = None) -> list[Path]:
+    """Where the exported encoder and decoder of a teacher lie: beside its weights, or in `folder`."""
+    return [(folder or weights.parent) / f"{weights.stem}.{part}.onnx" for part in PARTS]
+
+
+def choose_graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> GraphSam | None:
+    """The exported graphs of a teacher in the engine asked for; None where torch is to run it.
+
+    Raises as `choose_graphs` does.
+    """
+    if name != EXPORTABLE:
+        if engine in GRAPH_ENGINES:
+            raise UsageError(f"teacher {name} is run by torch alone", f"leave --engine out, or choose {EXPORTABLE}")
+        engine = "torch"
+
+    def accept(graphs: list[Graph]) -> GraphSam:
+        network = GraphSam(graphs)
+        if network.infos[0].weights_sha256 != sha256_file(weights):
+            raise foreign_graph(graphs[0].path, weights)
+        return network
+
+    remedy = f"imltool export --teacher {name} --weights {weights}"
+    return choose_graphs(weights, graphs_of(weights), engine, on_cpu, accept, remedy)

@@ -1,0 +1,229 @@
+"""The teacher by every engine, its exported graphs, and embeddings kept on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import forged
+from test_pseudo import make_annotated, rows_of
+
+from imltool.engines.graph import INFO_KEY
+from imltool.engines.registry import GRAPH_ENGINES
+from imltool.errors import UsageError, WeightsError
+from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder, RememberingSam
+from imltool.teacher.export import compare
+from imltool.teacher.graphs import PARTS, TeacherGraphInfo, graphs_of
+from imltool.teacher.registry import load_teacher
+from imltool.teacher.sam import SamTeacher
+from imltool.weights import WEIGHTS, locate
+
+INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
+Imltool = Callable[..., tuple[int, str, str]]
+
+
+def loaded(engine: str, embeddings: EmbeddingFolder | None = None) -> SamTeacher:
+    teacher = load_teacher("mobile-sam", None, "cpu", engine, embeddings)
+    assert isinstance(teacher, SamTeacher)
+    return teacher
+
+
+@pytest.fixture(scope="module")
+def teachers() -> dict[str, SamTeacher]:
+    return {engine: loaded(engine) for engine in ("torch", *INSTALLED)}
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], engine: str) -> None:
+    features, logits = compare(teachers[engine].network, teachers["torch"].network)
+    assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
+    assert features["mask_iou"] > 0.9999
+
+
+def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher]) -> None:
+    rgb, _ = forged(7, 192, 128)
+    embedding = teachers["torch"].embed(rgb)
+    box, clicks = np.array([30, 20, 150, 110], np.float32), np.array([[96, 60, 1], [40, 30, 0]], np.float32)
+    points = np.array([[96, 60], [20, 20], [150, 90], [60, 100], [10, 110]], np.float32)
+    expected = [
+        teachers["torch"].refine(embedding, box, clicks),
+        *teachers["torch"].decode_points(embedding, points),
+        *teachers["torch"].decode(embedding, box[None], multimask=True),
+    ]
+    assert not np.array_equal(expected[0].mask, teachers["torch"].decode(embedding, box[None])[0].mask)
+    for engine in INSTALLED:
+        teacher = teachers[engine]
+        found = [
+            teacher.refine(embedding, box, clicks),
+            *teacher.decode_points(embedding, points),
+            *teacher.decode(embedding, box[None], multimask=True),
+        ]
+        for one, other in zip(found, expected, strict=True):
+            assert one.choice == other.choice and one.predicted_iou == pytest.approx(other.predicted_iou, abs=1e-4)
+            assert (one.mask != other.mask).sum() <= 3
+
+
+def test_the_teacher_ships_with_its_graphs() -> None:
+    onnx = pytest.importorskip("onnx")
+    for part, file in zip(PARTS, graphs_of(locate("mobile-sam")), strict=True):
+        assert file.stat().st_size < 1e6, "their weights are in the file beside them"
+        onnx.checker.check_model(str(file))
+        model = onnx.load(file, load_external_data=False)
+        info = TeacherGraphInfo.model_validate_json({prop.key: prop.value for prop in model.metadata_props}[INFO_KEY])
+        assert info.part == part and info.weights_sha256 == WEIGHTS["mobile-sam"].sha256
+        assert info.opset == model.opset_import[0].version and info.mask_iou > 0.999
+        assert 0 < info.mean_difference <= info.max_difference < 1e-3
+
+
+@pytest.mark.slow
+def test_exported_beside_its_weights_it_is_taken_and_elsewhere_it_is_whole(tmp_path: Path, imltool: Imltool) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    weights = Path(shutil.copy(locate("mobile-sam"), tmp_path / "mine.safetensors"))
+    command = ("export", "--teacher", "mobile-sam", "--weights", weights)
+    code, out, err = imltool(*command, "--json")
+    assert code == 0 and "mask logits differ from torch's by at most" in err
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [Path(fact["file"]).name for fact in told] == ["mine.encoder.onnx", "mine.decoder.onnx"]
+    for fact, bundled in zip(told, graphs_of(locate("mobile-sam")), strict=True):
+        assert fact["size_bytes"] < 1.1 * bundled.stat().st_size
+        # whole, as in another folder, is the same graph with the tensors in it
+        onnx.load(fact["file"])
+    assert load_teacher("mobile-sam", weights, "cpu", INSTALLED[0]).engine.startswith(f"{INSTALLED[0]} ")
+
+
+def test_graphs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    weights = Path(shutil.copy(locate("mobile-sam"), tmp_path / "mine.safetensors"))
+    with pytest.raises(WeightsError, match=r"no exported graph mine.encoder.onnx and mine.decoder.onnx"):
+        load_teacher("mobile-sam", weights, "cpu", "onnx")
+    assert load_teacher("mobile-sam", weights, "cpu", "auto").engine.startswith("torch ")
+    encoder, decoder = graphs_of(weights)
+    bundled = graphs_of(locate("mobile-sam"))
+    encoder.write_bytes(bundled[1].read_bytes())
+    decoder.write_bytes(bundled[1].read_bytes())
+    shutil.copy(locate("mobile-sam"), tmp_path)
+    with pytest.raises(WeightsError, match="other weights"):
+        load_teacher("mobile-sam", weights, "cpu", "onnx")
+    decoder.write_bytes(decoder.read_bytes()[:5000])
+    for engine in INSTALLED:
+        with pytest.raises(WeightsError, match="graph"):
+            load_teacher("mobile-sam", weights, "cpu", engine)
+    with pytest.raises(UsageError, match="torch alone"):
+        load_teacher("vit-b", weights, "cpu", "onnx")
+    with pytest.raises(UsageError, match="has no network"):
+        load_teacher("box", engine="onnx")
+
+
+def test_pseudo_records_its_engine_and_goes_on_with_no_other(tmp_path: Path, imltool: Imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path, 1)
+    command = ("pseudo", images, "--boxes", boxes, "--out", tmp_path / "out", "--device", "cpu")
+    code, _, err = imltool(*command)
+    assert code == 0 and f"images/s by {INSTALLED[0]} " in err
+    (row,) = rows_of(tmp_path / "out")
+    assert row["engine"].startswith(f"{INSTALLED[0]} ")
+    code, _, err = imltool(*command, "--engine", "torch")
+    assert code == 2 and "engine was" in err and err.count("\n") == 1
+    code, _, err = imltool("export", "--teacher", "grabcut")
+    assert code == 2 and "no network to export" in err and err.count("\n") == 1
+
+
+class Counting:
+    """A network that counts what it computes."""
+
+    layers = ()
+
+    def __init__(self, engine: str = "torch", version: str = "1") -> None:
+        self.engine, self.version = engine, version
+        self.encoded = 0
+
+    def encode(self, view: np.ndarray) -> torch.Tensor:
+        self.encoded += 1
+        return torch.full((1, 256, 64, 64), float(view.mean()))
+
+    def decode(self, features: torch.Tensor, points: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, ...]:
+        raise AssertionError("embeddings alone are asked for")
+
+
+def views(count: int) -> list[np.ndarray]:
+    return [np.full((8, 6, 3), value, np.uint8) for value in range(count)]
+
+
+def test_an_embedding_is_computed_once_for_weights_engine_and_pixels(tmp_path: Path) -> None:
+    folder = EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES)
+    network = Counting()
+    first, second = views(2)
+    made = RememberingSam(network, "weights", folder).encode(first)
+    again = RememberingSam(network, "weights", EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES))
+    assert torch.equal(again.encode(first.copy()), made) and network.encoded == 1
+    again.encode(second)
+    again.encode(first.reshape(6, 8, 3))
+    assert network.encoded == 3
+    for other in (Counting("onnx"), Counting(version="2")):
+        RememberingSam(other, "weights", folder).encode(first)
+        assert other.encoded == 1
+    RememberingSam(network, "others", folder).encode(first)
+    assert network.encoded == 4
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not ours")
+    folder = EmbeddingFolder(tmp_path, 3 * ENTRY_BYTES)
+    network = Counting()
+    remembering = RememberingSam(network, "weights", folder)
+    a, b, c, d = views(4)
+    for age, view in enumerate((a, b, c)):
+        known = set(tmp_path.glob("*.embedding"))
+        remembering.encode(view)
+        (entry,) = set(tmp_path.glob("*.embedding")) - known
+        os.utime(entry, (1000 + age, 1000 + age))
+    remembering.encode(a)  # used again: b is the oldest now
+    remembering.encode(d)
+    assert network.encoded == 4
+    assert sum(entry.stat().st_size for entry in tmp_path.glob("*.embedding")) <= 3 * ENTRY_BYTES
+    for view in (a, c, d):
+        remembering.encode(view)
+    assert network.encoded == 4
+    remembering.encode(b)
+    assert network.encoded == 5 and (tmp_path / "notes.txt").exists()
+    with pytest.raises(UsageError, match="more room"):
+        EmbeddingFolder(tmp_path, ENTRY_BYTES - 1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
+    network = Counting()
+    remembering = RememberingSam(network, "weights", EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES))
+    (view,) = views(1)
+    made = remembering.encode(view)
+    (entry,) = tmp_path.glob("*.embedding")
+    data = bytearray(entry.read_bytes())
+    data[-9] ^= 1
+    entry.write_bytes({"cut": data[:-1000], "flipped": data, "empty": b""}[damage])
+    assert torch.equal(remembering.encode(view), made) and network.encoded == 2
+    assert torch.equal(remembering.encode(view), made) and network.encoded == 2
+
+
+def test_a_full_disk_costs_the_entry_not_the_run(tmp_path: Path) -> None:
+    network = Counting()
+    remembering = RememberingSam(network, "weights", EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES))
+    (tmp_path / "kept").rmdir()
+    (tmp_path / "kept").write_text("in the way")
+    assert remembering.encode(views(1)[0]).shape == (1, 256, 64, 64)
+
+
+def test_pseudo_masks_from_kept_embeddings_are_the_same(tmp_path: Path, imltool: Imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path, 1)
+    command = ("pseudo", images, "--boxes", boxes, "--device", "cpu", "--embeddings", tmp_path / "kept")
+    for name, found in (("fresh", 0), ("again", 1)):
+        code, _, err = imltool(*command, "--out", tmp_path / name)
+        assert code == 0 and f"{found} embeddings from" in err
+    (fresh,), (again,) = rows_of(tmp_path / "fresh"), rows_of(tmp_path / "again")
+    assert fresh | {"seconds": 0} == again | {"seconds": 0}
+    code, _, err = imltool(*command, "--out", tmp_path / "box", "--teacher", "box")
+    assert code == 2 and "has no network" in err and err.count("\n") == 1
