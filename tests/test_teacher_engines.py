@@ -133,88 +133,70 @@ def test_pseudo_records_its_engine_and_goes_on_with_no_other(tmp_path: Path, iml
     assert code == 2 and "no network to export" in err and err.count("\n") == 1
 
 
-class Counting:
-    """A network that counts what it computes."""
-
-    layers = ()
-
-    def __init__(self, engine: str = "torch", version: str = "1") -> None:
-        self.engine, self.version = engine, version
-        self.encoded = 0
-
-    def encode(self, view: np.ndarray) -> torch.Tensor:
-        self.encoded += 1
-        return torch.full((1, 256, 64, 64), float(view.mean()))
-
-    def decode(self, features: torch.Tensor, points: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, ...]:
-        raise AssertionError("embeddings alone are asked for")
+def embedding(value: float) -> np.ndarray:
+    return np.full((1, 256, 64, 64), value, np.float32)
 
 
-def views(count: int) -> list[np.ndarray]:
-    return [np.full((8, 6, 3), value, np.uint8) for value in range(count)]
-
-
-def test_an_embedding_is_computed_once_for_weights_engine_and_pixels(tmp_path: Path) -> None:
-    folder = EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES)
-    network = Counting()
-    first, second = views(2)
-    made = RememberingSam(network, "weights", folder).encode(first)
-    again = RememberingSam(network, "weights", EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES))
-    assert torch.equal(again.encode(first.copy()), made) and network.encoded == 1
-    again.encode(second)
-    again.encode(first.reshape(6, 8, 3))
-    assert network.encoded == 3
-    for other in (Counting("onnx"), Counting(version="2")):
-        RememberingSam(other, "weights", folder).encode(first)
-        assert other.encoded == 1
-    RememberingSam(network, "others", folder).encode(first)
-    assert network.encoded == 4
+KEYS = [f"{number:064x}" for number in range(4)]
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not ours")
     folder = EmbeddingFolder(tmp_path, 3 * ENTRY_BYTES)
-    network = Counting()
-    remembering = RememberingSam(network, "weights", folder)
-    a, b, c, d = views(4)
-    for age, view in enumerate((a, b, c)):
-        known = set(tmp_path.glob("*.embedding"))
-        remembering.encode(view)
-        (entry,) = set(tmp_path.glob("*.embedding")) - known
-        os.utime(entry, (1000 + age, 1000 + age))
-    remembering.encode(a)  # used again: b is the oldest now
-    remembering.encode(d)
-    assert network.encoded == 4
-    assert sum(entry.stat().st_size for entry in tmp_path.glob("*.embedding")) <= 3 * ENTRY_BYTES
-    for view in (a, c, d):
-        remembering.encode(view)
-    assert network.encoded == 4
-    remembering.encode(b)
-    assert network.encoded == 5 and (tmp_path / "notes.txt").exists()
+    for number, key in enumerate(KEYS[:3]):
+        folder.put(key, embedding(number))
+        os.utime(tmp_path / f"{key}.embedding", (1000 + number, 1000 + number))
+    torn = tmp_path / f".{KEYS[3]}.embedding.{'0' * 12}.part"  # what a kill leaves
+    torn.write_bytes(b"0" * 1000)
+    os.utime(torn, (900, 900))
+    assert np.array_equal(folder.take(KEYS[0]), embedding(0))  # used again: the second is the oldest now
+    EmbeddingFolder(tmp_path, 3 * ENTRY_BYTES).put(KEYS[3], embedding(3))
+    assert [folder.take(key) is not None for key in KEYS] == [True, False, True, True]
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.embedding")) <= 3 * ENTRY_BYTES
+    assert (tmp_path / "notes.txt").exists() and not torn.exists()
     with pytest.raises(UsageError, match="more room"):
         EmbeddingFolder(tmp_path, ENTRY_BYTES - 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
-    network = Counting()
-    remembering = RememberingSam(network, "weights", EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES))
-    (view,) = views(1)
-    made = remembering.encode(view)
+def test_a_damaged_entry_counts_as_missing_and_is_made_again(tmp_path: Path, damage: str) -> None:
+    folder = EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES)
+    folder.put(KEYS[0], embedding(0.25))
     (entry,) = tmp_path.glob("*.embedding")
     data = bytearray(entry.read_bytes())
     data[-9] ^= 1
     entry.write_bytes({"cut": data[:-1000], "flipped": data, "empty": b""}[damage])
-    assert torch.equal(remembering.encode(view), made) and network.encoded == 2
-    assert torch.equal(remembering.encode(view), made) and network.encoded == 2
+    assert folder.take(KEYS[0]) is None
+    folder.put(KEYS[0], embedding(0.25))
+    assert np.array_equal(folder.take(KEYS[0]), embedding(0.25)) and folder.found == 1
 
 
-def test_a_full_disk_costs_the_entry_not_the_run(tmp_path: Path) -> None:
-    network = Counting()
-    remembering = RememberingSam(network, "weights", EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES))
+def test_a_disk_that_refuses_costs_the_entry_not_the_run(tmp_path: Path) -> None:
+    folder = EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES)
     (tmp_path / "kept").rmdir()
     (tmp_path / "kept").write_text("in the way")
-    assert remembering.encode(views(1)[0]).shape == (1, 256, 64, 64)
+    folder.put(KEYS[0], embedding(1))
+    assert folder.take(KEYS[0]) is None
+
+
+def test_embeddings_belong_to_the_weights_the_engine_and_the_pixels(
+    teachers: dict[str, SamTeacher], tmp_path: Path
+) -> None:
+    folder = EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES)
+    rgb, _ = forged(3, 128, 96)
+    network = teachers[INSTALLED[0]].network
+    remembering = SamTeacher("kept", RememberingSam(network, "these weights", folder))
+    made = remembering.embed(rgb)
+    assert torch.equal(remembering.embed(rgb.copy()).features, made.features) and folder.found == 1
+    for other in (
+        SamTeacher("other weights", RememberingSam(network, "other weights", folder)),
+        SamTeacher("other engine", RememberingSam(teachers["torch"].network, "these weights", folder)),
+    ):
+        other.embed(rgb)
+    changed = rgb.copy()
+    changed[40:44, 40:44] = 255 - changed[40:44, 40:44]
+    remembering.embed(changed)
+    assert folder.found == 1 and len(list(tmp_path.glob("*.embedding"))) == 4
 
 
 def test_pseudo_masks_from_kept_embeddings_are_the_same(tmp_path: Path, imltool: Imltool) -> None:

@@ -19,6 +19,7 @@ from imltool.device import choose_device
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.student.localizer import Localizer
+from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
 from imltool.teacher.sam import SamTeacher
 
@@ -67,8 +68,12 @@ def open_sitting(
     annotator: str | None = None,
     suggest: bool = False,
     port: int = 0,
+    embeddings: EmbeddingFolder | None = None,
 ) -> Iterator[OpenSitting]:
     """Load the teacher, open the journals and bind the port; on leaving all is written and closed.
+
+    Args:
+        embeddings: see `load_teacher`.
 
     Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
     """
@@ -76,7 +81,8 @@ def open_sitting(
     if teacher in WEIGHTLESS:
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
-    sam = load_teacher(teacher, weights, device)
+    # torch, whose encoder can be interrupted layer by layer: the person waits for no embedding under way
+    sam = load_teacher(teacher, weights, device, "torch", embeddings)
     assert isinstance(sam, SamTeacher)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = Sitting(

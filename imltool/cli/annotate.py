@@ -58,6 +58,8 @@ def start(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Offer the student's regions as dashed boxes. It biases, and is recorded.")
     ] = False,
+    embeddings: common.EmbeddingsOption = None,
+    embeddings_size: common.EmbeddingsSizeOption = 10.0,
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     device: common.DeviceOption = "auto",
@@ -85,7 +87,15 @@ def start(
     from imltool.annotate.sitting import open_sitting
 
     with open_sitting(
-        pictures, out, teacher=teacher, weights=weights, device=device, annotator=annotator, suggest=suggest, port=port
+        pictures,
+        out,
+        teacher=teacher,
+        weights=weights,
+        device=device,
+        annotator=annotator,
+        suggest=suggest,
+        port=port,
+        embeddings=common.embedding_folder(embeddings, embeddings_size),
     ) as sitting:
         if boxes:
             common.say(f"{sitting.take_over(report.matched)} pictures with boxes to correct")

@@ -83,6 +83,8 @@ ClusterWorkersOption = Annotated[
         min=1,
         help="Processes (default: one a CPU; with CUDA one a GPU).",
         rich_help_panel=CLUSTER,
+    ),
+]
 EmbeddingsOption = Annotated[
     Path | None,
     typer.Option("--embeddings", help="Keep the teacher's embeddings here, and take those kept before.", metavar="DIR"),
