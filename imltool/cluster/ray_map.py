@@ -107,6 +107,12 @@ def ordered_map(
                 if isinstance(piece, Fault):
                     raise ClusterError(piece.message, piece.remedy)
                 yield number, piece
+    except ray.exceptions.RayActorError as error:
+        raise ClusterError(
+            f"workers died {REPEATS + 1} times over the same task, or their machines are lost",
+            "what was finished is kept: the same command goes on with it, and without --engine-cluster it finds a "
+            "picture that ends the process that reads it",
+        ) from error
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"the cluster could not go on: {clean(_last_line(error)) or type(error).__name__}",

@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
     """Connect to Ray, or start it on this machine; gives the module `ray`, and lets go of it in the end.
 
     A local one has no dashboard, sends no usage statistics, listens on 127.0.0.1 alone, asks who connects for a token
-    drawn for this run, and keeps its files, and those of workers, in a temporary folder that goes with it.
+    drawn by this process, and keeps its files, and those of workers, in a temporary folder that goes with it.
 
     Args:
         address: `host:port` of a cluster that runs, or `ray://host:port`; None starts a local one.
@@ -50,7 +51,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
                 _LOOPBACK: "0",
                 "TMPDIR": folder,
                 "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+                "RAY_AUTH_TOKEN": _token(),
             }
             options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "_temp_dir": folder}
             options |= {"object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
@@ -64,7 +65,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
             except Exception as error:  # what Ray raises depends on which of its parts did not start
                 where = address or "on this machine"
                 raise ClusterError(
-                    f"no Ray cluster {where}: {clean(error) or type(error).__name__}",
+                    f"no Ray cluster {where}: {clean(str(error).partition(chr(10))[0]) or type(error).__name__}",
                     "check --cluster-address, and that the cluster runs this version of Ray"
                     if address
                     else "run without --engine-cluster, or see whether the machine has memory to spare",
@@ -73,6 +74,12 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
                 yield ray
             finally:
                 ray.shutdown()
+
+
+@cache
+def _token() -> str:
+    """One a process: Ray's native part reads it the first time only."""
+    return secrets.token_hex(32)
 
 
 @contextmanager
