@@ -194,3 +194,10 @@ def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch:
     code, _, err = imltool("scan", folder, "--engine-cluster", "ray", "--out", folder.parent / "refused")
     assert code == 2 and "imltool[ray]" in err
     assert not (folder.parent / "refused").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(imltool: Imltool, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray.data")
+    asked = ["--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1"]
+    code, _, err = imltool("scan", folder, *asked, "--out", tmp_path / "out")
+    assert code == 1 and "no Ray cluster 127.0.0.1:1" in err and len(err.splitlines()) == 1

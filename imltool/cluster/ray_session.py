@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "_temp_dir": folder}
             options |= {"object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
         else:
+            _require_server(address)
             options["address"] = address
         with _environment(told):
             ray = _import()
@@ -74,6 +76,19 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
                 yield ray
             finally:
                 ray.shutdown()
+
+
+def _require_server(address: str) -> None:
+    """Raise `ClusterError` when nobody answers at `host:port`: Ray itself would go on asking for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # such as "auto", which Ray resolves
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster {address}: {clean(error)}", "check --cluster-address, and that the cluster runs"
+        ) from error
 
 
 @cache
