@@ -82,7 +82,7 @@ def test_the_teacher_ships_with_its_graphs() -> None:
 
 
 @pytest.mark.slow
-def test_exported_beside_its_weights_it_is_taken_and_elsewhere_it_is_whole(tmp_path: Path, imltool: Imltool) -> None:
+def test_exported_beside_its_weights_it_is_small_and_taken(tmp_path: Path, imltool: Imltool) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     weights = Path(shutil.copy(locate("mobile-sam"), tmp_path / "mine.safetensors"))
@@ -93,8 +93,7 @@ def test_exported_beside_its_weights_it_is_taken_and_elsewhere_it_is_whole(tmp_p
     assert [Path(fact["file"]).name for fact in told] == ["mine.encoder.onnx", "mine.decoder.onnx"]
     for fact, bundled in zip(told, graphs_of(locate("mobile-sam")), strict=True):
         assert fact["size_bytes"] < 1.1 * bundled.stat().st_size
-        # whole, as in another folder, is the same graph with the tensors in it
-        onnx.load(fact["file"])
+        onnx.load(fact["file"])  # with the weights, which are in the file beside
     assert load_teacher("mobile-sam", weights, "cpu", INSTALLED[0]).engine.startswith(f"{INSTALLED[0]} ")
 
 
@@ -109,6 +108,10 @@ def test_graphs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     decoder.write_bytes(bundled[1].read_bytes())
     shutil.copy(locate("mobile-sam"), tmp_path)
     with pytest.raises(WeightsError, match="other weights"):
+        load_teacher("mobile-sam", weights, "cpu", "onnx")
+    encoder.write_bytes(bundled[0].read_bytes())
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(WeightsError, match=r"other weights than mine.safetensors"):
         load_teacher("mobile-sam", weights, "cpu", "onnx")
     decoder.write_bytes(decoder.read_bytes()[:5000])
     for engine in INSTALLED:

@@ -53,7 +53,7 @@ class EmbeddingFolder:
             raise UsageError(f"{most_bytes} bytes hold no embedding, which takes {ENTRY_BYTES}", "give it more room")
         self.folder, self.most_bytes = make_folder(folder), most_bytes
         self.found = 0
-        self._full = False
+        self._refused = False
 
     def take(self, key: str) -> NDArray[np.float32] | None:
         """The embedding float32 [1,256,64,64] kept under `key` (64 hex digits); None where there is no sound one."""
@@ -78,9 +78,9 @@ class EmbeddingFolder:
         try:
             write_bytes(self._path(key), hashlib.sha256(values).digest() + values)
         except OutputError as error:
-            if not self._full:
+            if not self._refused:
                 log.warning("%s: embeddings are not kept", error.message)
-            self._full = True
+            self._refused = True
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
