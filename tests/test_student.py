@@ -15,6 +15,7 @@ from imltool.errors import WeightsError
 from imltool.student.backbone import TinyVitBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import CheckpointHeader, TrainingSet, read_header
+from imltool.student.info import count_operations
 from imltool.student.localizer import Localizer, image_score, resize_input
 from imltool.student.model import Student
 from imltool.student.settings import MEAN, STD, StudentSettings
@@ -247,3 +248,16 @@ def test_resize_input_averages_when_shrinking() -> None:
 def test_input_size_must_fit_the_strides() -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
         StudentSettings(input_size=100)
+
+
+def test_operations_are_those_counted_by_hand_two_for_each_multiply_add() -> None:
+    shrinking = torch.nn.Conv2d(3, 5, kernel_size=3, stride=2, padding=1)
+    assert count_operations(shrinking, torch.zeros(1, 3, 8, 10)) == 2 * (4 * 5) * 5 * (3 * 3 * 3)
+    assert count_operations(torch.nn.Linear(7, 11), torch.zeros(4, 7)) == 2 * 4 * 7 * 11
+
+    class Attention(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    heads, count, width = 2, 6, 4
+    assert count_operations(Attention(), torch.zeros(1, heads, count, width)) == 2 * 2 * heads * count * count * width

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imltool.files import sha256_file
@@ -22,18 +23,24 @@ def count_parameters(student: Student) -> dict[str, int]:
     return counts | {"total": sum(p.numel() for p in student.parameters())}
 
 
-def count_flops(student: Student) -> int:
-    """Floating-point operations of one picture at the student's input size, all its mirror images together.
+def count_operations(module: nn.Module, *inputs: Tensor) -> int:
+    """Floating-point operations of a module in eval mode on `inputs`: convolutions and matrix products, as is usual.
 
-    A multiply-add counts as two.
+    A multiply-add counts as two, so half of it are MACs.
     """
-    side = student.settings.input_size
-    student.eval()
+    module.eval()
     # attention without the fused kernel, whose CPU form the counter does not know
     unfused = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
-        student(torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), GRID, GRID))
-    return int(counter.get_total_flops()) * student.settings.mirrors
+        module(*inputs)
+    return int(counter.get_total_flops())
+
+
+def count_flops(student: Student) -> int:
+    """`count_operations` of one picture at the student's input size, all its mirror images together."""
+    side = student.settings.input_size
+    looked_at = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), GRID, GRID)
+    return count_operations(student, *looked_at) * student.settings.mirrors
 
 
 def describe_architecture(settings: StudentSettings) -> dict[str, Any]:

@@ -1,0 +1,288 @@
+"""Speed, memory and size of the bundled students beside nets of the kinds that published localizers are built on.
+
+Every net runs at the input size its kind is used at, on the CPU, in float32, with random weights (nothing is
+downloaded), each in a process of its own, so that its peak memory is its own. Only networks are timed: what students
+with traces do before theirs is in the row "from pictures", for which --pictures names a folder of them.
+
+Usage: python benchmarks/architectures.py [--seconds N] [--only NAME ...] [--pictures FOLDER]
+
+DeepLabV3 is torchvision's. "SegFormer-B2-like" is timm's PVTv2-B2, whose stages are those of SegFormer's encoder
+(overlapping patches, attention over reduced keys, depthwise convolutions), under SegFormer's head of 768 channels.
+"ViT-B, windowed" is timm's ViT-B of Segment Anything: windows in 8 of 12 blocks, which IML-ViT has too.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imltool.engines.network import threads
+from imltool.engines.registry import GRAPH_ENGINES
+from imltool.files import walk_images
+from imltool.images import read_rgb
+from imltool.student.localizer import Localizer
+from imltool.traces.stack import GRID, TRACES
+from imltool.weights import student_file
+
+STUDENTS = ("boxprompt", "boxprompt-traces")
+REFERENCE = STUDENTS[0]
+STUDENT_BATCH = 8
+FROM_PICTURES = "from pictures"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A net beside ours: pixels a side, how many pictures at once, and what makes it."""
+
+    side: int
+    batch: int
+    build: Callable[[], Any]
+
+
+def deeplab(depth: int) -> Any:
+    from torch import nn
+    from torchvision.models import segmentation
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            build = {50: segmentation.deeplabv3_resnet50, 101: segmentation.deeplabv3_resnet101}[depth]
+            self.net = build(weights=None, weights_backbone=None, num_classes=1)
+
+        def forward(self, pixels: Any) -> Any:
+            return self.net(pixels)["out"].sigmoid()
+
+    return Net()
+
+
+def segformer_like() -> Any:
+    import timm
+    import torch
+    from torch import nn
+    from torch.nn.functional import interpolate
+
+    class Net(nn.Module):
+        def __init__(self, width: int = 768) -> None:
+            super().__init__()
+            self.encoder = timm.create_model("pvt_v2_b2", pretrained=False, features_only=True)
+            self.align = nn.ModuleList(nn.Conv2d(found, width, 1) for found in self.encoder.feature_info.channels())
+            self.fuse = nn.Sequential(nn.Conv2d(4 * width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            self.head = nn.Conv2d(width, 1, 1)
+
+        def forward(self, pixels: Any) -> Any:
+            stages = self.encoder(pixels)
+            size = stages[0].shape[2:]
+            aligned = [
+                interpolate(align(found), size=size, mode="bilinear")
+                for align, found in zip(self.align, stages, strict=True)
+            ]
+            logits = self.head(self.fuse(torch.cat(aligned, 1)))
+            return interpolate(logits, size=pixels.shape[2:], mode="bilinear").sigmoid()
+
+    return Net()
+
+
+def windowed_vit() -> Any:
+    import timm
+    from torch import nn
+    from torch.nn.functional import interpolate
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = timm.create_model("samvit_base_patch16", pretrained=False, num_classes=0)
+            self.head = nn.Conv2d(256, 1, 1)
+
+        def forward(self, pixels: Any) -> Any:
+            logits = self.head(self.encoder.forward_features(pixels))
+            return interpolate(logits, size=pixels.shape[2:], mode="bilinear").sigmoid()
+
+    return Net()
+
+
+KINDS = {
+    "DeepLabV3-ResNet50": Kind(512, 4, lambda: deeplab(50)),
+    "DeepLabV3-ResNet101": Kind(512, 4, lambda: deeplab(101)),
+    "SegFormer-B2-like": Kind(512, 4, segformer_like),
+    "ViT-B, windowed": Kind(1024, 1, windowed_vit),
+}
+PUBLISHED = (
+    ("MVSS-Net", 512, 146.9, 166.5),
+    ("SparseViT", 512, 50.4, 46.2),
+    ("Mesorch", 512, 85.8, 121.5),
+    ("IML-ViT", 1024, 91.8, 576.7),
+)
+"""Pixels a side, millions of parameters and GMACs as the literature has them; not measured here."""
+
+
+def parameters(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def describe(name: str, folder: Path) -> dict[str, Any]:
+    """Parameters and GMACs of a net; leaves its graph in `folder` where OpenVINO is installed."""
+    import torch
+
+    from imltool.student.checkpoint import load_checkpoint
+    from imltool.student.info import count_flops, count_operations
+
+    if name in STUDENTS:
+        student, header = load_checkpoint(student_file(Path(name)))
+        flops, side = count_flops(student), header.input_size
+        return {"parameters": parameters(student), "gmacs": flops / 2e9, "side": side, "batch": STUDENT_BATCH}
+    kind = KINDS[name]
+    net, pixels = kind.build().eval(), torch.zeros(1, 3, kind.side, kind.side)
+    if GRAPH_ENGINES["openvino"].installed:
+        import openvino
+
+        model = openvino.convert_model(net, example_input=pixels, input=[-1, 3, kind.side, kind.side])
+        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+    flops = count_operations(net, pixels)
+    return {"parameters": parameters(net), "gmacs": flops / 2e9, "side": kind.side, "batch": kind.batch}
+
+
+def runner(name: str, engine: str, folder: Path) -> Callable[[int], object]:
+    """What shows a net so many pictures."""
+    rng = np.random.default_rng(0)
+    if name in STUDENTS:
+        localizer = Localizer.load(Path(name), "cpu", engine)
+        side = localizer.header.input_size
+        views = rng.integers(0, 256, (STUDENT_BATCH, side, side, 3), dtype=np.uint8)
+        traces = rng.random((STUDENT_BATCH, len(TRACES), GRID, GRID)).astype(np.float16)
+        return lambda count: localizer.network.probabilities(views[:count], traces[:count])
+    kind = KINDS[name]
+    pixels = rng.standard_normal((kind.batch, 3, kind.side, kind.side), dtype=np.float32)
+    if engine == "torch":
+        import torch
+
+        net = kind.build().eval().to(memory_format=torch.channels_last)
+        inputs = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
+
+        def show(count: int) -> object:
+            with torch.inference_mode():
+                return net(inputs[:count])
+
+        return show
+    import openvino
+
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
+    compiled = openvino.Core().compile_model(folder / f"{name}.xml", "CPU", hints)
+    return lambda count: compiled([pixels[:count]])
+
+
+def rate(show: Callable[[int], object], count: int, seconds: float) -> float:
+    """Pictures a second of the best of as many runs as fit, two at least, the first one left out."""
+    show(count)
+    best, begun = 0.0, time.perf_counter()
+    while not best or time.perf_counter() - begun < seconds:
+        started = time.perf_counter()
+        show(count)
+        best = max(best, count / (time.perf_counter() - started))
+    return best
+
+
+def measure(name: str, engine: str, folder: Path, batch: int, seconds: float) -> dict[str, float]:
+    show = runner(name, engine, folder)
+    one = rate(show, 1, seconds)
+    many = rate(show, batch, seconds) if batch > 1 else one
+    return {"one": one, "many": many, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+
+
+def measure_pictures(name: str, engine: str, pictures: Path) -> dict[str, float]:
+    """The same of whole pictures: decoded before, then resized, traced, shown, and the map brought to their size."""
+    localizer = Localizer.load(Path(name), "cpu", engine)
+    images = [read_rgb(path) for path in walk_images(pictures)[: 5 * STUDENT_BATCH]]
+    localizer.maps(images[:1])
+    rates = {}
+    for key, count in {"one": 1, "many": STUDENT_BATCH}.items():
+        begun = time.perf_counter()
+        for first in range(0, len(images), count):
+            localizer.maps(images[first : first + count])
+        rates[key] = len(images) / (time.perf_counter() - begun)
+    return rates | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+
+
+def apart(*task: object) -> Any:
+    """The result of a task of this script in a process of its own."""
+    command = [sys.executable, __file__, "--task", json.dumps([str(one) for one in task])]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+
+
+def perform(task: list[str]) -> Any:
+    what, name, *rest = task
+    if what == "describe":
+        return describe(name, Path(rest[0]))
+    if what == "pictures":
+        return measure_pictures(name, rest[0], Path(rest[1]))
+    return measure(name, rest[0], Path(rest[1]), int(rest[2]), float(rest[3]))
+
+
+def compare(names: list[str], seconds: float, pictures: Path | None, folder: Path) -> None:
+    installed = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
+    facts = {name: apart("describe", name, folder) for name in names}
+    print(
+        f"{threads()} threads; GMACs: torch.utils.flop_counter, half its FLOPs; one picture, mirror images included\n"
+    )
+    print("| net | input | parameters, M | GMACs | engine | 1 picture/s | batch/s (of) | boxprompt is | peak, GB |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    reference: dict[str, float] = {}
+    for name, fact in facts.items():
+        engines = ["torch", *installed] if name in STUDENTS else ["torch", *(one for one in installed if one != "onnx")]
+        rows = {one: apart("measure", name, one, folder, fact["batch"], seconds) for one in engines}
+        if name in STUDENTS and pictures is not None:
+            rows[f"{engines[-1]}, {FROM_PICTURES}"] = apart("pictures", name, engines[-1], pictures)
+        if name == REFERENCE:
+            reference = {engine: max(row["one"], row["many"]) for engine, row in rows.items()}
+        for engine, row in rows.items():
+            times = reference[engine] / max(row["one"], row["many"]) if engine in reference else float("nan")
+            print(
+                f"| {name} | {fact['side']} | {fact['parameters'] / 1e6:.1f} | {fact['gmacs']:.2f} | {engine} | "
+                f"{row['one']:.3g} | {row['many']:.3g} ({fact['batch']}) | {times:.3g}× as fast | {row['peak']:.2f} |",
+                flush=True,
+            )
+
+
+def count_only() -> None:
+    """Parameters and GMACs of backbone and student at two sizes, beside published figures."""
+    from imltool.student.info import count_flops, count_operations
+    from imltool.student.model import Student
+    from imltool.student.settings import StudentSettings
+
+    print("\n| net | input | parameters, M | GMACs | |\n|---|---|---|---|---|")
+    for side in (224, 512):
+        import torch
+
+        student = Student(StudentSettings(input_size=side)).eval()
+        backbone = count_operations(student.backbone, torch.zeros(1, 3, side, side))
+        for name, net, flops in (
+            ("TinyViT-5M, the backbone", student.backbone, backbone),
+            ("boxprompt", student, count_flops(student)),
+        ):
+            print(f"| {name} | {side} | {parameters(net) / 1e6:.2f} | {flops / 2e9:.2f} | measured |")
+    for name, side, millions, gmacs in PUBLISHED:
+        print(f"| {name} | {side} | {millions} | {gmacs} | published |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each figure")
+    parser.add_argument("--only", nargs="+", choices=[*STUDENTS, *KINDS], default=[*STUDENTS, *KINDS])
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.task:
+        print(json.dumps(perform(arguments.task)))
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            wanted = [name for name in [*STUDENTS, *KINDS] if name in {REFERENCE, *arguments.only}]
+            compare(wanted, arguments.seconds, arguments.pictures, Path(place))
+        count_only()
