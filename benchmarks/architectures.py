@@ -29,6 +29,7 @@ from imltool.engines.network import threads
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.files import walk_images
 from imltool.images import read_rgb
+from imltool.student.header import read_header
 from imltool.student.localizer import Localizer
 from imltool.traces.stack import GRID, TRACES
 from imltool.weights import student_file
@@ -128,26 +129,34 @@ def parameters(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def describe(name: str, folder: Path) -> dict[str, Any]:
-    """Parameters and GMACs of a net; leaves its graph in `folder` where OpenVINO is installed."""
+def describe(name: str) -> dict[str, Any]:
+    """Parameters and GMACs of a net, counted without values: nothing is computed."""
     import torch
 
-    from imltool.student.checkpoint import load_checkpoint
     from imltool.student.info import count_flops, count_operations
+    from imltool.student.model import Student
 
-    if name in STUDENTS:
-        student, header = load_checkpoint(student_file(Path(name)))
-        flops, side = count_flops(student), header.input_size
-        return {"parameters": parameters(student), "gmacs": flops / 2e9, "side": side, "batch": STUDENT_BATCH}
-    kind = KINDS[name]
-    net, pixels = kind.build().eval(), torch.zeros(1, 3, kind.side, kind.side)
-    if GRAPH_ENGINES["openvino"].installed:
-        import openvino
+    with torch.device("meta"):
+        if name in STUDENTS:
+            settings = read_header(student_file(Path(name))).architecture
+            net, side, batch = Student(settings), settings.input_size, STUDENT_BATCH
+            flops = count_flops(net)
+        else:
+            kind = KINDS[name]
+            net, side, batch = kind.build(), kind.side, kind.batch
+            flops = count_operations(net, torch.zeros(1, 3, side, side))
+    return {"parameters": parameters(net), "gmacs": flops / 2e9, "side": side, "batch": batch}
 
-        model = openvino.convert_model(net, example_input=pixels, input=[-1, 3, kind.side, kind.side])
-        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
-    flops = count_operations(net, pixels)
-    return {"parameters": parameters(net), "gmacs": flops / 2e9, "side": kind.side, "batch": kind.batch}
+
+def convert(name: str, folder: Path) -> None:
+    """Leave a net's graph for OpenVINO in `folder`."""
+    import openvino
+    import torch
+
+    side = KINDS[name].side
+    shown = torch.zeros(1, 3, side, side)
+    model = openvino.convert_model(KINDS[name].build().eval(), example_input=shown, input=[-1, 3, side, side])
+    openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
 
 
 def runner(name: str, engine: str, folder: Path) -> Callable[[int], object]:
@@ -219,8 +228,8 @@ def apart(*task: object) -> Any:
 
 def perform(task: list[str]) -> Any:
     what, name, *rest = task
-    if what == "describe":
-        return describe(name, Path(rest[0]))
+    if what == "convert":
+        return convert(name, Path(rest[0]))
     if what == "pictures":
         return measure_pictures(name, rest[0], Path(rest[1]))
     return measure(name, rest[0], Path(rest[1]), int(rest[2]), float(rest[3]))
@@ -228,7 +237,7 @@ def perform(task: list[str]) -> Any:
 
 def compare(names: list[str], seconds: float, pictures: Path | None, folder: Path) -> None:
     installed = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
-    facts = {name: apart("describe", name, folder) for name in names}
+    facts = {name: describe(name) for name in names}
     print(
         f"{threads()} threads; GMACs: torch.utils.flop_counter, half its FLOPs; one picture, mirror images included\n"
     )
@@ -236,10 +245,13 @@ def compare(names: list[str], seconds: float, pictures: Path | None, folder: Pat
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     reference: dict[str, float] = {}
     for name, fact in facts.items():
-        engines = ["torch", *installed] if name in STUDENTS else ["torch", *(one for one in installed if one != "onnx")]
+        engines = ["torch", *installed] if name in STUDENTS else ["torch", *({"openvino"} & {*installed})]
+        if name in KINDS and "openvino" in engines:
+            apart("convert", name, folder)
         rows = {one: apart("measure", name, one, folder, fact["batch"], seconds) for one in engines}
         if name in STUDENTS and pictures is not None:
-            rows[f"{engines[-1]}, {FROM_PICTURES}"] = apart("pictures", name, engines[-1], pictures)
+            engine = [*installed, "torch"][0]
+            rows[f"{engine}, {FROM_PICTURES}"] = apart("pictures", name, engine, pictures)
         if name == REFERENCE:
             reference = {engine: max(row["one"], row["many"]) for engine, row in rows.items()}
         for engine, row in rows.items():
@@ -253,19 +265,21 @@ def compare(names: list[str], seconds: float, pictures: Path | None, folder: Pat
 
 def count_only() -> None:
     """Parameters and GMACs of backbone and student at two sizes, beside published figures."""
+    import torch
+
     from imltool.student.info import count_flops, count_operations
     from imltool.student.model import Student
     from imltool.student.settings import StudentSettings
 
     print("\n| net | input | parameters, M | GMACs | |\n|---|---|---|---|---|")
     for side in (224, 512):
-        import torch
-
-        student = Student(StudentSettings(input_size=side)).eval()
-        backbone = count_operations(student.backbone, torch.zeros(1, 3, side, side))
+        with torch.device("meta"):
+            student = Student(StudentSettings(input_size=side))
+            backbone = count_operations(student.backbone, torch.zeros(1, 3, side, side))
+            whole = count_flops(student)
         for name, net, flops in (
             ("TinyViT-5M, the backbone", student.backbone, backbone),
-            ("boxprompt", student, count_flops(student)),
+            ("boxprompt", student, whole),
         ):
             print(f"| {name} | {side} | {parameters(net) / 1e6:.2f} | {flops / 2e9:.2f} | measured |")
     for name, side, millions, gmacs in PUBLISHED:

@@ -5,6 +5,8 @@ One process and run for all, with ratios, so that other work on the machine touc
 Usage: python benchmarks/inference.py FOLDER [CHECKPOINT]
 """
 
+import contextlib
+import itertools
 import resource
 import sys
 import time
@@ -13,7 +15,9 @@ from pathlib import Path
 import torch
 
 from imltool.device import choose_device
+from imltool.engines.network import Compute
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
+from imltool.errors import UsageError, WeightsError
 from imltool.files import walk_images
 from imltool.images import read_rgb
 from imltool.student.localizer import Localizer, resize_input
@@ -53,12 +57,13 @@ def rate(engine: Localizer) -> float:
 
 
 networks = {"torch float32": rate(plain)}
-with torch.autocast(device.partition(":")[0], torch.bfloat16):
-    networks["torch bfloat16"] = rate(plain)
-if device == "cpu" and graph_of(weights).is_file():
-    for name, engine in GRAPH_ENGINES.items():
-        if engine.installed:
-            networks[name] = rate(Localizer.load(weights, device, name))
+graphs = GRAPH_ENGINES if device == "cpu" and graph_of(weights).is_file() else {}
+for name in [name for name, engine in graphs.items() if engine.installed]:
+    networks[name] = rate(Localizer.load(weights, device, name))
+less: tuple[Compute, ...] = ("bf16", "int8")
+for name, compute in itertools.product(["torch", *graphs], less):
+    with contextlib.suppress(UsageError, WeightsError):  # not by this engine or processor, or there is no such graph
+        networks[f"{name} {compute}"] = rate(Localizer.load(weights, device, name, compute))
 network = networks["torch float32"]
 started = time.perf_counter()
 for first in range(0, len(images), BATCH):

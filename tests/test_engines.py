@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import make_set, photo
 
+from imltool.device import require_compute
 from imltool.engines.export import export_student, trial_views
 from imltool.engines.graph import INFO_KEY, GraphInfo, GraphNetwork
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
@@ -187,6 +188,116 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
         figures[engine] = results["sets"]["made"]
     for name in ("pixel_auc", "pixel_iou", "fp_area"):
         assert figures["torch"][name] == pytest.approx(figures["onnx"][name], abs=1e-3), name
+
+
+@pytest.fixture
+def bfloat16() -> None:
+    """Skips where the processor does not compute in it."""
+    try:
+        require_compute("bf16", "cpu")
+    except UsageError as refused:
+        pytest.skip(refused.message)
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exported: Path) -> None:
+    views, traces = trial_views(Localizer.load(exported, "cpu").header.architecture, 2)
+    for engine in ("torch", *(name for name in INSTALLED if GRAPH_ENGINES[name].open_bf16)):
+        plain = Localizer.load(exported, "cpu", engine)
+        fast = Localizer.load(exported, "cpu", engine, "bf16")
+        assert (plain.network.compute, fast.network.compute) == ("fp32", "bf16")
+        assert fast.engine == f"{plain.engine}, bf16"
+        difference = np.abs(fast.network.probabilities(views, traces) - plain.network.probabilities(views, traces))
+        assert 1e-6 < difference.max() < 0.02, engine  # untrained maps stay near one half, so the bound is tight
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_path: Path, imltool: Imltool) -> None:
+    source = make_set(tmp_path / "set", tampered=1, authentic=1)
+    scan = ("scan", source, "--out", tmp_path / "scan", "--weights", "boxprompt", "-q")
+    assert imltool(*scan, "--compute", "bf16")[0] == 0
+    told = json.loads((tmp_path / "scan" / "run.json").read_text())
+    assert told["model"]["compute"] == "bf16" and told["parameters"]["compute"] == "bf16"
+    assert told["model"]["engine"].endswith(", bf16")
+    code, _, err = imltool(*scan)
+    assert code == 2 and "compute" in err and err.count("\n") == 1
+    measure = ("eval", "--data", f"made={source}", "--out", tmp_path / "eval", "--weights", "boxprompt", "-q")
+    assert imltool(*measure, "--compute", "bf16")[0] == 0
+    results = json.loads((tmp_path / "eval" / "results.json").read_text())
+    assert results["checkpoint"]["compute"] == "bf16" and "--compute bf16" in results["command"]
+    code, _, err = imltool(*measure)
+    assert code == 2 and "compute" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", ["fpu avx2 avx512f avx512_vnni", None])
+def test_bfloat16_is_refused_where_the_processor_has_none(
+    flags: str | None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "cpuinfo"
+    if flags is not None:
+        facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr("imltool.device._CPU_FACTS", facts)
+    monkeypatch.setattr("sys.platform", "linux")
+    source = make_set(tmp_path / "set", tampered=1, authentic=0)
+    code, _, err = imltool("scan", source, "--out", tmp_path / "out", "--compute", "bf16", "--device", "cpu")
+    assert code == 2 and "bfloat16" in err and "leave out --compute" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path) -> None:
+    source = make_set(tmp_path / "set", tampered=1, authentic=0)
+    code, _, err = imltool(
+        "scan", source, "--out", tmp_path / "out", "--engine", "onnx", "--compute", "bf16", "--device", "cpu"
+    )
+    assert code == 2 and "engine onnx does not compute in bf16" in err
+
+
+def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
+    tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_set(tmp_path / "set", tampered=2, authentic=1)
+    weights = Path(shutil.copy(student_file(Path("boxprompt")), tmp_path / "student.safetensors"))
+    command = ("export", "--weights", weights, "--precision", "int8", "--calibration", source / "tampered")
+    code, _, err = imltool(*command)
+    assert code == 2 and "--check NAME=DIR" in err and err.count("\n") == 1
+    with monkeypatch.context() as strict:
+        strict.setattr("imltool.engines.export.MAX_F1_LOSS", -2.0)
+        code, _, err = imltool(*command, "--check", f"made={source}")
+    assert code == 1 and "too much to lose" in err and not graph_of(weights, "int8").exists()
+    code, out, err = imltool(*command, "--check", f"made={source}", "--json")
+    assert code == 0 and "F1 on 2 tampered pictures of made" in err
+    told = json.loads(out)
+    assert Path(told["file"]) == graph_of(weights, "int8") and told["info"]["precision"] == "int8"
+    plain = Localizer.load(weights, "cpu", "torch")
+    pictures = [photo(1, 90, 120), photo(2, 64, 64)]
+    assert Localizer.load(weights, "cpu").engine.startswith("torch "), "int8 is never taken unasked"
+    for engine in ("auto", *INSTALLED):
+        quantised = Localizer.load(weights, "cpu", engine, "int8")
+        assert quantised.engine.endswith(", int8")
+        for found, expected in zip(quantised.maps(pictures), plain.maps(pictures), strict=True):
+            assert np.abs(found - expected).max() > 1e-4 and np.abs(found - expected).mean() < 0.1
+    with pytest.raises(UsageError, match="torch does not compute in int8"):
+        Localizer.load(weights, "cpu", "torch", "int8")
+    graph_of(weights, "int8").rename(graph_of(weights))
+    with pytest.raises(WeightsError, match="computes in int8, not in fp32"):
+        Localizer.load(weights, "cpu", "onnx")
+
+
+@pytest.mark.parametrize("exported", ["rgb"], indirect=True)
+def test_f1_is_compared_with_torchs_on_a_labelled_set(
+    exported: Path, alone: Path, imltool: Imltool, tmp_path: Path
+) -> None:
+    source = make_set(tmp_path / "set", tampered=2, authentic=1)
+    code, out, err = imltool("export", "--weights", alone, "--check", f"made={source}", "--json")
+    (check,) = json.loads(out)["info"]["f1_checks"]
+    assert code == 0 and check["name"] == "made" and check["pictures"] == 2
+    measured = ("eval", "--weights", alone, "--data", f"made={source}", "--out", tmp_path / "eval", "-q", "--engine")
+    assert imltool(*measured, "torch")[0] == 0
+    expected = json.loads((tmp_path / "eval" / "results.json").read_text())["sets"]["made"]["pixel_f1"]
+    assert check["torch"] == pytest.approx(expected, abs=1e-6) and check["f1"] == pytest.approx(expected, abs=5e-3)
+    code, _, err = imltool("export", "--weights", alone, "--check", f"made={make_set(tmp_path / 'clean', 0, 1)}")
+    assert code == 1 and "no tampered picture" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,6 +97,25 @@ EmbeddingsSizeOption = Annotated[
         help="Bound of that folder, 10^9 bytes; a picture takes 0.004. The least recently used go first.",
         metavar="GB",
         min=0.005,
+    ),
+]
+
+
+class ComputeChoice(str, Enum):
+    """`imltool.engines.network.Compute`."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+ComputeOption = Annotated[
+    ComputeChoice,
+    typer.Option(
+        "--compute",
+        help="What the student computes in: bf16, where the processor has it, and int8, a graph by imltool export, "
+        "are faster and change maps.",
+        rich_help_panel=GENERAL,
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]

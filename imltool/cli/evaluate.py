@@ -139,6 +139,7 @@ def evaluate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
+    compute: common.ComputeOption = common.ComputeChoice.fp32,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -184,7 +185,9 @@ def evaluate(
     compared = list(dict.fromkeys([*(run.settings.compat if run else ()), *(compat or [])]))
     folders = _map_folders(maps or [], name or [], invert, resize_maps, sets)
     chosen = choose_device(device)
-    localizer = None if weights == NO_WEIGHTS else Localizer.load(Path(weights) if weights else None, chosen, engine)
+    localizer = None
+    if weights != NO_WEIGHTS:
+        localizer = Localizer.load(Path(weights) if weights else None, chosen, engine, compute.value)
     overlaps = find_overlaps(sets, localizer, ood and not allow_overlap, run.roles if run else {})
     side = compat_size or (localizer.header.input_size if localizer else DEFAULT_SIDE)
     parameters = {
@@ -198,6 +201,7 @@ def evaluate(
         "min_max": min_max,
         "tiles": tiles,
         "engine": localizer.network.engine if localizer else None,
+        "compute": localizer.network.compute if localizer else None,
         "ood": ood,
         "seed": seed,
     }
@@ -226,6 +230,7 @@ def evaluate(
                 "--min-max": min_max,
                 "--robust": robust,
                 "--engine": engine,
+                "--compute": compute.value,
                 "--seed": str(seed),
                 "--out": str(out),
             }

@@ -22,6 +22,7 @@ class GraphFormat(str, Enum):
 class PrecisionChoice(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
 
 
 def export(
@@ -46,8 +47,24 @@ def export(
     format_: Annotated[GraphFormat, typer.Option("--format", help="Format of the graph.")] = GraphFormat.onnx,
     precision: Annotated[
         PrecisionChoice,
-        typer.Option("--precision", help="fp16 stores weights in half the space; computing stays in float32."),
+        typer.Option(
+            "--precision",
+            help="fp16 stores weights in half the space and computes in float32; int8 computes in 8-bit integers.",
+        ),
     ] = PrecisionChoice.fp16,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="For int8: pictures to find the ranges of values with.", metavar="FOLDER"),
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            help="Compare F1 with torch's on this labelled set. Repeatable; int8 needs it.",
+            metavar="NAME=DIR",
+        ),
+    ] = None,
+    lists: common.ListOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -60,15 +77,20 @@ def export(
     """
     common.setup_logging(verbose, quiet)
     if teacher is not None:
+        if calibration is not None or check or precision == PrecisionChoice.int8:
+            raise UsageError("a teacher is exported as fp32 or fp16, and checked with masks", "leave out the others")
         _export_teacher(teacher, weights, out, precision, as_json)
         return
     from imltool.engines.export import export_student
     from imltool.engines.registry import graph_of
+    from imltool.evaluation.sets import apply_lists, named_sets
     from imltool.weights import student_file
 
     source = student_file(weights)
-    target = graph_of(source) if out is None else out
-    info = export_student(source, target, precision.value)
+    target = graph_of(source, "int8" if precision.value == "int8" else "fp32") if out is None else out
+    labelled = named_sets(check or [])
+    apply_lists(labelled, lists or [])
+    info = export_student(source, target, precision.value, calibration, labelled)
     _tell(
         target,
         info,
@@ -76,6 +98,10 @@ def export(
         f"{info.mean_difference:.1e}, over {info.checked} trial pictures",
         as_json,
     )
+    for found in info.f1_checks:
+        common.say(
+            f"F1 on {found.pictures} tampered pictures of {found.name}: {found.f1:.4f}, torch's {found.torch:.4f}"
+        )
 
 
 def _export_teacher(

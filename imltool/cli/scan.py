@@ -126,6 +126,7 @@ def scan(
     log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
+    compute: common.ComputeOption = common.ComputeChoice.fp32,
     seed: common.SeedOption = 0,  # nothing in a scan is drawn by chance; scripts may pass it to every command
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -171,7 +172,7 @@ def scan(
         if pdf:
             require_pdf()
         drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])
-        localizer = Localizer.load(weights, choose_device(device), engine)
+        localizer = Localizer.load(weights, choose_device(device), engine, compute.value)
         model = localizer.header.name, localizer.sha256, localizer.device, localizer.engine
         common.log.info("model %s, SHA-256 %s, on %s by %s", *model)
         selection = Selection(only_indicated, top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from imltool.engines.f1_check import check_f1
 from imltool.engines.graph import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, GraphNetwork, Precision
-from imltool.engines.network import Stacks, Views
+from imltool.engines.network import Network, Stacks, Views
 from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, trace_graph, with_info
+from imltool.engines.quantise import choose_pictures, quantise
 from imltool.engines.registry import GRAPH_ENGINES
-from imltool.engines.torch_network import TorchNetwork
-from imltool.errors import WeightsError
+from imltool.errors import UsageError, WeightsError
+from imltool.evaluation.sets import NamedSet
 from imltool.files import sha256_file, write_bytes
 from imltool.student.checkpoint import load_checkpoint
+from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GRID, TRACES
 
 TOLERANCE = 1e-4
 """Largest difference of a probability to torch's at which a float graph is kept; engines differ by some 1e-6."""
+MAX_F1_LOSS = 0.005
+"""A graph that loses this much of torch's F1 on a labelled set is refused."""
 CHECKED = 8
 """Pictures of noise and ramps that every graph is checked with."""
 
@@ -40,20 +46,40 @@ class _Look(nn.Module):
         return self.student(pixels, traces).sigmoid()[:, 0]
 
 
-def export_student(weights: Path, out: Path, precision: Precision = "fp32") -> GraphInfo:
+def export_student(
+    weights: Path,
+    out: Path,
+    precision: Precision = "fp32",
+    calibration: Path | None = None,
+    labelled: Sequence[NamedSet] = (),
+) -> GraphInfo:
     """Write a checkpoint as an ONNX graph for any number of pictures at a time; returns its metadata.
 
     With `fp16`, weights are stored in half precision and cast back when the graph is loaded: computing stays in
-    float32, and a checkpoint that is stored in half precision, as released ones are, loses nothing.
+    float32, and a checkpoint that is stored in half precision, as released ones are, loses nothing. With `int8` the
+    graph computes in 8-bit integers, see `quantise`, and its maps are others than torch's: it is kept for its F1.
 
-    Raises `WeightsError` for a bad checkpoint or when the graph's maps are not torch's, `UsageError` when the packages
-    that export are missing, `OutputError` when it cannot be written.
+    Args:
+        calibration: folder of pictures, for int8: of the kind that will be seen, and none of those measured on.
+        labelled: sets to compare F1 on, needed for int8.
+
+    Raises `WeightsError` for a bad checkpoint, when a float graph's maps are not torch's or F1 falls by `MAX_F1_LOSS`,
+    `UsageError` when the packages that export are missing or int8 lacks its pictures, `DataError` for pictures that
+    cannot be read, `OutputError` when it cannot be written.
     """
+    if (precision == "int8") != (calibration is not None) or (precision == "int8" and not labelled):
+        raise UsageError(
+            "int8, and nothing else, is calibrated on pictures, and it is measured on labelled ones",
+            "give --precision int8 --calibration FOLDER --check NAME=DIR",
+        )
+    pictures = choose_pictures(calibration) if calibration is not None else []
     need_exporter()
     student, header = load_checkpoint(weights)
     model = _graph(student)
     if precision == "fp16":
         halve_weights(model)
+    elif precision == "int8":
+        model = quantise(model, pictures, header)
     info = GraphInfo(
         name=header.name,
         weights_sha256=sha256_file(weights),
@@ -72,15 +98,30 @@ def export_student(weights: Path, out: Path, precision: Precision = "fp32") -> G
         checked=0,
         torch_version=str(torch.__version__),
     )
-    differences = _differences(model, info, TorchNetwork(student, header, torch.device("cpu")), header.architecture)
+    reference = Localizer.of(student, header, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.onnx"
+        file.write_bytes(with_info(model, info))
+        engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
+        graph = Localizer(GraphNetwork(engine.open(file)), header, "cpu")
+        differences = _differences(graph.network, reference.network, header.architecture)
+        checks = tuple(check_f1(graph, reference, one) for one in labelled)
     info = info.model_copy(
         update={
             "max_difference": float(differences.max()),
             "mean_difference": float(differences.mean()),
             "checked": CHECKED,
+            "f1_checks": checks,
         }
     )
-    if not info.max_difference <= TOLERANCE:  # false for NaN too
+    for check in checks:
+        if not check.lost < MAX_F1_LOSS:
+            raise WeightsError(
+                f"F1 of the graph of {weights.name} on {check.name} is {check.f1:.4f}, torch's {check.torch:.4f}: "
+                f"{MAX_F1_LOSS} is too much to lose",
+                "export it as fp32, or calibrate on other pictures" if precision == "int8" else "export it as fp32",
+            )
+    if precision != "int8" and not info.max_difference <= TOLERANCE:  # true for NaN too
         raise WeightsError(
             f"the graph of {weights.name} does not compute what torch does: probabilities differ by up to "
             f"{info.max_difference:.2g}",
@@ -100,15 +141,10 @@ def _graph(student: Student) -> Any:
     return trace_graph(_Look(student), inputs, [PROBABILITY], tuple(batch for _ in inputs))
 
 
-def _differences(model: Any, info: GraphInfo, reference: TorchNetwork, architecture: StudentSettings) -> NDArray[Any]:
-    """|probability − torch's| over seeded pictures, in the first engine that is installed."""
+def _differences(graph: Network, reference: Network, architecture: StudentSettings) -> NDArray[Any]:
+    """|probability − torch's| over seeded pictures."""
     views, traces = trial_views(architecture)
-    engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "graph.onnx"
-        file.write_bytes(with_info(model, info))
-        found = GraphNetwork(engine.open(file)).probabilities(views, traces)
-    return np.asarray(np.abs(found - reference.probabilities(views, traces)))
+    return np.asarray(np.abs(graph.probabilities(views, traces) - reference.probabilities(views, traces)))
 
 
 def trial_views(architecture: StudentSettings, count: int = CHECKED) -> tuple[Views, Stacks | None]:

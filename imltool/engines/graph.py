@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from imltool import __version__
 from imltool.config import Settings
-from imltool.engines.network import MIRRORS, Probabilities, Stacks, Views, normalise
+from imltool.engines.network import MIRRORS, Compute, Probabilities, Stacks, Views, normalise
 from imltool.errors import WeightsError
 from imltool.student.settings import MEAN, STD
 
@@ -22,10 +22,29 @@ INFO_KEY = "imltool"
 SUFFIX = ".onnx"
 PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 Arrays = Mapping[str, NDArray[np.float32]]
 """What goes into a graph, or comes out, by name."""
 _OUT_OF_MEMORY = ("allocat", "out of memory", "bad_alloc")
+
+
+class F1Check(Settings):
+    """The headline F1 of a graph and of torch on the tampered pictures of a labelled set.
+
+    Attributes:
+        pictures: how many.
+        f1, torch: means over them at a threshold of 0.5, at the pictures' own resolution.
+    """
+
+    name: str
+    pictures: int
+    f1: float
+    torch: float
+
+    @property
+    def lost(self) -> float:
+        """By how much the graph is worse."""
+        return self.torch - self.f1
 
 
 class GraphInfo(Settings):
@@ -38,8 +57,10 @@ class GraphInfo(Settings):
             in [0,1] of one look, without mirror images.
         mirrors: over how many mirror images a map is to be averaged, see `MIRRORS`.
         pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
-        precision: fp32; or fp16, weights stored in half precision and computed with in float32.
+        precision: fp32; or fp16, weights stored in half precision and computed with in float32; or int8, weights and
+            inputs of its layers in 8-bit integers.
         max_difference, mean_difference: of the probabilities to torch's, over `checked` pictures, when it was exported.
+        f1_checks: what they do to F1, on the sets it was measured on.
     """
 
     format: Literal[1] = 1
@@ -58,6 +79,7 @@ class GraphInfo(Settings):
     max_difference: float
     mean_difference: float
     checked: int
+    f1_checks: tuple[F1Check, ...] = ()
     tool_version: str = __version__
     torch_version: str
 
@@ -72,6 +94,7 @@ class Graph:
     Attributes:
         text: what its metadata says under `INFO_KEY`; None for a graph of someone else's.
         run: inputs → outputs, which are the caller's to keep.
+        compute: what the engine was told to compute in, where the graph does not say int8.
     """
 
     path: Path
@@ -79,6 +102,7 @@ class Graph:
     version: str
     text: str | None
     run: Callable[[Arrays], Arrays]
+    compute: Compute = "fp32"
 
     def info(self, kind: type[InfoT]) -> InfoT:
         """What the graph says of itself. Raises `WeightsError` when that is not what `kind` holds."""
@@ -107,6 +131,7 @@ class GraphNetwork:
 
     def __init__(self, graph: Graph) -> None:
         self.engine, self.version, self.info = graph.engine, graph.version, graph.info(GraphInfo)
+        self.compute: Compute = "int8" if self.info.precision == "int8" else graph.compute
         self._graph = graph
 
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:

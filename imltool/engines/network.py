@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ Stacks = NDArray[np.float16]
 """Their traces: [B,len(TRACES),GRID,GRID]."""
 Probabilities = NDArray[np.float32]
 """Maps [B,S,S] in [0,1]."""
+Compute = Literal["fp32", "bf16", "int8"]
+"""What a network computes in: float32; bfloat16 products where the processor has instructions for them; or 8-bit
+integers, which a graph of its own holds."""
 
 MIRRORS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
 """Axes of [B,C,H,W] to reverse, by `StudentSettings.mirrors`."""
@@ -26,6 +29,7 @@ class Network(Protocol):
     Attributes:
         engine: its name in `registry.ENGINES`.
         version: the engine's.
+        compute: what it computes in.
     """
 
     @property
@@ -33,6 +37,9 @@ class Network(Protocol):
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def compute(self) -> Compute: ...
 
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
         """Maps of pictures, the mean over the architecture's mirror images.

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from imltool.engines.graph import INFO_KEY, Arrays, Graph
-from imltool.engines.network import threads
+from imltool.engines.network import Compute, threads
 from imltool.errors import WeightsError
 
+_PRECISIONS: dict[Compute, str] = {"fp32": "f32", "bf16": "bf16"}
 
-def open_openvino(path: Path) -> Graph:
-    """A graph by OpenVINO in float32. Raises `WeightsError` when the file is none that it knows."""
+
+def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
+    """A graph by OpenVINO. Raises `WeightsError` when the file is none that it knows."""
     import openvino
 
     version = str(openvino.__version__).partition("-")[0]  # without the build
@@ -20,10 +22,10 @@ def open_openvino(path: Path) -> Graph:
     try:
         model = core.read_model(path)
         text = model.get_rt_info(["framework", INFO_KEY]).astype(str) if _says(model) else None
-        # float32 whatever the processor could do: a map must not depend on the machine that made it
+        # told, else it takes what the processor does fastest: a map must not depend on the machine that made it
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[compute],
             "INFERENCE_NUM_THREADS": threads(),
         }
         compiled = core.compile_model(model, "CPU", hints)
@@ -40,7 +42,7 @@ def open_openvino(path: Path) -> Graph:
         # the engine's own buffers are written again by the next run
         return {name: np.array(found[name], dtype=np.float32) for name in names}
 
-    return Graph(path, "openvino", version, text, run)
+    return Graph(path, "openvino", version, text, run, compute)
 
 
 def _says(model: object) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from imltool.engines.graph import SUFFIX, Graph, GraphNetwork
+from imltool.engines.network import Compute
 from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("imltool")
 NetworkT = TypeVar("NetworkT")
+Open = Callable[[Path], Graph]
+"""Raises `WeightsError` when the file cannot be run."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,33 @@ class GraphEngine:
 
     Attributes:
         package: the module it comes in.
-        open: opens a graph file.
+        open: opens a graph file to compute as it says, in float32 or 8-bit integers.
+        open_bf16: opens it to compute in bfloat16; None where the engine cannot.
     """
 
     package: str
-    open: Callable[[Path], Graph]
+    open: Open
+    open_bf16: Open | None = None
 
     @property
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
+
+    def opener(self, compute: Compute) -> Open | None:
+        """What opens a graph to compute so, None where the engine cannot."""
+        return self.open_bf16 if compute == "bf16" else self.open
 
 
 def _open_openvino(path: Path) -> Graph:
     from imltool.engines.openvino_runtime import open_openvino
 
     return open_openvino(path)
+
+
+def _open_openvino_bf16(path: Path) -> Graph:
+    from imltool.engines.openvino_runtime import open_openvino
+
+    return open_openvino(path, "bf16")
 
 
 def _open_onnx(path: Path) -> Graph:
@@ -50,29 +65,42 @@ def _open_onnx(path: Path) -> Graph:
 
 
 GRAPH_ENGINES: dict[str, GraphEngine] = {
-    "openvino": GraphEngine("openvino", _open_openvino),
+    "openvino": GraphEngine("openvino", _open_openvino, _open_openvino_bf16),
     "onnx": GraphEngine("onnxruntime", _open_onnx),
 }
-"""Engines of exported graphs, the fastest on a CPU first (`benchmarks/engines.py`)."""
+"""Engines of exported graphs, the fastest on a CPU first (`benchmarks/inference.py`)."""
 ENGINES = ("auto", "torch", *GRAPH_ENGINES)
 """What `--engine` takes."""
 
 
-def graph_of(weights: Path) -> Path:
-    """Where the exported graph of a checkpoint lies: beside it, under its name."""
-    return weights.with_suffix(SUFFIX)
+def graph_of(weights: Path, compute: Compute = "fp32") -> Path:
+    """Where the exported graph of a checkpoint lies: beside it, under its name; one in int8 with that in its suffix."""
+    return weights.with_suffix(f".int8{SUFFIX}" if compute == "int8" else SUFFIX)
 
 
-def choose_graph(weights: Path, header: CheckpointHeader, engine: str, on_cpu: bool) -> GraphNetwork | None:
-    """The exported graph of a checkpoint in the engine asked for; None where torch is to run it. As `choose_graphs`."""
+def choose_graph(
+    weights: Path, header: CheckpointHeader, engine: str, on_cpu: bool, compute: Compute = "fp32"
+) -> GraphNetwork | None:
+    """The exported graph of a checkpoint in the engine asked for; None where torch is to run it. As `choose_graphs`.
+
+    Raises `UsageError` for int8 by torch too.
+    """
+    if compute == "int8":  # asked for, and torch has none to take its place
+        if engine == "torch":
+            raise UsageError("torch does not compute in int8", "give --engine openvino or onnx")
+        if engine == "auto":
+            engine = next((name for name, one in GRAPH_ENGINES.items() if one.installed), "onnx")
 
     def accept(graphs: list[Graph]) -> GraphNetwork:
         network = GraphNetwork(graphs[0])
         if network.info.weights_sha256 != sha256_file(weights) or network.info.input_size != header.input_size:
             raise foreign_graph(graphs[0].path, weights)
+        if network.compute != compute:
+            raise WeightsError(f"{graphs[0].path} computes in {network.compute}, not in {compute}", "export it anew")
         return network
 
-    return choose_graphs(weights, [graph_of(weights)], engine, on_cpu, accept, f"imltool export --weights {weights}")
+    remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")
+    return choose_graphs(weights, [graph_of(weights, compute)], engine, on_cpu, accept, remedy, compute)
 
 
 def choose_graphs(
@@ -82,19 +110,20 @@ def choose_graphs(
     on_cpu: bool,
     accept: Callable[[list[Graph]], NetworkT],
     remedy: str,
+    compute: Compute = "fp32",
 ) -> NetworkT | None:
     """The network that exported graphs make in the engine asked for; None where torch is to run it.
 
-    `auto` takes the first of `GRAPH_ENGINES` that is installed, where sound graphs of these very weights lie beside
-    them; torch where there are none, and on any device but a CPU.
+    `auto` takes the first of `GRAPH_ENGINES` that is installed and computes so, where sound graphs of these very
+    weights lie beside them; torch where there are none, and on any device but a CPU.
 
     Args:
         files: the graphs that make one network.
         accept: makes it of them, and raises `WeightsError` where they do not belong to the weights.
         remedy: the command that makes missing graphs.
 
-    Raises `UsageError` for an unknown or absent engine, `WeightsError` when a graph asked for is missing, damaged or
-    another checkpoint's.
+    Raises `UsageError` for an unknown or absent engine, or one that does not compute so, `WeightsError` when a graph
+    asked for is missing, damaged or another checkpoint's.
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
@@ -102,11 +131,12 @@ def choose_graphs(
         return None
     missing = [file.name for file in files if not file.is_file()]
     if engine == "auto":
-        found = next((one for one in GRAPH_ENGINES.values() if one.installed), None)
-        if not on_cpu or found is None or missing:
+        able = (one.opener(compute) for one in GRAPH_ENGINES.values() if one.installed)
+        opener = next((one for one in able if one is not None), None)
+        if not on_cpu or opener is None or missing:
             return None
         try:
-            return accept([found.open(file) for file in files])
+            return accept([opener(file) for file in files])
         except WeightsError as error:
             log.warning("%s; torch runs %s instead", error.message, weights.name)
             return None
@@ -115,9 +145,12 @@ def choose_graphs(
     wanted = GRAPH_ENGINES[engine]
     if not wanted.installed:
         raise UsageError(f"engine {engine} is not installed", f"pip install {wanted.package}")
+    opener = wanted.opener(compute)
+    if opener is None:
+        raise UsageError(f"engine {engine} does not compute in {compute}", "give --engine openvino or torch")
     if missing:
         raise WeightsError(f"{weights} has no exported graph {' and '.join(missing)} beside it", remedy)
-    return accept([wanted.open(file) for file in files])
+    return accept([opener(file) for file in files])
 
 
 def foreign_graph(file: Path, weights: Path) -> WeightsError:

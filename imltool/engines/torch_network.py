@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from imltool.engines.network import MIRRORS, Probabilities, Stacks, Views
+from imltool.engines.network import MIRRORS, Compute, Probabilities, Stacks, Views
 from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
 
@@ -27,10 +28,12 @@ class TorchNetwork:
     engine = "torch"
     version = str(torch.__version__)
 
-    def __init__(self, student: Student, header: CheckpointHeader, device: str | torch.device) -> None:
+    def __init__(
+        self, student: Student, header: CheckpointHeader, device: str | torch.device, compute: Compute = "fp32"
+    ) -> None:
         device = torch.device(device)
         self.student = student.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.device = device
+        self.device, self.compute = device, compute
         self._header = header
 
     @torch.inference_mode()
@@ -43,6 +46,10 @@ class TorchNetwork:
         total = torch.zeros((len(x), 1, *x.shape[2:]), device=x.device)
         for axes in sides:
             seen = None if stacks is None else stacks.flip(axes)
-            logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
+            with self._casting():
+                logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
             total += logits.float().sigmoid().flip(axes)
         return np.asarray((total / len(sides))[:, 0].cpu().numpy(), dtype=np.float32)
+
+    def _casting(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.compute == "bf16" else nullcontext()

@@ -72,6 +72,7 @@ def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict
     return {
         "command": COMMAND,
         "engine": localizer.network.engine,
+        "compute": localizer.network.compute,
         "companions": sorted(settings.companions),
         "inputs": [readable(str(root.path)) for root in plan.roots],
         "model_sha256": localizer.sha256,
@@ -154,6 +155,7 @@ def write_record(
             "file": readable(localizer.path.name) if localizer.path else None,
             "input_size": header.input_size,
             "engine": localizer.engine,
+            "compute": localizer.network.compute,
             "pixel_threshold": header.pixel_threshold,
             "score_threshold": header.score_threshold,
             "score_fpr": header.score_fpr,

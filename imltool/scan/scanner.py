@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from imltool.device import choose_device
+from imltool.engines.network import Compute
 from imltool.errors import UsageError
 from imltool.scan import runner
 from imltool.scan.companions import choose_companions
@@ -25,6 +26,7 @@ class Scanner:
         weights: a checkpoint's file or the name of a bundled student; None takes the default one.
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the student: "auto", "torch", "onnx" or "openvino".
+        compute: what it computes in: "fp32", or "bf16" where the processor has it.
         threshold: map values above it belong to the mask; None takes the checkpoint's.
         sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
         tiles: see large pictures in tiles too, see `imltool.student.tiles`.
@@ -41,6 +43,7 @@ class Scanner:
         device: str = "auto",
         *,
         engine: str = "auto",
+        compute: Compute = "fp32",
         threshold: float | None = None,
         sensitivity: Sensitivity = "medium",
         tiles: bool = False,
@@ -51,7 +54,8 @@ class Scanner:
         if not 0.0 <= (threshold or 0.0) <= 1.0 or batch < 1:
             raise UsageError(f"threshold {threshold}, batch {batch}", "give one in [0,1], and at least one picture")
         self._companions = choose_companions(companions)
-        self._localizer = Localizer.load(None if weights is None else Path(weights), choose_device(device), engine)
+        file = None if weights is None else Path(weights)
+        self._localizer = Localizer.load(file, choose_device(device), engine, compute)
         choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
         self._threshold, self._sensitivity = threshold, sensitivity
         self._tiles, self._stability, self._batch = tiles, stability, batch

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.engines.network import Network, Probabilities
+from imltool.device import require_compute
+from imltool.engines.network import Compute, Network, Probabilities
 from imltool.engines.registry import choose_graph
 from imltool.files import sha256_file
 from imltool.images import RGB, Map, strips
@@ -103,35 +104,44 @@ class Localizer:
         self.path = path
 
     @classmethod
-    def load(cls, path: Path | None, device: str | torch.device, engine: str = "auto") -> Localizer:
+    def load(
+        cls, path: Path | None, device: str | torch.device, engine: str = "auto", compute: Compute = "fp32"
+    ) -> Localizer:
         """Load a checkpoint file, a known student by its name, or the default one for None.
 
         Args:
             engine: of `engines.registry.ENGINES`; `auto` is the fastest that is at hand.
+            compute: what the network computes in.
 
-        Raises `WeightsError`, and `UsageError` for an engine that cannot be had.
+        Raises `WeightsError`, and `UsageError` for an engine that cannot be had or a device that cannot compute so.
         """
         from imltool.weights import student_file
 
         path, name = student_file(path), str(device)
+        require_compute(compute, name)
         header = read_header(path)
         refuse_other_traces(path, header)
-        network = choose_graph(path, header, engine, on_cpu=name == "cpu")
+        network = choose_graph(path, header, engine, name == "cpu", compute)
         if network is not None:
             return cls(network, header, name, path)
         from imltool.student.checkpoint import load_checkpoint
 
         student, header = load_checkpoint(path)
-        return cls.of(student, header, name, path)
+        return cls.of(student, header, name, path, compute)
 
     @classmethod
     def of(
-        cls, student: Student, header: CheckpointHeader, device: str | torch.device, path: Path | None = None
+        cls,
+        student: Student,
+        header: CheckpointHeader,
+        device: str | torch.device,
+        path: Path | None = None,
+        compute: Compute = "fp32",
     ) -> Localizer:
         """A student that is in memory, run by torch."""
         from imltool.engines.torch_network import TorchNetwork
 
-        return cls(TorchNetwork(student, header, device), header, str(device), path)
+        return cls(TorchNetwork(student, header, device, compute), header, str(device), path)
 
     @classmethod
     def untrained(cls, architecture: StudentSettings | None, device: str | torch.device, seed: int = 0) -> Localizer:
@@ -170,8 +180,9 @@ class Localizer:
 
     @property
     def engine(self) -> str:
-        """The engine and its version, for records."""
-        return f"{self.network.engine} {self.network.version}"
+        """The engine and its version, for records, and what it computes in where that is not float32."""
+        compute = self.network.compute
+        return f"{self.network.engine} {self.network.version}" + (f", {compute}" if compute != "fp32" else "")
 
     def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.

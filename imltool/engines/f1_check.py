@@ -1,0 +1,32 @@
+"""What a graph's differences to torch do to F1, measured on labelled pictures."""
+
+from __future__ import annotations
+
+from imltool.engines.graph import F1Check
+from imltool.errors import DataError
+from imltool.evaluation import metrics
+from imltool.evaluation.counts import stack
+from imltool.evaluation.runner import HALF, Counting, evaluate_set
+from imltool.evaluation.sets import NamedSet
+from imltool.student.localizer import Localizer
+
+
+def check_f1(graph: Localizer, reference: Localizer, one: NamedSet) -> F1Check:
+    """The headline F1 of a graph and of torch on the tampered pictures of a set.
+
+    Raises `DataError` when a picture or its mask cannot be read, or none is tampered.
+    """
+    figures = _mean_f1(graph, one), _mean_f1(reference, one)
+    return F1Check(
+        name=one.name, pictures=sum(sample.tampered for sample in one.samples), f1=figures[0], torch=figures[1]
+    )
+
+
+def _mean_f1(localizer: Localizer, one: NamedSet) -> float:
+    tampered = [sample for sample in one.samples if sample.tampered]
+    if not tampered:
+        raise DataError(f"set {one.name} has no tampered picture to measure F1 on", "give a labelled set")
+    rows = list(evaluate_set(tampered, localizer.maps, {HALF: 0.5}, counting=Counting(curves=False)))
+    if failed := [row for row in rows if not row.ok]:
+        raise DataError(f"{one.name}/{failed[0].name}: {failed[0].reason}")
+    return float(metrics.f1(stack(row.counts[HALF] for row in rows)).mean())
