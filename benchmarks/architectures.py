@@ -221,13 +221,18 @@ def measure_pictures(name: str, engine: str, pictures: Path) -> dict[str, float]
 
 
 def apart(*task: object) -> Any:
-    """The result of a task of this script in a process of its own."""
+    """The result of a task of this script in a process of its own.
+
+    Its peak memory begins with that of this process, as Linux counts it, so torch must not be loaded here before.
+    """
     command = [sys.executable, __file__, "--task", json.dumps([str(one) for one in task])]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
 
 
 def perform(task: list[str]) -> Any:
     what, name, *rest = task
+    if what == "describe":
+        return describe(name)
     if what == "convert":
         return convert(name, Path(rest[0]))
     if what == "pictures":
@@ -237,7 +242,7 @@ def perform(task: list[str]) -> Any:
 
 def compare(names: list[str], seconds: float, pictures: Path | None, folder: Path) -> None:
     installed = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
-    facts = {name: describe(name) for name in names}
+    facts = {name: apart("describe", name) for name in names}
     print(
         f"{threads()} threads; GMACs: torch.utils.flop_counter, half its FLOPs; one picture, mirror images included\n"
     )

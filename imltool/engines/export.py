@@ -105,28 +105,29 @@ def export_student(
         engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
         graph = Localizer(GraphNetwork(engine.open(file)), header, "cpu")
         differences = _differences(graph.network, reference.network, header.architecture)
+        largest = float(differences.max())
+        if precision != "int8" and not largest <= TOLERANCE:  # false for NaN too
+            raise WeightsError(
+                f"the graph of {weights.name} does not compute what torch does: probabilities differ by up to "
+                f"{largest:.2g}",
+                "try another version of torch or onnxscript",
+            )
         checks = tuple(check_f1(graph, reference, one) for one in labelled)
+    for check in checks:
+        if not check.lost < MAX_F1_LOSS:
+            raise WeightsError(
+                f"the graph of {weights.name} has F1 {check.f1:.4f} on {check.name}, torch has {check.torch:.4f}: "
+                f"a loss of {MAX_F1_LOSS} is too much",
+                "calibrate on other pictures, or export it as fp32" if precision == "int8" else "export it as fp32",
+            )
     info = info.model_copy(
         update={
-            "max_difference": float(differences.max()),
+            "max_difference": largest,
             "mean_difference": float(differences.mean()),
             "checked": CHECKED,
             "f1_checks": checks,
         }
     )
-    for check in checks:
-        if not check.lost < MAX_F1_LOSS:
-            raise WeightsError(
-                f"F1 of the graph of {weights.name} on {check.name} is {check.f1:.4f}, torch's {check.torch:.4f}: "
-                f"{MAX_F1_LOSS} is too much to lose",
-                "export it as fp32, or calibrate on other pictures" if precision == "int8" else "export it as fp32",
-            )
-    if precision != "int8" and not info.max_difference <= TOLERANCE:  # true for NaN too
-        raise WeightsError(
-            f"the graph of {weights.name} does not compute what torch does: probabilities differ by up to "
-            f"{info.max_difference:.2g}",
-            "try another version of torch or onnxscript",
-        )
     write_bytes(out, with_info(model, info))
     return info
 
