@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from imltool.device import choose_device
+from imltool.engines.network import threads
 from imltool.files import sha256_file
 from imltool.images import RGB, encode_jpeg, read_picture
 from imltool.scan.context import picture_context
@@ -84,7 +84,7 @@ def throughput(folder: Path) -> None:
                 work[name].append((time.process_time() - used) / len(images))
     seconds = {name: statistics.median(values) for name, values in wall.items()}
     megapixels = sum(rgb.shape[0] * rgb.shape[1] for rgb in images) / len(images) / 1e6
-    print(f"{localizer.header.name} on {localizer.device}, {torch.get_num_threads()} threads, {WORKERS} workers")
+    print(f"{localizer.header.name} on {localizer.device}, {threads()} threads, {WORKERS} workers")
     print(f"{len(images)} pictures of {megapixels:.2f} megapixels, {arguments.rounds} rounds, medians")
     for name, each in seconds.items():
         used = 1000 * statistics.median(work[name])
@@ -103,6 +103,8 @@ def throughput(folder: Path) -> None:
 
 
 def memory(counts: list[int]) -> None:
+    # a process begins with the peak of the one that started it: this one must stay small, without torch
+    assert "torch" not in sys.modules
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as place:
         for count in sorted(counts):
