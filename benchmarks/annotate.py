@@ -22,7 +22,7 @@ PATIENCE = 600.0
 
 pictures = find_pictures([Path(sys.argv[1])], Path("boxes.json"))
 names = pictures.names[: int(sys.argv[2]) if len(sys.argv) > 2 else 10]
-teacher = load_teacher("mobile-sam", None, "auto")
+teacher = load_teacher("mobile-sam", steppable=True)
 assert isinstance(teacher, SamTeacher)
 desk = PictureDesk(pictures, teacher)
 rng = np.random.default_rng(0)

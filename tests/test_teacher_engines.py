@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from imltool.engines.registry import GRAPH_ENGINES
 from imltool.errors import UsageError, WeightsError
 from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder, RememberingSam
 from imltool.teacher.export import compare
-from imltool.teacher.graphs import PARTS, TeacherGraphInfo, graphs_of
+from imltool.teacher.graphs import PARTS, SteppableSam, TeacherGraphInfo, graphs_of
 from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
 from imltool.weights import WEIGHTS, locate
@@ -44,6 +45,22 @@ def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], engine
     features, logits = compare(teachers[engine].network, teachers["torch"].network)
     assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
     assert features["mask_iou"] > 0.9999
+
+
+def test_a_steppable_encoder_comes_with_the_fastest_decoder(teachers: dict[str, SamTeacher]) -> None:
+    teacher = load_teacher("mobile-sam", None, "cpu", steppable=True)
+    assert isinstance(teacher, SamTeacher) and isinstance(teacher.network, SteppableSam)
+    assert [type(layer) for layer in teacher.network.layers] == [
+        type(layer) for layer in teachers["torch"].network.layers
+    ]
+    assert teacher.engine == teachers["torch"].engine, "embeddings are shared"
+    rgb, _ = forged(8, 192, 128)
+    embedding = teacher.embed(rgb)
+    boxes = [np.array([[x, 20, x + 60, 110]], np.float32) for x in range(0, 120, 10)]
+    with ThreadPoolExecutor(4) as pool:  # an engine answers one request at a time
+        found = [*pool.map(lambda box: teacher.decode(embedding, box)[0].mask, boxes)]
+    expected = [teachers["torch"].decode(embedding, box)[0].mask for box in boxes]
+    assert all((one != other).mean() < 1e-3 for one, other in zip(found, expected, strict=True))
 
 
 def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher]) -> None:
@@ -107,7 +124,7 @@ def test_graphs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     encoder.write_bytes(bundled[1].read_bytes())
     decoder.write_bytes(bundled[1].read_bytes())
     shutil.copy(locate("mobile-sam"), tmp_path)
-    with pytest.raises(WeightsError, match="other weights"):
+    with pytest.raises(WeightsError, match="is a teacher's decoder, not its encoder"):
         load_teacher("mobile-sam", weights, "cpu", "onnx")
     encoder.write_bytes(bundled[0].read_bytes())
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")

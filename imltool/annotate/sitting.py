@@ -81,8 +81,8 @@ def open_sitting(
     if teacher in WEIGHTLESS:
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
-    # torch, whose encoder can be interrupted layer by layer: the person waits for no embedding under way
-    sam = load_teacher(teacher, weights, device, "torch", embeddings)
+    # an encoder that can be interrupted layer by layer: the person waits for no embedding under way
+    sam = load_teacher(teacher, weights, device, embeddings=embeddings, steppable=True)
     assert isinstance(sam, SamTeacher)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = Sitting(

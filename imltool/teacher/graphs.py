@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,11 @@ from imltool.config import Settings
 from imltool.engines.graph import Graph, Precision
 from imltool.engines.network import normalise
 from imltool.engines.registry import GRAPH_ENGINES, choose_graphs, foreign_graph
-from imltool.errors import UsageError
+from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
 from imltool.images import RGB
 from imltool.student.settings import MEAN, STD
-from imltool.teacher.network import INPUT_SIZE
+from imltool.teacher.network import INPUT_SIZE, TorchSam
 
 Part = Literal["encoder", "decoder"]
 EXPORTABLE = "mobile-sam"
@@ -71,12 +72,12 @@ class GraphSam:
     layers = ()
 
     def __init__(self, graphs: list[Graph]) -> None:
-        self.infos = [graph.info(TeacherGraphInfo) for graph in graphs]
-        self.engine, self.version = graphs[0].engine, graphs[0].version
-        self._encoder, self._decoder = graphs
-        for graph, info, part in zip(graphs, self.infos, PARTS, strict=True):
-            if info.part != part or info.weights_sha256 != self.infos[0].weights_sha256:
-                raise foreign_graph(graph.path, graphs[0].path)
+        encoder, decoder = graphs
+        self.infos = [_info(encoder, "encoder"), _info(decoder, "decoder")]
+        if self.infos[0].weights_sha256 != self.infos[1].weights_sha256:
+            raise foreign_graph(decoder.path, encoder.path)
+        self.engine, self.version = encoder.engine, encoder.version
+        self._encoder, self._decoder = encoder, decoder
 
     def encode(self, view: RGB) -> Tensor:
         info = self.infos[0]
@@ -87,8 +88,45 @@ class GraphSam:
     def decode(
         self, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
     ) -> tuple[Tensor, Tensor]:
-        found = self._decoder.outputs({FEATURES: features.numpy(), POINTS: points, LABELS: labels})
-        return torch.from_numpy(found[LOGITS]), torch.from_numpy(found[QUALITY])
+        return _decode(self._decoder, features, points, labels)
+
+
+class SteppableSam:
+    """Segment Anything with torch's encoder, whose layers can be stepped into, and an exported decoder.
+
+    See `SamNetwork`. It goes by torch's name, because embeddings are torch's. Safe to decode with from several threads.
+
+    Raises `WeightsError` when the graph is not a decoder.
+    """
+
+    def __init__(self, encoder: TorchSam, decoder: Graph) -> None:
+        self.info = _info(decoder, "decoder")
+        self.engine, self.version, self.layers = encoder.engine, encoder.version, encoder.layers
+        self._encoder, self._decoder = encoder, decoder
+        self._turn = threading.Lock()
+
+    def encode(self, view: RGB) -> Tensor:
+        return self._encoder.encode(view)
+
+    def decode(
+        self, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]:
+        with self._turn:
+            return _decode(self._decoder, features, points, labels)
+
+
+def _info(graph: Graph, part: Part) -> TeacherGraphInfo:
+    info = graph.info(TeacherGraphInfo)
+    if info.part != part:
+        raise WeightsError(f"{graph.path} is a teacher's {info.part}, not its {part}", "export it anew")
+    return info
+
+
+def _decode(
+    decoder: Graph, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
+) -> tuple[Tensor, Tensor]:
+    found = decoder.outputs({FEATURES: features.numpy(), POINTS: points, LABELS: labels})
+    return torch.from_numpy(found[LOGITS]), torch.from_numpy(found[QUALITY])
 
 
 def graphs_of(weights: Path, folder: Path | None = None) -> list[Path]:
@@ -114,3 +152,17 @@ def choose_graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> Gra
 
     remedy = f"imltool export --teacher {name} --weights {weights}"
     return choose_graphs(weights, graphs_of(weights), engine, on_cpu, accept, remedy)
+
+
+def with_graph_decoder(name: str, weights: Path, encoder: TorchSam) -> SteppableSam | None:
+    """Torch's encoder with the exported decoder in the fastest engine; None where there is no sound one, or no CPU."""
+    if name != EXPORTABLE:
+        return None
+
+    def accept(graphs: list[Graph]) -> SteppableSam:
+        network = SteppableSam(encoder, graphs[0])
+        if network.info.weights_sha256 != sha256_file(weights):
+            raise foreign_graph(graphs[0].path, weights)
+        return network
+
+    return choose_graphs(weights, graphs_of(weights)[1:], "auto", encoder.device.type == "cpu", accept, "")

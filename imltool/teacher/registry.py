@@ -98,6 +98,7 @@ def load_teacher(
     device: str = "auto",
     engine: str = "torch",
     embeddings: EmbeddingFolder | None = None,
+    steppable: bool = False,
 ) -> Teacher:
     """Build a teacher by name (`TEACHERS`), frozen and in eval mode.
 
@@ -106,6 +107,8 @@ def load_teacher(
         device: as `choose_device` takes it.
         engine: of `engines.registry.ENGINES`, what computes its network; a weightless teacher has none.
         embeddings: a folder of embeddings made earlier; those that it lacks are added.
+        steppable: have torch run the encoder, whose layers can then be stepped into, and the fastest engine the
+            decoder; `engine` does not count.
 
     Raises `UsageError` (unknown name, engine that cannot be had) and `WeightsError` (absent, damaged or another model's
     file or graph).
@@ -118,14 +121,17 @@ def load_teacher(
     import torch
 
     from imltool.device import choose_device
-    from imltool.teacher.graphs import choose_graph_sam
+    from imltool.teacher.graphs import choose_graph_sam, with_graph_decoder
     from imltool.teacher.network import SamNetwork, TorchSam
     from imltool.teacher.sam import SamTeacher
 
     chosen = choose_device(device)
+    engine = "torch" if steppable else engine
     network: SamNetwork | None = choose_graph_sam(name, path, engine, on_cpu=chosen == "cpu")
     if network is None:
-        network = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
+        network = plain = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
+        if steppable:
+            network = with_graph_decoder(name, path, plain) or plain
     if embeddings is not None:
         from imltool.teacher.embeddings import RememberingSam
 
