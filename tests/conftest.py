@@ -59,6 +59,9 @@ def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -
     return root
 
 
+LONG = pytest.mark.skipif(not os.environ.get("IMLTOOL_LONG"), reason="takes most of a minute: IMLTOOL_LONG=1 runs it")
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights and the smallest input."""

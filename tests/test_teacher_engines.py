@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import forged
+from conftest import LONG, forged
 from test_pseudo import make_annotated, rows_of
 
 from imltool.engines.graph import INFO_KEY
@@ -98,6 +98,7 @@ def test_the_teacher_ships_with_its_graphs() -> None:
         assert 0 < info.mean_difference <= info.max_difference < 1e-3
 
 
+@LONG
 @pytest.mark.slow
 def test_exported_beside_its_weights_it_is_small_and_taken(tmp_path: Path, imltool: Imltool) -> None:
     onnx = pytest.importorskip("onnx")
