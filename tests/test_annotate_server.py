@@ -5,8 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,19 +195,9 @@ def test_undo_redo_and_time_over_the_wire(server: Annotating) -> None:
 
 def test_a_polite_kill_ends_with_all_written(tmp_path: Path) -> None:
     write_rgb(tmp_path / "set/a.png", photo(1))
-    # by a process of its own: a worker of pytest-xdist was seen to end with the server, in whole runs of the suite only
-    script = f"""
-import signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from annotate_run import Annotating
-running = Annotating({str(tmp_path / "set")!r}, "--out", {str(tmp_path / "boxes.json")!r})
-assert running.change(0, 0, "tampered", {{"box": {list(BOX)!r}}})[0] == 200
-assert running.end(signal.SIGTERM)[0] == 0
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    running = Annotating(tmp_path / "set", "--out", tmp_path / "boxes.json")
+    assert running.change(0, 0, "tampered", {"box": BOX})[0] == 200
+    assert running.end(signal.SIGTERM)[0] == 0
     assert read_boxes(tmp_path / "boxes.json")[0].boxes == (tuple(BOX),)
 
 

@@ -307,3 +307,23 @@ def test_torch_on_a_cpu_is_the_reference(exported: Path) -> None:
     assert plain.device == "cpu" and plain.student.training is False
     with pytest.raises(TypeError, match="has no module"):
         _ = Localizer.load(exported, "cpu", INSTALLED[0]).student
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_signal_is_survived_after_a_student_was_given_up_by_another_thread(engine: str) -> None:
+    # a handler on the stack for signals, as faulthandler makes Python's: it must still be mapped
+    program = """
+import faulthandler, gc, os, signal, sys, threading
+from pathlib import Path
+faulthandler.enable()
+from imltool.student.localizer import Localizer
+held = [Localizer.load(Path("boxprompt"), "cpu", sys.argv[1])]
+giver = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+giver.start()
+giver.join()
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGCHLD)
+"""
+    command = [sys.executable, "-c", program, engine]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
     import openvino
 
     version = str(openvino.__version__).partition("-")[0]  # without the build
-    core = openvino.Core()
+    core = _core()
     try:
         model = core.read_model(path)
         text = model.get_rt_info(["framework", INFO_KEY]).astype(str) if _says(model) else None
@@ -43,6 +45,15 @@ def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
         return {name: np.array(found[name], dtype=np.float32) for name in names}
 
     return Graph(path, "openvino", version, text, run, compute)
+
+
+@cache
+def _core() -> Any:
+    """One for the whole process, never given up: with the last one OpenVINO unmaps the stack that it has given to
+    signal handlers, and when that happens in another thread than the first's, the next signal ends the process."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _says(model: object) -> bool:
