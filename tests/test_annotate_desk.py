@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import forged, photo, write_rgb
+from PIL import Image
 
 from imltool.annotate.desk import PictureDesk, Superseded
 from imltool.annotate.pictures import find_pictures
@@ -115,7 +116,8 @@ def test_no_mask_waits_while_another_picture_is_read(folder: Path, desk: Picture
 
 
 def test_a_large_picture_is_shown_small_and_its_full_mask_is_not(tmp_path: Path, teacher: SamTeacher) -> None:
-    write_rgb(tmp_path / "set/wide.jpg", photo(5, 6000, 3000))
+    (tmp_path / "set").mkdir()
+    Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(tmp_path / "set/wide.jpg")
     desk = PictureDesk(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)
     box = DrawnBox(box=(1000, 500, 4000, 2500))
     assert desk.mask("wide.jpg", box).mask.shape == (512, 1024)

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(photo(3, 120, 60)).save(root / "portrait.jpg", exif=tag)
     write_rgb(root / "torn.png", photo(4))
     (root / "torn.png").write_bytes((root / "torn.png").read_bytes()[:600])
-    write_rgb(root / "wide.jpg", photo(5, 6000, 3000))
+    Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(root / "wide.jpg")
     write_rgb(root.parent / "secret.png", photo(6))
     return root
 

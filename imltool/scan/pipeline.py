@@ -109,8 +109,9 @@ def _see(
     Only those futures hold the pictures afterwards, so that memory is free as soon as each is written.
     """
     decoded = [future.result() for _, _, future in taken]
-    maps = _localize(localizer, decoded, batch, settings.tiles)
+    # the changes first: of a large picture there is no room for its own map beside those
     changed = _rescore(pool, localizer, decoded, batch, settings.tiles) if settings.stability else [{}] * len(decoded)
+    maps = _localize(localizer, decoded, batch, settings.tiles)
     return [
         (pixels, pool.submit(finish, item, read, made, scores, out, settings))
         for (item, pixels, _), read, made, scores in zip(taken, decoded, maps, changed, strict=True)
@@ -246,10 +247,18 @@ def _rescore(
     """
     scores: list[dict[str, float | None]] = [{} for _ in pictures]
     for name in CHANGES:
-        changed = [*pool.map(partial(_change, name=name, localizer=localizer, tiles=tiles), pictures)]
-        for score, result in zip(scores, _localize(localizer, changed, batch, tiles), strict=True):
-            score[name] = None if result is None or isinstance(result, str) else _score(quantise(result))
+        for score, value in zip(scores, _changed_scores(pool, localizer, pictures, name, batch, tiles), strict=True):
+            score[name] = value
     return scores
+
+
+def _changed_scores(
+    pool: ThreadPoolExecutor, localizer: Localizer, pictures: Sequence[Decoded], name: str, batch: int, tiles: bool
+) -> list[float | None]:
+    """Scores after one change. What it was made of is given up with the end: the next change needs the room."""
+    changed = [*pool.map(partial(_change, name=name, localizer=localizer, tiles=tiles), pictures)]
+    maps = _localize(localizer, changed, batch, tiles)
+    return [None if found is None or isinstance(found, str) else _score(quantise(found)) for found in maps]
 
 
 def _change(read: Decoded, name: str, localizer: Localizer, tiles: bool) -> Decoded:

@@ -135,7 +135,13 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
         place = slice(top, top + side), slice(left, left + side)
         total[place] += window * tile
         weight[place] += window
-    return resize_map(np.asarray((whole + total / weight) / 2, dtype=np.float32), rgb.shape)
+    # in place, and one at a time given up: the map of a large picture needs the room
+    total /= weight
+    del weight
+    total += whole
+    del whole
+    total /= 2
+    return resize_map(total, rgb.shape)
 
 
 def _views(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Views:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imltool.images import RGB, Mask, encode_jpeg
+from imltool.images import RGB, Mask, encode_jpeg, strips
 from imltool.synth.settings import HistorySettings
 
 LEAST_SIDE = 16
@@ -33,7 +33,11 @@ def jpeg(rgb: RGB, quality: int, subsampling: int) -> RGB:
 
 def decode(data: bytes) -> RGB:
     """The uint8 RGB [H,W,3] pixels of an RGB picture file held in memory."""
-    return np.array(Image.open(io.BytesIO(data)))
+    picture = Image.open(io.BytesIO(data))
+    rgb = np.empty((picture.height, picture.width, 3), np.uint8)
+    for rows in strips(rgb.shape):  # all at once, a large picture would take its memory twice more
+        rgb[rows] = np.asarray(picture.crop((0, rows.start, picture.width, rows.stop)))
+    return rgb
 
 
 def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> RGB:
