@@ -21,6 +21,8 @@ PATIENCE = 240_000
 """Milliseconds an expectation may take: an embedding is a second on a free machine and many on a busy one."""
 WIDE, TALL = 192, 128
 """Pixels of the pictures that `make` writes."""
+SEEN = "['photo', 'canvas'].map((id) => document.getElementById(id).toDataURL()).join()"
+"""What the stage shows, in the page's language: the picture, and what lies over it."""
 
 
 @contextmanager
@@ -83,10 +85,8 @@ def saved(page: Any) -> None:
 
 
 def drawn(page: Any) -> str:
-    """The canvas once everything asked for so far is drawn: the page draws in the next frame."""
-    return page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => done(document.getElementById('canvas').toDataURL())))"
-    )
+    """Both canvases once everything asked for so far is drawn: the page draws in the next frame."""
+    return page.evaluate(f"() => new Promise((done) => requestAnimationFrame(() => done({SEEN})))")
 
 
 def until(page: Any, condition: Callable[[], object]) -> None:

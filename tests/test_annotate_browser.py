@@ -9,7 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from annotate_page import PATIENCE, TALL, WIDE, at, boxes, drag, drawn, expect, go, make, opened, place, saved, window
+from annotate_page import (
+    PATIENCE,
+    SEEN,
+    TALL,
+    WIDE,
+    at,
+    boxes,
+    drag,
+    drawn,
+    expect,
+    go,
+    make,
+    opened,
+    place,
+    saved,
+    window,
+)
 from annotate_run import Annotating
 from conftest import make_set, photo, write_rgb
 from PIL import Image
@@ -85,9 +101,7 @@ def test_zoom_and_pan_keep_the_box_where_it_is(shared: Annotating, pages: Any) -
     for _ in range(4):
         before = drawn(page)
         page.mouse.wheel(0, -200)  # does not wait until the page has had it
-        page.wait_for_function(
-            "before => document.getElementById('canvas').toDataURL() !== before", arg=before, timeout=PATIENCE
-        )
+        page.wait_for_function(f"before => {SEEN} !== before", arg=before, timeout=PATIENCE)
     page.keyboard.press("Control+ArrowRight")
     x, y = place(page, 0.5, 0.5)
     page.mouse.move(x - 200, y - 150)
@@ -148,7 +162,7 @@ def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     tag = Image.Exif()
     tag[274] = 8
     Image.fromarray(photo(2, 120, 60)).save(root / "002.jpg", exif=tag)
-    write_rgb(root / "003.jpg", photo(3, 9000, 6000))
+    Image.fromarray(photo(3, 900, 600)).resize((9000, 6000)).save(root / "003.jpg")
     running = Annotating(root, "--out", tmp_path / "boxes.json")
     page = pages(running.address)
     expect(page.locator("#progress")).to_have_text("0 of 500")

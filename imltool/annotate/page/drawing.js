@@ -1,4 +1,5 @@
-// What is seen: the picture, masks, boxes, clicks and suggestions.
+// What is seen: the picture, and on a canvas of its own above it masks, boxes, clicks and suggestions. A large picture
+// takes long to scale, so it is painted again only when it moves.
 
 import { paint } from "./masks.js";
 import { grips } from "./pointer.js";
@@ -7,32 +8,50 @@ const OPEN = [255, 150, 0], DONE = [0, 170, 145], KEPT = [40, 130, 230], SUGGEST
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 const COLOURS = { proposed: OPEN, waiting: OPEN, failed: OPEN, mask: DONE, box: KEPT };
 
+function clear(canvas, pen) {
+  const dense = devicePixelRatio || 1;
+  const [wide, tall] = [Math.round(canvas.clientWidth * dense), Math.round(canvas.clientHeight * dense)];
+  if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall });
+  pen.setTransform(dense, 0, 0, dense, 0, 0);
+  pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+}
+
 export class Drawing {
   opacity = 0.45;
   hidden = false;
   #painted = new WeakMap(); // masks as the server sent them → canvases
 
-  constructor(canvas, viewport, session, pointer) {
-    Object.assign(this, { canvas, viewport, session, pointer, pen: canvas.getContext("2d") });
+  #seen = []; // what the picture below was painted from
+
+  constructor(photo, canvas, viewport, session, pointer) {
+    Object.assign(this, { photo, canvas, viewport, session, pointer });
+    this.pen = canvas.getContext("2d");
   }
 
   draw() {
     const { canvas, pen, viewport, session } = this;
-    const dense = devicePixelRatio || 1;
-    const [wide, tall] = [Math.round(canvas.clientWidth * dense), Math.round(canvas.clientHeight * dense)];
-    if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall });
-    pen.setTransform(dense, 0, 0, dense, 0, 0);
-    pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-    if (!session.bitmap || !session.facts) return;
     const frame = [viewport.x, viewport.y, viewport.width * viewport.scale, viewport.height * viewport.scale];
-    pen.imageSmoothingEnabled = viewport.scale * (session.facts.width / session.bitmap.width) < 3;
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(session.bitmap, ...frame);
-    pen.imageSmoothingEnabled = true;
+    const bitmap = session.facts && session.bitmap;
+    this.#photo(bitmap, frame);
+    clear(canvas, pen);
+    if (!bitmap) return;
     session.boxes.forEach((box, at) => this.#box(box, at, frame));
     this.#suggestions();
     const draft = this.pointer.draft;
     if (draft && !draft.box) this.#outline(draft.corners, css(OPEN), 2, []);
+  }
+
+  #photo(bitmap, frame) {
+    const { photo, viewport, session } = this;
+    const seen = [bitmap, ...frame, photo.clientWidth, photo.clientHeight, devicePixelRatio];
+    if (seen.every((value, at) => value === this.#seen[at])) return;
+    this.#seen = seen;
+    const pen = photo.getContext("2d");
+    clear(photo, pen);
+    if (!bitmap) return;
+    pen.imageSmoothingEnabled = viewport.scale * (session.facts.width / bitmap.width) < 3;
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(bitmap, ...frame);
   }
 
   #box(box, at, frame) {
@@ -42,12 +61,7 @@ export class Drawing {
     const moved = pointer.draft?.box === box ? pointer.draft.corners : null;
     const mask = moved ? null : state === "mask" ? (box.shown ?? box.live) : state === "proposed" ? box.live : null;
     if (mask && !this.hidden) {
-      const { fill, edge } = this.#canvases(mask, COLOURS[state]);
-      pen.globalAlpha = this.opacity;
-      pen.drawImage(fill, ...frame);
-      pen.globalAlpha = Math.min(1, this.opacity * 2);
-      pen.drawImage(edge, ...frame);
-      pen.globalAlpha = 1;
+      this.#mask(mask, COLOURS[state], frame);
     }
     const corners = moved ?? box.box;
     if (state === "box" && !this.hidden) this.#hatch(corners, css(KEPT));
@@ -57,13 +71,22 @@ export class Drawing {
     if (chosen || this.pointer.tool !== "box") box.clicks.forEach((click) => this.#click(click));
   }
 
-  #canvases(mask, colour) {
+  #mask(mask, colour, [left, top, wide, tall]) {
+    const { pen } = this;
     let made = this.#painted.get(mask);
     if (made?.colour !== colour) {
       made = { colour, ...paint(mask, colour) };
       this.#painted.set(mask, made);
     }
-    return made;
+    if (!made.fill) return;
+    const [down, across] = [tall / mask.size[0], wide / mask.size[1]];
+    const { x, y, fill, edge } = made;
+    const part = [left + x * across, top + y * down, fill.width * across, fill.height * down];
+    pen.globalAlpha = this.opacity;
+    pen.drawImage(fill, ...part);
+    pen.globalAlpha = Math.min(1, this.opacity * 2);
+    pen.drawImage(edge, ...part);
+    pen.globalAlpha = 1;
   }
 
   #corner([x1, y1, x2, y2]) {

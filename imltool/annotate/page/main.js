@@ -14,7 +14,7 @@ const clock = new Clock();
 const canvas = by("canvas");
 const viewport = new Viewport(by("stage"));
 const pointer = new Pointer(canvas, viewport, session, () => redraw());
-const drawing = new Drawing(canvas, viewport, session, pointer);
+const drawing = new Drawing(by("photo"), canvas, viewport, session, pointer);
 let folder = null;
 let waiting = false;
 
@@ -116,7 +116,9 @@ async function open(index) {
   await session.open(index);
 }
 
+// once the masks are there: the server has them to make first
 async function reportTime() {
+  if (session.boxes.some((box) => box.waiting)) return;
   const progress = await clock.report();
   if (!progress) return;
   session.advance(progress);
@@ -302,6 +304,7 @@ by("filter").addEventListener("input", fillList);
 session.addEventListener("change", show);
 session.addEventListener("opening", show);
 session.addEventListener("saved", reportTime);
+session.addEventListener("masked", reportTime);
 session.addEventListener("opened", () => {
   if (session.fault) folder.pictures[session.index].fault = true;
   if (session.facts) viewport.show(session.facts.width, session.facts.height);

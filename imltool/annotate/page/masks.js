@@ -1,26 +1,39 @@
 // Masks as the server sends them (lengths of runs down the columns, the first of zeros) made into canvases to draw.
 
+// Canvases of what is inside and of its rim, no larger than needed, and where their corner lies in the mask; {} for an
+// empty mask.
 export function paint({ size: [height, width], runs }, colour) {
   const inside = new Uint8Array(width * height);
+  let [left, right, top, bottom] = [width, -1, height, -1];
   let place = 0;
   runs.forEach((length, index) => {
-    if (index % 2) inside.fill(1, place, place + length);
+    if (index % 2 && length) {
+      const last = place + length - 1;
+      const [from, to] = [Math.floor(place / height), Math.floor(last / height)];
+      inside.fill(1, place, last + 1);
+      left = Math.min(left, from);
+      right = Math.max(right, to);
+      top = Math.min(top, from === to ? place % height : 0);
+      bottom = Math.max(bottom, from === to ? last % height : height - 1);
+    }
     place += length;
   });
-  const fill = new ImageData(width, height), edge = new ImageData(width, height);
+  if (right < 0) return {};
+  const [wide, tall] = [right - left + 1, bottom - top + 1];
+  const fill = new ImageData(wide, tall), edge = new ImageData(wide, tall);
   const fills = new Uint32Array(fill.data.buffer), edges = new Uint32Array(edge.data.buffer);
   const [pixel] = new Uint32Array(new Uint8Array([...colour, 255]).buffer); // in this machine's order of bytes
-  for (let x = 0, at = 0; x < width; x++) {
-    for (let y = 0; y < height; y++, at++) {
+  for (let x = left; x <= right; x++) {
+    for (let y = top, at = x * height + top; y <= bottom; y++, at++) {
       if (!inside[at]) continue;
-      const target = y * width + x;
+      const target = (y - top) * wide + x - left;
       fills[target] = pixel;
       const rim = x === 0 || y === 0 || x === width - 1 || y === height - 1 ||
         !inside[at - height] || !inside[at + height] || !inside[at - 1] || !inside[at + 1];
       if (rim) edges[target] = pixel;
     }
   }
-  return { fill: canvas(fill), edge: canvas(edge) };
+  return { x: left, y: top, fill: canvas(fill), edge: canvas(edge) };
 }
 
 function canvas(pixels) {

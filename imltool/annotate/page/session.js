@@ -169,6 +169,7 @@ export class Session extends EventTarget {
       this.#tell();
     }
     this.#asking = null;
+    this.#tell("masked");
   }
 
   state(box) {
