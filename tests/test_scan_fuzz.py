@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -30,8 +31,8 @@ from imltool.student.localizer import Localizer
 
 COUNT = int(os.environ.get("IMLTOOL_FUZZ", "400"))
 SCANNED = max(40, COUNT // 25)
-LIBTIFF = ("TIFF", "tempfile.tif")
-"""How lines begin that libtiff writes to stderr past Pillow: it cannot be told to be quiet."""
+LIBTIFF = re.compile(r"^(TIFF|tempfile\.tif|[A-Z]\w*Decode|JPEGLib)| at scanline |^\W*$")
+"""Lines that libtiff writes to stderr past Pillow, in parts, so that those of two threads mix: it cannot be quieted."""
 CHANGED = max(100, COUNT // 10)
 
 
@@ -86,7 +87,7 @@ def test_a_scan_of_broken_files_ends(files: dict[str, bytes], tiny_weights: Path
     code, stdout, stderr = imltool(
         "scan", folder, "--out", out, "--json", "-q", "--companions", "ela,noise,ghost", "--weights", tiny_weights
     )
-    said = [line for line in stderr.splitlines() if not line.startswith(LIBTIFF)]
+    said = [line for line in stderr.splitlines() if not LIBTIFF.search(line)]
     assert said == [], "no other library says anything of its own"
     rows = read_rows(out / "results.jsonl")
     assert code == 3 and len(rows) == SCANNED and stdout == (out / "results.jsonl").read_text()
