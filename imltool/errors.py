@@ -47,6 +47,18 @@ class ImageError(ImlError):
     """One picture cannot be read. Batches record it as that file's failure and go on."""
 
 
+class ObjectError(ImlError):
+    """One object of a store cannot be fetched. Batches record it as that file's failure and go on."""
+
+
+class ObjectGone(ObjectError):
+    """A store has no such object."""
+
+
+class StoreError(ImlError):
+    """An object store cannot be listed, or does not take the credentials it was given."""
+
+
 class WeightsError(ImlError):
     """A weights file is missing, damaged, or made for another architecture."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 
+_SECRET = re.compile(r"(?<=://)(?:[^\s/@]*:\S*|[^\s/@]*)@|(?<=\S)\?\S*")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 LONGEST = 200
 """Characters kept of a text found in a file (our choice)."""
 
@@ -43,6 +46,14 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
 
 
+def without_secrets(text: str) -> str:
+    """`text` with `…` for what may be secret in addresses: `user:password@`, and a query."""
+    return _ADDRESS.sub(lambda address: _SECRET.sub("…", address[0]), text)
+
+
 def command_text(words: Iterable[str]) -> str:
-    """A command as a person would type it, on one line; names that are no text are told by `printable`."""
-    return shlex.join(map(printable, words))
+    """A command as a person would type it, on one line; names that are no text are told by `printable`.
+
+    What may be secret in addresses is left out.
+    """
+    return shlex.join(printable(without_secrets(word)) for word in words)

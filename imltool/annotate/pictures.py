@@ -49,10 +49,10 @@ def find_pictures(paths: list[Path], out: Path) -> PictureFolder:
     names, left_out = [], [f"{printable(str(folder))}: ground truth of a labelled data set" for folder in plan.skipped]
     for item in plan.inputs:
         # only the last part may be a link: what lies behind a linked folder is judged by where it really is
-        path = item.path.parent.resolve() / item.path.name
+        path = item.file.parent.resolve() / item.file.name
         reason = item.fault or _reason(path, root)
         if reason:
-            left_out.append(f"{printable(str(item.path))}: {reason}")
+            left_out.append(f"{printable(str(item.file))}: {reason}")
         else:
             names.append(path.relative_to(root).as_posix())
     if not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from imltool.cli import common
 from imltool.cli.log_file import LogFileOption, log_to
-from imltool.errors import OutputError
+from imltool.errors import OutputError, UsageError
 from imltool.journal import dump_json
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class SensitivityChoice(str, Enum):
 
 def scan(
     paths: Annotated[
-        list[Path],
-        # one that cannot be read is a failed row, not a reason to refuse the others
-        typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).", readable=False),
+        list[str],  # a path would take one of the slashes of an address
+        typer.Argument(
+            metavar="PATH...",
+            help="Pictures, or folders of them (recursive); s3://bucket/folder and gs://… too (imltool[storage]).",
+        ),
     ],
     out: Annotated[
         Path,
@@ -135,7 +138,8 @@ def scan(
 
     Writes report.html (opens offline), results.jsonl, results.csv, errors.csv,
     run.json, maps/ (16-bit PNG, value / 65535 = probability), masks/ and
-    overlays/ into DIR; the pictures themselves are only read. A scan that was cut
+    overlays/ into DIR; the pictures themselves are only read, those of a store from
+    temporary copies. A scan that was cut
     goes on when the same command is given again; failed files are tried again only
     with --restart. A high score is an indication, not a proof.
 
@@ -145,9 +149,11 @@ def scan(
     others failed; 1 fatal, or not one file could be analysed; 2 usage.
     """
     common.setup_logging(verbose, quiet)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):  # a path keeps one slash of an address
+        raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
     with log_to(log_file, keep_out=out):
         from imltool.scan import record
-        from imltool.scan.inputs import plan_inputs, require_pictures
+        from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
         from imltool.texts import printable
 
         record.holds_scan(out)  # the first to be told: nothing was read yet
@@ -169,6 +175,8 @@ def scan(
         from imltool.student.localizer import Localizer
 
         cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
+        if cluster:
+            require_shared(plan)
         if pdf:
             require_pdf()
         drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])

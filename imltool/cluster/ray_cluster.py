@@ -70,7 +70,7 @@ def in_step(made: Iterator[tuple[int, Made]], inputs: Sequence[Input], out: Path
         item = next(expected, None)
         if item is None or item.name != one.row["path"]:
             raise _out_of_step()
-        if one.unseen and os.path.lexists(item.path):
+        if one.unseen and os.path.lexists(item.file):
             raise ClusterError(
                 f"a worker does not see {printable(str(item.path))}",
                 "put the pictures where all machines of the cluster find them under the same path",

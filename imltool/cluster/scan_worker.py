@@ -74,7 +74,7 @@ class Made:
     Attributes:
         row: see `runner.scan`.
         files: path relative to the output folder → content.
-        unseen: there is no such file on the worker's machine.
+        unseen: there is no such file on the worker's machine; False for an object of a store.
     """
 
     row: Row
@@ -101,4 +101,5 @@ class ScanWorker:
                 files = {name: (out / name).read_bytes() for name in row["outputs_sha256"]}
                 for name in files:
                     (out / name).unlink()
-                yield Made(row, files, not item.fault and not os.path.lexists(item.path))
+                unseen = isinstance(item.path, Path) and not item.fault and not os.path.lexists(item.path)
+                yield Made(row, files, unseen)

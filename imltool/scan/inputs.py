@@ -1,4 +1,4 @@
-"""What a scan looks at: files and folders expanded into a fixed order, each with its own output name."""
+"""What a scan looks at: files, objects and folders expanded into a fixed order, each with its own output name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from imltool.errors import DataError, UsageError
-from imltool.scan.walk import walk_pictures
+from imltool.scan.stores import FILE, OF_ONE_PROCESS, Stored, exists, is_address, list_objects, read_address
+from imltool.scan.walk import choose_pictures, walk_pictures
 from imltool.texts import printable, readable
 
 GROUND_TRUTH = "masks"
@@ -29,19 +31,26 @@ LONGEST_OUTPUT = 700
 
 @dataclass(frozen=True)
 class Input:
-    """One file to look at.
+    """One file or object to look at.
 
     Attributes:
         path: where it lies.
-        name: how results call it: relative to its input folder, forward slashes, unique in the run.
+        name: how results call it: relative to its input folder, forward slashes, unique in the run. What was reached
+            by an address is called by its own whole address.
         output: `name` made safe as a path below `maps/`, `masks/` and `overlays/`, unique there without suffix.
         fault: why it cannot be analysed, known before it is opened: it is a folder that cannot be read; "" for a file.
     """
 
-    path: Path
+    path: Path | Stored
     name: str
     output: str
     fault: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Its path, of one that lies on this machine."""
+        assert isinstance(self.path, Path)
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,13 @@ class Root:
     """One PATH of the command line: as it was given, where it is, and the prefix its files carry (may be empty)."""
 
     given: str
-    path: Path
+    path: Path | Stored
     label: str
+
+    @property
+    def address(self) -> str:
+        """By what another run tells whether it is given the same."""
+        return self.label if is_address(self.label) else readable(str(self.path))
 
 
 @dataclass(frozen=True)
@@ -65,29 +79,41 @@ class Plan:
 
     roots: tuple[Root, ...]
     inputs: tuple[Input, ...]
-    skipped: tuple[Path, ...]
+    skipped: tuple[Path | Stored, ...]
 
 
-def plan_inputs(paths: list[Path], out: Path) -> Plan:
+def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:
     """Expand files and folders (recursively, the pictures in them, see `walk_pictures`; a file given by name always).
+
+    A text may be an address, of an object or a folder of a store, or `file:///…` of this machine (see `read_address`).
+    No store is asked where there is none.
 
     A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
     files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
     twice is looked at once. Left out are files below `out`, and folders `masks/` beside `tampered/` or `authentic/`.
     A folder that cannot be read is an input with a fault, so that nobody takes its pictures for analysed.
 
-    Raises `UsageError` when a path does not exist or cannot be reached.
+    Raises `UsageError` when a path does not exist or cannot be reached, or an address is none that can be read, and
+    `StoreError` when a store does not answer.
     """
-    for path in paths:
-        try:
-            known = path.exists()
-        except PermissionError:
-            raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
-        except OSError as error:  # such as a name longer than there can be
-            raise UsageError(f"{printable(str(path))} cannot be reached: {error.strerror}", "check the path") from None
-        if not known:
-            raise UsageError(f"no such file or folder: {printable(str(path))}", "check the path")
-    return expand(_label(paths), out)
+    places = [(readable(str(path)), _place(path)) for path in paths]
+    for given, place in places:
+        if not (exists(place) if isinstance(place, Stored) else _is_there(place)):
+            raise UsageError(f"no such file or folder: {printable(given)}", "check the path")
+    return expand(_label(places), out)
+
+
+def _place(given: str | Path) -> Path | Stored:
+    return read_address(given) if isinstance(given, str) and is_address(given) else Path(given)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
+    except OSError as error:  # such as a name longer than there can be
+        raise UsageError(f"{printable(str(path))} cannot be reached: {error.strerror}", "check the path") from None
 
 
 def require_pictures(plan: Plan) -> None:
@@ -95,6 +121,15 @@ def require_pictures(plan: Plan) -> None:
     if not plan.inputs:
         where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
         raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
+
+
+def require_shared(plan: Plan) -> None:
+    """Raise `UsageError` when a plan holds what no other process sees."""
+    if any(isinstance(root.path, Stored) and root.path.scheme == OF_ONE_PROCESS for root in plan.roots):
+        raise UsageError(
+            f"{OF_ONE_PROCESS}:// is in the memory of one process, and the workers of a cluster are others",
+            "scan it without --engine-cluster",
+        )
 
 
 def expand(roots: tuple[Root, ...], out: Path) -> Plan:
@@ -106,11 +141,19 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
         real = Path(os.path.realpath(folder))  # links in the evidence may lead to the output folder
         return own == real or own in real.parents
 
-    seen: set[Path] = set()
+    seen: set[Path | Stored] = set()
     taken: set[str] = set()
-    skipped: dict[Path, None] = {}
-    found: list[tuple[Path, str, str]] = []
+    skipped: dict[Path | Stored, None] = {}
+    found: list[tuple[Path | Stored, str, str]] = []
     for root in roots:
+        if isinstance(root.path, Stored):
+            objects, left_out = _walk_store(root.path)
+            skipped |= dict.fromkeys(left_out)
+            for stored in objects:
+                if stored not in seen:
+                    seen.add(stored)
+                    found.append((stored, _unique(readable(stored.url), taken), ""))
+            continue
         for path, fault in _walk(root.path):
             if path in seen:
                 continue
@@ -123,12 +166,37 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
                 if truth is not None:
                     skipped[truth] = None
                     continue
-                name = PurePosixPath(root.label, path.relative_to(root.path).as_posix()).as_posix()
+                below = path.relative_to(root.path).as_posix()
+                name = f"{root.label}/{below}" if root.label else below
             seen.add(path)
             found.append((path, _unique(readable(name), taken), fault))
     outputs = _output_names([name for _, name, _ in found])
     inputs = tuple(Input(path, name, output, fault) for (path, name, fault), output in zip(found, outputs, strict=True))
     return Plan(roots, inputs, tuple(skipped))
+
+
+def _walk_store(root: Stored) -> tuple[list[Stored], list[Stored]]:
+    """The pictures below a folder of a store, sorted by path as `_walk` sorts them, and its folders of ground truth.
+
+    An object is itself; so is an address where nothing is.
+    """
+    objects = list_objects(root)
+    if root in objects or not objects:
+        return objects or [root], []
+    parts = {stored: tuple(stored.url[len(root.url) + 1 :].split("/")) for stored in objects}
+    folders = {names[:depth] for names in parts.values() for depth in range(len(names))}
+    left_out: dict[Stored, None] = {}
+    wanted = []
+    for stored in sorted(objects, key=parts.__getitem__):
+        names = parts[stored]
+        for depth in range(len(names) - 1, 0, -1):
+            above = names[: depth - 1]
+            if names[depth - 1] == GROUND_TRUTH and any((*above, name) in folders for name in BESIDE_GROUND_TRUTH):
+                left_out[Stored("/".join([root.url, *names[:depth]]))] = None
+                break
+        else:
+            wanted.append(stored)
+    return choose_pictures(wanted), [*left_out]
 
 
 def _walk(root: Path) -> list[tuple[Path, str]]:
@@ -148,31 +216,43 @@ def _walk(root: Path) -> list[tuple[Path, str]]:
     return sorted((pictures | faults).items(), key=lambda item: item[0].relative_to(root).parts)
 
 
-def _label(paths: list[Path]) -> tuple[Root, ...]:
-    """Give every PATH its prefix: none to a lone folder, otherwise the folder's name; to a file its whole name."""
-    roots: dict[Path, Root] = {}
+def _label(places: Sequence[tuple[str, Path | Stored]]) -> tuple[Root, ...]:
+    """Give every PATH its prefix: none to a lone folder, otherwise the folder's name; to a file its whole name.
+
+    What was given by an address has its own, whole.
+
+    Args:
+        places: each as it was given, and where that is.
+    """
+    roots: dict[Path | Stored, Root] = {}
     taken: set[str] = set()
-    for path in paths:
+    for given, path in places:
+        if isinstance(path, Stored):
+            roots.setdefault(path, Root(path.url, path, path.url))
+            continue
         place = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
         if place in roots:
             continue
-        if path.is_dir():
-            label = "" if len(paths) == 1 else _unique(readable(place.name) or "root", taken)
+        if is_address(given):
+            label = f"{FILE}://{readable(place.as_posix().rstrip('/'))}"
+        elif path.is_dir():
+            label = "" if len(places) == 1 else _unique(readable(place.name) or "root", taken)
         else:
-            given = PurePosixPath(os.path.normpath(path).replace(os.sep, "/"))
-            outside = path.is_absolute() or given.parts[:1] == ("..",)
-            label = readable(given.name if outside else given.as_posix())
-        roots[place] = Root(readable(str(path)), place, label)
+            known = PurePosixPath(os.path.normpath(path).replace(os.sep, "/"))
+            outside = path.is_absolute() or known.parts[:1] == ("..",)
+            label = readable(known.name if outside else known.as_posix())
+        roots[place] = Root(given, place, label)
     return tuple(roots.values())
 
 
 def _unique(name: str, taken: set[str]) -> str:
     """`name`, or `name` with `-2`, `-3` … before its suffix when it is taken; the result is then taken."""
-    path = PurePosixPath(name)
+    folder, slash, last = name.rpartition("/")
+    path = PurePosixPath(last)
     candidate, count = name, 1
     while candidate in taken:
         count += 1
-        candidate = path.with_name(f"{path.stem}-{count}{path.suffix}").as_posix()
+        candidate = f"{folder}{slash}{path.stem}-{count}{path.suffix}"
     taken.add(candidate)
     return candidate
 
@@ -205,7 +285,7 @@ def _output_names(names: list[str]) -> list[str]:
 
 
 def _mirror(name: str) -> str:
-    parts = [_shorten(part) for part in PurePosixPath(name).parts]
+    parts = [_shorten(part) for part in PurePosixPath(name.replace("://", "/", 1)).parts]
     path = "/".join(parts)
     return path if len(path.encode()) <= LONGEST_OUTPUT else f"~{_digest(name)}/{parts[-1]}"
 
@@ -219,6 +299,8 @@ def _digest(name: str) -> str:
 
 
 def _shorten(part: str) -> str:
+    if part == ".." or "\0" in part:  # no file has such a name, and an object may
+        return f"~{_digest(part)}"
     data = part.encode()
     if len(data) <= LONGEST_COMPONENT and not MARKED.search(part):
         return part

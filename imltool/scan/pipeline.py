@@ -8,6 +8,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from imltool.files import sha256_file, writing
 from imltool.images import RGB, Map, read_picture, read_size
 from imltool.scan.companions import companion_files, write_companions
 from imltool.scan.context import picture_context
+from imltool.scan.fetch import FetchAhead
 from imltool.scan.inputs import Input
 from imltool.scan.outputs import find_regions, output_files, quantise, write_map_and_mask, write_overlay
 from imltool.scan.remarks import make_remarks
@@ -63,24 +65,31 @@ def analyse(
 ) -> Iterator[Row]:
     """Rows of `inputs`, in their order, each after its outputs are written below `out`.
 
+    Objects of stores are fetched ahead, decoded as files, and their copies deleted as soon as that is done.
+
     Every batch is filled up to `batch`, because a network's last digits depend on the size of its batch: this way a
     scan that was cut and goes on ends with the same bytes as one that was not.
 
-    Raises `OutputError` when results cannot be written.
+    Raises `OutputError` when results cannot be written, and `StoreError` when a store takes no credentials.
     """
     todo = deque(inputs)
     reading: deque[tuple[Input, int, Future[Decoded]]] = deque()
     finishing: deque[tuple[int, Future[Row]]] = deque()
     load = 0
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-scan")
-    try:
+    with ExitStack() as stack:
+        files = stack.enter_context(FetchAhead(inputs))
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-scan")
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         while todo or reading or finishing:
             while todo and len(reading) < 2 * batch:
-                pixels = _pixels(todo[0].path)
+                file = files.file(todo[0])
+                pixels = _pixels(file)
                 if load and load + pixels > PIXELS_IN_FLIGHT:
                     break
                 load += pixels
-                reading.append((todo[0], pixels, pool.submit(_read, todo.popleft(), localizer, settings.tiles)))
+                reading.append(
+                    (todo[0], pixels, pool.submit(_read, files, todo.popleft(), file, localizer, settings.tiles))
+                )
             full = len(reading) >= batch or not todo or not finishing
             if reading and full:
                 taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
@@ -92,8 +101,6 @@ def analyse(
                 pixels, row = finishing.popleft()
                 load -= pixels
                 yield row.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _see(
@@ -118,8 +125,11 @@ def _see(
     ]
 
 
-def _read(item: Input, localizer: Localizer, tiles: bool) -> Decoded:
-    return Decoded(reason=item.fault) if item.fault else decode(item.path, localizer, tiles)
+def _read(files: FetchAhead, item: Input, file: Path | str, localizer: Localizer, tiles: bool) -> Decoded:
+    try:
+        return Decoded(reason=file) if isinstance(file, str) else decode(file, localizer, tiles)
+    finally:
+        files.release(item)
 
 
 def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
@@ -221,8 +231,10 @@ def finish(
     return row
 
 
-def _pixels(path: Path) -> int:
-    """Pixels a file will decode to, from its header; 0 when that cannot be told (it will fail)."""
+def _pixels(path: Path | str) -> int:
+    """Pixels a file will decode to, from its header; 0 when that cannot be told, or it is not there (it will fail)."""
+    if isinstance(path, str):
+        return 0
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return 0

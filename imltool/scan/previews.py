@@ -12,11 +12,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from imltool.errors import ImageError
+from imltool.errors import ImageError, ObjectError, StoreError
 from imltool.files import what_happened
 from imltool.images import RGB, encode_jpeg, read_map, read_rgb
+from imltool.scan.fetch import at_hand
 from imltool.scan.outputs import colour_map, fit, overlay, wash
 from imltool.scan.pipeline import WORKERS, Row
+from imltool.scan.stores import Stored
 
 THUMBNAIL_SIDE = 160
 PREVIEW_SIDE = 480
@@ -46,7 +48,7 @@ class Shown:
 
 
 def make_previews(
-    out: Path, sources: Mapping[str, Path], rows: Sequence[Row], threshold: float, whole: int
+    out: Path, sources: Mapping[str, Path | Stored], rows: Sequence[Row], threshold: float, whole: int
 ) -> Iterator[Shown]:
     """The small pictures of `rows`, in their order, made in threads a few ahead.
 
@@ -75,7 +77,7 @@ def make_previews(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _show(out: Path, source: Path | None, row: Row, threshold: float) -> Shown:
+def _show(out: Path, source: Path | Stored | None, row: Row, threshold: float) -> Shown:
     preview = make_preview(source, row["sha256"], out / row["map"], threshold) if source else None
     return Shown(row, preview.thumbnail if preview else shrink_overlay(out / row["overlay"]), preview)
 
@@ -91,19 +93,20 @@ def shrink_overlay(file: Path) -> str | None:
         return None
 
 
-def make_preview(source: Path, sha256: str, map_file: Path, threshold: float) -> Preview | None:
-    """Read a picture and its map again and shrink them.
+def make_preview(source: Path | Stored, sha256: str, map_file: Path, threshold: float) -> Preview | None:
+    """Read a picture, fetched again from its store, and its map again and shrink them.
 
     None when one of them can no longer be read, or when the picture's file no longer has the hash it was analysed
     under: a map must not be shown over another picture.
     """
     try:
-        if what_happened(source, sha256):
-            return None
-        rgb = read_rgb(source)
+        with at_hand(source) as path:
+            if what_happened(path, sha256):
+                return None
+            rgb = read_rgb(path)
         shape, rgb = rgb.shape[:2], fit(rgb, PREVIEW_SIDE)  # one after the other: only one is held at its full size
         values = read_map(map_file)
-    except (ImageError, OSError, MemoryError):
+    except (ImageError, ObjectError, StoreError, OSError, MemoryError):
         return None
     if shape != values.shape:
         return None

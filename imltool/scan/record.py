@@ -74,7 +74,7 @@ def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict
         "engine": localizer.network.engine,
         "compute": localizer.network.compute,
         "companions": sorted(settings.companions),
-        "inputs": [readable(str(root.path)) for root in plan.roots],
+        "inputs": [root.address for root in plan.roots],
         "model_sha256": localizer.sha256,
         "row_format": ROW_FORMAT,
         "sensitivity": settings.verdicts.sensitivity,

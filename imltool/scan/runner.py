@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imltool.errors import DataError, ResumeError
-from imltool.files import sha256_file, what_happened, write_text
+from imltool.files import sha256_file, write_text
 from imltool.journal import PARAMETERS
 from imltool.scan import record
 from imltool.scan.chain import ChainedJournal
+from imltool.scan.fetch import fate
 from imltool.scan.inputs import Input, Plan
 from imltool.scan.pipeline import WORKERS, Row, analyse
 from imltool.scan.settings import ScanSettings
+from imltool.scan.stores import Stored
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
-from imltool.texts import printable, readable
+from imltool.texts import printable, readable, without_secrets
 
 if TYPE_CHECKING:
     from imltool.cluster.settings import Cluster
@@ -73,7 +75,8 @@ def scan(
 
     Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
     hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
-    `record.claimed`), `UsageError`, `OutputError` and `ClusterError`; what was yielded before is safe on disk.
+    `record.claimed`), `UsageError`, `OutputError`, `StoreError` and `ClusterError`; what was yielded before is safe on
+    disk.
     """
     settings = ScanSettings(
         localizer.header.pixel_threshold if threshold is None else threshold,
@@ -89,7 +92,7 @@ def scan(
         session: dict[str, Any] = {
             "started": record.utc_now(),
             "finished": None,
-            "command_line": [readable(argument) for argument in command_line],
+            "command_line": [readable(without_secrets(argument)) for argument in command_line],
             "device": str(localizer.device),
             "batch": batch,
             "cluster": cluster and cluster.describe(),
@@ -140,10 +143,10 @@ def _change(item: Input | None, out: Path, row: Row) -> str:
     """What happened to the file of a row or to an output: "a.jpg vanished", or "" for nothing."""
     if row["sha256"] is None:
         return "" if item else f"{row['path']} changed"
-    files = {row["path"]: (item.path if item else None, row["sha256"])}
+    files: dict[str, tuple[Path | Stored | None, str]] = {row["path"]: (item.path if item else None, row["sha256"])}
     files |= {name: (out / name, digest) for name, digest in row["outputs_sha256"].items()}
     for name, (path, digest) in files.items():
-        if change := what_happened(path, digest) if path else "vanished":
+        if change := fate(path, digest) if path else "vanished":
             return f"{name} {change}"
     return ""
 

@@ -71,7 +71,7 @@ class Scanner:
         """Look at files and folders (recursively); yield a result a file, in the order of the command line's rows.
 
         Args:
-            paths: files and folders.
+            paths: files and folders; a text may be an address such as `s3://bucket/folder`.
             out: the output folder, as the command line makes it but for the report: new, empty, or an earlier scan's,
                 whose results come first. None keeps nothing: maps lie in a temporary folder for as long as the
                 iteration goes on.
@@ -82,12 +82,13 @@ class Scanner:
         result is asked for. An iteration that is not followed to its end leaves a scan that was cut, which goes on when
         the same is asked for again.
 
-        Raises `UsageError`, `ResumeError`, `OutputError`, and `DataError` when there is no picture in `paths`.
+        Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, and `DataError` when there is no picture in
+        `paths`.
         """
         given = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
         with ExitStack() as stack:
             place = Path(stack.enter_context(TemporaryDirectory(prefix="imltool-")) if out is None else out)
-            plan = plan_inputs([Path(path) for path in given], place)
+            plan = plan_inputs(given, place)
             require_pictures(plan)
             scan = runner.scan(
                 plan,

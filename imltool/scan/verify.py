@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imltool import __version__
-from imltool.errors import DataError, UsageError
+from imltool.errors import DataError, ImlError, UsageError
 from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
+from imltool.scan.fetch import fate
 from imltool.scan.inputs import Root, expand
 from imltool.scan.record import (
     COMMAND,
@@ -30,6 +31,7 @@ from imltool.scan.record import (
     is_sealed,
     record_text,
 )
+from imltool.scan.stores import Stored, is_address, read_address
 from imltool.texts import readable
 
 CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
@@ -99,7 +101,8 @@ class Verification:
         Args:
             head: the head that was noted when the scan ended; without it somebody who made all hashes anew is not
                 found.
-            evidence: hash the files that were scanned as well, where `run.json` says that they are.
+            evidence: hash the files that were scanned as well, where `run.json` says that they are; objects of stores
+                are fetched for it.
         """
         yield from self._check_chain(head)
         yield from self._check_record()
@@ -234,6 +237,9 @@ class Verification:
         except OSError as error:  # a folder above the evidence is locked
             yield Finding(UNCHECKED, readable(str(error.filename)), f"cannot be reached: {error.strerror}")
             return
+        except ImlError as error:  # a store
+            yield Finding(UNCHECKED, RECORD, f"the scanned files: {error}")
+            return
         faults = {item.name: item.fault for item in items.values() if item.fault}
 
         def check(row: dict[str, Any]) -> Finding | None:
@@ -241,8 +247,11 @@ class Verification:
             for folder in (name, *map(str, PurePosixPath(name).parents)):
                 if folder in faults:
                     return Finding(UNCHECKED, name, faults[folder])
-            fate = what_happened(items[name].path, row["sha256"]) if name in items else "vanished"
-            return Finding(_FATES[fate], name, f"{fate} since it was scanned") if fate else None
+            try:
+                end = fate(items[name].path, row["sha256"]) if name in items else "vanished"
+            except ImlError as error:  # credentials that ran out, no room for a copy
+                return Finding(UNCHECKED, name, error.message)
+            return Finding(_FATES[end], name, f"{end} since it was scanned") if end else None
 
         with ThreadPoolExecutor(READERS) as pool:
             yield from pool.map(check, (row for row in self._results if row.get("sha256")))
@@ -269,8 +278,13 @@ def _outputs(row: dict[str, Any]) -> dict[str, str]:
     return told if isinstance(told, dict) else {}
 
 
-def _original(text: str) -> Path:
-    r"""The path that `readable` made `text` of: where nothing is under that name, `\xNN` are bytes again."""
+def _original(text: str) -> Path | Stored:
+    r"""The path that `readable` made `text` of: where nothing is under that name, `\xNN` are bytes again.
+
+    Of an address the object or folder. Raises `UsageError` for one that cannot be read.
+    """
+    if is_address(text):
+        return read_address(text)
     path = Path(text)
     if path.exists():
         return path

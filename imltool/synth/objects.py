@@ -247,12 +247,12 @@ def write_objects(
                 if done.get(item.name) == digest:
                     continue
                 started = time.perf_counter()
-                photo = read_rgb(item.path)
+                photo = read_rgb(item.file)
             except ImageError as error:
                 yield {"photo": item.name, "status": "failed", "reason": error.message}
                 continue
             rgb = fit(photo, settings.long_side)
-            suffix = item.path.suffix
+            suffix = item.file.suffix
             if rgb is not photo or suffix.lower() not in IMAGE_SUFFIXES:
                 data, suffix = encode_jpeg(rgb, QUALITY, subsampling=0), ".jpg"
             found = find_objects(rgb, teacher, settings, most)
@@ -276,11 +276,11 @@ def write_objects(
 
 def _read(item: Input) -> bytes:
     if item.fault:
-        raise ImageError(f"{item.path}: {item.fault}")
+        raise ImageError(f"{item.file}: {item.fault}")
     try:
-        return item.path.read_bytes()
+        return item.file.read_bytes()
     except OSError as error:
-        raise ImageError(f"{item.path}: {error.strerror or type(error).__name__}") from error
+        raise ImageError(f"{item.file}: {error.strerror or type(error).__name__}") from error
 
 
 def _complete(row: dict[str, Any], out: Path) -> bool:
@@ -291,7 +291,7 @@ def _clear(out: Path, stem: str, item: Input, most: int) -> None:
     """Remove what a killed run, or one before the photo changed, wrote for it: it may have had more objects."""
     with writing(out):
         for number in range(1, most + 1):
-            for suffix in (item.path.suffix, ".jpg"):
+            for suffix in (item.file.suffix, ".jpg"):
                 (out / IMAGES / f"{stem}-{number}{suffix}").unlink(missing_ok=True)
             (out / MASKS / f"{stem}-{number}.png").unlink(missing_ok=True)
 
