@@ -25,11 +25,11 @@ LARGEST = 4_000_000_000
 """Bytes of an object that is fetched at most (our choice: four times what 300 megapixels of 8 bits take)."""
 HEAD = 4096
 """Bytes fetched of an object whose name is no picture's, to see whether it begins like one (our choice)."""
-ATTEMPTS = 4
-"""How often a request is made that fails in a way that may pass (our choice); some stores' packages try more often
+ATTEMPTS = 3
+"""How often a request is made that fails in a way that may pass (our choice); a store's package may try more often
 within each."""
-LONGEST_WAIT = 5.0
-"""Seconds between two attempts at most; the first wait takes a few tenths, each further one twice as long."""
+FIRST_WAIT = 0.2
+"""Seconds between the first two attempts, twice as long before the third, and up to half of it more by chance."""
 LONGEST_SUFFIX = 100
 
 FILE = "file"
@@ -57,7 +57,15 @@ class Scheme:
 
 
 SCHEMES = {
-    "s3": Scheme("s3fs", {"max_concurrency": 1}),  # parts fetched side by side would be held in memory
+    "s3": Scheme(
+        "s3fs",
+        {
+            "max_concurrency": 1,  # parts fetched side by side would be held in memory
+            "config_kwargs": {
+                "retries": {"total_max_attempts": 1}
+            },  # s3fs tries five times, and so would what is below
+        },
+    ),
     "gs": Scheme("gcsfs"),
     OF_ONE_PROCESS: Scheme(""),
 }
@@ -121,7 +129,7 @@ def read_address(text: str) -> Stored | Path:
     place = rest.strip("/")
     if not place:
         raise UsageError(f"{scheme}:// names no bucket", f"write {scheme}://bucket/folder")
-    _store(scheme)
+    open_store(scheme)
     return Stored(f"{scheme}://{place}")
 
 
@@ -131,8 +139,8 @@ def known() -> list[str]:
 
 
 @cache
-def _store(scheme: str) -> Any:
-    """The file system of fsspec. Raises `UsageError` when a package is missing."""
+def open_store(scheme: str) -> Any:
+    """The file system of fsspec for a scheme. Raises `UsageError` when a package is missing."""
     package = SCHEMES[scheme].package
     missing = [name for name in ("fsspec", "tenacity", package) if name and importlib.util.find_spec(name) is None]
     if missing:
@@ -140,8 +148,8 @@ def _store(scheme: str) -> Any:
         raise UsageError(f"{scheme}:// needs {' and '.join(missing)}, not installed here", f"pip install {install}")
     import fsspec
 
-    # a listing kept from before would show objects that are gone
-    return fsspec.filesystem(scheme, use_listings_cache=False, **SCHEMES[scheme].options)
+    # a listing kept from before would show objects that are gone; fsspec's own cache makes an instance a thread
+    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **SCHEMES[scheme].options)
 
 
 @contextmanager
@@ -168,7 +176,7 @@ def exists(place: Stored) -> bool:
 def _look_up(place: Stored) -> dict[str, Any] | None:
     try:
         with _asking(place):
-            return dict(_patiently(lambda: _store(place.scheme).info(_key(place))))
+            return dict(_patiently(lambda: open_store(place.scheme).info(_key(place))))
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -194,7 +202,7 @@ def list_objects(place: Stored) -> list[Stored]:
     key = _key(place)
     try:
         with _asking(place):
-            listed = _patiently(lambda: _store(place.scheme).find(key, detail=True))
+            listed = _patiently(lambda: open_store(place.scheme).find(key, detail=True))
     except FileNotFoundError:
         return []
     except PermissionError as error:
@@ -217,7 +225,7 @@ def read_head(place: Stored) -> bytes:
         return b""
     try:
         with _asking(place):
-            return bytes(_patiently(lambda: _store(place.scheme).cat_file(_key(place), start=0, end=HEAD)))
+            return bytes(_patiently(lambda: open_store(place.scheme).cat_file(_key(place), start=0, end=HEAD)))
     except (FileNotFoundError, PermissionError):
         return b""
 
@@ -239,7 +247,7 @@ def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None =
     path = folder / (stem + (suffix if len(suffix.encode()) <= LONGEST_SUFFIX and "\0" not in suffix else ".long"))
     stop = stop or threading.Event()
     try:
-        _patiently(lambda: _store(place.scheme).get_file(_key(place), str(path), callback=_bound(stop)), stop)
+        _patiently(lambda: open_store(place.scheme).get_file(_key(place), str(path), callback=_bound(stop)), stop)
         if not path.is_file():  # what fsspec leaves of a folder
             raise ObjectError("is a folder, not an object")
     except Exception as error:
@@ -265,7 +273,7 @@ def _bound(stop: threading.Event) -> Any:
 
 def _key(place: Stored) -> str:
     """The name by which the store knows an object."""
-    return str(_store(place.scheme)._strip_protocol(place.url))
+    return str(open_store(place.scheme)._strip_protocol(place.url))
 
 
 def _patiently(request: Callable[[], Result], stop: threading.Event | None = None) -> Result:
@@ -275,7 +283,7 @@ def _patiently(request: Callable[[], Result], stop: threading.Event | None = Non
     stop = stop or threading.Event()
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_when_event_set(stop),
-        wait=tenacity.wait_exponential_jitter(initial=0.1, max=LONGEST_WAIT, jitter=0.1),
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT) + tenacity.wait_random(0, FIRST_WAIT / 2),
         sleep=tenacity.sleep_using_event(stop),
         retry=tenacity.retry_if_exception(_may_pass),
         reraise=True,

@@ -1,0 +1,455 @@
+"""Scans of objects in stores: the results of files, whatever a store does, and nothing written to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LONG, photo, write_rgb
+
+from imltool import Scanner
+from imltool.cli.app import run
+from imltool.errors import UsageError
+from imltool.scan import fetch, stores
+from imltool.scan.inputs import plan_inputs
+from imltool.scan.runner import scan
+from imltool.student.localizer import Localizer
+from imltool.texts import command_text
+
+memory = pytest.importorskip("fsspec.implementations.memory")
+pytest.importorskip("tenacity")
+
+Imltool = Callable[..., tuple[int, str, str]]
+BUCKET = "memory://case/day"
+SECRET = "hunter2"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures: in folders, hidden, with no picture's name, one damaged, one larger than a batch's neighbours."""
+    path = tmp_path_factory.mktemp("in")
+    for number in range(6):
+        write_rgb(path / ("b", "a", ".hidden")[number % 3] / f"{number}.png", photo(number))
+    write_rgb(path / "a.b" / "large.jpg", photo(7, 400, 300))
+    write_rgb(path / "bitmap.bmp", photo(8))
+    (path / "bitmap.bmp").rename(path / "named like nothing")
+    shutil.copy(path / "b" / "0.png", path / "a" / "wrong name.txt")
+    (path / "damaged.png").write_bytes((path / "b" / "0.png").read_bytes()[:900])
+    (path / "notes.txt").write_text("no picture")
+    (path / "empty").touch()
+    return path
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Any]:
+    """The same files as objects of a store in memory."""
+    filled = memory.MemoryFileSystem()
+    filled.store.clear()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            filled.pipe(f"/case/day/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    yield filled
+    filled.store.clear()
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's folder for temporary files, which holds nothing in the end."""
+    path = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    yield path
+    assert not list(path.iterdir()), "copies are left"
+
+
+def words(tiny_weights: Path, *arguments: object) -> list[str]:
+    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "4"]
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a scan but those that tell times."""
+    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
+
+
+@pytest.fixture(scope="module")
+def local(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scan of the files."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    return out
+
+
+def without_places(out: Path, prefix: str) -> list[Any]:
+    """What a scan tells, its output files as their content, names below `prefix`."""
+    told = []
+    for row in rows_of(out):
+        assert row["path"].startswith(prefix)
+        outputs = [(out / row[name]).read_bytes() if row[name] else None for name in ("map", "mask", "overlay")]
+        own = {key: value for key, value in row.items() if key not in ("map", "mask", "overlay", "previous_sha256")}
+        own |= {"path": row["path"].removeprefix(prefix), "outputs_sha256": [*row["outputs_sha256"].values()]}
+        told.append((own, outputs))
+    return told
+
+
+def test_objects_give_what_files_give(
+    tiny_weights: Path, folder: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
+) -> None:
+    before = {name: entry.getvalue() for name, entry in store.store.items()}
+    out = tmp_path / "out"
+    code, printed, err = imltool(*words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
+    assert code == 3 and "damaged.png" in err
+    assert [json.loads(line) for line in printed.splitlines()] == rows_of(out)
+    told = without_places(out, f"{BUCKET}/")
+    assert told == without_places(local, "") and len(told) == 10
+    run_json = json.loads((out / "run.json").read_text())
+    assert run_json["inputs"] == [{"given": BUCKET, "path": BUCKET, "label": BUCKET}]
+    report = (out / "report.html").read_text()
+    assert report.count("data:image/jpeg") == (local / "report.html").read_text().count("data:image/jpeg")
+    assert f"{BUCKET}/a/1.png" in report.replace("<wbr>", "") and 'href="memory' not in report
+    assert imltool("verify", out, "--inputs")[0] == 0
+    assert {name: entry.getvalue() for name, entry in store.store.items()} == before
+
+
+def test_files_by_address_and_objects_beside_paths(
+    tiny_weights: Path, folder: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
+) -> None:
+    out = tmp_path / "out"
+    one = f"{BUCKET}/a/wrong name.txt"
+    assert imltool(*words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
+    rows = rows_of(out)
+    files = [row["path"] for row in rows_of(local)]
+    assert [row["path"] for row in rows] == [*(f"{folder.as_uri()}/{name}" for name in files), one], "each file once"
+    hashes = [row["sha256"] for row in rows_of(local)]
+    assert [row["sha256"] for row in rows[:-1]] == hashes and rows[-1]["sha256"] in hashes
+    assert rows[-1]["map"] == "maps/memory/case/day/a/wrong name.txt.png"
+    assert imltool("verify", out, "--inputs")[0] == 0
+    code, _, err = imltool(*words(tiny_weights, folder, "--out", out))
+    assert code == 2 and "other parameters" in err
+
+
+def test_results_below_a_folder_given_by_address_are_no_input(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "a.png", photo(0))
+    write_rgb(tmp_path / "out" / "maps" / "a.png.png", photo(1))
+    (item,) = plan_inputs([tmp_path.as_uri()], tmp_path / "out").inputs
+    assert item.name == f"{tmp_path.as_uri()}/a.png"
+
+
+def test_ground_truth_of_a_store_is_left_out() -> None:
+    filled = memory.MemoryFileSystem()
+    for name in ("set/masks/a.png", "set/tampered/a.png", "masks/b.png"):
+        filled.pipe(f"/truth/{name}", b"x")
+    try:
+        plan = plan_inputs(["memory://truth"], Path("out"))
+        assert [item.name for item in plan.inputs] == [
+            "memory://truth/masks/b.png",
+            "memory://truth/set/tampered/a.png",
+        ]
+        assert [str(one) for one in plan.skipped] == ["memory://truth/set/masks"]
+        assert len(plan_inputs(["memory://truth/set/masks"], Path("out")).inputs) == 1
+    finally:
+        filled.store.clear()
+
+
+def test_names_of_objects_lead_nowhere_else() -> None:
+    keys = ["../../up.png", "a//b.png", "a/b.png", "a/./b.png", "A/B.png", "x" * 900 + ".png", "nul\0.png", "é.png"]
+    keys += ["a.png", "a.png.png/c.png", "line\nfeed.png", "e\u0301.png", "q?versionId=1#2.png"]
+    filled = memory.MemoryFileSystem()
+    for key in keys:
+        filled.store[f"/names/{key}"] = memory.MemoryFile(filled, f"/names/{key}", b"x")
+    try:
+        inputs = plan_inputs(["memory://names"], Path("out")).inputs
+    finally:
+        filled.store.clear()
+    assert sorted(item.name for item in inputs) == sorted(f"memory://names/{key}" for key in keys)
+    outputs = [item.output for item in inputs]
+    assert all(output.startswith("memory/names/") and ".." not in output.split("/") for output in outputs)
+    assert not any("\0" in output or len(part.encode()) > 250 for output in outputs for part in output.split("/"))
+    places = {os.path.normpath(output).casefold() for output in outputs}
+    assert len(places) == len(keys) and not any(f"{one}.png/" in other for one in places for other in places)
+
+
+def test_an_object_that_vanishes_is_a_failed_row(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
+    plan = plan_inputs([BUCKET], tmp_path)
+    store.rm("/case/day/a/1.png")
+    rows = {row["path"]: row for row in scan(plan, Localizer.load(tiny_weights, "cpu"), tmp_path / "out", batch=4)}
+    gone = rows[f"{BUCKET}/a/1.png"]
+    assert (gone["status"], gone["reason"], gone["sha256"]) == ("failed", "no such object", None)
+    assert sum(row["status"] == "ok" for row in rows.values()) == 8
+
+
+class Failing:
+    """A store that fails so many times for each object, for ever for those named here, and tells a secret each time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int, *ever: str) -> None:
+        self.asked: Counter[str] = Counter()
+        answer = memory.MemoryFileSystem._open
+
+        def open_sometimes(self_: Any, path: str, *arguments: Any, **options: Any) -> Any:
+            self.asked[path] += 1
+            if self.asked[path] <= times or path.endswith(ever):
+                raise ConnectionResetError(f"reset by https://user:{SECRET}@host/{path}?sig={SECRET}")
+            return answer(self_, path, *arguments, **options)
+
+        monkeypatch.setattr(memory.MemoryFileSystem, "_open", open_sometimes)
+
+
+def test_failures_that_pass_cost_nothing_and_others_a_row(
+    tiny_weights: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "FIRST_WAIT", 0.01)
+    failing = Failing(monkeypatch, 2, "/1.png")
+    out = tmp_path / "out"
+    code, printed, err = imltool(*words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
+    assert code == 3
+    told = {row["path"]: row for row in rows_of(out)}
+    failed = told.pop(f"{BUCKET}/a/1.png")
+    assert failed["reason"] == "cannot be fetched (ConnectionResetError)" and failed["context"] is None
+    assert failing.asked["/case/day/a/1.png"] == stores.ATTEMPTS
+    expected = {f"{BUCKET}/{row['path']}": row["sha256"] for row in rows_of(local) if row["path"] != "a/1.png"}
+    assert {path: row["sha256"] for path, row in told.items()} == expected
+    written = b"".join([*contents(out).values(), (out / "run.json").read_bytes(), (tmp_path / "log").read_bytes()])
+    assert SECRET not in printed + err and SECRET.encode() not in written
+    code, printed, _ = imltool("verify", out, "--inputs")
+    assert code == 0, "nothing is compared with what was never read"
+
+
+def test_verify_finds_objects_that_changed(
+    tiny_weights: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert imltool(*words(tiny_weights, BUCKET, "--out", out))[0] == 3
+    store.pipe("/case/day/a/1.png", store.cat("/case/day/a/4.png"))
+    store.rm("/case/day/b/0.png")
+    monkeypatch.setattr(stores, "FIRST_WAIT", 0.01)
+    Failing(monkeypatch, 0, "/3.png")
+    code, printed, _ = imltool("verify", out, "--inputs")
+    assert code == 4
+    found = sorted((line.split()[0], line.split()[1].rstrip(":")) for line in printed.splitlines())
+    assert found == [
+        ("changed", f"{BUCKET}/a/1.png"),
+        ("missing", f"{BUCKET}/b/0.png"),
+        ("unchecked", f"{BUCKET}/b/3.png"),
+    ]
+    code, _, err = imltool(*words(tiny_weights, BUCKET, "--out", out))
+    assert code == 2 and "a/1.png changed since this scan began" in err
+    assert imltool(*words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
+    assert len(rows_of(out)) == 9
+
+
+def test_a_scan_that_was_cut_goes_on(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    scanner = Scanner(tiny_weights, device="cpu", batch=2)
+    assert len(list(scanner.scan(BUCKET, whole))) == 10
+    begun = scanner.scan(BUCKET, cut)
+    first = [next(begun).path for _ in range(3)]
+    begun.close()
+    assert len(rows_of(cut)) == 3
+    rest = [result.path for result in scanner.scan(BUCKET, cut)]
+    assert rest[:3] == first and len(rest) == 10
+    assert contents(cut) == contents(whole)
+
+
+def test_copies_are_bounded(
+    tiny_weights: Path, store: Any, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects of the size of one are let in three at a time; a larger one goes alone."""
+    sizes = {name: entry.size for name, entry in store.store.items()}
+    usual = sizes["/case/day/a/1.png"]
+    monkeypatch.setattr(fetch, "AHEAD", 3)
+    monkeypatch.setattr(fetch, "BYTES_AHEAD", 3 * usual)
+    seen: list[tuple[int, int]] = []
+    answer = memory.MemoryFileSystem._open
+
+    def open_and_look(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
+        held = []
+        for copy in room.glob("imltool-fetch-*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                held.append(copy.stat().st_size)
+        seen.append((len(held), sum(held)))
+        return answer(self, path, *arguments, **options)
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "_open", open_and_look)
+    rows = [*scan(plan_inputs([BUCKET], tmp_path), Localizer.load(tiny_weights, "cpu"), tmp_path / "out", batch=4)]
+    assert sum(row["status"] == "ok" for row in rows) == 9
+    assert max(count for count, _ in seen) <= 3
+    assert max(total for _, total in seen) <= max(3 * usual, *sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("s5://bucket/a", "unknown scheme s5:// → choose one of s3://"),
+        ("https://host/a.jpg", "unknown scheme https://"),
+        ("memory://", "names no bucket"),
+        ("memory://nothing/here", "no such file or folder: memory://nothing/here"),
+        ("file:///nothing/here", "no such file or folder: file:///nothing/here"),
+        ("file://host/a", "write file:///path"),
+        (f"s3://user:{SECRET}@bucket/a", "must not hold a user"),
+        (f"s3://user:a/{SECRET}@bucket/a", "must not hold a user"),
+        (f"gs://{SECRET}@bucket/a", "must not hold a user"),
+        (f"memory://bucket/a?sig={SECRET}", "must not hold a query"),
+    ],
+)
+def test_addresses_that_cannot_be_read(address: str, told: str, tmp_path: Path, imltool: Imltool) -> None:
+    code, printed, err = imltool("scan", address, "--out", tmp_path / "out", "--log-file", tmp_path / "log")
+    assert code == 2 and not printed and told in err and err.count("\n") == 1
+    assert SECRET not in err + (tmp_path / "log").read_text()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "scheme", "package"),
+    [("fsspec", "gs", "gcsfs"), ("gcsfs", "gs", "gcsfs"), ("s3fs", "s3", "s3fs"), ("tenacity", "s3", "s3fs")],
+)
+def test_a_missing_package_is_named(
+    missing: str, scheme: str, package: str, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.open_store.cache_clear()
+    monkeypatch.setattr(stores.importlib.util, "find_spec", lambda name: None if name == missing else object())
+    code, _, err = imltool("scan", f"{scheme}://bucket/a", "--out", tmp_path / "out")
+    assert code == 2 and err.count("\n") == 1
+    assert f"{scheme}:// needs {missing}" in err and f"pip install 'imltool[storage]' {package}" in err
+
+
+def test_what_a_store_cannot_serve(store: Any, tmp_path: Path, imltool: Imltool) -> None:
+    pytest.importorskip("ray.data")
+    code, _, err = imltool("scan", BUCKET, "--out", tmp_path / "out", "--engine-cluster", "ray")
+    assert code == 2 and "memory of one process" in err
+    code, _, err = imltool("scan", BUCKET, "--out", "s3://bucket/out")
+    assert code == 2 and "--out is an address" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_command_is_told_without_secrets() -> None:
+    for address in (
+        f"s3://user:{SECRET}@b/a.jpg",
+        f"s3://u:x/{SECRET}@b/a",
+        f"https://b/a?k={SECRET}",
+        f"gs://{SECRET}@b/a",
+    ):
+        told = command_text(["imltool", "scan", f"--notes=see {address}"])
+        assert SECRET not in told and "imltool scan" in told
+    assert command_text(["s3://b/a@b.jpg", "why?.jpg"]) == "s3://b/a@b.jpg 'why?.jpg'"
+
+
+def test_a_local_scan_imports_no_store_and_opens_no_socket(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "a.png", photo(0))
+    program = (
+        "import socket, sys\n"
+        "def refuse(*arguments): raise AssertionError('a network was asked')\n"
+        "socket.socket.connect = refuse\n"
+        "from imltool.cli.app import run\n"
+        f"code = run(['scan', {str(tmp_path / 'a.png')!r}, '--out', {str(tmp_path / 'out')!r}, '--engine', 'onnx',"
+        " '--weights', 'boxprompt', '--device', 'cpu', '-q'])\n"
+        "print(code, *({'fsspec', 'tenacity', 's3fs'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["0"], done.stderr
+
+
+@pytest.fixture(scope="module")
+def s3(folder: Path) -> Iterator[dict[str, str]]:
+    """A server of S3 in this process that holds the files as `s3://evidence/day`; the environment that leads to it."""
+    server = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    place = f"http://127.0.0.1:{running.get_host_and_port()[1]}"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+    told = {**keys, "AWS_ENDPOINT_URL": place, "AWS_EC2_METADATA_DISABLED": "true"}
+    bucket = s3fs.S3FileSystem(key="key", secret=SECRET, endpoint_url=place)
+    bucket.mkdir("evidence")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            bucket.pipe_file(f"evidence/day/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    bucket.pipe_file("evidence/day/folder/", b"")
+    bucket.pipe_file("evidence/days/other.png", b"another folder's")
+    yield told
+    running.stop()
+
+
+@pytest.fixture
+def reached(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    stores.open_store.cache_clear()
+
+
+def test_s3_after_a_kill(
+    tiny_weights: Path, local: Path, s3: dict[str, str], reached: None, tmp_path: Path, imltool: Imltool
+) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imltool", *words(tiny_weights, "s3://evidence/day", "--out", out), "--batch", "1"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    journal, limit = out / "results.jsonl", time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < limit:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= 2:
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert journal.read_bytes().count(b"\n") >= 2
+    code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out), "--batch", "1")
+    assert code == 3 and SECRET not in err
+    assert without_places(out, "s3://evidence/day/") == without_places(local, "")
+    assert imltool("verify", out, "--inputs")[0] == 0
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_s3_that_refuses(reached: None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = imltool("scan", "s3://nobucket/day", "--out", tmp_path / "out")
+    assert code == 2 and err.startswith("error: no such file or folder: s3://nobucket/day") and err.count("\n") == 1
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stores.open_store.cache_clear()
+    code, _, err = imltool("scan", "s3://evidence/day", "--out", tmp_path / "out")
+    assert code == 1 and "no credentials" in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@LONG
+def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_path: Path) -> None:
+    pytest.importorskip("ray.data")
+    place = tempfile.mkdtemp(prefix="iml", dir="/tmp")  # Ray keeps sockets there, whose names must be short
+    try:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "imltool"),
+                *words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "ray"),
+                *("--engine-cluster", "ray", "--cluster-workers", "1"),
+            ],
+            env={**os.environ, "TMPDIR": place},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 3, done.stderr
+        assert not os.listdir(place)
+    finally:
+        shutil.rmtree(place)
+    assert run(words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "alone")) == 3
+    assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
+
+
+def test_a_path_object_is_never_an_address(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        plan_inputs([Path("s3://bucket/a")], tmp_path)
