@@ -229,6 +229,22 @@ def test_failures_that_pass_cost_nothing_and_others_a_row(
     assert code == 0, "nothing is compared with what was never read"
 
 
+@pytest.mark.parametrize("request_", ["info", "find", "cat_file"])
+def test_a_store_that_does_not_answer_ends_the_scan(
+    request_: str, store: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise ConnectionResetError(f"reset by https://user:{SECRET}@host?sig={SECRET}")
+
+    monkeypatch.setattr(stores, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(memory.MemoryFileSystem, request_, fail)
+    assert run(["scan", BUCKET, "--out", str(tmp_path / "out"), "-vv"]) == 1
+    printed, err = capfd.readouterr()
+    assert f"error: {BUCKET}" in err and "cannot be looked at: ConnectionResetError" in err and not printed
+    assert SECRET not in err, "not even where -vv tells where it comes from"
+    assert not (tmp_path / "out").exists()
+
+
 def test_verify_finds_objects_that_changed(
     tiny_weights: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +315,8 @@ def test_copies_are_bounded(
         ("memory://", "names no bucket"),
         ("memory://nothing/here", "no such file or folder: memory://nothing/here"),
         ("file:///nothing/here", "no such file or folder: file:///nothing/here"),
-        ("file://host/a", "write file:///path"),
+        (f"file://user:{SECRET}@host/a", "write file:///path"),
+        ("file://", "write file:///path"),
         (f"s3://user:{SECRET}@bucket/a", "must not hold a user"),
         (f"s3://user:a/{SECRET}@bucket/a", "must not hold a user"),
         (f"gs://{SECRET}@bucket/a", "must not hold a user"),
@@ -404,7 +421,7 @@ def test_s3_after_a_kill(
     while process.poll() is None and time.monotonic() < limit:
         if journal.exists() and journal.read_bytes().count(b"\n") >= 2:
             break
-        time.sleep(0.001)
+        time.sleep(0.01)  # the server is a thread of this process
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.read_bytes().count(b"\n") >= 2

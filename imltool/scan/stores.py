@@ -61,15 +61,15 @@ SCHEMES = {
         "s3fs",
         {
             "max_concurrency": 1,  # parts fetched side by side would be held in memory
-            "config_kwargs": {
-                "retries": {"total_max_attempts": 1}
-            },  # s3fs tries five times, and so would what is below
+            # s3fs tries five times itself, and what it is built on would so each time
+            "config_kwargs": {"retries": {"total_max_attempts": 1}},
         },
     ),
     "gs": Scheme("gcsfs"),
     OF_ONE_PROCESS: Scheme(""),
 }
 """Scheme of an address → what serves it."""
+_KNOWN = ", ".join(f"{name}://" for name in (*SCHEMES, FILE))
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ def read_address(text: str) -> Stored | Path:
             "the store's package finds credentials in the environment or its own files",
         )
     if scheme == FILE:
-        if host:
-            raise UsageError(f"{printable(text)} names another machine", "write file:///path")
+        if not rest.startswith("/"):
+            raise UsageError("a file:// address must begin with three slashes", "write file:///path")
         return Path(rest)
     if scheme not in SCHEMES:
-        raise UsageError(f"unknown scheme {scheme}://", f"choose one of {', '.join(f'{name}://' for name in known())}")
+        raise UsageError(f"unknown scheme {scheme}://", f"choose one of {_KNOWN}")
     if "?" in rest:
         raise UsageError(
             f"a {scheme}:// address must not hold a query (?…)", "give the object's or folder's own address"
@@ -131,11 +131,6 @@ def read_address(text: str) -> Stored | Path:
         raise UsageError(f"{scheme}:// names no bucket", f"write {scheme}://bucket/folder")
     open_store(scheme)
     return Stored(f"{scheme}://{place}")
-
-
-def known() -> list[str]:
-    """The schemes that addresses may have."""
-    return [*SCHEMES, FILE]
 
 
 @cache
@@ -165,7 +160,7 @@ def _asking(place: Stored) -> Iterator[None]:
             told = StoreError(
                 f"{_shown(place)} cannot be looked at: {_word(error)}", "check the address and the network"
             )
-        raise told from error
+        raise told from None
 
 
 def exists(place: Stored) -> bool:
@@ -179,8 +174,8 @@ def _look_up(place: Stored) -> dict[str, Any] | None:
             return dict(_patiently(lambda: open_store(place.scheme).info(_key(place))))
     except FileNotFoundError:
         return None
-    except PermissionError as error:
-        raise _locked(place) from error
+    except PermissionError:
+        raise _locked(place) from None
 
 
 def _locked(place: Stored) -> StoreError:
@@ -205,8 +200,8 @@ def list_objects(place: Stored) -> list[Stored]:
             listed = _patiently(lambda: open_store(place.scheme).find(key, detail=True))
     except FileNotFoundError:
         return []
-    except PermissionError as error:
-        raise _locked(place) from error
+    except PermissionError:
+        raise _locked(place) from None
     top = f"{key}/"
     return [
         Stored(f"{place.url}/{name[len(top) :]}", about.get("size"))
@@ -252,7 +247,7 @@ def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None =
             raise ObjectError("is a folder, not an object")
     except Exception as error:
         path.unlink(missing_ok=True)
-        raise _explain(error, place) from error
+        raise _explain(error, place) from None
     return path
 
 
@@ -299,7 +294,10 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _explain(error: Exception, place: Stored) -> ImlError:
-    """The error to tell, without a word of the store's own texts: they may hold addresses with keys in them."""
+    """The error to tell, without a word of the store's own texts: they may hold addresses with keys in them.
+
+    For the same reason it is raised `from None`: `-vv` shows where errors come from.
+    """
     if isinstance(error, ImlError):
         return error
     if _is_about_credentials(error):
