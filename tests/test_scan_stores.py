@@ -419,6 +419,7 @@ def reached(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     stores.open_store.cache_clear()
 
 
+@LONG
 def test_s3_after_a_kill(
     tiny_weights: Path, local: Path, s3: dict[str, str], reached: None, tmp_path: Path, imltool: Imltool
 ) -> None:
