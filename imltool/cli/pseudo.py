@@ -38,6 +38,9 @@ def pseudo(
     embeddings_size: common.EmbeddingsSizeOption = 10.0,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
+    engine_cluster: common.ClusterOption = None,
+    cluster_address: common.ClusterAddressOption = None,
+    cluster_workers: common.ClusterWorkersOption = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: common.SeedOption = 0,
@@ -51,6 +54,7 @@ def pseudo(
     min_island, min_hole, min_predicted_iou, min_coverage.
     """
     common.setup_logging(verbose, quiet)
+    from imltool.cluster.settings import choose_cluster
     from imltool.config import load_settings, save_settings
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError
@@ -60,6 +64,7 @@ def pseudo(
     from imltool.teacher.registry import load_teacher, teacher_weights
 
     settings = load_settings(PseudoSettings, config, set_)
+    cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
     path = teacher_weights(teacher, weights)
     if not images.is_dir():
         raise DataError(f"{images} is not a folder of pictures")
@@ -91,7 +96,7 @@ def pseudo(
     started = time.perf_counter()
     with common.progress_bar() as bar:
         task = bar.add_task(f"pseudo-masks ({teacher})", total=len(report.matched))
-        for row in write_pseudo_masks(report.matched, model, settings, out):
+        for row in write_pseudo_masks(report.matched, model, settings, out, cluster):
             bar.advance(task)
             made += row["status"] == "ok"
             if row["status"] == "failed":
