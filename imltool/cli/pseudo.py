@@ -108,7 +108,9 @@ def pseudo(
     common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
     if made:
         reused = f", {folder.found} embeddings from {embeddings}" if folder else ""
-        common.say(f"{made / (time.perf_counter() - started):.2f} images/s by {model.engine or teacher}{reused}")
+        spread = f" in {cluster.describe()['workers']} processes" if cluster else ""
+        rate = made / (time.perf_counter() - started)
+        common.say(f"{rate:.2f} images/s by {model.engine or teacher}{spread}{reused}")
     if gt is not None:
         _audit(out, images, gt, seed, as_json)
     common.finish(failures)

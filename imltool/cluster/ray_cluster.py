@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imltool.cluster.in_step import in_step
 from imltool.cluster.ray_map import Worker, ordered_map
-from imltool.cluster.ray_session import connected
+from imltool.cluster.ray_session import connected, is_connected
 
 if TYPE_CHECKING:
     from imltool.scan.inputs import Input
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BATCHES_A_TASK = 2
 """Of a scan, a worker is given so many batches at a time (our choice): reading the second goes on beside localizing
 the first, and not much is lost with a worker."""
-PICTURES_A_TASK = 4
+PICTURES_A_TASK = 2
 """For the teacher, which takes a second or more a picture (our choice): little is lost with a worker, and all workers
 end at about the same time."""
 
@@ -40,6 +40,7 @@ class RayCluster:
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self.address, self.workers = address, workers
+        self._wanted = workers
         self._version: str | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -83,14 +84,14 @@ class RayCluster:
         """
         if not tasks:
             return
+        own = self.address is None and not is_connected()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with connected(self.address, max(cores, self.workers or 1)) as ray:
+        with connected(self.address, max(cores, self._wanted or 1)) as ray:
             self._version = str(ray.__version__)
             gpus = 1.0 if device.startswith("cuda") else 0.0
             held = ray.cluster_resources()
-            if self.workers is None:
-                self.workers = max(1, int(held.get("GPU" if gpus else "CPU", 1)))
-            cpus = max(1, cores // self.workers) if self.address is None else 1
+            self.workers = self._wanted or max(1, int(held.get("GPU" if gpus else "CPU", 1)))
+            cpus = max(1, cores // self.workers) if own else 1
             yield from ordered_map(ray, prepare(ray), tasks, self.workers, cpus, gpus)
 
 

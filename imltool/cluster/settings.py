@@ -61,12 +61,15 @@ def choose_cluster(name: str | None, address: str | None = None, workers: int | 
         address: of a cluster that runs; None starts one on this machine for as long as the command takes.
         workers: processes; None takes one a CPU, or with CUDA one a GPU.
 
-    Raises `UsageError` for a name that is not known, a package that is missing, and an address without a name.
+    Raises `UsageError` for a name that is not known, a package that is missing, an address without a name, and less
+    than one process.
     """
     if name is None:
         if address is not None or workers is not None:
             raise UsageError("--cluster-address and --cluster-workers need a cluster", "give --engine-cluster ray too")
         return None
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} processes", "give at least one")
     if name not in CLUSTERS:
         raise UsageError(f"unknown cluster engine {name!r}", f"choose one of {', '.join(CLUSTERS)}")
     if any(importlib.util.find_spec(package) is None for package in _PACKAGES[name]):
