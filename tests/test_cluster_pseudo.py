@@ -106,7 +106,7 @@ def test_a_killed_worker_costs_nothing_and_one_machine_goes_on_after_ctrl_c(tmp_
     assert labelling.wait_for(lambda: labelling.rows() > kept + 8), labelling.end()
     labelling.process.send_signal(signal.SIGINT)
     code, printed, told = labelling.end()
-    assert code == 130 and "interrupted" in told and not printed
+    assert code == 130 and "interrupted" in told and not printed, told
     assert not list(place.glob("imltool-*")), "nothing is left behind"
     before = rows_of(out)
     assert 0 < len(before) < PICTURES - 1

@@ -50,7 +50,8 @@ def pseudo(
     """Turn coarse boxes into pseudo-masks with a frozen Segment Anything teacher.
 
     Run it again after an interruption and only the missing pictures are done. With --embeddings, a second run over the
-    same pictures, with other boxes or settings, takes a fraction of the time. Settings (--set): multimask, grow, clip,
+    same pictures, with other boxes or settings, takes a fraction of the time. --engine-cluster changes nothing of what
+    is written but the seconds. Settings (--set): multimask, grow, clip,
     min_island, min_hole, min_predicted_iou, min_coverage.
     """
     common.setup_logging(verbose, quiet)
