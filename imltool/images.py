@@ -340,9 +340,14 @@ def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
     return buffer.getvalue()
 
 
+def encode_mask(mask: Mask) -> bytes:
+    """PNG bytes of a bool [H,W] mask: 8 bits, 0 and 255."""
+    return encode_png(np.where(mask, np.uint8(255), np.uint8(0)))
+
+
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write a bool [H,W] mask as 8-bit PNG with 0 and 255. Atomic."""
-    write_bytes(path, encode_png(np.where(mask, np.uint8(255), np.uint8(0))))
+    """Write a bool [H,W] mask as `encode_mask` gives it. Atomic."""
+    write_bytes(path, encode_mask(mask))
 
 
 def write_map(path: Path, values: Map) -> None:

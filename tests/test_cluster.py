@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -16,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
+from conftest import LONG, photo, write_rgb
 
 from imltool.cli.app import run
 from imltool.cluster import settings
-from imltool.cluster.ray_cluster import in_step
-from imltool.cluster.scan_worker import Made
+from imltool.cluster.in_step import Made, in_step
 from imltool.errors import ClusterError
-from imltool.scan.inputs import Input
 
 FILES = 41
+NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs imltool[ray]")
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same in IPv6, ::1: as `/proc/net/tcp` has them."""
 Imltool = Callable[..., tuple[int, str, str]]
@@ -71,9 +71,10 @@ def alone(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
 class Spread:
     """A scan over two workers of Ray, in a process of its own."""
 
+    journal_name = "results.jsonl"
+
     def __init__(self, place: Path, out: Path, *arguments: str) -> None:
-        pytest.importorskip("ray.data")
-        self.place, self.journal = place, out / "results.jsonl"
+        self.place, self.journal = place, out / self.journal_name
         command = [sys.executable, "-m", "imltool", *arguments, "--out", str(out)]
         self.process = subprocess.Popen(
             [*command, "--engine-cluster", "ray", "--cluster-workers", "2"],
@@ -112,6 +113,7 @@ class Spread:
         return self.process.returncode, out, err
 
 
+@NEEDS_RAY
 def test_a_worker_killed_in_the_middle_costs_nothing(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
 ) -> None:
@@ -139,6 +141,8 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     assert not list(place.glob("imltool-*")), "nothing is left behind"
 
 
+@LONG
+@NEEDS_RAY
 def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
 ) -> None:
@@ -161,12 +165,12 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
 
 
 def made(name: str) -> Made:
-    return Made({"path": name, "outputs_sha256": {}}, {f"maps/{name}": b"map"}, unseen=False)
+    return Made(name, {"path": name}, {f"maps/{name}": b"map"}, unseen=False)
 
 
 @pytest.mark.parametrize("given", ["a", "ab b", "ba", "abcd"], ids=["lost", "twice", "order", "more"])
 def test_rows_that_were_lost_doubled_or_moved_stop_the_scan(tmp_path: Path, given: str) -> None:
-    asked = [Input(tmp_path / name, name, name) for name in "abc"]
+    asked = [(name, tmp_path / name) for name in "abc"]
     with pytest.raises(ClusterError, match="other rows"):
         list(in_step(((0, made(name)) for name in given.replace(" ", "")), asked, tmp_path))
     assert (tmp_path / "maps" / "a").exists() is given.startswith("a")
@@ -174,12 +178,13 @@ def test_rows_that_were_lost_doubled_or_moved_stop_the_scan(tmp_path: Path, give
 
 def test_a_file_that_workers_do_not_see_stops_the_scan(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"here")
-    unseen = Made({"path": "a", "outputs_sha256": {}}, {}, unseen=True)
+    unseen = Made("a", {"path": "a"}, {}, unseen=True)
     with pytest.raises(ClusterError, match="does not see"):
-        list(in_step(iter([(0, unseen)]), [Input(tmp_path / "a", "a", "a")], tmp_path))
-    gone = Input(tmp_path / "b", "b", "b")
-    vanished = Made({"path": "b", "outputs_sha256": {}}, {}, unseen=True)
-    assert len(list(in_step(iter([(0, vanished)]), [gone], tmp_path))) == 1, "nobody sees it: an ordinary failure"
+        list(in_step(iter([(0, unseen)]), [("a", tmp_path / "a")], tmp_path))
+    vanished = Made("b", {"path": "b"}, {}, unseen=True)
+    assert len(list(in_step(iter([(0, vanished)]), [("b", tmp_path / "b")], tmp_path))) == 1, (
+        "nobody sees it: an ordinary failure"
+    )
 
 
 def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +201,8 @@ def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch:
     assert not (folder.parent / "refused").exists()
 
 
+@NEEDS_RAY
 def test_a_cluster_that_does_not_answer_is_told_at_once(imltool: Imltool, folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray.data")
     asked = ["--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1"]
     code, _, err = imltool("scan", folder, *asked, "--out", tmp_path / "out")
     assert code == 1 and "no Ray cluster 127.0.0.1:1" in err and len(err.splitlines()) == 1

@@ -7,9 +7,12 @@ order of the tasks, and stops giving out tasks while results wait to be taken.
 from __future__ import annotations
 
 import pickle
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +25,7 @@ REPEATS = 5
 worker must not keep the cluster for ever."""
 BLOCK = 16 * 1024 * 1024
 """Bytes of results that a worker collects before it sends them (our choice)."""
+_DEFAULT = signal.default_int_handler
 AHEAD = 2
 """Tasks given to a worker at a time, the one it works on included: so it does not wait for the next."""
 
@@ -101,7 +105,9 @@ def ordered_map(
             max_task_retries=REPEATS,
         )
     try:
-        for block in made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for block in _heeding_interrupts(
+            made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
+        ):
             for number, data in zip(block["number"].to_pylist(), block["made"], strict=True):
                 piece = pickle.loads(data.as_buffer())
                 if isinstance(piece, Fault):
@@ -118,6 +124,31 @@ def ordered_map(
             f"the cluster could not go on: {clean(_last_line(error)) or type(error).__name__}",
             "what was finished is kept: the same command goes on with it",
         ) from error
+
+
+def _heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:
+    """What Ray gives; `KeyboardInterrupt` at the next block where the one of Ctrl-C was lost in Ray's own code."""
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    # another handler is the program's own matter, and only the main thread may set one
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _DEFAULT
+    if ours:
+        signal.signal(signal.SIGINT, handle)
+    try:
+        for block in blocks:
+            if came:
+                raise KeyboardInterrupt
+            yield block
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, _DEFAULT)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _last_line(error: Exception) -> str:

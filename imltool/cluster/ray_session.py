@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ _SETTINGS = {
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
+def is_connected() -> bool:
+    """Whether this program is connected to Ray."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
 @contextmanager
 def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
     """Connect to Ray, or start it on this machine; gives the module `ray`, and lets go of it in the end.
@@ -38,12 +44,27 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
     A local one has no dashboard, sends no usage statistics, listens on 127.0.0.1 alone, asks who connects for a token
     drawn by this process, and keeps its files, and those of workers, in a temporary folder that goes with it.
 
+    A program that is connected to Ray already has one cluster at a time, and keeps it: that is taken and left as it is.
+
     Args:
         address: `host:port` of a cluster that runs, or `ray://host:port`; None starts a local one.
         cpus: of the local one.
 
     Raises `ClusterError` when it cannot be had.
     """
+    if is_connected():
+        if address is not None:
+            raise ClusterError(
+                "this program is connected to Ray already", "leave the address out to use that cluster, or let go of it"
+            )
+        yield _import()
+        return
+    if address is None and "ray" in sys.modules and not _token.cache_info().currsize:
+        # read once, when it was imported: its cluster would ask nobody for a token
+        raise ClusterError(
+            "this program has imported Ray, which can be told no longer to keep its cluster out of others' reach",
+            "import it later, or connect with ray.init() to the cluster that is to be used",
+        )
     with tempfile.TemporaryDirectory(prefix="imltool-ray-", ignore_cleanup_errors=True) as folder:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         told = dict(_SETTINGS)

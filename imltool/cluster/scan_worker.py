@@ -3,83 +3,60 @@
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imltool import __version__
+from imltool.cluster.alike import require_engine, require_version
+from imltool.cluster.in_step import Made
+from imltool.cluster.model_files import ModelFiles
+from imltool.engines.network import Compute
 from imltool.engines.registry import graph_of
-from imltool.errors import ClusterError
 from imltool.scan.inputs import Input
-from imltool.scan.pipeline import Row, analyse
+from imltool.scan.pipeline import analyse
 from imltool.scan.settings import ScanSettings
 from imltool.student.localizer import Localizer
 
 
 @dataclass(frozen=True)
 class Student:
-    """A student on its way to other machines, which need not have its files.
+    """A student on its way to other machines.
 
     Attributes:
-        files: its checkpoint, then its exported graph where it has one: name → reference to the bytes in Ray's store.
+        files: its checkpoint, then its exported graph where it has one.
         device: see `Localizer`.
         network: name of what runs it.
-        engine: that with its version. Another version could compute other digits.
+        compute: what that computes in.
+        engine: `Localizer.engine`, its version among it. Another version could compute other digits.
         tool_version: of imltool.
     """
 
-    files: Mapping[str, Any]
+    files: ModelFiles
     device: str
     network: str
+    compute: Compute
     engine: str
     tool_version: str = __version__
 
     @classmethod
     def of(cls, ray: Any, localizer: Localizer) -> Student:
-        """Put the files of a loaded student into Ray's store, where they stay as long as this object does."""
+        """A loaded student, ready to be sent."""
         assert localizer.path is not None, "an untrained student has no file to send"
-        files = [path for path in (localizer.path, graph_of(localizer.path)) if path.is_file()]
-        sent = {path.name: ray.put(path.read_bytes()) for path in files}
-        return cls(sent, localizer.device, localizer.network.engine, localizer.engine)
+        network = localizer.network
+        paths = [path for path in (localizer.path, graph_of(localizer.path, network.compute)) if path.is_file()]
+        sent = ModelFiles.of(ray, paths)
+        return cls(sent, localizer.device, network.engine, network.compute, localizer.engine)
 
     def load(self) -> Localizer:
         """The student, loaded in this process. Raises `ClusterError` where it would not be quite the same."""
-        import ray
-
-        if self.tool_version != __version__:
-            raise ClusterError(
-                f"{platform.node()} has imltool {__version__}, and the scan is of {self.tool_version}",
-                "install the same version on all machines of the cluster",
-            )
-        with tempfile.TemporaryDirectory(prefix="imltool-student-") as folder:
-            paths = [Path(folder, name) for name in self.files]
-            for path, data in zip(paths, ray.get([*self.files.values()]), strict=True):
-                path.write_bytes(data)
-            localizer = Localizer.load(paths[0], self.device, self.network)
-        if localizer.engine != self.engine:
-            raise ClusterError(
-                f"{platform.node()} has {localizer.engine}, and the scan is of {self.engine}",
-                "install the same version on all machines of the cluster, or choose another --engine",
-            )
+        require_version(self.tool_version)
+        with self.files.at_hand() as paths:
+            localizer = Localizer.load(paths[0], self.device, self.network, self.compute)
+        require_engine(localizer.engine, self.engine)
         return localizer
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a worker made of one file.
-
-    Attributes:
-        row: see `runner.scan`.
-        files: path relative to the output folder → content.
-        unseen: there is no such file on the worker's machine; False for an object of a store.
-    """
-
-    row: Row
-    files: Mapping[str, bytes]
-    unseen: bool
 
 
 class ScanWorker:
@@ -102,4 +79,4 @@ class ScanWorker:
                 for name in files:
                     (out / name).unlink()
                 unseen = isinstance(item.path, Path) and not item.fault and not os.path.lexists(item.path)
-                yield Made(row, files, unseen)
+                yield Made(row["path"], row, files, unseen)

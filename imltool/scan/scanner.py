@@ -8,12 +8,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from imltool.cluster.settings import choose_cluster
 from imltool.device import choose_device
 from imltool.engines.network import Compute
 from imltool.errors import UsageError
 from imltool.scan import runner
 from imltool.scan.companions import choose_companions
-from imltool.scan.inputs import plan_inputs, require_pictures
+from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
@@ -33,6 +34,10 @@ class Scanner:
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
         companions: names of companion maps to draw: "ela", "noise", "ghost".
         batch: pictures analysed at once, at most.
+        cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
+            depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.
+        cluster_address: `host:port` of a cluster that runs.
+        cluster_workers: processes; None takes one a CPU, or with CUDA one a GPU.
 
     Raises `WeightsError`, and `UsageError` for choices that are not there.
     """
@@ -50,9 +55,13 @@ class Scanner:
         stability: bool = False,
         companions: Sequence[str] = (),
         batch: int = 8,
+        cluster: str | None = None,
+        cluster_address: str | None = None,
+        cluster_workers: int | None = None,
     ) -> None:
         if not 0.0 <= (threshold or 0.0) <= 1.0 or batch < 1:
             raise UsageError(f"threshold {threshold}, batch {batch}", "give one in [0,1], and at least one picture")
+        self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
         self._companions = choose_companions(companions)
         file = None if weights is None else Path(weights)
         self._localizer = Localizer.load(file, choose_device(device), engine, compute)
@@ -82,14 +91,16 @@ class Scanner:
         result is asked for. An iteration that is not followed to its end leaves a scan that was cut, which goes on when
         the same is asked for again.
 
-        Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, and `DataError` when there is no picture in
-        `paths`.
+        Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, `ClusterError`, and `DataError` when there is
+        no picture in `paths`.
         """
         given = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
         with ExitStack() as stack:
             place = Path(stack.enter_context(TemporaryDirectory(prefix="imltool-")) if out is None else out)
             plan = plan_inputs(given, place)
             require_pictures(plan)
+            if self._cluster:
+                require_shared(plan)
             scan = runner.scan(
                 plan,
                 self._localizer,
@@ -102,6 +113,7 @@ class Scanner:
                 batch=self._batch,
                 restart=restart,
                 case=case,
+                cluster=self._cluster,
             )
             for row in stack.enter_context(closing(scan)):
                 yield ScanResult.of_row(row, place)

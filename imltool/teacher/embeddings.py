@@ -112,13 +112,17 @@ class RememberingSam:
     An entry belongs to the weights, the engine with its version and the very pixels that the encoder sees, so that
     masks are the same with and without it.
 
+    Attributes:
+        folder: where they are kept.
+
     Args:
         weights_sha256: of the network's weights.
     """
 
     def __init__(self, network: SamNetwork, weights_sha256: str, folder: EmbeddingFolder) -> None:
         self.engine, self.version = network.engine, network.version
-        self._network, self._folder = network, folder
+        self.folder = folder
+        self._network = network
         self._maker = {"format": FORMAT, "weights": weights_sha256, "engine": [network.engine, network.version]}
 
     @property
@@ -128,11 +132,11 @@ class RememberingSam:
     def encode(self, view: RGB) -> Tensor:
         pixels = hashlib.sha256(np.ascontiguousarray(view).data).hexdigest()
         key = sha256_text(dump_json(self._maker | {"shape": view.shape, "pixels": pixels}))
-        kept = self._folder.take(key)
+        kept = self.folder.take(key)
         if kept is not None:
             return torch.from_numpy(kept)
         features = self._network.encode(view)
-        self._folder.put(key, features.cpu().numpy())
+        self.folder.put(key, features.cpu().numpy())
         return features
 
     def decode(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,13 +21,17 @@ from imltool.config import Settings
 from imltool.data.boxes import Accepted, MatchedImage
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
-from imltool.files import make_folder, sha256_file, sole_writer
-from imltool.images import RGB, Mask, read_rgb, write_mask
+from imltool.files import make_folder, sha256_file, sole_writer, what_happened, write_bytes
+from imltool.images import RGB, Mask, encode_mask, read_rgb
 from imltool.journal import Journal, read_rows
 from imltool.teacher.registry import Teacher
 from imltool.teacher.sam import BoxMask
 from imltool.teacher.weightless import fill_box
 
+if TYPE_CHECKING:
+    from imltool.cluster.settings import Cluster
+
+Row = dict[str, Any]
 JOURNAL = "pseudo.jsonl"
 MASKS = "masks"
 ANNOTATOR = "annotator"
@@ -176,48 +182,97 @@ def mask_names(names: list[str]) -> dict[str, str]:
     return chosen
 
 
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """A picture that lacks its pseudo-mask.
+
+    Attributes:
+        item: with its boxes.
+        mask: where the mask belongs, relative to the output folder, forward slashes.
+    """
+
+    item: MatchedImage
+    mask: str
+
+    def absolute(self) -> Unlabelled:
+        """The same for a process with another working folder."""
+        return replace(self, item=replace(self.item, image=Path(os.path.abspath(self.item.image))))
+
+
+def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -> tuple[Row, dict[str, bytes]]:
+    """A picture's row, see `write_pseudo_masks`, and the file that belongs to it, path → content.
+
+    Nothing is written. There is no file where the row's status is `failed`.
+    """
+    item = one.item
+    started = time.perf_counter()
+    try:
+        rgb = read_rgb(item.image)
+        made = make_pseudo_mask(rgb, item.boxes, teacher, settings, item.accepted)
+        sha256 = sha256_file(item.image)
+    except (ImageError, DataError) as error:
+        reason = error.message.removeprefix(f"{item.image}: ")
+        return {"image": item.name, "status": "failed", "reason": reason}, {}
+    mask = encode_mask(made.mask)
+    row = {
+        "image": item.name,
+        "status": "ok",
+        "teacher": teacher.name,
+        "engine": teacher.engine,
+        "width": rgb.shape[1],
+        "height": rgb.shape[0],
+        "sha256": sha256,
+        "boxes": made.boxes,
+        "mask": one.mask,
+        "mask_sha256": hashlib.sha256(mask).hexdigest(),
+        "mask_area": round(float(made.mask.mean()), 6),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    return row, {one.mask: mask}
+
+
+def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
+    """Rows of `todo`, in their order, each after its mask is written below `out`. Raises `OutputError`."""
+    for one in todo:
+        row, files = label_picture(one, teacher, settings)
+        for name, data in files.items():
+            write_bytes(out / name, data)
+        yield row
+
+
 def write_pseudo_masks(
-    matched: list[MatchedImage], teacher: Teacher, settings: PseudoSettings, out: Path
-) -> Iterator[dict[str, Any]]:
+    matched: list[MatchedImage],
+    teacher: Teacher,
+    settings: PseudoSettings,
+    out: Path,
+    cluster: Cluster | None = None,
+) -> Generator[Row, None, None]:
     """Make what is missing in `out` and yield a row for every picture made or failed.
 
     A row that is done is one line of `pseudo.jsonl`: image, teacher, engine (null for a weightless teacher), width,
     height, sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`. A picture that
     cannot be read, or whose accepted mask is damaged, yields status `failed` and a reason, is not journalled, and is
     tried again by the next run.
-    Raises `OutputError` when the disk refuses; what was journalled stays valid. Raises `UsageError` while another
-    command writes into `out`.
+
+    Args:
+        cluster: whose workers make them, see `imltool.cluster`; None makes them in this process. Nothing but `seconds`
+            depends on it.
+
+    Raises `OutputError` when the disk refuses and `ClusterError`; what was journalled stays valid. Raises `UsageError`
+    while another command writes into `out`.
     """
     targets = mask_names([item.name for item in matched])
     with sole_writer(make_folder(out)), Journal(out / JOURNAL) as journal:
         done = {row["image"]: row["sha256"] for row in journal.rows if (out / row["mask"]).is_file()}
-        for item in matched:
-            if item.name in done and done[item.name] == sha256_file(item.image):
-                continue
-            target = out / MASKS / targets[item.name]
-            started = time.perf_counter()
-            try:
-                rgb = read_rgb(item.image)
-                result = make_pseudo_mask(rgb, item.boxes, teacher, settings, item.accepted)
-            except (ImageError, DataError) as error:
-                yield {"image": item.name, "status": "failed", "reason": error.message}
-                continue
-            write_mask(target, result.mask)
-            row = {
-                "image": item.name,
-                "status": "ok",
-                "teacher": teacher.name,
-                "engine": teacher.engine,
-                "width": rgb.shape[1],
-                "height": rgb.shape[0],
-                "sha256": sha256_file(item.image),
-                "boxes": result.boxes,
-                "mask": target.relative_to(out).as_posix(),
-                "mask_sha256": sha256_file(target),
-                "mask_area": round(float(result.mask.mean()), 6),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-            journal.append(row)
+        todo = [
+            Unlabelled(item, f"{MASKS}/{targets[item.name]}")
+            for item in matched
+            if item.name not in done or what_happened(item.image, done[item.name])
+        ]
+        make = cluster.label if cluster else label
+        for row in make(todo, teacher, settings, out):
+            if row["status"] == "ok":
+                journal.append(row)
             yield row
 
 

@@ -136,4 +136,4 @@ def load_teacher(
         from imltool.teacher.embeddings import RememberingSam
 
         network = RememberingSam(network, sha256_file(path), embeddings)
-    return SamTeacher(name, network)
+    return SamTeacher(name, network, path, chosen)

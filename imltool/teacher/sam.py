@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,14 @@ class SamTeacher:
     Args:
         name: what rows and reports call it (`mobile-sam`, `vit-h`, …).
         network: what computes.
+        weights: the file it was loaded from, None for one that is only in memory.
+        device: on which it computes, as torch names it.
     """
 
-    def __init__(self, name: str, network: SamNetwork) -> None:
+    def __init__(self, name: str, network: SamNetwork, weights: Path | None = None, device: str = "cpu") -> None:
         self.name = name
         self.network = network
+        self.weights, self.device = weights, device
         self._resize = ResizeLongestSide(INPUT_SIZE)
 
     @property

@@ -1,0 +1,24 @@
+"""Whether a worker's machine is set up like the command's: other versions could make other bytes."""
+
+from __future__ import annotations
+
+import platform
+
+from imltool import __version__
+from imltool.errors import ClusterError
+
+REMEDY = "install the same version on all machines of the cluster"
+
+
+def require_version(tool_version: str) -> None:
+    """Raise `ClusterError` when imltool on this machine is not the command's."""
+    if tool_version != __version__:
+        raise ClusterError(f"{platform.node()} has imltool {__version__}, and the command is of {tool_version}", REMEDY)
+
+
+def require_engine(engine: str | None, commands: str | None) -> None:
+    """Raise `ClusterError` when what runs the network on this machine, with its version, is not the command's."""
+    if engine != commands:
+        raise ClusterError(
+            f"{platform.node()} has {engine}, and the command {commands}", f"{REMEDY}, or choose another --engine"
+        )

@@ -1,0 +1,107 @@
+"""What a process of a cluster does for `imltool pseudo`: rows and masks of its share, sent as bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imltool import __version__
+from imltool.cluster.alike import require_engine, require_version
+from imltool.cluster.in_step import Made
+from imltool.cluster.model_files import ModelFiles
+from imltool.teacher.embeddings import EmbeddingFolder, RememberingSam
+from imltool.teacher.graphs import graphs_of
+from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
+from imltool.teacher.registry import Teacher, load_teacher
+from imltool.teacher.sam import SamTeacher
+
+
+def kept_by(teacher: Teacher) -> EmbeddingFolder | None:
+    """The folder in which a teacher keeps embeddings, if it does."""
+    network = teacher.network if isinstance(teacher, SamTeacher) else None
+    return network.folder if isinstance(network, RememberingSam) else None
+
+
+def run_on(teacher: Teacher) -> str:
+    """The device that computes, as torch names it."""
+    return teacher.device if isinstance(teacher, SamTeacher) else "cpu"
+
+
+@dataclass(frozen=True)
+class SentTeacher:
+    """A teacher on its way to other machines.
+
+    Attributes:
+        name: of `registry.TEACHERS`.
+        device: see `run_on`.
+        files: its weights, then its exported graphs where it has them; None for a weightless teacher.
+        network: name of what runs it; None likewise.
+        engine: `Teacher.engine`, its version among it.
+        embeddings: folder of embeddings that all share, and its bound in bytes.
+        tool_version: of imltool.
+    """
+
+    name: str
+    device: str
+    files: ModelFiles | None = None
+    network: str | None = None
+    engine: str | None = None
+    embeddings: tuple[Path, int] | None = None
+    tool_version: str = __version__
+
+    @classmethod
+    def of(cls, ray: Any, teacher: Teacher) -> SentTeacher:
+        """A loaded teacher, ready to be sent."""
+        if not isinstance(teacher, SamTeacher):
+            return cls(teacher.name, run_on(teacher))
+        assert teacher.weights is not None, "a teacher that was not loaded has no file to send"
+        graphs = [path for path in graphs_of(teacher.weights) if path.is_file()]
+        sent = ModelFiles.of(ray, [teacher.weights, *graphs])
+        kept = kept_by(teacher)
+        embeddings = (Path(os.path.abspath(kept.folder)), kept.most_bytes) if kept else None
+        return cls(teacher.name, run_on(teacher), sent, teacher.network.engine, teacher.engine, embeddings)
+
+    def load(self) -> Teacher:
+        """The teacher, loaded in this process. Raises `ClusterError` where it would not be quite the same.
+
+        Embeddings are looked for and kept where the folder lies under the same path on this machine. It is not made:
+        another machine's disk is nobody's to fill.
+        """
+        require_version(self.tool_version)
+        if self.files is None or self.network is None:
+            return load_teacher(self.name)
+        folder = EmbeddingFolder(*self.embeddings) if self.embeddings and self.embeddings[0].is_dir() else None
+        with self.files.at_hand() as paths:
+            teacher = load_teacher(self.name, paths[0], self.device, self.network, folder)
+        require_engine(teacher.engine, self.engine)
+        return teacher
+
+
+@dataclass(frozen=True)
+class Labelled(Made):
+    """See `Made`.
+
+    Attributes:
+        found: embeddings that were kept from before.
+    """
+
+    found: int
+
+
+class PseudoWorker:
+    """Labels pictures in a process of its own; see `ray_map.Worker`."""
+
+    def __init__(self, teacher: SentTeacher, settings: PseudoSettings) -> None:
+        self._teacher = teacher.load()
+        self._kept = kept_by(self._teacher)
+        self._settings = settings
+
+    def __call__(self, task: Sequence[Unlabelled]) -> Iterator[Labelled]:
+        for one in task:
+            before = self._kept.found if self._kept else 0
+            row, files = label_picture(one, self._teacher, self._settings)
+            found = self._kept.found - before if self._kept else 0
+            yield Labelled(one.item.name, row, files, not os.path.lexists(one.item.image), found)

@@ -1,0 +1,178 @@
+"""Pseudo-masks and `Scanner` over Ray: what one machine makes, whatever worker dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LONG, photo, write_rgb
+from test_cluster import NEEDS_RAY, Spread, contents
+from test_pseudo import make_annotated, rows_of
+
+from imltool import Scanner
+from imltool.cli.app import run
+from imltool.cluster.model_files import ModelFiles
+from imltool.cluster.pseudo_worker import SentTeacher
+from imltool.cluster.ray_session import connected
+from imltool.errors import ClusterError, UsageError
+from imltool.teacher.registry import load_teacher
+
+pytestmark = NEEDS_RAY
+PICTURES = 80
+Imltool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder for temporary files, of a short name: Ray keeps sockets there."""
+    path = Path(tempfile.mkdtemp(prefix="iml", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def ray(place: Path) -> Iterator[Any]:
+    """Ray, to which this program is connected: what runs in it takes this cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(place))
+        with connected(None, 2) as module:
+            yield module
+
+
+def made(out: Path) -> tuple[list[dict], dict[str, bytes]]:
+    """Rows but for their seconds, and masks."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(out)]
+    return rows, {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.*")}
+
+
+class Labelling(Spread):
+    """`imltool pseudo` over two workers of Ray, in a process of its own."""
+
+    journal_name = "pseudo.jsonl"
+
+    def at_work(self) -> set[int]:
+        """Workers that have a task in hand: Ray gives them a title that tells so."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                title = (process / "cmdline").read_bytes()
+                if b"_Process)).submit" in title and str(self.place).encode() in (process / "environ").read_bytes():
+                    found.add(int(process.name))
+        return found
+
+
+def test_bad_choices_are_one_line_and_make_nothing(tmp_path: Path, imltool: Imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path, 1)
+    words = ("pseudo", images, "--boxes", boxes, "--teacher", "box", "--out", tmp_path / "out")
+    for arguments, told in (
+        (["--cluster-workers", "2"], "--engine-cluster"),
+        (["--engine-cluster", "spark"], "choose one of ray"),
+    ):
+        code, _, err = imltool(*words, *arguments)
+        assert code == 2 and told in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    code, _, err = imltool(*words, "--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1")
+    assert code == 1 and "no Ray cluster 127.0.0.1:1" in err and err.count("\n") == 1
+    assert not rows_of(tmp_path / "out")
+    assert imltool(*words)[0] == 0, "and the folder is nobody's"
+
+
+@LONG
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
+def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
+    images, boxes, _ = make_annotated(tmp_path, PICTURES)
+    document = json.loads(boxes.read_text())
+    damaged = {"segmentation": {"size": [96, 128], "counts": "1"}, "imltool": {"accepted": "mask"}}
+    document["annotations"][7].update(damaged)
+    boxes.write_text(json.dumps(document))
+    words = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut"]
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    assert run([*words, "--out", str(alone)]) == 3, "one accepted mask is damaged"
+    labelling = Labelling(place, out, *words)
+    assert labelling.wait_for(labelling.rows), labelling.end()
+    busy = labelling.wait_for(labelling.at_work)
+    assert busy and 0 < labelling.rows() < PICTURES - 1
+    os.kill(min(busy), signal.SIGKILL)
+    code, printed, told = labelling.end()
+    assert code == 3 and "sub/p7.png: the runs of a mask" in told
+    assert not printed, "stdout is for data"
+    assert "ray" not in told.lower(), "Ray is not heard"
+    assert not list(place.glob("imltool-*")), "nothing is left behind"
+    assert len({row["image"] for row in rows_of(out)}) == len(rows_of(out)) == PICTURES - 1
+    assert made(out) == made(alone)
+    lines = (out / "pseudo.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "pseudo.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:40])
+    assert run([*words, "--out", str(out)]) == 3
+    assert made(out) == made(alone)
+
+
+def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
+    tmp_path: Path, imltool: Imltool, ray: Any
+) -> None:
+    images, boxes, _ = make_annotated(tmp_path, 3)
+    words = ("pseudo", images, "--boxes", boxes, "--device", "cpu")
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    assert imltool(*words, "--out", alone, "--embeddings", tmp_path / "kept")[0] == 0
+    first, *others = sorted((tmp_path / "kept").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for path in others:
+        path.unlink()
+    spread = ("--engine-cluster", "ray", "--cluster-workers", "1", "--embeddings", tmp_path / "kept")
+    code, printed, told = imltool(*words, "--out", out, *spread, "--json")
+    assert code == 0 and "in 1 processes, 1 embeddings from" in told
+    assert [json.loads(line) for line in printed.splitlines()] == rows_of(out)
+    assert made(out) == made(alone)
+    assert set((tmp_path / "kept").iterdir()) == {first, *others}
+
+
+def test_a_scanner_gives_the_same_over_ray(tiny_weights: Path, tmp_path: Path, ray: Any) -> None:
+    for number in range(3):
+        write_rgb(tmp_path / "in" / f"{number}.png", photo(number))
+    alone, over = tmp_path / "alone", tmp_path / "over"
+    results = [*Scanner(tiny_weights, "cpu").scan(tmp_path / "in", alone)]
+    scanner = Scanner(tiny_weights, "cpu", cluster="ray", cluster_workers=1)
+    assert [result.model_dump() for result in scanner.scan(tmp_path / "in", over)] == [
+        result.model_dump() for result in results
+    ]
+    assert contents(over) == contents(alone)
+    (session,) = json.loads((over / "run.json").read_text())["sessions"]
+    assert session["cluster"]["workers"] == 1
+    assert ray.is_initialized(), "the program's own connection stays"
+    with pytest.raises(ClusterError, match="connected to Ray already"):
+        [*Scanner(tiny_weights, "cpu", cluster="ray", cluster_address="a:1").scan(tmp_path / "in")]
+
+
+def test_choices_of_a_scanner_that_make_no_sense(tiny_weights: Path) -> None:
+    for choices in ({"cluster": "spark"}, {"cluster_workers": 2}, {"cluster": "ray", "cluster_workers": 0}):
+        with pytest.raises(UsageError):
+            Scanner(tiny_weights, "cpu", **choices)
+
+
+def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: Any) -> None:
+    """Here the command's own are gone before a worker looks for them."""
+    weights, graph = tmp_path / "a.safetensors", tmp_path / "a.onnx"
+    weights.write_bytes(b"weights")
+    graph.write_bytes(b"graph")
+    sent = ModelFiles.of(ray, [weights, graph])
+    with sent.at_hand() as here:
+        assert here == [weights, graph]
+    graph.write_bytes(b"another")
+    with sent.at_hand() as made:
+        assert [path.read_bytes() for path in made] == [b"weights", b"graph"] and made[0].parent != tmp_path
+    assert not made[0].exists()
+
+
+def test_a_worker_with_another_version_refuses(ray: Any) -> None:
+    with pytest.raises(ClusterError, match=r"the command is of 0\.0\.0"):
+        SentTeacher("box", "cpu", tool_version="0.0.0").load()
+    sent = SentTeacher.of(ray, load_teacher("mobile-sam", None, "cpu", "onnx"))
+    other = SentTeacher(sent.name, sent.device, sent.files, sent.network, "onnx 0.1")
+    with pytest.raises(ClusterError, match=r"and the command onnx 0\.1"):
+        other.load()
