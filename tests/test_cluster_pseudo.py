@@ -126,7 +126,7 @@ def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
         path.unlink()
     spread = ("--engine-cluster", "ray", "--cluster-workers", "1", "--embeddings", tmp_path / "kept")
     code, printed, told = imltool(*words, "--out", out, *spread, "--json")
-    assert code == 0 and "in 1 processes, 1 embeddings from" in told
+    assert code == 0 and "workers: 1, 1 embeddings from" in told
     assert [json.loads(line) for line in printed.splitlines()] == rows_of(out)
     assert made(out) == made(alone)
     assert set((tmp_path / "kept").iterdir()) == {first, *others}

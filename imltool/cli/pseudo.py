@@ -109,7 +109,7 @@ def pseudo(
     common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
     if made:
         reused = f", {folder.found} embeddings from {embeddings}" if folder else ""
-        spread = f" in {cluster.describe()['workers']} processes" if cluster else ""
+        spread = f", workers: {cluster.describe()['workers']}" if cluster else ""
         rate = made / (time.perf_counter() - started)
         common.say(f"{rate:.2f} images/s by {model.engine or teacher}{spread}{reused}")
     if gt is not None:
