@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests share the cores of CI
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share the two cores of CI
 
 import numpy as np
 import pytest
@@ -57,6 +57,18 @@ def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -
         (root / "authentic").mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo(seed + 500 + index)).save(root / "authentic" / f"a{index}.jpg", quality=90)
     return root
+
+
+LONGEST_FIRST = (
+    *("test_cluster", "test_train", "test_engines", "test_annotate_races", "test_annotate_browser", "test_bundled"),
+    *("test_cluster_pseudo", "test_annotate_server", "test_study", "test_teacher_engines", "test_scan_resume"),
+)
+"""Files are handed out whole, in this order and then by name: a long one at the end would leave the others idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 LONG = pytest.mark.skipif(not os.environ.get("IMLTOOL_LONG"), reason="takes most of a minute: IMLTOOL_LONG=1 runs it")

@@ -285,6 +285,7 @@ def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
         Localizer.load(weights, "cpu", "onnx")
 
 
+@LONG
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
 def test_f1_is_compared_with_torchs_on_a_labelled_set(
     exported: Path, alone: Path, imltool: Imltool, tmp_path: Path

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_set, photo
+from conftest import LONG, make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -271,6 +271,7 @@ def losses_of(run: Path) -> list[float]:
     return [row["loss"] for row in log_of(run) if row["event"] == "train"]
 
 
+@LONG
 def test_a_batch_that_processes_cannot_share_is_refused(config: Path, tmp_path: Path) -> None:
     done = launch_two("--config", config, "--out", tmp_path / "r", "--set", "optim.batch_size=3")
     assert done.returncode != 0 and "cannot be shared by 2 processes" in done.stderr
