@@ -114,6 +114,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
     assert made(out) == made(alone)
 
 
+@LONG
 def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     tmp_path: Path, imltool: Imltool, ray: Any
 ) -> None:
