@@ -340,14 +340,14 @@ def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
     return buffer.getvalue()
 
 
-def encode_mask(mask: Mask) -> bytes:
+def mask_png(mask: Mask) -> bytes:
     """PNG bytes of a bool [H,W] mask: 8 bits, 0 and 255."""
     return encode_png(np.where(mask, np.uint8(255), np.uint8(0)))
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write a bool [H,W] mask as `encode_mask` gives it. Atomic."""
-    write_bytes(path, encode_mask(mask))
+    """Write a bool [H,W] mask as `mask_png` gives it. Atomic."""
+    write_bytes(path, mask_png(mask))
 
 
 def write_map(path: Path, values: Map) -> None:

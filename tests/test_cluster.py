@@ -22,6 +22,7 @@ from conftest import LONG, photo, write_rgb
 from imltool.cli.app import run
 from imltool.cluster import settings
 from imltool.cluster.in_step import Made, in_step
+from imltool.cluster.ray_map import heeding_interrupts
 from imltool.errors import ClusterError
 
 FILES = 41
@@ -162,6 +163,22 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     first, second = json.loads((out / "run.json").read_text())["sessions"]
     assert first["cluster"]["engine"] == "ray" and second["cluster"] is None
     assert second["kept"] == kept
+
+
+@pytest.mark.parametrize("blocks", [1, 2], ids=["at the end", "at the next block"])
+def test_a_ctrl_c_that_is_swallowed_is_heeded(blocks: int) -> None:
+    def swallowing() -> Iterator[int]:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from range(blocks - 1)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(heeding_interrupts(swallowing()))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def made(name: str) -> Made:

@@ -51,8 +51,8 @@ def pseudo(
 
     Run it again after an interruption and only the missing pictures are done. With --embeddings, a second run over the
     same pictures, with other boxes or settings, takes a fraction of the time. --engine-cluster changes nothing of what
-    is written but the seconds. Settings (--set): multimask, grow, clip,
-    min_island, min_hole, min_predicted_iou, min_coverage.
+    is written but the seconds. Settings (--set): multimask, grow, clip, min_island, min_hole, min_predicted_iou,
+    min_coverage.
     """
     common.setup_logging(verbose, quiet)
     from imltool.cluster.settings import choose_cluster

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -138,10 +137,10 @@ def scan(
 
     Writes report.html (opens offline), results.jsonl, results.csv, errors.csv,
     run.json, maps/ (16-bit PNG, value / 65535 = probability), masks/ and
-    overlays/ into DIR; the pictures themselves are only read, those of a store from
-    temporary copies. A scan that was cut
-    goes on when the same command is given again; failed files are tried again only
-    with --restart. A high score is an indication, not a proof.
+    overlays/ into DIR; the pictures themselves are only read, those of a store
+    from temporary copies. A scan that was cut goes on when the same command is
+    given again; failed files are tried again only with --restart. A high score
+    is an indication, not a proof.
 
     At the end the head of the chain of rows is told: noted down, it lets imltool
     verify show that nothing was changed. Exit codes: 0 all files analysed; 3 some
@@ -149,7 +148,9 @@ def scan(
     others failed; 1 fatal, or not one file could be analysed; 2 usage.
     """
     common.setup_logging(verbose, quiet)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):  # a path keeps one slash of an address
+    from imltool.scan.stores import is_address
+
+    if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
         raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
     with log_to(log_file, keep_out=out):
         from imltool.scan import record

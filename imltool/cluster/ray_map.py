@@ -25,7 +25,6 @@ REPEATS = 5
 worker must not keep the cluster for ever."""
 BLOCK = 16 * 1024 * 1024
 """Bytes of results that a worker collects before it sends them (our choice)."""
-_DEFAULT = signal.default_int_handler
 AHEAD = 2
 """Tasks given to a worker at a time, the one it works on included: so it does not wait for the next."""
 
@@ -105,9 +104,7 @@ def ordered_map(
             max_task_retries=REPEATS,
         )
     try:
-        for block in _heeding_interrupts(
-            made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
-        ):
+        for block in heeding_interrupts(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")):
             for number, data in zip(block["number"].to_pylist(), block["made"], strict=True):
                 piece = pickle.loads(data.as_buffer())
                 if isinstance(piece, Fault):
@@ -126,7 +123,7 @@ def ordered_map(
         ) from error
 
 
-def _heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:
+def heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:
     """What Ray gives; `KeyboardInterrupt` at the next block where the one of Ctrl-C was lost in Ray's own code."""
     came = False
 
@@ -136,7 +133,10 @@ def _heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:
         signal.default_int_handler(number, frame)
 
     # another handler is the program's own matter, and only the main thread may set one
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _DEFAULT
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     if ours:
         signal.signal(signal.SIGINT, handle)
     try:
@@ -146,7 +146,7 @@ def _heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:
             yield block
     finally:
         if ours:
-            signal.signal(signal.SIGINT, _DEFAULT)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
 

@@ -22,7 +22,7 @@ from imltool.data.boxes import Accepted, MatchedImage
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
 from imltool.files import make_folder, sha256_file, sole_writer, what_happened, write_bytes
-from imltool.images import RGB, Mask, encode_mask, read_rgb
+from imltool.images import RGB, Mask, mask_png, read_rgb
 from imltool.journal import Journal, read_rows
 from imltool.teacher.registry import Teacher
 from imltool.teacher.sam import BoxMask
@@ -213,7 +213,7 @@ def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -
     except (ImageError, DataError) as error:
         reason = error.message.removeprefix(f"{item.image}: ")
         return {"image": item.name, "status": "failed", "reason": reason}, {}
-    mask = encode_mask(made.mask)
+    mask = mask_png(made.mask)
     row = {
         "image": item.name,
         "status": "ok",
