@@ -1,6 +1,6 @@
 """Pictures a second of a whole scan against its parts alone, in one run; and peak memory by the number of files.
 
-Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--rounds N]
+Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--compute fp32|bf16|int8] [--rounds N]
        python benchmarks/scan.py --memory 1000 10000 [--weights FILE|NAME]
 
 The parts are measured as the scan does them: reading (hash, decoding, context) and traces in as many threads, the
@@ -20,11 +20,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from imltool.device import choose_device
-from imltool.engines.network import threads
+from imltool.engines.network import Compute, threads
 from imltool.files import sha256_file
 from imltool.images import RGB, encode_jpeg, read_picture
 from imltool.scan.context import picture_context
@@ -39,6 +40,7 @@ BATCH = 8
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)
 parser.add_argument("--weights", type=Path)
+parser.add_argument("--compute", choices=get_args(Compute), default="fp32")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--memory", type=int, nargs="+", metavar="FILES", help="scan so many small pictures made up here")
 arguments = parser.parse_args()
@@ -54,7 +56,7 @@ def read(path: Path) -> RGB:
 
 
 def throughput(folder: Path) -> None:
-    localizer = Localizer.load(arguments.weights, choose_device())
+    localizer = Localizer.load(arguments.weights, choose_device(), compute=arguments.compute)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
         out = Path(place) / "out"
         plan = plan_inputs([folder], out)
@@ -84,7 +86,7 @@ def throughput(folder: Path) -> None:
                 work[name].append((time.process_time() - used) / len(images))
     seconds = {name: statistics.median(values) for name, values in wall.items()}
     megapixels = sum(rgb.shape[0] * rgb.shape[1] for rgb in images) / len(images) / 1e6
-    print(f"{localizer.header.name} on {localizer.device}, {threads()} threads, {WORKERS} workers")
+    print(f"{localizer.header.name} by {localizer.engine}, {threads()} threads, {WORKERS} workers")
     print(f"{len(images)} pictures of {megapixels:.2f} megapixels, {arguments.rounds} rounds, medians")
     for name, each in seconds.items():
         used = 1000 * statistics.median(work[name])

@@ -26,6 +26,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from imltool.errors import DataError, ImageError
 from imltool.exif_guard import exif_fault
 from imltool.files import write_bytes
+from imltool.grey_png import encode_grey
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -321,8 +322,8 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
     return grey > 127
 
 
-def encode_png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """PNG bytes of a uint8 [H,W] or [H,W,3] RGB array, or a uint16 [H,W] array."""
+def encode_png(array: NDArray[np.uint8]) -> bytes:
+    """PNG bytes of a uint8 [H,W] or [H,W,3] RGB array."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
@@ -342,7 +343,8 @@ def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
 
 def mask_png(mask: Mask) -> bytes:
     """PNG bytes of a bool [H,W] mask: 8 bits, 0 and 255."""
-    return encode_png(np.where(mask, np.uint8(255), np.uint8(0)))
+    levels = (np.where(mask[rows], np.uint8(255), np.uint8(0)) for rows in strips(mask.shape))
+    return encode_grey(levels, mask.shape, 8)
 
 
 def write_mask(path: Path, mask: Mask) -> None:
@@ -352,14 +354,12 @@ def write_mask(path: Path, mask: Mask) -> None:
 
 def write_map(path: Path, values: Map) -> None:
     """Write a float [H,W] map in [0,1] as 16-bit PNG, value / 65535 = probability. Atomic."""
-    import cv2
+    levels = (_map_levels(values[rows]) for rows in strips(values.shape))
+    write_bytes(path, encode_grey(levels, values.shape, 16))
 
-    levels = np.empty(values.shape, np.uint16)
-    for rows in strips(values.shape):
-        levels[rows] = np.rint(np.clip(values[rows], 0.0, 1.0) * 65535.0)
-    # maps are smooth: differences to the row above are as small as any, and a third of the time of choosing a row's own
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    write_bytes(path, cv2.imencode(".png", levels, options)[1].tobytes())
+
+def _map_levels(values: Map) -> NDArray[np.uint16]:
+    return np.rint(np.clip(values, 0.0, 1.0) * 65535.0).astype(np.uint16)
 
 
 def read_map(path: Path) -> Map:

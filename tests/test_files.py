@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import photo
@@ -159,6 +160,20 @@ def test_maps_and_masks_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(tmp_path / "k.png", (30, 20)), values > 0.5)
     with pytest.raises(DataError, match="30x20"):
         read_mask(tmp_path / "k.png", (20, 30))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 5), (700, 7001)])
+def test_other_programs_read_maps_and_masks(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The last is written in several strips, the rows of which are stored as differences to the row above."""
+    values = np.random.default_rng(0).random(shape, np.float32)
+    values.flat[0], values.flat[-1] = 0.0, 1.0
+    write_map(tmp_path / "m.png", values)
+    levels = np.rint(values.astype(np.float64) * 65535)
+    for read in (cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED), Image.open(tmp_path / "m.png")):
+        assert np.abs(np.asarray(read, dtype=np.float64) - levels).max() <= 1
+    write_mask(tmp_path / "k.png", values > 0.5)
+    for read in (cv2.imread(str(tmp_path / "k.png"), cv2.IMREAD_UNCHANGED), Image.open(tmp_path / "k.png")):
+        assert np.array_equal(np.asarray(read), np.where(values > 0.5, 255, 0))
 
 
 def test_unreadable_pictures_give_their_reason(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from imltool.errors import UsageError
 from imltool.files import write_bytes
-from imltool.images import RGB, encode_png
+from imltool.grey_png import encode_grey
+from imltool.images import RGB, strips
 from imltool.scan.outputs import fit
 from imltool.traces.jpeg_grid import BLOCK
 from imltool.traces.residual import TILE, error_level, fine_structure
@@ -140,7 +141,8 @@ def write_companions(out: Path, name: str, rgb: RGB, chosen: Sequence[str]) -> N
     Raises `OutputError`.
     """
     for each, file in companion_files(name, chosen).items():
-        write_bytes(out / file, encode_png(COMPANIONS[each](rgb)))
+        plane = COMPANIONS[each](rgb)
+        write_bytes(out / file, encode_grey((plane[rows] for rows in strips(plane.shape)), plane.shape, 8))
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

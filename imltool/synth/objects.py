@@ -22,7 +22,7 @@ from pydantic import Field
 from imltool.config import Settings
 from imltool.errors import ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
-from imltool.images import RGB, Mask, encode_jpeg, encode_png, read_mask, read_rgb
+from imltool.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
 from imltool.journal import Journal, claim_folder, read_rows
 from imltool.scan.inputs import Input
 from imltool.scan.outputs import fit
@@ -297,7 +297,7 @@ def _clear(out: Path, stem: str, item: Input, most: int) -> None:
 
 
 def _write(out: Path, stem: str, suffix: str, picture: bytes, found: CutObject) -> dict[str, Any]:
-    mask = encode_png(np.where(found.mask, np.uint8(255), np.uint8(0)))
+    mask = mask_png(found.mask)
     row: dict[str, Any] = {}
     for part, name, data in (("mask", f"{MASKS}/{stem}.png", mask), ("image", f"{IMAGES}/{stem}{suffix}", picture)):
         write_bytes(out / name, data)
