@@ -203,7 +203,8 @@ def _is_deep(picture: Image.Image) -> bool:
 def _strips(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """A decoded picture in strips of rows: what is made of all of it at once may take several times its memory."""
     for rows in strips((picture.height, picture.width)):
-        yield rows, picture.crop((0, rows.start, picture.width, rows.stop))
+        whole = rows.stop - rows.start == picture.height
+        yield rows, picture if whole else picture.crop((0, rows.start, picture.width, rows.stop))
 
 
 def _brightest(picture: Image.Image) -> float:
@@ -359,7 +360,9 @@ def write_map(path: Path, values: Map) -> None:
 
 
 def _map_levels(values: Map) -> NDArray[np.uint16]:
-    return np.rint(np.clip(values, 0.0, 1.0) * 65535.0).astype(np.uint16)
+    levels = np.clip(values, 0.0, 1.0)
+    levels *= np.float32(65535.0)
+    return np.rint(levels, out=levels).astype(np.uint16)
 
 
 def read_map(path: Path) -> Map:

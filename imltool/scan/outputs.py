@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.files import write_bytes
-from imltool.images import RGB, Map, Mask, encode_jpeg, strips, write_map, write_mask
+from imltool.images import RGB, Map, encode_jpeg, strips, write_map, write_mask
 
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
@@ -144,7 +145,9 @@ def wash(values: Map, threshold: float) -> RGBA:
     The outline of the mask is drawn as a white line inside a black one, visible on any ground.
     """
     layer = np.take(_wash_colours(), _levels(values)).view(np.uint8).reshape(*values.shape, 4)
-    outlines, _ = cv2.findContours(_closed(values > threshold).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    mask = (values > threshold).view(np.uint8)
+    outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outlines = _large(outlines, hierarchy, SMALLEST_REGION * values.size)
     line = max(1, round(max(values.shape) / 500))
     cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
     cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)
@@ -164,17 +167,9 @@ def _levels(values: Map) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(values, alpha=255.0), dtype=np.uint8)
 
 
-def _closed(mask: Mask) -> Mask:
-    """Without specks below the size of a listed region, whose outlines would hide what they mark."""
-    left, top, across, down = cv2.boundingRect(mask.view(np.uint8))
-    if not across:
-        return mask
-    part = mask[top : top + down, left : left + across]
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(part.view(np.uint8), connectivity=8)
-    keep = boxes[:, cv2.CC_STAT_AREA] >= SMALLEST_REGION * mask.size
-    if keep[1:].all():
-        return mask
-    keep[0] = False
-    closed = np.zeros_like(mask)
-    closed[top : top + down, left : left + across] = keep[labels]
-    return closed
+def _large(outlines: Sequence[Any], hierarchy: Any, smallest: float) -> list[Any]:
+    """Outlines of `smallest` pixels or more, and of their holes: those of specks would hide what they mark."""
+    # half of an outline's own pixels lie outside the polygon through their centres
+    large = [cv2.contourArea(outline) + len(outline) / 2 + 1 >= smallest for outline in outlines]
+    around = [index if parents[3] < 0 else parents[3] for index, parents in enumerate(hierarchy[0])] if outlines else []
+    return [outline for outline, whole in zip(outlines, around, strict=True) if large[whole]]
