@@ -65,6 +65,21 @@ def test_every_engine_makes_torchs_maps(exported: Path, engine: str) -> None:
         assert expected.std() > 1e-4, "maps of one value compare nothing"
 
 
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_graphs_map_depends_on_its_picture_alone(
+    exported: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on the pictures beside it, nor on how many are seen side by side: not in one bit."""
+    pictures = [photo(number, 70 + 9 * number, 80) for number in range(5)]
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        localizer = Localizer.load(exported, "cpu", engine)
+        found += [localizer.maps(pictures), [localizer.maps([picture])[0] for picture in pictures]]
+    for maps in zip(*found, strict=True):
+        assert all(np.array_equal(maps[0], other) for other in maps[1:])
+
+
 def test_the_graph_says_what_it_is(exported: Path) -> None:
     model = onnx.load(graph_of(exported))
     onnx.checker.check_model(model)

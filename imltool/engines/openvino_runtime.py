@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from imltool.errors import WeightsError
 _PRECISIONS: dict[Compute, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
-    """A graph by OpenVINO. Raises `WeightsError` when the file is none that it knows."""
+def open_openvino(path: Path, lanes: int = 1, compute: Compute = "fp32") -> Graph:
+    """A graph by OpenVINO. Raises `WeightsError` when the file is none that it knows.
+
+    Args:
+        lanes: runs that go side by side and share the threads.
+    """
     import openvino
 
     version = str(openvino.__version__).partition("-")[0]  # without the build
@@ -27,6 +32,7 @@ def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
         # told, else it takes what the processor does fastest: a map must not depend on the machine that made it
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": lanes,
             "INFERENCE_PRECISION_HINT": _PRECISIONS[compute],
             "INFERENCE_NUM_THREADS": threads(),
         }
@@ -36,13 +42,22 @@ def open_openvino(path: Path, compute: Compute = "fp32") -> Graph:
             f"{path} is not a graph that OpenVINO {version} runs: {' '.join(str(error).split())[:200]}",
             "make it anew with imltool export",
         ) from error
-    request = compiled.create_infer_request()
+    queue = openvino.AsyncInferQueue(compiled, lanes)
     names = [output.any_name for output in compiled.outputs]
 
-    def run(inputs: Arrays) -> Arrays:
-        found = request.infer(dict(inputs))
+    def keep(request: Any, told: tuple[dict[int, Arrays], int]) -> None:
+        found, number = told
         # the engine's own buffers are written again by the next run
-        return {name: np.array(found[name], dtype=np.float32) for name in names}
+        found[number] = {name: np.array(request.get_tensor(name).data, dtype=np.float32) for name in names}
+
+    queue.set_callback(keep)
+
+    def run(inputs: Iterable[Arrays]) -> list[Arrays]:
+        found: dict[int, Arrays] = {}
+        for number, one in enumerate(inputs):
+            queue.start_async(dict(one), (found, number))
+        queue.wait_all()
+        return [found[number] for number in sorted(found)]
 
     return Graph(path, "openvino", version, text, run, compute)
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imltool.engines.graph import SUFFIX, Graph, GraphNetwork
-from imltool.engines.network import Compute
+from imltool.engines.network import Compute, threads
 from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
 
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("imltool")
 NetworkT = TypeVar("NetworkT")
-Open = Callable[[Path], Graph]
-"""Raises `WeightsError` when the file cannot be run."""
+LANES = 8
+"""Pictures a student sees side by side at most, whatever the number of threads: each needs memory of its own."""
+
+
+class Open(Protocol):
+    """Opens a graph file for so many runs side by side. Raises `WeightsError` when the file cannot be run."""
+
+    def __call__(self, path: Path, lanes: int = 1) -> Graph: ...
 
 
 @dataclass(frozen=True)
@@ -46,22 +52,22 @@ class GraphEngine:
         return self.open_bf16 if compute == "bf16" else self.open
 
 
-def _open_openvino(path: Path) -> Graph:
+def _open_openvino(path: Path, lanes: int = 1) -> Graph:
     from imltool.engines.openvino_runtime import open_openvino
 
-    return open_openvino(path)
+    return open_openvino(path, lanes)
 
 
-def _open_openvino_bf16(path: Path) -> Graph:
+def _open_openvino_bf16(path: Path, lanes: int = 1) -> Graph:
     from imltool.engines.openvino_runtime import open_openvino
 
-    return open_openvino(path, "bf16")
+    return open_openvino(path, lanes, "bf16")
 
 
-def _open_onnx(path: Path) -> Graph:
+def _open_onnx(path: Path, lanes: int = 1) -> Graph:
     from imltool.engines.onnx_runtime import open_onnx
 
-    return open_onnx(path)
+    return open_onnx(path, lanes)
 
 
 GRAPH_ENGINES: dict[str, GraphEngine] = {
@@ -100,7 +106,8 @@ def choose_graph(
         return network
 
     remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")
-    return choose_graphs(weights, [graph_of(weights, compute)], engine, on_cpu, accept, remedy, compute)
+    files, lanes = [graph_of(weights, compute)], min(threads(), LANES)
+    return choose_graphs(weights, files, engine, on_cpu, accept, remedy, compute, lanes)
 
 
 def choose_graphs(
@@ -111,6 +118,7 @@ def choose_graphs(
     accept: Callable[[list[Graph]], NetworkT],
     remedy: str,
     compute: Compute = "fp32",
+    lanes: int = 1,
 ) -> NetworkT | None:
     """The network that exported graphs make in the engine asked for; None where torch is to run it.
 
@@ -121,6 +129,7 @@ def choose_graphs(
         files: the graphs that make one network.
         accept: makes it of them, and raises `WeightsError` where they do not belong to the weights.
         remedy: the command that makes missing graphs.
+        lanes: runs that are to go side by side.
 
     Raises `UsageError` for an unknown or absent engine, or one that does not compute so, `WeightsError` when a graph
     asked for is missing, damaged or another checkpoint's.
@@ -136,7 +145,7 @@ def choose_graphs(
         if not on_cpu or opener is None or missing:
             return None
         try:
-            return accept([opener(file) for file in files])
+            return accept([opener(file, lanes) for file in files])
         except WeightsError as error:
             log.warning("%s; torch runs %s instead", error.message, weights.name)
             return None
@@ -150,7 +159,7 @@ def choose_graphs(
         raise UsageError(f"engine {engine} does not compute in {compute}", "give --engine openvino or torch")
     if missing:
         raise WeightsError(f"{weights} has no exported graph {' and '.join(missing)} beside it", remedy)
-    return accept([opener(file) for file in files])
+    return accept([opener(file, lanes) for file in files])
 
 
 def foreign_graph(file: Path, weights: Path) -> WeightsError:
