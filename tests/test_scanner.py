@@ -112,7 +112,13 @@ def test_results_do_not_change_and_without_out_nothing_is_kept(
 
 
 def test_what_makes_no_sense_is_refused(tiny_weights: Path, scanner: Scanner, tmp_path: Path) -> None:
-    for options in ({"sensitivity": "extreme"}, {"companions": ["magic"]}, {"threshold": 1.5}, {"batch": 0}):
+    for options in (
+        {"sensitivity": "extreme"},
+        {"companions": ["magic"]},
+        {"threshold": 1.5},
+        {"batch": 0},
+        {"batch": "most"},
+    ):
         with pytest.raises(UsageError):
             Scanner(tiny_weights, "cpu", **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="unknown device"):

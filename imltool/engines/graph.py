@@ -134,6 +134,8 @@ class Graph:
 class GraphNetwork:
     """A student's exported graph; see `Network`. Raises `WeightsError` when it is not one."""
 
+    joint = False
+
     def __init__(self, graph: Graph) -> None:
         self.engine, self.version, self.info = graph.engine, graph.version, graph.info(GraphInfo)
         self.compute: Compute = "int8" if self.info.precision == "int8" else graph.compute

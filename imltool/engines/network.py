@@ -30,6 +30,8 @@ class Network(Protocol):
         engine: its name in `registry.ENGINES`.
         version: the engine's.
         compute: what it computes in.
+        joint: whether pictures of a batch are computed together, so that its size tells on speed and memory, and on
+            the last digits of a map.
     """
 
     @property
@@ -40,6 +42,9 @@ class Network(Protocol):
 
     @property
     def compute(self) -> Compute: ...
+
+    @property
+    def joint(self) -> bool: ...
 
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
         """Maps of pictures, the mean over the architecture's mirror images.

@@ -27,6 +27,7 @@ class TorchNetwork:
 
     engine = "torch"
     version = str(torch.__version__)
+    joint = True
 
     def __init__(
         self, student: Student, header: CheckpointHeader, device: str | torch.device, compute: Compute = "fp32"

@@ -67,8 +67,8 @@ def analyse(
 
     Objects of stores are fetched ahead, decoded as files, and their copies deleted as soon as that is done.
 
-    Every batch is filled up to `batch`, because a network's last digits depend on the size of its batch: this way a
-    scan that was cut and goes on ends with the same bytes as one that was not.
+    Where a network's last digits depend on the size of its batch, every batch is filled up to `batch`: this way a scan
+    that was cut and goes on ends with the same bytes as one that was not.
 
     Raises `OutputError` when results cannot be written, and `StoreError` when a store takes no credentials.
     """
@@ -303,11 +303,11 @@ def _cut(localizer: Localizer, batch: int, view: View) -> Map | str:
 
 
 def _fill(localizer: Localizer, batch: int, views: Sequence[View]) -> list[Map | str]:
-    """Maps of pictures seen as wholes, the rest of the batch filled with black ones.
+    """Maps of pictures seen as wholes, the rest of the batch filled with black ones where its size tells on maps.
 
     When that fails, it goes picture by picture, so that one cannot take the others down.
     """
-    empty = batch - len(views)
+    empty = batch - len(views) if localizer.network.joint else 0
     images = [*(rgb for rgb, _ in views), *[np.zeros((1, 1, 3), np.uint8)] * empty]
     known = [traces[0] for _, traces in views if traces]
     traces = [*known, *[np.zeros_like(known[0])] * empty] if known else None

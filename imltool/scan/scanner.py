@@ -16,6 +16,7 @@ from imltool.scan import runner
 from imltool.scan.companions import choose_companions
 from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
+from imltool.scan.settings import read_batch
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 from imltool.student.localizer import Localizer
 
@@ -33,7 +34,7 @@ class Scanner:
         tiles: see large pictures in tiles too, see `imltool.student.tiles`.
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
         companions: names of companion maps to draw: "ela", "noise", "ghost".
-        batch: pictures analysed at once, at most.
+        batch: pictures analysed at once, at most; "auto" finds what is fastest by a short probe.
         cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
             depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.
         cluster_address: `host:port` of a cluster that runs.
@@ -54,20 +55,21 @@ class Scanner:
         tiles: bool = False,
         stability: bool = False,
         companions: Sequence[str] = (),
-        batch: int = 8,
+        batch: int | str = 8,
         cluster: str | None = None,
         cluster_address: str | None = None,
         cluster_workers: int | None = None,
     ) -> None:
-        if not 0.0 <= (threshold or 0.0) <= 1.0 or batch < 1:
-            raise UsageError(f"threshold {threshold}, batch {batch}", "give one in [0,1], and at least one picture")
+        if not 0.0 <= (threshold or 0.0) <= 1.0:
+            raise UsageError(f"threshold {threshold}", "give one in [0,1]")
+        at_once = read_batch(batch)
         self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
         self._companions = choose_companions(companions)
         file = None if weights is None else Path(weights)
         self._localizer = Localizer.load(file, choose_device(device), engine, compute)
         choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
         self._threshold, self._sensitivity = threshold, sensitivity
-        self._tiles, self._stability, self._batch = tiles, stability, batch
+        self._tiles, self._stability, self._batch = tiles, stability, at_once or self._localizer.fastest_batch()
 
     def scan(
         self,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imltool.errors import UsageError
 from imltool.scan.verdicts import Verdicts
+
+LARGEST_BATCH = 1024
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,19 @@ class ScanSettings:
     stability: bool = False
     companions: tuple[str, ...] = ()
     tiles: bool = False
+
+
+def read_batch(wanted: int | str) -> int | None:
+    """Pictures to analyse at once, 1 to `LARGEST_BATCH`, from a number or its text; None for `AUTO`: to be probed.
+
+    Raises `UsageError` for anything else.
+    """
+    if wanted == AUTO:
+        return None
+    try:
+        batch = int(wanted)
+    except ValueError:
+        batch = 0
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise UsageError(f"--batch {wanted}", f"give a number from 1 to {LARGEST_BATCH}, or {AUTO}")
+    return batch

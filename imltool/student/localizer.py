@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.device import require_compute
+from imltool.engines.batch_size import fastest_batch
 from imltool.engines.network import Compute, Network, Probabilities
 from imltool.engines.registry import choose_graph
 from imltool.files import sha256_file
@@ -211,6 +212,10 @@ class Localizer:
         """
         stacks = np.stack(traces) if self.sees_traces and traces is not None else None
         return self.network.probabilities(np.stack(views), stacks)
+
+    def fastest_batch(self) -> int:
+        """How many pictures at once the network is fastest with, see `engines.batch_size`."""
+        return fastest_batch(self.network, self.header.architecture)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
