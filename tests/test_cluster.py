@@ -25,7 +25,7 @@ from imltool.cluster.in_step import Made, in_step
 from imltool.cluster.ray_map import heeding_interrupts
 from imltool.errors import ClusterError
 
-FILES = 41
+FILES = 25
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs imltool[ray]")
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same in IPv6, ::1: as `/proc/net/tcp` has them."""
@@ -34,10 +34,10 @@ Imltool = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty pictures in two folders and a damaged one."""
+    """Twenty-four pictures in two folders and a damaged one."""
     path = tmp_path_factory.mktemp("in")
     for number in range(FILES - 1):
-        write_rgb(path / ("even", "odd")[number % 2] / f"{number:02}.png", photo(number, 640, 480))
+        write_rgb(path / ("even", "odd")[number % 2] / f"{number:02}.png", photo(number, 320, 240))
     whole = (path / "even" / "06.png").read_bytes()
     (path / "even" / "07 damaged.png").write_bytes(whole[: len(whole) // 2])
     return path
