@@ -115,6 +115,30 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
 
 
 @LONG
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
+def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
+    images, boxes, _ = make_annotated(tmp_path, PICTURES)
+    words = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut"]
+    out = tmp_path / "out"
+    labelling = Labelling(place, out, *words)
+    busy = labelling.wait_for(lambda: labelling.rows() and labelling.at_work())
+    assert busy, labelling.end()
+    os.kill(min(busy), signal.SIGKILL)
+    killed_at = labelling.rows()
+    assert labelling.wait_for(lambda: labelling.rows() > killed_at + 4), labelling.end()
+    labelling.ctrl_c()
+    code, printed, told = labelling.end()
+    assert code == 130 and told.startswith("error: interrupted") and told.count("\n") == 1 and not printed
+    kept = rows_of(out)
+    assert 4 < len(kept) < PICTURES
+    assert not list(place.glob("imltool-*")), "nothing is left behind"
+    assert run([*words, "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert rows[: len(kept)] == kept
+    assert len({row["image"] for row in rows}) == len(rows) == PICTURES
+
+
+@LONG
 def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     tmp_path: Path, imltool: Imltool, ray: Any
 ) -> None:

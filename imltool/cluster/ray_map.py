@@ -104,7 +104,7 @@ def ordered_map(
             max_task_retries=REPEATS,
         )
     try:
-        for block in heeding_interrupts(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")):
+        for block in heeding_interrupts(_blocks(ray, made)):
             for number, data in zip(block["number"].to_pylist(), block["made"], strict=True):
                 piece = pickle.loads(data.as_buffer())
                 if isinstance(piece, Fault):
@@ -121,6 +121,13 @@ def ordered_map(
             f"the cluster could not go on: {clean(_last_line(error)) or type(error).__name__}",
             "what was finished is kept: the same command goes on with it",
         ) from error
+
+
+def _blocks(ray: Any, made: Any) -> Iterator[Any]:
+    """Arrow tables of a dataset, fetched by this thread: `iter_batches` would leave threads behind when it is left."""
+    for bundle in made.iter_internal_ref_bundles():
+        for block in bundle.blocks:
+            yield ray.get(block.ref)
 
 
 def heeding_interrupts(blocks: Iterable[Any]) -> Iterator[Any]:

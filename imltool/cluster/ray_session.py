@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from imltool.errors import ClusterError
+from imltool.interrupt import deferred_interrupt
+from imltool.temporary import temporary_folder
 from imltool.texts import clean
 
 STORE = 512 * 1024 * 1024
 """Bytes of shared memory for what lies between workers and command, on a local cluster (our choice): at a quarter of it
 Ray Data begins no further task."""
+PATIENCE = 60.0
+"""Seconds that one of Ray Data's threads is waited for in the end (our choice); mostly it takes less than one."""
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -65,38 +70,75 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
             "this program has imported Ray, which can be told no longer to keep its cluster out of others' reach",
             "import it later, or connect with ray.init() to the cluster that is to be used",
         )
-    with tempfile.TemporaryDirectory(prefix="imltool-ray-", ignore_cleanup_errors=True) as folder:
+    # half started, or half ended, Ray would leave processes and files behind
+    with deferred_interrupt() as asked:
+        ray, ends = _begin(address, cpus)
+    try:
+        _heed(asked)
+        yield ray
+    finally:
+        with deferred_interrupt() as asked:
+            ends.close()
+            atexit.unregister(ends.close)
+        _heed(asked)
+
+
+def _begin(address: str | None, cpus: int | None) -> tuple[Any, ExitStack]:
+    """See `connected`: `ray`, and what ends it."""
+    with ExitStack() as begun:
+        folder = begun.enter_context(temporary_folder("imltool-ray-"))
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         told = dict(_SETTINGS)
         if address is None:
             told |= {
                 _LOOPBACK: "0",
-                "TMPDIR": folder,
+                "TMPDIR": str(folder),
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": _token(),
             }
-            options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "_temp_dir": folder}
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "_temp_dir": str(folder)}
             options |= {"object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
         else:
             _require_server(address)
             options["address"] = address
-        with _environment(told):
-            ray = _import()
-            try:
-                with _unheard(Path(folder)):
-                    ray.init(**options)
-            except Exception as error:  # what Ray raises depends on which of its parts did not start
-                where = address or "on this machine"
-                raise ClusterError(
-                    f"no Ray cluster {where}: {clean(str(error).partition(chr(10))[0]) or type(error).__name__}",
-                    "check --cluster-address, and that the cluster runs this version of Ray"
-                    if address
-                    else "run without --engine-cluster, or see whether the machine has memory to spare",
-                ) from error
-            try:
-                yield ray
-            finally:
-                ray.shutdown()
+        begun.enter_context(_environment(told))
+        ray = _import()
+        begun.callback(_end, ray)
+        try:
+            with _unheard(folder):
+                ray.init(**options)
+        except Exception as error:  # what Ray raises depends on which of its parts did not start
+            where = address or "on this machine"
+            raise ClusterError(
+                f"no Ray cluster {where}: {clean(str(error).partition(chr(10))[0]) or type(error).__name__}",
+                "check --cluster-address, and that the cluster runs this version of Ray"
+                if address
+                else "run without --engine-cluster, or see whether the machine has memory to spare",
+            ) from error
+        ends = begun.pop_all()
+        # a generator that nobody closed, as after a Ctrl-C outside it, is ended too late: Ray has let go by then
+        atexit.register(ends.close)
+        return ray, ends
+
+
+def _end(ray: Any) -> None:
+    """Let go of Ray, once none of Ray Data's threads asks it for anything.
+
+    Its native part ends the whole program, with code 1 and without a word, when it is asked after it was let go.
+    """
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=False)
+            thread.join(PATIENCE)
+    ray.shutdown()
+
+
+def _heed(asked: Callable[[], bool]) -> None:
+    """Raise `KeyboardInterrupt` for a Ctrl-C that was put off."""
+    if asked():
+        raise KeyboardInterrupt
 
 
 def _require_server(address: str) -> None:

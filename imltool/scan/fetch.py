@@ -15,6 +15,7 @@ from imltool.errors import ObjectError, ObjectGone
 from imltool.files import what_happened, writing
 from imltool.scan.inputs import Input
 from imltool.scan.stores import LARGEST, Stored, fetch
+from imltool.temporary import temporary_folder
 
 FETCHERS = 8
 """Objects fetched at once (our choice)."""
@@ -26,10 +27,10 @@ BYTES_AHEAD = 1_000_000_000
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    with writing(Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix="imltool-fetch-", ignore_cleanup_errors=True)
-    with folder as name:
-        yield Path(name)
+    with ExitStack() as stack:
+        with writing(Path(tempfile.gettempdir())):
+            folder = stack.enter_context(temporary_folder("imltool-fetch-"))
+        yield folder
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from imltool.device import choose_device, seed_everything
 from imltool.engines.torch_network import normalise
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
+from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
 from imltool.student.header import CheckpointHeader
 from imltool.student.localizer import Localizer
@@ -30,7 +31,6 @@ from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
-from imltool.training.interrupt import deferred_interrupt
 from imltool.training.losses import LOSSES
 from imltool.training.provenance import hash_sets, joined, refuse_overlap
 from imltool.training.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of the step, so that the saved state is that of a whole number of steps."""
+"""Ctrl-C that waits for the end of what must not be left half done."""
 
 from __future__ import annotations
 
