@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 from imltool.engines.f1_check import check_f1
 from imltool.engines.graph import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, GraphNetwork, Precision
 from imltool.engines.network import Network, Stacks, Views
-from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, trace_graph, with_info
+from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, opened_for_trial, trace_graph, with_info
 from imltool.engines.quantise import choose_pictures, quantise
-from imltool.engines.registry import GRAPH_ENGINES
 from imltool.errors import UsageError, WeightsError
 from imltool.evaluation.sets import NamedSet
 from imltool.files import sha256_file, write_bytes
@@ -99,11 +97,8 @@ def export_student(
         torch_version=str(torch.__version__),
     )
     reference = Localizer.of(student, header, "cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "graph.onnx"
-        file.write_bytes(with_info(model, info))
-        engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
-        graph = Localizer(GraphNetwork(engine.open(file)), header, "cpu")
+    with opened_for_trial([model], [info]) as (opened,):
+        graph = Localizer(GraphNetwork(opened), header, "cpu")
         differences = _differences(graph.network, reference.network, header.architecture)
         largest = float(differences.max())
         if precision != "int8" and not largest <= TOLERANCE:  # false for NaN too
