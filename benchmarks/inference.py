@@ -1,8 +1,9 @@
 """Images a second of the student: decoding, traces and network alone by every engine, and maps from pictures.
 
-One process and run for all, with ratios, so that other work on the machine touches every figure alike.
+One process and run for all, with ratios, so that other work on the machine touches every figure alike. Graphs that are
+named are measured beside the checkpoint's own.
 
-Usage: python benchmarks/inference.py FOLDER [CHECKPOINT]
+Usage: python benchmarks/inference.py FOLDER [CHECKPOINT [GRAPH ...]]
 """
 
 import contextlib
@@ -18,8 +19,9 @@ import numpy as np
 import torch
 
 from imltool.device import choose_device
-from imltool.engines.network import MIRRORS, Compute
-from imltool.engines.registry import GRAPH_ENGINES, graph_of
+from imltool.engines.graph import GraphNetwork
+from imltool.engines.network import MIRRORS, Compute, threads
+from imltool.engines.registry import GRAPH_ENGINES, LANES, graph_of
 from imltool.engines.torch_network import normalise
 from imltool.errors import UsageError, WeightsError
 from imltool.files import walk_images
@@ -67,6 +69,9 @@ networks = {"torch float32": Localizer.load(weights, device, "torch")}
 graphs = GRAPH_ENGINES if device == "cpu" and graph_of(weights).is_file() else {}
 for name in [name for name, engine in graphs.items() if engine.installed]:
     networks[name] = Localizer.load(weights, device, name)
+    for path in map(Path, sys.argv[3:]):
+        other = GraphNetwork(GRAPH_ENGINES[name].open(path, min(threads(), LANES)))
+        networks[f"{name} {path.name}"] = Localizer(other, header, device)
 less: tuple[Compute, ...] = ("bf16", "int8")
 for name, compute in itertools.product(["torch", *graphs], less):
     with contextlib.suppress(UsageError, WeightsError):  # not by this engine or processor, or there is no such graph

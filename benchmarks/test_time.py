@@ -30,7 +30,7 @@ arguments = parser.parse_args()
 localizer = Localizer.load(arguments.weights, choose_device())
 others = []
 for side in SIDES:
-    other = Localizer.load(arguments.weights, choose_device())
+    other = Localizer.load(arguments.weights, choose_device(), "torch")  # the exported graph has one size
     architecture = other.header.architecture.model_copy(update={"input_size": side})
     other.header = other.header.model_copy(update={"architecture": architecture})
     others.append(other)

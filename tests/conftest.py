@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.cli.app import run
+from imltool.device import require_compute
+from imltool.errors import UsageError
 
 Picture = NDArray[np.uint8]
 
@@ -85,6 +87,15 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), seed=3).save(path)
     return path
+
+
+@pytest.fixture
+def bfloat16() -> None:
+    """Skips where the processor does not compute in it."""
+    try:
+        require_compute("bf16", "cpu")
+    except UsageError as refused:
+        pytest.skip(refused.message)
 
 
 @pytest.fixture(scope="module")

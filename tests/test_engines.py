@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import LONG, make_set, photo
+from safetensors.numpy import load_file
 
-from imltool.device import require_compute
+from imltool.cli.app import run
 from imltool.engines.export import export_student, trial_views
 from imltool.engines.graph import INFO_KEY, GraphInfo, GraphNetwork
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
@@ -30,19 +33,36 @@ pytest.importorskip("onnxscript")
 
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
 ARCHITECTURES = {
-    "rgb": StudentSettings(input_size=64, mirrors=2),
-    "traces": StudentSettings(input_size=96, traces=("copy", "jpeg", "noise"), mirrors=4, memory="ema"),
+    "rgb": StudentSettings(input_size=64, mirrors=4),
+    "traces": StudentSettings(input_size=96, traces=("copy", "jpeg", "noise"), mirrors=2, memory="ema"),
 }
 Imltool = Callable[..., tuple[int, str, str]]
 
 
+def released(folder: Path, architecture: str) -> Path:
+    """An untrained checkpoint in float16, as released ones are."""
+    made = Localizer.untrained(ARCHITECTURES[architecture], "cpu", seed=5)
+    save_checkpoint(folder / "student.safetensors", made.student.state_dict(), made.header, half=True)
+    return folder / "student.safetensors"
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
+    """A checkpoint whose graph the command line wrote: its exit code, stdout and stderr."""
+    weights = released(tmp_path_factory.mktemp("rgb"), "rgb")
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = run(["export", "--weights", str(weights), "--json"])
+    return weights, code, out.getvalue(), err.getvalue()
+
+
 @pytest.fixture(scope="module", params=[*ARCHITECTURES])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, float16 as released ones are, with its graph in float32 beside it."""
-    weights = tmp_path_factory.mktemp(request.param) / "student.safetensors"
-    made = Localizer.untrained(ARCHITECTURES[request.param], "cpu", seed=5)
-    save_checkpoint(weights, made.student.state_dict(), made.header, half=True)
-    export_student(weights, graph_of(weights))
+    """A checkpoint with its graph beside it: of its own size in float16, or of free size in float32."""
+    if request.param == "rgb":
+        weights, *_ = request.getfixturevalue("command")
+    else:
+        weights = released(tmp_path_factory.mktemp("traces"), "traces")
+        export_student(weights, graph_of(weights), size="dynamic")
     return weights
 
 
@@ -132,21 +152,86 @@ def test_a_graph_that_does_not_fit_is_refused(exported: Path, alone: Path, tmp_p
             Localizer.load(alone, "cpu", engine)
 
 
-@pytest.mark.parametrize("exported", ["rgb"], indirect=True)
 def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
-    exported: Path, alone: Path, imltool: Imltool, tmp_path: Path
+    command: tuple[Path, int, str, str], imltool: Imltool, tmp_path: Path
 ) -> None:
-    code, out, err = imltool("export", "--weights", alone, "--json")
+    weights, code, out, err = command
     told = json.loads(out)
-    assert code == 0 and Path(told["file"]) == graph_of(alone) and told["info"]["precision"] == "fp16"
+    assert code == 0 and Path(told["file"]) == graph_of(weights) and told["info"]["precision"] == "fp16"
     assert "differ from torch's by at most" in err
-    assert graph_of(alone).stat().st_size < 0.6 * graph_of(exported).stat().st_size
-    views, traces = trial_views(ARCHITECTURES["rgb"], 2)
-    half, whole = (GraphNetwork(GRAPH_ENGINES["onnx"].open(graph_of(path))) for path in (alone, exported))
-    assert whole.info.precision == "fp32"
-    assert np.abs(half.probabilities(views, traces) - whole.probabilities(views, traces)).max() < 1e-6
+    state = load_file(weights)
+    assert graph_of(weights).stat().st_size < 0.6 * sum(tensor.size * 4 for tensor in state.values())
+    kept = {tensor.name: tensor for tensor in onnx.load(graph_of(weights)).graph.initializer}
+    # those of one dimension are alike in an untrained student, and alike ones are stored once
+    large = {name: tensor for name, tensor in state.items() if tensor.size >= 1024 and tensor.ndim > 1}
+    for name, tensor in large.items():
+        assert np.array_equal(onnx.numpy_helper.to_array(kept[f"student.{name}.half"]), tensor), name
+    assert len(large) > 50
     code, _, err = imltool("export", "--weights", tmp_path / "none.safetensors")
     assert code == 1 and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("exported", ["traces"], indirect=True)
+def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
+    graphs = [Localizer.load(exported, "cpu", engine).network for engine in INSTALLED]
+    info, plain = graphs[0].info, Localizer.load(exported, "cpu", "torch")
+    assert (info.free_size, info.input_size, info.trained_size, info.precision) == ((64, 2048), 96, 96, "fp32")
+    for count, size in ((3, (64, 128)), (1, (224, 224)), (2, (320, 192))):
+        views, traces = trial_views(plain.header.architecture, count, size)
+        expected = plain.network.probabilities(views, traces)
+        assert expected.shape == (count, *size) and expected.std() > 1e-4
+        for graph in graphs:
+            assert np.abs(graph.probabilities(views, traces) - expected).max() < 1e-5, (graph.engine, size)
+
+
+@pytest.mark.parametrize("exported", ["rgb"], indirect=True)
+def test_a_graph_of_another_size_is_not_taken(
+    exported: Path, alone: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("imltool"), "propagate", True)
+    graph = onnx.load(graph_of(exported))
+    (told,) = graph.metadata_props
+    told.value = json.dumps(json.loads(told.value) | {"input_size": 128})
+    onnx.save(graph, graph_of(alone))
+    with pytest.raises(WeightsError, match=r"takes pictures of 128 pixels, student\.safetensors sees 64"):
+        Localizer.load(alone, "cpu", "onnx")
+    with caplog.at_level(logging.WARNING, "imltool"):
+        assert Localizer.load(alone, "cpu").engine.startswith("torch ")
+    assert "takes pictures of 128 pixels" in caplog.text
+
+
+@LONG
+@pytest.mark.parametrize("exported", ["rgb"], indirect=True)
+def test_a_graph_for_another_size_lies_beside_under_a_name_of_its_own(
+    exported: Path, alone: Path, imltool: Imltool
+) -> None:
+    code, out, _ = imltool("export", "--weights", alone, "--size", 96, "--json")
+    told = json.loads(out)
+    assert code == 0 and Path(told["file"]).name == "student.96.onnx"
+    assert (told["info"]["input_size"], told["info"]["trained_size"], told["info"]["free_size"]) == (96, 64, None)
+    plain = Localizer.load(alone, "cpu")
+    assert plain.engine.startswith("torch ")
+    views, traces = trial_views(ARCHITECTURES["rgb"], 2, (96, 96))
+    expected = plain.network.probabilities(views, traces)
+    for engine in INSTALLED:
+        found = GraphNetwork(GRAPH_ENGINES[engine].open(Path(told["file"]))).probabilities(views, traces)
+        assert np.abs(found - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--size", "large"], "neither a number of pixels nor dynamic"),
+        (["--size", "225"], "size 225 is not a multiple of 32 from 64 to 2048"),
+        (["--size", "32"], "size 32 is not"),
+        (["--size", "2080"], "size 2080 is not"),
+        (["--size", "512", "--teacher", "mobile-sam"], "1024 pixels alone"),
+        (["--size", "dynamic", "--teacher", "mobile-sam"], "1024 pixels alone"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_in_one_line(options: list[str], reason: str, imltool: Imltool) -> None:
+    code, out, err = imltool("export", *options)
+    assert code == 2 and not out and reason in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", [name for name, known in WEIGHTS.items() if known.kind == "student"])
@@ -157,6 +242,7 @@ def test_students_ship_with_their_graph(name: str) -> None:
         localizer = Localizer.load(weights, "cpu", engine)
         info = localizer.network.info
         assert info.weights_sha256 == WEIGHTS[name].sha256 and info.precision == "fp16" and info.max_difference < 1e-5
+        assert info.takes(localizer.header.input_size) and not info.takes(256)
         views, traces = trial_views(localizer.header.architecture, 2)
         expected = Localizer.load(weights, "cpu", "torch").network.probabilities(views, traces)
         assert np.abs(localizer.network.probabilities(views, traces) - expected).max() < 1e-5
@@ -205,16 +291,8 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
         assert figures["torch"][name] == pytest.approx(figures["onnx"][name], abs=1e-3), name
 
 
-@pytest.fixture
-def bfloat16() -> None:
-    """Skips where the processor does not compute in it."""
-    try:
-        require_compute("bf16", "cpu")
-    except UsageError as refused:
-        pytest.skip(refused.message)
-
-
 @pytest.mark.usefixtures("bfloat16")
+@pytest.mark.parametrize("exported", ["traces"], indirect=True)
 def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exported: Path) -> None:
     views, traces = trial_views(Localizer.load(exported, "cpu").header.architecture, 2)
     for engine in ("torch", *(name for name in INSTALLED if GRAPH_ENGINES[name].open_bf16)):
@@ -224,80 +302,6 @@ def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exp
         assert fast.engine == f"{plain.engine}, bf16"
         difference = np.abs(fast.network.probabilities(views, traces) - plain.network.probabilities(views, traces))
         assert 1e-6 < difference.max() < 0.02, engine  # untrained maps stay near one half, so the bound is tight
-
-
-@pytest.mark.usefixtures("bfloat16")
-def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_path: Path, imltool: Imltool) -> None:
-    source = make_set(tmp_path / "set", tampered=1, authentic=1)
-    scan = ("scan", source, "--out", tmp_path / "scan", "--weights", "boxprompt", "-q")
-    assert imltool(*scan, "--compute", "bf16")[0] == 0
-    told = json.loads((tmp_path / "scan" / "run.json").read_text())
-    assert told["model"]["compute"] == "bf16" and told["parameters"]["compute"] == "bf16"
-    assert told["model"]["engine"].endswith(", bf16")
-    code, _, err = imltool(*scan)
-    assert code == 2 and "compute" in err and err.count("\n") == 1
-    measure = ("eval", "--data", f"made={source}", "--out", tmp_path / "eval", "--weights", "boxprompt", "-q")
-    assert imltool(*measure, "--compute", "bf16")[0] == 0
-    results = json.loads((tmp_path / "eval" / "results.json").read_text())
-    assert results["checkpoint"]["compute"] == "bf16" and "--compute bf16" in results["command"]
-    code, _, err = imltool(*measure)
-    assert code == 2 and "compute" in err and err.count("\n") == 1
-
-
-@pytest.mark.parametrize("flags", ["fpu avx2 avx512f avx512_vnni", None])
-def test_bfloat16_is_refused_where_the_processor_has_none(
-    flags: str | None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = tmp_path / "cpuinfo"
-    if flags is not None:
-        facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr("imltool.device._CPU_FACTS", facts)
-    monkeypatch.setattr("sys.platform", "linux")
-    source = make_set(tmp_path / "set", tampered=1, authentic=0)
-    code, _, err = imltool("scan", source, "--out", tmp_path / "out", "--compute", "bf16", "--device", "cpu")
-    assert code == 2 and "bfloat16" in err and "leave out --compute" in err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.usefixtures("bfloat16")
-def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path) -> None:
-    source = make_set(tmp_path / "set", tampered=1, authentic=0)
-    code, _, err = imltool(
-        "scan", source, "--out", tmp_path / "out", "--engine", "onnx", "--compute", "bf16", "--device", "cpu"
-    )
-    assert code == 2 and "engine onnx does not compute in bf16" in err
-
-
-@LONG
-def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
-    tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = make_set(tmp_path / "set", tampered=2, authentic=1)
-    weights = Path(shutil.copy(student_file(Path("boxprompt")), tmp_path / "student.safetensors"))
-    command = ("export", "--weights", weights, "--precision", "int8", "--calibration", source / "tampered")
-    code, _, err = imltool(*command)
-    assert code == 2 and "--check NAME=DIR" in err and err.count("\n") == 1
-    with monkeypatch.context() as strict:
-        strict.setattr("imltool.engines.export.MAX_F1_LOSS", -2.0)
-        code, _, err = imltool(*command, "--check", f"made={source}")
-    assert code == 1 and "too much" in err and not graph_of(weights, "int8").exists()
-    code, out, err = imltool(*command, "--check", f"made={source}", "--json")
-    assert code == 0 and "F1 on 2 tampered pictures of made" in err
-    told = json.loads(out)
-    assert Path(told["file"]) == graph_of(weights, "int8") and told["info"]["precision"] == "int8"
-    plain = Localizer.load(weights, "cpu", "torch")
-    pictures = [photo(1, 90, 120), photo(2, 64, 64)]
-    assert Localizer.load(weights, "cpu").engine.startswith("torch "), "int8 is never taken unasked"
-    for engine in ("auto", *INSTALLED):
-        quantised = Localizer.load(weights, "cpu", engine, "int8")
-        assert quantised.engine.endswith(", int8")
-        for found, expected in zip(quantised.maps(pictures), plain.maps(pictures), strict=True):
-            assert np.abs(found - expected).max() > 1e-4 and np.abs(found - expected).mean() < 0.1
-    with pytest.raises(UsageError, match="torch does not compute in int8"):
-        Localizer.load(weights, "cpu", "torch", "int8")
-    graph_of(weights, "int8").rename(graph_of(weights))
-    with pytest.raises(WeightsError, match="computes in int8, not in fp32"):
-        Localizer.load(weights, "cpu", "onnx")
 
 
 @LONG

@@ -22,7 +22,7 @@ from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder, Remembering
 from imltool.teacher.export import compare
 from imltool.teacher.graphs import PARTS, SteppableSam, TeacherGraphInfo, graphs_of
 from imltool.teacher.registry import load_teacher
-from imltool.teacher.sam import SamTeacher
+from imltool.teacher.sam import Embedding, SamTeacher
 from imltool.weights import WEIGHTS, locate
 
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
@@ -40,46 +40,59 @@ def teachers() -> dict[str, SamTeacher]:
     return {engine: loaded(engine) for engine in ("torch", *INSTALLED)}
 
 
+@pytest.fixture(scope="module")
+def embedded(teachers: dict[str, SamTeacher]) -> Embedding:
+    """A picture of 192×128 pixels as torch embeds it."""
+    return teachers["torch"].embed(forged(7, 192, 128)[0])
+
+
+@pytest.fixture(scope="module")
+def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPathFactory) -> RememberingSam:
+    """Torch, which embeds a picture once for all who are compared with it."""
+    folder = EmbeddingFolder(tmp_path_factory.mktemp("reference"), 10 * ENTRY_BYTES)
+    return RememberingSam(teachers["torch"].network, "torch", folder)
+
+
 @pytest.mark.parametrize("engine", INSTALLED)
-def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], engine: str) -> None:
-    features, logits = compare(teachers[engine].network, teachers["torch"].network)
+def test_every_engine_makes_torchs_masks(
+    teachers: dict[str, SamTeacher], reference: RememberingSam, engine: str
+) -> None:
+    features, logits = compare(teachers[engine].network, reference)
     assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
     assert features["mask_iou"] > 0.9999
 
 
-def test_a_steppable_encoder_comes_with_the_fastest_decoder(teachers: dict[str, SamTeacher]) -> None:
+def test_a_steppable_encoder_comes_with_the_fastest_decoder(
+    teachers: dict[str, SamTeacher], embedded: Embedding
+) -> None:
     teacher = load_teacher("mobile-sam", None, "cpu", steppable=True)
     assert isinstance(teacher, SamTeacher) and isinstance(teacher.network, SteppableSam)
     assert [type(layer) for layer in teacher.network.layers] == [
         type(layer) for layer in teachers["torch"].network.layers
     ]
     assert teacher.engine == teachers["torch"].engine, "embeddings are shared"
-    rgb, _ = forged(8, 192, 128)
-    embedding = teacher.embed(rgb)
-    boxes = [np.array([[x, 20, x + 60, 110]], np.float32) for x in range(0, 120, 10)]
+    boxes = [np.array([[x, 20, x + 60, 110]], np.float32) for x in range(0, 120, 20)]
     with ThreadPoolExecutor(4) as pool:  # an engine answers one request at a time
-        found = [*pool.map(lambda box: teacher.decode(embedding, box)[0].mask, boxes)]
-    expected = [teachers["torch"].decode(embedding, box)[0].mask for box in boxes]
+        found = [*pool.map(lambda box: teacher.decode(embedded, box)[0].mask, boxes)]
+    expected = [teachers["torch"].decode(embedded, box)[0].mask for box in boxes]
     assert all((one != other).mean() < 1e-3 for one, other in zip(found, expected, strict=True))
 
 
-def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher]) -> None:
-    rgb, _ = forged(7, 192, 128)
-    embedding = teachers["torch"].embed(rgb)
+def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher], embedded: Embedding) -> None:
     box, clicks = np.array([30, 20, 150, 110], np.float32), np.array([[96, 60, 1], [40, 30, 0]], np.float32)
     points = np.array([[96, 60], [20, 20], [150, 90], [60, 100], [10, 110]], np.float32)
     expected = [
-        teachers["torch"].refine(embedding, box, clicks),
-        *teachers["torch"].decode_points(embedding, points),
-        *teachers["torch"].decode(embedding, box[None], multimask=True),
+        teachers["torch"].refine(embedded, box, clicks),
+        *teachers["torch"].decode_points(embedded, points),
+        *teachers["torch"].decode(embedded, box[None], multimask=True),
     ]
-    assert not np.array_equal(expected[0].mask, teachers["torch"].decode(embedding, box[None])[0].mask)
+    assert not np.array_equal(expected[0].mask, teachers["torch"].decode(embedded, box[None])[0].mask)
     for engine in INSTALLED:
         teacher = teachers[engine]
         found = [
-            teacher.refine(embedding, box, clicks),
-            *teacher.decode_points(embedding, points),
-            *teacher.decode(embedding, box[None], multimask=True),
+            teacher.refine(embedded, box, clicks),
+            *teacher.decode_points(embedded, points),
+            *teacher.decode(embedded, box[None], multimask=True),
         ]
         for one, other in zip(found, expected, strict=True):
             assert one.choice == other.choice and one.predicted_iou == pytest.approx(other.predicted_iou, abs=1e-4)

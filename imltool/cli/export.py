@@ -13,6 +13,7 @@ from imltool.errors import UsageError
 
 if TYPE_CHECKING:
     from imltool.config import Settings
+    from imltool.engines.graph import Size
 
 
 class GraphFormat(str, Enum):
@@ -52,6 +53,15 @@ def export(
             help="fp16 stores weights in half the space and computes in float32; int8 computes in 8-bit integers.",
         ),
     ] = PrecisionChoice.fp16,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            help="Side of the square pictures that a student's graph takes, a multiple of 32 from 64 to 2048; or "
+            "dynamic: any such height and width (default: the checkpoint's).",
+            metavar="N|dynamic",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="For int8: pictures to find the ranges of values with.", metavar="FOLDER"),
@@ -73,24 +83,28 @@ def export(
 
     A graph is run and compared with torch before it is kept. Its metadata
     says what goes in (normalisation, size), which thresholds belong to it, and
-    from which weights it was made.
+    from which weights it was made. Beside the weights --engine looks for
+    graphs of the checkpoint's own size and dynamic ones.
     """
     common.setup_logging(verbose, quiet)
+    wanted = _size(size)
     if teacher is not None:
         if calibration is not None or check or precision == PrecisionChoice.int8:
             raise UsageError("a teacher is exported as fp32 or fp16, and checked with masks", "leave out the others")
-        _export_teacher(teacher, weights, out, precision, as_json)
+        _export_teacher(teacher, weights, out, precision, wanted, as_json)
         return
     from imltool.engines.export import export_student
     from imltool.engines.registry import graph_of
     from imltool.evaluation.sets import apply_lists, named_sets
+    from imltool.student.header import read_header
     from imltool.weights import student_file
 
     source = student_file(weights)
-    target = graph_of(source, "int8" if precision.value == "int8" else "fp32") if out is None else out
+    other = wanted if isinstance(wanted, int) and wanted != read_header(source).input_size else None
+    target = graph_of(source, "int8" if precision.value == "int8" else "fp32", other) if out is None else out
     labelled = named_sets(check or [])
     apply_lists(labelled, lists or [])
-    info = export_student(source, target, precision.value, calibration, labelled)
+    info = export_student(source, target, precision.value, calibration, labelled, wanted)
     _tell(
         target,
         info,
@@ -104,13 +118,32 @@ def export(
         )
 
 
+def _size(text: str | None) -> Size | None:
+    if text is None:
+        return None
+    if text == "dynamic":
+        return "dynamic"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--size {text} is neither a number of pixels nor dynamic") from None
+
+
 def _export_teacher(
-    teacher: str, weights: Path | None, out: Path | None, precision: PrecisionChoice, as_json: bool
+    teacher: str,
+    weights: Path | None,
+    out: Path | None,
+    precision: PrecisionChoice,
+    size: Size | None,
+    as_json: bool,
 ) -> None:
     from imltool.teacher.export import export_teacher
     from imltool.teacher.graphs import graphs_of
+    from imltool.teacher.network import INPUT_SIZE
     from imltool.teacher.registry import teacher_weights
 
+    if size not in (None, INPUT_SIZE):
+        raise UsageError(f"a teacher's graphs take pictures of {INPUT_SIZE} pixels alone", "leave out --size")
     source = teacher_weights(teacher, weights)
     if source is None:
         raise UsageError(f"teacher {teacher} has no network to export", "export mobile-sam")

@@ -124,7 +124,8 @@ def _begin(address: str | None, cpus: int | None) -> tuple[Any, ExitStack]:
 def _end(ray: Any) -> None:
     """Let go of Ray, once none of Ray Data's threads asks it for anything.
 
-    Its native part ends the whole program, with code 1 and without a word, when it is asked after it was let go.
+    Now and then a command that was stopped by Ctrl-C after a worker had died ended with code 1 and without a word.
+    Ray's native part ends a program so when it is asked after it was let go; that this was why is likely, not proven.
     """
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 

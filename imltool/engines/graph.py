@@ -15,7 +15,7 @@ from imltool import __version__
 from imltool.config import Settings
 from imltool.engines.network import MIRRORS, Compute, Probabilities, Stacks, Views, normalise
 from imltool.errors import WeightsError
-from imltool.student.settings import MEAN, STD
+from imltool.student.settings import MEAN, STD, STRIDE
 
 INFO_KEY = "imltool"
 """Under this name the graph's metadata holds its `GraphInfo` as JSON."""
@@ -23,6 +23,8 @@ SUFFIX = ".onnx"
 PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
 
 Precision = Literal["fp32", "fp16", "int8"]
+Size = int | Literal["dynamic"]
+"""What a graph is to take: squares of that side in pixels, or any height and width."""
 Arrays = Mapping[str, NDArray[np.float32]]
 """What goes into a graph, or comes out, by name."""
 _OUT_OF_MEMORY = ("allocat", "out of memory", "bad_alloc")
@@ -55,6 +57,10 @@ class GraphInfo(Settings):
         input_size: S. The graph takes `pixels` float32 [B,3,S,S], RGB in [0,1] minus `mean` over `std`, and, for a
             student that sees them, `traces` float32 [B,len(TRACES),GRID,GRID]; it gives `probability` float32 [B,S,S]
             in [0,1] of one look, without mirror images.
+        free_size: the least and greatest height and width of a graph that takes any, in multiples of `STRIDE`: then
+            `pixels` are [B,3,H,W], `probability` is [B,H,W], and S is the checkpoint's; None where S alone goes in.
+        trained_size: the checkpoint's input size, for which its thresholds were fitted; None in graphs that do not
+            tell, whose S it is.
         mirrors: over how many mirror images a map is to be averaged, see `MIRRORS`.
         pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
         precision: fp32; or fp16, weights stored in half precision and computed with in float32; or int8, weights and
@@ -67,6 +73,8 @@ class GraphInfo(Settings):
     name: str
     weights_sha256: str
     input_size: int
+    free_size: tuple[int, int] | None = None
+    trained_size: int | None = None
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     traces: bool = False
@@ -82,6 +90,12 @@ class GraphInfo(Settings):
     f1_checks: tuple[F1Check, ...] = ()
     tool_version: str = __version__
     torch_version: str
+
+    def takes(self, side: int) -> bool:
+        """Whether a square picture of `side` pixels goes in."""
+        if self.free_size is None:
+            return side == self.input_size
+        return side % STRIDE == 0 and self.free_size[0] <= side <= self.free_size[1]
 
 
 InfoT = TypeVar("InfoT", bound=Settings)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Views = NDArray[np.uint8]
-"""Pictures at the network's input size S: [B,S,S,3] RGB."""
+"""Pictures at the network's input size S: [B,S,S,3] RGB. Torch and a graph of free size take [B,H,W,3] too."""
 Stacks = NDArray[np.float16]
 """Their traces: [B,len(TRACES),GRID,GRID]."""
 Probabilities = NDArray[np.float32]
-"""Maps [B,S,S] in [0,1]."""
+"""Maps [B,S,S] in [0,1], or [B,H,W] of such pictures."""
 Compute = Literal["fp32", "bf16", "int8"]
 """What a network computes in: float32; bfloat16 products where the processor has instructions for them; or 8-bit
 integers, which a graph of its own holds."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from imltool.config import Settings
-from imltool.engines.graph import INFO_KEY
+from imltool.engines.graph import INFO_KEY, Graph
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.errors import UsageError
 
@@ -117,3 +120,14 @@ def with_info(model: Any, info: Settings) -> bytes:
 
     onnx.helper.set_model_props(model, {INFO_KEY: info.model_dump_json()})
     return bytes(model.SerializeToString())
+
+
+@contextmanager
+def opened_for_trial(models: Sequence[Any], infos: Sequence[Settings]) -> Iterator[list[Graph]]:
+    """Models with what they say of themselves, opened by the first engine that is installed before they are kept."""
+    engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [Path(scratch) / f"{number}.onnx" for number in range(len(models))]
+        for file, model, info in zip(files, models, infos, strict=True):
+            file.write_bytes(with_info(model, info))
+        yield [engine.open(file) for file in files]

@@ -79,9 +79,14 @@ ENGINES = ("auto", "torch", *GRAPH_ENGINES)
 """What `--engine` takes."""
 
 
-def graph_of(weights: Path, compute: Compute = "fp32") -> Path:
-    """Where the exported graph of a checkpoint lies: beside it, under its name; one in int8 with that in its suffix."""
-    return weights.with_suffix(f".int8{SUFFIX}" if compute == "int8" else SUFFIX)
+def graph_of(weights: Path, compute: Compute = "fp32", side: int | None = None) -> Path:
+    """Where the exported graph of a checkpoint lies: beside it, under its name; one in int8 with that in its suffix.
+
+    Args:
+        side: of a graph for another input size than the checkpoint's, which no engine looks for; it is in the suffix.
+    """
+    marks = ([str(side)] if side else []) + (["int8"] if compute == "int8" else [])
+    return weights.with_suffix("".join(f".{mark}" for mark in marks) + SUFFIX)
 
 
 def choose_graph(
@@ -99,8 +104,14 @@ def choose_graph(
 
     def accept(graphs: list[Graph]) -> GraphNetwork:
         network = GraphNetwork(graphs[0])
-        if network.info.weights_sha256 != sha256_file(weights) or network.info.input_size != header.input_size:
+        if network.info.weights_sha256 != sha256_file(weights):
             raise foreign_graph(graphs[0].path, weights)
+        if not network.info.takes(header.input_size):
+            raise WeightsError(
+                f"{graphs[0].path} takes pictures of {network.info.input_size} pixels, {weights.name} sees "
+                f"{header.input_size}",
+                "export it anew",
+            )
         if network.compute != compute:
             raise WeightsError(f"{graphs[0].path} computes in {network.compute}, not in {compute}", "export it anew")
         return network

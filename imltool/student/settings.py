@@ -14,6 +14,10 @@ MemoryKind = Literal["prototypes", "spatial", "mean", "ema", "none"]
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in [0,1], which TinyViT and SAM were both trained with."""
+STRIDE = 32
+"""Of the backbone's coarsest features: the height and width of its input are multiples of it."""
+LEAST_SIDE, GREATEST_SIDE = 64, 2048
+"""Bounds of that height and width (our choice)."""
 
 
 class StudentSettings(Settings):
@@ -24,7 +28,9 @@ class StudentSettings(Settings):
     """
 
     backbone: Literal["5m", "11m", "21m"] = Field("5m", description="TinyViT size (paper: the smallest)")
-    input_size: int = Field(224, ge=64, le=2048, description="side of the square input in pixels (paper: 224)")
+    input_size: int = Field(
+        224, ge=LEAST_SIDE, le=GREATEST_SIDE, description="side of the square input in pixels (paper: 224)"
+    )
     channels: int = Field(64, ge=8, le=512, description="width C of the aligned scales (our choice)")
     gating: bool = Field(True, description="gates G_i; false fixes every gate at 1")
     memory: MemoryKind = Field("prototypes", description="reading of the memory bank; none fixes α at 1")
@@ -50,6 +56,6 @@ class StudentSettings(Settings):
     @field_validator("input_size")
     @classmethod
     def _multiple_of_32(cls, value: int) -> int:
-        if value % 32:
-            raise ValueError("must be a multiple of 32, the backbone's largest stride")
+        if value % STRIDE:
+            raise ValueError(f"must be a multiple of {STRIDE}, the backbone's largest stride")
         return value

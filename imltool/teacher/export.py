@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from imltool.engines.graph import Precision
-from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, share_weights, trace_graph, with_info
-from imltool.engines.registry import GRAPH_ENGINES
+from imltool.engines.onnx_files import (
+    OPSET,
+    halve_weights,
+    need_exporter,
+    opened_for_trial,
+    share_weights,
+    trace_graph,
+    with_info,
+)
 from imltool.errors import UsageError, WeightsError
 from imltool.files import make_folder, sha256_file, write_bytes
 from imltool.images import RGB
@@ -102,13 +108,8 @@ def _decoder_graph(sam: Any) -> Any:
 
 def _check(models: list[Any], infos: list[TeacherGraphInfo], reference: SamNetwork) -> list[TeacherGraphInfo]:
     """The metadata with the differences to torch on a trial picture, in the first engine that is installed."""
-    engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = [Path(scratch) / f"{part}.onnx" for part in PARTS]
-        for file, model, info in zip(files, models, infos, strict=True):
-            file.write_bytes(with_info(model, info))
-        found = GraphSam([engine.open(file) for file in files])
-        differences = compare(found, reference)
+    with opened_for_trial(models, infos) as graphs:
+        differences = compare(GraphSam(graphs), reference)
     for part, differing, tolerance in zip(PARTS, differences, (FEATURE_TOLERANCE, LOGIT_TOLERANCE), strict=True):
         most = differing["max_difference"]
         # false for NaN too
@@ -127,12 +128,14 @@ def compare(network: SamNetwork, reference: SamNetwork) -> list[dict[str, float]
     Both with `mask_iou`, the least IoU of a mask, made from a box by either network alone.
     """
     rgb, boxes = trial_picture()
-    features = [one.encode(rgb) for one in (network, reference)]
+    teachers = [SamTeacher("trial", one) for one in (network, reference)]
+    embeddings = [teacher.embed(rgb) for teacher in teachers]
+    features = [embedding.features for embedding in embeddings]
     corners = boxes.reshape(-1, 2, 2)
     labels = np.tile(np.array([TOP_LEFT, BOTTOM_RIGHT], np.float32), (len(boxes), 1))
     logits = [one.decode(features[1], corners, labels)[0] for one in (network, reference)]
-    masks = [[answer.mask for answer in SamTeacher("trial", one).masks(rgb, boxes)] for one in (network, reference)]
-    worst = min(iou(*pair) for pair in zip(*masks, strict=True))
+    answers = [teacher.decode(made, boxes) for teacher, made in zip(teachers, embeddings, strict=True)]
+    worst = min(iou(one.mask, other.mask) for one, other in zip(*answers, strict=True))
     return [
         {
             "max_difference": float((one - other).abs().max()),
