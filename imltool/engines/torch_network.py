@@ -39,10 +39,10 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
-        x = normalise(torch.from_numpy(views).to(self.device), self._header.mean, self._header.std)
+        x = normalise(self._there(views), self._header.mean, self._header.std)
         stacks = None
         if self._header.architecture.traces and traces is not None:
-            stacks = torch.from_numpy(traces).to(self.device).float()
+            stacks = self._there(traces).float()
         sides = MIRRORS[self._header.architecture.mirrors]
         total = torch.zeros((len(x), 1, *x.shape[2:]), device=x.device)
         for axes in sides:
@@ -51,6 +51,13 @@ class TorchNetwork:
                 logits = self.student(x.flip(axes).contiguous(memory_format=torch.channels_last), seen)
             total += logits.float().sigmoid().flip(axes)
         return np.asarray((total / len(sides))[:, 0].cpu().numpy(), dtype=np.float32)
+
+    def _there(self, array: Views | Stacks) -> Tensor:
+        """An array on the device; to CUDA from memory that cannot be paged out, which is copied without a stop."""
+        here = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return here.pin_memory().to(self.device, non_blocking=True)
+        return here.to(self.device)
 
     def _casting(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.compute == "bf16" else nullcontext()
