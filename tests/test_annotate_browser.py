@@ -27,7 +27,7 @@ from annotate_page import (
     window,
 )
 from annotate_run import Annotating
-from conftest import make_set, photo, write_rgb
+from conftest import LONG, make_set, photo, write_rgb
 from PIL import Image
 
 from imltool.data.boxes import read_boxes
@@ -152,6 +152,7 @@ def _fingers(shared: Annotating, page: Any) -> None:
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+@LONG
 def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     write_rgb(root / "000.png", photo(0))
@@ -194,6 +195,7 @@ def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     assert read_list(tmp_path / "boxes.authentic.txt") == ["set/003.jpg"]
 
 
+@LONG
 def test_suggestions_are_off_unless_asked_for_and_recorded_when_shown(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     source = Path(__file__).parents[1] / "sample_images/copymoves/tampered"

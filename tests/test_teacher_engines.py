@@ -53,7 +53,7 @@ def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPath
     return RememberingSam(teachers["torch"].network, "torch", folder)
 
 
-@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("engine", [INSTALLED[0], *(pytest.param(name, marks=LONG) for name in INSTALLED[1:])])
 def test_every_engine_makes_torchs_masks(
     teachers: dict[str, SamTeacher], reference: RememberingSam, engine: str
 ) -> None:

@@ -298,7 +298,14 @@ def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("overrides", [(), ("student.drop_path=0.3", "student.memory=ema"), ("log_every=4",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("student.drop_path=0.3", "student.memory=ema"),
+        pytest.param((), marks=LONG),
+        pytest.param(("log_every=4",), marks=LONG),
+    ],
+)
 def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(config: Path, tmp_path: Path, overrides) -> None:
     # save_every is out of reach, so that the interrupt itself has to save
     overrides = (*overrides, "save_every=100", "validate_every=2")
