@@ -20,8 +20,8 @@ import torch
 
 from imltool.device import choose_device
 from imltool.engines.graph import GraphNetwork
-from imltool.engines.network import MIRRORS, Compute, threads
-from imltool.engines.registry import GRAPH_ENGINES, LANES, graph_of
+from imltool.engines.network import MIRRORS, Compute
+from imltool.engines.registry import GRAPH_ENGINES, graph_of, student_lanes
 from imltool.engines.torch_network import normalise
 from imltool.errors import UsageError, WeightsError
 from imltool.files import walk_images
@@ -70,7 +70,7 @@ graphs = GRAPH_ENGINES if device == "cpu" and graph_of(weights).is_file() else {
 for name in [name for name, engine in graphs.items() if engine.installed]:
     networks[name] = Localizer.load(weights, device, name)
     for path in map(Path, sys.argv[3:]):
-        other = GraphNetwork(GRAPH_ENGINES[name].open(path, min(threads(), LANES)))
+        other = GraphNetwork(GRAPH_ENGINES[name].open(path, student_lanes()))
         networks[f"{name} {path.name}"] = Localizer(other, header, device)
 less: tuple[Compute, ...] = ("bf16", "int8")
 for name, compute in itertools.product(["torch", *graphs], less):

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
 def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     tiny_weights: Path, folder: Path, tmp_path: Path, place: Path
 ) -> None:
-    """Where a generator stays suspended, as after a Ctrl-C between two rows: Ray would end the program with code 1."""
+    """Where a generator stays suspended, as after a Ctrl-C between two rows, what Ray left decides nothing."""
     program = (
         "import sys; from imltool import Scanner\n"
         f"scan = Scanner({str(tiny_weights)!r}, 'cpu', batch=2, cluster='ray', cluster_workers=2)\n"

@@ -23,6 +23,11 @@ LANES = 8
 """Pictures a student sees side by side at most, whatever the number of threads: each needs memory of its own."""
 
 
+def student_lanes() -> int:
+    """How many pictures a student sees side by side on this machine."""
+    return min(threads(), LANES)
+
+
 class Open(Protocol):
     """Opens a graph file for so many runs side by side. Raises `WeightsError` when the file cannot be run."""
 
@@ -117,8 +122,9 @@ def choose_graph(
         return network
 
     remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")
-    files, lanes = [graph_of(weights, compute)], min(threads(), LANES)
-    return choose_graphs(weights, files, engine, on_cpu, accept, remedy, compute, lanes)
+    return choose_graphs(
+        weights, [graph_of(weights, compute)], engine, on_cpu, accept, remedy, compute, student_lanes()
+    )
 
 
 def choose_graphs(

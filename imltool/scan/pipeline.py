@@ -215,10 +215,8 @@ def finish(
         write_companions(out, item.output, read.rgb, settings.companions)
         read.rgb = None  # of a large picture there is no room for them beside what follows
         write_map_and_mask(out, item.output, values, settings.threshold)
-        area, regions = (
-            np.count_nonzero(values > settings.threshold) / values.size,
-            find_regions(values, settings.threshold),
-        )
+        area = np.count_nonzero(values > settings.threshold) / values.size
+        regions = find_regions(values, settings.threshold)
     except ImlError:
         raise
     except Exception as error:  # most often for lack of memory, which the next picture may not need
