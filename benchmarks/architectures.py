@@ -28,9 +28,9 @@ import numpy as np
 from imltool.engines.network import threads
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.files import walk_images
-from imltool.images import read_rgb
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import read_rgb
 from imltool.student.header import read_header
-from imltool.student.localizer import Localizer
 from imltool.traces.stack import GRID, TRACES
 from imltool.weights import student_file
 

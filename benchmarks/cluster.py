@@ -23,9 +23,9 @@ from pathlib import Path
 from imltool.cluster.ray_cluster import RayCluster
 from imltool.device import choose_device
 from imltool.files import human_size
+from imltool.inference.localizer import Localizer
 from imltool.scan.inputs import Plan, plan_inputs
 from imltool.scan.runner import scan
-from imltool.student.localizer import Localizer
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)

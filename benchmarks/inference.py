@@ -25,9 +25,9 @@ from imltool.engines.registry import GRAPH_ENGINES, graph_of, student_lanes
 from imltool.engines.torch_network import normalise
 from imltool.errors import UsageError, WeightsError
 from imltool.files import walk_images
-from imltool.images import read_rgb
+from imltool.inference.localizer import Localizer, resize_input
+from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
-from imltool.student.localizer import Localizer, resize_input
 from imltool.traces.stack import picture_traces
 from imltool.weights import student_file
 

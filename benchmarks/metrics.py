@@ -16,8 +16,8 @@ from imltool.evaluation.degradations import GRID, degrade
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, Counting, count_image
 from imltool.evaluation.summary import summarize_set
-from imltool.images import read_mask, read_rgb
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import read_mask, read_rgb
 
 BATCH = 8
 samples = [sample for sample in read_folder(Path(sys.argv[1])) if sample.mask][:32]

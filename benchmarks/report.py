@@ -16,8 +16,8 @@ from pathlib import Path
 
 from imltool.journal import read_rows
 from imltool.scan.inputs import Input, Plan, plan_inputs
-from imltool.scan.record import REPORT, RESULTS, read_record
 from imltool.scan.report import write_report
+from imltool.scan.run_record import REPORT, RESULTS, read_record
 
 scan, folder = Path(sys.argv[1]), Path(sys.argv[2])
 count = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000

@@ -26,14 +26,14 @@ import numpy as np
 
 from imltool.device import choose_device
 from imltool.engines.network import Compute, threads
+from imltool.evidence.context import picture_context
 from imltool.files import sha256_file
-from imltool.images import RGB, encode_jpeg, read_picture
-from imltool.scan.context import picture_context
+from imltool.inference.localizer import Localizer
+from imltool.inference.tiles import take_traces
+from imltool.pictures.images import RGB, encode_jpeg, read_picture
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.pipeline import WORKERS
 from imltool.scan.runner import scan
-from imltool.student.localizer import Localizer
-from imltool.student.tiles import take_traces
 
 BATCH = 8
 

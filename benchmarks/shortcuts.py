@@ -16,7 +16,7 @@ import numpy as np
 
 from imltool.data.folder import pair_by_stem
 from imltool.files import walk_images
-from imltool.images import read_mask, read_rgb
+from imltool.pictures.images import read_mask, read_rgb
 from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings

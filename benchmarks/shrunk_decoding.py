@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from imltool.files import walk_images
-from imltool.images import ORIENTATION, read_rgb
-from imltool.student.localizer import Localizer, image_score, resize_input
+from imltool.inference.localizer import Localizer, image_score, resize_input
+from imltool.pictures.images import ORIENTATION, read_rgb
 
 
 def shrunk(path: Path, least: int) -> tuple[np.ndarray, int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 
+from imltool.pictures.pixels import jpeg
 from imltool.synth.forge import Forge, sample_rng
-from imltool.synth.history import jpeg
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool

@@ -14,7 +14,7 @@ import torch
 
 from imltool.engines.network import threads
 from imltool.engines.registry import GRAPH_ENGINES
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from imltool.data.sets import apply_lists, named_sets
 from imltool.device import choose_device
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import mean_interval
 from imltool.evaluation.runner import HALF, evaluate_set
-from imltool.evaluation.sets import apply_lists, named_sets
-from imltool.images import RGB, Map
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import RGB, Map
 from imltool.traces.stack import Traces, picture_traces
 
 SIDES = (192, 256)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imltool.data.sets import named_sets
 from imltool.device import choose_device
 from imltool.evaluation.bootstrap import mean_interval
-from imltool.evaluation.sets import named_sets
-from imltool.images import Map, Mask, read_mask, read_rgb
-from imltool.student.localizer import Localizer, image_score
-from imltool.student.tiles import is_tiled, take_traces, tiled_map
+from imltool.inference.localizer import Localizer, image_score
+from imltool.inference.tiles import is_tiled, take_traces, tiled_map
+from imltool.pictures.images import Map, Mask, read_mask, read_rgb
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("sets", nargs="+", metavar="NAME=DIR")

@@ -9,16 +9,17 @@ Importing this package is cheap; heavy libraries load inside the functions that 
 
 from typing import TYPE_CHECKING, Any
 
+from imltool.versions import __version__
+
 if TYPE_CHECKING:
-    from imltool.scan.scanner import Scanner
+    from imltool.scanner import Scanner
 
 __all__ = ["Scanner", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name != "Scanner":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from imltool.scan.scanner import Scanner
+    from imltool.scanner import Scanner
 
     return Scanner

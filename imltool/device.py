@@ -5,23 +5,14 @@ from __future__ import annotations
 import ctypes.util
 import platform
 import random
-import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError
-
-if TYPE_CHECKING:
-    from imltool.engines.network import Compute
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What the drivers of NVIDIA, of AMD, and of Windows below Linux put there."""
-_CPU_FACTS = Path("/proc/cpuinfo")
-_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
-"""What Linux calls it on x86 processors and on those of ARM. Others emulate it, which is slower than float32."""
 
 
 def choose_device(name: str = "auto") -> str:
@@ -67,27 +58,6 @@ def available_devices() -> list[str]:
     if torch.cuda.is_available():
         devices.append("cuda")
     return devices
-
-
-def require_compute(compute: Compute, device: str) -> None:
-    """Raises `UsageError` when a device, as torch names it, has no instructions for what is to be computed in."""
-    if compute == "bf16" and not _multiplies_bfloat16(device.partition(":")[0]):
-        raise UsageError(
-            f"{device} has no instructions for bfloat16 here, or does not tell of them", "leave out --compute bf16"
-        )
-
-
-def _multiplies_bfloat16(kind: str) -> bool:
-    if kind == "cuda":
-        import torch
-
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind != "cpu":
-        return False
-    if sys.platform == "darwin":
-        told = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True)
-        return told.stdout.strip() == "1"
-    return bool(_BFLOAT16.search(_CPU_FACTS.read_text(encoding="utf-8"))) if _CPU_FACTS.is_file() else False
 
 
 def seed_everything(seed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from imltool import __version__
+__version__ = "0.1.0"
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),

@@ -18,9 +18,9 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Literal
 
-from imltool import __version__
 from imltool.errors import OutputError, UsageError, WeightsError
 from imltool.files import atomic, human_size, make_folder, sha256_file, writing
+from imltool.versions import __version__
 
 ASSETS = Path(__file__).parent / "assets"
 DEFAULT_STUDENT = "boxprompt-traces"

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from imltool.data.boxes import BoxedImage, write_coco
+from imltool.data.layouts.coarse import coarse_boxes
 from imltool.files import atomic
-from imltool.images import RGB, Mask, encode_jpeg, encode_png, read_rgb, write_mask
+from imltool.pictures.images import RGB, Mask, encode_jpeg, encode_png, read_rgb, write_mask
+from imltool.pictures.pixels import jpeg
 from imltool.synth.blending import alpha_paste, match_colour, poisson_paste
-from imltool.synth.forge import coarse_boxes
-from imltool.synth.history import jpeg
 from imltool.synth.regions import Piece, bounds, cut, transform
 
 Points = list[tuple[int, int]]

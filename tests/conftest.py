@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.cli.app import run
-from imltool.device import require_compute
+from imltool.engines.network import require_compute
 from imltool.errors import UsageError
 
 Picture = NDArray[np.uint8]
@@ -81,7 +81,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights and the smallest input."""
     import torch
 
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
     from imltool.student.settings import StudentSettings
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"

@@ -13,9 +13,9 @@ from conftest import photo
 from PIL import Image, ImageDraw
 
 from imltool.errors import ImageError
-from imltool.images import read_picture
-from imltool.scan.context import EMPTY, picture_context
-from imltool.scan.remarks import make_remarks
+from imltool.evidence.context import EMPTY, picture_context
+from imltool.evidence.remarks import make_remarks
+from imltool.pictures.images import read_picture
 
 pillow_heif.register_heif_opener()
 

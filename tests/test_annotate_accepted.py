@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 
 from imltool.data.rle import check_rle, decode_mask, encode_mask, runs_of
 from imltool.errors import DataError
-from imltool.images import read_mask, write_mask
+from imltool.pictures.images import read_mask, write_mask
 
 SIZE = (64, 96)
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))

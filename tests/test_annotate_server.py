@@ -19,7 +19,7 @@ from PIL import Image
 
 from imltool.data.boxes import read_boxes
 from imltool.data.rle import decode_mask
-from imltool.images import read_mask
+from imltool.pictures.images import read_mask
 
 BOX = [20.0, 12.0, 76.0, 54.0]
 

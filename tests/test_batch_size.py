@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from imltool.engines import batch_size
-from imltool.engines.batch_size import MOST, USUAL, fastest_batch
 from imltool.engines.network import Compute, Probabilities, Stacks, Views
+from imltool.inference import batch_size
+from imltool.inference.batch_size import MOST, USUAL, fastest_batch
 from imltool.student.settings import StudentSettings
 
 SETTINGS = StudentSettings(input_size=64)

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from imltool.files import sha256_file
-from imltool.images import read_mask, read_rgb
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import read_mask, read_rgb
 from imltool.student.header import read_header
-from imltool.student.localizer import Localizer
 from imltool.student.operating_points import operating_point
 from imltool.student.settings import StudentSettings
 from imltool.training.settings import DataSettings, SourceSettings

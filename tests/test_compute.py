@@ -13,7 +13,7 @@ from conftest import LONG, make_set, photo
 
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
 from imltool.weights import student_file
 
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
@@ -45,7 +45,7 @@ def test_bfloat16_is_refused_where_the_processor_has_none(
     facts = tmp_path / "cpuinfo"
     if flags is not None:
         facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr("imltool.device._CPU_FACTS", facts)
+    monkeypatch.setattr("imltool.engines.network._CPU_FACTS", facts)
     monkeypatch.setattr("sys.platform", "linux")
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
     code, _, err = imltool("scan", source, "--out", tmp_path / "out", "--compute", "bf16", "--device", "cpu")
@@ -74,7 +74,7 @@ def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
     code, _, err = imltool(*command)
     assert code == 2 and "--check NAME=DIR" in err and err.count("\n") == 1
     with monkeypatch.context() as strict:
-        strict.setattr("imltool.engines.export.MAX_F1_LOSS", -2.0)
+        strict.setattr("imltool.export.student.MAX_F1_LOSS", -2.0)
         code, _, err = imltool(*command, "--check", f"made={source}")
     assert code == 1 and "too much" in err and not graph_of(weights, "int8").exists()
     code, out, err = imltool(*command, "--check", f"made={source}", "--json")

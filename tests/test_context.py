@@ -12,11 +12,11 @@ import pytest
 from context_files import CHANGED, DIGITISED, OFFSET, SOFTWARE, TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import TiffImagePlugin
 
-from imltool.exif_guard import exif_fault
-from imltool.images import read_picture
-from imltool.scan.context import EMPTY, picture_context
-from imltool.scan.facts import describe
-from imltool.scan.remarks import RULES, make_remarks
+from imltool.evidence.context import EMPTY, picture_context
+from imltool.evidence.facts import describe
+from imltool.evidence.remarks import RULES, make_remarks
+from imltool.pictures.exif_guard import exif_fault
+from imltool.pictures.images import read_picture
 
 
 def test_what_a_camera_writes(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_every_rule_holds_for_something_and_says_no_verdict() -> None:
 
 
 def test_times_of_other_writers() -> None:
-    from imltool.scan.exif import parse_time
+    from imltool.evidence.exif import parse_time
 
     assert parse_time("2024-05-01T12:00:00.25+02:00") == datetime.fromisoformat("2024-05-01T12:00:00+02:00")
     assert parse_time("2024-05-01T12:00Z") == datetime.fromisoformat("2024-05-01T12:00:00+00:00")

@@ -9,7 +9,7 @@ import pytest
 from context_files import TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import PngImagePlugin
 
-from imltool.scan.remarks import make_remarks
+from imltool.evidence.remarks import make_remarks
 
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Image::ExifTool 12.0"><rdf:RDF

@@ -13,7 +13,7 @@ from PIL import Image
 from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.folder import read_folder
 from imltool.data.manifest import read_manifest
-from imltool.images import read_mask
+from imltool.pictures.images import read_mask
 
 COMMANDS = ("index", "check", "convert", "boxes")
 

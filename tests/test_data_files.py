@@ -20,7 +20,7 @@ from imltool.data.layouts.coarse import boxes_from_masks, boxes_root
 from imltool.data.layouts.convert import convert
 from imltool.data.manifest import Manifest, MaskRule, Record, read_manifest, write_manifest
 from imltool.errors import DataError, ImlError, ResumeError, UsageError
-from imltool.images import read_mask
+from imltool.pictures.images import read_mask
 
 # checks
 

@@ -19,12 +19,12 @@ from conftest import LONG, make_set, photo
 from safetensors.numpy import load_file
 
 from imltool.cli.app import run
-from imltool.engines.export import export_student, trial_views
 from imltool.engines.graph import INFO_KEY, GraphInfo, GraphNetwork
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
+from imltool.export.student import export_student, trial_views
+from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import save_checkpoint
-from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
 from imltool.weights import WEIGHTS, student_file
 
@@ -336,7 +336,7 @@ def test_a_signal_is_survived_after_a_student_was_given_up_by_another_thread(eng
 import faulthandler, gc, os, signal, sys, threading
 from pathlib import Path
 faulthandler.enable()
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
 held = [Localizer.load(Path("boxprompt"), "cpu", sys.argv[1])]
 giver = threading.Thread(target=lambda: (held.clear(), gc.collect()))
 giver.start()

@@ -20,9 +20,9 @@ from imltool.data.folder import read_folder
 from imltool.evaluation.baselines import BASELINES
 from imltool.evaluation.summary import PIXEL_FIGURES
 from imltool.files import sha256_file
-from imltool.images import read_mask, read_rgb, write_mask
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import read_mask, read_rgb, write_mask
 from imltool.student.header import CheckpointHeader, TrainingSet
-from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
 from imltool.versions import installed_versions
 

@@ -17,7 +17,7 @@ from PIL import Image
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
 from imltool.evaluation import bootstrap, metrics
-from imltool.images import read_mask, read_size, write_map
+from imltool.pictures.images import read_mask, read_size, write_map
 
 Values = NDArray[np.float32]
 

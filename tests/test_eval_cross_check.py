@@ -13,8 +13,8 @@ import torch
 
 from imltool.cli.app import run
 from imltool.data.folder import Sample, read_folder
-from imltool.images import read_map, read_mask, read_rgb
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import read_map, read_mask, read_rgb
 
 oracle = pytest.importorskip("sklearn.metrics")
 

@@ -18,10 +18,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from imltool.cli.app import run
-from imltool.evaluation.near_duplicates import BITS, DISTANCE, find_similar, fingerprint
+from imltool.data.near_duplicates import BITS, DISTANCE, find_similar, fingerprint
 from imltool.evaluation.roles import find_overlap
+from imltool.inference.localizer import Localizer
 from imltool.student.header import HEADER_KEY, CheckpointHeader, TrainingSet, read_header
-from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
 from imltool.training.provenance import hash_sets
 
@@ -100,7 +100,7 @@ def test_every_format_that_is_read_has_a_fingerprint(tmp_path: Path) -> None:
     deep = np.asarray(Image.fromarray(rgb).convert("L")).astype(np.uint16) * 257
     Image.fromarray(deep).save(tmp_path / "deep.png")
     script = (
-        "import sys, pathlib; from imltool.evaluation.near_duplicates import fingerprint; "
+        "import sys, pathlib; from imltool.data.near_duplicates import fingerprint; "
         "print(fingerprint(pathlib.Path(sys.argv[1])))"
     )
     pillow_heif.register_heif_opener()

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 
 from imltool.cli.app import run
 from imltool.data.folder import Sample, read_folder
-from imltool.images import read_mask, read_size, write_map
+from imltool.pictures.images import read_mask, read_size, write_map
 
 Values = NDArray[np.float32]
 

@@ -23,8 +23,8 @@ from imltool.errors import DataError
 from imltool.evaluation.protocols import SHIPPED, Protocol, open_protocol
 from imltool.evaluation.roles import find_overlap, refuse_hidden_overlap, under_protocol
 from imltool.files import sha256_file
+from imltool.inference.localizer import Localizer
 from imltool.student.header import CheckpointHeader, TrainingSet
-from imltool.student.localizer import Localizer
 from imltool.student.settings import StudentSettings
 
 CONSTANT = ("--weights", "none", "--baseline", "constant")

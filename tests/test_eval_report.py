@@ -18,7 +18,7 @@ from imltool.cli.app import run
 from imltool.evaluation import bootstrap, metrics
 from imltool.evaluation.curves import calibration_error, precision_recall_points, reliability, roc_points
 from imltool.evaluation.gallery import choose
-from imltool.images import write_mask
+from imltool.pictures.images import write_mask
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -18,7 +18,7 @@ from imltool.cli.app import run
 from imltool.data.folder import read_folder
 from imltool.evaluation.baselines import error_level_analysis
 from imltool.evaluation.degradations import GRID, degrade
-from imltool.images import read_mask, read_rgb
+from imltool.pictures.images import read_mask, read_rgb
 
 
 def test_jpeg_is_that_of_pillow_with_halved_colour() -> None:

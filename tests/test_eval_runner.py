@@ -12,7 +12,7 @@ from test_eval_cli import make_set
 
 from imltool.data.folder import Sample, read_folder
 from imltool.evaluation.runner import evaluate_set
-from imltool.images import RGB, Map, Mask, read_rgb
+from imltool.pictures.images import RGB, Map, Mask, read_rgb
 
 
 def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:

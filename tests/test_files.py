@@ -17,8 +17,8 @@ from imltool.data.folder import read_folder
 from imltool.data.splits import scene_groups, split_by_scene
 from imltool.errors import DataError, ImageError, OutputError, ResumeError, UsageError
 from imltool.files import atomic, remove_torn, sole_writer, walk_images, write_text
-from imltool.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
 from imltool.journal import Journal, claim_folder, read_rows
+from imltool.pictures.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
 
 
 def test_a_failed_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from imltool.cli.app import run
 from imltool.data.folder import pair_by_stem, read_folder
 from imltool.errors import UsageError
-from imltool.images import read_mask, read_rgb
+from imltool.pictures.images import read_mask, read_rgb
 from imltool.scan.inputs import Input, plan_inputs
 from imltool.synth.objects import (
     CutObject,
@@ -32,7 +32,8 @@ from imltool.synth.objects import (
 )
 from imltool.teacher.audit import iou
 from imltool.teacher.registry import load_teacher
-from imltool.teacher.sam import POINTS_AT_ONCE, BoxMask
+from imltool.teacher.sam import POINTS_AT_ONCE
+from imltool.teacher.teacher import BoxMask
 
 SHAPES = ((0.25, 0.25), (0.75, 0.75))
 OPTIONS = ("--set", "grid=2", "--device", "cpu")

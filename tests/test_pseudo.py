@@ -15,7 +15,7 @@ import pytest
 from conftest import forged, photo
 from PIL import Image
 
-from imltool.images import read_mask
+from imltool.pictures.images import read_mask
 
 
 def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:

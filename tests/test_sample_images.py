@@ -10,7 +10,7 @@ from PIL import Image
 
 from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.folder import read_folder
-from imltool.images import read_mask, read_rgb, read_size
+from imltool.pictures.images import read_mask, read_rgb, read_size
 
 ROOT = Path(__file__).parents[1] / "sample_images"
 

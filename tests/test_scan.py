@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from imltool.cli.app import run
-from imltool.images import read_map, read_mask, read_rgb
+from imltool.pictures.images import read_map, read_mask, read_rgb
 from imltool.versions import installed_versions
 
 
@@ -159,7 +159,7 @@ def test_figures_can_be_repeated_from_the_map(tiny_weights: Path, tmp_path: Path
 
 
 def test_regions_are_listed_by_size_without_specks() -> None:
-    from imltool.scan.outputs import find_regions
+    from imltool.scan.picture_outputs import find_regions
 
     values = np.zeros((100, 200), np.float32)
     values[10:20, 30:60] = 0.75

@@ -14,8 +14,8 @@ from PIL import Image
 from imltool.cli.app import run
 from imltool.journal import read_rows
 from imltool.scan.inputs import Input, Plan
-from imltool.scan.record import RESULTS, read_record
 from imltool.scan.report import WHOLE, write_report
+from imltool.scan.run_record import RESULTS, read_record
 from imltool.scan.verdicts import WORDS
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -14,7 +14,7 @@ from conftest import Picture, photo, write_rgb
 from PIL import Image
 from scipy.ndimage import convolve
 
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.scan.companions import (
     COMPANIONS,
     ELA_GAIN,

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
-from imltool.images import read_picture
-from imltool.scan import credentials
-from imltool.scan.context import picture_context
-from imltool.scan.remarks import make_remarks
+from imltool.evidence import credentials
+from imltool.evidence.context import picture_context
+from imltool.evidence.remarks import make_remarks
+from imltool.pictures.images import read_picture
 
 MADE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 MANIFEST = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from imltool.errors import ImageError
-from imltool.images import looks_like_picture, read_mask, read_picture, read_rgb, read_size
+from imltool.pictures.images import looks_like_picture, read_mask, read_picture, read_rgb, read_size
 from imltool.scan.walk import walk_pictures
 
 pillow_heif.register_heif_opener()

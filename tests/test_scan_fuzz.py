@@ -20,14 +20,14 @@ from mutants import DAMAGES, mutant, seeds
 
 from imltool.device import choose_device
 from imltool.errors import ImlError
+from imltool.evidence.context import EMPTY
+from imltool.evidence.facts import describe
+from imltool.evidence.remarks import make_remarks
+from imltool.inference.localizer import Localizer
 from imltool.journal import read_rows
-from imltool.scan.context import EMPTY
-from imltool.scan.facts import describe
 from imltool.scan.pipeline import decode
-from imltool.scan.remarks import make_remarks
 from imltool.scan.results import Context, ScanResult
 from imltool.scan.verify import Verification
-from imltool.student.localizer import Localizer
 
 COUNT = int(os.environ.get("IMLTOOL_FUZZ", "400"))
 SCANNED = max(40, COUNT // 25)

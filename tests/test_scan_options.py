@@ -14,7 +14,7 @@ import pytest
 from conftest import photo, write_rgb
 
 from imltool.cli.app import run
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 
 Scan = Callable[..., tuple[int, str, str]]
 COUNT = 6
@@ -33,7 +33,7 @@ def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
     """A calibrated checkpoint for which half of the pictures have an indication."""
     import torch
 
-    from imltool.student.localizer import Localizer, image_score
+    from imltool.inference.localizer import Localizer, image_score
 
     localizer = Localizer.load(tiny_weights, torch.device("cpu"))
     scores = [image_score(localizer.maps([read_rgb(path)])[0]) for path in sorted(folder.iterdir())]

@@ -17,10 +17,10 @@ from conftest import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.scan.inputs import plan_inputs
-from imltool.scan.record import read_record
 from imltool.scan.report import percent, write_report
+from imltool.scan.run_record import read_record
 
 Command = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
@@ -103,7 +103,7 @@ def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
     """A checkpoint for which two of the six pictures are above the indication's point and two more inconclusive."""
     import torch
 
-    from imltool.student.localizer import Localizer, image_score
+    from imltool.inference.localizer import Localizer, image_score
 
     localizer = Localizer.load(tiny_weights, torch.device("cpu"))
     names = (HOSTILE, CLOSING, TURNED, "dark.png", "grey.png", "camera.jpg")
@@ -259,7 +259,7 @@ def test_a_selection_says_that_it_is_one(
     if "low" in options:  # a point that nothing reaches
         import torch
 
-        from imltool.student.localizer import Localizer
+        from imltool.inference.localizer import Localizer
 
         localizer = Localizer.load(judge, torch.device("cpu"))
         localizer.header = localizer.header.model_copy(update={"authentic_scores": {"bright": (1.0,) * 20}})

@@ -23,10 +23,10 @@ from conftest import LONG, photo, write_rgb
 from imltool import Scanner
 from imltool.cli.app import run
 from imltool.errors import UsageError
+from imltool.inference.localizer import Localizer
 from imltool.scan import fetch, stores
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.runner import scan
-from imltool.student.localizer import Localizer
 from imltool.texts import command_text
 
 memory = pytest.importorskip("fsspec.implementations.memory")

@@ -15,12 +15,12 @@ import torch
 from conftest import photo, write_rgb
 
 from imltool.errors import EXIT_USAGE
-from imltool.images import RGB, read_map
+from imltool.inference.localizer import Localizer, image_score, resize_input
+from imltool.inference.tiles import LEAST_SIDE, STEP, Tiling, is_tiled, take_traces, tiled_map
+from imltool.pictures.images import RGB, read_map
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.runner import scan
-from imltool.student.localizer import Localizer, image_score, resize_input
 from imltool.student.settings import StudentSettings
-from imltool.student.tiles import LEAST_SIDE, STEP, Tiling, is_tiled, take_traces, tiled_map
 from imltool.traces.stack import GRID, picture_traces
 
 CPU = torch.device("cpu")

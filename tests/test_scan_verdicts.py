@@ -123,7 +123,7 @@ def calibrated(weights: Path, out: Path, **header: Any) -> Path:
     """`weights` with other values in its header."""
     import torch
 
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
     localizer = Localizer.load(weights, torch.device("cpu"))
     localizer.header = localizer.header.model_copy(update=header)
@@ -135,8 +135,8 @@ def calibrated(weights: Path, out: Path, **header: Any) -> Path:
 def scores(tiny_weights: Path, folder: Path) -> dict[str, float]:
     import torch
 
-    from imltool.images import read_rgb
-    from imltool.student.localizer import Localizer, image_score
+    from imltool.inference.localizer import Localizer, image_score
+    from imltool.pictures.images import read_rgb
 
     localizer = Localizer.load(tiny_weights, torch.device("cpu"))
     paths = [path for path in sorted(folder.iterdir()) if path.stem.isdigit()]

@@ -18,8 +18,8 @@ from PIL import Image
 import imltool
 from imltool import Scanner
 from imltool.errors import DataError, ResumeError, UsageError, WeightsError
-from imltool.images import read_map, read_mask
 from imltool.journal import read_rows
+from imltool.pictures.images import read_map, read_mask
 from imltool.scan.results import ScanResult
 
 OPTIONS = {"threshold": 0.4, "stability": True, "companions": ["noise", "ela"], "batch": 4}

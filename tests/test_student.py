@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from imltool.engines.torch_network import normalise
 from imltool.errors import WeightsError
+from imltool.inference.localizer import Localizer, image_score, resize_input
 from imltool.student.backbone import TinyVitBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import CheckpointHeader, TrainingSet, read_header
 from imltool.student.info import count_operations
-from imltool.student.localizer import Localizer, image_score, resize_input
 from imltool.student.model import Student
 from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.teacher.mobile_sam import read_mobile_sam

@@ -10,7 +10,7 @@ import pytest
 from conftest import make_set
 
 from imltool.errors import DataError
-from imltool.images import read_mask, write_mask
+from imltool.pictures.images import read_mask, write_mask
 from imltool.study.labels import OneEmbedding, label_overrides, label_quality, make_labels
 from imltool.study.runner import data_digest
 from imltool.study.settings import LabelSettings

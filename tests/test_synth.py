@@ -18,10 +18,11 @@ from imltool.cli.app import run
 from imltool.config import load_settings
 from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.folder import read_folder
+from imltool.data.layouts.coarse import coarse_boxes
 from imltool.errors import ConfigError, DataError
 from imltool.files import sha256_file
-from imltool.images import encode_jpeg, read_mask, read_rgb, write_mask
-from imltool.synth.forge import Forge, Forgery, coarse_boxes, sample_rng
+from imltool.pictures.images import encode_jpeg, read_mask, read_rgb, write_mask
+from imltool.synth.forge import Forge, Forgery, sample_rng
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool

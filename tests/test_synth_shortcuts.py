@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from test_synth import make_forge, make_sources
 
 from imltool.errors import DataError
-from imltool.images import encode_jpeg
+from imltool.pictures.images import encode_jpeg
 from imltool.synth.forge import sample_rng
 from imltool.synth.shortcuts import (
     Judged,

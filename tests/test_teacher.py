@@ -10,7 +10,7 @@ from conftest import forged
 from safetensors.torch import load_file, save_file
 
 from imltool.errors import UsageError, WeightsError
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names

@@ -18,8 +18,8 @@ from test_pseudo import make_annotated, rows_of
 from imltool.engines.graph import INFO_KEY
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.errors import UsageError, WeightsError
+from imltool.export.teacher import compare
 from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder, RememberingSam
-from imltool.teacher.export import compare
 from imltool.teacher.graphs import PARTS, SteppableSam, TeacherGraphInfo, graphs_of
 from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import Embedding, SamTeacher

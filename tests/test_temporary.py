@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imltool.temporary import temporary_folder
+from imltool.files import temporary_folder
 
 pytest.importorskip("fcntl")
 
@@ -21,7 +21,7 @@ pytest.importorskip("fcntl")
 def another() -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process that has such a folder, with a file in it."""
     program = (
-        "import sys, tempfile; from imltool.temporary import temporary_folder\n"
+        "import sys, tempfile; from imltool.files import temporary_folder\n"
         f"tempfile.tempdir = {tempfile.gettempdir()!r}\n"
         "with temporary_folder('imltool-some-') as folder:\n"
         "    (folder / 'copy').write_bytes(b'x'); print(folder, flush=True); sys.stdin.read()\n"

@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from imltool.config import load_settings
+from imltool.inference.localizer import Localizer
 from imltool.student.header import CheckpointHeader
-from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
 from imltool.traces.copy_match import KEYPOINTS, _matches, find_copies

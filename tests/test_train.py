@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from imltool.config import load_settings
 from imltool.errors import TrainingError
 from imltool.files import sha256_file
-from imltool.images import read_mask
+from imltool.pictures.images import read_mask
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.header import read_header
 from imltool.student.settings import StudentSettings

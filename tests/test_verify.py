@@ -14,7 +14,7 @@ from conftest import photo, write_rgb
 from forked import Forked
 
 from imltool.cli.app import run
-from imltool.scan import record
+from imltool.scan import run_record
 
 NAMES = ("a.jpg", "b.png", "deep/c.png", "deep/er/d.jpg", "e.png")
 
@@ -209,13 +209,13 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
             row["previous_sha256"] = hashlib.sha256(lines[-1]).hexdigest()
         lines.append((json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode())
     keep_lines(out, lines)
-    for name, text in record.TABLES.items():
+    for name, text in run_record.TABLES.items():
         (out / name).write_text(text(rows), encoding="utf-8")
     told = json.loads((out / "run.json").read_text())
     del told["seal"]
     told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
     told["seal"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    (out / "run.json").write_text(record.record_text(told), encoding="utf-8")
+    (out / "run.json").write_text(run_record.record_text(told), encoding="utf-8")
     assert imltool("verify", out)[0] == 0
     code, stdout, _ = imltool("verify", out, "--head", noted)
     assert code == 4 and "not the one that was noted" in stdout

@@ -16,10 +16,12 @@ from imltool.annotate.states import DrawnBox
 from imltool.data.box_formats import Box
 from imltool.errors import ImageError
 from imltool.files import sha256_file
-from imltool.images import RGB, Mask, encode_jpeg, read_rgb
-from imltool.scan.outputs import find_regions, fit
-from imltool.student.localizer import Localizer
-from imltool.teacher.sam import BoxMask, Embedding, SamTeacher
+from imltool.inference.localizer import Localizer
+from imltool.pictures.draw import fit
+from imltool.pictures.images import RGB, Mask, encode_jpeg, read_rgb
+from imltool.scan.picture_outputs import find_regions
+from imltool.teacher.sam import Embedding, SamTeacher
+from imltool.teacher.teacher import BoxMask
 
 VIEW_SIDE = 4096
 """Longest side of the picture sent to the page, pixels: enough to zoom in on, and what browsers can draw."""

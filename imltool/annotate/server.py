@@ -27,8 +27,8 @@ from imltool.annotate.states import Content, DrawnBox, Seconds
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
 from imltool.data.rle import decode_mask, encode_mask, runs_of
 from imltool.errors import ImageError, ImlError, UsageError
-from imltool.images import Mask
-from imltool.scan.outputs import fit
+from imltool.pictures.draw import fit
+from imltool.pictures.images import Mask
 
 LOOPBACK = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imltool import __version__
 from imltool.annotate.desk import PictureDesk
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.server import AnnotateServer
@@ -18,10 +17,11 @@ from imltool.data.boxes import MatchedImage
 from imltool.device import choose_device
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
 from imltool.teacher.sam import SamTeacher
+from imltool.versions import __version__
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def compare(
 
 def _samples(entrants: list[Entrant]) -> dict[tuple[str, str], Sample]:
     """The pictures of the first evaluation, where they still lie; a set that is gone has none."""
-    from imltool.evaluation.sets import read_target
+    from imltool.data.sets import read_target
 
     found: dict[tuple[str, str], Sample] = {}
     for name, one in entrants[0].data.items():

@@ -10,18 +10,18 @@ from imltool.cli import common
 from imltool.errors import UsageError
 
 if TYPE_CHECKING:
+    from imltool.data.sets import NamedSet
     from imltool.evaluation.protocols import ProtocolRun
     from imltool.evaluation.roles import Overlap, Role
-    from imltool.evaluation.sets import NamedSet
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
 
 def choose_sets(
     data: Sequence[str], lists: Sequence[str], samples: Path, protocol: str | None, root: Path | None
 ) -> tuple[list[NamedSet], ProtocolRun | None]:
     """The sets that `--data`, `--protocol` or else `--samples` name; what is amiss with them is told."""
+    from imltool.data.sets import apply_lists, named_sets, sample_sets
     from imltool.evaluation.protocols import open_protocol
-    from imltool.evaluation.sets import apply_lists, named_sets, sample_sets
 
     if protocol is not None and data:
         raise UsageError("--data and --protocol are given together", "a protocol has its own sets: give one of them")

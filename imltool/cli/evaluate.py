@@ -12,11 +12,11 @@ from imltool.cli import common
 from imltool.errors import UsageError
 
 if TYPE_CHECKING:
+    from imltool.data.sets import NamedSet
     from imltool.evaluation.maps import MapFolder
     from imltool.evaluation.methods import Method
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting, ImageRow
-    from imltool.evaluation.sets import NamedSet
 
 NO_WEIGHTS = "none"
 MAPS = "Saved maps of other methods"
@@ -173,7 +173,7 @@ def evaluate(
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting
     from imltool.files import make_folder, sole_writer
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
     _known("baseline", baselines, BASELINES)
     _known("--compat", compat or [], PROTOCOLS)

@@ -93,9 +93,9 @@ def export(
             raise UsageError("a teacher is exported as fp32 or fp16, and checked with masks", "leave out the others")
         _export_teacher(teacher, weights, out, precision, wanted, as_json)
         return
-    from imltool.engines.export import export_student
+    from imltool.data.sets import apply_lists, named_sets
     from imltool.engines.registry import graph_of
-    from imltool.evaluation.sets import apply_lists, named_sets
+    from imltool.export.student import export_student
     from imltool.student.header import read_header
     from imltool.weights import student_file
 
@@ -137,7 +137,7 @@ def _export_teacher(
     size: Size | None,
     as_json: bool,
 ) -> None:
-    from imltool.teacher.export import export_teacher
+    from imltool.export.teacher import export_teacher
     from imltool.teacher.graphs import graphs_of
     from imltool.teacher.network import INPUT_SIZE
     from imltool.teacher.registry import teacher_weights

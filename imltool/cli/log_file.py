@@ -14,11 +14,11 @@ from typing import Annotated
 
 import typer
 
-from imltool import __version__
 from imltool.cli import common
 from imltool.errors import UsageError
 from imltool.files import writing
 from imltool.texts import command_text
+from imltool.versions import __version__
 
 LogFileOption = Annotated[
     Path | None,

@@ -161,11 +161,11 @@ def scan(
     if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
         raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
     with log_to(log_file, keep_out=out):
-        from imltool.scan import record
+        from imltool.scan import run_record
         from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
         from imltool.texts import printable
 
-        record.holds_scan(out)  # the first to be told: nothing was read yet
+        run_record.holds_scan(out)  # the first to be told: nothing was read yet
         plan = plan_inputs(paths, out)
         for folder in plan.skipped:
             common.say(
@@ -176,12 +176,12 @@ def scan(
 
         from imltool.cluster.settings import choose_cluster
         from imltool.device import choose_device
+        from imltool.inference.localizer import Localizer
         from imltool.scan import runner
         from imltool.scan.companions import choose_companions
         from imltool.scan.pdf import require_pdf, write_pdf
         from imltool.scan.report import write_report
         from imltool.scan.selection import Selection
-        from imltool.student.localizer import Localizer
 
         cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
         if cluster:
@@ -218,13 +218,13 @@ def scan(
                 outcome = f"{row['verdict']}, score {row['score']}" if row["status"] == "ok" else row["reason"]
                 level = logging.DEBUG if row["status"] == "ok" else logging.INFO
                 common.log.log(level, "%s: %s: %s", row["status"], printable(row["path"]), outcome)
-            run = record.read_record(out)
-            writers = {record.REPORT: write_report} | ({record.PDF: write_pdf} if pdf else {})
+            run = run_record.read_record(out)
+            writers = {run_record.REPORT: write_report} | ({run_record.PDF: write_pdf} if pdf else {})
             for name, write in writers.items():
                 task = bar.add_task(name, total=len(rows))
                 for _ in write(out, plan, run, rows, selection):
                     bar.advance(task)
-            run = record.seal_reports(out, *writers)
+            run = run_record.seal_reports(out, *writers)
         _summarise(rows, selection, run, out)
         runner.require_analysed(run["counts"], out)
         common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)
@@ -252,8 +252,8 @@ def _summarise(rows: list[dict[str, Any]], selection: Selection, run: dict[str, 
     from rich.table import Table
     from rich.text import Text
 
-    from imltool.scan.record import REPORT, TABLE
     from imltool.scan.report import percent
+    from imltool.scan.run_record import REPORT, TABLE
     from imltool.texts import printable
 
     shown = selection.choose(rows)[: selection.top or TOP]

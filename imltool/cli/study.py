@@ -16,7 +16,7 @@ from imltool.texts import command_text
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from imltool.evaluation.sets import NamedSet
+    from imltool.data.sets import NamedSet
     from imltool.study.settings import Row, StudySettings
 
 OWN_ROWS = (".yaml", ".yml")
@@ -78,7 +78,7 @@ def study(
     common.setup_logging(verbose, quiet)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a study runs in one process", "share its rows among GPUs with --only and --device")
-    from imltool.evaluation.sets import apply_lists, named_sets, sample_sets
+    from imltool.data.sets import apply_lists, named_sets, sample_sets
 
     sets = []
     if tiny or not plan:

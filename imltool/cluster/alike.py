@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 
-from imltool import __version__
 from imltool.errors import ClusterError
+from imltool.versions import __version__
 
 REMEDY = "install the same version on all machines of the cluster"
 

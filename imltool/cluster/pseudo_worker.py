@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imltool import __version__
 from imltool.cluster.alike import require_engine, require_version
 from imltool.cluster.in_step import Made
 from imltool.cluster.model_files import ModelFiles
 from imltool.teacher.embeddings import EmbeddingFolder, RememberingSam
 from imltool.teacher.graphs import graphs_of
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
-from imltool.teacher.registry import Teacher, load_teacher
+from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
+from imltool.teacher.teacher import Teacher
+from imltool.versions import __version__
 
 
 def kept_by(teacher: Teacher) -> EmbeddingFolder | None:

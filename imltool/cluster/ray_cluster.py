@@ -13,12 +13,12 @@ from imltool.cluster.ray_map import Worker, ordered_map
 from imltool.cluster.ray_session import connected, is_connected
 
 if TYPE_CHECKING:
+    from imltool.inference.localizer import Localizer
     from imltool.scan.inputs import Input
     from imltool.scan.pipeline import Row
     from imltool.scan.settings import ScanSettings
-    from imltool.student.localizer import Localizer
     from imltool.teacher.pseudo import PseudoSettings, Unlabelled
-    from imltool.teacher.registry import Teacher
+    from imltool.teacher.teacher import Teacher
 
 BATCHES_A_TASK = 2
 """Of a scan, a worker is given so many batches at a time (our choice): reading the second goes on beside localizing
@@ -31,7 +31,7 @@ ItemT = TypeVar("ItemT")
 
 
 class RayCluster:
-    """See `settings.Cluster`.
+    """Satisfies `scan.runner.ScanWorkers` and `teacher.pseudo.LabelWorkers`.
 
     Args:
         address: see `ray_session.connected`.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from imltool.errors import ClusterError
+from imltool.files import temporary_folder
 from imltool.interrupt import deferred_interrupt
-from imltool.temporary import temporary_folder
 from imltool.texts import clean
 
 STORE = 512 * 1024 * 1024

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imltool import __version__
 from imltool.cluster.alike import require_engine, require_version
 from imltool.cluster.in_step import Made
 from imltool.cluster.model_files import ModelFiles
 from imltool.engines.network import Compute
 from imltool.engines.registry import graph_of
+from imltool.inference.localizer import Localizer
 from imltool.scan.inputs import Input
 from imltool.scan.pipeline import analyse
 from imltool.scan.settings import ScanSettings
-from imltool.student.localizer import Localizer
+from imltool.versions import __version__
 
 
 @dataclass(frozen=True)

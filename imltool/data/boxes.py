@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imltool.data.box_formats import FORMATS, Accepted, Box, BoxedImage, annotation_files, csv_header, read_json
 from imltool.errors import DataError, ImageError, UsageError
 from imltool.files import walk_images, write_text
-from imltool.images import read_size
+from imltool.pictures.images import read_size
 
 __all__ = [
     "FORMATS",

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from imltool.data.folder import is_plain
 from imltool.errors import DataError
 from imltool.files import write_text
-from imltool.images import RGB, Mask, read_mask, read_rgb
 from imltool.journal import dump_json
+from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
 
 Kind = Literal["authentic", "splice", "copymove", "removal", "inpainting", "mixed"]
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from typing_extensions import TypedDict  # pydantic cannot read typing's before Python 3.12
 
 from imltool.errors import DataError
-from imltool.images import Mask
+from imltool.pictures.images import Mask
 
 
 class Rle(TypedDict):

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from imltool import __version__
 from imltool.config import Settings
 from imltool.engines.network import MIRRORS, Compute, Probabilities, Stacks, Views, normalise
 from imltool.errors import WeightsError
 from imltool.student.settings import MEAN, STD, STRIDE
+from imltool.versions import __version__
 
 INFO_KEY = "imltool"
 """Under this name the graph's metadata holds its `GraphInfo` as JSON."""

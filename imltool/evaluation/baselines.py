@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from imltool.images import RGB, Map
+from imltool.pictures.images import RGB, Map
 from imltool.traces.residual import error_level
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _constant(architecture: StudentSettings | None, device: str | torch.device, 
 
 
 def _untrained(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
     return Localizer.untrained(architecture, device, seed).maps
 

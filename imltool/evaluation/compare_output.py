@@ -16,10 +16,10 @@ from imltool.evaluation.compare import FIGURES, Entrant
 from imltool.evaluation.gallery import picture_and_truth
 from imltool.evaluation.previews import preview_path, read_preview
 from imltool.files import write_text
-from imltool.images import RGB
 from imltool.journal import holds_run
-from imltool.scan.outputs import fit
-from imltool.sheet import TILE, contact_sheet
+from imltool.pictures.draw import fit
+from imltool.pictures.images import RGB
+from imltool.pictures.sheet import TILE, contact_sheet
 
 JSON_NAME = "compare.json"
 CSV_NAME = "compare.csv"

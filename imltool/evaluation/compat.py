@@ -16,7 +16,7 @@ import numpy as np
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import mean_interval
 from imltool.evaluation.counts import Counts, count_pixels, rank_pixels
-from imltool.images import Map, Mask
+from imltool.pictures.images import Map, Mask
 
 DEFAULT_SIDE = 512
 """Side in pixels at which `imdlbenco` measures when no checkpoint says another, as that benchmark resizes."""

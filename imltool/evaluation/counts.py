@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imltool.errors import DataError
-from imltool.images import Map, Mask
+from imltool.pictures.images import Map, Mask
 
 _TAIL = np.logspace(-7, -3.25, 16)
 CURVE_THRESHOLDS = np.concatenate([[0.0], _TAIL, np.arange(1, 1000) / 1000, 1.0 - _TAIL[::-1]]).astype(np.float32)

@@ -18,7 +18,7 @@ import PIL
 from PIL import Image, features
 
 from imltool.errors import ImageError, UsageError
-from imltool.images import RGB, Mask, encode_jpeg
+from imltool.pictures.images import RGB, Mask, encode_jpeg
 
 Level = float | str
 Change = Callable[[RGB, Mask, Level, np.random.Generator], tuple[RGB, Mask]]

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from imltool.data.folder import Sample
+from imltool.data.samples import read_sample_mask
 from imltool.errors import ImlError
 from imltool.evaluation.previews import preview_path, read_preview
-from imltool.evaluation.samples import read_sample_mask
-from imltool.images import RGB, encode_jpeg, read_rgb
-from imltool.scan.outputs import fit
-from imltool.sheet import TRUTH, draw_contours
+from imltool.pictures.draw import fit
+from imltool.pictures.images import RGB, encode_jpeg, read_rgb
+from imltool.pictures.sheet import TRUTH, draw_contours
 
 SHOWN = 3
 SIDE = 200

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.errors import DataError
-from imltool.images import Map
+from imltool.pictures.images import Map
 
 SUFFIXES = frozenset({".npz", ".npy", ".png", ".tif", ".tiff"})
 MAP_KEY, SCORE_KEY = "map", "score"

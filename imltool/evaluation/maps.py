@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from imltool.data.folder import Sample
+from imltool.data.sets import NamedSet
 from imltool.errors import DataError
 from imltool.evaluation.map_files import SUFFIXES, as_map, read_raw
 from imltool.evaluation.runner import ImageRow, MapSource
-from imltool.evaluation.sets import NamedSet
 from imltool.files import IMAGE_SUFFIXES, sha256_file
-from imltool.images import Map
+from imltool.pictures.images import Map
 
 SURVEYED = 32
 """Maps looked at before any is scored, to tell folders of 0 and 1 from folders of 0 to 255."""

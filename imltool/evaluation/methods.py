@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from imltool.data.sets import NamedSet
 from imltool.errors import UsageError
 from imltool.evaluation.baselines import BASELINES, Predict
 from imltool.evaluation.maps import MapFolder
@@ -20,13 +21,12 @@ from imltool.evaluation.runner import (
     evaluate_maps,
     evaluate_set,
 )
-from imltool.evaluation.sets import NamedSet
-from imltool.images import RGB, Map
+from imltool.pictures.images import RGB, Map
 
 if TYPE_CHECKING:
     import torch
 
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
 BASELINE_SCORE_THRESHOLD = 0.5
 
@@ -72,13 +72,13 @@ def choose_methods(
     """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`).
 
     Args:
-        tiles: the checkpoint sees large pictures in tiles too, see `imltool.student.tiles`.
+        tiles: the checkpoint sees large pictures in tiles too, see `imltool.inference.tiles`.
     """
     methods = []
     if localizer:
         header = localizer.header
         thresholds = {HALF: 0.5, CALIBRATED: header.pixel_threshold}
-        from imltool.student.tiles import maps_with_tiles
+        from imltool.inference.tiles import maps_with_tiles
 
         seen: Predict = partial(maps_with_tiles, localizer) if tiles else localizer.maps
         methods.append(Method(checkpoint_label(header.name), None, seen, thresholds, header.score_threshold))

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from imltool.data.folder import Sample
-from imltool.evaluation import figures
+from imltool.evaluation import plots
 from imltool.evaluation.folder import PAGE_NAME
 from imltool.evaluation.gallery import galleries
 from imltool.evaluation.tables import (
@@ -89,11 +89,11 @@ def _figures(
         for label, sets in methods_of(results).items()
         if name in sets
     }
-    pixels = figures.pixel_curves({label: sets[name] for label, sets in curves.items() if name in sets})
+    pixels = plots.pixel_curves({label: sets[name] for label, sets in curves.items() if name in sets})
     drawn = [
-        ("ROC of the image score", figures.image_roc(scores)),
-        ("Precision and recall of the image score", figures.image_pr(scores)),
-        ("Reliability of the image score", figures.reliability_figure(groups)),
+        ("ROC of the image score", plots.image_roc(scores)),
+        ("Precision and recall of the image score", plots.image_pr(scores)),
+        ("Reliability of the image score", plots.reliability_figure(groups)),
         *([("ROC of all pixels", pixels[0]), ("Precision and recall of all pixels", pixels[1])] if pixels else []),
     ]
     return [(what, uri) for what, uri in drawn if uri]
@@ -106,4 +106,4 @@ def _robust(name: str, results: Mapping[str, Any]) -> str:
         for set_name, found in sets.items()
         if name in found
     }
-    return figures.robust_figure(name, tables)
+    return plots.robust_figure(name, tables)

@@ -11,8 +11,8 @@ from PIL import Image
 from imltool.data.folder import Sample
 from imltool.evaluation.runner import OnMap
 from imltool.files import write_bytes, writing
-from imltool.images import RGB, Map, encode_png
-from imltool.scan.outputs import colour_map, fit
+from imltool.pictures.draw import colour_map, fit
+from imltool.pictures.images import RGB, Map, encode_png
 
 FOLDER = "previews"
 SIDE = 240

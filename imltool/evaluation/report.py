@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imltool.data.sets import NamedSet
 from imltool.errors import DataError
 from imltool.evaluation import compat, metrics
 from imltool.evaluation.curves import calibration_error, pooled_curve, reliability
@@ -21,7 +22,6 @@ from imltool.evaluation.methods import Method
 from imltool.evaluation.protocols import ProtocolRun
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
-from imltool.evaluation.sets import NamedSet
 from imltool.evaluation.strata import area_strata, edit_area, kind_strata
 from imltool.evaluation.summary import mean_by_role, summarize_set
 from imltool.evaluation.tables import DEFINITION, markdown_table, table_rows
@@ -30,7 +30,7 @@ from imltool.texts import readable
 from imltool.versions import installed_versions
 
 if TYPE_CHECKING:
-    from imltool.student.localizer import Localizer
+    from imltool.inference.localizer import Localizer
 
 RESULTS_NAME = "results.json"
 CSV_NAME = "per_image.csv"

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from imltool.data.folder import Sample
+from imltool.data.sets import NamedSet
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import mean_interval
 from imltool.evaluation.degradations import GRID, Level, degrade, encoder_versions
 from imltool.evaluation.methods import Method
 from imltool.evaluation.runner import CALIBRATED, HALF, Counting, ImageRow, evaluate_set
-from imltool.evaluation.sets import NamedSet
-from imltool.images import RGB, Mask
 from imltool.journal import Journal
+from imltool.pictures.images import RGB, Mask
 from imltool.versions import installed_versions
 
 JOURNAL_NAME = "robust.jsonl"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from imltool.data.near_duplicates import find_similar
 from imltool.errors import DataError
-from imltool.evaluation.near_duplicates import find_similar
 
 Role = Literal["ind", "ood"]
 TRAINED, VALIDATED = "trained", "validated"

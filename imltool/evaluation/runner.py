@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imltool.data.folder import Sample
+from imltool.data.samples import kind_of, read_sample_mask
 from imltool.errors import DataError, ImlError
 from imltool.evaluation import compat, metrics
 from imltool.evaluation.baselines import Predict
 from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, check_map, count_pixels, rank_pixels
-from imltool.evaluation.samples import kind_of, read_sample_mask
-from imltool.images import RGB, Map, Mask, read_rgb, read_size
-from imltool.student.localizer import image_score
+from imltool.inference.localizer import image_score
+from imltool.pictures.images import RGB, Map, Mask, read_rgb, read_size
 
 BATCH_PIXELS = 64_000_000
 """A batch is cut short when its pictures hold this many pixels, so that camera originals do not fill the memory."""

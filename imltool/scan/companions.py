@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from imltool.errors import UsageError
 from imltool.files import write_bytes
-from imltool.grey_png import encode_grey
-from imltool.images import RGB, strips
-from imltool.scan.outputs import fit
+from imltool.pictures.draw import fit
+from imltool.pictures.grey_png import encode_grey
+from imltool.pictures.images import RGB, strips
 from imltool.traces.jpeg_grid import BLOCK
 from imltool.traces.residual import TILE, error_level, fine_structure
 

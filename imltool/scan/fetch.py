@@ -12,10 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 from imltool.errors import ObjectError, ObjectGone
-from imltool.files import what_happened, writing
+from imltool.files import temporary_folder, what_happened, writing
 from imltool.scan.inputs import Input
 from imltool.scan.stores import LARGEST, Stored, fetch
-from imltool.temporary import temporary_folder
 
 FETCHERS = 8
 """Objects fetched at once (our choice)."""

@@ -12,8 +12,8 @@ from imltool.errors import UsageError
 from imltool.files import atomic
 from imltool.scan.inputs import Plan
 from imltool.scan.pipeline import Row
-from imltool.scan.record import PDF
 from imltool.scan.report import render
+from imltool.scan.run_record import PDF
 from imltool.scan.selection import Selection
 
 MOST = 500

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 from imltool.errors import ImageError, ImlError
+from imltool.evidence.context import picture_context
+from imltool.evidence.remarks import make_remarks
 from imltool.files import sha256_file, writing
-from imltool.images import RGB, Map, read_picture, read_size
+from imltool.inference.localizer import Localizer, image_score
+from imltool.inference.tiles import is_tiled, map_by_size, take_traces, tiled_map
+from imltool.pictures.images import RGB, Map, read_picture, read_size
 from imltool.scan.companions import companion_files, write_companions
-from imltool.scan.context import picture_context
 from imltool.scan.fetch import FetchAhead
 from imltool.scan.inputs import Input
-from imltool.scan.outputs import find_regions, output_files, quantise, write_map_and_mask, write_overlay
-from imltool.scan.remarks import make_remarks
+from imltool.scan.picture_outputs import find_regions, output_files, quantise, write_map_and_mask, write_overlay
 from imltool.scan.settings import ScanSettings
 from imltool.scan.stability import CHANGES, settle
-from imltool.student.localizer import Localizer, image_score
-from imltool.student.tiles import is_tiled, map_by_size, take_traces, tiled_map
 from imltool.texts import clean
 from imltool.traces.stack import Traces
 

@@ -14,9 +14,10 @@ from PIL import Image
 
 from imltool.errors import ImageError, ObjectError, StoreError
 from imltool.files import what_happened
-from imltool.images import RGB, encode_jpeg, read_map, read_rgb
+from imltool.pictures.draw import colour_map, fit
+from imltool.pictures.images import RGB, encode_jpeg, read_map, read_rgb
 from imltool.scan.fetch import at_hand
-from imltool.scan.outputs import colour_map, fit, overlay, wash
+from imltool.scan.picture_outputs import overlay, wash
 from imltool.scan.pipeline import WORKERS, Row
 from imltool.scan.stores import Stored
 

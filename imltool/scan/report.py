@@ -10,14 +10,15 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
+from imltool.pictures.draw import palette
 from imltool.scan import verdicts
-from imltool.scan.facts import describe
 from imltool.scan.inputs import Plan
-from imltool.scan.outputs import SMALLEST_REGION, palette
+from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.pipeline import Row
 from imltool.scan.previews import Shown, make_previews
-from imltool.scan.record import REPORT
+from imltool.scan.run_record import REPORT
 from imltool.scan.selection import Selection
 from imltool.texts import command_text, printable
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from imltool.errors import DataError
-from imltool.images import Map, Mask, read_map, read_mask
+from imltool.pictures.images import Map, Mask, read_map, read_mask
 from imltool.scan.verdicts import INDICATION, Word
 
 
@@ -39,7 +39,7 @@ class ChangedScore(_Part):
 
 
 class Remark(_Part):
-    """What a rule saw in the context, see `imltool.scan.remarks`."""
+    """What a rule saw in the context, see `imltool.evidence.remarks`."""
 
     id: str
     text: str
@@ -92,7 +92,7 @@ class Position(_Part):
 
 
 class JpegCoding(_Part):
-    """How a JPEG file is coded, see `imltool.scan.jpeg_file`."""
+    """How a JPEG file is coded, see `imltool.evidence.jpeg_file`."""
 
     tables_sha256: str | None
     quality: int | None
@@ -110,7 +110,7 @@ class EarlierSave(_Part):
 
 
 class Thumbnail(_Part):
-    """The embedded thumbnail held against the picture, see `imltool.scan.thumbnail`."""
+    """The embedded thumbnail held against the picture, see `imltool.evidence.thumbnail`."""
 
     where: str
     width: int | None
@@ -124,7 +124,7 @@ class Thumbnail(_Part):
 
 
 class Credentials(_Part):
-    """Content Credentials, see `imltool.scan.credentials`."""
+    """Content Credentials, see `imltool.evidence.credentials`."""
 
     state: str
     reason: str | None
@@ -138,7 +138,7 @@ class Credentials(_Part):
 
 
 class Context(_Part):
-    """What the file says beside its pixels, see `imltool.scan.context`."""
+    """What the file says beside its pixels, see `imltool.evidence.context`."""
 
     format: str | None
     mode: str | None

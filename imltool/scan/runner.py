@@ -6,12 +6,13 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from imltool.errors import DataError, ResumeError
 from imltool.files import sha256_file, write_text
+from imltool.inference.localizer import Localizer
 from imltool.journal import PARAMETERS
-from imltool.scan import record
+from imltool.scan import run_record
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.fetch import fate
 from imltool.scan.inputs import Input, Plan
@@ -19,11 +20,25 @@ from imltool.scan.pipeline import WORKERS, Row, analyse
 from imltool.scan.settings import ScanSettings
 from imltool.scan.stores import Stored
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
-from imltool.student.localizer import Localizer
 from imltool.texts import printable, readable, without_secrets
 
-if TYPE_CHECKING:
-    from imltool.cluster.settings import Cluster
+
+class ScanWorkers(Protocol):
+    """Workers that analyse a scan's files elsewhere, with the bytes that one process makes.
+
+    Work raises `OutputError`, and `ClusterError` when there are no workers, when they are not set up alike or do not
+    see the files, or when a task's worker died again and again.
+    """
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.json` says of them: `engine`, its `version`, `address`, and how many `workers`."""
+        ...
+
+    def analyse(
+        self, inputs: Sequence[Input], localizer: Localizer, out: Path, settings: ScanSettings, batch: int = 8
+    ) -> Iterator[Row]:
+        """As `imltool.scan.pipeline.analyse`: rows in the order of `inputs`, each after its outputs are on disk."""
+        ...
 
 
 def scan(
@@ -40,7 +55,7 @@ def scan(
     restart: bool = False,
     case: Mapping[str, str | None] | None = None,
     command_line: Sequence[str] = (),
-    cluster: Cluster | None = None,
+    cluster: ScanWorkers | None = None,
 ) -> Generator[Row, None, None]:
     """Analyse the files of a plan into `out`; yield a row a file once it is on disk, in the plan's order.
 
@@ -51,7 +66,7 @@ def scan(
         threshold: map values above it are tampered; None takes the checkpoint's `pixel_threshold`.
         sensitivity: how much is called an indication, see `choose_verdicts`.
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
-        tiles: see large pictures in tiles too, see `imltool.student.tiles`.
+        tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
         companions: names of `imltool.scan.companions.COMPANIONS` to draw.
         batch: pictures analysed at once, at most. Another size can change the last of a map's 65535 steps.
         restart: discard what an earlier scan left in `out`.
@@ -75,8 +90,8 @@ def scan(
 
     Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
     hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
-    `record.claimed`), `UsageError`, `OutputError`, `StoreError` and `ClusterError`; what was yielded before is safe on
-    disk.
+    `run_record.claimed`), `UsageError`, `OutputError`, `StoreError` and `ClusterError`; what was yielded before is safe
+    on disk.
     """
     settings = ScanSettings(
         localizer.header.pixel_threshold if threshold is None else threshold,
@@ -86,11 +101,11 @@ def scan(
         tiles,
     )
     with (
-        record.claimed(out, record.parameters(plan, localizer, settings), restart),
-        ChainedJournal(out / record.RESULTS, sha256_file(out / PARAMETERS)) as journal,
+        run_record.claimed(out, run_record.parameters(plan, localizer, settings), restart),
+        ChainedJournal(out / run_record.RESULTS, sha256_file(out / PARAMETERS)) as journal,
     ):
         session: dict[str, Any] = {
-            "started": record.utc_now(),
+            "started": run_record.utc_now(),
             "finished": None,
             "command_line": [readable(without_secrets(argument)) for argument in command_line],
             "device": str(localizer.device),
@@ -99,12 +114,12 @@ def scan(
             "kept": len(journal.rows),
             "made": 0,
         }
-        earlier = record.read_record(out)
+        earlier = run_record.read_record(out)
         sessions = [*earlier.get("sessions", []), session]
         told = {name: readable(text) for name, text in (case or {}).items() if text is not None}
         about = {**earlier.get("case", {}), **told}
         yield from _unchanged(plan, out, [*journal.rows])
-        record.write_record(out, plan, localizer, settings, journal, about, sessions)
+        run_record.write_record(out, plan, localizer, settings, journal, about, sessions)
         done = {row["path"] for row in journal.rows}
         todo = [item for item in plan.inputs if item.name not in done]
         make = cluster.analyse if cluster else analyse
@@ -112,11 +127,11 @@ def scan(
             journal.append(row)
             session["made"] += 1
             yield journal.rows[-1]
-        session["finished"] = record.utc_now()
+        session["finished"] = run_record.utc_now()
         session["cluster"] = cluster and cluster.describe()  # it knows its workers now
-        for name, text in record.TABLES.items():
+        for name, text in run_record.TABLES.items():
             write_text(out / name, text(journal.rows))
-        record.write_record(out, plan, localizer, settings, journal, about, sessions)
+        run_record.write_record(out, plan, localizer, settings, journal, about, sessions)
 
 
 def _unchanged(plan: Plan, out: Path, rows: Sequence[Row]) -> Iterator[Row]:
@@ -163,5 +178,5 @@ def require_analysed(counts: dict[str, int], out: Path) -> None:
             f"none of the {counts['files']} files could be analysed"
             if counts["files"] > 1
             else "the file could not be analysed",
-            f"the reasons are in {out / record.TABLE}",
+            f"the reasons are in {out / run_record.TABLE}",
         )

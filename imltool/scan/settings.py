@@ -20,7 +20,7 @@ class ScanSettings:
         verdicts: from a score to a word.
         stability: whether every picture is scored again under `stability.CHANGES`.
         companions: names of `companions.COMPANIONS` to draw.
-        tiles: whether large pictures are seen in tiles too, see `imltool.student.tiles`.
+        tiles: whether large pictures are seen in tiles too, see `imltool.inference.tiles`.
     """
 
     threshold: float

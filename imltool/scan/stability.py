@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from imltool.images import RGB
+from imltool.pictures.images import RGB
+from imltool.pictures.pixels import jpeg, resize, scaled
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Verdicts
-from imltool.synth.history import jpeg, resize, scaled
 
 
 def _save(rgb: RGB, quality: int) -> RGB:

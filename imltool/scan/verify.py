@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from imltool import __version__
 from imltool.errors import DataError, ImlError, UsageError
 from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
 from imltool.scan.fetch import fate
 from imltool.scan.inputs import Root, expand
-from imltool.scan.record import (
+from imltool.scan.run_record import (
     COMMAND,
     FOLDERS,
     PDF,
@@ -33,6 +32,7 @@ from imltool.scan.record import (
 )
 from imltool.scan.stores import Stored, is_address, read_address
 from imltool.texts import readable
+from imltool.versions import __version__
 
 CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
 """Kinds of findings: the first three say that something was changed, the last that it could not be told."""

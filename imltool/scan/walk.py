@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imltool.files import named_like_picture, walk_images
-from imltool.images import looks_like_picture
+from imltool.pictures.images import looks_like_picture
 from imltool.scan.stores import Stored, read_head
 
 LOOKERS = 8

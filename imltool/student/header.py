@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from imltool import __version__
 from imltool.config import Settings
 from imltool.errors import WeightsError
 from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.traces.stack import VERSION
+from imltool.versions import __version__
 
 FORMAT = 2
 READABLE = (1, 2)

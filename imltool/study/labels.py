@@ -20,15 +20,15 @@ from imltool.data.layouts.coarse import SLOPPINESS, boxes_from_masks, boxes_root
 from imltool.data.manifest import Manifest, Record
 from imltool.errors import DataError
 from imltool.files import sha256_file, sha256_text
-from imltool.images import RGB
 from imltool.journal import claim_folder, dump_json
+from imltool.pictures.images import RGB
 from imltool.study.reuse import find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
 from imltool.study.studies import sibling_masks
 from imltool.teacher.audit import audit_rows, summarise
 from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
-from imltool.teacher.registry import Teacher, load_teacher, teacher_weights
-from imltool.teacher.sam import BoxMask
+from imltool.teacher.registry import load_teacher, teacher_weights
+from imltool.teacher.teacher import BoxMask, Teacher
 from imltool.training.data import read_labelled
 from imltool.training.settings import SourceSettings, TrainSettings
 

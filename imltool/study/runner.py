@@ -14,17 +14,17 @@ import torch
 
 from imltool.config import save_settings
 from imltool.data.folder import require_plain
+from imltool.data.sets import NamedSet
 from imltool.device import choose_device
 from imltool.errors import DataError, ResumeError, TrainingError
 from imltool.evaluation import metrics
 from imltool.evaluation.methods import choose_methods
 from imltool.evaluation.roles import find_overlap
 from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow, evaluate_set
-from imltool.evaluation.sets import NamedSet
 from imltool.evaluation.summary import summarize_set
 from imltool.files import sha256_text, write_text
+from imltool.inference.localizer import Localizer
 from imltool.journal import Journal, claim_folder, dump_json, keep_parameters, read_rows
-from imltool.student.localizer import Localizer
 from imltool.study.labels import label_overrides, label_quality, make_labels
 from imltool.study.results import SET_FIGURES
 from imltool.study.reuse import DATA_NAME, find_run, is_trained, known_figures, refuse_no_study, take_over

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.synth.regions import Piece, bounds, window
 
 Weight = NDArray[np.float32]

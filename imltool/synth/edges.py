@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.synth.blending import Weight
 from imltool.synth.regions import Piece
 from imltool.synth.settings import MattingSettings, SynthSettings

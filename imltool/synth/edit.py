@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.synth.blending import alpha_paste, jitter_colour, match_light, poisson_paste
 from imltool.synth.edges import border
 from imltool.synth.history import log_uniform

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
+from imltool.data.layouts.coarse import coarse_boxes
 from imltool.errors import ConfigError, DataError
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
+from imltool.pictures.pixels import resize_mask, scaled
 from imltool.synth.edit import Host
-from imltool.synth.history import Before, earlier, finish, named, resize_mask, scaled
+from imltool.synth.history import Before, earlier, finish, named
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
@@ -110,31 +111,3 @@ class Forge:
         rgb, done = earlier(rng, rgb, size, before, history)
         host = Host(rgb, own if own is not None and own.any() else None, path)
         return host, {"host": path.name, "crop": crop} | named(done, "host")
-
-
-def coarse_boxes(
-    rng: np.random.Generator, mask: Mask, sloppiness: tuple[float, float]
-) -> list[tuple[float, float, float, float]]:
-    """XYXY boxes around the separate regions of a mask, each side moved outwards by a random share of its length.
-
-    Regions under a fiftieth of the largest one are crumbs of blending, and get no box.
-    """
-    if not mask.any():
-        return []
-    height, width = mask.shape
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    regions = sorted(stats[1:].tolist(), key=lambda region: -region[cv2.CC_STAT_AREA])
-    boxes = []
-    for x, y, wide, tall, area in regions:
-        if area * 50 < regions[0][cv2.CC_STAT_AREA]:
-            break
-        left, top, right, bottom = rng.uniform(*sloppiness, 4) * (wide, tall, wide, tall)
-        boxes.append(
-            (
-                round(max(0.0, x - left), 2),
-                round(max(0.0, y - top), 2),
-                round(min(float(width), x + wide + right), 2),
-                round(min(float(height), y + tall + bottom), 2),
-            )
-        )
-    return boxes

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from imltool.images import RGB, Mask, encode_jpeg, strips
+from imltool.pictures.images import RGB, Mask, encode_jpeg
+from imltool.pictures.pixels import LEAST_SIDE, decode, jpeg, resize, resize_mask, scaled
 from imltool.synth.settings import HistorySettings
-
-LEAST_SIDE = 16
-"""No resize goes below this many pixels."""
 
 
 @dataclass(frozen=True)
@@ -24,39 +20,6 @@ class Before:
     jpeg: float
     resample: float
     noise: float
-
-
-def jpeg(rgb: RGB, quality: int, subsampling: int) -> RGB:
-    """Encode as JPEG and decode again. `subsampling`: 0 is 4:4:4, 2 is 4:2:0."""
-    return decode(encode_jpeg(rgb, quality, subsampling))
-
-
-def decode(data: bytes) -> RGB:
-    """The uint8 RGB [H,W,3] pixels of an RGB picture file held in memory."""
-    picture = Image.open(io.BytesIO(data))
-    rgb = np.empty((picture.height, picture.width, 3), np.uint8)
-    for rows in strips(rgb.shape):  # all at once, a large picture would take its memory twice more
-        rgb[rows] = np.asarray(picture.crop((0, rows.start, picture.width, rows.stop)))
-    return rgb
-
-
-def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> RGB:
-    """A uint8 picture at `size` (width, height): averaged when it shrinks, so that nothing aliases."""
-    if size == (rgb.shape[1], rgb.shape[0]):
-        return rgb
-    kind = cv2.INTER_AREA if size[0] * size[1] < rgb.shape[0] * rgb.shape[1] else enlarge
-    return np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
-
-
-def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """A bool mask at `size` (width, height), on the same grid as `resize`: True where it covers half a pixel."""
-    kind = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=kind) > 127)
-
-
-def scaled(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
-    """(width, height) of an array of `shape` after a resize by `factor`, at least `LEAST_SIDE` each."""
-    return max(LEAST_SIDE, round(shape[1] * factor)), max(LEAST_SIDE, round(shape[0] * factor))
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from imltool.pictures.pixels import resize_mask, scaled
 from imltool.synth.blending import match_colour
 from imltool.synth.edit import Edit, Host, Kind, draw_geometry, nothing, paste, recolour, relight, some_region
 from imltool.synth.enlarge import enlarge
-from imltool.synth.history import Before, earlier, named, resize_mask, scaled
+from imltool.synth.history import Before, earlier, named
 from imltool.synth.regions import Piece, around, blob, bounds, cut, place, transform
 from imltool.synth.removal import removal
 from imltool.synth.retouch import retouch

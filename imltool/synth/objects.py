@@ -22,15 +22,16 @@ from pydantic import Field
 from imltool.config import Settings
 from imltool.errors import ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
-from imltool.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
 from imltool.journal import Journal, claim_folder, read_rows
+from imltool.pictures.draw import fit
+from imltool.pictures.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
+from imltool.pictures.sheet import TRUTH, contact_sheet, draw_contours
 from imltool.scan.inputs import Input
-from imltool.scan.outputs import fit
-from imltool.sheet import TRUTH, contact_sheet, draw_contours
 from imltool.synth.regions import bounds
 from imltool.teacher.pseudo import clean_mask, mask_names
-from imltool.teacher.registry import WITH_WEIGHTS, Teacher
-from imltool.teacher.sam import BoxMask, SamTeacher
+from imltool.teacher.registry import WITH_WEIGHTS
+from imltool.teacher.sam import SamTeacher
+from imltool.teacher.teacher import BoxMask, Teacher
 
 COMMAND = "data objects"
 JOURNAL = "objects.jsonl"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from imltool.images import RGB, Mask
-from imltool.synth.history import resize, resize_mask
+from imltool.pictures.images import RGB, Mask
+from imltool.pictures.pixels import resize, resize_mask
 
 
 @dataclass(frozen=True)

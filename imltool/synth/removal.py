@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.synth.edit import Edit, Host, nothing, paste, some_region
 from imltool.synth.regions import Piece, around, bounds
 from imltool.synth.settings import SynthSettings

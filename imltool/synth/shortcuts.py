@@ -18,7 +18,7 @@ from PIL import Image
 
 from imltool.errors import DataError
 from imltool.evaluation.metrics import image_auc
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.synth.regions import bounds
 from imltool.synth.removal import grow, shrink
 

@@ -12,7 +12,7 @@ import numpy as np
 from imltool.data.folder import pair_by_stem
 from imltool.errors import DataError
 from imltool.files import walk_images
-from imltool.images import RGB, Mask, read_mask, read_rgb
+from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
 from imltool.synth.settings import SynthSettings
 
 

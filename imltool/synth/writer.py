@@ -10,9 +10,9 @@ from typing import Any
 from imltool.data.boxes import BoxedImage, write_coco
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
-from imltool.images import encode_png, read_mask, read_rgb, write_mask
 from imltool.journal import Journal, read_rows
-from imltool.sheet import TRUTH, contact_sheet, draw_boxes, draw_contours
+from imltool.pictures.images import encode_png, read_mask, read_rgb, write_mask
+from imltool.pictures.sheet import TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.synth.forge import Forge, Forgery, sample_rng
 from imltool.synth.sources import SourcePool
 

@@ -15,8 +15,8 @@ import numpy as np
 from imltool.data.folder import masks_by_stem
 from imltool.errors import DataError
 from imltool.files import write_text
-from imltool.images import Mask, read_mask, read_rgb
-from imltool.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
+from imltool.pictures.images import Mask, read_mask, read_rgb
+from imltool.pictures.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.teacher.pseudo import ANNOTATOR, read_pseudo
 from imltool.teacher.weightless import fill_box
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from imltool.errors import OutputError, UsageError
 from imltool.files import TORN, make_folder, sha256_text, write_bytes
-from imltool.images import RGB
 from imltool.journal import dump_json
+from imltool.pictures.images import RGB
 from imltool.teacher.network import EMBED_DIM, GRID, SamNetwork
 
 log = logging.getLogger("imltool")

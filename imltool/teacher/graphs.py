@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imltool import __version__
 from imltool.config import Settings
 from imltool.engines.graph import Graph, Precision
 from imltool.engines.network import normalise
 from imltool.engines.registry import GRAPH_ENGINES, choose_graphs, foreign_graph
 from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
-from imltool.images import RGB
+from imltool.pictures.images import RGB
 from imltool.student.settings import MEAN, STD
 from imltool.teacher.network import INPUT_SIZE, TorchSam
+from imltool.versions import __version__
 
 Part = Literal["encoder", "decoder"]
 EXPORTABLE = "mobile-sam"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor, nn
 
-from imltool.images import RGB
+from imltool.pictures.images import RGB
 
 INPUT_SIZE = 1024
 GRID = 64

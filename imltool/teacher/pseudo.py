@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,14 +22,10 @@ from imltool.data.boxes import Accepted, MatchedImage
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
 from imltool.files import make_folder, sha256_file, sole_writer, what_happened, write_bytes
-from imltool.images import RGB, Mask, mask_png, read_rgb
 from imltool.journal import Journal, read_rows
-from imltool.teacher.registry import Teacher
-from imltool.teacher.sam import BoxMask
+from imltool.pictures.images import RGB, Mask, mask_png, read_rgb
+from imltool.teacher.teacher import BoxMask, Teacher
 from imltool.teacher.weightless import fill_box
-
-if TYPE_CHECKING:
-    from imltool.cluster.settings import Cluster
 
 Row = dict[str, Any]
 JOURNAL = "pseudo.jsonl"
@@ -231,6 +227,14 @@ def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -
     return row, {one.mask: mask}
 
 
+class LabelWorkers(Protocol):
+    """Workers that make pseudo-masks elsewhere. Work raises `OutputError` and `ClusterError`."""
+
+    def label(self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
+        """As the function `label`: rows in the order of `todo`, each after its mask is on disk."""
+        ...
+
+
 def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
     """Rows of `todo`, in their order, each after its mask is written below `out`. Raises `OutputError`."""
     for one in todo:
@@ -245,7 +249,7 @@ def write_pseudo_masks(
     teacher: Teacher,
     settings: PseudoSettings,
     out: Path,
-    cluster: Cluster | None = None,
+    cluster: LabelWorkers | None = None,
 ) -> Generator[Row, None, None]:
     """Make what is missing in `out` and yield a row for every picture made or failed.
 

@@ -4,35 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError, WeightsError
 from imltool.files import sha256_file
-from imltool.images import RGB
-from imltool.teacher.sam import BoxMask
+from imltool.teacher.teacher import Teacher
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
     from imltool.teacher.embeddings import EmbeddingFolder
-
-
-class Teacher(Protocol):
-    """Anything that turns a picture and boxes into masks: the dear half once a picture, the cheap one a box."""
-
-    name: str
-
-    @property
-    def engine(self) -> str | None:
-        """What computes its network and its version; None for a teacher without one."""
-        ...
-
-    def embed(self, rgb: RGB) -> Any: ...
-
-    def decode(self, embedding: Any, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]: ...
 
 
 def _mobile_sam(weights: Path) -> Sam:

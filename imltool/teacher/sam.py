@@ -14,8 +14,9 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB
 from imltool.teacher.network import BOTTOM_RIGHT, INPUT_SIZE, INSIDE, PADDING, TOP_LEFT, SamNetwork
+from imltool.teacher.teacher import BoxMask
 
 MASK_THRESHOLD = 0.0
 """SAM's: logits above it are the object."""
@@ -23,23 +24,6 @@ STABILITY_OFFSET = 1.0
 """Logit offset of SAM's stability score: IoU of the mask at +1 and at −1."""
 POINTS_AT_ONCE = 4
 """Points decoded together: on a CPU 36 points took 7.2 s in one batch and 4.1 s by fours, which fit its cache."""
-
-
-@dataclass(frozen=True)
-class BoxMask:
-    """What a teacher makes of one box, or one of the masks it makes of a point.
-
-    Attributes:
-        mask: bool [H,W] at the picture's size.
-        predicted_iou: the teacher's own estimate of its IoU, about 0..1; NaN for teachers without one.
-        stability: SAM's stability score, 0..1; NaN for teachers without one.
-        choice: which of SAM's masks it is: 0 the single-mask output, 1..3 the multimask ones.
-    """
-
-    mask: Mask
-    predicted_iou: float
-    stability: float
-    choice: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, Mask
-from imltool.teacher.sam import BoxMask
+from imltool.pictures.images import RGB, Mask
+from imltool.teacher.teacher import BoxMask
 
 GRABCUT_ITERATIONS = 5
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import strips
+from imltool.pictures.images import strips
 from imltool.traces.rows import Plane, Rows
 
 BLOCK = 8

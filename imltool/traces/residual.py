@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imltool.images import RGB, encode_jpeg
-from imltool.synth.history import decode
+from imltool.pictures.images import RGB, encode_jpeg
+from imltool.pictures.pixels import decode
 from imltool.traces.jpeg_grid import corner_mask
 from imltool.traces.rows import Canvas, Plane, Rows, whole
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, strips
+from imltool.pictures.images import RGB, strips
 
 Plane = NDArray[np.float32]
 

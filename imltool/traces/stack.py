@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.errors import ImageError
-from imltool.images import RGB
+from imltool.pictures.images import RGB
 from imltool.traces.copy_match import DENSE_SIDE, Copy, copy_planes, find_copies
 from imltool.traces.jpeg_grid import CrossDifference, grid_offset, history_likelihood
 from imltool.traces.residual import error_level, fine_energy, fine_structure, grid_strength, relative_log

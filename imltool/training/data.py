@@ -21,16 +21,16 @@ from torch.utils.data import Dataset
 from imltool.data.folder import pair_by_stem
 from imltool.data.layouts.coarse import boxes_root
 from imltool.data.manifest import MaskRule, read_manifest, read_truth
+from imltool.data.samples import LabelledSample, manifest_samples
 from imltool.data.splits import read_list
 from imltool.errors import DataError, ImageError, ImlError
-from imltool.evaluation.samples import LabelledSample, manifest_samples
 from imltool.files import walk_images
-from imltool.images import RGB, Mask, read_mask, read_rgb
-from imltool.student.localizer import resize_input
+from imltool.inference.localizer import resize_input
+from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
+from imltool.pictures.pixels import jpeg, resize_mask
 from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, sample_rng
-from imltool.synth.history import jpeg, resize_mask
 from imltool.synth.sources import SourcePool, working_side
 from imltool.traces.stack import picture_traces
 from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view

@@ -21,10 +21,10 @@ from imltool.device import choose_device, seed_everything
 from imltool.engines.torch_network import normalise
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
+from imltool.inference.localizer import Localizer
 from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
 from imltool.student.header import CheckpointHeader
-from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from imltool.errors import OutputError
 from imltool.files import sha256_text, write_bytes
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 from imltool.traces.stack import GRID, VERSION, Traces
 
 CACHE_BYTES = 2_000_000_000

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from imltool.data.near_duplicates import fingerprint
 from imltool.errors import DataError
-from imltool.evaluation.near_duplicates import fingerprint
 from imltool.files import sha256_file
 from imltool.student.header import TrainingSet
 

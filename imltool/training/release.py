@@ -11,8 +11,8 @@ import torch
 from imltool.config import load_settings
 from imltool.device import choose_device
 from imltool.errors import DataError
+from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap, without_machine
 from imltool.training.settings import DataSettings, TrainSettings

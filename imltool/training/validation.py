@@ -13,8 +13,8 @@ import numpy as np
 from imltool.evaluation.counts import CURVE_THRESHOLDS, count_pixels, rank_pixels
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.files import sha256_text
+from imltool.inference.localizer import Localizer, image_score
 from imltool.student.header import CheckpointHeader, ReliabilityBin
-from imltool.student.localizer import Localizer, image_score
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces, picture_traces
 from imltool.training.data import LabelledPictures, file_identity, read_labelled

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imltool.images import read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.teacher.registry import load_teacher
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from imltool.data.layouts.common import Problem
 from imltool.data.manifest import HALF, Manifest, MaskRule, Record, mask_values, read_truth
 from imltool.errors import DataError, ImageError
 from imltool.files import sha256_file
-from imltool.images import RGB, Mask, read_rgb
+from imltool.pictures.images import RGB, Mask, read_rgb
 
 COLOURED = 48
 """Spread between a pixel's channels that makes it coloured; JPEG noise stays below it."""

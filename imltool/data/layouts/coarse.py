@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from imltool.data.boxes import BoxedImage
 from imltool.data.layouts.common import Problem
 from imltool.data.manifest import Manifest
 from imltool.errors import DataError, ImageError, UsageError
-from imltool.images import read_size
-from imltool.synth.forge import coarse_boxes
+from imltool.pictures.images import Mask, read_size
 
 SLOPPINESS = (-0.05, 0.15)
 """Each side of a box moves outwards by a random share of its length in this range (our choice, as in `synth`)."""
@@ -63,6 +63,34 @@ def boxes_from_masks(
             yield BoxedImage(name, tuple(boxes), size)
         else:
             yield Problem("left-out", record.image, f"its mask {record.mask} marks nothing")
+
+
+def coarse_boxes(
+    rng: np.random.Generator, mask: Mask, sloppiness: tuple[float, float]
+) -> list[tuple[float, float, float, float]]:
+    """XYXY boxes around the separate regions of a mask, each side moved outwards by a random share of its length.
+
+    Regions under a fiftieth of the largest one are crumbs of blending, and get no box.
+    """
+    if not mask.any():
+        return []
+    height, width = mask.shape
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    regions = sorted(stats[1:].tolist(), key=lambda region: -region[cv2.CC_STAT_AREA])
+    boxes = []
+    for x, y, wide, tall, area in regions:
+        if area * 50 < regions[0][cv2.CC_STAT_AREA]:
+            break
+        left, top, right, bottom = rng.uniform(*sloppiness, 4) * (wide, tall, wide, tall)
+        boxes.append(
+            (
+                round(max(0.0, x - left), 2),
+                round(max(0.0, y - top), 2),
+                round(min(float(width), x + wide + right), 2),
+                round(min(float(height), y + tall + bottom), 2),
+            )
+        )
+    return boxes
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:

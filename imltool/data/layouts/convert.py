@@ -13,8 +13,8 @@ from imltool.data.layouts.common import Problem
 from imltool.data.manifest import Manifest, MaskRule, Record, write_manifest
 from imltool.errors import DataError, ImageError
 from imltool.files import atomic, sha256_text
-from imltool.images import read_size, write_mask
 from imltool.journal import claim_folder, dump_json
+from imltool.pictures.images import read_size, write_mask
 
 PARAMETERS = "convert.json"
 MANIFEST = "manifest.jsonl"

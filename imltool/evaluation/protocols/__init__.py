@@ -15,11 +15,11 @@ from pydantic import Field, field_validator, model_validator
 
 from imltool.config import Settings, load_settings
 from imltool.data.layouts import LAYOUTS
+from imltool.data.samples import MANIFEST
+from imltool.data.sets import NamedSet, apply_lists, read_target
 from imltool.errors import DataError, UsageError
 from imltool.evaluation.compat import PROTOCOLS as COMPAT
 from imltool.evaluation.roles import Role, plain_name
-from imltool.evaluation.samples import MANIFEST
-from imltool.evaluation.sets import NamedSet, apply_lists, read_target
 from imltool.files import sha256_file
 
 SHIPPED = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}

@@ -14,10 +14,10 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from imltool.errors import ImageError
-from imltool.images import ORIENTATION, SUBFILE_TYPE, Picture, open_header
-from imltool.scan import credentials, exif, thumbnail, xmp
-from imltool.scan.earlier_save import earlier_save
-from imltool.scan.jpeg_file import jpeg_facts
+from imltool.evidence import credentials, exif, thumbnail, xmp
+from imltool.evidence.double_jpeg import earlier_save
+from imltool.evidence.jpeg_file import jpeg_facts
+from imltool.pictures.images import ORIENTATION, SUBFILE_TYPE, Picture, open_header
 from imltool.texts import clean
 
 FRAMES_COUNTED = 1000
@@ -69,8 +69,8 @@ def picture_context(path: Path, picture: Picture | None = None) -> dict[str, Any
         A dictionary of JSON values with the keys of `EMPTY`, None or empty where the file is silent:
         `format`, `mode` (Pillow's names), `frames` (or pages; the first is analysed), `preview_page` (the first page
         calls itself a reduced copy), `name_differs` (the name's ending stands for another format), `orientation`
-        (EXIF, 1..8). `camera`, `gps`: see `imltool.scan.exif`. `software`: a list of `where` and `text`. `times`: ISO
-        8601, with a zone where one is told. `clocks`: seconds that a time lies after `taken`; `gps` only what no time
+        (EXIF, 1..8). `camera`, `gps`: see `imltool.evidence.exif`. `software`: a list of `where` and `text`. `times`:
+        ISO 8601, with a zone where one is told. `clocks`: seconds that a time lies after `taken`; `gps` only what no time
         zone can explain. `told_size`: [width, height] by EXIF; `size_differs`: neither it nor its turn is the
         picture's. `profile`: name of the ICC profile. `history`: steps XMP lists; `derived`: XMP names another
         document as origin; `source_types`: IPTC terms, of XMP and credentials. `jpeg`: see `jpeg_facts`, None for other

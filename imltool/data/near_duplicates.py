@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from imltool.images import open_header, read_rgb
+from imltool.pictures.images import open_header, read_rgb
 
 SIDE = 8
 BITS = 2 * SIDE * SIDE

@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.images import RGB, Map
-from imltool.student.localizer import Localizer, resize_input, resize_map, resize_picture
+from imltool.inference.localizer import Localizer, resize_input, resize_map, resize_picture
+from imltool.pictures.images import RGB, Map
 from imltool.traces.stack import GRID, Traces, picture_traces, tiled_traces
 
 TILE_SIDE = 640

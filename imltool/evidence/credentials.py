@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from imltool.scan.xmp import source_types
+from imltool.evidence.xmp import source_types
 from imltool.texts import clean
 
 MARK = b"jumdc2pa"

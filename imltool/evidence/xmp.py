@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from PIL import ImageFile, IptcImagePlugin
 
-from imltool.scan.exif import parse_time
+from imltool.evidence.exif import parse_time
 from imltool.texts import clean
 
 XMP_BYTES = 2_000_000

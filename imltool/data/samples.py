@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imltool.data.folder import Sample, read_folder
 from imltool.data.manifest import Manifest, MaskRule, read_manifest, read_truth
-from imltool.images import Mask, read_mask
 from imltool.journal import read_rows
+from imltool.pictures.images import Mask, read_mask
 
 CASIA_NAME = re.compile(r"(?:Sp|Tp)_([DS])_")
 CASIA_KINDS = {"D": "splice", "S": "copymove"}

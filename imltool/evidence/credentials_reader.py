@@ -1,7 +1,7 @@
 """Reads the Content Credentials of the file on stdin with c2pa-python and prints one JSON object.
 
-Run as a script in a process of its own, by `imltool.scan.credentials`, so that a file made to hang, crash or fill the
-memory of the native library costs that process and not the scan. It imports nothing of imltool, so that it starts
+Run as a script in a process of its own, by `imltool.evidence.credentials`, so that a file made to hang, crash or fill
+the memory of the native library costs that process and not the scan. It imports nothing of imltool, so that it starts
 fast, and nothing is fetched from the network.
 """
 

@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.device import require_compute
-from imltool.engines.batch_size import fastest_batch
-from imltool.engines.network import Compute, Network, Probabilities
+from imltool.engines.network import Compute, Network, Probabilities, require_compute
 from imltool.engines.registry import choose_graph
 from imltool.files import sha256_file
-from imltool.images import RGB, Map, strips
+from imltool.inference.batch_size import fastest_batch
+from imltool.pictures.images import RGB, Map, strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, picture_traces

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from imltool.engines.graph import Precision
-from imltool.engines.onnx_files import (
+from imltool.errors import UsageError, WeightsError
+from imltool.export.onnx_files import (
     OPSET,
     halve_weights,
     need_exporter,
@@ -19,9 +20,8 @@ from imltool.engines.onnx_files import (
     trace_graph,
     with_info,
 )
-from imltool.errors import UsageError, WeightsError
 from imltool.files import make_folder, sha256_file, write_bytes
-from imltool.images import RGB
+from imltool.pictures.images import RGB
 from imltool.teacher.audit import iou
 from imltool.teacher.graphs import (
     EXPORTABLE,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from imltool.data.sets import NamedSet
 from imltool.engines.graph import F1Check
 from imltool.errors import DataError
 from imltool.evaluation import metrics
 from imltool.evaluation.counts import stack
 from imltool.evaluation.runner import HALF, Counting, evaluate_set
-from imltool.evaluation.sets import NamedSet
-from imltool.student.localizer import Localizer
+from imltool.inference.localizer import Localizer
 
 
 def check_f1(graph: Localizer, reference: Localizer, one: NamedSet) -> F1Check:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.files import write_bytes
-from imltool.images import RGB, Map, encode_jpeg, strips, write_map, write_mask
+from imltool.pictures.draw import fit, levels, palette
+from imltool.pictures.images import RGB, Map, encode_jpeg, strips, write_map, write_mask
 
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
@@ -105,31 +106,6 @@ def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["area"], row["y"], row["x"]))
 
 
-def fit(array: NDArray[Any], side: int) -> NDArray[Any]:
-    """Shrink [H,W] or [H,W,3] so that its longer side is at most `side` pixels; smaller arrays stay as they are."""
-    height, width = array.shape[:2]
-    if max(height, width) <= side:
-        return array
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA))
-
-
-@lru_cache(maxsize=1)
-def palette() -> NDArray[np.uint8]:
-    """256 RGB colours, uint8 [256,3], from black over red to yellow (matplotlib's inferno).
-
-    Its lightness only rises, so that people with any colour vision, and grey prints, read it the same way.
-    """
-    ramp = np.arange(256, dtype=np.uint8)[:, None]
-    return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
-
-
-def colour_map(values: Map) -> RGB:
-    """The map in colour: uint8 RGB [H,W,3] of a float map [H,W] in [0,1]."""
-    return palette()[_levels(values)]
-
-
 @lru_cache(maxsize=1)
 def _wash_colours() -> NDArray[np.uint32]:
     """Colour and opacity of 256 levels, uint32 [256]: the four bytes of a pixel, which are gathered faster as one."""
@@ -144,7 +120,7 @@ def wash(values: Map, threshold: float) -> RGBA:
 
     The outline of the mask is drawn as a white line inside a black one, visible on any ground.
     """
-    layer = np.take(_wash_colours(), _levels(values)).view(np.uint8).reshape(*values.shape, 4)
+    layer = np.take(_wash_colours(), levels(values)).view(np.uint8).reshape(*values.shape, 4)
     mask = (values > threshold).view(np.uint8)
     outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     outlines = _large(outlines, hierarchy, SMALLEST_REGION * values.size)
@@ -161,10 +137,6 @@ def overlay(rgb: RGB, values: Map, threshold: float) -> RGB:
     below = cv2.multiply(rgb, cv2.bitwise_not(opacity), scale=1 / 255)
     above = cv2.multiply(cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), opacity, scale=1 / 255)
     return np.asarray(cv2.add(below, above), dtype=np.uint8)
-
-
-def _levels(values: Map) -> NDArray[np.uint8]:
-    return np.asarray(cv2.convertScaleAbs(values, alpha=255.0), dtype=np.uint8)
 
 
 def _large(outlines: Sequence[Any], hierarchy: Any, smallest: float) -> list[Any]:

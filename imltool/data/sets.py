@@ -10,10 +10,10 @@ from pathlib import Path
 from imltool.data.folder import Sample, require_plain
 from imltool.data.layouts import LAYOUTS, read_set
 from imltool.data.manifest import MaskRule
+from imltool.data.near_duplicates import fingerprint
+from imltool.data.samples import LabelledSample, folder_samples, manifest_samples
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
-from imltool.evaluation.near_duplicates import fingerprint
-from imltool.evaluation.samples import LabelledSample, folder_samples, manifest_samples
 from imltool.files import sha256_file
 
 

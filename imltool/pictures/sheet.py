@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from imltool.files import atomic
-from imltool.images import RGB, Mask
+from imltool.pictures.images import RGB, Mask
 
 TILE = 240
 CAPTION = 34

@@ -12,21 +12,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imltool import __version__
 from imltool.errors import ResumeError
+from imltool.evidence.remarks import look_up
 from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
 from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.inputs import Plan
-from imltool.scan.remarks import look_up
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
 from imltool.texts import readable
-from imltool.versions import installed_versions
+from imltool.versions import __version__, installed_versions
 
 if TYPE_CHECKING:  # whoever only reads a record waits for no network
+    from imltool.inference.localizer import Localizer
     from imltool.scan.pipeline import Row
     from imltool.scan.settings import ScanSettings
-    from imltool.student.localizer import Localizer
 
 COMMAND = "scan"
 RESULTS = "results.jsonl"

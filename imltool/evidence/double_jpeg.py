@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imltool.images import RGB
+from imltool.pictures.images import RGB
 from imltool.traces.jpeg_grid import FREQUENCIES, low_frequencies, quantisation_steps
 
 SIDE = 1024

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from imltool.errors import DataError, ImageError
-from imltool.exif_guard import exif_fault
 from imltool.files import write_bytes
-from imltool.grey_png import encode_grey
+from imltool.pictures.exif_guard import exif_fault
+from imltool.pictures.grey_png import encode_grey
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -12,13 +12,13 @@ from imltool.cluster.settings import choose_cluster
 from imltool.device import choose_device
 from imltool.engines.network import Compute
 from imltool.errors import UsageError
+from imltool.inference.localizer import Localizer
 from imltool.scan import runner
 from imltool.scan.companions import choose_companions
 from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
 from imltool.scan.settings import read_batch
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
-from imltool.student.localizer import Localizer
 
 
 class Scanner:
@@ -31,7 +31,7 @@ class Scanner:
         compute: what it computes in: "fp32", or "bf16" where the processor has it.
         threshold: map values above it belong to the mask; None takes the checkpoint's.
         sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
-        tiles: see large pictures in tiles too, see `imltool.student.tiles`.
+        tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
         companions: names of companion maps to draw: "ela", "noise", "ghost".
         batch: pictures analysed at once, at most; "auto" finds what is fastest by a short probe.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imltool.images import RGB
-from imltool.scan.outputs import fit
+from imltool.pictures.draw import fit
+from imltool.pictures.images import RGB
 
 Plane = NDArray[np.float32]
 

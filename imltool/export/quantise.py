@@ -14,9 +14,9 @@ from imltool.engines.graph import PIXELS, TRACES_INPUT, Arrays
 from imltool.engines.network import normalise
 from imltool.errors import DataError
 from imltool.files import walk_images
-from imltool.images import read_rgb
+from imltool.inference.localizer import resize_input
+from imltool.pictures.images import read_rgb
 from imltool.student.header import CheckpointHeader
-from imltool.student.localizer import resize_input
 from imltool.traces.stack import picture_traces
 
 CALIBRATED_WITH = 64

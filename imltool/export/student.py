@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imltool.engines.f1_check import check_f1
-from imltool.engines.free_windows import free_windows
+from imltool.data.sets import NamedSet
 from imltool.engines.graph import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, GraphNetwork, Precision, Size
 from imltool.engines.network import Network, Stacks, Views
-from imltool.engines.onnx_files import OPSET, halve_weights, need_exporter, opened_for_trial, trace_graph, with_info
-from imltool.engines.quantise import choose_pictures, quantise
 from imltool.errors import UsageError, WeightsError
-from imltool.evaluation.sets import NamedSet
+from imltool.export.f1_check import check_f1
+from imltool.export.free_windows import free_windows
+from imltool.export.onnx_files import OPSET, halve_weights, need_exporter, opened_for_trial, trace_graph, with_info
+from imltool.export.quantise import choose_pictures, quantise
 from imltool.files import sha256_file, write_bytes
+from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.header import CheckpointHeader
-from imltool.student.localizer import Localizer
 from imltool.student.model import Student
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.traces.stack import GRID, TRACES

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import IFD
 
-from imltool.exif_guard import exif_fault
+from imltool.pictures.exif_guard import exif_fault
 from imltool.texts import clean
 
 MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY = 271, 272, 305, 306, 316, 11
