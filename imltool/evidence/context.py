@@ -70,7 +70,7 @@ def picture_context(path: Path, picture: Picture | None = None) -> dict[str, Any
         `format`, `mode` (Pillow's names), `frames` (or pages; the first is analysed), `preview_page` (the first page
         calls itself a reduced copy), `name_differs` (the name's ending stands for another format), `orientation`
         (EXIF, 1..8). `camera`, `gps`: see `imltool.evidence.exif`. `software`: a list of `where` and `text`. `times`:
-        ISO 8601, with a zone where one is told. `clocks`: seconds that a time lies after `taken`; `gps` only what no time
+        ISO 8601, with a zone if known. `clocks`: seconds that a time lies after `taken`; `gps` only what no time
         zone can explain. `told_size`: [width, height] by EXIF; `size_differs`: neither it nor its turn is the
         picture's. `profile`: name of the ICC profile. `history`: steps XMP lists; `derived`: XMP names another
         document as origin; `source_types`: IPTC terms, of XMP and credentials. `jpeg`: see `jpeg_facts`, None for other
