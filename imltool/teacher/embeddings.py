@@ -106,7 +106,7 @@ class EmbeddingFolder:
                         yield status.st_mtime_ns, status.st_size, Path(entry.path)
 
 
-class RememberingSam:
+class CachingSam:
     """A network that looks up embeddings before it computes them; see `SamNetwork`.
 
     An entry belongs to the weights, the engine with its version and the very pixels that the encoder sees, so that
