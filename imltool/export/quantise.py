@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from imltool.engines.graph import PIXELS, TRACES_INPUT, Arrays
+from imltool.engines.graph import Arrays
+from imltool.engines.graph_info import PIXELS, TRACES_INPUT
 from imltool.engines.network import normalise
 from imltool.errors import DataError
 from imltool.files import walk_images

@@ -18,14 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.device import choose_device, seed_everything
-from imltool.engines.torch_network import normalise
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
 from imltool.inference.localizer import Localizer
 from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
 from imltool.student.header import CheckpointHeader
-from imltool.student.model import Student
+from imltool.student.model import Student, normalise
 from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
