@@ -55,9 +55,7 @@ SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:]]
 
 
 @pytest.mark.parametrize("engine", [INSTALLED[0], *SLOWER])
-def test_every_engine_makes_torchs_masks(
-    teachers: dict[str, SamTeacher], reference: CachingSam, engine: str
-) -> None:
+def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], reference: CachingSam, engine: str) -> None:
     features, logits = compare(teachers[engine].network, reference)
     assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
     assert features["mask_iou"] > 0.9999
