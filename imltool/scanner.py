@@ -66,7 +66,9 @@ class Scanner:
         self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
         self._companions = choose_companions(companions)
         given = (
-            weights if isinstance(weights, Predictor) else load_student(weights, device, engine=engine, compute=compute)
+            weights
+            if isinstance(weights, Predictor)
+            else load_student(weights, device, engine=engine, precision=compute)
         )
         self._localizer = given.localizer
         choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now

@@ -38,6 +38,7 @@ ARCHITECTURES = {
     "traces": StudentSettings(
         backbone="nano", input_size=96, traces=("copy", "jpeg", "noise"), tta_flips=2, memory="ema"
     ),
+    "growing": StudentSettings(backbone="nano", input_size=64, max_input_size=128, traces=("jpeg", "noise")),
 }
 Imltool = Callable[..., tuple[int, str, str]]
 
@@ -58,14 +59,14 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, s
     return weights, code, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture(scope="module", params=[*ARCHITECTURES])
+@pytest.fixture(scope="module", params=["rgb", "traces"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with its graph beside it: of its own size, or of free size."""
     if request.param == "rgb":
         weights, *_ = request.getfixturevalue("command")
     else:
-        weights = released(tmp_path_factory.mktemp("traces"), "traces")
-        export_student(weights, graph_of(weights), size="dynamic")
+        weights = released(tmp_path_factory.mktemp(request.param), request.param)
+        export_student(weights, graph_of(weights), size="dynamic" if request.param == "traces" else None)
     return weights
 
 
@@ -185,6 +186,19 @@ def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
         assert expected.shape == (count, *size) and expected.std() > 5e-5
         for graph in graphs:
             assert np.abs(graph.probabilities(views, traces) - expected).max() < 5e-6, (graph.engine, size)
+
+
+@pytest.mark.parametrize("exported", ["growing"], indirect=True)
+def test_pictures_of_several_input_sizes_go_through_one_graph(exported: Path) -> None:
+    plain = Localizer.load(exported, "cpu", "torch")
+    pictures = [photo(1, 90, 120), photo(2, 1900, 1000), photo(3, 64, 64)]
+    assert {plain.header.architecture.side_for(picture.shape) for picture in pictures} == {64, 96}
+    expected = plain.maps(pictures)
+    for engine in INSTALLED:
+        localizer = Localizer.load(exported, "cpu", engine)
+        assert (localizer.network.info.max_input_size, localizer.network.info.trace_grid) == (128, 64)
+        for found, one in zip(localizer.maps(pictures), expected, strict=True):
+            assert np.abs(found - one).max() < 5e-6
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)

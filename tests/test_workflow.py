@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from conftest import make_set, photo, write_rgb
+from conftest import photo, write_rgb
 from safetensors.numpy import load_file
+from train_config import write_config
 
 from imltool.engines.graph_info import GraphInfo
 from imltool.engines.registry import graph_of
@@ -26,25 +26,7 @@ CPU = ("--device", "cpu")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A training configuration over made-up sets, each with pixel masks."""
-    for number, name in enumerate(("train", "val", "test")):
-        make_set(tmp_path / name, seed=100 * number)
-    sources = {
-        name: [
-            {"name": name, "kind": "masks", "images": f"{name}/tampered", "masks": f"{name}/masks"},
-            {"name": name, "kind": "authentic", "images": f"{name}/authentic"},
-        ]
-        for name in ("train", "val")
-    }
-    settings = {
-        "init": "random",
-        "student": {"backbone": "nano", "input_size": 64},
-        "data": {"root": str(tmp_path), "train": sources["train"], "validation": sources["val"]},
-        "optim": {"steps": 4, "batch_size": 2, "warmup": 1, "precision": "fp32"},
-        "workers": 0,
-    }
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings))
-    return tmp_path / "train.yaml"
+    return write_config(tmp_path)
 
 
 def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(

@@ -113,7 +113,7 @@ def load_student(
     device: str = "auto",
     *,
     engine: str = "auto",
-    compute: Compute = "fp32",
+    precision: Compute = "fp32",
     threshold: float | None = None,
     tiles: bool = False,
 ) -> Predictor:
@@ -124,11 +124,11 @@ def load_student(
             Face hub; None takes the default student.
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the network: "auto", "torch", "onnx" or "openvino".
-        compute: inference precision: "fp32", "bf16" or "int8".
+        precision: of inference: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
         threshold: map values above it belong to the mask; None takes the checkpoint's.
         tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
 
     Raises `WeightsError` when there are no such weights, `UsageError` for a choice that is unavailable.
     """
     file = None if weights is None else Path(weights)
-    return Predictor(Localizer.load(file, choose_device(device), engine, compute), threshold, tiles)
+    return Predictor(Localizer.load(file, choose_device(device), engine, precision), threshold, tiles)
