@@ -97,6 +97,16 @@ def test_the_package_names_them_and_nothing_else() -> None:
         _ = imltool.model
 
 
+def test_a_prediction_by_a_graph_needs_no_torch() -> None:
+    program = (
+        "import sys, numpy; from imltool import load_student\n"
+        "found = load_student('boxprompt', 'cpu', engine='onnx')(numpy.zeros((60, 80, 3), numpy.uint8))\n"
+        "print(found.map.shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "(60, 80) False\n"
+
+
 def on_the_hub(home: Path, weights: Path) -> None:
     """The hub's cache as a download of `somebody/student` leaves it."""
     repository = home / "hub" / "models--somebody--student"
