@@ -296,7 +296,7 @@ def test_the_input_size_grows_with_the_picture_up_to_its_bound(megapixels: float
     assert input_side(pixels, 224, most) == side
     settings = StudentSettings(max_input_size=most)
     assert settings.side_for((pixels // 1000, 1000, 3)) == settings.side_for((1000, pixels // 1000)) == side
-    assert settings.trace_grid == (GRID if most is None else most // 2)
+    assert settings.trace_grid(side) == (GRID if most is None else side // 2)
 
 
 @pytest.mark.parametrize("traces", [(), ("jpeg", "noise")])
@@ -308,7 +308,7 @@ def test_pictures_of_several_sizes_are_seen_at_their_own_input_size(traces: tupl
     for fill in (0, 3):
         for image, values in zip(images, localizer.maps(images, fill=fill), strict=True):
             side = settings.side_for(image.shape)
-            stack = picture_traces(image, 80)[None].astype(np.float32) if traces else None
+            stack = picture_traces(image, side // 2)[None].astype(np.float32) if traces else None
             x = normalise(torch.from_numpy(resize_input(image, side)[None]), MEAN, STD)
             with torch.no_grad():
                 expected = localizer.student(x, None if stack is None else torch.from_numpy(stack)).sigmoid()

@@ -73,7 +73,7 @@ class GraphInfo(Settings):
         trained_size: the checkpoint's input size, for which its thresholds were fitted.
         colour_order, input_range, resampling: how a picture file becomes `pixels`.
         trace_definition: how it becomes `traces`; None for a student that sees RGB alone.
-        trace_grid: t of `traces`, cells each way, over the whole picture.
+        trace_grid: t of `traces`, cells each way; None where it is half of the input's side.
         tta_flips: number of flips a map is averaged over, `averaging` says which.
         map_definition, score_definition: how `probability` becomes the picture's map and its score.
         pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.

@@ -36,7 +36,7 @@ from imltool.student.checkpoint import is_half, load_checkpoint
 from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
-from imltool.traces.stack import TRACES, Traces
+from imltool.traces.stack import GRID, TRACES, Traces
 
 TOLERANCE = 1e-4
 """Largest difference of a probability to torch's with the same weights at which a float graph is kept; engines differ
@@ -159,7 +159,7 @@ def _info(
         std=header.std,
         traces=traces,
         trace_version=header.trace_version,
-        trace_grid=architecture.trace_grid if traces else None,
+        trace_grid=GRID if traces and architecture.max_input_size is None else None,
         trace_definition=TRACE_DEFINITION if traces else None,
         tta_flips=architecture.tta_flips,
         pixel_threshold=header.pixel_threshold,
@@ -212,9 +212,17 @@ def _graph(student: Student, architecture: StudentSettings, free: bool) -> Any:
         student = free_windows(copy.deepcopy(student))
         shapes[0] |= {2: STRIDE * steps[0], 3: STRIDE * steps[1]}
     if architecture.traces:
-        inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), architecture.trace_grid, architecture.trace_grid)
-        shapes.append(batch)
+        grid = _trace_grid(architecture, (height, width))
+        inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), *grid)
+        shapes.append(dict(batch))
+        if architecture.max_input_size is not None:  # half of the input's height and width
+            shapes[1] |= {2: STRIDE // 2 * steps[0], 3: STRIDE // 2 * steps[1]}
     return trace_graph(_Forward(student), inputs, [PROBABILITY], tuple(shapes))
+
+
+def _trace_grid(architecture: StudentSettings, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the traces beside an input of that size."""
+    return architecture.trace_grid(size[0]), architecture.trace_grid(size[1])
 
 
 def _compare(graph: Localizer, reference: Localizer, free: bool) -> Comparison:
@@ -244,5 +252,5 @@ def trial_inputs(
     pictures = [*((1 - share) * ramp + share * noise).astype(np.uint8)]
     if not architecture.traces:
         return pictures, None
-    grid = architecture.trace_grid
-    return pictures, [*rng.random((count, len(TRACES), grid, grid)).astype(np.float16)]
+    grid = _trace_grid(architecture, (height, width))
+    return pictures, [*rng.random((count, len(TRACES), *grid)).astype(np.float16)]

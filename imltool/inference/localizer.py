@@ -213,7 +213,8 @@ class Localizer:
 
         Raises `ImageError`.
         """
-        return picture_traces(rgb, self.header.architecture.trace_grid)
+        architecture = self.header.architecture
+        return picture_traces(rgb, architecture.trace_grid(architecture.side_for(rgb.shape)))
 
     def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None, fill: int = 0) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.

@@ -55,7 +55,7 @@ class Tiling:
     def of(cls, shape: tuple[int, ...], architecture: StudentSettings) -> Tiling:
         """The tiling of a picture [H,W,…] for a student."""
         side = architecture.side_for((TILE_SIDE, TILE_SIDE))
-        cells = architecture.trace_grid
+        cells = architecture.trace_grid(side)
         unit = side // math.gcd(side, cells)
         height, width = (max(side, round(pixels * side / TILE_SIDE / unit) * unit) for pixels in shape[:2])
         return cls(side, cells, height, width, unit)
@@ -92,8 +92,8 @@ def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ..
         return ()
     if tiles and is_tiled(rgb.shape):
         architecture = localizer.header.architecture
-        grid = Tiling.of(rgb.shape, architecture).grid
-        return tiled_traces(rgb, TILE_SIDE, grid, architecture.trace_grid)
+        whole = architecture.trace_grid(architecture.side_for(rgb.shape))
+        return tiled_traces(rgb, TILE_SIDE, Tiling.of(rgb.shape, architecture).grid, whole)
     return (localizer.traces(rgb),)
 
 

@@ -39,7 +39,7 @@ def count_operations(module: nn.Module, *inputs: Tensor) -> int:
 def count_flops(student: Student) -> int:
     """`count_operations` of one picture at the student's (least) input size, with its test-time augmentation."""
     side = student.settings.input_size
-    grid = student.settings.trace_grid
+    grid = student.settings.trace_grid(side)
     inputs = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), grid, grid)
     return count_operations(student, *inputs) * student.settings.tta_flips
 

@@ -104,8 +104,7 @@ class StudentSettings(Settings):
         """The side of the square network input for a picture [H,W,…], see `input_side`."""
         return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
 
-    @property
-    def trace_grid(self) -> int:
-        """The side of the grid of traces: `GRID`, or half of `max_input_size`, where the finest features are; the
-        network brings it to its own input size."""
-        return GRID if self.max_input_size is None else self.max_input_size // 2
+    def trace_grid(self, side: int) -> int:
+        """The side of the grid of traces beside an input of `side` pixels: half of it where the input size grows with
+        the picture, so that traces are as fine as the finest features; else always `GRID`."""
+        return GRID if self.max_input_size is None else side // 2
