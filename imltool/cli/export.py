@@ -93,10 +93,14 @@ def export(
     from imltool.engines.registry import graph_of
     from imltool.export.student import export_student
     from imltool.student.header import read_header
-    from imltool.weights import student_file
+    from imltool.weights import HUB_PREFIX, student_file
 
+    if out is None and weights is not None and weights.as_posix().startswith(HUB_PREFIX):
+        raise UsageError("a student of the Hugging Face hub has no folder of its own for a graph", "give --out FILE")
     source = student_file(weights)
-    other = wanted if isinstance(wanted, int) and wanted != read_header(source).input_size else None
+    architecture = read_header(source).architecture
+    own = wanted == architecture.input_size and architecture.max_input_size is None
+    other = wanted if isinstance(wanted, int) and not own else None
     int8 = precision == PrecisionChoice.int8
     target = graph_of(source, "int8" if int8 else "fp32", other) if out is None else out
     labelled = named_sets(check or [])

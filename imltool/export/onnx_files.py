@@ -102,7 +102,7 @@ def halve_weights(model: Any) -> None:
 
 
 def share_weights(model: Any, weights: Path) -> None:
-    """Let a graph that lies beside a safetensors file take from there every large tensor that the file holds.
+    """Let a graph beside a safetensors file take from there every large tensor that the file holds.
 
     ONNX calls it external data. Tensors that the file does not hold byte for byte stay in the graph.
     """

@@ -27,7 +27,7 @@ _QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 def choose_pictures(folder: Path) -> list[Path]:
-    """Up to `CALIBRATED_WITH` pictures, evenly from all that lie under a folder. Raises `DataError` when none does."""
+    """Up to `CALIBRATED_WITH` pictures, evenly from all under a folder. Raises `DataError` when there is none."""
     found = walk_images(folder)
     if not found:
         raise DataError(f"{folder} holds no picture to calibrate with", "give a folder of photos, as they will be seen")

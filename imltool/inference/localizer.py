@@ -37,8 +37,8 @@ TTA_FLIPS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4:
 """Axes of [B,C,H,W] to reverse, by `StudentSettings.tta_flips`."""
 SCORE_SHARE = 0.01
 SCORE_SAMPLED = 37
-"""Every so many values of a map are looked at to guess where its highest begin: a prime, so that columns do not line up
-with it."""
+"""Every 37th value of a map is sampled to guess where its highest begin: a prime, so that columns do not line up with
+it."""
 
 
 def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
@@ -75,7 +75,7 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
     """
     flat = np.asarray(values, dtype=np.float32).ravel()
     count = max(1, round(flat.size * SCORE_SHARE))
-    # twice that share of a sample tells where to begin, and few values are left to sort; all are, if that was too high
+    # twice that share of a sample gives a start, which leaves few values to sort; all are, if it was too high
     some = flat[::SCORE_SAMPLED]
     share = min(some.size, max(1, round(2 * some.size * SCORE_SHARE)))
     begin = np.partition(some, -share)[-share]

@@ -37,7 +37,7 @@ class TrainingSet(Settings):
 
 
 class ReliabilityBin(Settings):
-    """Calibration pictures whose image score lies in one range: how many there are, and how many were tampered with."""
+    """Calibration pictures whose image score is in one range: how many there are, and how many were tampered with."""
 
     low: float
     high: float

@@ -175,7 +175,7 @@ class Training:
                         last = last or self._should_stop()
                         mark = time.perf_counter()
                     if interrupted() and self.accelerator.num_processes > 1:
-                        raise KeyboardInterrupt  # processes may be at different steps: the last common state stands
+                        raise KeyboardInterrupt  # processes may be at different steps: the last common state is kept
                     if step % settings.save_every == 0 or last or interrupted():
                         self._save_state(step)
                     if interrupted():
@@ -193,8 +193,8 @@ class Training:
             return False
         scores = [row["score"] for row in self.folder.rows if row["event"] == "validation"] if self.main else []
         stale = bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.settings.patience
-        (told,) = broadcast_object_list([stale])
-        return bool(told)
+        (decided,) = broadcast_object_list([stale])
+        return bool(decided)
 
     def _step(self, parts: list[Batch], step: int, lr: float) -> float:
         """One optimizer step; returns its loss, the mean over processes. At a fault the state before it is saved."""
@@ -245,7 +245,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(self.student.buffers(), held, strict=True):
             buffer.copy_(before)
-        if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state stands
+        if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state is kept
             self._save_state(step)
 
     def _batches(self) -> Iterator[list[Batch]]:
