@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return the exit code."""
+    common.arguments[:] = arguments
     try:
         return _invoke(arguments)
     except ImlError as error:
