@@ -36,14 +36,14 @@ def test_what_a_camera_writes(tmp_path: Path) -> None:
     )
     picture().save(tmp_path / "a.jpg", exif=block, quality=92)
     found = context_of(tmp_path / "a.jpg")
-    assert found["camera"] == {"make": "Canon", "model": "Canon EOS 5D", "lens": "Stra\u00dfe 50mm", "serial": "0123"}
-    assert found["gps"] == {"present": True, "latitude": -33.51, "longitude": 151.25, "altitude": 58.0}
-    assert found["times"]["taken"] == "2024-05-01T12:00:00+10:00"
-    assert found["times"]["gps"] == "2024-05-01T02:00:05+00:00"
-    assert found["clocks"] == {"changed": 0, "digitised": 0, "gps": 5, "xmp_created": None}
-    assert found["software"] == [{"where": "EXIF Software", "text": "Firmware 1.1.1"}]
-    assert (found["format"], found["frames"], found["size_differs"], found["problems"]) == ("JPEG", 1, False, [])
-    assert found["credentials"]["state"] == "absent"
+    assert found.camera == {"make": "Canon", "model": "Canon EOS 5D", "lens": "Stra\u00dfe 50mm", "serial": "0123"}
+    assert found.gps == {"present": True, "latitude": -33.51, "longitude": 151.25, "altitude": 58.0}
+    assert found.times.taken == "2024-05-01T12:00:00+10:00"
+    assert found.times.gps == "2024-05-01T02:00:05+00:00"
+    assert found.clocks == {"changed": 0, "digitised": 0, "gps": 5, "xmp_created": None}
+    assert found.software == [{"where": "EXIF Software", "text": "Firmware 1.1.1"}]
+    assert (found.format, found.frames, found.size_differs, found.problems) == ("JPEG", 1, False, [])
+    assert found.credentials.state == "absent"
     assert ids(found) == set(), "a picture as a camera leaves it needs no remark"
     lines = dict(describe(found))
     assert lines["Camera"] == "Canon EOS 5D, Stra\u00dfe 50mm, serial 0123"
@@ -56,9 +56,9 @@ def test_metadata_is_read_from_every_container(tmp_path: Path, ending: str) -> N
     path = tmp_path / f"a.{ending}"
     picture().save(path, exif=block)
     found = context_of(path)
-    assert found["camera"]["model"] == "Model" and found["times"]["taken"] == "2024-05-01T12:00:00"
-    assert "editor" in ids(found) and found["jpeg"] is None
-    assert found["format"] == {"tif": "TIFF", "heic": "HEIF"}.get(ending, ending.upper())
+    assert found.camera.model == "Model" and found.times.taken == "2024-05-01T12:00:00"
+    assert "editor" in ids(found) and found.jpeg is None
+    assert found.format == {"tif": "TIFF", "heic": "HEIF"}.get(ending, ending.upper())
 
 
 def test_clocks_that_disagree(tmp_path: Path) -> None:
@@ -72,14 +72,14 @@ def test_clocks_that_disagree(tmp_path: Path) -> None:
         picture().save(tmp_path / f"{name}.jpg", exif=exif({271: "Maker", **main}, detail, gps))
         assert ids(context_of(tmp_path / f"{name}.jpg")) == {name}
     remark = make_remarks(context_of(tmp_path / "clock-changed.jpg"))[0]
-    assert remark["text"] == "EXIF tells of a change 2 days 1 h after it was taken"
-    assert remark["seen"] == "clocks.changed: 176400 s"
+    assert remark.text == "EXIF tells of a change 2 days 1 h after it was taken"
+    assert remark.seen == "clocks.changed: 176400 s"
     # eleven hours may be a time zone; with the zone told they are a disagreement
     gps = {7: (23.0, 0.0, 0.0), 29: "2024:05:01"}
     picture().save(tmp_path / "zone.jpg", exif=exif({271: "Maker"}, {TAKEN: TAKEN_AT}, gps))
-    assert context_of(tmp_path / "zone.jpg")["clocks"]["gps"] == 0
+    assert context_of(tmp_path / "zone.jpg").clocks.gps == 0
     picture().save(tmp_path / "told.jpg", exif=exif({271: "Maker"}, {TAKEN: TAKEN_AT, OFFSET: "+00:00"}, gps))
-    assert context_of(tmp_path / "told.jpg")["clocks"]["gps"] == 11 * 3600
+    assert context_of(tmp_path / "told.jpg").clocks.gps == 11 * 3600
 
 
 def test_values_that_are_none(tmp_path: Path) -> None:
@@ -87,15 +87,15 @@ def test_values_that_are_none(tmp_path: Path) -> None:
     block = exif({271: "  \0", SOFTWARE: "a\u202eb\n=1"}, {TAKEN: "0000:00:00 00:00:00", DIGITISED: "yesterday"}, gps)
     picture().save(tmp_path / "a.jpg", exif=block)
     found = context_of(tmp_path / "a.jpg")
-    assert found["camera"]["make"] is None and found["gps"]["present"] is False
-    assert found["times"]["taken"] is found["times"]["digitised"] is None
-    assert all(letter.isprintable() for letter in found["software"][0]["text"])
+    assert found.camera.make is None and found.gps.present is False
+    assert found.times.taken is found.times.digitised is None
+    assert all(letter.isprintable() for letter in found.software[0]["text"])
 
 
 def test_the_name_and_the_content(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", "PNG")
     assert "its name ends like another format's; the content is PNG" in [
-        remark["text"] for remark in make_remarks(context_of(tmp_path / "a.jpg"))
+        remark.text for remark in make_remarks(context_of(tmp_path / "a.jpg"))
     ]
     picture().save(tmp_path / "plain", "PNG")
     picture().save(tmp_path / "a.jfif", "JPEG", exif=exif({271: "M"}))
@@ -108,7 +108,7 @@ def test_frames_and_pages_are_counted(tmp_path: Path) -> None:
         path = tmp_path / f"a.{ending}"
         frames[0].save(path, save_all=True, append_images=frames[1:])
         found = context_of(path)
-        assert found["frames"] == 3 and "frames" in ids(found), ending
+        assert found.frames == 3 and "frames" in ids(found), ending
         rgb = read_picture(path).rgb.astype(int)
         near, far = (np.abs(rgb - np.asarray(frames[number])).mean() for number in (0, 1))
         assert near < far / 2, f"{ending}: the first is read"
@@ -123,7 +123,7 @@ def test_a_block_made_to_take_memory_is_not_read(tmp_path: Path) -> None:
     block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 4000) + entries + b"\0" * 4
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=block))
     found = context_of(tmp_path / "a.jpg")
-    assert found["problems"] == ["EXIF: more than 1000 tags"] and found["orientation"] is None
+    assert found.problems == ["EXIF: more than 1000 tags"] and found.orientation is None
     assert read_picture(tmp_path / "a.jpg").rgb.shape == (240, 320, 3), "the picture is analysed all the same"
     # behind a table that is cut off, and as the thumbnail's own
     pointers = struct.pack("<HHLL", 0x8769, 4, 1, 38) + struct.pack("<HHLL", 0x8825, 4, 1, 10**9)
@@ -132,19 +132,19 @@ def test_a_block_made_to_take_memory_is_not_read(tmp_path: Path) -> None:
     block = b"II*\0\x08\0\0\0" + struct.pack("<HHHLLL", 1, 274, 3, 1, 6, 26) + struct.pack("<H", 4000) + entries
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=b"Exif\0\0" + block))
     found = context_of(tmp_path / "a.jpg")
-    assert (found["orientation"], found["thumbnail"], found["problems"]) == (6, None, []), "the rest is read"
+    assert (found.orientation, found.thumbnail, found.problems) == (6, None, []), "the rest is read"
     assert exif_fault(block) == "" and exif_fault(block, thumbnail=True) == "more than 1000 tags"
     assert exif_fault(b"Exif\0\0" * 2 + block) == ""
     picture().save(tmp_path / "a.png", exif=b"II*\0\x08\0\0\0" + b"\0" * 1_000_001)
-    assert "more than 1000000 bytes" in context_of(tmp_path / "a.png")["problems"][0]
+    assert "more than 1000000 bytes" in context_of(tmp_path / "a.png").problems[0]
 
 
 def test_files_that_are_no_pictures_give_reasons(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("hello")
-    assert context_of(tmp_path / "empty")["problems"] == ["the file is empty"]
-    assert context_of(tmp_path / "text")["problems"] == ["not a picture format known here"]
-    assert "Content Credentials: " in picture_context(tmp_path / "gone")["problems"][-1]
+    assert context_of(tmp_path / "empty").problems == ["the file is empty"]
+    assert context_of(tmp_path / "text").problems == ["not a picture format known here"]
+    assert "Content Credentials: " in picture_context(tmp_path / "gone").problems[-1]
 
 
 def test_every_rule_holds_for_something_and_says_no_verdict() -> None:
@@ -179,10 +179,10 @@ def test_every_rule_holds_for_something_and_says_no_verdict() -> None:
     remarks = [remark for state in states for remark in make_remarks({**full, "credentials": state})]
     remarks += make_remarks({**full, "clocks": {"changed": -900}})
     names = [rule.id for rule in RULES]
-    assert len(set(names)) == len(names) and {remark["id"] for remark in remarks} == set(names)
+    assert len(set(names)) == len(names) and {remark.id for remark in remarks} == set(names)
     for remark in remarks:
-        assert remark["seen"] and "{" not in remark["text"]
-        assert not {"fake", "real", "authentic", "forged", "manipulated", "genuine"} & set(remark["text"].split())
+        assert remark.seen and "{" not in remark.text
+        assert not {"fake", "real", "authentic", "forged", "manipulated", "genuine"} & set(remark.text.split())
     assert make_remarks(copy.deepcopy(EMPTY)) == []
 
 

@@ -35,10 +35,10 @@ def test_what_xmp_says(tmp_path: Path) -> None:
         texts.add_itxt("XML:com.adobe.xmp", packet)
         picture().save(path, exif=block, **({"pnginfo": texts} if ending == "png" else {"xmp": packet.encode()}))
         found = context_of(path)
-        assert found["history"] == ["created", "saved"] and found["derived"] and not found["problems"], ending
-        assert found["times"]["xmp_changed"] == "2024-05-05T12:00:00+00:00"
-        assert found["source_types"] == ["compositeSynthetic"]
-        assert found["credentials"]["state"] == "elsewhere"
+        assert found.history == ["created", "saved"] and found.derived and not found.problems, ending
+        assert found.times.xmp_changed == "2024-05-05T12:00:00+00:00"
+        assert found.source_types == ["compositeSynthetic"]
+        assert found.credentials.state == "elsewhere"
         assert ids(found) == {
             "editor", "metadata-tool", "synthetic", "history", "derived", "clock-xmp", "credentials-elsewhere",
         }  # fmt: skip
@@ -59,7 +59,7 @@ def test_what_xmp_says(tmp_path: Path) -> None:
 def test_xmp_that_is_not_read(tmp_path: Path, packet: bytes, reason: str) -> None:
     picture().save(tmp_path / "a.webp", xmp=packet)
     found = context_of(tmp_path / "a.webp")
-    assert any(problem.startswith("XMP: ") and reason in problem for problem in found["problems"])
+    assert any(problem.startswith("XMP: ") and reason in problem for problem in found.problems)
     assert "problems" in ids(found)
 
 

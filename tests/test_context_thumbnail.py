@@ -23,8 +23,8 @@ def thumbnail_facts(folder: Path, made: Image.Image, thumbnail: Image.Image | by
     small = thumbnail if isinstance(thumbnail, bytes) else jpeg(thumbnail, quality=80)
     (folder / "a.jpg").write_bytes(jpeg(made, exif=exif_with_thumbnail(small, turn)))
     found = context_of(folder / "a.jpg")
-    return {**found["thumbnail"], "ids": {name for name in ids(found) if name.startswith("thumb")}} | {
-        "problems": found["problems"]
+    return {**found.thumbnail, "ids": {name for name in ids(found) if name.startswith("thumb")}} | {
+        "problems": found.problems
     }
 
 
@@ -32,8 +32,8 @@ def test_a_thumbnail_of_the_same_picture(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     found = thumbnail_facts(tmp_path, made, small)
-    assert (found["where"], found["width"], found["height"]) == ("EXIF", 160, 120)
-    assert found["shows"] == "the whole picture" and not found["ids"] and found["correlation"] > 0.95
+    assert (found.where, found.width, found.height) == ("EXIF", 160, 120)
+    assert found.shows == "the whole picture" and not found.ids and found.correlation > 0.95
     brighter = Image.fromarray(np.clip(np.asarray(small) * 1.2 + 10, 0, 255).astype(np.uint8))
     assert not thumbnail_facts(tmp_path, made, brighter)["ids"], "another tone curve is no other content"
     assert not thumbnail_facts(tmp_path, made, small, turn=6)["ids"], "both are stored the same way round"
@@ -41,7 +41,7 @@ def test_a_thumbnail_of_the_same_picture(tmp_path: Path) -> None:
     bars = Image.new("RGB", (160, 120))
     bars.paste(wide.resize((160, 90), Image.Resampling.BOX), (0, 15))
     found = thumbnail_facts(tmp_path, wide, bars)
-    assert found["shows"] == "the picture between bars" and not found["ids"]
+    assert found.shows == "the picture between bars" and not found.ids
 
 
 def test_a_thumbnail_of_another_picture(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_a_thumbnail_of_another_picture(tmp_path: Path) -> None:
     edited = made.copy()
     edited.paste(Image.fromarray(255 - np.asarray(made.crop((100, 300, 240, 400)))), (100, 300))
     found = thumbnail_facts(tmp_path, edited, small)
-    assert found["ids"] == {"thumbnail-content"} and found["correlation"] > 0.8
+    assert found.ids == {"thumbnail-content"} and found.correlation > 0.8
     assert thumbnail_facts(tmp_path, picture(640, 480, seed=9), small)["ids"] >= {"thumbnail-content"}
     found = thumbnail_facts(tmp_path, made.rotate(90, expand=True), small)
-    assert found["ids"] == {"thumbnail-turned"} and found["differs"] is False
+    assert found.ids == {"thumbnail-turned"} and found.differs is False
     cut = made.crop((0, 0, 400, 480))
     assert "thumbnail-aspect" in thumbnail_facts(tmp_path, cut, small)["ids"]
 
@@ -62,15 +62,15 @@ def test_thumbnails_that_cannot_be_compared(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     found = thumbnail_facts(tmp_path, made, jpeg(small)[:200])
-    assert found["differs"] is None and found["problems"][0].startswith("thumbnail:")
+    assert found.differs is None and found.problems[0].startswith("thumbnail:")
     found = thumbnail_facts(tmp_path, made, made.resize((2100, 20)))
-    assert "2100x20" in found["problems"][0]
+    assert "2100x20" in found.problems[0]
     found = thumbnail_facts(tmp_path, made, small.resize((16, 12)))
-    assert found["differs"] is None and found["problems"] == []
+    assert found.differs is None and found.problems == []
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     found = context_of(tmp_path / "cut.jpg")
-    assert found["thumbnail"]["width"] == 16 and found["thumbnail"]["differs"] is None, "its picture is damaged"
+    assert found.thumbnail.width == 16 and found.thumbnail.differs is None, "its picture is damaged"
 
 
 def heic(made: Image.Image, *more: Image.Image, block: bytes | None = None) -> bytes:
@@ -86,11 +86,11 @@ def heic(made: Image.Image, *more: Image.Image, block: bytes | None = None) -> b
 def test_a_thumbnail_in_a_heif_container(tmp_path: Path) -> None:
     made, path = picture(192, 144), tmp_path / "a.heic"
     path.write_bytes(heic(made, block=exif({274: 6}).tobytes()))
-    found = context_of(path)["thumbnail"]
-    assert (found["where"], found["width"], found["height"]) == ("HEIF", 48, 64), "it is turned with the picture"
-    assert found["differs"] is found["turned"] is found["aspect_differs"] is False
+    found = context_of(path).thumbnail
+    assert (found.where, found.width, found.height) == ("HEIF", 48, 64), "it is turned with the picture"
+    assert found.differs is found.turned is found.aspect_differs is False
     path.write_bytes(heic(made, block=exif_with_thumbnail(jpeg(picture(192, 144, seed=9).resize((64, 48))))))
-    assert context_of(path)["thumbnail"]["where"] == "EXIF" and "thumbnail-content" in ids(context_of(path))
+    assert context_of(path).thumbnail.where == "EXIF" and "thumbnail-content" in ids(context_of(path))
 
 
 def test_a_heif_thumbnail_of_another_picture(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_a_heif_thumbnail_of_another_picture(tmp_path: Path) -> None:
     data[primary : primary + 2] = data[owner : owner + 2] = second
     (tmp_path / "a.heic").write_bytes(data)
     found = context_of(tmp_path / "a.heic")
-    assert found["thumbnail"]["where"] == "HEIF" and found["thumbnail"]["differs"] is True
+    assert found.thumbnail.where == "HEIF" and found.thumbnail.differs is True
     assert "thumbnail-content" in ids(found)

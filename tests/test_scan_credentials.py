@@ -101,19 +101,19 @@ def context_of(path: Path) -> dict[str, Any]:
 
 
 def texts(context: dict[str, Any]) -> list[str]:
-    return [remark["text"] for remark in make_remarks(context) if remark["id"].startswith("credentials")]
+    return [remark.text for remark in make_remarks(context) if remark.id.startswith("credentials")]
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp", "heic", "avif"])
 def test_credentials_that_fit(tmp_path: Path, sign: Callable[[Path], None], ending: str) -> None:
     context = context_of(signed(tmp_path, sign, ending))
-    found = context["credentials"]
-    assert (found["state"], found["failures"], found["reason"]) == ("valid", [], None)
-    assert (found["generator"], found["signer"]) == ("Example Editor 1.2", "Example")
-    assert found["actions"] == ["c2pa.created", "c2pa.cropped"]
-    assert context["source_types"] == ["trainedAlgorithmicMedia"]
+    found = context.credentials
+    assert (found.state, found.failures, found.reason) == ("valid", [], None)
+    assert (found.generator, found.signer) == ("Example Editor 1.2", "Example")
+    assert found.actions == ["c2pa.created", "c2pa.cropped"]
+    assert context.source_types == ["trainedAlgorithmicMedia"]
     assert texts(context) == ["Content Credentials fit the file; whether their signer is Example was not checked"]
-    assert "synthetic" in {remark["id"] for remark in make_remarks(context)}
+    assert "synthetic" in {remark.id for remark in make_remarks(context)}
 
 
 def test_a_picture_changed_after_signing(tmp_path: Path, sign: Callable[[Path], None]) -> None:
@@ -122,8 +122,8 @@ def test_a_picture_changed_after_signing(tmp_path: Path, sign: Callable[[Path], 
     data[-40] ^= 1
     path.write_bytes(data)
     context = context_of(path)
-    assert context["credentials"]["state"] == "invalid"
-    assert context["credentials"]["failures"] == ["assertion.dataHash.mismatch"]
+    assert context.credentials.state == "invalid"
+    assert context.credentials.failures == ["assertion.dataHash.mismatch"]
     assert texts(context) == ["Content Credentials do not fit the file (assertion.dataHash.mismatch)"]
 
 
@@ -132,8 +132,8 @@ def test_credentials_cut_in_two(tmp_path: Path, sign: Callable[[Path], None]) ->
     data = path.read_bytes()
     start = data.index(credentials.MARK)
     path.write_bytes(data[: start + 8] + b"\0" * 400 + data[start + 408 :])
-    found = context_of(path)["credentials"]
-    assert found["state"] == "unreadable" and found["reason"]
+    found = context_of(path).credentials
+    assert found.state == "unreadable" and found.reason
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_library_cannot_harm_the_scan(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     monkeypatch.setattr(credentials, "SECONDS", 2 if "sleep" in library else 60)
     context = context_of(path)
-    assert context["credentials"]["state"] == state and reason in context["credentials"]["reason"]
+    assert context.credentials.state == state and reason in context.credentials.reason
     assert texts(context)[0].startswith("Content Credentials are there and could not be read")
 
 
@@ -170,7 +170,7 @@ def test_a_module_beside_the_evidence_is_not_loaded(
     path = signed(tmp_path, sign)
     (tmp_path / "c2pa.py").write_text("raise ImportError")
     monkeypatch.chdir(tmp_path)
-    assert context_of(path)["credentials"]["state"] == "valid"
+    assert context_of(path).credentials.state == "valid"
 
 
 def test_the_mark_is_found_wherever_it_lies(tmp_path: Path) -> None:

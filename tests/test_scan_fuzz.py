@@ -51,7 +51,7 @@ def test_whole_files_are_read(files: dict[str, bytes], localizer: Localizer, tmp
         (tmp_path / name).write_bytes(data)
         read = decode(tmp_path / name, localizer)
         assert read.reason is None and read.rgb is not None and read.context, name
-        assert read.rgb.shape in ((48, 64, 3), (64, 48, 3)) and read.context["problems"] == [], name
+        assert read.rgb.shape in ((48, 64, 3), (64, 48, 3)) and read.context.problems == [], name
 
 
 def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer
         assert str(tmp_path) not in json.dumps(read.context, allow_nan=False), number
         Context.model_validate(read.context)
         for remark in make_remarks(read.context):
-            assert remark["text"].isprintable(), number
+            assert remark.text.isprintable(), number
         describe(read.context)
         outcomes["read" if read.reason is None else read.reason.split(" (")[0]] += 1
         path.unlink()

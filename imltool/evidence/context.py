@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,8 +14,9 @@ from PIL import Image, ImageCms
 
 from imltool.errors import ImageError
 from imltool.evidence import credentials, exif, thumbnail, xmp
-from imltool.evidence.double_jpeg import earlier_save
+from imltool.evidence.double_jpeg import double_jpeg
 from imltool.evidence.jpeg_file import jpeg_facts
+from imltool.evidence.model import Camera, Clocks, Context, Position, Thumbnail, Times, Trace
 from imltool.pictures.images import ORIENTATION, SUBFILE_TYPE, Picture, open_header
 from imltool.texts import clean
 
@@ -32,54 +32,16 @@ PHOTOSHOP_QUALITY, PHOTOSHOP_VERSION = 1030, 1057
 LOSSLESS = ("PNG", "TIFF", "BMP")
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
-EMPTY: dict[str, Any] = {
-    "format": None,
-    "mode": None,
-    "frames": None,
-    "preview_page": False,
-    "name_differs": False,
-    "orientation": None,
-    "camera": {"make": None, "model": None, "lens": None, "serial": None},
-    "software": [],
-    "times": dict.fromkeys(("taken", "digitised", "changed", "gps", "xmp_created", "xmp_changed")),
-    "clocks": dict.fromkeys(("changed", "digitised", "gps", "xmp_created")),
-    "gps": {"present": False, "latitude": None, "longitude": None, "altitude": None},
-    "told_size": None,
-    "size_differs": False,
-    "profile": None,
-    "history": [],
-    "derived": False,
-    "source_types": [],
-    "jpeg": None,
-    "earlier_save": None,
-    "thumbnail": None,
-    "credentials": None,
-    "problems": [],
-}
 
-
-def picture_context(path: Path, picture: Picture | None = None) -> dict[str, Any]:
+def picture_context(path: Path, picture: Picture | None = None) -> Context:
     """What a file says beside its pixels. Nothing is written, no error is raised, the same file gives the same answer.
 
     Args:
         path: a regular file.
         picture: the file decoded by `read_picture`; None when it could not be decoded.
-
-    Returns:
-        A dictionary of JSON values with the keys of `EMPTY`, None or empty where the file is silent:
-        `format`, `mode` (Pillow's names), `frames` (or pages; the first is analysed), `preview_page` (the first page
-        calls itself a reduced copy), `name_differs` (the name's ending stands for another format), `orientation`
-        (EXIF, 1..8). `camera`, `gps`: see `imltool.evidence.exif`. `software`: a list of `where` and `text`. `times`:
-        ISO 8601, with a zone if known. `clocks`: seconds that a time lies after `taken`; `gps` only what no time
-        zone can explain. `told_size`: [width, height] by EXIF; `size_differs`: neither it nor its turn is the
-        picture's. `profile`: name of the ICC profile. `history`: steps XMP lists; `derived`: XMP names another
-        document as origin; `source_types`: IPTC terms, of XMP and credentials. `jpeg`: see `jpeg_facts`, None for other
-        formats. `earlier_save`: see `earlier_save`, None for formats that keep no trace of one.
-        `thumbnail`: None, or `where` and what `compare_thumbnail` returns. `credentials`: see `read_credentials`.
-        `problems`: what could not be read, and why.
     """
     problems: list[str] = []
-    context = {**copy.deepcopy(EMPTY), "problems": problems}
+    context: dict[str, Any] = {}
 
     def attempt(what: str, read: Callable[[], Any], otherwise: Any) -> Any:
         try:
@@ -105,32 +67,40 @@ def picture_context(path: Path, picture: Picture | None = None) -> dict[str, Any
             context["profile"] = attempt("ICC profile", lambda: _profile_name(info), None)
             blocks = attempt("comments", lambda: _comments(header, info), [])
             traces = [*exif.software(block), *(packet.software if packet else ()), *iptc, *blocks]
-            context["software"] = [{"where": where, "text": text} for where, text in traces if text]
+            context["software"] = [Trace(where=where, text=text) for where, text in traces if text]
             if packet:
                 context |= {"history": [*packet.steps], "derived": packet.derived}
                 context["source_types"] = [*packet.source_types]
             if header.format in ("JPEG", "MPO"):
                 context["jpeg"] = attempt("JPEG tables", lambda: jpeg_facts(header), None)
-            if picture and (context["jpeg"] or (header.format in LOSSLESS and header.mode in ("L", "RGB", "RGBA"))):
-                stored = thumbnail.unturn(picture.rgb, context["orientation"] or 1)
-                context["earlier_save"] = attempt("earlier save", lambda: earlier_save(stored, _luma(header)), None)
+            if picture and (context.get("jpeg") or (header.format in LOSSLESS and header.mode in ("L", "RGB", "RGBA"))):
+                stored = thumbnail.unturn(picture.rgb, context.get("orientation") or 1)
+                context["double_jpeg"] = attempt("double JPEG", lambda: double_jpeg(stored, _luma(header)), None)
             found = thumbnail.find_thumbnail(path, header.format, block.thumbnail, info)
             if found:
                 where, read = found
-                rgb, turn = (picture.rgb if picture else None), 1 if where == "HEIF" else context["orientation"] or 1
-                facts = attempt("thumbnail", lambda: thumbnail.compare_thumbnail(read(), rgb, turn), {})
-                context["thumbnail"] = {"where": where, **dict.fromkeys(thumbnail.FACTS), **facts}
+                rgb, turn = (
+                    (picture.rgb if picture else None),
+                    1 if where == "HEIF" else context.get("orientation") or 1,
+                )
+                context["thumbnail"] = attempt(
+                    "thumbnail",
+                    lambda: thumbnail.compare_thumbnail(where, read(), rgb, turn),
+                    Thumbnail(where=where),
+                )
     except ImageError as error:
         problems.append(error.message.removeprefix(f"{path}: "))
     except Exception as error:
         problems.append(f"file: {clean(error, 160) or type(error).__name__}")
     address = packet.provenance if packet else None
     context["credentials"] = attempt(
-        "Content Credentials", lambda: credentials.read_credentials(path, context["format"], address), None
+        "Content Credentials", lambda: credentials.read_credentials(path, context.get("format"), address), None
     )
     if context["credentials"]:
-        context["source_types"] = [*dict.fromkeys([*context["source_types"], *context["credentials"]["source_types"]])]
-    return context
+        named = [*context.get("source_types", ()), *context["credentials"].source_types]
+        context["source_types"] = dict.fromkeys(named)
+    lists = {name: tuple(value) for name, value in context.items() if isinstance(value, list | dict)}
+    return Context(**{**context, **lists}, problems=tuple(problems))
 
 
 def _luma(header: Image.Image) -> list[int] | None:
@@ -166,13 +136,13 @@ def _frames(header: Image.Image) -> int:
 
 def _exif_facts(block: exif.ExifBlock, header: Image.Image, info: Mapping[str, Any]) -> dict[str, Any]:
     turn = block.main.get(ORIENTATION) if info.get("original_orientation") is None else info["original_orientation"]
-    told, size = exif.told_size(block), header.size
+    exif_size, size = exif.exif_size(block), header.size
     return {
         "orientation": int(turn) if isinstance(turn, int) and 1 <= turn <= 8 else None,
-        "camera": exif.camera(block),
-        "gps": exif.position(block),
-        "told_size": [*told] if told else None,
-        "size_differs": told is not None and told not in (size, size[::-1]),
+        "camera": Camera(**exif.camera(block)),
+        "gps": Position(**exif.position(block)),
+        "exif_size": exif_size,
+        "size_differs": exif_size is not None and exif_size not in (size, size[::-1]),
     }
 
 
@@ -182,8 +152,8 @@ def _time_facts(block: exif.ExifBlock, packet: xmp.Xmp | None) -> dict[str, Any]
     taken, gps = times["taken"], times["gps"]
     clocks = {name: _after(times[name], taken) for name in ("changed", "digitised", "xmp_created")}
     return {
-        "times": {name: moment.isoformat() if moment else None for name, moment in times.items()},
-        "clocks": {**clocks, "gps": _beyond_zones(gps, taken)},
+        "times": Times(**{name: moment.isoformat() if moment else None for name, moment in times.items()}),
+        "clocks": Clocks(**clocks, gps=_beyond_zones(gps, taken)),
     }
 
 

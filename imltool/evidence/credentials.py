@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from imltool.evidence.model import Credentials, Finding
 from imltool.evidence.xmp import source_types
 from imltool.texts import clean
 
@@ -28,20 +29,9 @@ MIME = {
     "HEIF": "image/heic",
     "AVIF": "image/avif",
 }
-EMPTY: dict[str, Any] = {
-    "state": "absent",
-    "reason": None,
-    "generator": None,
-    "signer": None,
-    "signed": None,
-    "actions": [],
-    "source_types": [],
-    "failures": [],
-    "address": None,
-}
 
 
-def read_credentials(path: Path, image_format: str | None, provenance: str | None) -> dict[str, Any]:
+def read_credentials(path: Path, image_format: str | None, provenance: str | None) -> Credentials:
     """The Content Credentials of a file, read by the official library in a process of its own.
 
     Args:
@@ -56,17 +46,17 @@ def read_credentials(path: Path, image_format: str | None, provenance: str | Non
 
     Raises OSError when the file cannot be read.
     """
-    found = {**EMPTY, "address": provenance}
     if not holds(path, MARK):
-        return {**found, "state": "elsewhere"} if provenance else found
-    told = _ask(path, MIME.get(image_format or "", ""))
-    return {
-        **found,
-        "state": str(told.get("state")),
-        "source_types": [*source_types(told.get("source_types") or [])],
-        **{name: clean(told.get(name)) for name in ("reason", "generator", "signer", "signed")},
-        **{name: [clean(each, 80) or "?" for each in told.get(name) or []] for name in ("actions", "failures")},
-    }
+        return Credentials(state="elsewhere" if provenance else "absent", address=provenance)
+    answer = _ask(path, MIME.get(image_format or "", ""))
+    return Credentials(
+        address=provenance,
+        state=answer.get("state"),
+        source_types=source_types(answer.get("source_types") or []),
+        actions=tuple(clean(each, 80) or "?" for each in answer.get("actions") or []),
+        findings=tuple(Finding(code=clean(each, 80) or "?", concerns="other") for each in answer.get("failures") or []),
+        **{name: clean(answer.get(name)) for name in ("reason", "generator", "signer", "signed")},
+    )
 
 
 def holds(path: Path, mark: bytes) -> bool:

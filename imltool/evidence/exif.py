@@ -180,8 +180,8 @@ def _numbers(value: Any, count: int) -> list[float] | None:
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
-def told_size(exif: ExifBlock) -> tuple[int, int] | None:
-    """(width, height) in pixels that EXIF tells of the picture as it is stored, or None."""
+def exif_size(exif: ExifBlock) -> tuple[int, int] | None:
+    """(width, height) in pixels of the stored picture by EXIF, or None."""
     width, height = exif.detail.get(WIDTH), exif.detail.get(HEIGHT)
     known = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
     return (int(width), int(height)) if known else None  # type: ignore[arg-type]

@@ -6,12 +6,12 @@ import hashlib
 import io
 import struct
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imltool.evidence.model import JpegCoding
 from imltool.texts import clean
 
 Tables = NDArray[np.int64]
@@ -21,7 +21,7 @@ SEGMENTS_KEPT = 24
 """Blocks listed (our choice)."""
 
 
-def jpeg_facts(picture: Image.Image) -> dict[str, Any]:
+def jpeg_facts(picture: Image.Image) -> JpegCoding:
     """Facts of an opened JPEG or MPO file.
 
     Returns:
@@ -37,14 +37,14 @@ def jpeg_facts(picture: Image.Image) -> dict[str, Any]:
         digest.update(struct.pack(">B64H", number, *tables[number]))
     used = dict.fromkeys(layer[3] for layer in layers)
     quality, exact = estimate_quality([tables[number] for number in used if number in tables][:2])
-    return {
-        "tables_sha256": digest.hexdigest() if tables else None,
-        "quality": quality,
-        "quality_exact": exact,
-        "subsampling": _subsampling([(layer[1], layer[2]) for layer in layers]),
-        "progressive": bool(picture.info.get("progressive")),
-        "segments": [_segment(name, data) for name, data in picture.applist[:SEGMENTS_KEPT]],  # type: ignore[attr-defined]
-    }
+    return JpegCoding(
+        tables_sha256=digest.hexdigest() if tables else None,
+        quality=quality,
+        quality_exact=exact,
+        subsampling=_subsampling([(layer[1], layer[2]) for layer in layers]),
+        progressive=bool(picture.info.get("progressive")),
+        segments=tuple(_segment(name, data) for name, data in picture.applist[:SEGMENTS_KEPT]),  # type: ignore[attr-defined]
+    )
 
 
 def estimate_quality(tables: list[list[int]]) -> tuple[int | None, bool]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from imltool.evidence.model import Context, Remark
 
 Condition = tuple[str, str, Any]
 """Where to look in the context (keys with dots between), a name in `TESTS`, and what that test compares with."""
 
-Seen = tuple[str, str] | None
-"""What a test found: in words for the text, and as evidence; None when it does not hold."""
+
+class Match(NamedTuple):
+    """What a test found: in words for the text, and as evidence."""
+
+    text: str
+    evidence: str
+
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -123,7 +130,7 @@ RULES = (
         ("camera.model", "is", None),
     ),
     _rule(
-        "size", "its size is not the one EXIF tells ({seen})", ("told_size", "size", None), ("size_differs", "is", True)
+        "size", "its size is not the one EXIF says ({seen})", ("exif_size", "size", None), ("size_differs", "is", True)
     ),
     _rule("clock-changed", "EXIF tells of a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
     _rule(
@@ -148,8 +155,8 @@ RULES = (
     ),
     _rule(
         "thumbnail-content",
-        "the embedded thumbnail differs from the picture (by {seen} levels in one place)",
-        ("thumbnail.local_difference", "known", None),
+        "the embedded thumbnail differs from the picture (correlation {seen})",
+        ("thumbnail.correlation", "known", None),
         ("thumbnail.differs", "is", True),
     ),
     _rule(
@@ -160,10 +167,10 @@ RULES = (
     ),
     _rule("thumbnail-turned", "the picture was turned after its thumbnail was made", ("thumbnail.turned", "is", True)),
     _rule(
-        "earlier-save",
-        "traces of an earlier JPEG save ({seen} of 14 frequencies)",
-        ("earlier_save.frequencies", "known", None),
-        ("earlier_save.seen", "is", True),
+        "double-jpeg",
+        "signs of double JPEG compression ({seen} of 14 DCT frequencies)",
+        ("double_jpeg.frequencies", "known", None),
+        ("double_jpeg.detected", "is", True),
     ),
     _rule(
         "low-quality",
@@ -187,7 +194,7 @@ RULES = (
     _rule(
         "credentials-invalid",
         "Content Credentials do not fit the file ({seen})",
-        ("credentials.failures", "listed", None),
+        ("credentials.findings", "findings", None),
         ("credentials.state", "is", "invalid"),
     ),
     _rule(
@@ -211,57 +218,53 @@ RULES = (
 )
 
 
-def make_remarks(context: dict[str, Any]) -> list[dict[str, str]]:
-    """The remarks that hold for a context (see `picture_context`), in the order of `RULES`.
-
-    Each has `id`, `text`, and `seen`: where in the context, and what was found there.
-    """
+def make_remarks(context: Context) -> list[Remark]:
+    """The remarks that hold for a context, in the order of `RULES`."""
     found = []
     for rule in RULES:
-        seen = [TESTS[test](look_up(context, where), operand) for where, test, operand in rule.when]
-        if all(each is not None for each in seen):
-            shown, evidence = seen[0] or ("", "")
-            found.append(
-                {"id": rule.id, "text": rule.text.format(seen=shown), "seen": f"{rule.when[0][0]}: {evidence}"}
-            )
+        matches = [TESTS[test](look_up(context, where), operand) for where, test, operand in rule.when]
+        if all(match is not None for match in matches):
+            first = matches[0] or Match("", "")
+            evidence = f"{rule.when[0][0]}: {first.evidence}"
+            found.append(Remark(id=rule.id, text=rule.text.format(seen=first.text), evidence=evidence))
     return found
 
 
-def look_up(context: dict[str, Any], where: str) -> Any:
-    """The value at keys with dots between (`camera.make`); None where the context has none."""
+def look_up(context: Context | None, where: str) -> Any:
+    """The value of a field, dots between (`camera.make`); None where a part on the way is None."""
     value: Any = context
-    for key in where.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+    for name in where.split("."):
+        value = None if value is None else getattr(value, name)
     return value
 
 
-def _plain(value: Any) -> Seen:
-    return str(value), str(value)
+def _plain(value: Any) -> Match | None:
+    return Match(str(value), str(value))
 
 
-def _names(traces: Any, patterns: tuple[str, ...]) -> Seen:
+def _names(traces: Any, patterns: tuple[str, ...]) -> Match | None:
     """Whether a program's name is among the traces (`where`, `text`)."""
     hits = [
         trace
         for trace in traces or []
-        if any(re.search(pattern, f"{trace['where']}: {trace['text']}", re.IGNORECASE) for pattern in patterns)
+        if any(re.search(pattern, f"{trace.where}: {trace.text}", re.IGNORECASE) for pattern in patterns)
     ]
-    texts = dict.fromkeys(hit["text"] for hit in hits)
-    return (_listed([*texts]), "; ".join(f"{hit['where']}: {hit['text']}" for hit in hits)) if hits else None
+    texts = dict.fromkeys(hit.text for hit in hits)
+    return Match(_listed([*texts]), "; ".join(f"{hit.where}: {hit.text}" for hit in hits)) if hits else None
 
 
-def _holds(values: Any, wanted: tuple[str, ...]) -> Seen:
+def _holds(values: Any, wanted: tuple[str, ...]) -> Match | None:
     hits = [value for value in values or [] if value in wanted]
-    return (", ".join(hits), ", ".join(hits)) if hits else None
+    return _plain(", ".join(hits)) if hits else None
 
 
-def _filled(values: Any, _: None) -> Seen:
-    return (_listed([str(value) for value in values]), "; ".join(map(str, values))) if values else None
+def _filled(values: Any, _: None) -> Match | None:
+    return Match(_listed([str(value) for value in values]), "; ".join(map(str, values))) if values else None
 
 
-def _any(values: Any, _: None) -> Seen:
-    """A list, empty ones too."""
-    return _filled(values, None) or ("no reason told", "")
+def _findings(values: Any, _: None) -> Match | None:
+    """The codes of a list of findings, empty ones too."""
+    return _filled([finding.code for finding in values or ()], None) or Match("no reason given", "")
 
 
 def _listed(texts: list[str], most: int = 3) -> str:
@@ -273,8 +276,8 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _after(value: Any, least: int) -> Seen:
-    return (duration(value), f"{value} s") if _number(value) and value > least else None
+def _after(value: Any, least: int) -> Match | None:
+    return Match(duration(value), f"{value} s") if _number(value) and value > least else None
 
 
 def duration(seconds: float) -> str:
@@ -288,7 +291,7 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-TESTS: dict[str, Callable[[Any, Any], Seen]] = {
+TESTS: dict[str, Callable[[Any, Any], Match | None]] = {
     "is": lambda value, wanted: _plain(value) if value is wanted or value == wanted else None,
     "in": lambda value, wanted: _plain(value) if value in wanted else None,
     "known": lambda value, _: _plain(value) if value is not None else None,
@@ -301,6 +304,6 @@ TESTS: dict[str, Callable[[Any, Any], Seen]] = {
     "names": _names,
     "holds": _holds,
     "filled": _filled,
-    "listed": _any,
+    "findings": _findings,
 }
 """Name → test of what was found against the operand of a condition."""

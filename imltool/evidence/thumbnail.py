@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imltool.evidence.model import Thumbnail
 from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB
 
@@ -31,8 +32,6 @@ LOCAL_DIFFERENCE = 40.0
 """A thumbnail differs when its correlation with the picture is below, or its largest local difference above these."""
 
 PHOTOSHOP_THUMBNAIL = 1036
-
-FACTS = ("width", "height", "shows", "aspect_differs", "turned", "correlation", "local_difference", "differs")
 
 TURNS: dict[int, Callable[[RGB], RGB]] = {
     1: lambda array: array,
@@ -98,7 +97,7 @@ def _check_size(size: tuple[int, int]) -> None:
         raise ValueError(f"{size[0]}x{size[1]} is no size for a thumbnail")
 
 
-def compare_thumbnail(stored: RGB, rgb: RGB | None, orientation: int) -> dict[str, Any]:
+def compare_thumbnail(where: str, stored: RGB, rgb: RGB | None, orientation: int) -> Thumbnail:
     """Hold a thumbnail against its picture.
 
     Args:
@@ -114,7 +113,7 @@ def compare_thumbnail(stored: RGB, rgb: RGB | None, orientation: int) -> dict[st
         largest mean difference in 8-bit levels over about 1/100 of the area once the tone curves are fitted;
         `differs`: whether these two are beyond the limits of this module (our choice). None where not measured.
     """
-    facts: dict[str, Any] = {**dict.fromkeys(FACTS), "height": stored.shape[0], "width": stored.shape[1]}
+    facts = Thumbnail(where=where, height=stored.shape[0], width=stored.shape[1])
     if rgb is None or min(stored.shape[:2]) < SMALLEST_SIDE:
         return facts
     rgb = fit(rgb, 4 * max(stored.shape[:2]))  # once, as it may be laid against the thumbnail many times
@@ -126,7 +125,8 @@ def compare_thumbnail(stored: RGB, rgb: RGB | None, orientation: int) -> dict[st
         turned = other["correlation"] >= CORRELATION and other["local_difference"] <= LOCAL_DIFFERENCE
         best = other if turned else best
     differs = best["correlation"] < CORRELATION or best["local_difference"] > LOCAL_DIFFERENCE
-    return {**facts, **best, "turned": turned, "differs": differs}
+    del best["local_difference"]
+    return facts.model_copy(update={**best, "turned": turned, "differs": differs})
 
 
 def _hold_against(thumbnail: RGB, rgb: RGB) -> dict[str, Any]:

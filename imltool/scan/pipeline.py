@@ -18,6 +18,7 @@ import numpy as np
 
 from imltool.errors import ImageError, ImlError
 from imltool.evidence.context import picture_context
+from imltool.evidence.model import Context
 from imltool.evidence.remarks import make_remarks
 from imltool.files import sha256_file, writing
 from imltool.inference.localizer import Localizer, image_score
@@ -57,7 +58,7 @@ class Decoded:
     rgb: RGB | None = None
     reason: str | None = None
     traces: tuple[Traces, ...] = ()
-    context: dict[str, Any] | None = None
+    context: Context | None = None
 
 
 def analyse(
@@ -194,8 +195,8 @@ def finish(
         "overlay": None,
         "companions": {},
         "outputs_sha256": {},
-        "context": read.context,
-        "remarks": make_remarks(read.context) if read.context else [],
+        "context": read.context.model_dump(mode="json") if read.context else None,
+        "remarks": [remark.model_dump() for remark in make_remarks(read.context)] if read.context else [],
     }
     if read.rgb is None:
         return row

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from imltool.evidence.facts import describe
+from imltool.evidence.model import Context
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import palette
 from imltool.scan import verdicts
@@ -123,11 +124,15 @@ def _environment() -> jinja2.Environment:
         breakable=lambda path: Markup("/<wbr>").join(printable(path).split("/")),
         command=command_text,
         beside=quote,
-        facts=describe,
+        facts=_facts,
         keys=_keys,
         utc=lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
     )
     return environment
+
+
+def _facts(context: dict[str, Any] | None) -> list[tuple[str, str]]:
+    return describe(Context.model_validate(context) if context else None)
 
 
 def percent(share: float) -> str:
@@ -141,7 +146,7 @@ def percent(share: float) -> str:
 def _keys(row: Row) -> dict[str, Any]:
     """What the report sorts and filters a row by; `text` is what the filter searches."""
     name = printable(row["path"])
-    searched = [name, *(value for _, value in describe(row["context"])), *(one["text"] for one in row["remarks"])]
+    searched = [name, *(value for _, value in _facts(row["context"])), *(one["text"] for one in row["remarks"])]
     return {
         "name": name,
         "sha256": row["sha256"],

@@ -8,18 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import PrivateAttr
 
 from imltool.errors import DataError
+from imltool.evidence.model import Context, Part, Remark
 from imltool.pictures.images import Map, Mask, read_map, read_mask
 from imltool.scan.verdicts import INDICATION, Word
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Region(_Part):
+class Region(Part):
     """A connected part of the mask, in pixels of the upright picture: its box, its area, the map's mean in it."""
 
     x: int
@@ -30,7 +27,7 @@ class Region(_Part):
     score: float
 
 
-class ChangedScore(_Part):
+class ChangedScore(Part):
     """What one change of `stability` made of the score; both None where it could not be scored."""
 
     change: str
@@ -38,133 +35,7 @@ class ChangedScore(_Part):
     verdict: Word | None
 
 
-class Remark(_Part):
-    """What a rule saw in the context, see `imltool.evidence.remarks`."""
-
-    id: str
-    text: str
-    seen: str
-
-
-class Camera(_Part):
-    """As EXIF names it."""
-
-    make: str | None
-    model: str | None
-    lens: str | None
-    serial: str | None
-
-
-class Trace(_Part):
-    """A place in the file that names a program, and what it says."""
-
-    where: str
-    text: str
-
-
-class Times(_Part):
-    """Times that the file tells, ISO 8601."""
-
-    taken: str | None
-    digitised: str | None
-    changed: str | None
-    gps: str | None
-    xmp_created: str | None
-    xmp_changed: str | None
-
-
-class Clocks(_Part):
-    """Seconds after `taken`; `gps` only what no time zone explains."""
-
-    changed: int | None
-    digitised: int | None
-    gps: int | None
-    xmp_created: int | None
-
-
-class Position(_Part):
-    """Where it was taken: degrees north and east, metres."""
-
-    present: bool
-    latitude: float | None
-    longitude: float | None
-    altitude: float | None
-
-
-class JpegCoding(_Part):
-    """How a JPEG file is coded, see `imltool.evidence.jpeg_file`."""
-
-    tables_sha256: str | None
-    quality: int | None
-    quality_exact: bool
-    subsampling: str | None
-    progressive: bool
-    segments: tuple[str, ...]
-
-
-class EarlierSave(_Part):
-    """How many of 14 frequencies show an earlier JPEG save, and whether they are enough."""
-
-    frequencies: int
-    seen: bool
-
-
-class Thumbnail(_Part):
-    """The embedded thumbnail held against the picture, see `imltool.evidence.thumbnail`."""
-
-    where: str
-    width: int | None
-    height: int | None
-    shows: str | None
-    aspect_differs: bool | None
-    turned: bool | None
-    correlation: float | None
-    local_difference: float | None
-    differs: bool | None
-
-
-class Credentials(_Part):
-    """Content Credentials, see `imltool.evidence.credentials`."""
-
-    state: str
-    reason: str | None
-    generator: str | None
-    signer: str | None
-    signed: str | None
-    actions: tuple[str, ...]
-    source_types: tuple[str, ...]
-    failures: tuple[str, ...]
-    address: str | None
-
-
-class Context(_Part):
-    """What the file says beside its pixels, see `imltool.evidence.context`."""
-
-    format: str | None
-    mode: str | None
-    frames: int | None
-    preview_page: bool
-    name_differs: bool
-    orientation: int | None
-    camera: Camera
-    software: tuple[Trace, ...]
-    times: Times
-    clocks: Clocks
-    gps: Position
-    told_size: tuple[int, int] | None
-    size_differs: bool
-    profile: str | None
-    history: tuple[str, ...]
-    derived: bool
-    source_types: tuple[str, ...]
-    jpeg: JpegCoding | None
-    earlier_save: EarlierSave | None
-    thumbnail: Thumbnail | None
-    credentials: Credentials | None
-    problems: tuple[str, ...]
-
-
-class ScanResult(_Part):
+class ScanResult(Part):
     """What a scan tells of one file.
 
     Attributes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imltool.errors import ResumeError
+from imltool.evidence.model import Context
 from imltool.evidence.remarks import look_up
 from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
 from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
@@ -57,7 +58,7 @@ CONTEXT_COLUMNS = {
     "jpeg_tables_sha256": "jpeg.tables_sha256",
     "jpeg_subsampling": "jpeg.subsampling",
     "jpeg_progressive": "jpeg.progressive",
-    "earlier_save": "earlier_save.seen",
+    "double_jpeg": "double_jpeg.detected",
     "thumbnail_differs": "thumbnail.differs",
     "credentials": "credentials.state",
 }
@@ -232,12 +233,12 @@ def table_text(rows: Iterable[Row]) -> str:
 
 
 def _table_cells(row: Row) -> dict[str, Any]:
-    context = row["context"] or {}
+    context = Context.model_validate(row["context"]) if row["context"] else None
     return {
         **{name: row[name] for name in COLUMNS},
         "regions": len(row["regions"]),
         **{name: look_up(context, where) for name, where in CONTEXT_COLUMNS.items()},
-        "software": " | ".join(dict.fromkeys(trace["text"] for trace in context.get("software", []))),
+        "software": " | ".join(dict.fromkeys(trace.text for trace in (context.software if context else ()))),
         "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
     }
 
