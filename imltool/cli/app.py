@@ -1,7 +1,7 @@
 """The `imltool` command: registers every subcommand and turns errors into one line and an exit code.
 
 Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 4 found what it was
-told to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
+asked to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            remedy = "what was written stays; the same command (train: with --resume) goes on where it stopped"
+            remedy = "what was written stays; the same command (train: with --resume) resumes it"
             raise _Interrupted("interrupted", remedy) from None
 
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Find where a photo was edited. Taught with boxes, works offline.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · "

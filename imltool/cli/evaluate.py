@@ -139,7 +139,7 @@ def evaluate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    compute: common.ComputeOption = common.ComputeChoice.fp32,
+    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -187,7 +187,7 @@ def evaluate(
     chosen = choose_device(device)
     localizer = None
     if weights != NO_WEIGHTS:
-        localizer = Localizer.load(Path(weights) if weights else None, chosen, engine, compute.value)
+        localizer = Localizer.load(Path(weights) if weights else None, chosen, engine, precision.value)
     overlaps = find_overlaps(sets, localizer, ood and not allow_overlap, run.roles if run else {})
     side = compat_size or (localizer.header.input_size if localizer else DEFAULT_SIDE)
     parameters = {
@@ -201,7 +201,7 @@ def evaluate(
         "min_max": min_max,
         "tiles": tiles,
         "engine": localizer.network.engine if localizer else None,
-        "compute": localizer.network.compute if localizer else None,
+        "precision": localizer.network.compute if localizer else None,
         "ood": ood,
         "seed": seed,
     }
@@ -230,7 +230,7 @@ def evaluate(
                 "--min-max": min_max,
                 "--robust": robust,
                 "--engine": engine,
-                "--compute": compute.value,
+                "--precision": precision.value,
                 "--seed": str(seed),
                 "--out": str(out),
             }
