@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, photo, write_rgb
+from conftest import photo, write_rgb
 
 from imltool.cli.app import run
 from imltool.cluster import clusters
@@ -146,7 +146,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     assert not list(place.glob("imltool-*")), "nothing is left behind"
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_RAY
 def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     assert second["kept"] == kept
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_RAY
 def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     tiny_weights: Path, folder: Path, tmp_path: Path, place: Path

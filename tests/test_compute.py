@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LONG, make_set, photo
+from conftest import make_set, photo
 
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
@@ -62,7 +62,7 @@ def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path)
     assert code == 2 and "engine onnx does not compute in bf16" in err
 
 
-@LONG
+@pytest.mark.slow
 def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, photo, write_rgb
+from conftest import photo, write_rgb
 
 from imltool import Scanner
 from imltool.cli.app import run
@@ -436,7 +436,7 @@ def reached(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     stores.open_store.cache_clear()
 
 
-@LONG
+@pytest.mark.slow
 def test_s3_after_a_kill(
     tiny_weights: Path, local: Path, s3: dict[str, str], reached: None, tmp_path: Path, imltool: Imltool
 ) -> None:
@@ -474,7 +474,7 @@ def test_s3_that_refuses(reached: None, tmp_path: Path, imltool: Imltool, monkey
     assert not (tmp_path / "out").exists()
 
 
-@LONG
+@pytest.mark.slow
 def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_path: Path) -> None:
     pytest.importorskip("ray.data")
     place = tempfile.mkdtemp(prefix="iml", dir="/tmp")  # Ray keeps sockets there, whose names must be short

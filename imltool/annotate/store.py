@@ -22,7 +22,7 @@ from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import History, Records, journal_folder
 from imltool.annotate.states import Content, Sitting, Spent, State
 from imltool.errors import DataError, OutputError, ResumeError
-from imltool.files import sole_writer
+from imltool.files import folder_lock
 from imltool.journal import Journal
 
 OTHERS_EVERY = 2.0
@@ -95,7 +95,7 @@ class AnnotationStore:
 
     def _alone(self) -> AbstractContextManager[None]:
         """Keeps other servers from saving between a look at the newest revision and the one after it."""
-        return sole_writer(journal_folder(self.boxes), wait=True)
+        return folder_lock(journal_folder(self.boxes), wait=True)
 
     def _append(self, row: State | Spent | Sitting) -> None:
         try:

@@ -168,11 +168,10 @@ def evaluate(
     from imltool.evaluation.baselines import BASELINES
     from imltool.evaluation.compat import DEFAULT_SIDE, PROTOCOLS
     from imltool.evaluation.degradations import choose
-    from imltool.evaluation.folder import open_folder, refuse_foreign
+    from imltool.evaluation.folder import evaluation_folder, refuse_foreign
     from imltool.evaluation.methods import choose_methods, maps_method
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting
-    from imltool.files import make_folder, sole_writer
     from imltool.inference.localizer import Localizer
 
     _known("baseline", baselines, BASELINES)
@@ -205,8 +204,7 @@ def evaluate(
         "ood": ood,
         "seed": seed,
     }
-    with sole_writer(make_folder(out)):
-        resumable = open_folder(out, parameters, restart)
+    with evaluation_folder(out, parameters, restart) as resumable:
         methods = choose_methods(localizer, baselines, chosen, seed, tiles) + [maps_method(one) for one in folders]
         _refuse_doubled(methods)
         command = command_line(

@@ -21,6 +21,9 @@ from imltool.texts import clean
 STORE = 512 * 1024 * 1024
 """Bytes of shared memory for what is between workers and command, on a local cluster (our choice)."""
 
+_QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Messages of Ray's processes would reach stdout, which is for data."""
+
 
 def is_connected() -> bool:
     """Whether this program is connected to Ray."""
@@ -72,6 +75,7 @@ def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
     """See `connected`: `ray`; what ends it goes to `ends`."""
     folder = str(ends.enter_context(temporary_folder("imltool-ray-")))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    ends.enter_context(_environment(_QUIET))
     if address is None:
         ends.enter_context(_environment(_local_settings(folder)))
         options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus, "object_store_memory": STORE}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imltool.errors import ResumeError
-from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
-from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
+from imltool.files import sha256_file, sha256_text, write_text, writing
+from imltool.journal import PARAMETERS, dump_json, holds_run, output_folder
 from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.tables import ERRORS, TABLE
@@ -68,12 +68,7 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
     Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
     scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
     """
-    holds_scan(out)
-    with sole_writer(make_folder(out)):
-        claim_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart)
-        remove_torn(out, below=False)
-        for folder in FOLDERS:
-            remove_torn(out / folder)
+    with output_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
         yield
 
 
