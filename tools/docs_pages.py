@@ -1,6 +1,6 @@
 """Write docs/commands/: a page for each command, made from its own help. The site is built from these too.
 
-    python tools/docs_pages.py && zensical build --strict
+python tools/docs_pages.py && zensical build --strict
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Find out whether a scan's results were changed.
 
-    Follows the chain of hashes through results.jsonl and decisions.jsonl, and checks every map, mask, overlay and
+    Follows the chain of hashes through results.jsonl, and checks every map, mask, overlay and
     preview, run.json, the tables and the reports. Prints one line a finding: its kind, where, what. Nothing is
     written. Without --head somebody who computed all hashes again is not found.
 

@@ -25,13 +25,14 @@ def table_text(results: Iterable[ScanResult]) -> str:
     value that a file does not have is empty. A text that a spreadsheet would take for a formula gets `'` in front; a
     path gets `./`, which names the same file.
     """
-    return _csv([column.name for column in columns()], ([column.cell(one) for column in columns()] for one in results))
+    names = [column.name for column in columns()]
+    return csv_text(names, ([column.cell(one) for column in columns()] for one in results))
 
 
 def errors_text(results: Iterable[ScanResult]) -> str:
     """The text of `errors.csv`: the files that could not be analysed and why, with the cells of `results.csv`."""
     failed = (one for one in results if one.status != "ok")
-    return _csv(ERROR_COLUMNS, ([getattr(one, name) for name in ERROR_COLUMNS] for one in failed))
+    return csv_text(ERROR_COLUMNS, ([getattr(one, name) for name in ERROR_COLUMNS] for one in failed))
 
 
 TABLES: dict[str, Callable[[Iterable[ScanResult]], str]] = {TABLE: table_text, ERRORS: errors_text}
@@ -84,7 +85,8 @@ def _kinds(annotation: Any) -> set[Any]:
     return {get_origin(annotation) or annotation} | inner
 
 
-def _csv(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """Lines as a table; a text that a spreadsheet would take for a formula is guarded (see `table_text`)."""
     buffer = io.StringIO(newline="")
     table = csv.writer(buffer, lineterminator="\n")
     table.writerow(names)

@@ -17,6 +17,7 @@ from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
 from imltool.scan.fetch import compare_with_hash
+from imltool.scan.findings import CHANGED, EXTRA, MISSING, UNCHECKED, Finding
 from imltool.scan.inputs import Root, expand
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import (
@@ -35,30 +36,12 @@ from imltool.scan.tables import TABLES
 from imltool.texts import readable
 from imltool.versions import __version__
 
-CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
-"""Kinds of findings: the first three say that something was changed, the last that it could not be checked."""
-DECISIONS = "decisions.jsonl"
-JOURNALS = (RESULTS, DECISIONS)
-"""Chained journals of a scan's folder; the origin of each is the hash of `parameters.json`. Only the first must exist,
-others grow after the scan."""
+JOURNALS = {RESULTS: None}
+"""Chained journals of a scan's folder → their origin; None for the hash of `parameters.json`. Only the first must
+exist, others grow after the scan."""
 READERS = 4
 """Files hashed at once (our choice)."""
 _FATES = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it was, or could not be checked.
-
-    Attributes:
-        kind: `changed`, `missing`, `extra` or `unchecked`.
-        where: a file of the output folder, a row of the results, or the evidence file as results call it.
-        what: what is wrong with it.
-    """
-
-    kind: str
-    where: str
-    what: str
 
 
 @dataclass(frozen=True)
@@ -106,10 +89,10 @@ class Verification:
                 f"{out / PARAMETERS} says rows of format {form!r}, and this version reads those of {ROW_FORMAT}",
                 "use the version that it names under tool_version",
             )
-        chains = {name: tuple(read_chain(content, origin)) for name, content in data.items()}
-        self.journals = [
-            ChainedFile(name, links, links[-1].sha256 if links else origin) for name, links in chains.items()
-        ]
+        self._partial = [name for name in data if name != RESULTS and data[name] and not data[name].endswith(b"\n")]
+        for name in self._partial:  # a journal that grows: a writer is at work, or was killed
+            data[name] = data[name][: data[name].rfind(b"\n") + 1]
+        self.journals = [_chained_file(name, content, JOURNALS[name] or origin) for name, content in data.items()]
         self._links, self.head = self.journals[0].links, self.journals[0].head
         self._results = [link.row for link in self._links if link.row is not None]
         self.rows = len(self._links)
@@ -131,6 +114,8 @@ class Verification:
         yield from self._check_files(heads)
         for journal in self.journals:
             yield from _check_chain(journal)
+        for name in self._partial:
+            yield Finding(UNCHECKED, name, "ends in the middle of a row, which its next writer drops")
         yield from self._check_record()
         yield from self._check_outputs()
         if self._finished:
@@ -257,7 +242,7 @@ class Verification:
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
             roots = tuple(
-                Root(root["given"], _original(root["path"]), str(root["label"])) for root in self._record["inputs"]
+                Root(root["given"], original_path(root["path"]), str(root["label"])) for root in self._record["inputs"]
             )
             items = {item.name: item for item in expand(roots, self.out).inputs}
         except (KeyError, TypeError, ValueError):
@@ -284,6 +269,11 @@ class Verification:
 
         with ThreadPoolExecutor(READERS) as pool:
             yield from pool.map(check, (row for row in self._results if row.get("sha256")))
+
+
+def _chained_file(name: str, data: bytes, origin: str) -> ChainedFile:
+    links = tuple(read_chain(data, origin))
+    return ChainedFile(name, links, links[-1].sha256 if links else origin)
 
 
 def _check_chain(journal: ChainedFile) -> Iterator[Finding]:
@@ -320,7 +310,7 @@ def _outputs(row: dict[str, Any]) -> dict[str, str]:
     return outputs if isinstance(outputs, dict) else {}
 
 
-def _original(text: str) -> Path | Stored:
+def original_path(text: str) -> Path | Stored:
     r"""The path that `readable` made `text` of: where nothing is under that name, `\xNN` are bytes again.
 
     Of an address the object or folder. Raises `UsageError` for one that cannot be read.
