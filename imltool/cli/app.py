@@ -36,6 +36,25 @@ class _Commands(TyperGroup):
             remedy = "what was written stays; the same command (train: with --resume) resumes it"
             raise _Interrupted("interrupted", remedy) from None
 
+    def get_command(self, context: Any, name: str) -> Any:
+        command = super().get_command(context, name)
+        if command is not None:
+            _leave_out_types_of_flags(command, context)
+        return command
+
+    def format_help(self, context: Any, formatter: Any) -> None:
+        _leave_out_types_of_flags(self, context)
+        super().format_help(context, formatter)
+
+
+def _leave_out_types_of_flags(command: Any, context: Any) -> None:
+    """Help shows no `<bool>` or `<int>` beside options that take no value."""
+    for option in [*command.params, command.get_help_option(context)]:
+        if getattr(option, "is_flag", False) or getattr(option, "count", False):
+            option.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _leave_out_types_of_flags(below, context)
+
 
 app = typer.Typer(
     name="imltool",

@@ -119,7 +119,10 @@ PrecisionOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
 VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="More log (-vv: debug).", rich_help_panel=GENERAL)
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="More log (-vv: debug).", rich_help_panel=GENERAL
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=GENERAL)]
 ConfigOption = Annotated[

@@ -37,7 +37,7 @@ def scan(
     paths: Annotated[
         list[str],  # a path would take one of the slashes of an address
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Pictures, or folders of them (recursive). Also s3:// and gs:// addresses (needs `imltool[storage]`).",
         ),
     ],

@@ -68,7 +68,7 @@ def ordered_map(
 
     kind = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=REPEATS)(_Process)
     actors = [kind.remote(make) for _ in range(workers)]
-    pool = ActorPool(actors * TASKS_AT_A_TIME)
+    pool: Any = ActorPool(actors * TASKS_AT_A_TIME)
     try:
         for made in pool.map(lambda actor, task: actor.work.remote(task), tasks):
             if isinstance(made, Fault):

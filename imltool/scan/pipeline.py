@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from imltool.ahead import Ahead, Begun
 from imltool.inference.localizer import Localizer
@@ -55,9 +56,10 @@ def analyse(
                 finishing += _predict_batch(writers, localizer, begun, out, settings, batch)
                 del begun
             else:  # nothing to predict: wait for what is written, or decoded
-                written = finishing[0][1] if finishing else None
-                awaited = (written, None if full and written else reading.first)
-                wait([future for future in awaited if future], return_when=FIRST_COMPLETED)
+                awaited: list[Future[Any]] = [finishing[0][1]] if finishing else []
+                if reading.first and not (full and finishing):
+                    awaited.append(reading.first)
+                wait(awaited, return_when=FIRST_COMPLETED)
             while finishing and (len(finishing) > 2 * batch or finishing[0][1].done()):
                 pixels, result = finishing.popleft()
                 reading.free(pixels)
