@@ -200,6 +200,7 @@ def scan(
         common.log.info("model %s, SHA-256 %s, on %s by %s", *model)
         selection = Selection(only_indicated, top)
         results: list[ScanResult] = []
+        kept = 0 if restart else run_record.count_kept(out)
         with common.progress_bar() as bar:
             task = bar.add_task("scan", total=len(plan.inputs))
             for result in runner.scan(
@@ -214,7 +215,7 @@ def scan(
                 cluster=cluster,
             ):
                 results.append(result)
-                if result.is_kept:
+                if len(results) <= kept:
                     bar.reset(task, total=len(plan.inputs), completed=len(results), kept=len(results))
                 else:
                     bar.advance(task)
