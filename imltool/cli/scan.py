@@ -253,6 +253,16 @@ def _print_row(result: ScanResult) -> None:
         ) from None
 
 
+def _broken(path: str, room: int) -> str:
+    """A path in lines of at most `room` characters where its folders allow that."""
+    lines = [""]
+    for part in path.replace("/", "/\n").splitlines():
+        if lines[-1] and len(lines[-1]) + len(part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, Any], out: Path, seconds: float) -> None:
     """The highest scores as a table, failures, counts, the final hash and what to do next, for a person."""
     from rich.table import Table
@@ -278,7 +288,7 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
                 percent(result.tampered_area or 0.0),
                 str(len(result.regions)),
             )
-            table.add_row(*cells, Text(printable(result.path)), style=style)
+            table.add_row(*cells, Text(_broken(printable(result.path), common.stderr.width - 40)), style=style)
         common.stderr.print(table)
     counts, session = run["counts"], run["sessions"][-1]
     if counts["analysed"] > len(shown):
