@@ -221,7 +221,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     """
     place = Path(tempfile.gettempdir())
     _remove_abandoned(place, prefix)
-    folder = place / f"{prefix}{secrets.token_hex(8)}"
+    folder = place / f"{prefix}{secrets.token_hex(4)}"  # short: Ray's sockets are in one, whose paths have 107 bytes
     lock = _lock_beside(folder)
     with lock:  # before the folder is there: others must never see it without
         try:
