@@ -12,10 +12,9 @@ import pillow_heif
 from conftest import photo
 from PIL import Image, ImageDraw
 
-from imltool.errors import ImageError
-from imltool.evidence.context import EMPTY, picture_context
+from imltool.evidence.model import Context
+from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import make_remarks
-from imltool.pictures.images import read_picture
 
 pillow_heif.register_heif_opener()
 
@@ -57,18 +56,14 @@ def jpeg(made: Image.Image, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def context_of(path: Path) -> dict[str, Any]:
+def context_of(path: Path) -> Context:
     """The context with the picture decoded where it can be; the same each time, and plain JSON."""
-    try:
-        read = read_picture(path)
-    except ImageError:
-        read = None
-    found = picture_context(path, read)
-    assert found.keys() == EMPTY.keys()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert picture_context(path, read) == found
+    found = read_evidence(path).context
+    assert found is not None
+    assert Context.model_validate_json(json.dumps(found.model_dump(mode="json"), allow_nan=False)) == found
+    assert read_evidence(path).context == found
     return found
 
 
-def ids(context: dict[str, Any]) -> set[str]:
-    return {remark["id"] for remark in make_remarks(context)}
+def ids(context: Context) -> set[str]:
+    return {remark.id for remark in make_remarks(context)}

@@ -80,7 +80,7 @@ def test_the_score_of_strips_is_that_of_the_whole(shape: tuple[int, int], monkey
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     whole = image_score(values)
     assert whole == pytest.approx(slow_score(values), abs=1e-7)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 500)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 500)
     assert image_score(values) == pytest.approx(whole, abs=1e-12)
     values[-1, 0] = np.nan
     assert np.isnan(image_score(values))
@@ -94,12 +94,12 @@ def test_regions_are_told_where_they_are_in_the_picture(monkeypatch: pytest.Monk
         {"x": 350, "y": 200, "width": 50, "height": 40, "area": 2000, "score": 1.0},
         {"x": 100, "y": 50, "width": 60, "height": 30, "area": 1800, "score": 0.75},
     ]
-    assert find_regions(values, 0.5) == expected
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 700)
-    assert find_regions(values, 0.5) == expected
+    assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 700)
+    assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
     assert find_regions(values, 1.0) == []
     (everything,) = find_regions(values + 0.01, 0.0)
-    assert (everything["width"], everything["height"], everything["area"]) == (400, 300, 120_000)
+    assert (everything.width, everything.height, everything.area) == (400, 300, 120_000)
 
 
 def test_figures_come_from_the_steps_of_the_file() -> None:
@@ -123,8 +123,8 @@ def test_results_that_cannot_be_written_are_a_failed_row_and_leave_nothing(tmp_p
     loaded = Localizer.load(tiny_weights, CPU)
     out = tmp_path / "out"
     rows = [*scan(plan_inputs([tmp_path / "in"], out), Strange(loaded.network, loaded.header, "cpu"), out)]
-    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
-    assert "analysis failed (" in rows[1]["reason"] and rows[1]["outputs_sha256"] == {} and rows[1]["map"] is None
+    assert [row.status for row in rows] == ["ok", "failed", "ok"]
+    assert "analysis failed (" in str(rows[1].reason) and rows[1].outputs_sha256 == {} and rows[1].map is None
     assert run(["verify", str(out)]) == 0, "no file is left that no row tells of"
 
 
@@ -148,5 +148,5 @@ def test_pixels_converted_in_strips_are_those_of_the_whole(
     file = tmp_path / ("a.png" if mode in ("P", "I;16") else "a.tif")
     picture.save(file)
     whole = read_rgb(file)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 130 * 7)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 130 * 7)
     assert np.array_equal(read_rgb(file), whole)

@@ -20,6 +20,7 @@ from imltool.inference.tiles import LEAST_SIDE, STEP, Tiling, is_tiled, take_tra
 from imltool.pictures.images import RGB, read_map
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.runner import scan
+from imltool.scan.settings import ScanSettings
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GRID, picture_traces
 
@@ -180,5 +181,6 @@ def test_eval_measures_what_scan_sees(imltool: Cli, tmp_path: Path, tiny_weights
 def test_a_picture_whose_tiles_find_no_memory_is_a_failed_row(tmp_path: Path, localizer: Localizer, large: RGB) -> None:
     write_rgb(tmp_path / "in" / "large.png", large)
     plan = plan_inputs([tmp_path / "in"], tmp_path / "out")
-    (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", tiles=True)
-    assert row["status"] == "failed" and "can't allocate memory" in row["reason"]
+    settings = ScanSettings.of(localizer.header, tiles=True)
+    (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", settings)
+    assert row.status == "failed" and "can't allocate memory" in str(row.reason)

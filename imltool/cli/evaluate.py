@@ -130,7 +130,7 @@ def evaluate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    compute: common.ComputeOption = common.ComputeChoice.fp32,
+    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -171,7 +171,7 @@ def evaluate(
         batch=batch,
         device=device,
         engine=engine,
-        compute=compute.value,
+        precision=precision.value,
         seed=seed,
     )
     command = command_text(["imltool", *common.arguments])

@@ -55,7 +55,7 @@ def pseudo(
     min_coverage.
     """
     common.setup_logging(verbose, quiet)
-    from imltool.cluster.settings import choose_cluster
+    from imltool.cluster.clusters import choose_cluster
     from imltool.config import load_settings, save_settings
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError

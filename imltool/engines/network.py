@@ -97,7 +97,7 @@ def threads() -> int:
 def require_compute(compute: Compute, device: str) -> None:
     """Raises `UsageError` when a device, as torch names it, does not support (or report) native bfloat16."""
     if compute == "bf16" and not _supports_bfloat16(device.partition(":")[0]):
-        raise UsageError(f"{device} does not support (or report) native bfloat16", "leave out --compute bf16")
+        raise UsageError(f"{device} does not support (or report) native bfloat16", "leave out --precision bf16")
 
 
 def _supports_bfloat16(kind: str) -> bool:

@@ -189,7 +189,7 @@ class Evaluation:
         path = Path(self.settings.weights) if self.settings.weights else None
         if path is not None:
             refuse_other_weights(path)
-        return Localizer.load(path, device, self.settings.engine, self.settings.compute)  # type: ignore[arg-type]
+        return Localizer.load(path, device, self.settings.engine, self.settings.precision)  # type: ignore[arg-type]
 
     def _side(self) -> int:
         own = self._localizer.header.input_size if self._localizer else compat.DEFAULT_SIDE
@@ -208,7 +208,7 @@ class Evaluation:
             "min_max": settings.min_max,
             "tiles": settings.tiles,
             "engine": localizer.network.engine if localizer else None,
-            "compute": localizer.network.compute if localizer else None,
+            "precision": localizer.network.compute if localizer else None,
             "ood": settings.ood,
             "seed": settings.seed,
         }

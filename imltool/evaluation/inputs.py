@@ -53,7 +53,7 @@ class EvaluationSettings(Settings):
     batch: int = Field(8, ge=1, description="pictures predicted at once")
     device: str = "auto"
     engine: str = "auto"
-    compute: str = "fp32"
+    precision: str = "fp32"
     seed: int = Field(0, ge=0, description="of the bootstrap, of degradations and of the untrained baseline")
 
     @property

@@ -52,7 +52,7 @@ def describe_checkpoint(localizer: Localizer) -> CheckpointInfo:
         score_threshold=header.score_threshold,
         input_size=header.input_size,
         engine=localizer.engine,
-        compute=localizer.network.compute,
+        precision=localizer.network.compute,
         architecture=f"boxpromptiml-{header.architecture.backbone_name}",
         architecture_settings=header.architecture.model_dump(mode="json"),
         training_sets=[one.name for one in header.training_sets],

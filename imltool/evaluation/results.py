@@ -181,7 +181,7 @@ class CheckpointInfo(_Model):
     score_threshold: float
     input_size: int
     engine: str
-    compute: str
+    precision: str
     architecture: str
     architecture_settings: dict[str, object]
     training_sets: list[str]

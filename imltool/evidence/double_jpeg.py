@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from imltool.evidence.model import DoubleJpeg
 from imltool.pictures.images import RGB
 from imltool.traces.jpeg_grid import FREQUENCIES, low_frequencies, quantisation_steps
 
@@ -20,7 +21,7 @@ quality 90, 2 of 48 never saved; by 28 of 48 saved at 85 then 95, 40 of 48 at 60
 48 at 90 then 75, and 45 of 48 saved at 85 and then without loss."""
 
 
-def earlier_save(stored: RGB, luma_table: list[int] | None) -> dict[str, Any]:
+def double_jpeg(stored: RGB, luma_table: Sequence[int] | None) -> DoubleJpeg:
     """Look for steps larger than the file's own.
 
     A save at a higher quality leaves the coefficients near the multiples of the earlier, larger steps; one at a lower
@@ -29,8 +30,6 @@ def earlier_save(stored: RGB, luma_table: list[int] | None) -> dict[str, Any]:
     Args:
         stored: uint8 [H,W,3] as the file holds it, before orientation: the blocks begin at its corner.
         luma_table: the file's own steps, row by row; None for a file that is no JPEG.
-
-    Returns `frequencies`, how many of 14 show an earlier save, and `seen`, whether they are enough.
     """
     height, width = stored.shape[:2]
     y, x = (max(0, (extent - SIDE) // 2) // 8 * 8 for extent in (height, width))
@@ -42,4 +41,4 @@ def earlier_save(stored: RGB, luma_table: list[int] | None) -> dict[str, Any]:
         for u, v in FREQUENCIES:
             own = luma_table[8 * u + v] if luma_table else 1
             count += max(quantisation_steps(coefficients[:, u, :, v].ravel())) > own
-    return {"frequencies": count, "seen": count >= ENOUGH}
+    return DoubleJpeg(frequencies=count, detected=count >= ENOUGH)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from imltool.evidence.model import (
+    Camera,
+    Carrier,
+    Context,
+    Credentials,
+    DoubleJpeg,
+    JpegCoding,
+    Thumbnail,
+    Trailer,
+)
+from imltool.files import human_size
 
 TIMES = {
     "taken": "taken",
@@ -11,30 +21,34 @@ TIMES = {
     "gps": "satellites",
     "xmp_created": "XMP created",
     "xmp_changed": "XMP changed",
+    "iptc_created": "IPTC created",
 }
 
 
-def describe(context: dict[str, Any] | None) -> list[tuple[str, str]]:
+def describe(context: Context | None) -> list[tuple[str, str]]:
     """Names and values of what a context (see `picture_context`) holds; where the file is silent, nothing is listed."""
-    if not context or not context["format"]:
+    if not context or not context.format:
         return []
-    camera, gps, made = context["camera"], context["gps"], context["credentials"] or {"state": "not checked"}
-    times = [
-        f"{word} {context['times'][key].replace('T', ' ')}" for key, word in TIMES.items() if context["times"][key]
-    ]
-    place = [str(gps["latitude"]), str(gps["longitude"])] if gps["present"] else []
+    camera, gps = context.camera, context.gps
+    made = context.credentials or Credentials(state="not checked")
+    reported = {word: getattr(context.times, key) for key, word in TIMES.items()}
+    times = [f"{word} {time.replace('T', ' ')}" for word, time in reported.items() if time]
+    place = [str(gps.latitude), str(gps.longitude)] if gps.present else []
     lines = {
         "Format": _format(context),
-        "JPEG coding": _coding(context["jpeg"]),
-        "Earlier save": _earlier(context["earlier_save"]),
-        "Camera": _joined(_model(camera), camera["lens"], camera["serial"] and f"serial {camera['serial']}"),
-        "Software": "; ".join(f"{trace['text']} ({trace['where']})" for trace in context["software"]),
+        "JPEG coding": _coding(context.jpeg),
+        "Double JPEG": _double_jpeg(context.double_jpeg),
+        "Camera": _joined(_model(camera), camera.lens, camera.serial and f"serial {camera.serial}"),
+        "Software": "; ".join(f"{trace.text} ({trace.where})" for trace in context.software),
         "Times": "; ".join(times),
-        "Position": _joined(*place, f"{gps['altitude']} m high" if gps["altitude"] is not None else None),
-        "Thumbnail": _thumbnail(context["thumbnail"]),
-        "Colour profile": context["profile"],
+        "Position": _joined(*place, f"{gps.altitude} m high" if gps.altitude is not None else None),
+        "Thumbnail": _thumbnail(context.thumbnail),
+        "Colour profile": context.profile,
         "Content Credentials": _credentials(made),
-        "Not readable": "; ".join(context["problems"]),
+        "After the end": _trailer(context.trailer),
+        "Not understood": "; ".join(f"{value.where}: {value.text}" for value in context.unparsed),
+        "Not read": "; ".join(_unread(context.carriers)),
+        "Problems": "; ".join(context.problems),
     }
     return [(name, value) for name, value in lines.items() if value]
 
@@ -43,61 +57,90 @@ def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _model(camera: dict[str, str | None]) -> str:
-    make, model = camera["make"] or "", camera["model"] or ""
+def _model(camera: Camera) -> str:
+    make, model = camera.make or "", camera.model or ""
     return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
 
 
-def _format(context: dict[str, Any]) -> str:
-    told = context["told_size"]
+def _format(context: Context) -> str:
+    size = context.exif_size
     return _joined(
-        context["format"],
-        context["mode"],
-        f"{context['frames']} frames or pages" if (context["frames"] or 1) > 1 else None,
-        f"EXIF orientation {context['orientation']}" if (context["orientation"] or 1) > 1 else None,
-        f"EXIF tells {told[0]} × {told[1]} px" if told and context["size_differs"] else None,
+        context.format,
+        context.mode,
+        f"{context.frames} frames or pages" if (context.frames or 1) > 1 else None,
+        f"{context.orientation_source} orientation {context.orientation}" if (context.orientation or 1) > 1 else None,
+        "no end marker" if context.ending == "no end marker" else None,
+        f"cut off after {context.rows_decoded} rows" if context.rows_decoded else None,
+        f"EXIF says {size[0]} × {size[1]} px" if size and context.size_differs else None,
     )
 
 
-def _coding(jpeg: dict[str, Any] | None) -> str:
+def _coding(jpeg: JpegCoding | None) -> str:
     if not jpeg:
         return ""
-    kind = "the IJG library's tables" if jpeg["quality_exact"] else "other tables, nearest IJG quality"
+    kind = "the IJG library's tables" if jpeg.quality_exact else "an estimate, as the tables are not the IJG's"
     return _joined(
-        f"quality {jpeg['quality']} ({kind})" if jpeg["quality"] else None,
-        jpeg["subsampling"],
-        "progressive" if jpeg["progressive"] else None,
-        f"tables SHA-256 {jpeg['tables_sha256'][:16]}…" if jpeg["tables_sha256"] else None,
+        f"quality {jpeg.quality} ({kind})" if jpeg.quality else None,
+        jpeg.subsampling,
+        "progressive" if jpeg.progressive else None,
+        f"tables SHA-256 {jpeg.tables_sha256[:16]}…" if jpeg.tables_sha256 else None,
     )
 
 
-def _earlier(found: dict[str, Any] | None) -> str:
-    return f"traces in {found['frequencies']} of 14 frequencies" if found and found["frequencies"] else ""
+def _double_jpeg(found: DoubleJpeg | None) -> str:
+    return f"signs in {found.frequencies} of 14 DCT frequencies" if found and found.frequencies else ""
 
 
-def _thumbnail(found: dict[str, Any] | None) -> str:
+def _thumbnail(found: Thumbnail | None) -> str:
     if not found:
         return ""
-    size = f"{found['width']} × {found['height']} px" if found["width"] else None
-    if found["correlation"] is None:
-        return _joined(found["where"], size, "not compared")
+    size = f"{found.width} × {found.height} px" if found.width else None
+    if found.correlation is None:
+        return _joined(found.where, size, "not compared")
     return _joined(
-        found["where"],
+        found.where,
         size,
-        f"shows {found['shows']}{', turned' if found['turned'] else ''}",
-        f"correlation {found['correlation']:.3f}",
-        f"largest local difference {found['local_difference']:.1f} of 255",
+        f"shows {found.shows}{', turned' if found.turned else ''}",
+        f"correlation {found.correlation:.3f}",
     )
 
 
-def _credentials(made: dict[str, Any]) -> str:
-    if made["state"] in ("absent", "elsewhere", "not checked", "unreadable"):
-        return _joined(made["state"], made.get("reason"), made.get("address"))
+def _trailer(found: Trailer | None) -> str:
+    return f"{found.kind}, {human_size(found.size_bytes)}" if found else ""
+
+
+def _unread(carriers: tuple[Carrier, ...]) -> list[str]:
+    return [
+        carrier.where if carrier.state == "not read" else f"{carrier.where} (in part)"
+        for carrier in carriers
+        if carrier.state != "read"
+    ]
+
+
+STATES = {
+    "valid": "fit the file",
+    "valid with faults": "fit the file, with faults",
+    "invalid": "do not hold",
+    "removed": "removed",
+}
+
+
+def _credentials(made: Credentials) -> str:
+    if made.state in ("absent", "elsewhere", "removed", "not checked", "unreadable"):
+        return _joined(made.state, made.reason, made.address)
+    checks = {
+        "binding": made.binding,
+        "signature": made.signature,
+        "certificate's time": made.time,
+        "identity": made.identity,
+        "sources": made.ingredients,
+    }
     return _joined(
-        "fit the file" if made["state"] == "valid" else "do not fit the file",
-        made["generator"],
-        f"signed in the name of {made['signer']}" if made["signer"] else None,
-        made["signed"],
-        *made["actions"],
-        *made["failures"],
+        STATES[made.state],
+        *(f"{name} {outcome}" for name, outcome in checks.items()),
+        made.generator,
+        f"signed in the name of {made.signer}" if made.signer else None,
+        made.signed,
+        *made.actions,
+        *(f"{finding.code} ({finding.explanation})" for finding in made.findings),
     )

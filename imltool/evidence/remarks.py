@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from imltool.evidence.credentials import is_fault
+from imltool.evidence.model import Carrier, Context, Finding, Remark, Trace
 
 Condition = tuple[str, str, Any]
 """Where to look in the context (keys with dots between), a name in `TESTS`, and what that test compares with."""
 
-Seen = tuple[str, str] | None
-"""What a test found: in words for the text, and as evidence; None when it does not hold."""
+
+class Match(NamedTuple):
+    """What a test found: in words for the text, and as evidence."""
+
+    text: str
+    evidence: str
+
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -31,64 +38,6 @@ class Rule:
     when: tuple[Condition, ...]
 
 
-EDITORS = (
-    r"photoshop(?! lightroom)",
-    r"\bgimp\b",
-    r"lightroom",
-    r"camera raw",
-    r"adobe (imageready|bridge|fireworks|illustrator|save for web)",
-    r"affinity",
-    r"pixelmator",
-    r"paint\.net",
-    r"snapseed",
-    r"picsart",
-    r"photopea",
-    r"\bcanva\b",
-    r"paint ?shop",
-    r"acdsee",
-    r"picasa",
-    r"photoscape",
-    r"photofiltre",
-    r"\bcorel",
-    r"\bkrita\b",
-    r"capture one",
-    r"darktable",
-    r"rawtherapee",
-    r"luminar",
-    r"\bdxo\b",
-    r"\bvsco\b",
-    r"meitu|beautyplus|airbrush",
-    r"facetune|faceapp",
-    r"remini",
-    r"polarr|pixlr|fotor|befunky|inshot",
-    r"photo ?editor",
-    r"irfanview|xnview",
-    r"windows photo|microsoft photos|paint 3d",
-    r"topaz|gigapixel",
-    r"photomatix|aurora hdr",
-)
-STITCHERS = (r"\bhugin\b|ptgui|autostitch|image composite editor",)
-LIBRARIES = (
-    r"imagemagick|graphicsmagick|date:create",
-    r"gd-jpeg",
-    r"\blavc\d|ffmpeg",
-    r"libvips|openjpeg",
-    r"lead technologies|intel\(r\) jpeg",
-    r"applemark",
-)
-METADATA_TOOLS = (r"exiftool|exiv2|exif ?pilot|geosetter|jhead",)
-GENERATORS = (
-    r"midjourney",
-    r"stable ?diffusion|comfyui|automatic1111|invokeai|novelai|fooocus",
-    r"^PNG text (parameters|prompt|workflow|sd-metadata|invokeai_metadata|dream):",
-    r"steps: \d+, sampler: ",
-    r"dall[ .·-]?e\b|openai|chatgpt",
-    r"adobe firefly|ideogram|leonardo\.ai|black forest labs",
-)
-SCREENSHOTS = (r"screen ?shot|screen ?capture|greenshot|sharex|snipping",)
-NETWORKS = (r"instructions: fbmd", r"instagram|facebook|whatsapp|snapchat|wechat")
-"""Patterns are looked for in `place: text`, without regard to case."""
-
 SYNTHETIC = (
     "trainedAlgorithmicMedia",
     "compositeWithTrainedAlgorithmicMedia",
@@ -96,6 +45,8 @@ SYNTHETIC = (
     "compositeSynthetic",
 )
 COMPOSITE = ("composite", "compositeCapture", "digitalArt", "humanEdits", "virtualRecording", "dataDrivenMedia")
+DESCRIBING = ("EXIF", "XMP", "IPTC", "Photoshop", "maker note", "other")
+"""Kinds of metadata that could name a camera, those that are not read among them."""
 CAMERA_FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
 
 
@@ -104,13 +55,13 @@ def _rule(name: str, text: str, *when: Condition) -> Rule:
 
 
 RULES = (
-    _rule("editor", "saved by an editor ({seen})", ("software", "names", EDITORS)),
-    _rule("stitcher", "joined from several pictures ({seen})", ("software", "names", STITCHERS)),
-    _rule("library", "written by a program library, not a camera ({seen})", ("software", "names", LIBRARIES)),
-    _rule("metadata-tool", "metadata written by a tool ({seen})", ("software", "names", METADATA_TOOLS)),
-    _rule("generator", "metadata names a picture generator ({seen})", ("software", "names", GENERATORS)),
-    _rule("screenshot", "metadata calls it a screenshot ({seen})", ("software", "names", SCREENSHOTS)),
-    _rule("network", "passed through a social network ({seen})", ("software", "names", NETWORKS)),
+    _rule("editor", "saved by an editor ({seen})", ("software", "names", "editor")),
+    _rule("stitcher", "joined from several pictures ({seen})", ("software", "names", "stitcher")),
+    _rule("library", "written by a program library, not a camera ({seen})", ("software", "names", "library")),
+    _rule("metadata-tool", "metadata written by a tool ({seen})", ("software", "names", "metadata-tool")),
+    _rule("generator", "metadata names a picture generator ({seen})", ("software", "names", "generator")),
+    _rule("screenshot", "metadata calls it a screenshot ({seen})", ("software", "names", "screenshot")),
+    _rule("network", "passed through a social network ({seen})", ("software", "names", "network")),
     _rule("synthetic", "declared as made by a computer ({seen})", ("source_types", "holds", SYNTHETIC)),
     _rule("composite", "declared as composed or edited ({seen})", ("source_types", "holds", COMPOSITE)),
     _rule("history", "its metadata lists earlier steps ({seen})", ("history", "filled", None)),
@@ -121,11 +72,22 @@ RULES = (
         ("format", "in", CAMERA_FORMATS),
         ("camera.make", "is", None),
         ("camera.model", "is", None),
+        ("carriers", "none of metadata", None),
+        ("problems", "is", ()),
     ),
     _rule(
-        "size", "its size is not the one EXIF tells ({seen})", ("told_size", "size", None), ("size_differs", "is", True)
+        "camera-not-named",
+        "its metadata names no camera",
+        ("format", "in", CAMERA_FORMATS),
+        ("camera.make", "is", None),
+        ("camera.model", "is", None),
+        ("carriers", "all read", None),
+        ("problems", "is", ()),
     ),
-    _rule("clock-changed", "EXIF tells of a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
+    _rule(
+        "size", "its size is not the one EXIF says ({seen})", ("exif_size", "size", None), ("size_differs", "is", True)
+    ),
+    _rule("clock-changed", "EXIF reports a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
     _rule(
         "clock-before",
         "two clocks disagree: changed {seen} before it was taken",
@@ -133,23 +95,23 @@ RULES = (
     ),
     _rule(
         "clock-digitised",
-        "two clocks disagree: taken and digitised lie {seen} apart",
+        "two clocks disagree: taken and digitised are {seen} apart",
         ("clocks.digitised", "apart", MINUTE),
     ),
     _rule(
         "clock-gps",
-        "two clocks disagree: the satellites' and the camera's lie {seen} apart",
+        "two clocks disagree: the satellites' and the camera's are {seen} apart",
         ("clocks.gps", "apart", HOUR),
     ),
     _rule(
         "clock-xmp",
-        "two clocks disagree: XMP and EXIF lie {seen} apart on when it was made",
+        "two clocks disagree: XMP and EXIF are {seen} apart on when it was made",
         ("clocks.xmp_created", "apart", DAY),
     ),
     _rule(
         "thumbnail-content",
-        "the embedded thumbnail differs from the picture (by {seen} levels in one place)",
-        ("thumbnail.local_difference", "known", None),
+        "the embedded thumbnail differs from the picture (correlation {seen})",
+        ("thumbnail.correlation", "known", None),
         ("thumbnail.differs", "is", True),
     ),
     _rule(
@@ -160,15 +122,28 @@ RULES = (
     ),
     _rule("thumbnail-turned", "the picture was turned after its thumbnail was made", ("thumbnail.turned", "is", True)),
     _rule(
-        "earlier-save",
-        "traces of an earlier JPEG save ({seen} of 14 frequencies)",
-        ("earlier_save.frequencies", "known", None),
-        ("earlier_save.seen", "is", True),
+        "double-jpeg",
+        "signs of double JPEG compression ({seen} of 14 DCT frequencies)",
+        ("double_jpeg.frequencies", "known", None),
+        ("double_jpeg.detected", "is", True),
     ),
     _rule(
         "low-quality",
-        "strongly compressed (JPEG quality about {seen}): weak traces are lost",
+        "strongly compressed (JPEG quality {seen}): weak traces are lost",
         ("jpeg.quality", "below", 60),
+        ("jpeg.quality_exact", "is", True),
+    ),
+    _rule(
+        "cut-off",
+        "damaged: only its first {seen} rows could be decoded and were analysed",
+        ("rows_decoded", "known", None),
+    ),
+    _rule("no-end", "its data has no end marker; no pixel is missing", ("ending", "in", ("no end marker",))),
+    _rule(
+        "trailer",
+        "{seen} follows the end of the picture",
+        ("trailer.kind", "known", None),
+        ("trailer.kind", "not in", ("padding",)),
     ),
     _rule("frames", "only one of its {seen} frames or pages was analysed", ("frames", "above", 1)),
     _rule("preview-page", "the page analysed is marked as a reduced copy", ("preview_page", "is", True)),
@@ -183,12 +158,34 @@ RULES = (
         "Content Credentials fit the file; whether their signer is {seen} was not checked",
         ("credentials.signer", "known", None),
         ("credentials.state", "is", "valid"),
+        ("credentials.identity", "is", "not checked"),
+    ),
+    _rule(
+        "credentials-identity",
+        "Content Credentials fit the file, and name {seen}",
+        ("credentials.signer", "known", None),
+        ("credentials.state", "is", "valid"),
+        ("credentials.identity", "is", "holds"),
+    ),
+    _rule(
+        "credentials-faults",
+        "Content Credentials fit the file and are signed, with faults in other parts ({seen})",
+        ("credentials.findings", "faults", None),
+        ("credentials.state", "is", "valid with faults"),
     ),
     _rule(
         "credentials-invalid",
         "Content Credentials do not fit the file ({seen})",
-        ("credentials.failures", "listed", None),
+        ("credentials.findings", "faults", None),
         ("credentials.state", "is", "invalid"),
+        ("credentials.binding", "is", "fails"),
+    ),
+    _rule(
+        "credentials-signature",
+        "the signature of the Content Credentials does not hold ({seen})",
+        ("credentials.findings", "faults", None),
+        ("credentials.state", "is", "invalid"),
+        ("credentials.binding", "in", ("holds", "not checked")),
     ),
     _rule(
         "credentials-unread",
@@ -197,71 +194,93 @@ RULES = (
         ("credentials.state", "in", ("unreadable", "not checked")),
     ),
     _rule(
+        "credentials-removed",
+        "XMP says that this file holds Content Credentials ({seen}), and it holds none",
+        ("credentials.address", "known", None),
+        ("credentials.state", "is", "removed"),
+    ),
+    _rule(
         "credentials-elsewhere",
-        "Content Credentials are said to lie at {seen}, which was not asked",
+        "Content Credentials are said to be at {seen}, which was not asked",
         ("credentials.address", "known", None),
         ("credentials.state", "is", "elsewhere"),
     ),
     _rule(
         "problems",
-        "metadata could not be read in full ({seen})",
+        "the file could not be read in full ({seen})",
         ("problems", "filled", None),
         ("format", "known", None),
     ),
 )
 
 
-def make_remarks(context: dict[str, Any]) -> list[dict[str, str]]:
-    """The remarks that hold for a context (see `picture_context`), in the order of `RULES`.
-
-    Each has `id`, `text`, and `seen`: where in the context, and what was found there.
-    """
+def make_remarks(context: Context) -> list[Remark]:
+    """The remarks that hold for a context, in the order of `RULES`."""
     found = []
     for rule in RULES:
-        seen = [TESTS[test](look_up(context, where), operand) for where, test, operand in rule.when]
-        if all(each is not None for each in seen):
-            shown, evidence = seen[0] or ("", "")
-            found.append(
-                {"id": rule.id, "text": rule.text.format(seen=shown), "seen": f"{rule.when[0][0]}: {evidence}"}
-            )
+        matches = [TESTS[test](look_up(context, where), operand) for where, test, operand in rule.when]
+        if all(match is not None for match in matches):
+            first = matches[0] or Match("", "")
+            evidence = f"{rule.when[0][0]}: {first.evidence}"
+            found.append(Remark(id=rule.id, text=rule.text.format(seen=first.text), evidence=evidence))
     return found
 
 
-def look_up(context: dict[str, Any], where: str) -> Any:
-    """The value at keys with dots between (`camera.make`); None where the context has none."""
+def look_up(context: Context | None, where: str) -> Any:
+    """The value of a field, dots between (`camera.make`); None where a part on the way is None."""
     value: Any = context
-    for key in where.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+    for name in where.split("."):
+        value = None if value is None else getattr(value, name)
     return value
 
 
-def _plain(value: Any) -> Seen:
-    return str(value), str(value)
+def _plain(value: Any) -> Match | None:
+    return Match(str(value), str(value))
 
 
-def _names(traces: Any, patterns: tuple[str, ...]) -> Seen:
-    """Whether a program's name is among the traces (`where`, `text`)."""
-    hits = [
-        trace
-        for trace in traces or []
-        if any(re.search(pattern, f"{trace['where']}: {trace['text']}", re.IGNORECASE) for pattern in patterns)
-    ]
-    texts = dict.fromkeys(hit["text"] for hit in hits)
-    return (_listed([*texts]), "; ".join(f"{hit['where']}: {hit['text']}" for hit in hits)) if hits else None
+def _names(traces: Sequence[Trace], kind: str) -> Match | None:
+    """Whether a place in the file names a program of a kind."""
+    hits = [trace for trace in traces if kind in trace.kinds]
+    texts = dict.fromkeys(hit.text for hit in hits)
+    return Match(_listed([*texts]), "; ".join(f"{hit.where}: {hit.text}" for hit in hits)) if hits else None
 
 
-def _holds(values: Any, wanted: tuple[str, ...]) -> Seen:
+def _no_metadata(carriers: Sequence[Carrier], _: None) -> Match | None:
+    """Whether a file has no block that could name a camera."""
+    return None if any(carrier.kind in DESCRIBING for carrier in carriers) else Match("", "")
+
+
+def _all_read(carriers: Sequence[Carrier], _: None) -> Match | None:
+    """Whether a file has blocks that could name a camera, and all were read."""
+    describing = [carrier for carrier in carriers if carrier.kind in DESCRIBING]
+    return Match("", "") if describing and all(carrier.state == "read" for carrier in describing) else None
+
+
+def _holds(values: Any, wanted: tuple[str, ...]) -> Match | None:
     hits = [value for value in values or [] if value in wanted]
-    return (", ".join(hits), ", ".join(hits)) if hits else None
+    return _plain(", ".join(hits)) if hits else None
 
 
-def _filled(values: Any, _: None) -> Seen:
-    return (_listed([str(value) for value in values]), "; ".join(map(str, values))) if values else None
+def _filled(values: Any, _: None) -> Match | None:
+    return Match(_listed([str(value) for value in values]), "; ".join(map(str, values))) if values else None
 
 
-def _any(values: Any, _: None) -> Seen:
-    """A list, empty ones too."""
-    return _filled(values, None) or ("no reason told", "")
+def _faults(findings: Sequence[Finding], _: None) -> Match | None:
+    """What the faults among findings concern, and their codes; an empty list too."""
+    faults = [finding for finding in findings or () if is_fault(finding)]
+    concerns = dict.fromkeys(NAMES.get(finding.concerns, finding.code) for finding in faults)
+    codes = dict.fromkeys(f"{finding.code}: {finding.explanation or '-'}" for finding in faults)
+    return Match(", ".join(concerns) or "no reason given", "; ".join(codes))
+
+
+NAMES = {
+    "binding": "the pixels or metadata were changed after signing",
+    "signature": "the signed statements were changed",
+    "time": "the time of the signing certificate",
+    "identity": "the signer's identity",
+    "ingredient": "a source of the picture",
+}
+"""What a finding concerns, in words."""
 
 
 def _listed(texts: list[str], most: int = 3) -> str:
@@ -273,8 +292,8 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _after(value: Any, least: int) -> Seen:
-    return (duration(value), f"{value} s") if _number(value) and value > least else None
+def _after(value: Any, least: int) -> Match | None:
+    return Match(duration(value), f"{value} s") if _number(value) and value > least else None
 
 
 def duration(seconds: float) -> str:
@@ -288,7 +307,7 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-TESTS: dict[str, Callable[[Any, Any], Seen]] = {
+TESTS: dict[str, Callable[[Any, Any], Match | None]] = {
     "is": lambda value, wanted: _plain(value) if value is wanted or value == wanted else None,
     "in": lambda value, wanted: _plain(value) if value in wanted else None,
     "known": lambda value, _: _plain(value) if value is not None else None,
@@ -301,6 +320,9 @@ TESTS: dict[str, Callable[[Any, Any], Seen]] = {
     "names": _names,
     "holds": _holds,
     "filled": _filled,
-    "listed": _any,
+    "faults": _faults,
+    "all read": _all_read,
+    "none of metadata": _no_metadata,
+    "not in": lambda value, unwanted: _plain(value) if value is not None and value not in unwanted else None,
 }
 """Name → test of what was found against the operand of a condition."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -14,12 +15,10 @@ from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import palette
 from imltool.scan import verdicts
-from imltool.scan.inputs import Plan
 from imltool.scan.picture_outputs import SMALLEST_REGION
-from imltool.scan.pipeline import Row
-from imltool.scan.previews import Shown, make_previews
+from imltool.scan.previews import Preview, read_preview
+from imltool.scan.results import ScanResult
 from imltool.scan.run_record import REPORT
-from imltool.scan.selection import Selection
 from imltool.texts import command_text, printable
 
 WHOLE = 1000
@@ -31,53 +30,77 @@ REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
 
-def write_report(
-    out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
-) -> Iterator[Row]:
-    """Write the report of `rows`, highest score first; yield each row once it is in it.
+@dataclass(frozen=True)
+class Selection:
+    """The analysed files that the report and the terminal show; what a scan records is never narrowed.
 
-    It is written as it is made and pictures are read again for their previews, so that memory stays flat.
+    Attributes:
+        only_indicated: leave out files without an indication.
+        top: show the files with the N highest scores of the rest; None shows all.
+    """
+
+    only_indicated: bool = False
+    top: int | None = None
+
+    def choose(self, results: Sequence[ScanResult]) -> list[ScanResult]:
+        """The results to show, highest score first, equal ones by path. Failed files are never among them."""
+        chosen = [one for one in results if one.status == "ok" and (one.is_indicated or not self.only_indicated)]
+        return sorted(chosen, key=lambda one: (-(one.score or 0.0), one.path))[: self.top]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report shows of one analysed file; None is what is missing or was changed, or is not shown."""
+
+    row: ScanResult
+    thumbnail: str | None
+    preview: Preview | None
+
+
+def write_report(
+    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+) -> Iterator[ScanResult]:
+    """Write the report of `results`, highest score first; yield each result once it is in it.
+
+    It is written as it is made from the previews that the scan kept, so that memory stays flat.
 
     Args:
-        out: the scan's output folder, whose maps are shown.
-        plan: where the pictures lie.
+        out: the scan's output folder.
         run: what `run.json` holds.
-        rows: rows as `scan` yields them.
-        selection: which of the analysed ones to show, None for all; failed files are always told.
+        selection: which of the analysed ones to show, None for all; failed files are always listed.
 
     Raises `OutputError`; an earlier report is then still there.
     """
     with atomic(out / REPORT) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        yield from render(handle, out, plan, run, rows, selection or Selection())
+        yield from render(handle, out, run, results, selection or Selection())
 
 
 def render(
     handle: TextIO,
     out: Path,
-    plan: Plan,
     run: dict[str, Any],
-    rows: Sequence[Row],
+    results: Sequence[ScanResult],
     selection: Selection,
     paper: bool = False,
     most: int | None = None,
-) -> Iterator[Row]:
-    """Write the page into `handle`; yield each row once it is in it. See `write_report`.
+) -> Iterator[ScanResult]:
+    """Write the page into `handle`; yield each result once it is in it. See `write_report`.
 
     Args:
         paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
-        most: show at most so many cases, those with the highest scores, and so many failed files.
+        most: cases shown at most, those with the highest scores, and failed files listed at most.
     """
-    chosen = selection.choose(rows)
+    chosen = selection.choose(results)
     cases = chosen[:most]
-    failed = [row for row in rows if row["status"] != "ok"]
-    placed: list[Row] = []
+    failed = [result for result in results if result.status != "ok"]
+    placed: list[ScanResult] = []
 
     def entries() -> Iterator[Shown]:
-        sources = {item.name: item.path for item in plan.inputs}
         whole = len(cases) if paper else WHOLE
-        for shown in make_previews(out, sources, cases, run["parameters"]["threshold"], whole):
-            yield shown
-            placed.append(shown.row)  # when the next is asked for, the page holds this one
+        for number, result in enumerate(cases):
+            preview = read_preview(out, result)
+            yield Shown(result, preview.thumbnail if preview else None, preview if number < whole else None)
+            placed.append(result)  # when the next is asked for, the page holds this one
 
     pieces = (
         _environment()
@@ -138,19 +161,19 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _keys(row: Row) -> dict[str, Any]:
+def _keys(row: ScanResult) -> dict[str, Any]:
     """What the report sorts and filters a row by; `text` is what the filter searches."""
-    name = printable(row["path"])
-    searched = [name, *(value for _, value in describe(row["context"])), *(one["text"] for one in row["remarks"])]
+    name = printable(row.path)
+    searched = [name, *(value for _, value in describe(row.context)), *(remark.text for remark in row.remarks)]
     return {
         "name": name,
-        "sha256": row["sha256"],
-        "score": row["score"],
-        "verdict": row["verdict"],
-        "rank": verdicts.WORDS.index(row["verdict"]),
-        "area": row["tampered_area"],
-        "regions": len(row["regions"]),
-        "size": row["width"] * row["height"],
-        "remarks": len(row["remarks"]),
+        "sha256": row.sha256,
+        "score": row.score,
+        "verdict": row.verdict,
+        "rank": verdicts.WORDS.index(row.verdict or verdicts.INCONCLUSIVE),
+        "area": row.tampered_area,
+        "regions": len(row.regions),
+        "size": (row.width or 0) * (row.height or 0),
+        "remarks": len(row.remarks),
         "text": "\n".join(searched).lower(),
     }

@@ -1,4 +1,4 @@
-"""Rows of a scan as objects: the keys and values of `results.jsonl`, with types, and not to be changed.
+"""Rows of a scan as frozen objects: the one description of the keys and types of `results.jsonl`.
 
 `ScanResult.of_row` makes one of a row, and `model_dump(mode="json")` gives the row again.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from imltool.errors import DataError
+from imltool.evidence.model import Context, Part, Remark
+from imltool.journal import read_rows
 from imltool.pictures.images import Map, Mask, read_map, read_mask
 from imltool.scan.verdicts import INDICATION, Word
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+RESULTS = "results.jsonl"
 
 
-class Region(_Part):
+class Region(Part):
     """A connected part of the mask, in pixels of the upright picture: its box, its area, the map's mean in it."""
 
     x: int
@@ -30,183 +30,58 @@ class Region(_Part):
     score: float
 
 
-class ChangedScore(_Part):
-    """What one change of `stability` made of the score; both None where it could not be scored."""
+class ChangedScore(Part):
+    """The score after one change of `stability`, and its verdict; both None where it could not be scored."""
 
     change: str
     score: float | None
     verdict: Word | None
 
 
-class Remark(_Part):
-    """What a rule saw in the context, see `imltool.evidence.remarks`."""
-
-    id: str
-    text: str
-    seen: str
-
-
-class Camera(_Part):
-    """As EXIF names it."""
-
-    make: str | None
-    model: str | None
-    lens: str | None
-    serial: str | None
-
-
-class Trace(_Part):
-    """A place in the file that names a program, and what it says."""
-
-    where: str
-    text: str
-
-
-class Times(_Part):
-    """Times that the file tells, ISO 8601."""
-
-    taken: str | None
-    digitised: str | None
-    changed: str | None
-    gps: str | None
-    xmp_created: str | None
-    xmp_changed: str | None
-
-
-class Clocks(_Part):
-    """Seconds after `taken`; `gps` only what no time zone explains."""
-
-    changed: int | None
-    digitised: int | None
-    gps: int | None
-    xmp_created: int | None
-
-
-class Position(_Part):
-    """Where it was taken: degrees north and east, metres."""
-
-    present: bool
-    latitude: float | None
-    longitude: float | None
-    altitude: float | None
-
-
-class JpegCoding(_Part):
-    """How a JPEG file is coded, see `imltool.evidence.jpeg_file`."""
-
-    tables_sha256: str | None
-    quality: int | None
-    quality_exact: bool
-    subsampling: str | None
-    progressive: bool
-    segments: tuple[str, ...]
-
-
-class EarlierSave(_Part):
-    """How many of 14 frequencies show an earlier JPEG save, and whether they are enough."""
-
-    frequencies: int
-    seen: bool
-
-
-class Thumbnail(_Part):
-    """The embedded thumbnail held against the picture, see `imltool.evidence.thumbnail`."""
-
-    where: str
-    width: int | None
-    height: int | None
-    shows: str | None
-    aspect_differs: bool | None
-    turned: bool | None
-    correlation: float | None
-    local_difference: float | None
-    differs: bool | None
-
-
-class Credentials(_Part):
-    """Content Credentials, see `imltool.evidence.credentials`."""
-
-    state: str
-    reason: str | None
-    generator: str | None
-    signer: str | None
-    signed: str | None
-    actions: tuple[str, ...]
-    source_types: tuple[str, ...]
-    failures: tuple[str, ...]
-    address: str | None
-
-
-class Context(_Part):
-    """What the file says beside its pixels, see `imltool.evidence.context`."""
-
-    format: str | None
-    mode: str | None
-    frames: int | None
-    preview_page: bool
-    name_differs: bool
-    orientation: int | None
-    camera: Camera
-    software: tuple[Trace, ...]
-    times: Times
-    clocks: Clocks
-    gps: Position
-    told_size: tuple[int, int] | None
-    size_differs: bool
-    profile: str | None
-    history: tuple[str, ...]
-    derived: bool
-    source_types: tuple[str, ...]
-    jpeg: JpegCoding | None
-    earlier_save: EarlierSave | None
-    thumbnail: Thumbnail | None
-    credentials: Credentials | None
-    problems: tuple[str, ...]
-
-
-class ScanResult(_Part):
-    """What a scan tells of one file.
+class ScanResult(Part):
+    """The result of one file: a row of `results.jsonl`. The row holds every key; a failed file's are None or empty.
 
     Attributes:
-        path: how results call the file: relative to the folder scanned, with forward slashes.
+        path: the file's name in the results: relative to the folder scanned, with forward slashes; unique.
         sha256, size_bytes: of the file; None when it could not be read.
         status: "ok", or "failed" with the `reason`.
         width, height: pixels, EXIF orientation applied; None when it could not be decoded.
-        score: image score in [0,1]; None for a failed file, as are verdict, area and paths.
+        score: image score in [0,1], see `image_score`.
         verdict: the word for the score at the scan's operating point.
         verdict_reason: why it is inconclusive where the score says otherwise.
-        stability: the scores after mild changes, when they were asked for.
+        stability: the scores after mild changes; None when they were not asked for.
         tampered_area: share of the pixels above the map's threshold.
         regions: connected parts of the mask, largest first.
-        map, mask, overlay: files below the output folder, with forward slashes.
+        map, mask, overlay, preview: files below the output folder, with forward slashes.
         companions: name → file of the companion maps that were asked for.
         outputs_sha256: each of these files → its hash.
         context: None when the file could not be read at all.
-        remarks: what stands out in the context; no verdicts.
-        previous_sha256: of the line before, see `imltool.scan.chain`.
+        remarks: notable facts of the context; no verdicts.
+        previous_sha256: of the line before, see `imltool.scan.chain`; empty until the row is in its journal.
     """
 
     path: str
-    sha256: str | None
-    size_bytes: int | None
+    sha256: str | None = None
+    size_bytes: int | None = None
     status: Literal["ok", "failed"]
-    reason: str | None
-    width: int | None
-    height: int | None
-    score: float | None
-    verdict: Word | None
-    verdict_reason: str | None
-    stability: tuple[ChangedScore, ...] | None
-    tampered_area: float | None
-    regions: tuple[Region, ...]
-    map: str | None
-    mask: str | None
-    overlay: str | None
-    companions: dict[str, str]
-    outputs_sha256: dict[str, str]
-    context: Context | None
-    remarks: tuple[Remark, ...]
-    previous_sha256: str
+    reason: str | None = None
+    width: int | None = None
+    height: int | None = None
+    score: float | None = None
+    verdict: Word | None = None
+    verdict_reason: str | None = None
+    stability: tuple[ChangedScore, ...] | None = None
+    tampered_area: float | None = None
+    regions: tuple[Region, ...] = ()
+    map: str | None = None
+    mask: str | None = None
+    overlay: str | None = None
+    preview: str | None = None
+    companions: dict[str, str] = Field(default_factory=dict)
+    outputs_sha256: dict[str, str] = Field(default_factory=dict)
+    context: Context | None = None
+    remarks: tuple[Remark, ...] = ()
+    previous_sha256: str = ""
 
     _out: Path = PrivateAttr()
 
@@ -220,6 +95,12 @@ class ScanResult(_Part):
             result = cls.model_validate(row)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
+        result._out = out
+        return result
+
+    def chained(self, previous_sha256: str, out: Path) -> ScanResult:
+        """The result as it goes into the journal of the output folder `out`, after the line of that hash."""
+        result = self.model_copy(update={"previous_sha256": previous_sha256})
         result._out = out
         return result
 
@@ -240,3 +121,8 @@ class ScanResult(_Part):
         if name is None:
             raise DataError(f"{self.path} has no map: {self.reason}")
         return self._out / name
+
+
+def read_results(out: Path) -> list[ScanResult]:
+    """The results in the output folder of a scan, which is only read. Raises `DataError`."""
+    return [ScanResult.of_row(row, out) for row in read_rows(out / RESULTS)]

@@ -1,0 +1,226 @@
+"""The context of a file as typed values: the one description of what `picture_context` builds and a row holds.
+
+Values are frozen; where a file is silent a field keeps its default, None or empty. `model_dump(mode="json")` gives the
+JSON values of a row, `Context.model_validate` the object again.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Check = Literal["holds", "fails", "not checked"]
+"""The outcome of one check of Content Credentials."""
+
+
+State = Literal["read", "partly read", "not read"]
+"""Whether a metadata block was read."""
+
+
+class Part(BaseModel):
+    """A frozen value without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Remark(Part):
+    """What a rule of `imltool.evidence.remarks` found: its `id`, its `text`, and where in the context it was found."""
+
+    id: str
+    text: str
+    evidence: str
+
+
+class Camera(Part):
+    """The camera as the file names it, and the carrier that does: "EXIF" or "XMP"."""
+
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    serial: str | None = None
+    source: str | None = None
+
+
+class Trace(Part):
+    """A place in the file that may name a program, its text (cut for display), and the kinds of program it names.
+
+    `kinds` are ids of remarks ("editor", "generator", …), found in the whole text.
+    """
+
+    where: str
+    text: str
+    kinds: tuple[str, ...] = ()
+
+
+class Unparsed(Part):
+    """A value that could not be interpreted, as the raw text of the file."""
+
+    where: str
+    text: str
+
+
+class Carrier(Part):
+    """A metadata block of the file: its kind ("EXIF", "XMP", …), its place, and whether it was read."""
+
+    kind: str
+    where: str
+    state: State
+    size_bytes: int | None = None
+
+
+class Times(Part):
+    """Times that the file reports, ISO 8601, with a zone where the file has one.
+
+    `taken` is EXIF's, or XMP's or IPTC's where EXIF has none; `taken_source` says whose.
+    """
+
+    taken: str | None = None
+    digitised: str | None = None
+    changed: str | None = None
+    gps: str | None = None
+    xmp_taken: str | None = None
+    xmp_created: str | None = None
+    xmp_changed: str | None = None
+    iptc_created: str | None = None
+    taken_source: str | None = None
+
+
+class Clocks(Part):
+    """Seconds after `taken`; `gps` only what no time zone explains."""
+
+    changed: int | None = None
+    digitised: int | None = None
+    gps: int | None = None
+    xmp_created: int | None = None
+
+
+class Position(Part):
+    """Where it was taken: degrees north and east, metres above sea level, and the carrier that says so."""
+
+    present: bool = False
+    latitude: float | None = None
+    longitude: float | None = None
+    altitude: float | None = None
+    source: str | None = None
+
+
+class JpegCoding(Part):
+    """How a JPEG file is coded, see `imltool.evidence.jpeg_file`."""
+
+    tables_sha256: str | None = None
+    quality: int | None = None
+    quality_exact: bool = False
+    subsampling: str | None = None
+    progressive: bool = False
+    segments: tuple[str, ...] = ()
+
+
+class DoubleJpeg(Part):
+    """How many of the 14 lowest DCT frequencies show signs of double JPEG compression, and whether they are enough."""
+
+    frequencies: int
+    detected: bool
+
+
+class Thumbnail(Part):
+    """The embedded thumbnail compared with the picture, see `imltool.evidence.thumbnail`."""
+
+    where: str
+    width: int | None = None
+    height: int | None = None
+    shows: str | None = None
+    aspect_differs: bool | None = None
+    turned: bool | None = None
+    correlation: float | None = None
+    differs: bool | None = None
+
+
+class Finding(Part):
+    """A fault that the C2PA library reports: its code, what it concerns, and the library's explanation."""
+
+    code: str
+    concerns: Literal["binding", "signature", "time", "identity", "ingredient", "other"]
+    explanation: str | None = None
+
+
+class Credentials(Part):
+    """Content Credentials (C2PA), see `imltool.evidence.credentials`."""
+
+    state: Literal[
+        "absent", "removed", "elsewhere", "valid", "valid with faults", "invalid", "unreadable", "not checked"
+    ] = "absent"
+    reason: str | None = None
+    binding: Check = "not checked"
+    signature: Check = "not checked"
+    time: Check = "not checked"
+    identity: Check = "not checked"
+    ingredients: Check = "not checked"
+    findings: tuple[Finding, ...] = ()
+    generator: str | None = None
+    signer: str | None = None
+    signed: str | None = None
+    actions: tuple[str, ...] = ()
+    source_types: tuple[str, ...] = ()
+    address: str | None = None
+
+
+class Trailer(Part):
+    """Bytes after the end of the picture: where they begin, how many, and what they are."""
+
+    offset: int
+    size_bytes: int
+    kind: str
+
+
+class Context(Part):
+    """What a file says beside its pixels; the first frame or page counts.
+
+    Attributes:
+        format, mode: Pillow's names of the format and the colour model.
+        frames: frames or pages; the first is analysed.
+        preview_page: the first page calls itself a reduced copy.
+        name_differs: the file name's extension stands for another format.
+        orientation: 1..8 as EXIF counts, and `orientation_source`, the carrier it comes from ("EXIF", "XMP").
+        software: places that may name a program.
+        exif_size: (width, height) by EXIF; `size_differs`: neither it nor its transpose is the picture's.
+        profile: name of the ICC profile.
+        history: steps that XMP lists; `derived`: XMP names another document as its origin.
+        source_types: IPTC digital source types, of XMP, IPTC and Content Credentials.
+        jpeg, double_jpeg, thumbnail: None where the file has no such thing.
+        ending: how the file's coded data ends: "complete", "no end marker", "cut off"; None where it was not checked.
+        rows_decoded: rows of the stored picture that could be decoded, when they are not all; None when they are.
+        trailer: bytes after the picture's end.
+        carriers: the metadata blocks that the file has, and whether each was read.
+        unparsed: values that could not be interpreted, as raw text.
+        problems: what could not be read, each a fixed phrase.
+    """
+
+    format: str | None = None
+    mode: str | None = None
+    frames: int | None = None
+    preview_page: bool = False
+    name_differs: bool = False
+    orientation: int | None = None
+    orientation_source: str | None = None
+    camera: Camera = Camera()
+    software: tuple[Trace, ...] = ()
+    times: Times = Times()
+    clocks: Clocks = Clocks()
+    gps: Position = Position()
+    exif_size: tuple[int, int] | None = None
+    size_differs: bool = False
+    profile: str | None = None
+    history: tuple[str, ...] = ()
+    derived: bool = False
+    source_types: tuple[str, ...] = ()
+    jpeg: JpegCoding | None = None
+    double_jpeg: DoubleJpeg | None = None
+    thumbnail: Thumbnail | None = None
+    credentials: Credentials | None = None
+    ending: Literal["complete", "no end marker", "cut off"] | None = None
+    rows_decoded: int | None = None
+    trailer: Trailer | None = None
+    carriers: tuple[Carrier, ...] = ()
+    unparsed: tuple[Unparsed, ...] = ()
+    problems: tuple[str, ...] = ()
