@@ -15,8 +15,7 @@ import pytest
 from conftest import photo, write_rgb
 
 from imltool.annotate.pictures import find_pictures
-from imltool.annotate.records import journal_folder
-from imltool.annotate.states import Click, Content, DrawnBox, Sitting
+from imltool.annotate.records import Click, Content, DrawnBox, SessionStart, journal_folder
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft, utc_now
 from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.rle import encode_mask
@@ -40,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def sit(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
     pictures = find_pictures([folder], out)
-    first = Sitting(
+    first = SessionStart(
         annotator=annotator,
         time=utc_now(),
         tool_version="0",

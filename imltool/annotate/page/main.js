@@ -1,12 +1,12 @@
 // The page: buttons, keys and notices around the session of the open picture.
 
-import { get } from "./api.js";
+import { get } from "./shared/api.js";
 import { Clock } from "./clock.js";
 import { Drawing } from "./drawing.js";
-import { Keys } from "./keys.js";
+import { Keys } from "./shared/keys.js";
 import { Pointer, shifted, bounded } from "./pointer.js";
 import { Session } from "./session.js";
-import { Viewport } from "./viewport.js";
+import { Viewport } from "./shared/viewport.js";
 
 const by = (id) => document.getElementById(id);
 const session = new Session();

@@ -3,7 +3,7 @@
 // A change names the revision it started from. When the server knows a newer one (another tab, another window), it
 // refuses; the newer state is then shown, and `mine` keeps what was refused.
 
-import { get, image, post, Refused } from "./api.js";
+import { get, image, post, Refused } from "./shared/api.js";
 
 const BUSY = 503; // another tab has opened another picture: to be asked again
 const RETRY = 2000;
