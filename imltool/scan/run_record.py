@@ -160,6 +160,9 @@ def write_record(
             "score_threshold": header.score_threshold,
             "score_fpr": header.score_fpr,
             "score_authentic": header.score_authentic,
+            "authentic_scores": header.authentic_scores,
+            "reliability": [part.model_dump() for part in header.reliability],
+            "traces": list(header.architecture.traces),
             "tool_version": header.tool_version,
         },
         "verdicts": verdicts,
@@ -229,7 +232,7 @@ def table_text(rows: Iterable[Row]) -> str:
     Regions are counted, lists joined, what a file does not have is empty. A text that a spreadsheet would take for a
     formula gets `'` in front; a path gets `./`, which names the same file.
     """
-    return _csv((*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), map(_table_cells, rows))
+    return csv_text((*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), map(_table_cells, rows))
 
 
 def _table_cells(row: Row) -> dict[str, Any]:
@@ -246,14 +249,15 @@ def _table_cells(row: Row) -> dict[str, Any]:
 def errors_text(rows: Iterable[Row]) -> str:
     """The text of `errors.csv`: the files that could not be analysed and why, with the cells of `results.csv`."""
     failed = (row for row in rows if row["status"] != "ok")
-    return _csv(ERROR_COLUMNS, ({name: row[name] for name in ERROR_COLUMNS} for row in failed))
+    return csv_text(ERROR_COLUMNS, ({name: row[name] for name in ERROR_COLUMNS} for row in failed))
 
 
 TABLES: dict[str, Callable[[Iterable[Row]], str]] = {TABLE: table_text, ERRORS: errors_text}
 """What is made of the rows when a scan has ended: name of the file → its text."""
 
 
-def _csv(columns: Sequence[str], lines: Iterable[dict[str, Any]]) -> str:
+def csv_text(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+    """Lines as a table; a text that a spreadsheet would take for a formula is guarded (see `table_text`)."""
     buffer = io.StringIO(newline="")
     table = csv.DictWriter(buffer, columns, lineterminator="\n")
     table.writeheader()

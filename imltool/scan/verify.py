@@ -228,7 +228,7 @@ class Verification:
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
             roots = tuple(
-                Root(root["given"], _original(root["path"]), str(root["label"])) for root in self._record["inputs"]
+                Root(root["given"], original_path(root["path"]), str(root["label"])) for root in self._record["inputs"]
             )
             items = {item.name: item for item in expand(roots, self.out).inputs}
         except (KeyError, TypeError, ValueError):
@@ -278,7 +278,7 @@ def _outputs(row: dict[str, Any]) -> dict[str, str]:
     return told if isinstance(told, dict) else {}
 
 
-def _original(text: str) -> Path | Stored:
+def original_path(text: str) -> Path | Stored:
     r"""The path that `readable` made `text` of: where nothing is under that name, `\xNN` are bytes again.
 
     Of an address the object or folder. Raises `UsageError` for one that cannot be read.
