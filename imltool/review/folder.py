@@ -11,7 +11,7 @@ from typing import Any
 from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
 from imltool.scan.fetch import at_hand
-from imltool.scan.inputs import Root, expand
+from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import ScanResult
 from imltool.scan.run_record import RESULTS, holds_scan, read_record
 from imltool.scan.stores import Stored
@@ -35,7 +35,8 @@ class ScanFolder:
         self.results: list[ScanResult] = []
         self._read = 0
         self._lock = threading.Lock()
-        self._places: dict[str, Path | Stored] | None = None
+        self._plan: Plan | None = None
+        self._places: dict[str, Path | Stored] = {}
         self._fault = ""
         self._stamp: tuple[int, int] | None = None
         self._run: dict[str, Any] = {}
@@ -77,23 +78,28 @@ class ScanFolder:
             self._read += len(data)
             return bool(data)
 
-    def _locate(self) -> dict[str, Path | Stored]:
-        """Where the pictures are, by the path that the results call them; found once, by a walk over the inputs."""
+    def plan(self) -> Plan:
+        """The files that the scan was given, found again by a walk over its inputs; empty when they are not there."""
         with self._lock:
-            if self._places is None:
+            if self._plan is None:
                 try:
                     roots = tuple(
                         Root(root["given"], original_path(root["path"]), str(root["label"]))
                         for root in self._run["inputs"]
                     )
-                    self._places = {item.name: item.path for item in expand(roots, self.out).inputs}
+                    self._plan = expand(roots, self.out)
                 except (ImlError, OSError, KeyError, TypeError, ValueError) as error:
-                    self._places, self._fault = {}, str(error)
-            return self._places
+                    self._plan, self._fault = Plan((), (), ()), str(error)
+                self._places = {item.name: item.path for item in self._plan.inputs}
+            return self._plan
+
+    def _place(self, result: ScanResult) -> Path | Stored | None:
+        self.plan()
+        return self._places.get(result.path)
 
     def place(self, result: ScanResult) -> str:
         """The picture's absolute path or address; "" when it is not where it was."""
-        found = self._locate().get(result.path)
+        found = self._place(result)
         return "" if found is None else str(found.absolute()) if isinstance(found, Path) else found.url
 
     @contextmanager
@@ -103,7 +109,7 @@ class ScanFolder:
         Raises `ImageError` when it is not there, or is no longer the file that was scanned: a map must not be shown
         over another picture.
         """
-        source = self._locate().get(result.path)
+        source = self._place(result)
         if source is None or result.sha256 is None:
             why = f" ({self._fault})" if self._fault else ""
             raise ImageError(f"{result.path} is not where it was scanned{why}")

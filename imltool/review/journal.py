@@ -173,7 +173,9 @@ def verify_decisions(out: Path) -> Iterator[Finding]:
     sound = True
     for number, link in enumerate(read_chain(whole, ORIGIN), 1):
         if link.row is None or not link.follows:
-            what = "is no JSON object" if link.row is None else "does not follow the row before: one was changed or moved"
+            what = (
+                "is no JSON object" if link.row is None else "does not follow the row before: one was changed or moved"
+            )
             yield Finding(CHANGED, f"{DECISIONS} row {number}", what)
             sound = False
     if not sound:
@@ -204,10 +206,8 @@ def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
         revisions[row.path] = revisions.get(row.path, 0) + 1
         found = known.get(row.path)
         if row.revision != revisions[row.path]:
-            yield Finding(CHANGED, where, f"is change {row.revision} of the picture, and {revisions[row.path]} are there")
+            yield Finding(CHANGED, where, f"is change {row.revision} of the picture, not {revisions[row.path]}")
         if found is None:
             yield Finding(CHANGED, where, "the scan has no such picture")
         elif (found.get("sha256"), found.get("score"), found.get("verdict")) != (row.sha256, row.score, row.verdict):
             yield Finding(CHANGED, where, "was decided about another file or another result than the scan has now")
-
-

@@ -70,16 +70,16 @@ class ScoreReading:
         if self.authentic is not None:
             low, high = self.authentic.interval
             said.append(
-                f"{self.authentic.exceeding} of the {self.authentic.pictures} authentic calibration pictures of the set "
-                f"{self.authentic.name} scored higher: about {100 * self.authentic.rate:.0f} % of such pictures "
+                f"{self.authentic.exceeding} of the {self.authentic.pictures} authentic calibration pictures of the "
+                f"set {self.authentic.name} scored higher: about {100 * self.authentic.rate:.0f} % of such pictures "
                 f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
             )
         if self.bin is not None and self.base_rate is not None:
             lowest, highest, pictures, tampered = self.bin
             said.append(
                 f"Of {pictures} calibration pictures that scored from {lowest:.3f} to {highest:.3f}, {tampered} were "
-                f"edited. Of all calibration pictures {100 * self.base_rate:.0f} % were: where edits are rarer, fewer of "
-                "the pictures that score this high are edited."
+                f"edited. Of all calibration pictures {100 * self.base_rate:.0f} % were: where edits are rarer, fewer "
+                "of the pictures that score this high are edited."
             )
         return said or ["The checkpoint is not calibrated: the score only puts pictures in order."]
 

@@ -2,7 +2,7 @@
 // takes long to scale, so it is painted again only when it moves.
 
 import { paint } from "./masks.js";
-import { grips } from "./pointer.js";
+import { grips } from "./shared/pointer.js";
 
 const OPEN = [255, 150, 0], DONE = [0, 170, 145], KEPT = [40, 130, 230], SUGGESTED = "#b06ef0";
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;

@@ -4,7 +4,7 @@ import { get } from "./shared/api.js";
 import { Clock } from "./clock.js";
 import { Drawing } from "./drawing.js";
 import { Keys } from "./shared/keys.js";
-import { Pointer, shifted, bounded } from "./pointer.js";
+import { Pointer, shifted, bounded } from "./shared/pointer.js";
 import { Session } from "./session.js";
 import { Viewport } from "./shared/viewport.js";
 
