@@ -19,8 +19,9 @@ from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
 from imltool.review.layers import COMPANIONS, LAYERS, ORIGINAL, Layers
 from imltool.review.pyramid import TILE, encode_tile
-from imltool.review.trace_words import COMPANION_WORDS, words_of
+from imltool.review.trace_words import words_of
 from imltool.review.writer import ExportWriter
+from imltool.scan.companion_words import COMPANION_WORDS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, Opinion
 from imltool.scan.results import ScanResult
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
@@ -251,6 +252,7 @@ def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> d
         "score": result.score,
         "position": reading and reading.position,
         "one_in": reading and reading.one_in,
+        "rarity": reading and reading.rarity,
         "regions": len(result.regions),
         "camera": model,
         "remarks": [remark.text for remark in result.remarks],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -10,16 +14,21 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.evidence.model import Context
 from imltool.files import atomic, human_size
-from imltool.pictures.draw import palette
+from imltool.pictures.draw import fit, palette
+from imltool.pictures.images import encode_jpeg, read_rgb
 from imltool.scan import verdicts
+from imltool.scan.companion_words import COMPANION_WORDS
+from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read_decisions
 from imltool.scan.inputs import Plan
 from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.pipeline import Row
 from imltool.scan.previews import Shown, make_previews
 from imltool.scan.run_record import REPORT
+from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
 from imltool.scan.selection import Selection
 from imltool.texts import command_text, printable
 
@@ -28,6 +37,8 @@ WHOLE = 1000
 beside it, so that a report of 10,000 pictures still opens (our choice)."""
 PAGE = 100
 """Rows of a table that a browser shows at once (our choice)."""
+PAPER_SIDE, PAPER_QUALITY = 1000, 75
+"""Longest side and JPEG quality of an overlay on paper: 140 pixels an inch over the sheet's width (our choice)."""
 REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
@@ -72,6 +83,8 @@ def render(
     cases = chosen[:most]
     failed = [row for row in rows if row["status"] != "ok"]
     placed: list[Row] = []
+    decisions = latest(read_decisions(out))
+    scores = ScoreScale(run["model"])
 
     def entries() -> Iterator[Shown]:
         sources = {item.name: item.path for item in plan.inputs}
@@ -81,7 +94,7 @@ def render(
             placed.append(shown.row)  # when the next is asked for, the page holds this one
 
     pieces = (
-        _environment()
+        _environment(paper)
         .get_template("report.html.j2")
         .generate(
             run=run,
@@ -99,6 +112,15 @@ def render(
             whole=WHOLE,
             page=PAGE,
             words=[*reversed(verdicts.WORDS)],
+            scores=scores,
+            ticks=[{"one_in": tick, "at": scale_position(tick)} for tick in TICKS],
+            companion_words=COMPANION_WORDS,
+            decisions=decisions,
+            statuses=STATUSES,
+            conclusions=CONCLUSIONS,
+            decided_counts=Counter(decision.status for decision in decisions.values()).most_common(),
+            place=partial(_place, run),
+            large=partial(_large_overlay, out),
         )
     )
     for piece in pieces:
@@ -108,7 +130,7 @@ def render(
     yield from failed
 
 
-def _environment() -> jinja2.Environment:
+def _environment(paper: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imltool.scan"),
         autoescape=True,
@@ -121,7 +143,7 @@ def _environment() -> jinja2.Environment:
         human_size=human_size,
         percent=percent,
         base=lambda name: PurePosixPath(name).name,
-        breakable=lambda path: Markup("/<wbr>").join(printable(path).split("/")),
+        breakable=partial(_breakable, paper=paper),
         command=command_text,
         beside=quote,
         facts=_facts,
@@ -135,6 +157,34 @@ def _facts(context: dict[str, Any] | None) -> list[tuple[str, str]]:
     return describe(Context.model_validate(context) if context else None)
 
 
+def _breakable(path: str, paper: bool) -> Markup:
+    """A path that is broken after slashes, dashes and underscores, not in the middle of a word."""
+    marked = re.sub(r"(?<=[/_-])(?=[^/_-])", "\0", printable(path))
+    if paper:  # boxes, because a break opportunity in a PDF would be a character of the name
+        return Markup().join(Markup('<span class="part">{}</span>').format(part) for part in marked.split("\0"))
+    return Markup("<wbr>").join(marked.split("\0"))
+
+
+def _place(run: Mapping[str, Any], name: str) -> str:
+    """Where a picture was when it was scanned: its absolute path or address."""
+    for root in run["inputs"]:
+        path, label = str(root["path"]), str(root["label"])
+        if name == label:
+            return path
+        if not label or name.startswith(f"{label}/"):
+            return f"{path}/{name.removeprefix(label).lstrip('/')}"
+    return name
+
+
+def _large_overlay(out: Path, row: Row) -> str:
+    """The overlay as a data URI, large enough for a sheet of paper; "" when it cannot be read."""
+    try:
+        rgb = fit(read_rgb(out / row["overlay"]), PAPER_SIDE)
+    except ImageError:
+        return ""
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, PAPER_QUALITY)).decode()}"
+
+
 def percent(share: float) -> str:
     """A share in [0,1] in words short enough for a table: 0.0123 → `1.2 %`, and `< 0.1 %` below that."""
     value = 100.0 * share
@@ -143,12 +193,16 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _keys(row: Row) -> dict[str, Any]:
+def _keys(row: Row, decision: Decision | None = None) -> dict[str, Any]:
     """What the report sorts and filters a row by; `text` is what the filter searches."""
     name = printable(row["path"])
     searched = [name, *(value for _, value in _facts(row["context"])), *(one["text"] for one in row["remarks"])]
+    if decision:
+        searched += [decision.text, decision.conclusion or ""]
     return {
         "name": name,
+        "status": decision.status if decision else "open",
+        "decision": f"{decision.status} {decision.conclusion or ''}" if decision else "open",
         "sha256": row["sha256"],
         "score": row["score"],
         "verdict": row["verdict"],

@@ -64,6 +64,16 @@ class ScoreReading:
             return "most authentic pictures score higher"
         return f"about 1 in {share:.0f} authentic pictures scores higher"
 
+    @property
+    def rarity(self) -> str:
+        """The same for a column: `1 in 20`, `< 1 in 62`, `common`; "" without calibration."""
+        if self.authentic is None:
+            return ""
+        if self.authentic.exceeding == 0:
+            return f"< 1 in {self.authentic.pictures}"
+        share = 1 / self.authentic.rate
+        return "common" if share < 1.5 else f"1 in {share:.0f}"
+
     def sentences(self) -> list[str]:
         """All that is known of the score, a sentence each."""
         said = []

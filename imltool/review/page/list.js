@@ -110,14 +110,14 @@ export class List extends EventTarget {
     words.className = "words";
     words.append(part("b", row.path.slice(slash + 1)), part("small", slash >= 0 ? row.path.slice(0, slash) : ""), this.#marks(row));
     made.append(picture, words);
-    made.title = row.path;
+    made.title = row.score === null ? row.path : `${row.path}\nscore ${row.score.toFixed(4)}${row.one_in ? `: ${row.one_in}` : ""}`;
     return made;
   }
 
   #marks(row) {
     const marks = part("span", "", "marks");
     marks.append(part("span", row.verdict ?? "not analysed", `verdict ${(row.verdict ?? "failed").replace(" ", "-")}`));
-    if (row.score !== null) marks.append(part("span", row.score.toFixed(4), "score"));
+    if (row.score !== null) marks.append(part("span", row.rarity || row.score.toFixed(4), "score"));
     if (row.status !== "open" || row.decided) marks.append(part("span", row.status, `status ${row.status.replaceAll(" ", "-")}`));
     if (row.conclusion) marks.append(part("span", row.conclusion, "conclusion"));
     if (row.note) marks.append(part("span", "✎", "note"));

@@ -474,6 +474,8 @@ by("filter").addEventListener("keydown", (event) => {
 
 const buttons = {
   "to-list": () => { document.body.dataset.view = "list"; by("rows").focus(); },
+  previous: () => step(-1),
+  next: () => step(1),
   "open-help": () => by("help").showModal(),
   "zoom-in": () => zoom(1.25),
   "zoom-out": () => zoom(0.8),
