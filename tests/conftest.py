@@ -125,7 +125,7 @@ def pages(browser: Any) -> Iterator[Any]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One `imltool annotate` for the tests of a module: each works on its own picture."""
     from annotate_page import make
-    from annotate_run import Annotating
+    from page_server import Annotating
 
     root = make(tmp_path_factory.mktemp("shared") / "set", 6)
     running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")

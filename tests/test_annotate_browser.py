@@ -26,8 +26,8 @@ from annotate_page import (
     saved,
     window,
 )
-from annotate_run import Annotating
 from conftest import LONG, make_set, photo, write_rgb
+from page_server import Annotating
 from PIL import Image
 
 from imltool.data.boxes import read_boxes

@@ -30,7 +30,8 @@ def verify(
     """Find out whether anything was changed since a scan.
 
     Follows the chain of hashes through results.jsonl, compares its head, and looks at
-    run.json, every map, mask and overlay, results.csv and the report. Prints a line a
+    run.json, every map, mask and overlay, results.csv, the report and examiners'
+    decisions. Prints a line a
     finding: its kind, where, what. Nothing is written. Without --head somebody who
     made all hashes anew is not found.
 
@@ -41,6 +42,9 @@ def verify(
     if head is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", head):
         raise UsageError(f"--head {head!r} is no SHA-256", "give its 64 hexadecimal digits")
 
+    from itertools import chain
+
+    from imltool.review.journal import verify_decisions
     from imltool.scan.verify import UNCHECKED, Finding, Verification
     from imltool.texts import printable
 
@@ -48,7 +52,7 @@ def verify(
     findings: list[Finding] = []
     with common.progress_bar() as bar:
         task = bar.add_task("verify", total=verification.files + (verification.rows if inputs else 0))
-        for finding in verification.run(head, inputs):
+        for finding in chain(verification.run(head, inputs), verify_decisions(out)):
             if finding is None:
                 bar.advance(task)
                 continue
