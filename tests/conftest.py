@@ -89,6 +89,14 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a scan to review: three pictures, one damaged; not to be changed."""
+    from review_scan import scan
+
+    return scan(tmp_path_factory.mktemp("review"), tiny_weights)
+
+
 @pytest.fixture
 def bfloat16() -> None:
     """Skips where the processor does not compute in it."""

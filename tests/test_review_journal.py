@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from review_scan import scan
 
 from imltool.data.boxes import read_boxes
 from imltool.data.splits import read_list
@@ -23,11 +22,6 @@ from imltool.scan.decisions import Opinion, latest, read_decisions
 EDITED = Opinion(
     status="relevant", conclusion="edited", text="The lamp’s noise differs.\nSee 4:1.", boxes=((10, 20, 90, 80),)
 )
-
-
-@pytest.fixture(scope="module")
-def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return scan(tmp_path_factory.mktemp("review"), tiny_weights)
 
 
 @pytest.fixture

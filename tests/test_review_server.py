@@ -17,7 +17,7 @@ import pytest
 from conftest import LONG
 from page_server import Reviewing
 from PIL import Image
-from review_scan import TALL, WIDE, large, made_of, scan
+from review_scan import TALL, WIDE, large, made_of
 
 from imltool.journal import read_rows
 from imltool.pictures.images import read_map, read_rgb
@@ -25,11 +25,6 @@ from imltool.review.pyramid import BoundedCache, Pyramid
 from imltool.scan.decisions import read_decisions
 from imltool.scan.run_record import RESULTS
 from imltool.scan.score_reading import ScoreScale
-
-
-@pytest.fixture(scope="module")
-def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return scan(tmp_path_factory.mktemp("review"), tiny_weights)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from imltool.errors import ImageError
 from imltool.pictures.draw import palette
 from imltool.pictures.images import RGB, open_header, read_rgb, strips
+from imltool.review.copies import CopiedPlace, find_copied_places
 from imltool.review.folder import ScanFolder
 from imltool.review.pyramid import BoundedCache, Pixels, Pyramid
 from imltool.scan.companions import COMPANIONS
 from imltool.scan.picture_outputs import WASH_OPACITY
 from imltool.scan.results import ScanResult
-from imltool.traces.copy_match import find_copies
 from imltool.traces.stack import TRACES, Traces, picture_traces
 
 ORIGINAL, MAP, WASH = "original", "map", "wash"
@@ -31,23 +30,6 @@ OUTLINE_POINTS = 40_000
 """Points of an outline sent to the page, at most; the smallest parts are left out beyond that."""
 SMALLEST_PART = 0.0002
 """Parts of the mask below this share of the picture are not outlined: specks would hide what they mark."""
-LINES = 60
-"""Lines drawn from a source to its copy, at most."""
-
-
-@dataclass(frozen=True)
-class CopiedPlace:
-    """A place of the picture that looks like another one.
-
-    Attributes:
-        lines: from one place to the other, x and y of both ends in pixels, evenly chosen of the matches.
-        matches: how many keypoints match.
-        scale: size of the second place over the first.
-    """
-
-    lines: tuple[tuple[float, float, float, float], ...]
-    matches: int
-    scale: float
 
 
 class Layers:
@@ -171,22 +153,7 @@ class Layers:
         def make() -> list[CopiedPlace]:
             rgb = self.rgb(result)
             with self._heavy:
-                found = find_copies(rgb)
-            return [
-                CopiedPlace(
-                    tuple(
-                        (float(x), float(y), float(u), float(v))
-                        for (x, y), (u, v) in zip(
-                            copy.here[:: len(copy.here) // LINES + 1],
-                            copy.there[:: len(copy.here) // LINES + 1],
-                            strict=True,
-                        )
-                    ),
-                    len(copy.here),
-                    copy.scale,
-                )
-                for copy in found
-            ]
+                return find_copied_places(rgb)
 
         return self._others.get((result.path, "copies"), make)
 

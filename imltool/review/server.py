@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -199,12 +200,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
     @app.get("/api/pictures/{index}/copies")
     def copies(index: int) -> dict[str, Any]:
-        return {
-            "copies": [
-                {"lines": copy.lines, "matches": copy.matches, "scale": copy.scale}
-                for copy in layers.copies(analysed(index))
-            ]
-        }
+        return {"copies": [asdict(copy) for copy in layers.copies(analysed(index))]}
 
     @app.post("/api/pictures/{index}/decision")
     def decide(index: int, body: DecisionBody) -> JSONResponse:

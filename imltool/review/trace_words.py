@@ -55,6 +55,10 @@ TRACE_WORDS: dict[str, tuple[str, str]] = {
         "JPEG steps against the other place, earlier save",
         "How the fit to the earlier save differs from the place that looks alike.",
     ),
+    "copy grid strength": (
+        "JPEG grid against the other place",
+        "How the JPEG grid differs from the place that looks alike: a copy that was moved off the grid shows it less.",
+    ),
     "copy fine structure": (
         "Noise against the other place",
         "How noise and fine detail differ from the place that looks alike: a scaled or turned copy is smoother.",

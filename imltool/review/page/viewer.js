@@ -199,6 +199,16 @@ export class Viewer extends EventTarget {
   #copied(pen, copy, at) {
     const [left, top, scale] = this.#place;
     const colour = `hsl(${(190 + 75 * at) % 360} 95% 60%)`;
+    for (const outline of copy.outlines) {
+      pen.beginPath();
+      for (let i = 0; i < outline.length; i += 2) pen[i ? "lineTo" : "moveTo"](left + outline[i] * scale, top + outline[i + 1] * scale);
+      pen.closePath();
+      for (const [stroke, width] of [["rgb(0 0 0 / .6)", 4], [colour, 2]]) {
+        pen.strokeStyle = stroke;
+        pen.lineWidth = width * this.dense;
+        pen.stroke();
+      }
+    }
     for (const [x1, y1, x2, y2] of copy.lines) {
       const [a, b, c, d] = [left + x1 * scale, top + y1 * scale, left + x2 * scale, top + y2 * scale];
       for (const [stroke, width] of [["rgb(0 0 0 / .6)", 3], [colour, 1.2]]) {
