@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ ORIGINAL, MAP, WASH = "original", "map", "wash"
 LAYERS = (ORIGINAL, MAP, WASH, *COMPANIONS)
 DECODE_BYTES = 7
 """Bytes a pixel that decoding a picture takes at its height."""
+TOGETHER = 30_000_000
+"""Pixels of pictures that may be worked on side by side (our choice)."""
 OUTLINE_POINTS = 40_000
 """Points of an outline sent to the page, at most; the smallest parts are left out beyond that."""
 SMALLEST_PART = 0.0002
@@ -40,7 +43,7 @@ class Layers:
         self._pyramids: BoundedCache[Pyramid] = BoundedCache(lambda pyramid: pyramid.nbytes)
         self._traces: BoundedCache[Traces] = BoundedCache(lambda traces: traces.nbytes, 50_000_000)
         self._others: BoundedCache[list[Any]] = BoundedCache(lambda _: 1, 200)
-        self._heavy = threading.Lock()  # one picture of its own size is decoded or filtered at a time: bounds memory
+        self._heavy = threading.Lock()
 
     def pyramid(self, result: ScanResult, layer: str) -> Pyramid:
         """A layer of a picture in tiles. Raises `ImageError` when it cannot be made, `KeyError` for no layer."""
@@ -57,11 +60,15 @@ class Layers:
             make = lambda: draw(rgb)  # noqa: E731
 
         def one_by_one() -> Pyramid:
-            with self._heavy:
+            with self._turn(result):
                 return Pyramid.of(make())
 
         expected = DECODE_BYTES * (result.width or 0) * (result.height or 0)
         return self._pyramids.get((result.path, base), one_by_one, expected)
+
+    def _turn(self, result: ScanResult) -> AbstractContextManager[object]:
+        """Large pictures are worked on one after the other, which bounds memory."""
+        return self._heavy if (result.width or 0) * (result.height or 0) > TOGETHER else nullcontext()
 
     def tile(self, result: ScanResult, layer: str, level: int, column: int, row: int) -> Pixels | None:
         """A tile of a layer, coloured; None where there is none. Raises as `pyramid` does."""
@@ -114,7 +121,7 @@ class Layers:
 
         def make() -> Traces:
             rgb = self.rgb(result)
-            with self._heavy:
+            with self._turn(result):
                 return picture_traces(rgb)
 
         return self._traces.get(result.path, make)
@@ -152,7 +159,7 @@ class Layers:
 
         def make() -> list[CopiedPlace]:
             rgb = self.rgb(result)
-            with self._heavy:
+            with self._turn(result):
                 return find_copied_places(rgb)
 
         return self._others.get((result.path, "copies"), make)
