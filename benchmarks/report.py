@@ -1,7 +1,7 @@
 """How a scan's report grows: time and memory to write it, its size, and how fast a browser opens and filters it.
 
     imltool scan FOLDER --out SCAN
-    python benchmarks/report.py SCAN FOLDER [ROWS]
+    python benchmarks/report.py SCAN [ROWS]
 
 The rows of the finished scan are repeated under other names and scores until there are ROWS (10,000). The browser part
 needs Playwright and a Chromium in the path. Peak memory is that of writing; heap is the page's in the browser.
@@ -14,32 +14,28 @@ import tempfile
 import time
 from pathlib import Path
 
-from imltool.journal import read_rows
-from imltool.scan.inputs import Input, Plan, plan_inputs
 from imltool.scan.report import write_report
-from imltool.scan.run_record import REPORT, RESULTS, read_record
+from imltool.scan.results import read_results
+from imltool.scan.run_record import REPORT, read_record
 
-scan, folder = Path(sys.argv[1]), Path(sys.argv[2])
-count = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000
+scan = Path(sys.argv[1])
+count = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
 
-plan = plan_inputs([folder], scan)
-places = {item.name: item.path for item in plan.inputs}
-done = [row for row in read_rows(scan / RESULTS) if row["status"] == "ok"]
+done = [row for row in read_results(scan) if row.score is not None]
 rows = []
 for number in range(count):
     row = done[number % len(done)]
-    score = round(row["score"] * (1 - number / (2 * count)), 6)
-    rows.append({**row, "path": f"disk {number % 7}/{number:05} {row['path']}", "score": score})
-inputs = tuple(Input(places[done[n % len(done)]["path"]], row["path"], row["path"]) for n, row in enumerate(rows))
+    score = round((row.score or 0.0) * (1 - number / (2 * count)), 6)
+    rows.append(row.model_copy(update={"path": f"disk {number % 7}/{number:05} {row.path}", "score": score}))
 run = read_record(scan)
 run["counts"] |= {"files": count, "analysed": count, "failed": 0}
 
 target = Path(tempfile.mkdtemp(prefix="imltool-report-"))
-for name in ("maps", "overlays", "companions"):
+for name in ("maps", "overlays", "previews", "companions"):
     if (scan / name).is_dir():
         (target / name).symlink_to((scan / name).resolve())
 started = time.perf_counter()
-for _ in write_report(target, Plan(plan.roots, inputs, ()), run, rows):
+for _ in write_report(target, run, rows):
     pass
 spent = time.perf_counter() - started
 size = (target / REPORT).stat().st_size

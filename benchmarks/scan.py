@@ -1,6 +1,6 @@
 """Pictures a second of a whole scan against its parts alone, in one run; and peak memory by the number of files.
 
-Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--compute fp32|bf16|int8] [--rounds N]
+Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--precision fp32|bf16|int8] [--rounds N]
        python benchmarks/scan.py --memory 1000 10000 [--weights FILE|NAME]
 
 The parts are measured as the scan does them: reading (hash, decoding, context) and traces in as many threads, the
@@ -40,7 +40,7 @@ BATCH = 8
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)
 parser.add_argument("--weights", type=Path)
-parser.add_argument("--compute", choices=get_args(Compute), default="fp32")
+parser.add_argument("--precision", choices=get_args(Compute), default="fp32")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--memory", type=int, nargs="+", metavar="FILES", help="scan so many small pictures made up here")
 arguments = parser.parse_args()
@@ -56,7 +56,7 @@ def read(path: Path) -> RGB:
 
 
 def throughput(folder: Path) -> None:
-    localizer = Localizer.load(arguments.weights, choose_device(), compute=arguments.compute)
+    localizer = Localizer.load(arguments.weights, choose_device(), compute=arguments.precision)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
         out = Path(place) / "out"
         plan = plan_inputs([folder], out)

@@ -14,21 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imltool.errors import DataError, OutputError, UsageError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has none: `sole_writer` then keeps nobody out
-    fcntl = None  # type: ignore[assignment]
+from imltool.errors import DataError, OutputError, UsageError
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
     | {".jp2", ".j2k", ".jpx", ".heic", ".heif", ".hif", ".avif"}
 )
-
-
-TORN = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """Names of the temporary files of `atomic`."""
+LOCK = ".imltool.lock"
+"""Name of the file in an output folder that a command locks while it writes there. It stays, and holds nothing."""
 
 
 def sha256_file(path: Path, chunk: int = 1 << 20) -> str:
@@ -82,7 +79,7 @@ def atomic(path: Path) -> Iterator[Path]:
     at random, so that threads, processes and hosts that write the same file do not write into each other's.
     Raises `OutputError` when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")  # as `TORN` tells it
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")  # as `PARTIAL` has it
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -92,11 +89,11 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_torn(folder: Path, below: bool = True) -> None:
-    """Remove what killed writers had begun in a folder and, if `below`, in the folders in it. Raises `OutputError`."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed writers left half written in a folder and in the folders in it. Raises `OutputError`."""
     with writing(folder):
-        for path in folder.rglob(".*.part") if below else folder.glob(".*.part"):
-            if TORN.fullmatch(path.name) and not path.is_dir():
+        for path in folder.rglob(".*.part"):
+            if PARTIAL.fullmatch(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
 
@@ -120,30 +117,25 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def sole_writer(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep a second command from writing into `folder` meanwhile; a kill ends the claim too.
-
-    Where the file system or the platform knows no such locks, nobody is kept out.
+def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on `folder`, which exists; it is released when the process dies too.
 
     Args:
-        wait: until another command that has the folder lets it go.
+        wait: until another command that has the folder releases it.
 
-    Raises `UsageError` when another command has the folder, and `OutputError` when it cannot be opened.
+    Raises `UsageError` when another command has the folder, and `OutputError` when the lock cannot be made.
     """
-    if fcntl is None:
-        yield
-        return
+    # not bound to a thread: a generator that holds the lock may be closed by another one
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0, thread_local=False)
     with writing(folder):
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            lock.acquire()
+        except Timeout:  # an OSError too
+            raise UsageError(f"another command is writing into {folder}", "wait for it to end") from None
     try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise UsageError(f"another command is writing into {folder}", "wait for it to end") from None
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def named_like_picture(path: Path) -> bool:
@@ -222,36 +214,33 @@ def human_size(count: float) -> str:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder below the system's for temporary files, readable for this user alone, and gone in the end.
+    """A folder below the system's for temporary files, readable for this user alone, and removed in the end.
 
-    It is locked for as long as the block takes: folders of this user with the same prefix that nobody holds were left
-    by processes that were killed, and are removed before. Raises OSError when none can be made.
+    A lock file beside it is held for as long as the block takes: folders with the same prefix whose lock nobody holds
+    were left by processes that were killed, and are removed before. Raises OSError when none can be made.
     """
-    _remove_abandoned(prefix)
-    folder = Path(tempfile.mkdtemp(prefix="imltool-new-"))
-    handle = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
-        if handle is not None:
-            with suppress(OSError):  # a file system without locks: nobody can lock, and so remove, it either
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        # others find it by this name, so it has it from the moment it is locked
-        folder = folder.rename(folder.with_name(folder.name.replace("imltool-new-", prefix, 1)))
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
+    place = Path(tempfile.gettempdir())
+    _remove_abandoned(place, prefix)
+    folder = place / f"{prefix}{secrets.token_hex(8)}"
+    lock = _lock_beside(folder)
+    with lock:  # before the folder is there: others must never see it without
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _remove_abandoned(prefix: str) -> None:
-    if fcntl is None:
-        return
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with suppress(OSError):  # among them: another process holds it, has just removed it, or it is a link
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                if os.fstat(handle).st_uid == os.getuid():
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(handle)
+def _lock_beside(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0, thread_local=False)
+
+
+def _remove_abandoned(place: Path, prefix: str) -> None:
+    for path in place.glob(f"{prefix}*"):
+        lock = _lock_beside(path)
+        if path.is_symlink() or not Path(lock.lock_file).is_file():
+            continue
+        with suppress(OSError), lock:  # a process holds it (Timeout is an OSError), or it is another user's
+            shutil.rmtree(path, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)

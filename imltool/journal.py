@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from imltool.errors import DataError, ResumeError, UsageError
-from imltool.files import make_folder, write_text, writing
+from imltool.files import folder_lock, make_folder, remove_partial_files, write_text, writing
 
 PARAMETERS = "parameters.json"
 
@@ -57,6 +58,29 @@ def holds_run(
     if not path.is_file() or (command is not None and _read_parameters(path).get("command") != command):
         raise UsageError(f"{out} is not empty and holds no {what}", "give --out a new or an empty folder")
     return True
+
+
+@contextmanager
+def output_folder(
+    out: Path,
+    parameters: dict[str, Any],
+    marker: str = PARAMETERS,
+    what: str = "run of this command",
+    *,
+    written: Sequence[str] = (),
+    restart: bool = False,
+) -> Iterator[bool]:
+    """Hold `out` as the output folder of a run with `parameters`: it is locked, claimed, and partial files removed.
+
+    Every command that writes a folder holds it this way for as long as it writes. Yields True when the run resumes an
+    earlier one. The arguments are those of `claim_folder`, which see for what is raised; `UsageError` also while
+    another command writes there.
+    """
+    holds_run(out, marker, what, parameters.get("command"))  # before a lock file is made in somebody else's folder
+    with folder_lock(make_folder(out)):
+        resumed = claim_folder(out, parameters, marker, what, written=written, restart=restart)
+        remove_partial_files(out)
+        yield resumed
 
 
 def claim_folder(

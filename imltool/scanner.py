@@ -8,39 +8,33 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from imltool.cluster.settings import choose_cluster
+from imltool.cluster.clusters import choose_cluster
 from imltool.device import choose_device
 from imltool.engines.network import Compute
-from imltool.errors import UsageError
 from imltool.inference.localizer import Localizer
 from imltool.scan import runner
-from imltool.scan.companions import choose_companions
 from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
-from imltool.scan.settings import read_batch
-from imltool.scan.verdicts import Sensitivity, choose_verdicts
+from imltool.scan.settings import BATCH, ScanSettings, require_batch
+from imltool.scan.verdicts import Sensitivity
 
 
 class Scanner:
-    """A student with the choices of a scan, to be used for any number of scans.
+    """A student with the settings of a scan, to be used for any number of scans.
 
     Args:
         weights: a checkpoint's file or the name of a bundled student; None takes the default one.
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the student: "auto", "torch", "onnx" or "openvino".
-        compute: what it computes in: "fp32", or "bf16" where the processor has it.
-        threshold: map values above it belong to the mask; None takes the checkpoint's.
-        sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
-        tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
-        stability: score every picture again under mild changes, see `imltool.scan.stability`.
-        companions: names of companion maps to draw: "ela", "noise", "ghost".
-        batch: pictures analysed at once, at most; "auto" finds what is fastest by a short probe.
+        precision: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
+        threshold, sensitivity, tiles, stability, companions: see `ScanSettings.of`.
+        batch: batch size, at most.
         cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
             depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.
         cluster_address: `host:port` of a cluster that runs.
         cluster_workers: processes; None takes one a CPU, or with CUDA one a GPU.
 
-    Raises `WeightsError`, and `UsageError` for choices that are not there.
+    Raises `WeightsError`, and `UsageError` for values that do not exist or are unavailable.
     """
 
     def __init__(
@@ -49,27 +43,29 @@ class Scanner:
         device: str = "auto",
         *,
         engine: str = "auto",
-        compute: Compute = "fp32",
+        precision: Compute = "fp32",
         threshold: float | None = None,
         sensitivity: Sensitivity = "medium",
         tiles: bool = False,
         stability: bool = False,
         companions: Sequence[str] = (),
-        batch: int | str = 8,
+        batch: int = BATCH,
         cluster: str | None = None,
         cluster_address: str | None = None,
         cluster_workers: int | None = None,
     ) -> None:
-        if not 0.0 <= (threshold or 0.0) <= 1.0:
-            raise UsageError(f"threshold {threshold}", "give one in [0,1]")
-        at_once = read_batch(batch)
+        self._batch = require_batch(batch)
         self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
-        self._companions = choose_companions(companions)
         file = None if weights is None else Path(weights)
-        self._localizer = Localizer.load(file, choose_device(device), engine, compute)
-        choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
-        self._threshold, self._sensitivity = threshold, sensitivity
-        self._tiles, self._stability, self._batch = tiles, stability, at_once or self._localizer.fastest_batch()
+        self._localizer = Localizer.load(file, choose_device(device), engine, precision)
+        self._settings = ScanSettings.of(
+            self._localizer.header,
+            threshold=threshold,
+            sensitivity=sensitivity,
+            stability=stability,
+            companions=companions,
+            tiles=tiles,
+        )
 
     def scan(
         self,
@@ -79,19 +75,18 @@ class Scanner:
         restart: bool = False,
         case: Mapping[str, str | None] | None = None,
     ) -> Iterator[ScanResult]:
-        """Look at files and folders (recursively); yield a result a file, in the order of the command line's rows.
+        """Scan files and folders (recursively); yield a result a file, in the order of the command line's rows.
 
         Args:
             paths: files and folders; a text may be an address such as `s3://bucket/folder`.
             out: the output folder, as the command line makes it but for the report: new, empty, or an earlier scan's,
-                whose results come first. None keeps nothing: maps lie in a temporary folder for as long as the
-                iteration goes on.
+                whose results come first. None keeps nothing: maps are in a temporary folder until the iteration ends.
             restart: discard what an earlier scan left in `out`.
             case: texts for `run.json`: `id`, `examiner`, `notes`.
 
         A file that cannot be analysed is a result with `status` "failed". Nothing is read or written before the first
-        result is asked for. An iteration that is not followed to its end leaves a scan that was cut, which goes on when
-        the same is asked for again.
+        result is asked for. An iteration that is not followed to its end leaves a scan that was cut; the same call
+        resumes it.
 
         Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, `ClusterError`, and `DataError` when there is
         no picture in `paths`.
@@ -107,15 +102,10 @@ class Scanner:
                 plan,
                 self._localizer,
                 place,
-                threshold=self._threshold,
-                sensitivity=self._sensitivity,
-                tiles=self._tiles,
-                stability=self._stability,
-                companions=self._companions,
+                self._settings,
                 batch=self._batch,
                 restart=restart,
                 case=case,
                 cluster=self._cluster,
             )
-            for row in stack.enter_context(closing(scan)):
-                yield ScanResult.of_row(row, place)
+            yield from stack.enter_context(closing(scan))

@@ -50,8 +50,8 @@ def made_of(out: Path, target: Path, rows: Iterable[dict[str, Any]], inputs: Pat
         record["chain"] = {"rows": len(journal.rows), "head": journal.head}
     record["inputs"] = [{"given": inputs.name, "path": str(inputs), "label": ""}]
     record["model"] |= model
-    del record["seal"]
-    record["seal"] = sha256_text(dump_json(record))
+    del record["self_sha256"]
+    record["self_sha256"] = sha256_text(dump_json(record))
     (target / "run.json").write_text(record_text(record))
     return target
 

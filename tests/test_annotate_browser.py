@@ -26,7 +26,7 @@ from annotate_page import (
     saved,
     window,
 )
-from conftest import LONG, make_set, photo, write_rgb
+from conftest import make_set, photo, write_rgb
 from page_server import Annotating
 from PIL import Image
 
@@ -152,7 +152,7 @@ def _fingers(shared: Annotating, page: Any) -> None:
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
-@LONG
+@pytest.mark.slow
 def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     write_rgb(root / "000.png", photo(0))
@@ -195,7 +195,7 @@ def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     assert read_list(tmp_path / "boxes.authentic.txt") == ["set/003.jpg"]
 
 
-@LONG
+@pytest.mark.slow
 def test_suggestions_are_off_unless_asked_for_and_recorded_when_shown(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     source = Path(__file__).parents[1] / "sample_images/copymoves/tampered"
@@ -247,7 +247,7 @@ def test_from_the_page_to_a_student(tmp_path: Path, pages: Any, imltool) -> None
         f"""
 init: random
 workers: 0
-student: {{input_size: 64}}
+student: {{backbone: nano, input_size: 64}}
 data:
   root: {tmp_path / "data"}
   lists: {tmp_path / "data"}

@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> Path:
 name: tiny
 init: random
 workers: 0
-student: {{input_size: 64, traces: [copy, jpeg, noise]}}
+student: {{backbone: nano, input_size: 64, traces: [copy, jpeg, noise]}}
 data:
   root: {tmp_path / "data"}
   cache: {tmp_path / "cache"}

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, photo, write_rgb
+from conftest import photo, write_rgb
 
 from imltool.cli.app import run
-from imltool.cluster import settings
-from imltool.cluster.in_step import Made, in_step
-from imltool.cluster.ray_map import heeding_interrupts
+from imltool.cluster import clusters
+from imltool.cluster.check_order import Made, ordered
 from imltool.errors import ClusterError
 
 FILES = 25
@@ -147,7 +146,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     assert not list(place.glob("imltool-*")), "nothing is left behind"
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_RAY
 def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
@@ -171,7 +170,7 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     assert second["kept"] == kept
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_RAY
 def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     tiny_weights: Path, folder: Path, tmp_path: Path, place: Path
@@ -190,22 +189,6 @@ def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     assert not list(place.glob("imltool-*"))
 
 
-@pytest.mark.parametrize("blocks", [1, 2], ids=["at the end", "at the next block"])
-def test_a_ctrl_c_that_is_swallowed_is_heeded(blocks: int) -> None:
-    def swallowing() -> Iterator[int]:
-        with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        yield from range(blocks - 1)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            list(heeding_interrupts(swallowing()))
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def made(name: str) -> Made:
     return Made(name, {"path": name}, {f"maps/{name}": b"map"}, unseen=False)
 
@@ -214,7 +197,7 @@ def made(name: str) -> Made:
 def test_rows_that_were_lost_doubled_or_moved_stop_the_scan(tmp_path: Path, given: str) -> None:
     asked = [(name, tmp_path / name) for name in "abc"]
     with pytest.raises(ClusterError, match="other rows"):
-        list(in_step(((0, made(name)) for name in given.replace(" ", "")), asked, tmp_path))
+        list(ordered((made(name) for name in given.replace(" ", "")), asked, tmp_path))
     assert (tmp_path / "maps" / "a").exists() is given.startswith("a")
 
 
@@ -222,11 +205,9 @@ def test_a_file_that_workers_do_not_see_stops_the_scan(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"here")
     unseen = Made("a", {"path": "a"}, {}, unseen=True)
     with pytest.raises(ClusterError, match="does not see"):
-        list(in_step(iter([(0, unseen)]), [("a", tmp_path / "a")], tmp_path))
+        list(ordered([unseen], [("a", tmp_path / "a")], tmp_path))
     vanished = Made("b", {"path": "b"}, {}, unseen=True)
-    assert len(list(in_step(iter([(0, vanished)]), [("b", tmp_path / "b")], tmp_path))) == 1, (
-        "nobody sees it: an ordinary failure"
-    )
+    assert len(list(ordered([vanished], [("b", tmp_path / "b")], tmp_path))) == 1, "nobody sees it: an ordinary failure"
 
 
 def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +218,7 @@ def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch:
     ):
         code, _, err = imltool("scan", folder, *arguments, "--out", folder.parent / "refused")
         assert code == 2 and told in err
-    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
     code, _, err = imltool("scan", folder, "--engine-cluster", "ray", "--out", folder.parent / "refused")
     assert code == 2 and "imltool[ray]" in err
     assert not (folder.parent / "refused").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, photo, write_rgb
+from conftest import photo, write_rgb
 from test_cluster import NEEDS_RAY, Spread, contents
 from test_pseudo import make_annotated, rows_of
 
@@ -85,7 +85,7 @@ def test_bad_choices_are_one_line_and_make_nothing(tmp_path: Path, imltool: Imlt
     assert imltool(*words)[0] == 0, "and the folder is nobody's"
 
 
-@LONG
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
 def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
     images, boxes, _ = make_annotated(tmp_path, PICTURES)
@@ -114,7 +114,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
     assert made(out) == made(alone)
 
 
-@LONG
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
 def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
     images, boxes, _ = make_annotated(tmp_path, PICTURES)
@@ -138,7 +138,7 @@ def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: 
     assert len({row["image"] for row in rows}) == len(rows) == PICTURES
 
 
-@LONG
+@pytest.mark.slow
 def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     tmp_path: Path, imltool: Imltool, ray: Any
 ) -> None:

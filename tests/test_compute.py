@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LONG, make_set, photo
+from conftest import make_set, photo
 
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
@@ -24,18 +24,18 @@ Imltool = Callable[..., tuple[int, str, str]]
 def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=1)
     scan = ("scan", source, "--out", tmp_path / "scan", "--weights", "boxprompt", "-q")
-    assert imltool(*scan, "--compute", "bf16")[0] == 0
+    assert imltool(*scan, "--precision", "bf16")[0] == 0
     told = json.loads((tmp_path / "scan" / "run.json").read_text())
-    assert told["model"]["compute"] == "bf16" and told["parameters"]["compute"] == "bf16"
+    assert told["model"]["precision"] == "bf16" and told["parameters"]["precision"] == "bf16"
     assert told["model"]["engine"].endswith(", bf16")
     code, _, err = imltool(*scan)
-    assert code == 2 and "compute" in err and err.count("\n") == 1
+    assert code == 2 and "precision" in err and err.count("\n") == 1
     measure = ("eval", "--data", f"made={source}", "--out", tmp_path / "eval", "--weights", "boxprompt", "-q")
-    assert imltool(*measure, "--compute", "bf16")[0] == 0
+    assert imltool(*measure, "--precision", "bf16")[0] == 0
     results = json.loads((tmp_path / "eval" / "results.json").read_text())
-    assert results["checkpoint"]["compute"] == "bf16" and "--compute bf16" in results["command"]
+    assert results["checkpoint"]["precision"] == "bf16" and "--precision bf16" in results["command"]
     code, _, err = imltool(*measure)
-    assert code == 2 and "compute" in err and err.count("\n") == 1
+    assert code == 2 and "precision" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("flags", ["fpu avx2 avx512f avx512_vnni", None])
@@ -48,8 +48,8 @@ def test_bfloat16_is_refused_where_the_processor_has_none(
     monkeypatch.setattr("imltool.engines.network._CPU_FACTS", facts)
     monkeypatch.setattr("sys.platform", "linux")
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
-    code, _, err = imltool("scan", source, "--out", tmp_path / "out", "--compute", "bf16", "--device", "cpu")
-    assert code == 2 and "bfloat16" in err and "leave out --compute" in err
+    code, _, err = imltool("scan", source, "--out", tmp_path / "out", "--precision", "bf16", "--device", "cpu")
+    assert code == 2 and "bfloat16" in err and "leave out --precision" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -57,12 +57,12 @@ def test_bfloat16_is_refused_where_the_processor_has_none(
 def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
     code, _, err = imltool(
-        "scan", source, "--out", tmp_path / "out", "--engine", "onnx", "--compute", "bf16", "--device", "cpu"
+        "scan", source, "--out", tmp_path / "out", "--engine", "onnx", "--precision", "bf16", "--device", "cpu"
     )
     assert code == 2 and "engine onnx does not compute in bf16" in err
 
 
-@LONG
+@pytest.mark.slow
 def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LONG, make_set, photo
+from conftest import make_set, photo
 from safetensors.numpy import load_file
 
 from imltool.cli.app import run
@@ -200,7 +200,7 @@ def test_a_graph_of_another_size_is_not_taken(
     assert "takes pictures of 128 pixels" in caplog.text
 
 
-@LONG
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
 def test_a_graph_for_another_size_lies_beside_under_a_name_of_its_own(
     exported: Path, alone: Path, imltool: Imltool
@@ -304,7 +304,7 @@ def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exp
         assert 1e-6 < difference.max() < 0.02, engine  # untrained maps stay near one half, so the bound is tight
 
 
-@LONG
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
 def test_f1_is_compared_with_torchs_on_a_labelled_set(
     exported: Path, alone: Path, imltool: Imltool, tmp_path: Path

@@ -10,7 +10,7 @@ import pytest
 from test_eval_cli import CONSTANT, csv_in, make_set, results_in
 
 from imltool.cli.app import run
-from imltool.files import sole_writer
+from imltool.files import folder_lock
 
 Imltool = Callable[..., tuple[int, str, str]]
 
@@ -72,7 +72,7 @@ def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool:
     arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
     before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    with sole_writer(out):
+    with folder_lock(out):
         code, _, error = imltool(*arguments, "--restart")
     assert code == 2 and "another command is writing" in error
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before

@@ -25,7 +25,7 @@ from imltool.synth.objects import (
     grid_points,
     measure,
     object_stems,
-    open_folder,
+    objects_folder,
     read_objects,
     require_sam,
     sample,
@@ -347,8 +347,8 @@ def test_stems_never_collide(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     (tmp_path / "parameters.json").write_text('{"command": "pseudo"}')
-    with pytest.raises(UsageError, match="holds no objects"):
-        open_folder(tmp_path, {}, restart=True)
+    with pytest.raises(UsageError, match="holds no objects"), objects_folder(tmp_path, {}, restart=True):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["parameters.json"]
-    with pytest.raises(UsageError, match="is a file"):
-        open_folder(tmp_path / "parameters.json", {})
+    with pytest.raises(UsageError, match="is a file"), objects_folder(tmp_path / "parameters.json", {}):
+        pass

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from annotate_page import expect, window
-from conftest import LONG
 from page_server import Reviewing
 from review_scan import TALL, WIDE, large, made_of, many
 
@@ -426,7 +425,7 @@ def test_a_score_is_shown_by_how_rare_it_is(browser: Any, scanned: Path, tmp_pat
         )
 
 
-@LONG
+@pytest.mark.slow
 def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: Callable) -> None:
     out = made_of(scanned, tmp_path / "out", many(scanned, 10_000), scanned.parent / "in")
     with window(browser, viewport={"width": 1280, "height": 800}) as context:

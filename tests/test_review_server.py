@@ -14,7 +14,6 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest import LONG
 from page_server import Reviewing
 from PIL import Image
 from review_scan import TALL, WIDE, large, made_of
@@ -208,7 +207,7 @@ def test_a_pyramid_halves_until_one_tile_and_the_cache_keeps_its_bound() -> None
     assert cache.get(3, lambda: b"") == b"x" * 40
 
 
-@LONG
+@pytest.mark.slow
 def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: Path) -> None:
     out = large(scanned, tmp_path / "out", {"huge.tif": (11_600, 8_700), "next.tif": (11_600, 8_700)})
     running = Reviewing(out)

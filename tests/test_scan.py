@@ -132,7 +132,11 @@ def test_every_kind_of_file(
     assert "line\nbreak.png" in {line["path"] for line in table}
     cells = next(line for line in table if line["path"] == "edited.jpg")
     assert cells["software"] == "'=Photoshop(1)", "nor what a file says of itself"
-    assert (cells["camera_model"], cells["jpeg_quality"], cells["credentials"]) == ("Canon EOS 5D", "75", "absent")
+    assert (cells["camera_model"], cells["jpeg_quality"], cells["credentials_state"]) == (
+        "Canon EOS 5D",
+        "75",
+        "absent",
+    )
     assert cells["remarks"] == remarks["edited.jpg"]["editor"] and cells["thumbnail_differs"] == ""
     with (out / "errors.csv").open(encoding="utf-8", newline="") as handle:
         told = {line["path"]: line["reason"] for line in csv.DictReader(handle)}
@@ -166,7 +170,7 @@ def test_regions_are_listed_by_size_without_specks() -> None:
     values[50:90, 100:140] = 1.0
     values[90, 140] = 1.0  # touches by a corner: the same region
     values[0:4, 0:4] = 0.9  # 16 pixels, less than 0.1 % of 20 000
-    assert find_regions(values, 0.5) == [
+    assert [region.model_dump() for region in find_regions(values, 0.5)] == [
         {"x": 100, "y": 50, "width": 41, "height": 41, "area": 1601, "score": 1.0},
         {"x": 30, "y": 10, "width": 30, "height": 10, "area": 300, "score": 0.75},
     ]

@@ -12,10 +12,9 @@ from conftest import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run
-from imltool.journal import read_rows
-from imltool.scan.inputs import Input, Plan
 from imltool.scan.report import WHOLE, write_report
-from imltool.scan.run_record import RESULTS, read_record
+from imltool.scan.results import read_results
+from imltool.scan.run_record import read_record
 from imltool.scan.verdicts import WORDS
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -40,20 +39,19 @@ def address(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> str
     out = folder / "out"
     words = ["scan", folder / "in", "--out", out, "--weights", tiny_weights, "--companions", "ela", "--stability"]
     assert run([*map(str, words), "--case-id", "2026/4", "--device", "cpu", "-q"]) == 3
-    scanned = [row for row in read_rows(out / RESULTS) if row["status"] == "ok"]
-    failed = [row for row in read_rows(out / RESULTS) if row["status"] == "failed"]
-    rows, inputs = [], []
+    scanned = [row for row in read_results(out) if row.status == "ok"]
+    (failed,) = [row for row in read_results(out) if row.status == "failed"]
+    rows = []
     for number in range(COUNT):
         row = scanned[number % 3]
-        name = f"disk {number % 11}/{number:05} {HOSTILE if number == 1 else row['path']}"
+        name = f"disk {number % 11}/{number:05} {HOSTILE if number == 1 else row.path}"
         score = round(1 - number / COUNT, 6)
-        rows.append({**row, "path": name, "score": score, "verdict": WORDS[2 - 3 * number // COUNT]})
-        inputs.append(Input(folder / "in" / row["path"], name, name))
-    rows += [{**failed[0], "path": f"lost {number:03} {HOSTILE}"} for number in range(FAILED)]
+        rows.append(row.model_copy(update={"path": name, "score": score, "verdict": WORDS[2 - 3 * number // COUNT]}))
+    rows += [failed.model_copy(update={"path": f"lost {number:03} {HOSTILE}"}) for number in range(FAILED)]
     run_record = read_record(out)
     counts = {"files": COUNT + FAILED, "analysed": COUNT, "failed": FAILED}
     run_record["counts"] |= counts | {"indication": COUNT // 3, "inconclusive": COUNT // 3}
-    made = write_report(out, Plan((), tuple(inputs), ()), run_record, rows)
+    made = write_report(out, run_record, rows)
     assert sum(1 for _ in made) == COUNT + FAILED
     return (out / "report.html").as_uri()
 

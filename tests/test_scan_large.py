@@ -94,12 +94,12 @@ def test_regions_are_told_where_they_are_in_the_picture(monkeypatch: pytest.Monk
         {"x": 350, "y": 200, "width": 50, "height": 40, "area": 2000, "score": 1.0},
         {"x": 100, "y": 50, "width": 60, "height": 30, "area": 1800, "score": 0.75},
     ]
-    assert find_regions(values, 0.5) == expected
+    assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
     monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 700)
-    assert find_regions(values, 0.5) == expected
+    assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
     assert find_regions(values, 1.0) == []
     (everything,) = find_regions(values + 0.01, 0.0)
-    assert (everything["width"], everything["height"], everything["area"]) == (400, 300, 120_000)
+    assert (everything.width, everything.height, everything.area) == (400, 300, 120_000)
 
 
 def test_figures_come_from_the_steps_of_the_file() -> None:
@@ -123,8 +123,8 @@ def test_results_that_cannot_be_written_are_a_failed_row_and_leave_nothing(tmp_p
     loaded = Localizer.load(tiny_weights, CPU)
     out = tmp_path / "out"
     rows = [*scan(plan_inputs([tmp_path / "in"], out), Strange(loaded.network, loaded.header, "cpu"), out)]
-    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
-    assert "analysis failed (" in rows[1]["reason"] and rows[1]["outputs_sha256"] == {} and rows[1]["map"] is None
+    assert [row.status for row in rows] == ["ok", "failed", "ok"]
+    assert "analysis failed (" in str(rows[1].reason) and rows[1].outputs_sha256 == {} and rows[1].map is None
     assert run(["verify", str(out)]) == 0, "no file is left that no row tells of"
 
 

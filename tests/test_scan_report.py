@@ -18,8 +18,8 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.pictures.images import read_rgb
-from imltool.scan.inputs import plan_inputs
 from imltool.scan.report import percent, write_report
+from imltool.scan.results import read_results
 from imltool.scan.run_record import read_record
 
 Command = Callable[..., tuple[int, str, str]]
@@ -286,34 +286,42 @@ def test_without_calibration_no_rate_is_told(
 
 @pytest.fixture
 def moved(out: Path, folder: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Copies of the scan and of its evidence, to be spoilt."""
+    """Copies of the scan and of its evidence, to be changed."""
     return shutil.copytree(out, tmp_path / "out"), shutil.copytree(folder, tmp_path / "in")
 
 
-def test_a_picture_that_changed_is_not_shown_under_its_map(moved: tuple[Path, Path]) -> None:
+def test_the_report_shows_what_was_analysed_whatever_became_of_the_files(
+    moved: tuple[Path, Path], report: Report
+) -> None:
     out, folder = moved
-    plan = plan_inputs([folder], out)
-    shutil.copy(folder / "dark.png", folder / "grey.png")
-    (folder / "camera.jpg").unlink()
+    for path in folder.iterdir():
+        path.unlink()
+    assert len(list(write_report(out, read_record(out), read_results(out)))) == 8
+    assert Report(out / "report.html").pictures == report.pictures
+
+
+def test_a_preview_that_was_changed_is_not_shown(moved: tuple[Path, Path]) -> None:
+    out, _ = moved
+    shutil.copy(out / "previews/dark.png.json", out / "previews/grey.png.json")
+    (out / "previews/camera.jpg.json").unlink()
     rows = rows_of(out)
-    assert sorted(row["path"] for row in write_report(out, plan, read_record(out), rows)) == sorted(
-        row["path"] for row in rows
-    )
+    written = write_report(out, read_record(out), read_results(out))
+    assert sorted(result.path for result in written) == sorted(row["path"] for row in rows)
     report = Report(out / "report.html")
     spoilt = {key["name"] for key, pictures in zip(report.keys, report.pictures, strict=True) if pictures is None}
     assert spoilt == {"grey.png", "camera.jpg"}
     for name in spoilt:
         row = next(row for row in rows if row["path"] == name)
         sheet = report.sheet(name)
-        assert "could not be read again, or had changed, when this report was made" in sheet.words
+        assert "preview of the picture is missing, or was changed after the scan" in sheet.words
         assert [a["src"] for tag, a in sheet.tags if tag == "img"][:2] == [row["overlay"], row["map"]]
 
 
 def test_outputs_that_vanished_leave_a_gap_and_no_error(moved: tuple[Path, Path]) -> None:
-    out, folder = moved
-    for name in ("maps", "overlays"):
+    out, _ = moved
+    for name in ("maps", "overlays", "previews"):
         shutil.rmtree(out / name)
-    assert len(list(write_report(out, plan_inputs([folder], out), read_record(out), rows_of(out)))) == 8
+    assert len(list(write_report(out, read_record(out), read_results(out)))) == 8
     report = Report(out / "report.html")
     assert report.pictures == [None] * 6 and all("no preview" in line.text for line in report.lines)
 

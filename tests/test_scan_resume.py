@@ -22,7 +22,7 @@ from forked import Forked
 from PIL import Image
 
 from imltool.cli.app import run
-from imltool.files import sole_writer
+from imltool.files import folder_lock
 
 TIMES = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, continued \d+×)?".encode())
 
@@ -285,6 +285,7 @@ def test_full_disk_keeps_what_was_written(
     assert contents(out) == undisturbed
 
 
+@pytest.mark.may_skip  # needs the right to mount
 def test_full_disk_at_any_stage(
     tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,11 +321,11 @@ def test_two_scans_do_not_write_into_one_folder(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with sole_writer(out):
+    with folder_lock(out):
         for restart in ([], ["--restart"]):
             assert scan(tiny_weights, folder / "00.png", "--out", out, *restart) == 2
             assert "another command is writing" in " ".join(capsys.readouterr().err.split())
-    assert not list(out.iterdir())
+    assert [path.name for path in out.iterdir()] == [".imltool.lock"]
     assert scan(tiny_weights, folder / "00.png", "--out", out) == 0
 
 

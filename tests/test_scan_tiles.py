@@ -20,6 +20,7 @@ from imltool.inference.tiles import LEAST_SIDE, STEP, Tiling, is_tiled, take_tra
 from imltool.pictures.images import RGB, read_map
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.runner import scan
+from imltool.scan.settings import ScanSettings
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GRID, picture_traces
 
@@ -110,7 +111,7 @@ class Cramped(Localizer):
     def probabilities(self, views: Sequence[RGB], traces: Sequence[np.ndarray] | None) -> np.ndarray:
         self.asked.append(len(views))
         if len(views) > self.room:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            raise MemoryError("can't allocate memory")
         return super().probabilities(views, traces)
 
 
@@ -131,7 +132,7 @@ def test_batches_of_tiles_halve_until_memory_suffices(
 
 
 def test_memory_for_not_even_one_tile_is_told(localizer: Localizer, large: RGB) -> None:
-    with pytest.raises(RuntimeError, match="allocate"):
+    with pytest.raises(MemoryError, match="allocate"):
         tiled_map(cramped(localizer, 0), large, ())
 
 
@@ -180,5 +181,6 @@ def test_eval_measures_what_scan_sees(imltool: Cli, tmp_path: Path, tiny_weights
 def test_a_picture_whose_tiles_find_no_memory_is_a_failed_row(tmp_path: Path, localizer: Localizer, large: RGB) -> None:
     write_rgb(tmp_path / "in" / "large.png", large)
     plan = plan_inputs([tmp_path / "in"], tmp_path / "out")
-    (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", tiles=True)
-    assert row["status"] == "failed" and "can't allocate memory" in row["reason"]
+    settings = ScanSettings.of(localizer.header, tiles=True)
+    (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", settings)
+    assert row.status == "failed" and "can't allocate memory" in str(row.reason)

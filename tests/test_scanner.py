@@ -107,8 +107,9 @@ def test_results_do_not_change_and_without_out_nothing_is_kept(
         next(results).read_map()
     results.close()  # type: ignore[attr-defined]
     assert not list(tmp_path.iterdir())
-    with pytest.raises(DataError, match="not of the form"):
-        ScanResult.of_row({"path": "a.jpg"}, tmp_path)
+    for row in ({"path": "a.jpg"}, {"path": "a.jpg", "status": "ok", "unknown": 1}):
+        with pytest.raises(DataError, match="not of the form"):
+            ScanResult.of_row(row, tmp_path)
 
 
 def test_what_makes_no_sense_is_refused(tiny_weights: Path, scanner: Scanner, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_makes_no_sense_is_refused(tiny_weights: Path, scanner: Scanner, tm
         {"companions": ["magic"]},
         {"threshold": 1.5},
         {"batch": 0},
-        {"batch": "most"},
+        {"batch": 2000},
     ):
         with pytest.raises(UsageError):
             Scanner(tiny_weights, "cpu", **options)  # type: ignore[arg-type]

@@ -63,10 +63,16 @@ def test_both_input_sizes_give_a_map_of_the_input_size(side: int) -> None:
         assert student(pictures(1, side)).shape == (1, 1, side, side)
 
 
-def test_larger_backbones_fit_the_fusion_module() -> None:
-    student = Student(StudentSettings(backbone="11m", input_size=64)).eval()
+@pytest.mark.parametrize(("backbone", "channels"), [("11m", (64, 128, 256, 448)), ("nano", (16, 16, 32, 32))])
+def test_other_backbones_fit_the_fusion_module(backbone: str, channels: tuple[int, ...]) -> None:
+    student = Student(StudentSettings(backbone=backbone, input_size=64)).eval()
+    assert student.backbone.channels == channels
     with torch.no_grad():
         assert student(pictures(1, 64)).shape == (1, 1, 64, 64)
+
+
+def test_the_nano_backbone_is_small() -> None:
+    assert sum(parameter.numel() for parameter in TinyVitBackbone("nano").parameters()) < 60_000
 
 
 @pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
@@ -141,9 +147,10 @@ def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() ->
         assert (wrong - old).abs().mean() > 0.2 * old.abs().mean()
 
 
-def test_the_teachers_encoder_is_refused_by_a_larger_backbone() -> None:
+@pytest.mark.parametrize("backbone", ["11m", "nano"])
+def test_the_teachers_encoder_is_refused_by_another_backbone(backbone: str) -> None:
     with pytest.raises(WeightsError, match="does not fit"):
-        load_teacher_encoder(TinyVitBackbone("11m"), read_mobile_sam(locate("mobile-sam")))
+        load_teacher_encoder(TinyVitBackbone(backbone), read_mobile_sam(locate("mobile-sam")))
 
 
 def test_checkpoint_round_trip(tmp_path: Path) -> None:

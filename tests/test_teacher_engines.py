@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LONG, forged
+from conftest import forged
 from test_pseudo import make_annotated, rows_of
 
 from imltool.engines.graph import INFO_KEY
@@ -53,7 +53,10 @@ def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPath
     return RememberingSam(teachers["torch"].network, "torch", folder)
 
 
-@pytest.mark.parametrize("engine", [INSTALLED[0], *(pytest.param(name, marks=LONG) for name in INSTALLED[1:])])
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:]]
+
+
+@pytest.mark.parametrize("engine", [INSTALLED[0], *SLOWER])
 def test_every_engine_makes_torchs_masks(
     teachers: dict[str, SamTeacher], reference: RememberingSam, engine: str
 ) -> None:
@@ -111,7 +114,7 @@ def test_the_teacher_ships_with_its_graphs() -> None:
         assert 0 < info.mean_difference <= info.max_difference < 1e-3
 
 
-@LONG
+@pytest.mark.slow
 @pytest.mark.slow
 def test_exported_beside_its_weights_it_is_small_and_taken(tmp_path: Path, imltool: Imltool) -> None:
     onnx = pytest.importorskip("onnx")

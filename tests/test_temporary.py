@@ -14,8 +14,6 @@ import pytest
 
 from imltool.files import temporary_folder
 
-pytest.importorskip("fcntl")
-
 
 @contextmanager
 def another() -> Iterator[tuple[subprocess.Popen[str], Path]]:

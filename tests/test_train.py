@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LONG, make_set, photo
+from conftest import make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -49,7 +49,7 @@ def config(tmp_path: Path) -> Path:
 name: tiny
 init: random
 workers: 0
-student: {{input_size: 64}}
+student: {{backbone: nano, input_size: 64}}
 data:
   root: {tmp_path / "data"}
   train:
@@ -271,7 +271,7 @@ def losses_of(run: Path) -> list[float]:
     return [row["loss"] for row in log_of(run) if row["event"] == "train"]
 
 
-@LONG
+@pytest.mark.slow
 def test_a_batch_that_processes_cannot_share_is_refused(config: Path, tmp_path: Path) -> None:
     done = launch_two("--config", config, "--out", tmp_path / "r", "--set", "optim.batch_size=3")
     assert done.returncode != 0 and "cannot be shared by 2 processes" in done.stderr
@@ -302,8 +302,8 @@ def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop
     "overrides",
     [
         ("student.drop_path=0.3", "student.memory=ema"),
-        pytest.param((), marks=LONG),
-        pytest.param(("log_every=4",), marks=LONG),
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param(("log_every=4",), marks=pytest.mark.slow),
     ],
 )
 def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(config: Path, tmp_path: Path, overrides) -> None:

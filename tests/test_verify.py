@@ -15,6 +15,8 @@ from forked import Forked
 
 from imltool.cli.app import run
 from imltool.scan import run_record
+from imltool.scan.results import ScanResult
+from imltool.scan.tables import TABLES
 
 NAMES = ("a.jpg", "b.png", "deep/c.png", "deep/er/d.jpg", "e.png")
 
@@ -88,7 +90,8 @@ def add_link(out: Path) -> None:
 
 def unknown(name: str) -> set[tuple[str, str]]:
     """What is found when a picture's row is gone."""
-    return {("extra", f"maps/{name}.png"), ("extra", f"masks/{name}.png"), ("extra", f"overlays/{name}.jpg")}
+    files = (f"maps/{name}.png", f"masks/{name}.png", f"overlays/{name}.jpg", f"previews/{name}.json")
+    return {("extra", file) for file in files}
 
 
 TABLE = ("changed", "results.csv")
@@ -121,7 +124,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
     "the last reason is another": (edit_line(5, "reason", "none"), {ROWS, TABLE, ERRORS}),
     "a row is no row": (
         edit_line(2, "outputs_sha256", 7),
-        {("changed", "results.jsonl row 4 (deep/er/d.jpg)")} | unknown("deep/c.png"),
+        {("changed", "results.jsonl row 4 (deep/er/d.jpg)"), ROWS} | unknown("deep/c.png"),
     ),
     "a map is another": (
         lambda out: shutil.copy(out / "maps/a.jpg.png", out / "maps/b.png.png"), {("changed", "maps/b.png.png")}
@@ -183,9 +186,14 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     head = hashlib.sha256(lines_of(out)[-1]).hexdigest()
     code, stdout, stderr = imltool("verify", out, "--inputs")
-    assert (code, stdout) == (0, "") and f"6 rows, head {head}" in stderr and "nothing was changed" in stderr
+    assert (code, stdout) == (0, "") and f"6 rows, final hash {head}" in stderr and "nothing was changed" in stderr
     code, stdout, _ = imltool("verify", out, "--head", head.upper(), "--json")
-    assert code == 0 and json.loads(stdout) == {"rows": 6, "head": head, "findings": []}
+    assert code == 0 and json.loads(stdout) == {
+        "rows": 6,
+        "head": head,
+        "journals": [{"name": "results.jsonl", "rows": 6, "head": head}],
+        "findings": [],
+    }
     assert imltool("verify", out, "--head", "0" * 64)[0] == 4
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     assert after == before, "nothing is written"
@@ -195,7 +203,7 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     assert first["previous_sha256"] == hashlib.sha256((out / "parameters.json").read_bytes()).hexdigest()
     assert first["outputs_sha256"] == {
         name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-        for name in ("maps/a.jpg.png", "masks/a.jpg.png", "overlays/a.jpg.jpg")
+        for name in ("maps/a.jpg.png", "masks/a.jpg.png", "overlays/a.jpg.jpg", "previews/a.jpg.json")
     }
 
 
@@ -209,16 +217,16 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
             row["previous_sha256"] = hashlib.sha256(lines[-1]).hexdigest()
         lines.append((json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode())
     keep_lines(out, lines)
-    for name, text in run_record.TABLES.items():
-        (out / name).write_text(text(rows), encoding="utf-8")
+    for name, text in TABLES.items():
+        (out / name).write_text(text([ScanResult.of_row(row, out) for row in rows]), encoding="utf-8")
     told = json.loads((out / "run.json").read_text())
-    del told["seal"]
+    del told["self_sha256"]
     told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
-    told["seal"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    told["self_sha256"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     (out / "run.json").write_text(run_record.record_text(told), encoding="utf-8")
     assert imltool("verify", out)[0] == 0
     code, stdout, _ = imltool("verify", out, "--head", noted)
-    assert code == 4 and "not the one that was noted" in stdout
+    assert code == 4 and "not with the final hash given" in stdout
 
 
 def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool) -> None:
@@ -258,9 +266,9 @@ def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool) -> None
         assert (code, stdout) == (2, "") and "holds no scan" in stderr
     code, _, stderr = imltool("verify", out, "--head", "12ab")
     assert code == 2 and "no SHA-256" in stderr
-    replace(out / "parameters.json", '"row_format": 3', '"row_format": 2')
+    replace(out / "parameters.json", '"row_format": 1', '"row_format": 2')
     code, _, stderr = imltool("verify", out)
-    assert code == 1 and "form 2" in stderr
+    assert code == 1 and "format 2" in stderr
 
 
 def test_what_may_not_be_read_was_not_changed(tiny_weights: Path, tmp_path: Path, forked: Forked) -> None:

@@ -261,8 +261,7 @@ class EmbeddingWorker:
         (values,) = self.localizer.maps([rgb])
         regions = find_regions(values, self.localizer.header.pixel_threshold)[:SUGGESTED]
         return tuple(
-            (float(row["x"]), float(row["y"]), float(row["x"] + row["width"]), float(row["y"] + row["height"]))
-            for row in regions
+            (float(one.x), float(one.y), float(one.x + one.width), float(one.y + one.height)) for one in regions
         )
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from imltool.annotate.coco import coco_document, write_results
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import Content, History, Records, SessionStart, Spent, State, is_judged, journal_folder
 from imltool.errors import DataError, OutputError, ResumeError
-from imltool.files import sole_writer
+from imltool.files import folder_lock
 from imltool.journal import Journal
 
 OTHERS_EVERY = 2.0
@@ -94,7 +94,7 @@ class AnnotationStore:
 
     def _alone(self) -> AbstractContextManager[None]:
         """Keeps other servers from saving between a look at the newest revision and the one after it."""
-        return sole_writer(journal_folder(self.boxes), wait=True)
+        return folder_lock(journal_folder(self.boxes), wait=True)
 
     def _append(self, row: State | Spent | SessionStart) -> None:
         try:

@@ -1,7 +1,7 @@
 """The `imltool` command: registers every subcommand and turns errors into one line and an exit code.
 
 Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 4 found what it was
-told to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
+asked to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,8 +33,27 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            remedy = "what was written stays; the same command (train: with --resume) goes on where it stopped"
+            remedy = "what was written stays; the same command (train: with --resume) resumes it"
             raise _Interrupted("interrupted", remedy) from None
+
+    def get_command(self, context: Any, name: str) -> Any:
+        command = super().get_command(context, name)
+        if command is not None:
+            _leave_out_types_of_flags(command, context)
+        return command
+
+    def format_help(self, context: Any, formatter: Any) -> None:
+        _leave_out_types_of_flags(self, context)
+        super().format_help(context, formatter)
+
+
+def _leave_out_types_of_flags(command: Any, context: Any) -> None:
+    """Help shows no `<bool>` or `<int>` beside options that take no value."""
+    for option in [*command.params, command.get_help_option(context)]:
+        if getattr(option, "is_flag", False) or getattr(option, "count", False):
+            option.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _leave_out_types_of_flags(below, context)
 
 
 app = typer.Typer(
@@ -42,7 +61,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Find where a photo was edited. Taught with boxes, works offline.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · "

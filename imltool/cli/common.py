@@ -25,7 +25,6 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -64,7 +63,7 @@ CLUSTER = "Many processes or machines (docs/scale.md)"
 ClusterOption = Annotated[
     str | None,
     typer.Option(
-        "--engine-cluster", metavar="NAME", help="Spread the work: ray (needs imltool[ray]).", rich_help_panel=CLUSTER
+        "--engine-cluster", metavar="NAME", help="Spread the work: ray (needs `imltool[ray]`).", rich_help_panel=CLUSTER
     ),
 ]
 ClusterAddressOption = Annotated[
@@ -72,7 +71,7 @@ ClusterAddressOption = Annotated[
     typer.Option(
         "--cluster-address",
         metavar="HOST:PORT",
-        help="A cluster that runs; default: one on this machine for as long as the command takes.",
+        help="A running cluster (default: one on this machine, ended with the command).",
         rich_help_panel=CLUSTER,
     ),
 ]
@@ -82,7 +81,7 @@ ClusterWorkersOption = Annotated[
         "--cluster-workers",
         metavar="N",
         min=1,
-        help="Processes (default: one a CPU; with CUDA one a GPU).",
+        help="Worker processes (default: one per CPU; with CUDA one per GPU).",
         rich_help_panel=CLUSTER,
     ),
 ]
@@ -101,7 +100,7 @@ EmbeddingsSizeOption = Annotated[
 ]
 
 
-class ComputeChoice(str, Enum):
+class PrecisionChoice(str, Enum):
     """`imltool.engines.network.Compute`."""
 
     fp32 = "fp32"
@@ -109,18 +108,21 @@ class ComputeChoice(str, Enum):
     int8 = "int8"
 
 
-ComputeOption = Annotated[
-    ComputeChoice,
+PrecisionOption = Annotated[
+    PrecisionChoice,
     typer.Option(
-        "--compute",
-        help="What the student computes in: bf16, where the processor has it, and int8, a graph by imltool export, "
-        "are faster and change maps.",
+        "--precision",
+        help="Inference precision: fp32, bf16 (if the CPU or GPU supports it) or int8 (needs a graph from `imltool "
+        "export --precision int8`). bf16 and int8 are faster and change maps slightly.",
         rich_help_panel=GENERAL,
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
 VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="More log (-vv: debug).", rich_help_panel=GENERAL)
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="More log (-vv: debug).", rich_help_panel=GENERAL
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=GENERAL)]
 ConfigOption = Annotated[
@@ -155,13 +157,28 @@ SAMPLES = Path("sample_images")
 
 
 class RateColumn(ProgressColumn):
-    """Items a second, or seconds an item when slower than one a second."""
+    """Items a second since the task began, or seconds an item when slower than one a second, and the time left.
+
+    Items that were there before (the task's field `kept`) count for neither.
+    """
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
+        done = task.completed - task.fields.get("kept", 0)
+        if done <= 0 or not task.elapsed:
             return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+        rate = done / task.elapsed
+        text = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+        left = f", {duration((task.total - task.completed) / rate)} left" if task.total else ""
+        return Text(text + left, style="progress.data.speed")
+
+
+def duration(seconds: float) -> str:
+    """A time span for a person: `4.2 s`, `3:05`, `2:00:07`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
@@ -190,10 +207,8 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        RateColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        RateColumn(),
         console=stderr,
         disable=not stderr.is_terminal or stderr.quiet,
         transient=True,
@@ -201,16 +216,33 @@ def progress_bar() -> Iterator[Progress]:
         yield progress
 
 
+@contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """A line on stderr for as long as the block takes; none under `-q` and when stderr is not a terminal."""
+    if stderr.is_terminal and not stderr.quiet:
+        with stderr.status(message):
+            yield
+    else:
+        yield
+
+
 def note(message: str) -> None:
     """One line for the log file alone."""
     log.info("%s", message, extra={"said": True})
 
 
-def say(message: str) -> None:
-    """One line for the person at the terminal, on stderr, unless `-q`."""
+def say(message: str, whole: bool = False) -> None:
+    """A message for the person at the terminal, on stderr, unless `-q`.
+
+    A terminal breaks it between words; a file or a pipe gets one line.
+
+    Args:
+        whole: leave it to the terminal to break the line, so that paths and commands can be copied.
+    """
     note(message)
     if not stderr.quiet:
-        stderr.print(message, highlight=False, markup=False, soft_wrap=True)
+        soft = whole or not stderr.is_terminal
+        stderr.print(message, highlight=False, markup=False, soft_wrap=soft, overflow="ignore")
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:

@@ -119,26 +119,28 @@ def objects(
         "settings": settings.model_dump(mode="json"),
         "max_per_photo": max_per_photo,
     }
-    cutting.open_folder(out, parameters, restart)
-    save_settings(settings, out / cutting.CONFIG)
-    chosen = cutting.sample(plan.inputs, limit, seed)
-    stems = cutting.object_stems(plan.inputs)
-    made = found = failures = 0
-    with common.progress_bar() as bar:
-        task = bar.add_task(f"objects ({teacher})", total=len(chosen))
-        for row in cutting.write_objects(chosen, stems, model, settings, max_per_photo, out):
-            bar.advance(task)
-            if row["status"] == "ok":
-                made, found = made + 1, found + len(row["objects"])
-            else:
-                failures += 1
-                common.log.error("%s: %s", row["photo"], row["reason"])
-            if as_json:
-                common.stdout.print(dump_json(row), markup=False, highlight=False)
-    kept = len(chosen) - made - failures
-    common.say(f"{found} objects cut from {made} photos{f', {kept} photos kept from before' if kept else ''} → {out}")
-    if sheet:
-        common.say(f"sheet → {cutting.write_sheet(out)}")
+    with cutting.objects_folder(out, parameters, restart):
+        save_settings(settings, out / cutting.CONFIG)
+        chosen = cutting.sample(plan.inputs, limit, seed)
+        stems = cutting.object_stems(plan.inputs)
+        made = found = failures = 0
+        with common.progress_bar() as bar:
+            task = bar.add_task(f"objects ({teacher})", total=len(chosen))
+            for row in cutting.write_objects(chosen, stems, model, settings, max_per_photo, out):
+                bar.advance(task)
+                if row["status"] == "ok":
+                    made, found = made + 1, found + len(row["objects"])
+                else:
+                    failures += 1
+                    common.log.error("%s: %s", row["photo"], row["reason"])
+                if as_json:
+                    common.stdout.print(dump_json(row), markup=False, highlight=False)
+        kept = len(chosen) - made - failures
+        common.say(
+            f"{found} objects cut from {made} photos{f', {kept} photos kept from before' if kept else ''} → {out}"
+        )
+        if sheet:
+            common.say(f"sheet → {cutting.write_sheet(out)}")
     common.finish(failures)
 
 

@@ -139,7 +139,7 @@ def evaluate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    compute: common.ComputeOption = common.ComputeChoice.fp32,
+    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -168,11 +168,10 @@ def evaluate(
     from imltool.evaluation.baselines import BASELINES
     from imltool.evaluation.compat import DEFAULT_SIDE, PROTOCOLS
     from imltool.evaluation.degradations import choose
-    from imltool.evaluation.folder import open_folder, refuse_foreign
+    from imltool.evaluation.folder import evaluation_folder, refuse_foreign
     from imltool.evaluation.methods import choose_methods, maps_method
     from imltool.evaluation.report import Report
     from imltool.evaluation.runner import Counting
-    from imltool.files import make_folder, sole_writer
     from imltool.inference.localizer import Localizer
 
     _known("baseline", baselines, BASELINES)
@@ -187,7 +186,7 @@ def evaluate(
     chosen = choose_device(device)
     localizer = None
     if weights != NO_WEIGHTS:
-        localizer = Localizer.load(Path(weights) if weights else None, chosen, engine, compute.value)
+        localizer = Localizer.load(Path(weights) if weights else None, chosen, engine, precision.value)
     overlaps = find_overlaps(sets, localizer, ood and not allow_overlap, run.roles if run else {})
     side = compat_size or (localizer.header.input_size if localizer else DEFAULT_SIDE)
     parameters = {
@@ -201,12 +200,11 @@ def evaluate(
         "min_max": min_max,
         "tiles": tiles,
         "engine": localizer.network.engine if localizer else None,
-        "compute": localizer.network.compute if localizer else None,
+        "precision": localizer.network.compute if localizer else None,
         "ood": ood,
         "seed": seed,
     }
-    with sole_writer(make_folder(out)):
-        resumable = open_folder(out, parameters, restart)
+    with evaluation_folder(out, parameters, restart) as resumable:
         methods = choose_methods(localizer, baselines, chosen, seed, tiles) + [maps_method(one) for one in folders]
         _refuse_doubled(methods)
         command = command_line(
@@ -230,7 +228,7 @@ def evaluate(
                 "--min-max": min_max,
                 "--robust": robust,
                 "--engine": engine,
-                "--compute": compute.value,
+                "--precision": precision.value,
                 "--seed": str(seed),
                 "--out": str(out),
             }

@@ -55,12 +55,12 @@ def pseudo(
     min_coverage.
     """
     common.setup_logging(verbose, quiet)
-    from imltool.cluster.settings import choose_cluster
+    from imltool.cluster.clusters import choose_cluster
     from imltool.config import load_settings, save_settings
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError
     from imltool.files import sha256_file, sha256_text
-    from imltool.journal import claim_folder, dump_json
+    from imltool.journal import dump_json, output_folder
     from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
     from imltool.teacher.registry import load_teacher, teacher_weights
 
@@ -78,24 +78,21 @@ def pseudo(
         raise DataError(f"no box of {boxes} fits a picture in {images}", "see the faults above")
     folder = common.embedding_folder(embeddings, embeddings_size)
     model = load_teacher(teacher, weights, device, engine, folder)
-    claim_folder(
-        out,
-        {
-            "command": "pseudo",
-            "teacher": teacher,
-            "weights_sha256": sha256_file(path) if path else None,
-            # masks of two engines can differ in single pixels
-            "engine": model.engine.split()[0] if model.engine else None,
-            "settings": settings.model_dump(mode="json"),
-            # the annotation as it was read: a picture that is mended later still belongs to the same run
-            "boxes_sha256": sha256_text(dump_json([item.identity() for item in annotated])),
-        },
-    )
-    save_settings(settings, out / "config.yaml")
+    parameters = {
+        "command": "pseudo",
+        "teacher": teacher,
+        "weights_sha256": sha256_file(path) if path else None,
+        # masks of two engines can differ in single pixels
+        "engine": model.engine.split()[0] if model.engine else None,
+        "settings": settings.model_dump(mode="json"),
+        # the annotation as it was read: a picture that is mended later still belongs to the same run
+        "boxes_sha256": sha256_text(dump_json([item.identity() for item in annotated])),
+    }
     failures = len(report.faults)
     made = 0
     started = time.perf_counter()
-    with common.progress_bar() as bar:
+    with output_folder(out, parameters), common.progress_bar() as bar:
+        save_settings(settings, out / "config.yaml")
         task = bar.add_task(f"pseudo-masks ({teacher})", total=len(report.matched))
         for row in write_pseudo_masks(report.matched, model, settings, out, cluster):
             bar.advance(task)

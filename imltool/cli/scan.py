@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,8 @@ from imltool.errors import OutputError, UsageError
 from imltool.journal import dump_json
 
 if TYPE_CHECKING:
-    from imltool.scan.selection import Selection
+    from imltool.scan.report import Selection
+    from imltool.scan.results import ScanResult
 
 TOP = 12
 SHOWN = "Shown (results.jsonl and results.csv always hold all rows)"
@@ -35,13 +37,13 @@ def scan(
     paths: Annotated[
         list[str],  # a path would take one of the slashes of an address
         typer.Argument(
-            metavar="PATH...",
-            help="Pictures, or folders of them (recursive); s3://bucket/folder and gs://… too (imltool[storage]).",
+            metavar="PATH",
+            help="Pictures, or folders of them (recursive). Also s3:// and gs:// addresses (needs `imltool[storage]`).",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the results: new, empty or an earlier scan's."),
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the results: new, empty, or of an earlier scan."),
     ] = Path("imltool-scan"),
     weights: common.WeightsOption = None,
     threshold: Annotated[
@@ -52,26 +54,24 @@ def scan(
             metavar="T",
             min=0.0,
             max=1.0,
-            help="Map values above it belong to the mask (default: the checkpoint's).",
+            help="Map values above T belong to the mask (default: the checkpoint's).",
         ),
     ] = None,
     sensitivity: Annotated[
         SensitivityChoice,
-        typer.Option(
-            "--sensitivity", "-s", help="What may become an indication: 1, 5 or 10 % of authentic pictures, at most."
-        ),
+        typer.Option("--sensitivity", "-s", help="At most 1, 5 or 10 % of authentic pictures become an indication."),
     ] = SensitivityChoice.medium,
     stability: Annotated[
         bool,
         typer.Option(
-            "--stability", help="Score again after mild JPEG and resizing: a verdict that flips is inconclusive."
+            "--stability", help="Score again after mild JPEG and resizing; a verdict that changes is inconclusive."
         ),
     ] = False,
     tiles: Annotated[
         bool,
         typer.Option(
             "--tiles",
-            help="Look at pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer.",
+            help="Scan pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer.",
         ),
     ] = False,
     companions: Annotated[
@@ -79,23 +79,20 @@ def scan(
         typer.Option(
             "--companions",
             metavar="NAMES",
-            help="Also draw ela (error level), noise, ghost (JPEG ghosts), or ela,noise.",
+            help="Also draw ela (error level), noise and ghost (JPEG ghosts); separate several by commas.",
         ),
     ] = None,
     batch: Annotated[
-        str,
+        int,
         typer.Option(
-            "--batch",
-            "-b",
-            metavar="N|auto",
-            help="Pictures analysed at once; auto finds what is fastest by a short probe, which torch gains by.",
+            "--batch", "-b", metavar="N", min=1, max=1024, help="Batch size (matters with --engine torch only)."
         ),
-    ] = "8",
+    ] = 8,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier scan in DIR instead of going on with it.")
+        bool, typer.Option("--restart", help="Discard the earlier scan in DIR instead of resuming it.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print each row as a line of JSON on stdout as it is made.")
+        bool, typer.Option("--json", help="Print each row on stdout as a line of JSON as soon as it is written.")
     ] = False,
     fail_on_detect: Annotated[
         bool, typer.Option("--fail-on-detect", help="Exit with code 4 when a file has an indication.")
@@ -134,30 +131,32 @@ def scan(
     log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    compute: common.ComputeOption = common.ComputeChoice.fp32,
-    seed: common.SeedOption = 0,  # nothing in a scan is drawn by chance; scripts may pass it to every command
+    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
     """Find where pictures were edited.
 
-    Writes report.html (opens offline), results.jsonl, results.csv, errors.csv,
-    run.json, maps/ (16-bit PNG, value / 65535 = probability), masks/ and
-    overlays/ into DIR; the pictures themselves are only read, those of a store
-    from temporary copies. A scan that was cut goes on when the same command is
-    given again; failed files are tried again only with --restart. A high score
-    is an indication, not a proof.
+    Writes into DIR: report.html (opens offline), results.jsonl, results.csv, errors.csv, run.json, and for each picture
+    a map (16-bit PNG, value / 65535 = probability), a mask and an overlay. Pictures are only read. A scan that was cut
+    resumes when the same command is given again; failed files are tried again only with --restart. A high score is an
+    indication, not a proof.
 
-    At the end the head of the chain of rows is told: noted down, it lets imltool
-    verify show that nothing was changed. Exit codes: 0 all files analysed; 3 some
-    failed; 4 with --fail-on-detect, when a file has an indication, whether or not
-    others failed; 1 fatal, or not one file could be analysed; 2 usage.
+    Prints the hash of the last row at the end. Keep it elsewhere: with it `imltool verify --head HASH` detects any
+    later change.
+
+    Exit codes:
+
+    - 0: all files were analysed.
+    - 1: fatal, or no file could be analysed.
+    - 2: the command makes no sense, or DIR belongs to something else.
+    - 3: some files could not be analysed.
+    - 4: with --fail-on-detect, a file has an indication, whether or not others failed.
     """
+    begun = time.monotonic()
     common.setup_logging(verbose, quiet)
-    from imltool.scan.settings import read_batch
     from imltool.scan.stores import is_address
 
-    at_once = read_batch(batch)
     if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
         raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
     with log_to(log_file, keep_out=out):
@@ -165,7 +164,7 @@ def scan(
         from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
         from imltool.texts import printable
 
-        run_record.holds_scan(out)  # the first to be told: nothing was read yet
+        run_record.holds_scan(out)  # checked first: nothing was read yet
         plan = plan_inputs(paths, out)
         for folder in plan.skipped:
             common.say(
@@ -174,114 +173,128 @@ def scan(
             )
         require_pictures(plan)
 
-        from imltool.cluster.settings import choose_cluster
-        from imltool.device import choose_device
-        from imltool.inference.localizer import Localizer
-        from imltool.scan import runner
-        from imltool.scan.companions import choose_companions
-        from imltool.scan.pdf import require_pdf, write_pdf
-        from imltool.scan.report import write_report
-        from imltool.scan.selection import Selection
+        with common.waiting("loading the model …"):
+            from imltool.cluster.clusters import choose_cluster
+            from imltool.device import choose_device
+            from imltool.inference.localizer import Localizer
+            from imltool.scan import runner
+            from imltool.scan.pdf import require_pdf, write_pdf
+            from imltool.scan.report import Selection, write_report
+            from imltool.scan.settings import ScanSettings
 
-        cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
-        if cluster:
-            require_shared(plan)
-        if pdf:
-            require_pdf()
-        drawn = choose_companions([] if companions is None else [name.strip() for name in companions.split(",")])
-        localizer = Localizer.load(weights, choose_device(device), engine, compute.value)
+            cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
+            if cluster:
+                require_shared(plan)
+            if pdf:
+                require_pdf()
+            localizer = Localizer.load(weights, choose_device(device), engine, precision.value)
+        settings = ScanSettings.of(
+            localizer.header,
+            threshold=threshold,
+            sensitivity=sensitivity.value,
+            stability=stability,
+            companions=[] if companions is None else [name.strip() for name in companions.split(",")],
+            tiles=tiles,
+        )
         model = localizer.header.name, localizer.sha256, localizer.device, localizer.engine
         common.log.info("model %s, SHA-256 %s, on %s by %s", *model)
         selection = Selection(only_indicated, top)
-        rows: list[dict[str, Any]] = []
+        results: list[ScanResult] = []
         with common.progress_bar() as bar:
             task = bar.add_task("scan", total=len(plan.inputs))
-            for row in runner.scan(
+            for result in runner.scan(
                 plan,
                 localizer,
                 out,
-                threshold=threshold,
-                sensitivity=sensitivity.value,
-                stability=stability,
-                tiles=tiles,
-                companions=drawn,
-                batch=at_once or localizer.fastest_batch(),
+                settings,
+                batch=batch,
                 restart=restart,
                 case={"id": case_id, "examiner": examiner, "notes": notes},
                 command_line=["imltool", *sys.argv[1:]],
                 cluster=cluster,
             ):
-                rows.append(row)
-                bar.advance(task)
+                results.append(result)
+                if result.is_kept:
+                    bar.reset(task, total=len(plan.inputs), completed=len(results), kept=len(results))
+                else:
+                    bar.advance(task)
                 if as_json:
-                    _print_row(row)
-                outcome = f"{row['verdict']}, score {row['score']}" if row["status"] == "ok" else row["reason"]
-                level = logging.DEBUG if row["status"] == "ok" else logging.INFO
-                common.log.log(level, "%s: %s: %s", row["status"], printable(row["path"]), outcome)
+                    _print_row(result)
+                outcome = f"{result.verdict}, score {result.score}" if result.status == "ok" else result.reason
+                level = logging.DEBUG if result.status == "ok" else logging.INFO
+                common.log.log(level, "%s: %s: %s", result.status, printable(result.path), outcome)
             run = run_record.read_record(out)
             writers = {run_record.REPORT: write_report} | ({run_record.PDF: write_pdf} if pdf else {})
             for name, write in writers.items():
-                task = bar.add_task(name, total=len(rows))
-                for _ in write(out, plan, run, rows, selection):
+                task = bar.add_task(name, total=len(results))
+                for _ in write(out, run, results, selection):
                     bar.advance(task)
-            run = run_record.seal_reports(out, *writers)
-        _summarise(rows, selection, run, out)
+            run = run_record.note_reports(out, *writers)
+        _summarise(results, selection, run, out, time.monotonic() - begun)
         runner.require_analysed(run["counts"], out)
         common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)
 
 
-def _print_row(row: dict[str, Any]) -> None:
+def _print_row(result: ScanResult) -> None:
     """Stream a row as a line of JSON. Raises `OutputError` when stdout takes no more."""
     try:
-        common.stdout.file.write(dump_json(row) + "\n")
+        common.stdout.file.write(dump_json(result.model_dump(mode="json")) + "\n")
         common.stdout.file.flush()
     except BrokenPipeError:
         common.stop_stdout()
         raise OutputError(
-            "the reader of stdout went away before the scan ended", "the same command goes on with it"
+            "the reader of stdout went away before the scan ended", "the same command resumes it"
         ) from None
     except OSError as error:
         common.stop_stdout()
         raise OutputError(
-            f"stdout cannot be written: {error.strerror}", "mend that; the same command goes on with the scan"
+            f"stdout cannot be written: {error.strerror}", "mend that; the same command resumes the scan"
         ) from None
 
 
-def _summarise(rows: list[dict[str, Any]], selection: Selection, run: dict[str, Any], out: Path) -> None:
-    """The highest scores as a table, failures, counts and the chain's head, for the person at the terminal."""
+def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, Any], out: Path, seconds: float) -> None:
+    """The highest scores as a table, failures, counts, the final hash and what to do next, for a person."""
     from rich.table import Table
     from rich.text import Text
 
     from imltool.scan.report import percent
-    from imltool.scan.run_record import REPORT, TABLE
-    from imltool.texts import printable
+    from imltool.scan.run_record import REPORT
+    from imltool.scan.tables import TABLE
+    from imltool.texts import command_text, printable
 
-    shown = selection.choose(rows)[: selection.top or TOP]
-    failed = [row for row in rows if row["status"] == "failed"]
+    shown = selection.choose(results)[: selection.top or TOP]
+    failed = [result for result in results if result.status == "failed"]
     if shown:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("score", "verdict", "area", "regions", "file"):
-            table.add_column(name, justify="right" if name in ("area", "regions") else "left", overflow="fold")
-        for row in shown:
-            style = "bold" if row["verdict"] == "indication" else ""
-            figures = (f"{row['score']:.4f}", row["verdict"], percent(row["tampered_area"]), str(len(row["regions"])))
-            table.add_row(*figures, Text(printable(row["path"])), style=style)
+            numeric = name in ("area", "regions")
+            table.add_column(name, justify="right" if numeric else "left", no_wrap=name != "file", overflow="fold")
+        for result in shown:
+            style = "bold" if result.is_indicated else ""
+            cells = (
+                f"{result.score:.4f}",
+                str(result.verdict),
+                percent(result.tampered_area or 0.0),
+                str(len(result.regions)),
+            )
+            table.add_row(*cells, Text(printable(result.path)), style=style)
         common.stderr.print(table)
-    counts, kept = run["counts"], run["sessions"][-1]["kept"]
+    counts, session = run["counts"], run["sessions"][-1]
     if counts["analysed"] > len(shown):
-        common.say(f"… and {counts['analysed'] - len(shown)} more in {printable(str(out / TABLE))}")
-    for row in failed[:TOP]:
-        common.say(f"failed: {printable(row['path'])}: {printable(row['reason'])}")
+        common.say(f"… and {counts['analysed'] - len(shown)} more in {printable(str(out / TABLE))}", whole=True)
+    for result in failed[:TOP]:
+        common.say(f"failed: {printable(result.path)}: {printable(result.reason or '')}")
     if len(failed) > TOP:
         common.say(f"… and {len(failed) - TOP} more failed")
-    before = f" ({kept} done before)" if kept else ""
-    common.say(
-        f"{counts['files']} files{before}: {counts['indication']} with an indication, "
-        f"{counts['inconclusive']} inconclusive, "
-        f"{counts['analysed'] - counts['indication'] - counts['inconclusive']} without, {counts['failed']} failed "
-        f"→ {printable(str(out / REPORT))}"
-    )
     for note in run["verdicts"]["notes"]:
         common.say(note)
-    chain = run["chain"]
-    common.say(f"to note down: {chain['rows']} rows, head {chain['head']} (imltool verify compares it)")
+    before = f" ({session['kept']} done before)" if session["kept"] else ""
+    without = counts["analysed"] - counts["indication"] - counts["inconclusive"]
+    common.say(
+        f"{counts['files']} {'file' if counts['files'] == 1 else 'files'}{before} in {common.duration(seconds)}: "
+        f"{counts['indication']} with an indication, {counts['inconclusive']} inconclusive, {without} without, "
+        f"{counts['failed']} failed"
+    )
+    common.say(f"final hash (keep it elsewhere): {run['chain']['head']}", whole=True)
+    common.say(f"report: {printable(str(out / REPORT))}", whole=True)
+    common.say(f"next: {command_text(['imltool', 'verify', str(out), '--head', run['chain']['head']])}", whole=True)

@@ -235,6 +235,7 @@ def _run(
         finally:  # Ctrl-C too leaves a picture of what there is
             results = report()
             draw_study(out / PLOT_NAME, results)
+            running.close()
     if as_json:
         typer.echo(results_text(results))
     _print_table(results, as_json)

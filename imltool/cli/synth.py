@@ -42,7 +42,7 @@ def synth(
 
     from imltool.config import load_settings, save_settings
     from imltool.errors import UsageError
-    from imltool.journal import claim_folder, dump_json
+    from imltool.journal import dump_json, output_folder
     from imltool.synth.forge import Forge
     from imltool.synth.settings import SynthSettings
     from imltool.synth.sources import SourcePool, working_side
@@ -60,27 +60,27 @@ def synth(
         "settings": settings.model_dump(mode="json"),
         "sources_sha256": sources_digest(pool),
     }
-    claim_folder(out, parameters)
-    save_settings(settings, out / "config.yaml")
-    cv2.setNumThreads(1)  # pictures this small only lose time to threads
-    made, reasons = 0, []
-    with common.progress_bar() as bar:
-        task = bar.add_task("synth", total=count)
-        for row in write_forgeries(forge, count, seed, out):
-            bar.update(task, completed=row["index"] + 1)
-            if row["status"] == "ok":
-                made += 1
-            else:
-                if row["reason"] not in reasons:  # one bad source serves many samples
-                    common.log.error("%s", row["reason"])
-                reasons.append(row["reason"])
-            if as_json:
-                common.stdout.print(dump_json(row), markup=False, highlight=False)
-    kept = count - made - len(reasons)
-    lost = f", {len(reasons)} failed" if reasons else ""
-    common.say(f"{made} samples made{f', {kept} kept from before' if kept else ''}{lost} → {out}")
-    if sheet:
-        common.say(f"sheet → {write_sheet(out)}")
+    with output_folder(out, parameters):
+        save_settings(settings, out / "config.yaml")
+        cv2.setNumThreads(1)  # pictures this small only lose time to threads
+        made, reasons = 0, []
+        with common.progress_bar() as bar:
+            task = bar.add_task("synth", total=count)
+            for row in write_forgeries(forge, count, seed, out):
+                bar.update(task, completed=row["index"] + 1)
+                if row["status"] == "ok":
+                    made += 1
+                else:
+                    if row["reason"] not in reasons:  # one bad source serves many samples
+                        common.log.error("%s", row["reason"])
+                    reasons.append(row["reason"])
+                if as_json:
+                    common.stdout.print(dump_json(row), markup=False, highlight=False)
+        kept = count - made - len(reasons)
+        lost = f", {len(reasons)} failed" if reasons else ""
+        common.say(f"{made} samples made{f', {kept} kept from before' if kept else ''}{lost} → {out}")
+        if sheet:
+            common.say(f"sheet → {write_sheet(out)}")
     common.finish(len(reasons))
 
 

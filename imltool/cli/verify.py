@@ -1,4 +1,4 @@
-"""`imltool verify`: whether a scan's results, and the evidence, are still what they were."""
+"""`imltool verify`: whether a scan's results, and the evidence, were changed."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ from imltool.errors import UsageError
 def verify(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of imltool scan.")],
     inputs: Annotated[
-        bool, typer.Option("--inputs", help="Also hash the files that were scanned, where run.json says they are.")
+        bool, typer.Option("--inputs", help="Also hash the scanned files, at the places in run.json.")
     ] = False,
     head: Annotated[
-        str | None,
-        typer.Option("--head", metavar="SHA256", help="The head of the chain as it was noted when the scan ended."),
+        list[str] | None,
+        typer.Option(
+            "--head", metavar="SHA256", help="A final hash that you kept, as the scan printed it. Repeatable."
+        ),
     ] = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Find out whether anything was changed since a scan.
+    """Find out whether a scan's results were changed.
 
-    Follows the chain of hashes through results.jsonl, compares its head, and looks at
-    run.json, every map, mask and overlay, results.csv, the report and examiners'
-    decisions. Prints a line a
-    finding: its kind, where, what. Nothing is written. Without --head somebody who
-    made all hashes anew is not found.
+    Follows the chains of hashes through results.jsonl and decisions.jsonl, and checks every map, mask, overlay and
+    preview, run.json, the tables, the reports and what examiners decided on. Prints one line a finding: its kind,
+    where, what. Nothing is written. Without --head somebody who computed all hashes again is not found.
 
-    Exit codes: 0 nothing was changed; 4 something was changed, is missing or was
-    added; 3 nothing of that, but not everything could be checked; 2 no scan there.
+    Exit codes:
+
+    - 0: nothing was changed.
+    - 1: the folder cannot be read, or is of another version.
+    - 2: there is no scan.
+    - 3: nothing was changed as far as it could be checked; some could not.
+    - 4: something was changed, is missing or was added.
     """
     common.setup_logging(verbose, quiet)
-    if head is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", head):
-        raise UsageError(f"--head {head!r} is no SHA-256", "give its 64 hexadecimal digits")
+    for given in head or ():
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", given):
+            raise UsageError(f"--head {given!r} is no SHA-256", "give its 64 hexadecimal digits")
 
     from itertools import chain
 
@@ -52,7 +58,7 @@ def verify(
     findings: list[Finding] = []
     with common.progress_bar() as bar:
         task = bar.add_task("verify", total=verification.files + (verification.rows if inputs else 0))
-        for finding in chain(verification.run(head, inputs), verify_decisions(out)):
+        for finding in chain(verification.run(head or (), inputs), verify_decisions(out)):
             if finding is None:
                 bar.advance(task)
                 continue
@@ -68,6 +74,9 @@ def verify(
                 {
                     "rows": verification.rows,
                     "head": verification.head,
+                    "journals": [
+                        {"name": one.name, "rows": len(one.links), "head": one.head} for one in verification.journals
+                    ],
                     "findings": [asdict(finding) for finding in findings],
                 },
                 indent=2,
@@ -77,6 +86,8 @@ def verify(
     words = f"{changed} changed, missing or added" if changed else "nothing was changed"
     if unchecked:
         words += f", {unchecked} not checked"
-    compared = "" if head else " (compare with the one noted, or give --head)"
-    common.say(f"{verification.rows} rows, head {verification.head}{compared}: {words}")
+    for journal in verification.journals:
+        common.say(f"{journal.name}: {len(journal.links)} rows, final hash {journal.head}", whole=True)
+    compared = "" if head else "; compare the final hash with the one you kept, or give it as --head"
+    common.say(f"{words}{compared}")
     common.finish(unchecked, changed)

@@ -51,7 +51,7 @@ class ModelFiles:
         return cls(Path(os.path.abspath(paths[0].parent)), tuple(files))
 
     @contextmanager
-    def at_hand(self) -> Iterator[list[Path]]:
+    def local(self) -> Iterator[list[Path]]:
         """Paths on this machine, in the order of `files`, while the models are loaded.
 
         They are the command's own, or those of the package, where all of them have the right SHA-256 there: then

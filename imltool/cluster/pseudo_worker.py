@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imltool.cluster.alike import require_engine, require_version
-from imltool.cluster.in_step import Made
+from imltool.cluster.check_order import Made
 from imltool.cluster.model_files import ModelFiles
+from imltool.cluster.same_setup import require_engine, require_version
 from imltool.teacher.embeddings import EmbeddingFolder, RememberingSam
 from imltool.teacher.graphs import graphs_of
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
@@ -75,14 +75,14 @@ class SentTeacher:
         if self.files is None or self.network is None:
             return load_teacher(self.name)
         folder = EmbeddingFolder(*self.embeddings) if self.embeddings and self.embeddings[0].is_dir() else None
-        with self.files.at_hand() as paths:
+        with self.files.local() as paths:
             teacher = load_teacher(self.name, paths[0], self.device, self.network, folder)
         require_engine(teacher.engine, self.engine)
         return teacher
 
 
 @dataclass(frozen=True)
-class Labelled(Made):
+class LabelledPicture(Made[dict[str, Any]]):
     """See `Made`.
 
     Attributes:
@@ -100,9 +100,9 @@ class PseudoWorker:
         self._kept = kept_by(self._teacher)
         self._settings = settings
 
-    def __call__(self, task: Sequence[Unlabelled]) -> Iterator[Labelled]:
+    def __call__(self, task: Sequence[Unlabelled]) -> Iterator[LabelledPicture]:
         for one in task:
             before = self._kept.found if self._kept else 0
             row, files = label_picture(one, self._teacher, self._settings)
             found = self._kept.found - before if self._kept else 0
-            yield Labelled(one.item.name, row, files, not os.path.lexists(one.item.image), found)
+            yield LabelledPicture(one.item.name, row, files, not os.path.lexists(one.item.image), found)

@@ -8,21 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imltool.cluster.in_step import in_step
+from imltool.cluster.check_order import ordered
 from imltool.cluster.ray_map import Worker, ordered_map
 from imltool.cluster.ray_session import connected, is_connected
+from imltool.errors import ClusterError
 
 if TYPE_CHECKING:
     from imltool.inference.localizer import Localizer
     from imltool.scan.inputs import Input
-    from imltool.scan.pipeline import Row
+    from imltool.scan.results import ScanResult
     from imltool.scan.settings import ScanSettings
     from imltool.teacher.pseudo import PseudoSettings, Unlabelled
     from imltool.teacher.teacher import Teacher
 
 BATCHES_A_TASK = 2
-"""Of a scan, a worker is given so many batches at a time (our choice): reading the second goes on beside localizing
-the first, and not much is lost with a worker."""
+"""Batches of a scan given to a worker at a time (our choice): it reads the second while it predicts the first, and not
+much is lost with a worker."""
 PICTURES_A_TASK = 2
 """For the teacher, which takes a second or more a picture (our choice): little is lost with a worker, and all workers
 end at about the same time."""
@@ -48,18 +49,20 @@ class RayCluster:
 
     def analyse(
         self, inputs: Sequence[Input], localizer: Localizer, out: Path, settings: ScanSettings, batch: int = 8
-    ) -> Iterator[Row]:
-        from imltool.cluster.scan_worker import ScanWorker, Student
+    ) -> Iterator[ScanResult]:
+        from imltool.cluster.scan_worker import ScanWorker, SentStudent
 
         def prepare(ray: Any) -> Callable[[], Worker]:
-            return partial(ScanWorker, Student.of(ray, localizer), settings, batch)
+            return partial(ScanWorker, SentStudent.of(ray, localizer), settings, batch)
 
         asked = ((item.name, item.path if isinstance(item.path, Path) else None) for item in inputs)
         made = self._spread(prepare, _tasks(inputs, BATCHES_A_TASK * batch), localizer.device)
-        for one in in_step(made, asked, out):
+        for one in ordered(made, asked, out):
             yield one.row
 
-    def label(self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
+    def label(
+        self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path
+    ) -> Iterator[dict[str, Any]]:
         from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher, kept_by, run_on
 
         def prepare(ray: Any) -> Callable[[], Worker]:
@@ -68,14 +71,14 @@ class RayCluster:
         folder = kept_by(teacher)
         asked = ((one.item.name, one.item.image) for one in todo)
         tasks = _tasks([one.absolute() for one in todo], PICTURES_A_TASK)
-        for one in in_step(self._spread(prepare, tasks, run_on(teacher)), asked, out):
+        for one in ordered(self._spread(prepare, tasks, run_on(teacher)), asked, out):
             if folder is not None:
                 folder.found += one.found
             yield one.row
 
     def _spread(
         self, prepare: Callable[[Any], Callable[[], Worker]], tasks: Sequence[Any], device: str
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Iterator[Any]:
         """What workers make of tasks, see `ordered_map`.
 
         Args:
@@ -88,11 +91,15 @@ class RayCluster:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         with connected(self.address, max(cores, self._wanted or 1)) as ray:
             self._version = str(ray.__version__)
-            gpus = 1.0 if device.startswith("cuda") else 0.0
-            held = ray.cluster_resources()
-            self.workers = self._wanted or max(1, int(held.get("GPU" if gpus else "CPU", 1)))
+            kind = "GPU" if device.startswith("cuda") else "CPU"
+            there = int(ray.cluster_resources().get(kind, 0))
+            self.workers = self._wanted or max(1, there)
+            if self.workers > there:
+                raise ClusterError(
+                    f"the cluster has {there} {kind}s for {self.workers} processes", "give fewer --cluster-workers"
+                )
             cpus = max(1, cores // self.workers) if own else 1
-            yield from ordered_map(ray, prepare(ray), tasks, self.workers, cpus, gpus)
+            yield from ordered_map(ray, prepare(ray), tasks, self.workers, cpus, 1.0 if kind == "GPU" else 0.0)
 
 
 def _tasks(items: Sequence[ItemT], share: int) -> list[Sequence[ItemT]]:

@@ -1,4 +1,4 @@
-"""What a process of a cluster does in a scan: the pipeline of one machine over its share, results sent as bytes."""
+"""What a process of a cluster does in a scan: the pipeline of one machine over its share, outputs sent as bytes."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imltool.cluster.alike import require_engine, require_version
-from imltool.cluster.in_step import Made
+from imltool.cluster.check_order import Made
 from imltool.cluster.model_files import ModelFiles
+from imltool.cluster.same_setup import require_engine, require_version
 from imltool.engines.network import Compute
 from imltool.engines.registry import graph_of
 from imltool.inference.localizer import Localizer
 from imltool.scan.inputs import Input
 from imltool.scan.pipeline import analyse
+from imltool.scan.results import ScanResult
 from imltool.scan.settings import ScanSettings
 from imltool.versions import __version__
 
 
 @dataclass(frozen=True)
-class Student:
+class SentStudent:
     """A student on its way to other machines.
 
     Attributes:
         files: its checkpoint, then its exported graph where it has one.
         device: see `Localizer`.
-        network: name of what runs it.
-        compute: what that computes in.
+        network: name of what runs it, and its `precision`.
         engine: `Localizer.engine`, its version among it. Another version could compute other digits.
         tool_version: of imltool.
     """
@@ -37,12 +37,12 @@ class Student:
     files: ModelFiles
     device: str
     network: str
-    compute: Compute
+    precision: Compute
     engine: str
     tool_version: str = __version__
 
     @classmethod
-    def of(cls, ray: Any, localizer: Localizer) -> Student:
+    def of(cls, ray: Any, localizer: Localizer) -> SentStudent:
         """A loaded student, ready to be sent."""
         assert localizer.path is not None, "an untrained student has no file to send"
         network = localizer.network
@@ -53,8 +53,8 @@ class Student:
     def load(self) -> Localizer:
         """The student, loaded in this process. Raises `ClusterError` where it would not be quite the same."""
         require_version(self.tool_version)
-        with self.files.at_hand() as paths:
-            localizer = Localizer.load(paths[0], self.device, self.network, self.compute)
+        with self.files.local() as paths:
+            localizer = Localizer.load(paths[0], self.device, self.network, self.precision)
         require_engine(localizer.engine, self.engine)
         return localizer
 
@@ -66,17 +66,17 @@ class ScanWorker:
         batch: as the whole scan has it; it alone decides the last digits, not how many files a task has.
     """
 
-    def __init__(self, student: Student, settings: ScanSettings, batch: int) -> None:
+    def __init__(self, student: SentStudent, settings: ScanSettings, batch: int) -> None:
         self._localizer = student.load()
         self._settings, self._batch = settings, batch
 
-    def __call__(self, task: Sequence[Input]) -> Iterator[Made]:
+    def __call__(self, task: Sequence[Input]) -> Iterator[Made[ScanResult]]:
         with tempfile.TemporaryDirectory(prefix=f"imltool-worker-{os.getpid()}-") as folder:
             out = Path(folder)
-            rows = analyse(task, self._localizer, out, self._settings, self._batch)
-            for item, row in zip(task, rows, strict=True):
-                files = {name: (out / name).read_bytes() for name in row["outputs_sha256"]}
+            results = analyse(task, self._localizer, out, self._settings, self._batch)
+            for item, result in zip(task, results, strict=True):
+                files = {name: (out / name).read_bytes() for name in result.outputs_sha256}
                 for name in files:
                     (out / name).unlink()
                 unseen = isinstance(item.path, Path) and not item.fault and not os.path.lexists(item.path)
-                yield Made(row["path"], row, files, unseen)
+                yield Made(result.path, result, files, unseen)

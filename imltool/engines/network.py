@@ -62,7 +62,7 @@ class Network(Protocol):
         Traces are reversed with the picture, not made anew: they are those of the file, which nobody ever saved
         mirrored. A student that sees RGB alone does not look at them.
 
-        Raises MemoryError, or torch's RuntimeError, when memory does not suffice.
+        Raises MemoryError when memory does not suffice.
         """
         ...
 
@@ -86,7 +86,7 @@ def require_compute(compute: Compute, device: str) -> None:
     """Raises `UsageError` when a device, as torch names it, has no instructions for what is to be computed in."""
     if compute == "bf16" and not _multiplies_bfloat16(device.partition(":")[0]):
         raise UsageError(
-            f"{device} has no instructions for bfloat16 here, or does not tell of them", "leave out --compute bf16"
+            f"{device} has no instructions for bfloat16 here, or does not tell of them", "leave out --precision bf16"
         )
 
 

@@ -13,6 +13,9 @@ from imltool.engines.network import MIRRORS, Compute, Probabilities, Stacks, Vie
 from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""The wording of CUDA and MPS, and of the CPU's allocator on Linux and Windows, which raises a plain RuntimeError."""
+
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`; channels-last memory."""
@@ -39,6 +42,14 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
+        try:
+            return self._probabilities(views, traces)
+        except RuntimeError as error:
+            if any(sign in str(error) for sign in _OUT_OF_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise
+
+    def _probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
         x = normalise(self._there(views), self._header.mean, self._header.std)
         stacks = None
         if self._header.architecture.traces and traces is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from imltool.evaluation.previews import remove_previews
 from imltool.evaluation.report import CSV_NAME, CURVES_NAME, RESULTS_NAME, TABLE_NAME
 from imltool.evaluation.robust import JOURNAL_NAME
-from imltool.journal import claim_folder, holds_run
+from imltool.journal import holds_run, output_folder
 
 PARAMETERS_NAME = "eval_parameters.json"
 PAGE_NAME = "report.html"
@@ -22,15 +24,17 @@ def refuse_foreign(out: Path) -> None:
     holds_run(out, PARAMETERS_NAME, KIND)
 
 
-def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> bool:
-    """Make `out` the folder of an evaluation with `parameters`; True when it holds results of these.
+@contextmanager
+def evaluation_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[bool]:
+    """Hold `out` as the folder of an evaluation with `parameters`; yields True when it holds results of these.
 
     With `restart` what an earlier evaluation wrote there is removed, and nothing else.
 
-    Raises `UsageError` (see `refuse_foreign`) and `ResumeError` when it holds results of other parameters.
+    Raises `UsageError` (see `refuse_foreign`), also while another command writes there, and `ResumeError` when it holds
+    results of other parameters.
     """
-    refuse_foreign(out)
     restart = restart or not (out / RESULTS_NAME).exists()  # stopped before its first set: nothing to keep
-    if restart:
-        remove_previews(out)
-    return claim_folder(out, parameters, PARAMETERS_NAME, KIND, written=WRITTEN, restart=restart)
+    with output_folder(out, parameters, PARAMETERS_NAME, KIND, written=WRITTEN, restart=restart) as resumed:
+        if not resumed:
+            remove_previews(out)
+        yield resumed

@@ -57,7 +57,7 @@ def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
         "score_threshold": header.score_threshold,
         "input_size": header.input_size,
         "engine": localizer.engine,
-        "compute": localizer.network.compute,
+        "precision": localizer.network.compute,
         "architecture": f"boxpromptiml-tinyvit-{header.architecture.backbone}",
         "architecture_settings": header.architecture.model_dump(mode="json"),
         "training_sets": [one.name for one in header.training_sets],

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from imltool.engines.network import Compute, Network, Probabilities, require_compute
 from imltool.engines.registry import choose_graph
 from imltool.files import sha256_file
-from imltool.inference.batch_size import fastest_batch
 from imltool.pictures.images import RGB, Map, strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
@@ -211,10 +210,6 @@ class Localizer:
         """
         stacks = np.stack(traces) if self.sees_traces and traces is not None else None
         return self.network.probabilities(np.stack(views), stacks)
-
-    def fastest_batch(self) -> int:
-        """How many pictures at once the network is fastest with, see `engines.batch_size`."""
-        return fastest_batch(self.network, self.header.architecture)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

@@ -123,7 +123,7 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
         traces: its `take_traces`.
         batch: tiles seen at once. When memory does not suffice it is halved, down to one.
 
-    Raises RuntimeError or MemoryError when memory does not suffice for one.
+    Raises MemoryError when memory does not suffice for one.
     """
     tiling = Tiling.of(rgb.shape, localizer.header.input_size)
     corners, side = tiling.corners(), tiling.side
@@ -168,7 +168,7 @@ def _maps(localizer: Localizer, views: Views, batch: int) -> Iterator[Map]:
         try:
             stacks = [stack for _, stack in now if stack is not None]
             found = localizer.probabilities([rgb for rgb, _ in now], stacks or None)
-        except (RuntimeError, MemoryError):  # torch tells both kinds of memory in a RuntimeError
+        except MemoryError:
             if batch == 1:
                 raise
             batch //= 2

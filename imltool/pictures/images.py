@@ -353,10 +353,15 @@ def write_mask(path: Path, mask: Mask) -> None:
     write_bytes(path, mask_png(mask))
 
 
-def write_map(path: Path, values: Map) -> None:
-    """Write a float [H,W] map in [0,1] as 16-bit PNG, value / 65535 = probability. Atomic."""
+def map_png(values: Map) -> bytes:
+    """PNG bytes of a float [H,W] map in [0,1]: 16 bits, value / 65535 = probability."""
     levels = (_map_levels(values[rows]) for rows in strips(values.shape))
-    write_bytes(path, encode_grey(levels, values.shape, 16))
+    return encode_grey(levels, values.shape, 16)
+
+
+def write_map(path: Path, values: Map) -> None:
+    """Write a float [H,W] map in [0,1] as `map_png` gives it. Atomic."""
+    write_bytes(path, map_png(values))
 
 
 def _map_levels(values: Map) -> NDArray[np.uint16]:

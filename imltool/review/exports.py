@@ -8,11 +8,11 @@ from pathlib import Path
 from imltool.data.box_formats import BoxedImage
 from imltool.data.boxes import write_coco
 from imltool.errors import DataError
-from imltool.files import sole_writer, write_text
+from imltool.files import folder_lock, write_text
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
 from imltool.scan.decisions import EXPORTS, Decision, latest
-from imltool.scan.run_record import PDF, REPORT, seal_reports
+from imltool.scan.run_record import PDF, REPORT, note_reports
 
 BOXES = "boxes.json"
 AUTHENTIC = "boxes.authentic.txt"
@@ -66,10 +66,9 @@ def write_reports(folder: ScanFolder, pdf: bool | None = None) -> Iterator[str]:
 
         require_pdf()
         writers[PDF] = write_pdf
-    with sole_writer(out):
-        rows = [result.model_dump(mode="json") for result in folder.results]
+    with folder_lock(out):
         for name, write in writers.items():
-            for _ in write(out, folder.plan(), folder.run, rows):
+            for _ in write(out, folder.run, folder.results):
                 pass
             yield name
-        seal_reports(out, *writers)
+        note_reports(out, *writers)

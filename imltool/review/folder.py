@@ -10,7 +10,7 @@ from typing import Any
 
 from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
-from imltool.scan.fetch import at_hand
+from imltool.scan.fetch import local_copy
 from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import ScanResult
 from imltool.scan.run_record import RESULTS, holds_scan, read_record
@@ -114,7 +114,7 @@ class ScanFolder:
             why = f" ({self._fault})" if self._fault else ""
             raise ImageError(f"{result.path} is not where it was scanned{why}")
         try:
-            with at_hand(source) as path:
+            with local_copy(source) as path:
                 if happened := what_happened(path, result.sha256):
                     raise ImageError(f"{result.path} {happened} since it was scanned")
                 yield path

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+from filelock import FileLock
+
 from imltool.errors import DataError, OutputError
-from imltool.files import sole_writer, writing
+from imltool.files import writing
 from imltool.journal import dump_json
 from imltool.scan.chain import read_chain
 from imltool.scan.decisions import (
@@ -27,9 +29,13 @@ from imltool.scan.decisions import (
     parse_decisions,
     read_decisions,
 )
+from imltool.scan.findings import CHANGED, MISSING, UNCHECKED, Finding
 from imltool.scan.results import ScanResult
-from imltool.scan.verify import CHANGED, MISSING, UNCHECKED, Finding
+from imltool.scan.run_record import RESULTS
 from imltool.versions import __version__
+
+LOCK = ".decisions.lock"
+"""Name of the lock file that is held for one row: the scan that may still run has the folder's own."""
 
 
 class Stale(Exception):
@@ -113,9 +119,8 @@ class DecisionJournal:
         """
         assert result.sha256 and result.width and result.height and result.score is not None and result.verdict
         with self._lock:
-            with writing(self.path):
+            with writing(self.path), FileLock(self.path.with_name(LOCK), thread_local=False):
                 self.path.touch()
-            with sole_writer(self.path, wait=True):
                 self.refresh()
                 present = self._latest.get(result.path)
                 if base != (present.revision if present else 0):
@@ -153,32 +158,14 @@ class DecisionJournal:
 
 
 def verify_decisions(out: Path) -> Iterator[Finding]:
-    """What is wrong with a scan's decisions: their chain, the pictures they are about, the tables made of them.
+    """What is wrong with a scan's decisions: the pictures they are about, and the tables made of them.
 
-    Yields nothing when there are none. Raises `DataError` when the files cannot be read at all.
+    Their chain is checked by `imltool.scan.verify`. Yields nothing when there are no decisions.
     """
-    path = out / DECISIONS
-    if not path.exists():
+    if not (out / DECISIONS).exists():
         for name in EXPORTS:
             if (out / name).exists():
-                yield Finding(MISSING, DECISIONS, f"is not there, and {name} was made from it")
-        return
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        yield Finding(UNCHECKED, DECISIONS, "ends in the middle of a row: imltool review drops it")
-    sound = True
-    for number, link in enumerate(read_chain(whole, ORIGIN), 1):
-        if link.row is None or not link.follows:
-            what = (
-                "is no JSON object" if link.row is None else "does not follow the row before: one was changed or moved"
-            )
-            yield Finding(CHANGED, f"{DECISIONS} row {number}", what)
-            sound = False
-    if not sound:
+                yield Finding(MISSING, DECISIONS, f"is missing, and {name} was made from it")
         return
     try:
         rows = read_decisions(out)
@@ -194,8 +181,6 @@ def verify_decisions(out: Path) -> Iterator[Finding]:
 
 
 def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
-    from imltool.scan.run_record import RESULTS
-
     known = {}
     for link in read_chain((out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b"", ""):
         if link.row is not None:

@@ -75,7 +75,7 @@ class ChainedJournal(Journal):
                 before = f"row {number - 1}" if number > 1 else "the parameters of the scan"
                 raise ResumeError(
                     f"{path} was changed: row {number} does not follow {before}",
-                    "imltool verify tells more; --restart discards the earlier results",
+                    "imltool verify says more; --restart discards the earlier results",
                 )
             self.head = link.sha256
 

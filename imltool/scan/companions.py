@@ -6,14 +6,12 @@ They are pictures with fixed scales, so that two of them can be compared; none i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imltool.errors import UsageError
-from imltool.files import write_bytes
 from imltool.pictures.draw import fit
 from imltool.pictures.grey_png import encode_grey
 from imltool.pictures.images import RGB, strips
@@ -130,19 +128,14 @@ def companion_files(name: str, chosen: Sequence[str]) -> dict[str, str]:
     return {each: f"{FOLDER}/{each}/{name}.png" for each in chosen}
 
 
-def write_companions(out: Path, name: str, rgb: RGB, chosen: Sequence[str]) -> None:
-    """Draw companion maps of one picture and write each as 8-bit grey PNG, atomically.
+def companion_png(name: str, rgb: RGB) -> bytes:
+    """A companion map of one picture, uint8 [H,W,3], as 8-bit grey PNG.
 
     Args:
-        out: the scan's output folder.
-        name, chosen: see `companion_files`.
-        rgb: uint8 [H,W,3].
-
-    Raises `OutputError`.
+        name: of `COMPANIONS`.
     """
-    for each, file in companion_files(name, chosen).items():
-        plane = COMPANIONS[each](rgb)
-        write_bytes(out / file, encode_grey((plane[rows] for rows in strips(plane.shape)), plane.shape, 8))
+    plane = COMPANIONS[name](rgb)
+    return encode_grey((plane[rows] for rows in strips(plane.shape)), plane.shape, 8)
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imltool.errors import DataError
 from imltool.files import sha256_text
-from imltool.scan.run_record import csv_text
+from imltool.scan.tables import csv_text
 from imltool.scan.verdicts import Word
 
 DECISIONS = "decisions.jsonl"
@@ -131,21 +131,10 @@ def decisions_table(decisions: Mapping[str, Decision]) -> str:
         "examiner_boxes", "examiner", "time", "changes",
     )  # fmt: skip
     lines = (
-        {
-            "path": row.path,
-            "sha256": row.sha256,
-            "machine_score": row.score,
-            "machine_verdict": row.verdict,
-            "examiner_status": row.status,
-            "examiner_conclusion": row.conclusion,
-            "examiner_text": row.text,
-            "examiner_boxes": None if row.boxes is None else len(row.boxes),
-            "examiner": row.examiner,
-            "time": row.time,
-            "changes": row.revision,
-        }
+        (row.path, row.sha256, row.score, row.verdict, row.status, row.conclusion, row.text,
+         None if row.boxes is None else len(row.boxes), row.examiner, row.time, row.revision)
         for row in decisions.values()
-    )
+    )  # fmt: skip
     return csv_text(columns, lines)
 
 

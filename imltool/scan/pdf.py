@@ -10,11 +10,9 @@ from typing import Any
 
 from imltool.errors import UsageError
 from imltool.files import atomic
-from imltool.scan.inputs import Plan
-from imltool.scan.pipeline import Row
-from imltool.scan.report import render
+from imltool.scan.report import Selection, render
+from imltool.scan.results import ScanResult
 from imltool.scan.run_record import PDF
-from imltool.scan.selection import Selection
 
 MOST = 500
 """Cases in a PDF at most, from the highest score, and failed files (our choice: it is laid out as a whole, a third of a
@@ -40,14 +38,14 @@ def _load() -> ModuleType:
 
 
 def write_pdf(
-    out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
-) -> Iterator[Row]:
-    """Write `report.pdf` (see `write_report`), at most `MOST` cases; yield each row once it is laid out.
+    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+) -> Iterator[ScanResult]:
+    """Write `report.pdf` (see `write_report`), at most `MOST` cases; yield each result once it is laid out.
 
     Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then still there.
     """
     page = io.StringIO()
-    yield from render(page, out, plan, run, rows, selection or Selection(), paper=True, most=MOST)
+    yield from render(page, out, run, results, selection or Selection(), paper=True, most=MOST)
     lay_out(page.getvalue(), out / PDF)
 
 

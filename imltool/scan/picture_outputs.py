@@ -1,19 +1,20 @@
-"""What a scan writes for a picture: probability map, mask, overlay, and the regions of the mask."""
+"""The outputs of a picture: names of its files, the overlay, the regions of the mask, the score."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.files import write_bytes
-from imltool.pictures.draw import fit, levels, palette
-from imltool.pictures.images import RGB, Map, encode_jpeg, strips, write_map, write_mask
+from imltool.inference.localizer import image_score
+from imltool.pictures.draw import levels, palette
+from imltool.pictures.images import RGB, Map, strips
+from imltool.scan.results import Region
 
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
@@ -39,45 +40,29 @@ def quantise(values: Map) -> Map:
 
 
 def output_files(name: str) -> dict[str, str]:
-    """`map`, `mask` and `overlay` of a picture: paths relative to the output folder.
+    """`map`, `mask`, `overlay` and `preview` of a picture: paths relative to the output folder.
 
     Args:
         name: output name of the picture, relative, with forward slashes.
     """
-    return {"map": f"maps/{name}.png", "mask": f"masks/{name}.png", "overlay": f"overlays/{name}.jpg"}
+    return {
+        "map": f"maps/{name}.png",
+        "mask": f"masks/{name}.png",
+        "overlay": f"overlays/{name}.jpg",
+        "preview": f"previews/{name}.json",
+    }
 
 
-def write_overlay(out: Path, name: str, rgb: RGB, values: Map, threshold: float) -> None:
-    """Write the overlay of one picture as JPEG, atomically.
-
-    Args:
-        out: the scan's output folder.
-        name: see `output_files`.
-        rgb: uint8 [H,W,3].
-        values: float32 [H,W] in [0,1].
-        threshold: map values above it are tampered.
-
-    Raises `OutputError`.
-    """
-    small = overlay(fit(rgb, OVERLAY_SIDE), fit(values, OVERLAY_SIDE), threshold)
-    write_bytes(out / output_files(name)["overlay"], encode_jpeg(small, quality=88))
+def map_score(values: Map) -> float | None:
+    """The score of a map, to six decimals; None when the map holds values that are not numbers."""
+    score = round(image_score(values), 6)
+    return score if math.isfinite(score) else None
 
 
-def write_map_and_mask(out: Path, name: str, values: Map, threshold: float) -> None:
-    """Write the map (16-bit PNG) and the mask (8-bit PNG, 0/255) of one picture, each atomically.
-
-    The arguments are those of `write_overlay`. Raises `OutputError`.
-    """
-    files = output_files(name)
-    write_map(out / files["map"], values)
-    write_mask(out / files["mask"], values > threshold)
-
-
-def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
+def find_regions(values: Map, threshold: float) -> list[Region]:
     """Connected parts (8 neighbours) of the map above `threshold`, largest first.
 
-    Returns dicts with `x`, `y` (top left corner), `width`, `height`, `area` in pixels of the oriented picture and
-    `score`, the mean map value inside. Parts below 0.1 % of the picture are left out.
+    Parts below 0.1 % of the picture are left out.
     """
     mask = (values > threshold).view(np.uint8)
     pixels = mask.size
@@ -91,19 +76,19 @@ def find_regions(values: Map, threshold: float) -> list[dict[str, Any]]:
     for part in strips(mask.shape):
         inside = mask[part] > 0
         sums += np.bincount(labels[part][inside], weights=values[part][inside], minlength=count)
-    rows = [
-        {
-            "x": int(left + x),
-            "y": int(top + y),
-            "width": int(width),
-            "height": int(height),
-            "area": int(area),
-            "score": round(float(sums[label] / area), 6),
-        }
+    regions = [
+        Region(
+            x=int(left + x),
+            y=int(top + y),
+            width=int(width),
+            height=int(height),
+            area=int(area),
+            score=round(float(sums[label] / area), 6),
+        )
         for label, (x, y, width, height, area) in enumerate(boxes)
         if label > 0 and area >= SMALLEST_REGION * pixels
     ]
-    return sorted(rows, key=lambda row: (-row["area"], row["y"], row["x"]))
+    return sorted(regions, key=lambda region: (-region.area, region.y, region.x))
 
 
 @lru_cache(maxsize=1)

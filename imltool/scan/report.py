@@ -6,6 +6,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
@@ -16,20 +17,17 @@ from markupsafe import Markup
 
 from imltool.errors import ImageError
 from imltool.evidence.facts import describe
-from imltool.evidence.model import Context
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import fit, palette
 from imltool.pictures.images import encode_jpeg, read_rgb
 from imltool.scan import verdicts
 from imltool.scan.companion_words import COMPANION_WORDS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read_decisions
-from imltool.scan.inputs import Plan
 from imltool.scan.picture_outputs import SMALLEST_REGION
-from imltool.scan.pipeline import Row
-from imltool.scan.previews import Shown, make_previews
+from imltool.scan.previews import Preview, read_preview
+from imltool.scan.results import ScanResult
 from imltool.scan.run_record import REPORT
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
-from imltool.scan.selection import Selection
 from imltool.texts import command_text, printable
 
 WHOLE = 1000
@@ -43,55 +41,79 @@ REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
 
-def write_report(
-    out: Path, plan: Plan, run: dict[str, Any], rows: Sequence[Row], selection: Selection | None = None
-) -> Iterator[Row]:
-    """Write the report of `rows`, highest score first; yield each row once it is in it.
+@dataclass(frozen=True)
+class Selection:
+    """The analysed files that the report and the terminal show; what a scan records is never narrowed.
 
-    It is written as it is made and pictures are read again for their previews, so that memory stays flat.
+    Attributes:
+        only_indicated: leave out files without an indication.
+        top: show the files with the N highest scores of the rest; None shows all.
+    """
+
+    only_indicated: bool = False
+    top: int | None = None
+
+    def choose(self, results: Sequence[ScanResult]) -> list[ScanResult]:
+        """The results to show, highest score first, equal ones by path. Failed files are never among them."""
+        chosen = [one for one in results if one.status == "ok" and (one.is_indicated or not self.only_indicated)]
+        return sorted(chosen, key=lambda one: (-(one.score or 0.0), one.path))[: self.top]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report shows of one analysed file; None is what is missing or was changed, or is not shown."""
+
+    row: ScanResult
+    thumbnail: str | None
+    preview: Preview | None
+
+
+def write_report(
+    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+) -> Iterator[ScanResult]:
+    """Write the report of `results`, highest score first; yield each result once it is in it.
+
+    It is written as it is made from the previews that the scan kept, so that memory stays flat.
 
     Args:
-        out: the scan's output folder, whose maps are shown.
-        plan: where the pictures lie.
+        out: the scan's output folder.
         run: what `run.json` holds.
-        rows: rows as `scan` yields them.
-        selection: which of the analysed ones to show, None for all; failed files are always told.
+        selection: which of the analysed ones to show, None for all; failed files are always listed.
 
     Raises `OutputError`; an earlier report is then still there.
     """
     with atomic(out / REPORT) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        yield from render(handle, out, plan, run, rows, selection or Selection())
+        yield from render(handle, out, run, results, selection or Selection())
 
 
 def render(
     handle: TextIO,
     out: Path,
-    plan: Plan,
     run: dict[str, Any],
-    rows: Sequence[Row],
+    results: Sequence[ScanResult],
     selection: Selection,
     paper: bool = False,
     most: int | None = None,
-) -> Iterator[Row]:
-    """Write the page into `handle`; yield each row once it is in it. See `write_report`.
+) -> Iterator[ScanResult]:
+    """Write the page into `handle`; yield each result once it is in it. See `write_report`.
 
     Args:
         paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
-        most: show at most so many cases, those with the highest scores, and so many failed files.
+        most: cases shown at most, those with the highest scores, and failed files listed at most.
     """
-    chosen = selection.choose(rows)
+    chosen = selection.choose(results)
     cases = chosen[:most]
-    failed = [row for row in rows if row["status"] != "ok"]
-    placed: list[Row] = []
+    failed = [result for result in results if result.status != "ok"]
+    placed: list[ScanResult] = []
     decisions = latest(read_decisions(out))
     scores = ScoreScale(run["model"])
 
     def entries() -> Iterator[Shown]:
-        sources = {item.name: item.path for item in plan.inputs}
         whole = len(cases) if paper else WHOLE
-        for shown in make_previews(out, sources, cases, run["parameters"]["threshold"], whole):
-            yield shown
-            placed.append(shown.row)  # when the next is asked for, the page holds this one
+        for number, result in enumerate(cases):
+            preview = read_preview(out, result)
+            yield Shown(result, preview.thumbnail if preview else None, preview if number < whole else None)
+            placed.append(result)  # when the next is asked for, the page holds this one
 
     pieces = (
         _environment(paper)
@@ -146,15 +168,11 @@ def _environment(paper: bool) -> jinja2.Environment:
         breakable=partial(_breakable, paper=paper),
         command=command_text,
         beside=quote,
-        facts=_facts,
+        facts=describe,
         keys=_keys,
         utc=lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
     )
     return environment
-
-
-def _facts(context: dict[str, Any] | None) -> list[tuple[str, str]]:
-    return describe(Context.model_validate(context) if context else None)
 
 
 def _breakable(path: str, paper: bool) -> Markup:
@@ -176,10 +194,10 @@ def _place(run: Mapping[str, Any], name: str) -> str:
     return name
 
 
-def _large_overlay(out: Path, row: Row) -> str:
+def _large_overlay(out: Path, row: ScanResult) -> str:
     """The overlay as a data URI, large enough for a sheet of paper; "" when it cannot be read."""
     try:
-        rgb = fit(read_rgb(out / row["overlay"]), PAPER_SIDE)
+        rgb = fit(read_rgb(out / str(row.overlay)), PAPER_SIDE)
     except ImageError:
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, PAPER_QUALITY)).decode()}"
@@ -193,23 +211,23 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _keys(row: Row, decision: Decision | None = None) -> dict[str, Any]:
+def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, Any]:
     """What the report sorts and filters a row by; `text` is what the filter searches."""
-    name = printable(row["path"])
-    searched = [name, *(value for _, value in _facts(row["context"])), *(one["text"] for one in row["remarks"])]
+    name = printable(row.path)
+    searched = [name, *(value for _, value in describe(row.context)), *(remark.text for remark in row.remarks)]
     if decision:
         searched += [decision.text, decision.conclusion or ""]
     return {
         "name": name,
         "status": decision.status if decision else "open",
         "decision": f"{decision.status} {decision.conclusion or ''}" if decision else "open",
-        "sha256": row["sha256"],
-        "score": row["score"],
-        "verdict": row["verdict"],
-        "rank": verdicts.WORDS.index(row["verdict"]),
-        "area": row["tampered_area"],
-        "regions": len(row["regions"]),
-        "size": row["width"] * row["height"],
-        "remarks": len(row["remarks"]),
+        "sha256": row.sha256,
+        "score": row.score,
+        "verdict": row.verdict,
+        "rank": verdicts.WORDS.index(row.verdict or verdicts.INCONCLUSIVE),
+        "area": row.tampered_area,
+        "regions": len(row.regions),
+        "size": (row.width or 0) * (row.height or 0),
+        "remarks": len(row.remarks),
         "text": "\n".join(searched).lower(),
     }

@@ -1,4 +1,4 @@
-"""Rows of a scan as objects: the keys and values of `results.jsonl`, with types, and not to be changed.
+"""Rows of a scan as frozen objects: the one description of the keys and types of `results.jsonl`.
 
 `ScanResult.of_row` makes one of a row, and `model_dump(mode="json")` gives the row again.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from imltool.errors import DataError
 from imltool.evidence.model import Context, Part, Remark
+from imltool.journal import read_rows
 from imltool.pictures.images import Map, Mask, read_map, read_mask
 from imltool.scan.verdicts import INDICATION, Word
+
+RESULTS = "results.jsonl"
 
 
 class Region(Part):
@@ -28,7 +31,7 @@ class Region(Part):
 
 
 class ChangedScore(Part):
-    """What one change of `stability` made of the score; both None where it could not be scored."""
+    """The score after one change of `stability`, and its verdict; both None where it could not be scored."""
 
     change: str
     score: float | None
@@ -36,50 +39,52 @@ class ChangedScore(Part):
 
 
 class ScanResult(Part):
-    """What a scan tells of one file.
+    """The result of one file: a row of `results.jsonl`. The row holds every key; a failed file's are None or empty.
 
     Attributes:
-        path: how results call the file: relative to the folder scanned, with forward slashes.
+        path: the file's name in the results: relative to the folder scanned, with forward slashes; unique.
         sha256, size_bytes: of the file; None when it could not be read.
         status: "ok", or "failed" with the `reason`.
         width, height: pixels, EXIF orientation applied; None when it could not be decoded.
-        score: image score in [0,1]; None for a failed file, as are verdict, area and paths.
+        score: image score in [0,1], see `image_score`.
         verdict: the word for the score at the scan's operating point.
         verdict_reason: why it is inconclusive where the score says otherwise.
-        stability: the scores after mild changes, when they were asked for.
+        stability: the scores after mild changes; None when they were not asked for.
         tampered_area: share of the pixels above the map's threshold.
         regions: connected parts of the mask, largest first.
-        map, mask, overlay: files below the output folder, with forward slashes.
+        map, mask, overlay, preview: files below the output folder, with forward slashes.
         companions: name → file of the companion maps that were asked for.
         outputs_sha256: each of these files → its hash.
         context: None when the file could not be read at all.
-        remarks: what stands out in the context; no verdicts.
-        previous_sha256: of the line before, see `imltool.scan.chain`.
+        remarks: notable facts of the context; no verdicts.
+        previous_sha256: of the line before, see `imltool.scan.chain`; empty until the row is in its journal.
     """
 
     path: str
-    sha256: str | None
-    size_bytes: int | None
+    sha256: str | None = None
+    size_bytes: int | None = None
     status: Literal["ok", "failed"]
-    reason: str | None
-    width: int | None
-    height: int | None
-    score: float | None
-    verdict: Word | None
-    verdict_reason: str | None
-    stability: tuple[ChangedScore, ...] | None
-    tampered_area: float | None
-    regions: tuple[Region, ...]
-    map: str | None
-    mask: str | None
-    overlay: str | None
-    companions: dict[str, str]
-    outputs_sha256: dict[str, str]
-    context: Context | None
-    remarks: tuple[Remark, ...]
-    previous_sha256: str
+    reason: str | None = None
+    width: int | None = None
+    height: int | None = None
+    score: float | None = None
+    verdict: Word | None = None
+    verdict_reason: str | None = None
+    stability: tuple[ChangedScore, ...] | None = None
+    tampered_area: float | None = None
+    regions: tuple[Region, ...] = ()
+    map: str | None = None
+    mask: str | None = None
+    overlay: str | None = None
+    preview: str | None = None
+    companions: dict[str, str] = Field(default_factory=dict)
+    outputs_sha256: dict[str, str] = Field(default_factory=dict)
+    context: Context | None = None
+    remarks: tuple[Remark, ...] = ()
+    previous_sha256: str = ""
 
     _out: Path = PrivateAttr()
+    _kept: bool = PrivateAttr(default=False)
 
     @classmethod
     def of_row(cls, row: dict[str, Any], out: Path) -> ScanResult:
@@ -91,6 +96,12 @@ class ScanResult(Part):
             result = cls.model_validate(row)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
+        result._out, result._kept = out, True
+        return result
+
+    def chained(self, previous_sha256: str, out: Path) -> ScanResult:
+        """The result as it goes into the journal of the output folder `out`, after the line of that hash."""
+        result = self.model_copy(update={"previous_sha256": previous_sha256})
         result._out = out
         return result
 
@@ -101,8 +112,13 @@ class ScanResult(Part):
             result = cls.model_validate_json(line)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out = out
+        result._out, result._kept = out, True
         return result
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the row was read from the output folder of an earlier session."""
+        return self._kept
 
     @property
     def is_indicated(self) -> bool:
@@ -121,3 +137,8 @@ class ScanResult(Part):
         if name is None:
             raise DataError(f"{self.path} has no map: {self.reason}")
         return self._out / name
+
+
+def read_results(out: Path) -> list[ScanResult]:
+    """The results in the output folder of a scan, which is only read. Raises `DataError`."""
+    return [ScanResult.of_row(row, out) for row in read_rows(out / RESULTS)]

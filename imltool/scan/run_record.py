@@ -1,78 +1,47 @@
-"""The output folder of a scan: whose it is, what ran, and the results as tables."""
+"""The output folder of a scan: whose it is, and the record of what ran."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imltool.errors import ResumeError
-from imltool.evidence.model import Context
-from imltool.evidence.remarks import look_up
-from imltool.files import make_folder, remove_torn, sha256_file, sha256_text, sole_writer, write_text, writing
-from imltool.journal import PARAMETERS, claim_folder, dump_json, holds_run
-from imltool.scan.chain import ChainedJournal
+from imltool.files import sha256_file, sha256_text, write_text, writing
+from imltool.journal import PARAMETERS, dump_json, holds_run, output_folder
 from imltool.scan.inputs import Plan
+from imltool.scan.results import RESULTS, ScanResult
+from imltool.scan.tables import ERRORS, TABLE
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
 from imltool.texts import readable
 from imltool.versions import __version__, installed_versions
 
 if TYPE_CHECKING:  # whoever only reads a record waits for no network
     from imltool.inference.localizer import Localizer
-    from imltool.scan.pipeline import Row
     from imltool.scan.settings import ScanSettings
 
 COMMAND = "scan"
-RESULTS = "results.jsonl"
-TABLE = "results.csv"
-ERRORS = "errors.csv"
 RECORD = "run.json"
 REPORT = "report.html"
 PDF = "report.pdf"
-FOLDERS = ("maps", "masks", "overlays", "companions")
+FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
 WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF)
 """What a scan writes beside its parameters."""
 CASE = ("id", "examiner", "notes")
-COLUMNS = (
-    "path", "sha256", "size_bytes", "status", "reason", "width", "height", "score", "verdict", "verdict_reason",
-    "tampered_area", "regions", "map", "mask", "overlay",
-)  # fmt: skip
-ERROR_COLUMNS = ("path", "sha256", "size_bytes", "reason")
-CONTEXT_COLUMNS = {
-    "format": "format",
-    "frames": "frames",
-    "camera_make": "camera.make",
-    "camera_model": "camera.model",
-    "taken": "times.taken",
-    "changed": "times.changed",
-    "gps_latitude": "gps.latitude",
-    "gps_longitude": "gps.longitude",
-    "jpeg_quality": "jpeg.quality",
-    "jpeg_quality_exact": "jpeg.quality_exact",
-    "jpeg_tables_sha256": "jpeg.tables_sha256",
-    "jpeg_subsampling": "jpeg.subsampling",
-    "jpeg_progressive": "jpeg.progressive",
-    "double_jpeg": "double_jpeg.detected",
-    "thumbnail_differs": "thumbnail.differs",
-    "credentials": "credentials.state",
-}
-"""Column of the table → where its value is in a row's context."""
-ROW_FORMAT = 3
-"""Rows of another format are not mixed with these: 2 added `context` and `remarks`, 3 the hashes that chain rows."""
+ROW_FORMAT = 1
+"""Rows of another format are not mixed with these."""
 
 
 def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict[str, Any]:
-    """What a run must share with an earlier one to go on with its results."""
+    """The parameters that must match to resume an earlier run."""
     return {
         "command": COMMAND,
         "engine": localizer.network.engine,
-        "compute": localizer.network.compute,
+        "precision": localizer.network.compute,
         "companions": sorted(settings.companions),
         "inputs": [root.address for root in plan.roots],
         "model_sha256": localizer.sha256,
@@ -99,12 +68,7 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
     Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
     scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
     """
-    holds_scan(out)
-    with sole_writer(make_folder(out)):
-        claim_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart)
-        remove_torn(out, below=False)
-        for folder in FOLDERS:
-            remove_torn(out / folder)
+    with output_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
         yield
 
 
@@ -113,15 +77,15 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def count_rows(rows: Sequence[Row]) -> dict[str, int]:
+def count_results(results: Sequence[ScanResult]) -> dict[str, int]:
     """`files`, `analysed`, `failed`, and of the analysed those with an `indication` and the `inconclusive`."""
-    analysed = sum(row["status"] == "ok" for row in rows)
+    analysed = sum(result.status == "ok" for result in results)
     return {
-        "files": len(rows),
+        "files": len(results),
         "analysed": analysed,
-        "indication": sum(row["verdict"] == INDICATION for row in rows),
-        "inconclusive": sum(row["verdict"] == INCONCLUSIVE for row in rows),
-        "failed": len(rows) - analysed,
+        "indication": sum(result.verdict == INDICATION for result in results),
+        "inconclusive": sum(result.verdict == INCONCLUSIVE for result in results),
+        "failed": len(results) - analysed,
     }
 
 
@@ -130,14 +94,16 @@ def write_record(
     plan: Plan,
     localizer: Localizer,
     settings: ScanSettings,
-    journal: ChainedJournal,
+    results: Sequence[ScanResult],
+    head: str,
     case: Mapping[str, str | None],
     sessions: list[dict[str, Any]],
 ) -> None:
     """Write `run.json`.
 
     Args:
-        case: values of `CASE` that were told, None for the others.
+        results: those on disk, and `head`, the hash of the last row.
+        case: values of `CASE` that were given, None for the others.
         sessions: a dict for each time the command ran, cut runs included (their `finished` stays None).
     """
     header = localizer.header
@@ -155,7 +121,7 @@ def write_record(
             "file": readable(localizer.path.name) if localizer.path else None,
             "input_size": header.input_size,
             "engine": localizer.engine,
-            "compute": localizer.network.compute,
+            "precision": localizer.network.compute,
             "pixel_threshold": header.pixel_threshold,
             "score_threshold": header.score_threshold,
             "score_fpr": header.score_fpr,
@@ -169,26 +135,26 @@ def write_record(
         "parameters": parameters(plan, localizer, settings),
         "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
         "skipped": [readable(str(folder)) for folder in plan.skipped],
-        "counts": count_rows(journal.rows),
+        "counts": count_results(results),
         "case": {name: case.get(name) for name in CASE},
-        "chain": {"rows": len(journal.rows), "head": journal.head},
+        "chain": {"rows": len(results), "head": head},
         "reports_sha256": {},
         "sessions": sessions,
     }
-    _write_sealed(out, record)
+    _write(out, record)
 
 
-def seal_reports(out: Path, *names: str) -> dict[str, Any]:
-    """Note the hashes of reports that were made from `run.json` in it, and give what it holds. Raises `OutputError`."""
+def note_reports(out: Path, *names: str) -> dict[str, Any]:
+    """Add the hashes of reports that were made from `run.json` to it, and give what it holds. Raises `OutputError`."""
     record = read_record(out)
     with writing(out / RECORD):
         record["reports_sha256"] = {name: sha256_file(out / name) for name in names}
-    _write_sealed(out, record)
+    _write(out, record)
     return record
 
 
-def _write_sealed(out: Path, record: dict[str, Any]) -> None:
-    record["seal"] = _seal(record)
+def _write(out: Path, record: dict[str, Any]) -> None:
+    record["self_sha256"] = _self_sha256(record)
     write_text(out / RECORD, record_text(record))
 
 
@@ -197,20 +163,23 @@ def record_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _seal(record: Mapping[str, Any]) -> str:
-    return sha256_text(dump_json({name: value for name, value in record.items() if name != "seal"}))
+def _self_sha256(record: Mapping[str, Any]) -> str:
+    return sha256_text(dump_json({name: value for name, value in record.items() if name != "self_sha256"}))
 
 
-def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether `seal` is the SHA-256 of all else that `run.json` holds, as one line of JSON with sorted keys."""
+def checksum_ok(record: Mapping[str, Any]) -> bool:
+    """Whether `self_sha256` is the SHA-256 of all else that `run.json` holds, as one line of JSON with sorted keys.
+
+    Anyone can compute it again: it finds damage and edits by hand, no forgery.
+    """
     try:
-        return record.get("seal") == _seal(record)
+        return record.get("self_sha256") == _self_sha256(record)
     except (ValueError, RecursionError):  # what was never written: no numbers, lists without end
         return False
 
 
 def read_record(out: Path) -> dict[str, Any]:
-    """What `run.json` holds; empty when there is none. Raises `ResumeError` when it is not what was sealed."""
+    """What `run.json` holds; empty when there is none. Raises `ResumeError` when it does not fit its checksum."""
     path = out / RECORD
     if not path.exists():
         return {}
@@ -218,54 +187,9 @@ def read_record(out: Path) -> dict[str, Any]:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         record = {}
-    if not is_sealed(record):
+    if not checksum_ok(record):
         raise ResumeError(
             f"{path} was changed since it was written",
-            "imltool verify tells more; --restart discards the earlier results",
+            "imltool verify says more; --restart discards the earlier results",
         )
     return record
-
-
-def table_text(rows: Iterable[Row]) -> str:
-    """The text of `results.csv`: a row's own values, then those of `CONTEXT_COLUMNS`, `software` and `remarks`.
-
-    Regions are counted, lists joined, what a file does not have is empty. A text that a spreadsheet would take for a
-    formula gets `'` in front; a path gets `./`, which names the same file.
-    """
-    return csv_text((*COLUMNS, *CONTEXT_COLUMNS, "software", "remarks"), map(_table_cells, rows))
-
-
-def _table_cells(row: Row) -> dict[str, Any]:
-    context = Context.model_validate(row["context"]) if row["context"] else None
-    return {
-        **{name: row[name] for name in COLUMNS},
-        "regions": len(row["regions"]),
-        **{name: look_up(context, where) for name, where in CONTEXT_COLUMNS.items()},
-        "software": " | ".join(dict.fromkeys(trace.text for trace in (context.software if context else ()))),
-        "remarks": " | ".join(remark["text"] for remark in row["remarks"]),
-    }
-
-
-def errors_text(rows: Iterable[Row]) -> str:
-    """The text of `errors.csv`: the files that could not be analysed and why, with the cells of `results.csv`."""
-    failed = (row for row in rows if row["status"] != "ok")
-    return csv_text(ERROR_COLUMNS, ({name: row[name] for name in ERROR_COLUMNS} for row in failed))
-
-
-TABLES: dict[str, Callable[[Iterable[Row]], str]] = {TABLE: table_text, ERRORS: errors_text}
-"""What is made of the rows when a scan has ended: name of the file → its text."""
-
-
-def csv_text(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
-    """Lines as a table; a text that a spreadsheet would take for a formula is guarded (see `table_text`)."""
-    buffer = io.StringIO(newline="")
-    table = csv.DictWriter(buffer, columns, lineterminator="\n")
-    table.writeheader()
-    for cells in lines:
-        table.writerow({name: _cell(value, "./" if name == "path" else "'") for name, value in cells.items()})
-    return buffer.getvalue()
-
-
-def _cell(value: Any, guard: str) -> Any:
-    """A value that no spreadsheet runs."""
-    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value

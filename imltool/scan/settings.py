@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imltool.errors import UsageError
-from imltool.scan.verdicts import Verdicts
+from imltool.scan.companions import choose_companions
+from imltool.scan.verdicts import Sensitivity, Verdicts, choose_verdicts
+from imltool.student.header import CheckpointHeader
 
+BATCH = 8
 LARGEST_BATCH = 1024
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,38 @@ class ScanSettings:
     companions: tuple[str, ...] = ()
     tiles: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        header: CheckpointHeader,
+        *,
+        threshold: float | None = None,
+        sensitivity: Sensitivity = "medium",
+        stability: bool = False,
+        companions: Sequence[str] = (),
+        tiles: bool = False,
+    ) -> ScanSettings:
+        """The settings of a scan by a checkpoint.
 
-def read_batch(wanted: int | str) -> int | None:
-    """Pictures to analyse at once, 1 to `LARGEST_BATCH`, from a number or its text; None for `AUTO`: to be probed.
+        Args:
+            threshold: in [0,1]; None takes the checkpoint's `pixel_threshold`.
+            sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
 
-    Raises `UsageError` for anything else.
-    """
-    if wanted == AUTO:
-        return None
-    try:
-        batch = int(wanted)
-    except ValueError:
-        batch = 0
+        Raises `UsageError` for values out of range, and for a sensitivity that the checkpoint has no scores for.
+        """
+        if not 0.0 <= (threshold or 0.0) <= 1.0:
+            raise UsageError(f"threshold {threshold}", "give one in [0,1]")
+        return cls(
+            header.pixel_threshold if threshold is None else threshold,
+            choose_verdicts(header, sensitivity),
+            stability,
+            choose_companions(companions),
+            tiles,
+        )
+
+
+def require_batch(batch: int) -> int:
+    """The batch size, from 1 to `LARGEST_BATCH`. Raises `UsageError` for any other."""
     if not 1 <= batch <= LARGEST_BATCH:
-        raise UsageError(f"--batch {wanted}", f"give a number from 1 to {LARGEST_BATCH}, or {AUTO}")
+        raise UsageError(f"batch size {batch}", f"give one from 1 to {LARGEST_BATCH}")
     return batch

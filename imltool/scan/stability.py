@@ -1,14 +1,15 @@
-"""Whether a verdict outlives what happens to pictures on their way: saved once more, or scaled a little."""
+"""Whether a verdict holds after mild changes such as pictures undergo in transit: saved once more, scaled a little."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from imltool.pictures.images import RGB
 from imltool.pictures.pixels import jpeg, resize, scaled
-from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Verdicts
+from imltool.scan.results import ChangedScore
+from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Verdicts, Word
 
 
 def _save(rgb: RGB, quality: int) -> RGB:
@@ -29,16 +30,23 @@ CHANGES: dict[str, Callable[[RGB], RGB]] = {
 it shrinks and bicubic where it grows. OSError where an encoder refuses a picture."""
 
 
-def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Settled:
+    """The verdict of a picture, why it is inconclusive where the score says otherwise, and its scores after changes."""
+
+    verdict: Word
+    reason: str | None
+    stability: tuple[ChangedScore, ...] | None
+
+
+def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]) -> Settled:
     """The verdict of a picture in the light of its scores after `CHANGES`.
 
     A verdict flips when a change takes an indication away or brings one about; it is then inconclusive.
 
     Args:
         score: of the picture as it is, in [0,1].
-        changed: the score after each change, None where it could not be had; empty when none was asked for.
-
-    Returns `verdict`, `verdict_reason` and `stability` of the row.
+        changed: the score after each change, None where it could not be scored; empty when none was asked for.
     """
     word, reason = verdicts.word(score), verdicts.reason
     words = {name: None if value is None else verdicts.word(value) for name, value in changed.items()}
@@ -46,5 +54,5 @@ def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]
     if flipped and word != INCONCLUSIVE:
         flips = "the indication is lost" if word == INDICATION else "it becomes an indication"
         word, reason = INCONCLUSIVE, f"unstable: {flips} under {', '.join(flipped)}"
-    told = [{"change": name, "score": value, "verdict": words[name]} for name, value in changed.items()]
-    return {"verdict": word, "verdict_reason": reason, "stability": told or None}
+    scores = tuple(ChangedScore(change=name, score=value, verdict=words[name]) for name, value in changed.items())
+    return Settled(word, reason, scores or None)

@@ -1,13 +1,14 @@
-"""Whether a scan's output folder, and the evidence it looked at, are still what they were."""
+"""Whether a scan's output folder, and the evidence it looked at, were changed since."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,45 +16,47 @@ from imltool.errors import DataError, ImlError, UsageError
 from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
-from imltool.scan.fetch import fate
+from imltool.scan.decisions import DECISIONS, ORIGIN
+from imltool.scan.fetch import compare_with_hash
+from imltool.scan.findings import CHANGED, EXTRA, MISSING, UNCHECKED, Finding
 from imltool.scan.inputs import Root, expand
+from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import (
     COMMAND,
     FOLDERS,
     PDF,
     RECORD,
     REPORT,
-    RESULTS,
     ROW_FORMAT,
-    TABLES,
-    count_rows,
-    is_sealed,
+    checksum_ok,
+    count_results,
     record_text,
 )
 from imltool.scan.stores import Stored, is_address, read_address
+from imltool.scan.tables import TABLES
 from imltool.texts import readable
 from imltool.versions import __version__
 
-CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
-"""Kinds of findings: the first three say that something was changed, the last that it could not be told."""
+JOURNALS: dict[str, str | None] = {RESULTS: None, DECISIONS: ORIGIN}
+"""Chained journals of a scan's folder → their origin; None for the hash of `parameters.json`. Only the first must
+exist, others grow after the scan."""
 READERS = 4
 """Files hashed at once (our choice)."""
 _FATES = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it was, or could not be checked.
+class ChainedFile:
+    """A journal of `JOURNALS` that is there.
 
     Attributes:
-        kind: `changed`, `missing`, `extra` or `unchecked`.
-        where: a file of the output folder, a row of the results, or the evidence file as results call it.
-        what: what is wrong with it.
+        links: its lines.
+        head: SHA-256 of the last; the origin when there is none.
     """
 
-    kind: str
-    where: str
-    what: str
+    name: str
+    links: tuple[Link, ...]
+    head: str
 
 
 class Verification:
@@ -62,6 +65,7 @@ class Verification:
     Attributes:
         rows: the number of lines in `results.jsonl`.
         head: SHA-256 of the last of them; of `parameters.json` when there is none, empty when that is missing too.
+        journals: the chained journals, that of the results first.
 
     Raises `UsageError` when `out` holds no scan, `DataError` when its rows are of a form without a chain or cannot be
     read at all.
@@ -73,7 +77,8 @@ class Verification:
             held = os.listdir(out) if out.is_dir() else []
             self._parameters, self._record = (_read_json(out / name) for name in (PARAMETERS, RECORD))
             origin = sha256_file(out / PARAMETERS) if (out / PARAMETERS).is_file() else ""
-            data = (out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b""
+            present = [name for name in JOURNALS if name == RESULTS or (out / name).is_file()]
+            data = {name: (out / name).read_bytes() if (out / name).is_file() else b"" for name in present}
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
         foreign = isinstance(self._parameters, dict) and self._parameters.get("command") != COMMAND
@@ -82,29 +87,36 @@ class Verification:
         form = self._parameters.get("row_format") if isinstance(self._parameters, dict) else ROW_FORMAT
         if form != ROW_FORMAT:
             raise DataError(
-                f"{out / PARAMETERS} tells rows of form {form!r}, and this version knows those of {ROW_FORMAT}",
-                "use the version that is told there under tool_version",
+                f"{out / PARAMETERS} says rows of format {form!r}, and this version reads those of {ROW_FORMAT}",
+                "use the version that it names under tool_version",
             )
-        self._links = list(read_chain(data, origin))
+        self._partial = [name for name in data if name != RESULTS and data[name] and not data[name].endswith(b"\n")]
+        for name in self._partial:  # a journal that grows: a writer is at work, or was killed
+            data[name] = data[name][: data[name].rfind(b"\n") + 1]
+        self.journals = [_chained_file(name, content, JOURNALS[name] or origin) for name, content in data.items()]
+        self._links, self.head = self.journals[0].links, self.journals[0].head
         self._results = [link.row for link in self._links if link.row is not None]
         self.rows = len(self._links)
-        self.head = self._links[-1].sha256 if self._links else origin
 
     @property
     def files(self) -> int:
-        """Outputs that the rows tell of: so many files are hashed, evidence aside."""
+        """The number of outputs that rows name, which are hashed."""
         return sum(len(_outputs(row)) for row in self._results)
 
-    def run(self, head: str | None = None, evidence: bool = False) -> Iterator[Finding | None]:
+    def run(self, heads: Sequence[str] = (), evidence: bool = False) -> Iterator[Finding | None]:
         """Check everything; yield what was found, and None for every output or evidence file that is untouched.
 
         Args:
-            head: the head that was noted when the scan ended; without it somebody who made all hashes anew is not
-                found.
+            heads: final hashes that were kept elsewhere: that of the results, and of other journals that of any line,
+                as these grow. Without them somebody who computed all hashes again is not found.
             evidence: hash the files that were scanned as well, where `run.json` says that they are; objects of stores
                 are fetched for it.
         """
-        yield from self._check_chain(head)
+        yield from self._check_files(heads)
+        for journal in self.journals:
+            yield from _check_chain(journal)
+        for name in self._partial:
+            yield Finding(UNCHECKED, name, "ends in the middle of a row, which its next writer drops")
         yield from self._check_record()
         yield from self._check_outputs()
         if self._finished:
@@ -116,7 +128,7 @@ class Verification:
                 UNCHECKED,
                 RECORD,
                 "the scan was not finished: results.csv, errors.csv, reports and files without a row are not checked; "
-                "give the scan's command again",
+                "the scan's command resumes it",
             )
         if evidence:
             yield from self._check_evidence()
@@ -129,32 +141,28 @@ class Verification:
         except (KeyError, TypeError, IndexError):
             return True
 
-    def _check_chain(self, head: str | None) -> Iterator[Finding]:
+    def _check_files(self, heads: Sequence[str]) -> Iterator[Finding]:
         for name, content in ((PARAMETERS, self._parameters), (RECORD, self._record)):
             if not isinstance(content, dict):
                 missing = not (self.out / name).exists()
-                yield Finding(MISSING if missing else CHANGED, name, "is not there" if missing else "is no JSON object")
+                yield Finding(MISSING if missing else CHANGED, name, "is missing" if missing else "is no JSON object")
         if not (self.out / RESULTS).is_file():
-            yield Finding(MISSING, RESULTS, "is not there")
-        before: Link | None = None
-        for number, link in enumerate(self._links, start=1):
-            where = f"{RESULTS} row {number}" + (f" ({link.row.get('path')})" if link.row else "")
-            if link.row is None:
-                yield Finding(CHANGED, where, "is cut or no JSON object")
-            elif not link.follows and (before is None or before.row is not None):
-                former = f"row {number - 1}" if before else PARAMETERS
-                yield Finding(CHANGED, where, f"does not follow {former}: one of the two was changed, moved or removed")
-            before = link
-        if head is not None and head.lower() != self.head:
-            yield Finding(CHANGED, RESULTS, f"its head is {self.head or 'unknown'}, not the one that was noted")
+            yield Finding(MISSING, RESULTS, "is missing")
+        grown = {link.sha256 for journal in self.journals[1:] for link in journal.links}
+        for head in heads:
+            if head.lower() not in {self.head, *grown}:
+                ends = " and ".join(
+                    f"{journal.name} ends with {journal.head or 'no hash'}" for journal in self.journals
+                )
+                yield Finding(CHANGED, RESULTS, f"{ends}, and not with the final hash given, {head.lower()}")
 
     def _check_record(self) -> Iterator[Finding]:
         record = self._record
         if not isinstance(record, dict):
             return
-        if not is_sealed(record):
-            yield Finding(CHANGED, RECORD, "its values are not those that were sealed")
-        elif not _holds(self.out / RECORD, record_text(record)):  # a value told twice is read as the last alone
+        if not checksum_ok(record):
+            yield Finding(CHANGED, RECORD, "its values do not fit its checksum, self_sha256")
+        elif not _holds(self.out / RECORD, record_text(record)):  # of a key that is there twice only the last is read
             yield Finding(CHANGED, RECORD, "is not written as a scan writes these values")
         yield from _differences(record.get("parameters"), self._parameters, "parameters", PARAMETERS)
         heads = [self._links[0].row.get("previous_sha256") if self._links and self._links[0].row else self.head]
@@ -167,21 +175,26 @@ class Verification:
             yield Finding(
                 CHANGED,
                 RESULTS,
-                f"has {self.rows} rows with the head {self.head}, and {RECORD} tells {rows} with the head {head}",
+                f"has {self.rows} rows and ends with {self.head}; {RECORD} says {rows} rows that end with {head}",
             )
-        elif self._finished:
-            try:
-                counts = count_rows(self._results)
-            except KeyError:
-                return
+        elif self._finished and (results := self._typed) is not None:
+            counts = count_results(results)
             yield from _differences(record.get("counts"), counts, "counts", RESULTS)
 
+    @cached_property
+    def _typed(self) -> list[ScanResult] | None:
+        """The rows as results; None when one is not of their form."""
+        try:
+            return [ScanResult.of_row(row, self.out) for row in self._results]
+        except (DataError, RecursionError):
+            return None
+
     def _check_outputs(self) -> Iterator[Finding | None]:
-        told = [(name, digest) for row in self._results for name, digest in _outputs(row).items()]
+        named = [(name, digest) for row in self._results for name, digest in _outputs(row).items()]
         with ThreadPoolExecutor(READERS) as pool:
-            fates = pool.map(lambda item: what_happened(self.out / item[0], item[1]), told)
-            for (name, _), fate in zip(told, fates, strict=True):
-                yield Finding(_FATES[fate], name, f"{fate} since it was written") if fate else None
+            changes = pool.map(lambda item: what_happened(self.out / item[0], item[1]), named)
+            for (name, _), change in zip(named, changes, strict=True):
+                yield Finding(_FATES[change], name, f"{change} since it was written") if change else None
 
     def _check_extra(self) -> Iterator[Finding]:
         known = {name for row in self._results for name in _outputs(row)}
@@ -192,38 +205,40 @@ class Verification:
                 for name in sorted([*names, *links]):
                     where = readable((Path(folder) / name).relative_to(self.out).as_posix())
                     if where not in known:
-                        yield Finding(EXTRA, where, "no row tells of it")
+                        yield Finding(EXTRA, where, "no row names it")
 
     def _check_tables(self) -> Iterator[Finding]:
+        results = self._typed
+        if results is None:
+            yield Finding(CHANGED, RESULTS, f"has a row that is not of the form of version {__version__}")
         for name, text in TABLES.items():
             path = self.out / name
             if not path.is_file():
-                yield Finding(MISSING, name, "is not there")
+                yield Finding(MISSING, name, "is missing")
                 continue
             try:
-                same = text(self._results).encode() == path.read_bytes()
+                same = results is None or text(results).encode() == path.read_bytes()
             except OSError as error:
                 yield Finding(UNCHECKED, name, f"cannot be read: {error.strerror}")
                 continue
-            except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-                yield Finding(CHANGED, RESULTS, f"its rows are not of the form that {name} is made from")
-                return
+            except UnicodeEncodeError:  # half of a character, which no scan writes
+                same = False
             if not same:
                 made = self._parameters.get("tool_version") if isinstance(self._parameters, dict) else None
                 other = f"; made by version {made}, compared by {__version__}" if made != __version__ else ""
-                yield Finding(CHANGED, name, f"is not what the rows of {RESULTS} give{other}")
+                yield Finding(CHANGED, name, f"does not fit the rows of {RESULTS}{other}")
 
     def _check_reports(self) -> Iterator[Finding]:
         reports = self._record.get("reports_sha256") if isinstance(self._record, dict) else None
         if not isinstance(reports, dict):
             return
         for name, digest in reports.items():
-            if fate := what_happened(self.out / name, digest):
-                yield Finding(_FATES[fate], name, f"{fate} since it was written")
+            if change := what_happened(self.out / name, digest):
+                yield Finding(_FATES[change], name, f"{change} since it was written")
         for name in (REPORT, PDF):
             if name not in reports and (self.out / name).exists():
-                told = f"{RECORD} does not tell its hash: it is not of the last session; have it made anew or remove it"
-                yield Finding(UNCHECKED, name, told)
+                older = f"{RECORD} has no hash of it: it is of an earlier session; make it again or remove it"
+                yield Finding(UNCHECKED, name, older)
 
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
@@ -232,7 +247,7 @@ class Verification:
             )
             items = {item.name: item for item in expand(roots, self.out).inputs}
         except (KeyError, TypeError, ValueError):
-            yield Finding(UNCHECKED, RECORD, "does not tell where the scanned files are")
+            yield Finding(UNCHECKED, RECORD, "does not say where the scanned files are")
             return
         except OSError as error:  # a folder above the evidence is locked
             yield Finding(UNCHECKED, readable(str(error.filename)), f"cannot be reached: {error.strerror}")
@@ -248,13 +263,31 @@ class Verification:
                 if folder in faults:
                     return Finding(UNCHECKED, name, faults[folder])
             try:
-                end = fate(items[name].path, row["sha256"]) if name in items else "vanished"
+                change = compare_with_hash(items[name].path, row["sha256"]) if name in items else "vanished"
             except ImlError as error:  # credentials that ran out, no room for a copy
                 return Finding(UNCHECKED, name, error.message)
-            return Finding(_FATES[end], name, f"{end} since it was scanned") if end else None
+            return Finding(_FATES[change], name, f"{change} since it was scanned") if change else None
 
         with ThreadPoolExecutor(READERS) as pool:
             yield from pool.map(check, (row for row in self._results if row.get("sha256")))
+
+
+def _chained_file(name: str, data: bytes, origin: str) -> ChainedFile:
+    links = tuple(read_chain(data, origin))
+    return ChainedFile(name, links, links[-1].sha256 if links else origin)
+
+
+def _check_chain(journal: ChainedFile) -> Iterator[Finding]:
+    """The rows that do not follow the one before."""
+    before: Link | None = None
+    for number, link in enumerate(journal.links, start=1):
+        where = f"{journal.name} row {number}" + (f" ({link.row.get('path')})" if link.row else "")
+        if link.row is None:
+            yield Finding(CHANGED, where, "is cut or no JSON object")
+        elif not link.follows and (before is None or before.row is not None):
+            former = f"row {number - 1}" if before else PARAMETERS
+            yield Finding(CHANGED, where, f"does not follow {former}: one of the two was changed, moved or removed")
+        before = link
 
 
 def _read_json(path: Path) -> Any:
@@ -274,8 +307,8 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _outputs(row: dict[str, Any]) -> dict[str, str]:
-    told = row.get("outputs_sha256")
-    return told if isinstance(told, dict) else {}
+    outputs = row.get("outputs_sha256")
+    return outputs if isinstance(outputs, dict) else {}
 
 
 def original_path(text: str) -> Path | Stored:
@@ -291,14 +324,14 @@ def original_path(text: str) -> Path | Stored:
     return Path(os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode())))
 
 
-def _differences(told: Any, true: Any, name: str, source: str) -> Iterator[Finding]:
-    if not isinstance(told, Mapping) or not isinstance(true, Mapping):
+def _differences(recorded: Any, true: Any, name: str, source: str) -> Iterator[Finding]:
+    if not isinstance(recorded, Mapping) or not isinstance(true, Mapping):
         return
     try:
-        here, there = flatten(dict(told)), flatten(dict(true))
+        here, there = flatten(dict(recorded)), flatten(dict(true))
     except RecursionError:
         yield Finding(CHANGED, RECORD, f"its {name}, or those of {source}, are lists in lists without end")
         return
     for key in sorted(here.keys() | there.keys()):
         if here.get(key) != there.get(key):
-            yield Finding(CHANGED, RECORD, f"tells {name}.{key} as {here.get(key)!r}, {source} as {there.get(key)!r}")
+            yield Finding(CHANGED, RECORD, f"says {name}.{key} is {here.get(key)!r}, {source} says {there.get(key)!r}")

@@ -15,25 +15,34 @@ from torch import Tensor, nn
 
 from imltool.errors import WeightsError
 
-BackboneName = Literal["5m", "11m", "21m"]
+BackboneName = Literal["nano", "5m", "11m", "21m"]
 TIMM_NAMES: dict[str, str] = {"5m": "tiny_vit_5m_224", "11m": "tiny_vit_11m_224", "21m": "tiny_vit_21m_224"}
+_NANO: dict[str, Any] = {"embed_dims": (16, 16, 32, 32), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
+"""TinyViT with the strides and window sizes of `5m`, one block a stage and a hundredth of the weights (our choice)."""
+
+
+def _tiny_vit(name: BackboneName, drop_path: float) -> Any:
+    base = TIMM_NAMES["5m" if name == "nano" else name]
+    return timm.create_model(
+        base, pretrained=False, num_classes=0, drop_path_rate=drop_path, **(_NANO if name == "nano" else {})
+    )
 
 
 class TinyVitBackbone(nn.Module):
     """Four feature scales of an RGB picture (paper: F1..F4).
 
     Args:
-        name: `5m` (the paper's size), `11m` or `21m`.
+        name: `5m` (the paper's size), `11m`, `21m`, or `nano` for tests and demos.
         drop_path: stochastic depth rate in training, 0..1.
 
     Input: float [B,3,H,W], RGB normalised with `MEAN` and `STD`, H and W multiples of 32.
     Output: F1 [B,c1,H/4,W/4], F2 [B,c2,H/8,W/8], F3 [B,c3,H/16,W/16], F4 [B,c4,H/32,W/32];
-    channels are 64, 128, 160, 320 for `5m`.
+    channels are 64, 128, 160, 320 for `5m` and 16, 16, 32, 32 for `nano`.
     """
 
     def __init__(self, name: BackboneName = "5m", drop_path: float = 0.0) -> None:
         super().__init__()
-        net: Any = timm.create_model(TIMM_NAMES[name], pretrained=False, num_classes=0, drop_path_rate=drop_path)
+        net = _tiny_vit(name, drop_path)
         self.channels: tuple[int, ...] = tuple(info["num_chs"] for info in net.feature_info)
         self.patch_embed: nn.Module = net.patch_embed
         self.stages: nn.Sequential = net.stages

@@ -27,7 +27,9 @@ class StudentSettings(Settings):
     baseline is both.
     """
 
-    backbone: Literal["5m", "11m", "21m"] = Field("5m", description="TinyViT size (paper: the smallest)")
+    backbone: Literal["nano", "5m", "11m", "21m"] = Field(
+        "5m", description="TinyViT size (paper: 5m); nano is for tests and demos"
+    )
     input_size: int = Field(
         224, ge=LEAST_SIDE, le=GREATEST_SIDE, description="side of the square input in pixels (paper: 224)"
     )

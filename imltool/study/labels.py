@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from imltool.data.layouts.coarse import SLOPPINESS, boxes_from_masks, boxes_root
 from imltool.data.manifest import Manifest, Record
 from imltool.errors import DataError
 from imltool.files import sha256_file, sha256_text
-from imltool.journal import claim_folder, dump_json
+from imltool.journal import dump_json, output_folder
 from imltool.pictures.images import RGB
 from imltool.study.reuse import find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
@@ -134,26 +135,27 @@ def make_labels(
         rows = list(group)
         teacher = OneEmbedding(load_teacher(name, device=device))
         for number, one in enumerate(forgeries):
-            streams = []
-            for labels in rows:
-                matched, folder = _boxes(one, labels), _folder(out, labels, number)
-                parameters = _parameters(name, matched)
-                known = None if folder.exists() else find_labels(reuse, parameters, len(matched))
-                if known is not None:
-                    take_over(known, folder)
-                    yield {"event": "reused", "labels": labels.folder, "run": str(known)}
-                claim_folder(folder, parameters)
-                save_settings(PseudoSettings(), folder / "config.yaml")
-                streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
-            for made in itertools.zip_longest(*streams):
-                for row in made:
-                    if row is None:
-                        continue
-                    if row["status"] != "ok":
-                        raise DataError(
-                            f"{one.images / row['image']}: {row['reason']}", "mend it or take it off the list"
-                        )
-                    yield {"event": "label", "teacher": name, "image": row["image"]}
+            with ExitStack() as held:
+                streams = []
+                for labels in rows:
+                    matched, folder = _boxes(one, labels), _folder(out, labels, number)
+                    parameters = _parameters(name, matched)
+                    known = None if folder.exists() else find_labels(reuse, parameters, len(matched))
+                    if known is not None:
+                        take_over(known, folder)
+                        yield {"event": "reused", "labels": labels.folder, "run": str(known)}
+                    held.enter_context(output_folder(folder, parameters))
+                    save_settings(PseudoSettings(), folder / "config.yaml")
+                    streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
+                for made in itertools.zip_longest(*streams):
+                    for row in made:
+                        if row is None:
+                            continue
+                        if row["status"] != "ok":
+                            raise DataError(
+                                f"{one.images / row['image']}: {row['reason']}", "mend it or take it off the list"
+                            )
+                        yield {"event": "label", "teacher": name, "image": row["image"]}
 
 
 def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from imltool.files import atomic
 from imltool.study.report import blocks
@@ -20,9 +20,6 @@ def draw_study(path: Path, results: Mapping[str, Any]) -> None:
 
     Left: F1 at 0.5, mean with its 95 % interval, seeds as small rings above it. Right: the paired difference alike.
     """
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     drawn = [
         (name, rows)
         for name, rows in blocks(results)
@@ -31,20 +28,16 @@ def draw_study(path: Path, results: Mapping[str, Any]) -> None:
     if not drawn:
         return
     heights = [HEAD_INCHES + ROW_INCHES * len(rows) for _, rows in drawn]
-    figure, axes = pyplot.subplots(
-        len(drawn), 2, figsize=(11, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(11, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(drawn), 2, height_ratios=heights, squeeze=False)
     for (name, rows), (left, right) in zip(drawn, axes, strict=True):
         _dots(left, rows, results)
         _differences(right, rows)
         roles = {one["role"] for one in rows.values()}
         left.set_title(name + (f" ({roles.pop().upper()})" if len(roles) == 1 and not name.startswith("mean") else ""))
     figure.suptitle(f"Study: {results['study']}")
-    try:
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110)
-    finally:
-        pyplot.close(figure)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def _dots(axis: Any, rows: Mapping[str, Any], results: Mapping[str, Any]) -> None:

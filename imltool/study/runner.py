@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow, evaluate_set
 from imltool.evaluation.summary import summarize_set
 from imltool.files import sha256_text, write_text
 from imltool.inference.localizer import Localizer
-from imltool.journal import Journal, claim_folder, dump_json, keep_parameters, read_rows
+from imltool.journal import Journal, dump_json, keep_parameters, output_folder, read_rows
 from imltool.study.labels import label_overrides, label_quality, make_labels
 from imltool.study.results import SET_FIGURES
 from imltool.study.reuse import DATA_NAME, find_run, is_trained, known_figures, refuse_no_study, take_over
@@ -41,6 +42,8 @@ QUALITY_NAME = "labels.json"
 
 class Study:
     """A study in its folder: `for event in Study(...).run()` trains and measures what is missing.
+
+    The folder is locked until `close`.
 
     Files: `parameters.json` and `base.yaml` (the configuration that is studied), `study.jsonl` (one line for each row,
     seed, set and checkpoint that is measured), a folder ROW/seed-N for every run, `labels/` where rows make their own
@@ -73,13 +76,21 @@ class Study:
             settings.training(row, settings.seeds[0])
         unnamed = {"name", "seed"}
         base = settings.base
-        claim_folder(
-            out, {"command": "study", "study": settings.study, "base": base.model_dump(mode="json", exclude=unnamed)}
-        )
+        parameters = {
+            "command": "study",
+            "study": settings.study,
+            "base": base.model_dump(mode="json", exclude=unnamed),
+        }
+        self._held = ExitStack()
+        self._held.enter_context(output_folder(out, parameters))
         save_settings(base, out / "base.yaml")
         for row in self.rows:
             keep_parameters(out / row.name / ROW_NAME, {"row": row.model_dump(mode="json")})
         self._refuse_other_sets()
+
+    def close(self) -> None:
+        """Let other commands have the folder."""
+        self._held.close()
 
     def run(self) -> Iterator[Event]:
         """Train and measure. Yields `label`, `reused`, `run`, the events of training (with `row`, `seed`), `measure`,

@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +23,7 @@ from pydantic import Field
 from imltool.config import Settings
 from imltool.errors import ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
-from imltool.journal import Journal, claim_folder, read_rows
+from imltool.journal import Journal, output_folder, read_rows
 from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
 from imltool.pictures.sheet import TRUTH, contact_sheet, draw_contours
@@ -203,8 +204,9 @@ def object_stems(inputs: tuple[Input, ...]) -> dict[str, str]:
     return {item.name: PurePosixPath(masks[item.output]).with_suffix("").as_posix() for item in inputs}
 
 
-def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> bool:
-    """Make `out` the folder of a run with `parameters`; True when it goes on with an earlier one.
+@contextmanager
+def objects_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[bool]:
+    """Hold `out` as the folder of a run with `parameters`; yields True when it resumes an earlier one.
 
     With `restart` what an earlier run wrote there is removed, and nothing beside it.
 
@@ -213,10 +215,10 @@ def open_folder(out: Path, parameters: dict[str, Any], restart: bool = False) ->
     """
     claimed = {"command": COMMAND} | parameters
     written = (IMAGES, MASKS, JOURNAL, CONFIG, SHEET)
-    resumed = claim_folder(out, claimed, PARAMETERS, "objects", written=written, restart=restart)
-    for folder in (IMAGES, MASKS):  # photos without any object make a source too, an empty one
-        make_folder(out / folder)
-    return resumed
+    with output_folder(out, claimed, PARAMETERS, "objects", written=written, restart=restart) as resumed:
+        for folder in (IMAGES, MASKS):  # photos without any object make a source too, an empty one
+            make_folder(out / folder)
+        yield resumed
 
 
 def write_objects(

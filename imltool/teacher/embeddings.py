@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imltool.errors import OutputError, UsageError
-from imltool.files import TORN, make_folder, sha256_text, write_bytes
+from imltool.files import PARTIAL, make_folder, sha256_text, write_bytes
 from imltool.journal import dump_json
 from imltool.pictures.images import RGB
 from imltool.teacher.network import EMBED_DIM, GRID, SamNetwork
@@ -100,7 +100,7 @@ class EmbeddingFolder:
         """Time of last use, bytes and path of every file that this class has named."""
         with suppress(OSError), os.scandir(self.folder) as found:
             for entry in found:
-                if _OURS.fullmatch(entry.name) or (TORN.fullmatch(entry.name) and SUFFIX in entry.name):
+                if _OURS.fullmatch(entry.name) or (PARTIAL.fullmatch(entry.name) and SUFFIX in entry.name):
                     with suppress(OSError):
                         status = entry.stat()
                         yield status.st_mtime_ns, status.st_size, Path(entry.path)

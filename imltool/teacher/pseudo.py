@@ -21,7 +21,7 @@ from imltool.config import Settings
 from imltool.data.boxes import Accepted, MatchedImage
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
-from imltool.files import make_folder, sha256_file, sole_writer, what_happened, write_bytes
+from imltool.files import sha256_file, what_happened, write_bytes
 from imltool.journal import Journal, read_rows
 from imltool.pictures.images import RGB, Mask, mask_png, read_rgb
 from imltool.teacher.teacher import BoxMask, Teacher
@@ -262,11 +262,11 @@ def write_pseudo_masks(
         cluster: whose workers make them, see `imltool.cluster`; None makes them in this process. Nothing but `seconds`
             depends on it.
 
-    Raises `OutputError` when the disk refuses and `ClusterError`; what was journalled stays valid. Raises `UsageError`
-    while another command writes into `out`.
+    The caller holds `out`, see `journal.output_folder`. Raises `OutputError` when the disk refuses and `ClusterError`;
+    what was journalled stays valid.
     """
     targets = mask_names([item.name for item in matched])
-    with sole_writer(make_folder(out)), Journal(out / JOURNAL) as journal:
+    with Journal(out / JOURNAL) as journal:
         done = {row["image"]: row["sha256"] for row in journal.rows if (out / row["mask"]).is_file()}
         todo = [
             Unlabelled(item, f"{MASKS}/{targets[item.name]}")

@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from imltool.files import atomic
 
 
 def draw_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Loss and learning rate over the steps, validation figures beside them. Rows are those of `log.jsonl`."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     train = [row for row in rows if row["event"] == "train"]
     checks = [row for row in rows if row["event"] == "validation"]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4))  # without pyplot and a layout engine, which take twice the time
+    left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.13, top=0.92, wspace=0.25)
     left.plot([row["step"] for row in train], [row["loss"] for row in train], color="#1a85ff", label="loss")
     left.set(xlabel="step", ylabel="loss", title="Training")
     rates = left.twinx()
@@ -36,8 +35,5 @@ def draw_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     right.grid(alpha=0.3)
     if right.lines:
         right.legend(loc="best", fontsize=8)
-    try:
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110)
-    finally:
-        pyplot.close(figure)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

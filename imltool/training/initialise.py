@@ -26,7 +26,10 @@ def _from_teacher(student: Student, batches: Batches) -> None:
 
 
 def _from_timm(student: Student, batches: Batches) -> None:
-    name = f"{TIMM_NAMES[student.settings.backbone]}.dist_in22k_ft_in1k"
+    backbone = student.settings.backbone
+    if backbone not in TIMM_NAMES:
+        raise WeightsError(f"timm has no weights for backbone {backbone}", "set init to random")
+    name = f"{TIMM_NAMES[backbone]}.dist_in22k_ft_in1k"
     try:
         net = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # huggingface_hub and its transport raise many types

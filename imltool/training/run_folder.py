@@ -9,8 +9,8 @@ from typing import Any
 
 from imltool.config import save_settings
 from imltool.errors import ResumeError
-from imltool.files import make_folder, sole_writer, write_text, writing
-from imltool.journal import Journal, claim_folder, dump_json, holds_run, read_rows
+from imltool.files import make_folder, write_text, writing
+from imltool.journal import Journal, dump_json, output_folder, read_rows
 from imltool.training.settings import TrainSettings
 
 STATE = "state-"
@@ -40,9 +40,7 @@ class RunFolder:
             raise ResumeError(
                 f"{self.path} already holds a training run", "add --resume to continue, or choose another --out"
             )
-        holds_run(self.path, command="train")
-        self._held.enter_context(sole_writer(make_folder(self.path)))
-        claim_folder(self.path, {"command": "train", **settings.model_dump(mode="json")})
+        self._held.enter_context(output_folder(self.path, {"command": "train", **settings.model_dump(mode="json")}))
         save_settings(settings, self.path / "config.yaml")
         for unfinished in self.path.glob(f".{STATE}*"):
             shutil.rmtree(unfinished, ignore_errors=True)

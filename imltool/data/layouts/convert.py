@@ -13,7 +13,7 @@ from imltool.data.layouts.common import Problem
 from imltool.data.manifest import Manifest, MaskRule, Record, write_manifest
 from imltool.errors import DataError, ImageError
 from imltool.files import atomic, sha256_text
-from imltool.journal import claim_folder, dump_json
+from imltool.journal import dump_json, output_folder
 from imltool.pictures.images import read_size, write_mask
 
 PARAMETERS = "convert.json"
@@ -41,16 +41,16 @@ def convert(manifest: Manifest, out: Path, link: bool = False) -> Iterator[Probl
         "records_sha256": sha256_text(dump_json(records)),
         "link": link,
     }
-    claim_folder(out, parameters, PARAMETERS)
-    made: list[Record] = []
-    for record, stem in zip(manifest.records, _stems(manifest.records), strict=True):
-        try:
-            made.append(_convert(manifest, record, stem, out, link))
-        except (DataError, ImageError) as error:
-            yield Problem("left-out", record.image, error.message)
-        else:
-            yield None
-    write_manifest(out / MANIFEST, Manifest(out, made))
+    with output_folder(out, parameters, PARAMETERS):
+        made: list[Record] = []
+        for record, stem in zip(manifest.records, _stems(manifest.records), strict=True):
+            try:
+                made.append(_convert(manifest, record, stem, out, link))
+            except (DataError, ImageError) as error:
+                yield Problem("left-out", record.image, error.message)
+            else:
+                yield None
+        write_manifest(out / MANIFEST, Manifest(out, made))
 
 
 def _convert(manifest: Manifest, record: Record, stem: str, out: Path, link: bool) -> Record:

@@ -1,4 +1,4 @@
-"""What workers made, checked against what was asked for and written by the command alone, in order."""
+"""Results of workers, checked against what was asked for and written by the command alone, in order."""
 
 from __future__ import annotations
 
@@ -6,48 +6,49 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from imltool.errors import ClusterError
 from imltool.files import write_bytes
 from imltool.texts import printable
 
+RowT = TypeVar("RowT")
+
 
 @dataclass(frozen=True)
-class Made:
+class Made(Generic[RowT]):
     """What a worker made of one picture.
 
     Attributes:
-        name: what the command calls the picture.
-        row: its line of the journal.
+        name: the command's name of the picture.
+        row: its result or line of the journal.
         files: path relative to the output folder → content.
         unseen: there is no such file on the worker's machine; False for an object of a store.
     """
 
     name: str
-    row: dict[str, Any]
+    row: RowT
     files: Mapping[str, bytes]
     unseen: bool
 
 
-MadeT = TypeVar("MadeT", bound=Made)
+MadeT = TypeVar("MadeT", bound=Made[Any])
 
 
-def in_step(made: Iterator[tuple[int, MadeT]], asked: Iterable[tuple[str, Path | None]], out: Path) -> Iterator[MadeT]:
+def ordered(made: Iterable[MadeT], asked: Iterable[tuple[str, Path | None]], out: Path) -> Iterator[MadeT]:
     """Yield what comes, each after its files are written below `out`, when it is what was asked for, once, in order.
 
     Args:
-        made: the number of a task and a piece of it.
         asked: name of every picture, and its path where it is a file.
 
     Raises `ClusterError` at the first that is another, or whose picture its worker did not see and the command does,
     and `OutputError`.
     """
     expected = iter(asked)
-    for _, one in made:
+    for one in made:
         item = next(expected, None)
         if item is None or item[0] != one.name:
-            raise _out_of_step()
+            raise _out_of_order()
         path = item[1]
         if one.unseen and path is not None and os.path.lexists(path):
             raise ClusterError(
@@ -58,10 +59,10 @@ def in_step(made: Iterator[tuple[int, MadeT]], asked: Iterable[tuple[str, Path |
             write_bytes(out / file, data)
         yield one
     if next(expected, None) is not None:
-        raise _out_of_step()
+        raise _out_of_order()
 
 
-def _out_of_step() -> ClusterError:
+def _out_of_order() -> ClusterError:
     return ClusterError(
-        "the cluster gave other rows than were asked for", "what was finished is kept: the same command goes on with it"
+        "the cluster gave other rows than were asked for", "what was finished is kept: the same command resumes"
     )

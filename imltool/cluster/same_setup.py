@@ -1,4 +1,4 @@
-"""Whether a worker's machine is set up like the command's: other versions could make other bytes."""
+"""Whether a worker has the same versions as the command: others could make other bytes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _open_ray(address: str | None, workers: int | None) -> RayCluster:
 
 CLUSTERS: dict[str, Callable[[str | None, int | None], RayCluster]] = {"ray": _open_ray}
 """What `--engine-cluster` takes → what opens it, given `--cluster-address` and `--cluster-workers`."""
-_PACKAGES = {"ray": ("ray", "pyarrow", "pandas")}
+_PACKAGES = {"ray": ("ray",)}
 """What each needs, all of it in the extra of its name."""
 
 

@@ -1,0 +1,114 @@
+"""Work on a sequence in threads, a bounded way ahead of whoever takes the results, which come in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Begun(Generic[T, R]):
+    """An item that is worked on: its cost, which is held until `Ahead.free`, and its result to be."""
+
+    item: T
+    cost: int
+    result: Future[R]
+
+
+class Ahead(Generic[T, R]):
+    """Results of `work` on `items`, in their order. To be used from one thread.
+
+    Args:
+        pool: the threads.
+        items: taken one by one, when there is room for the next.
+        work: done in a thread.
+        window: items that are worked on or wait to be taken, at most.
+        cost: of an item, such as its pixels; asked once an item.
+        budget: costs held at once, at most. An item that costs more goes alone.
+    """
+
+    def __init__(
+        self,
+        pool: Executor,
+        items: Iterable[T],
+        work: Callable[[T], R],
+        window: int,
+        cost: Callable[[T], int] = lambda item: 0,
+        budget: int = 0,
+    ) -> None:
+        self._pool, self._work, self._window, self._cost, self._budget = pool, work, window, cost, budget
+        self._items = iter(items)
+        self._waiting: deque[Begun[T, R]] = deque()
+        self._held = 0
+        self._next: tuple[T, int] | None = None
+        self._look()
+
+    def _look(self) -> None:
+        self._next = next(((item, self._cost(item)) for item in self._items), None)
+
+    def _begin(self) -> None:
+        while self._next and len(self._waiting) < self._window:
+            item, cost = self._next
+            if self._held and self._held + cost > self._budget:
+                return
+            self._held += cost
+            self._waiting.append(Begun(item, cost, self._pool.submit(self._work, item)))
+            self._look()
+
+    @property
+    def left(self) -> bool:
+        """Whether there are items that were not taken."""
+        return bool(self._waiting or self._next)
+
+    @property
+    def first(self) -> Future[R] | None:
+        """The result that is next to be taken, if its item was begun."""
+        return self._waiting[0].result if self._waiting else None
+
+    def take(self, most: int, full: bool = False) -> list[Begun[T, R]]:
+        """The next items whose results are there: `most` of them, or fewer.
+
+        Args:
+            full: wait for `most`. There are fewer at the end, when all that is held are these, and none when others
+                have to be freed before.
+        """
+        self._begin()
+        if full:
+            waited_for = sum(begun.cost for begun in self._waiting)
+            count = 0 if self._next and len(self._waiting) < most and self._held > waited_for else most
+        else:
+            ready = (place for place, begun in enumerate(self._waiting) if not begun.result.done())
+            count = min(most, next(ready, len(self._waiting)))
+        return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+
+    def free(self, cost: int) -> None:
+        """Give back what a taken item costs."""
+        self._held -= cost
+
+
+def ahead(
+    items: Iterable[T],
+    work: Callable[[T], R],
+    window: int,
+    workers: int,
+    cost: Callable[[T], int] = lambda item: 0,
+    budget: int = 0,
+) -> Generator[R, None, None]:
+    """Results of `work` on `items`, in their order, from `workers` threads; see `Ahead`.
+
+    What an item costs is given back when the next result is asked for.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="imltool-ahead")
+    try:
+        begun = Ahead(pool, items, work, window, cost, budget)
+        while group := begun.take(1, full=True):
+            yield group[0].result.result()
+            begun.free(group[0].cost)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

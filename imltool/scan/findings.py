@@ -1,0 +1,23 @@
+"""What `imltool verify` finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
+"""Kinds of findings: the first three say that something was changed, the last that it could not be checked."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it was, or could not be checked.
+
+    Attributes:
+        kind: `changed`, `missing`, `extra` or `unchecked`.
+        where: a file of the output folder, a row of the results, or the evidence file as results call it.
+        what: what is wrong with it.
+    """
+
+    kind: str
+    where: str
+    what: str

@@ -1,0 +1,101 @@
+"""The results as tables for spreadsheets; their columns are the fields of the models of a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args, get_origin
+
+from imltool.evidence.model import Part
+from imltool.scan.results import ScanResult
+
+TABLE = "results.csv"
+ERRORS = "errors.csv"
+ERROR_COLUMNS = ("path", "sha256", "size_bytes", "reason")
+LEFT_OUT = ("previous_sha256",)
+
+
+def table_text(results: Iterable[ScanResult]) -> str:
+    """The text of `results.csv`: a column a field, those of parts with the part's name in front (`camera_make`).
+
+    Lists of texts, and of parts with a text, are joined by ` | `, other lists are counted, dictionaries are left out; a
+    value that a file does not have is empty. A text that a spreadsheet would take for a formula gets `'` in front; a
+    path gets `./`, which names the same file.
+    """
+    names = [column.name for column in columns()]
+    return csv_text(names, ([column.cell(one) for column in columns()] for one in results))
+
+
+def errors_text(results: Iterable[ScanResult]) -> str:
+    """The text of `errors.csv`: the files that could not be analysed and why, with the cells of `results.csv`."""
+    failed = (one for one in results if one.status != "ok")
+    return csv_text(ERROR_COLUMNS, ([getattr(one, name) for name in ERROR_COLUMNS] for one in failed))
+
+
+TABLES: dict[str, Callable[[Iterable[ScanResult]], str]] = {TABLE: table_text, ERRORS: errors_text}
+"""The tables written when a scan has ended: name of the file → its text."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of `results.csv`: the fields that lead to its value, and whether it counts the items of a list."""
+
+    fields: tuple[str, ...]
+    counted: bool = False
+
+    @property
+    def name(self) -> str:
+        return "_".join(self.fields).removeprefix("context_")
+
+    def cell(self, result: ScanResult) -> Any:
+        """The value of one file; None for what it does not have."""
+        value: Any = result
+        for name in self.fields:
+            value = None if value is None else getattr(value, name)
+        if not isinstance(value, tuple):
+            return value
+        texts = dict.fromkeys(str(getattr(one, "text", one)) for one in value)
+        return len(value) if self.counted else " | ".join(texts)
+
+
+@cache
+def columns() -> tuple[Column, ...]:
+    """All columns of `results.csv`, in the order of the models' fields."""
+    return tuple(_columns(ScanResult))
+
+
+def _columns(model: type[Part], above: tuple[str, ...] = ()) -> Iterator[Column]:
+    for name, field in model.model_fields.items():
+        fields, kinds = (*above, name), _kinds(field.annotation)
+        parts = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
+        if tuple in kinds:
+            yield Column(fields, any("text" not in part.model_fields for part in parts))
+        elif parts:
+            yield from _columns(parts[0], fields)
+        elif dict not in kinds and name not in LEFT_OUT:
+            yield Column(fields)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types in an annotation: {tuple, Region} of `tuple[Region, ...] | None`."""
+    inner = set().union(*map(_kinds, get_args(annotation)))
+    return {get_origin(annotation) or annotation} | inner
+
+
+def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """Lines as a table; a text that a spreadsheet would take for a formula is guarded (see `table_text`)."""
+    buffer = io.StringIO(newline="")
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(names)
+    for cells in lines:
+        named = zip(names, cells, strict=True)
+        table.writerow([_cell(value, "./" if name == "path" else "'") for name, value in named])
+    return buffer.getvalue()
+
+
+def _cell(value: Any, guard: str) -> Any:
+    """A value that no spreadsheet runs."""
+    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value
