@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal
 
-from imltool.errors import DataError, ImlError, OutputError
+from imltool.errors import ImlError
 from imltool.review.exports import write_reports, write_tables
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
+from imltool.scan.decisions import DECISIONS
+from imltool.scan.run_record import REPORT
 
 SETTLING = 0.3
 """Seconds from a decision to the tables: several come together."""
@@ -31,7 +33,7 @@ class ExportWriter:
         self._event = threading.Event()
         self._closed = False
         self._changed = False
-        self._since_report = False
+        self._since_report = _is_old(folder)
         self.fault = ""
         self.state: State = ""
         self._thread = threading.Thread(target=self._work, name="imltool-review-writer", daemon=True)
@@ -50,7 +52,7 @@ class ExportWriter:
 
     @property
     def report_is_old(self) -> bool:
-        """Whether decisions were made here since the reports were written."""
+        """Whether decisions were made since the reports were written."""
         return self._since_report
 
     def _work(self) -> None:
@@ -72,8 +74,8 @@ class ExportWriter:
                 exhaust(write_reports(self._folder))
                 self.state = "written"
             self.fault = ""
-        except (ImlError, DataError, OutputError) as error:  # the journal has everything
-            self.fault, self._since_report = str(error), True
+        except ImlError as error:  # the journal has everything, and the next decision tries again
+            self.fault, self._since_report, self._changed = str(error), True, True
             self.state = ""
 
     def close(self) -> None:
@@ -92,6 +94,12 @@ class ExportWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_old(folder: ScanFolder) -> bool:
+    """Whether decisions were made after the report was written, by a session that was killed."""
+    decisions, report = folder.out / DECISIONS, folder.out / REPORT
+    return decisions.exists() and (not report.exists() or report.stat().st_mtime < decisions.stat().st_mtime)
 
 
 def exhaust(items: Iterable[object]) -> None:

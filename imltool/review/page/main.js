@@ -27,7 +27,7 @@ const boxes = new Boxes();
 const viewer = new Viewer(store, [by("pane-a"), by("pane-b")], viewport, boxes);
 const decision = new Decision();
 const lens = new Lens(by("lens"));
-let open = { index: -1, facts: null, region: -1 };
+let open = { index: -1, facts: null, region: -1, waiting: [] };
 let magnifying = false;
 let beside = [0, 0]; // the pointer on the stage
 let known = { rows: 0, decisions: 0 };
@@ -55,7 +55,7 @@ async function show(index, push = true) {
   if (!(await decision.settled())) return notice("This decision is not saved yet: the page stays on the picture.");
   notice("");
   const row = list.rows[index];
-  open = { index, facts: null, region: -1 };
+  open = { index, facts: null, region: -1, waiting: [] };
   by("stage").dataset.ready = "";
   document.body.dataset.view = "picture";
   document.title = `${row.path} – imltool review`;
@@ -85,6 +85,7 @@ async function show(index, push = true) {
   showFile(by("file"), facts);
   for (const id of ["decision", "why"]) by(id).hidden = facts.status !== "ok";
   by("details").scrollTop = 0;
+  for (const run of open.waiting.splice(0)) run();
   paint();
 }
 
@@ -138,8 +139,10 @@ function radios(id, names, change, words = (name) => name) {
   by(id).replaceChildren(...names.map((name, at) => h("button", { role: "radio", ariaChecked: "false", onclick: () => change(name), title: words(name) }, name)));
   for (const [at, name] of names.entries()) by(id).children[at].dataset.name = name;
 }
-const judge = (conclusion) => decision.change({ conclusion: decision.opinion.conclusion === conclusion ? null : conclusion });
-const mark = (status) => decision.change({ status });
+// what is pressed before the server has answered is meant for the picture that comes
+const soon = (run) => (open.facts ? run() : open.waiting?.push(run));
+const judge = (conclusion) => soon(() => decision.change({ conclusion: decision.opinion.conclusion === conclusion ? null : conclusion }));
+const mark = (status) => soon(() => decision.change({ status }));
 radios("statuses", folder.statuses, mark);
 radios("conclusions", Object.keys(folder.conclusions), judge, (name) => folder.conclusions[name]);
 
