@@ -19,7 +19,7 @@ from imltool.review.copies import CopiedPlace, find_copied_places
 from imltool.review.folder import ScanFolder
 from imltool.review.pyramid import BoundedCache, Pixels, Pyramid
 from imltool.scan.companions import COMPANIONS
-from imltool.scan.picture_outputs import WASH_OPACITY
+from imltool.scan.picture_outputs import mask_outlines, wash_colours
 from imltool.scan.results import ScanResult
 from imltool.traces.stack import TRACES, Traces, picture_traces
 
@@ -31,8 +31,6 @@ TOGETHER = 30_000_000
 """Pixels of pictures that may be worked on side by side (our choice)."""
 OUTLINE_POINTS = 40_000
 """Points of an outline sent to the page, at most; the smallest parts are left out beyond that."""
-SMALLEST_PART = 0.0002
-"""Parts of the mask below this share of the picture are not outlined: specks would hide what they mark."""
 
 
 class Layers:
@@ -95,13 +93,7 @@ class Layers:
 
     def _outline(self, result: ScanResult) -> list[list[int]]:
         mask = read_levels(self._output(result, result.mask))
-        found, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        smallest = SMALLEST_PART * mask.size
-        large = sorted(
-            (outline for outline in found if cv2.contourArea(outline) + len(outline) / 2 + 1 >= smallest),
-            key=cv2.contourArea,
-            reverse=True,
-        )
+        large = sorted(mask_outlines(mask), key=cv2.contourArea, reverse=True)
         drawn, points = [], 0
         tolerance = max(mask.shape) / 4000
         for outline in large:
@@ -163,14 +155,6 @@ class Layers:
                 return find_copied_places(rgb)
 
         return self._others.get((result.path, "copies"), make)
-
-
-def wash_colours() -> NDArray[np.uint8]:
-    """Colour and opacity of 256 levels of a map laid over a picture: uint8 RGBA [256,4], clear at 0."""
-    colours = np.empty((256, 4), np.uint8)
-    colours[:, :3] = palette()
-    colours[:, 3] = np.rint((np.arange(256) / 255.0) ** 2 * (WASH_OPACITY * 255.0))
-    return colours
 
 
 def read_levels(path: Path) -> NDArray[np.uint8]:

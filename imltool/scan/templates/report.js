@@ -102,8 +102,10 @@
     if (!view.dataset.beside) return;
     const over = view.querySelector(".over");
     image.dataset.small ??= image.src;
+    const outline = view.querySelector(".outline");
     if (over) over.hidden = one;
-    image.onerror = () => { image.onerror = null; image.src = image.dataset.small; if (over) over.hidden = false; };
+    if (outline) outline.style.display = one ? "none" : "";
+    image.onerror = () => { image.onerror = null; image.src = image.dataset.small; if (over) over.hidden = false; if (outline) outline.style.display = ""; };
     image.src = one ? view.dataset.beside : image.dataset.small;
   }
 
