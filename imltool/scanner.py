@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from imltool.cluster.clusters import choose_cluster
-from imltool.device import choose_device
 from imltool.engines.network import Compute
-from imltool.inference.localizer import Localizer
+from imltool.inference.predictor import Predictor, load_student
 from imltool.scan import runner
 from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
@@ -23,7 +22,8 @@ class Scanner:
     """A student with the settings of a scan, to be used for any number of scans.
 
     Args:
-        weights: a checkpoint's file or the name of a bundled student; None takes the default one.
+        weights: as `load_student` takes it, or a `Predictor`, whose network is used (its device, engine and precision
+            count then).
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the student: "auto", "torch", "onnx" or "openvino".
         precision: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
@@ -39,7 +39,7 @@ class Scanner:
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | Path | Predictor | None = None,
         device: str = "auto",
         *,
         engine: str = "auto",
@@ -56,8 +56,12 @@ class Scanner:
     ) -> None:
         self._batch = require_batch(batch)
         self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
-        file = None if weights is None else Path(weights)
-        self._localizer = Localizer.load(file, choose_device(device), engine, precision)
+        given = (
+            weights
+            if isinstance(weights, Predictor)
+            else load_student(weights, device, engine=engine, precision=precision)
+        )
+        self._localizer = given.localizer
         self._settings = ScanSettings.of(
             self._localizer.header,
             threshold=threshold,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -46,7 +47,7 @@ def test_paragraphs_fill_their_lines_and_exit_codes_are_listed(helped: dict[str,
     before = helped[command].split("╭")[0]
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*•)", before):
         lines = [line.strip() for line in paragraph.strip().splitlines()]
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in itertools.pairwise(lines):
             room = WIDTH - 6 - len(line)
             assert len(following.split()[0]) >= room, f"{line!r} ends early before {following!r}"
     assert all(f"• {code}: " in before for code in (0, 1, 2, 3, 4))

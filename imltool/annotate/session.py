@@ -20,8 +20,7 @@ from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.pages.server import PageServer
 from imltool.teacher.embeddings import EmbeddingFolder
-from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
-from imltool.teacher.sam import SamTeacher
+from imltool.teacher.registry import WEIGHTLESS, load_sam, teacher_weights
 from imltool.versions import __version__
 
 
@@ -74,7 +73,7 @@ def open_session(
     """Load the teacher, open the journals and bind the port; on leaving all is written and closed.
 
     Args:
-        embeddings: see `load_teacher`.
+        embeddings: see `load_sam`.
 
     Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
     """
@@ -83,8 +82,7 @@ def open_session(
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
     # an encoder that can be interrupted layer by layer: the person waits for no embedding under way
-    sam = load_teacher(teacher, weights, device, embeddings=embeddings, steppable=True)
-    assert isinstance(sam, SamTeacher)
+    sam = load_sam(teacher, weights, device, embeddings=embeddings, steppable=True)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = SessionStart(
         annotator=who,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -241,8 +242,9 @@ def say(message: str, whole: bool = False) -> None:
     """
     note(message)
     if not stderr.quiet:
-        soft = whole or not stderr.is_terminal
-        stderr.print(message, highlight=False, markup=False, soft_wrap=soft, overflow="ignore")
+        if stderr.is_terminal and not whole:
+            message = textwrap.fill(message, stderr.width, break_long_words=False, break_on_hyphens=False)
+        stderr.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:

@@ -200,6 +200,7 @@ def scan(
         common.log.info("model %s, SHA-256 %s, on %s by %s", *model)
         selection = Selection(only_indicated, top)
         results: list[ScanResult] = []
+        kept = 0 if restart else run_record.count_kept(out)
         with common.progress_bar() as bar:
             task = bar.add_task("scan", total=len(plan.inputs))
             for result in runner.scan(
@@ -214,7 +215,7 @@ def scan(
                 cluster=cluster,
             ):
                 results.append(result)
-                if result.is_kept:
+                if len(results) <= kept:
                     bar.reset(task, total=len(plan.inputs), completed=len(results), kept=len(results))
                 else:
                     bar.advance(task)
@@ -252,6 +253,16 @@ def _print_row(result: ScanResult) -> None:
         ) from None
 
 
+def _broken(path: str, room: int) -> str:
+    """A path in lines of at most `room` characters where its folders allow that."""
+    lines = [""]
+    for part in path.replace("/", "/\n").splitlines():
+        if lines[-1] and len(lines[-1]) + len(part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, Any], out: Path, seconds: float) -> None:
     """The highest scores as a table, failures, counts, the final hash and what to do next, for a person."""
     from rich.table import Table
@@ -277,7 +288,7 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
                 percent(result.tampered_area or 0.0),
                 str(len(result.regions)),
             )
-            table.add_row(*cells, Text(printable(result.path)), style=style)
+            table.add_row(*cells, Text(_broken(printable(result.path), common.stderr.width - 40)), style=style)
         common.stderr.print(table)
     counts, session = run["counts"], run["sessions"][-1]
     if counts["analysed"] > len(shown):

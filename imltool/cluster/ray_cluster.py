@@ -63,15 +63,15 @@ class RayCluster:
     def label(
         self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path
     ) -> Iterator[dict[str, Any]]:
-        from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher, kept_by, run_on
+        from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher
 
         def prepare(ray: Any) -> Callable[[], Worker]:
             return partial(PseudoWorker, SentTeacher.of(ray, teacher), settings)
 
-        folder = kept_by(teacher)
+        folder = teacher.embeddings
         asked = ((one.item.name, one.item.image) for one in todo)
         tasks = _tasks([one.absolute() for one in todo], PICTURES_A_TASK)
-        for one in ordered(self._spread(prepare, tasks, run_on(teacher)), asked, out):
+        for one in ordered(self._spread(prepare, tasks, teacher.device), asked, out):
             if folder is not None:
                 folder.found += one.found
             yield one.row

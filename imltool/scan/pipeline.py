@@ -49,7 +49,7 @@ def analyse(
         read = partial(_read, localizer=localizer, tiles=settings.tiles)
         reading = Ahead(readers, files, read, 2 * batch, _pixels, PIXELS_IN_FLIGHT)
         finishing: deque[tuple[int, Future[ScanResult]]] = deque()
-        full = localizer.network.joint
+        full = localizer.network.batched
         while reading.left or finishing:
             begun = reading.take(batch, full)
             if begun:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-import numpy as np
-
 from imltool.inference.localizer import Localizer
-from imltool.inference.tiles import is_tiled, map_by_size, take_traces, tiled_map
+from imltool.inference.tiles import is_tiled, predict_by_size, take_traces, tiled_map
 from imltool.pictures.images import RGB, Map
 from imltool.scan.decode import Decoded, failure
 from imltool.scan.picture_outputs import map_score, quantise
@@ -26,7 +24,7 @@ def predict_maps(
     """Maps of up to `batch` pictures, float32 [H,W], or the reason of a failure; None for files not decoded."""
     inputs = [(each.rgb, each.traces) for each in pictures if each.rgb is not None]
     tiled, whole = partial(_predict_tiled, localizer, batch), partial(_predict_whole, localizer, batch)
-    found = iter(map_by_size(inputs, lambda one: tiles and is_tiled(one[0].shape), tiled, whole))
+    found = iter(predict_by_size(inputs, lambda one: tiles and is_tiled(one[0].shape), tiled, whole))
     return [None if each.rgb is None else next(found) for each in pictures]
 
 
@@ -39,17 +37,13 @@ def _predict_tiled(localizer: Localizer, batch: int, picture: ModelInput) -> Map
 
 
 def _predict_whole(localizer: Localizer, batch: int, pictures: Sequence[ModelInput]) -> list[Map | str]:
-    """Maps of untiled pictures.
+    """Maps of untiled pictures. When a batch fails, its pictures are predicted one by one.
 
-    Batch-sensitive engines get the batch padded with black pictures, so that results do not depend on its size. When
-    a batch fails, its pictures are predicted one by one.
+    Batch-sensitive engines get the batch padded with black pictures, see `Localizer.maps`.
     """
-    padding = batch - len(pictures) if localizer.network.joint else 0
-    images = [*(rgb for rgb, _ in pictures), *[np.zeros((1, 1, 3), np.uint8)] * padding]
-    known = [traces[0] for _, traces in pictures if traces]
-    traces = [*known, *[np.zeros_like(known[0])] * padding] if known else None
+    traces = [traces[0] for _, traces in pictures if traces] or None
     try:
-        return [*localizer.maps(images, traces)[: len(pictures)]]
+        return [*localizer.maps([rgb for rgb, _ in pictures], traces, fill=batch)]
     except Exception as error:
         if batch == 1:
             return [failure(error)]

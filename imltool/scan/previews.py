@@ -101,7 +101,7 @@ def _small_jpeg(rgb: RGB) -> bytes:
 
 def _webp(picture: Image.Image, **options: int) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", method=4, **options)
+    picture.save(buffer, "WEBP", method=2, **options)  # as small as by 4 on smooth maps, in half the time
     return _uri("webp", buffer.getvalue())
 
 

@@ -84,7 +84,6 @@ class ScanResult(Part):
     previous_sha256: str = ""
 
     _out: Path = PrivateAttr()
-    _kept: bool = PrivateAttr(default=False)
 
     @classmethod
     def of_row(cls, row: dict[str, Any], out: Path) -> ScanResult:
@@ -96,7 +95,7 @@ class ScanResult(Part):
             result = cls.model_validate(row)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out, result._kept = out, True
+        result._out = out
         return result
 
     def chained(self, previous_sha256: str, out: Path) -> ScanResult:
@@ -114,11 +113,6 @@ class ScanResult(Part):
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
         result._out, result._kept = out, True
         return result
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the row was read from the output folder of an earlier session."""
-        return self._kept
 
     @property
     def is_indicated(self) -> bool:

@@ -59,6 +59,13 @@ def holds_scan(out: Path) -> bool:
     return holds_run(out, PARAMETERS, COMMAND, COMMAND)
 
 
+def count_kept(out: Path) -> int:
+    """The number of rows in `out`, which a scan that resumes yields first."""
+    path = out / RESULTS
+    with writing(path):
+        return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
 @contextmanager
 def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[None]:
     """Make `out` the folder of a scan with `parameters`, and keep other scans out of it meanwhile.
