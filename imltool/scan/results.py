@@ -111,7 +111,7 @@ class ScanResult(Part):
             result = cls.model_validate_json(line)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out, result._kept = out, True
+        result._out = out
         return result
 
     @property
