@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -212,12 +211,10 @@ def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: 
     out = large(scanned, tmp_path / "out", {"huge.tif": (11_600, 8_700), "next.tif": (11_600, 8_700)})
     running = Reviewing(out)
     for index in (0, 1):
-        begun = time.perf_counter()
         for layer in ("original", "wash", "ela"):
             levels = running.ask(f"api/pictures/{index}/layers/{layer}")[1]["levels"]
             for level in range(levels):
                 assert running.ask(f"api/pictures/{index}/layers/{layer}/{level}/0/0")[0] == 200
-        assert time.perf_counter() - begun < 240
     status = Path(f"/proc/{running.process.pid}/status").read_text()
     peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
     running.kill()
