@@ -65,7 +65,10 @@ async function show(index, push = true) {
   viewer.lines = false;
   for (const id of ["traces", "copies"]) by(id).replaceChildren();
   if (row.verdict) viewer.show(index, ...row.size);
-  else viewer.clear();
+  else {
+    viewer.clear();
+    by("stage").dataset.ready = String(index); // nothing to draw
+  }
   by("hint").textContent = row.verdict ? "" : `not analysed: ${row.reason}`;
   let facts;
   try {
