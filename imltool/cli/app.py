@@ -93,6 +93,7 @@ def _register() -> None:
         export,
         model,
         pseudo,
+        review,
         scan,
         study,
         synth,
@@ -104,6 +105,7 @@ def _register() -> None:
     )
 
     app.command("scan", rich_help_panel="Investigate")(scan.scan)
+    app.command("review", rich_help_panel="Investigate")(review.review)
     app.command("verify", rich_help_panel="Investigate")(verify.verify)
     app.add_typer(annotate.app, name="annotate", rich_help_panel="Teach")
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.states import DrawnBox
+from imltool.annotate.records import DrawnBox
 from imltool.data.box_formats import Box
 from imltool.errors import ImageError
 from imltool.files import sha256_file
@@ -84,7 +84,7 @@ class _Ready:
     fault: str = ""
 
 
-class PictureDesk:
+class EmbeddingWorker:
     """Prepares pictures in the order they are wanted, in a thread of its own. Safe to use from several threads.
 
     An embedding under way steps back while a mask is decoded, and is dropped when another picture is wanted first: the
@@ -107,8 +107,8 @@ class PictureDesk:
         self._decoding = 0
         self._closed = False
         self._now: str | None = None
-        self._hooks = [layer.register_forward_pre_hook(self._step_back) for layer in teacher.network.layers]
-        self._worker = threading.Thread(target=self._work, name="imltool-annotate-desk", daemon=True)
+        self._hooks = [layer.register_forward_pre_hook(self._pause_or_stop) for layer in teacher.network.layers]
+        self._worker = threading.Thread(target=self._work, name="imltool-annotate-embedding", daemon=True)
         self._worker.start()
 
     def view(self, name: str) -> View:
@@ -215,7 +215,7 @@ class PictureDesk:
                 if not self._decoding:
                     self._quiet.set()
 
-    def _step_back(self, *_: Any) -> None:
+    def _pause_or_stop(self, *_: Any) -> None:
         self._quiet.wait()
         if self._closed or (self._next() not in (self._now, None)):
             raise Superseded
@@ -237,19 +237,19 @@ class PictureDesk:
                 continue
             except ImageError as error:
                 made = _Ready(fault=error.message)
-            except Exception as error:  # one picture must not end the sitting (no memory, most likely)
+            except Exception as error:  # one picture must not end the session (no memory, most likely)
                 made = _Ready(fault=f"{name}: no mask could be made ({type(error).__name__}: {error})")
             with self._state:
                 self._ready.put(name, made)
                 self._state.notify_all()
 
     def _prepare(self, name: str) -> _Ready:
-        self._step_back()
+        self._pause_or_stop()
         with self._reading:
             held = self._pixels
             rgb = held[1] if held and held[0] == name else self._read(name)[1]
         embedding = self.teacher.embed(rgb)
-        self._step_back()
+        self._pause_or_stop()
         suggestions = self._suggest(rgb) if self.localizer else ()
         with self._state:
             if self._pixels and self._pixels[0] == name:

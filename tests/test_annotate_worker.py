@@ -15,9 +15,9 @@ import pytest
 from conftest import forged, photo, write_rgb
 from PIL import Image
 
-from imltool.annotate.desk import PictureDesk, Superseded
+from imltool.annotate.embedding_worker import EmbeddingWorker, Superseded
 from imltool.annotate.pictures import find_pictures
-from imltool.annotate.states import DrawnBox
+from imltool.annotate.records import DrawnBox
 from imltool.errors import ImageError
 from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
@@ -52,8 +52,8 @@ def slow(path: Path, want: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(folder: Path, teacher: SamTeacher) -> Iterator[PictureDesk]:
-    made = PictureDesk(find_pictures([folder], folder.parent / "boxes.json"), teacher)
+def worker(folder: Path, teacher: SamTeacher) -> Iterator[EmbeddingWorker]:
+    made = EmbeddingWorker(find_pictures([folder], folder.parent / "boxes.json"), teacher)
     yield made
     made.close()
 
@@ -78,48 +78,48 @@ class Asking(threading.Thread):
         return self.answer
 
 
-def test_pictures_are_embedded_ahead_and_a_damaged_one_is_told(folder: Path, desk: PictureDesk) -> None:
+def test_pictures_are_embedded_ahead_and_a_damaged_one_is_told(folder: Path, worker: EmbeddingWorker) -> None:
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
-    desk.want(["0.png", "1.png", "2.png"])
-    asking = Asking(lambda: desk.mask("2.png", BOX).mask)  # its turn comes without moving to the front
-    assert asking.wait().shape == (64, 96) and desk.ready("0.png", 0.0) and desk.ready("1.png", 0.0)
+    worker.want(["0.png", "1.png", "2.png"])
+    asking = Asking(lambda: worker.mask("2.png", BOX).mask)  # its turn comes without moving to the front
+    assert asking.wait().shape == (64, 96) and worker.ready("0.png", 0.0) and worker.ready("1.png", 0.0)
     with pytest.raises(ImageError, match="damaged"):
-        desk.mask("1.png", BOX)
+        worker.mask("1.png", BOX)
 
 
-def test_nobody_waits_for_a_picture_that_was_left(folder: Path, desk: PictureDesk) -> None:
-    with slow(folder / "0.png", lambda: desk.want(["0.png"])):
-        left = [Asking(lambda: desk.mask("0.png", BOX)), Asking(lambda: desk.ready("0.png", PATIENCE))]
+def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: EmbeddingWorker) -> None:
+    with slow(folder / "0.png", lambda: worker.want(["0.png"])):
+        left = [Asking(lambda: worker.mask("0.png", BOX)), Asking(lambda: worker.ready("0.png", PATIENCE))]
         deadline = time.monotonic() + PATIENCE
         while any(asking.is_alive() for asking in left) and time.monotonic() < deadline:
-            desk.want(["2.png", "3.png"])  # again: the questions may not have been put yet
+            worker.want(["2.png", "3.png"])  # again: the questions may not have been put yet
             time.sleep(0.05)
         mask, ready = (asking.wait() for asking in left)
     assert isinstance(mask, Superseded) and ready is False
-    assert desk.mask("2.png", BOX).mask.any()
+    assert worker.mask("2.png", BOX).mask.any()
 
 
-def test_a_second_tab_gets_its_turn(desk: PictureDesk) -> None:
-    desk.want(["0.png"])
-    desk.want(["3.png"])  # the other tab
-    assert desk.ready("0.png", PATIENCE) and desk.ready("3.png", PATIENCE)
+def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
+    worker.want(["0.png"])
+    worker.want(["3.png"])  # the other tab
+    assert worker.ready("0.png", PATIENCE) and worker.ready("3.png", PATIENCE)
 
 
-def test_no_mask_waits_while_another_picture_is_read(folder: Path, desk: PictureDesk) -> None:
-    assert desk.view("0.png").facts[1:] == (96, 64)
-    desk.want(["0.png"])
-    assert desk.ready("0.png", PATIENCE)
-    with slow(folder / "1.png", lambda: desk.want(["0.png", "1.png"])):
-        size = Asking(lambda: desk.view("0.png").facts[1:]).wait()
-        mask = Asking(lambda: desk.mask("0.png", BOX).mask).wait()
+def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker) -> None:
+    assert worker.view("0.png").facts[1:] == (96, 64)
+    worker.want(["0.png"])
+    assert worker.ready("0.png", PATIENCE)
+    with slow(folder / "1.png", lambda: worker.want(["0.png", "1.png"])):
+        size = Asking(lambda: worker.view("0.png").facts[1:]).wait()
+        mask = Asking(lambda: worker.mask("0.png", BOX).mask).wait()
     assert size == (96, 64) and np.any(mask)
 
 
 def test_a_large_picture_is_shown_small_and_its_full_mask_is_not(tmp_path: Path, teacher: SamTeacher) -> None:
     (tmp_path / "set").mkdir()
     Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(tmp_path / "set/wide.jpg")
-    desk = PictureDesk(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)
+    worker = EmbeddingWorker(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)
     box = DrawnBox(box=(1000, 500, 4000, 2500))
-    assert desk.mask("wide.jpg", box).mask.shape == (512, 1024)
-    assert desk.full_mask("wide.jpg", box).shape == (3000, 6000)
-    desk.close()
+    assert worker.mask("wide.jpg", box).mask.shape == (512, 1024)
+    assert worker.full_mask("wide.jpg", box).shape == (3000, 6000)
+    worker.close()

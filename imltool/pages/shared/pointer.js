@@ -8,7 +8,7 @@ export const grips = ([x1, y1, x2, y2]) => GRIPS.map(([across, down]) => [x1 + (
 
 export class Pointer {
   tool = "box"; // or inside, outside
-  panning = false; // the space bar is down
+  panning = false; // a drag moves the picture
   draft = null; // while a box is drawn, moved or resized: its corners, and the box unless it is new
   #fingers = new Map();
   #drag = null;
@@ -50,7 +50,7 @@ export class Pointer {
     }
     if (this.#fingers.size > 2) return;
     if (event.button === 1 || this.panning) {
-      this.#drag = { kind: "pan", last: place };
+      this.#drag = { kind: "pan", start: place, last: place };
       return;
     }
     const inside = event.button !== 2 && !event.altKey && this.tool !== "outside";
@@ -99,6 +99,7 @@ export class Pointer {
       return;
     }
     if (drag.kind === "pan") {
+      drag.moved ||= Math.hypot(place[0] - drag.start[0], place[1] - drag.start[1]) >= SMALLEST / 2;
       this.viewport.pan(place[0] - drag.last[0], place[1] - drag.last[1]);
       drag.last = place;
     } else if (drag.kind !== "click") {
@@ -135,7 +136,7 @@ export class Pointer {
       else if (drag.kind !== "pan") {
         if (draft && this.#large(draft.corners)) this.#commit(draft);
         else if (!drag.moved) this.#select(place);
-      }
+      } else if (!drag.moved) this.session.dispatchEvent(new CustomEvent("tap", { detail: this.viewport.toPicture(...place) }));
     });
     this.redraw();
   }

@@ -13,7 +13,7 @@ export class Keys {
 
   listen(target, when, act) {
     target.addEventListener("keydown", (event) => {
-      if (event.target.closest?.("input, dialog") || !when()) return;
+      if (event.target.closest?.("input, select, textarea, dialog") || !when()) return;
       const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
       const plain = `${control}${event.altKey ? "Alt+" : ""}${key}`;

@@ -8,26 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imltool.annotate.desk import PictureDesk
+from imltool.annotate.embedding_worker import EmbeddingWorker
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.server import AnnotateServer
-from imltool.annotate.states import MOST_BOXES, Content, DrawnBox, Sitting
+from imltool.annotate.records import MOST_BOXES, Content, DrawnBox, SessionStart
+from imltool.annotate.server import build_app
 from imltool.annotate.store import AnnotationStore, utc_now
 from imltool.data.boxes import MatchedImage
 from imltool.device import choose_device
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
+from imltool.pages.server import PageServer
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.registry import WEIGHTLESS, load_sam, teacher_weights
 from imltool.versions import __version__
 
 
 @dataclass(frozen=True)
-class OpenSitting:
-    """A sitting under way."""
+class OpenSession:
+    """A session under way."""
 
-    server: AnnotateServer
+    server: PageServer
     store: AnnotationStore
 
     def take_over(self, matched: list[MatchedImage]) -> int:
@@ -57,7 +58,7 @@ class OpenSitting:
 
 
 @contextmanager
-def open_sitting(
+def open_session(
     pictures: PictureFolder,
     out: Path,
     *,
@@ -68,11 +69,11 @@ def open_sitting(
     suggest: bool = False,
     port: int = 0,
     embeddings: EmbeddingFolder | None = None,
-) -> Iterator[OpenSitting]:
+) -> Iterator[OpenSession]:
     """Load the teacher, open the journals and bind the port; on leaving all is written and closed.
 
     Args:
-        embeddings: see `load_teacher`.
+        embeddings: see `load_sam`.
 
     Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
     """
@@ -83,7 +84,7 @@ def open_sitting(
     # an encoder that can be interrupted layer by layer: the person waits for no embedding under way
     sam = load_sam(teacher, weights, device, embeddings=embeddings, steppable=True)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
-    first = Sitting(
+    first = SessionStart(
         annotator=who,
         time=utc_now(),
         tool_version=__version__,
@@ -93,11 +94,11 @@ def open_sitting(
         suggestions=localizer.sha256 if localizer else None,
     )
     with AnnotationStore(out, pictures, first) as store:
-        desk = PictureDesk(pictures, sam, localizer)
+        worker = EmbeddingWorker(pictures, sam, localizer)
         try:
-            yield OpenSitting(AnnotateServer(pictures, desk, store, teacher, port), store)
+            yield OpenSession(PageServer(lambda: build_app(pictures, worker, store, teacher), port), store)
         finally:
-            desk.close()
+            worker.close()
 
 
 def _name(annotator: str | None) -> str:

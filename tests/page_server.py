@@ -1,4 +1,4 @@
-"""A server of `imltool annotate` in a process of its own, for the tests that ask it or look at it in a browser."""
+"""A server of `imltool annotate` or `review` in a process of its own, for the tests that ask it or look at its page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 
-class Annotating:
-    """`imltool annotate ARGUMENTS`, started; `address` is what it printed."""
+class Serving:
+    """`imltool COMMAND ARGUMENTS`, started; `address` is what it printed."""
 
-    def __init__(self, *arguments: object, wait: bool = True) -> None:
-        command = [sys.executable, "-m", "imltool", "annotate", *map(str, arguments), "--no-browser", "--device", "cpu"]
+    def __init__(self, name: str, *arguments: object, wait: bool = True) -> None:
+        command = [sys.executable, "-m", "imltool", name, *map(str, arguments), "--no-browser"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             command,
@@ -53,9 +53,26 @@ class Annotating:
         except HTTPError as error:
             return error.code, _parsed(error.read(), error.headers["content-type"])
 
+
+class Annotating(Serving):
+    """`imltool annotate ARGUMENTS`."""
+
+    def __init__(self, *arguments: object, wait: bool = True) -> None:
+        super().__init__("annotate", *arguments, "--device", "cpu", wait=wait)
+
     def change(self, index: int, base: int, verdict: str | None, *boxes: dict[str, Any]) -> tuple[int, Any]:
         content = {"verdict": verdict, "boxes": list(boxes)}
         return self.ask(f"api/pictures/{index}/change", {"base": base, "content": content})
+
+
+class Reviewing(Serving):
+    """`imltool review ARGUMENTS`."""
+
+    def __init__(self, *arguments: object, wait: bool = True) -> None:
+        super().__init__("review", *arguments, wait=wait)
+
+    def decide(self, index: int, base: int, **opinion: Any) -> tuple[int, Any]:
+        return self.ask(f"api/pictures/{index}/decision", {"base": base, "opinion": opinion})
 
 
 def _parsed(data: bytes, kind: str | None) -> Any:

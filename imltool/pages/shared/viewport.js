@@ -1,10 +1,10 @@
 // Where the picture is on the screen: one scale and one offset, in CSS pixels.
 
-const MOST = 40; // screen pixels of one picture pixel
-
 export class Viewport {
-  constructor(stage) {
+  // most: screen pixels of one picture pixel
+  constructor(stage, most = 40) {
     this.stage = stage;
+    this.most = most;
     this.width = this.height = 1;
     this.scale = 1;
     this.x = this.y = 0;
@@ -31,10 +31,21 @@ export class Viewport {
 
   zoom(factor, x = this.stage.clientWidth / 2, y = this.stage.clientHeight / 2) {
     const least = Math.min(this.stage.clientWidth / this.width, this.stage.clientHeight / this.height) * 0.5;
-    const scale = Math.min(Math.max(this.scale * factor, Math.min(least, 1)), MOST);
+    const scale = Math.min(Math.max(this.scale * factor, Math.min(least, 1)), this.most);
     this.x = x - (x - this.x) * (scale / this.scale);
     this.y = y - (y - this.y) * (scale / this.scale);
     this.scale = scale;
+    this.fitted = false;
+    this.#hold();
+  }
+
+  // bring a part of the picture to the middle, as large as it fits with some room around it
+  reach([x1, y1, x2, y2]) {
+    const { clientWidth: wide, clientHeight: tall } = this.stage;
+    const room = 1.6;
+    this.scale = Math.min(wide / ((x2 - x1) * room), tall / ((y2 - y1) * room), this.most);
+    this.x = wide / 2 - ((x1 + x2) / 2) * this.scale;
+    this.y = tall / 2 - ((y1 + y2) / 2) * this.scale;
     this.fitted = false;
     this.#hold();
   }

@@ -1,7 +1,7 @@
 """Who may ask the server: only a page that knows the token, from this machine, with small bodies.
 
 A web page of someone else can send requests to a local port, or make a name of its own point to this machine. It cannot
-know the token, which is the first part of every address and drawn anew for each run; foreign Host and Origin headers
+know the token, which is the first part of every address and new in each run; foreign Host and Origin headers
 are refused on top of that.
 """
 
@@ -79,7 +79,7 @@ class Guard:
             return 403, "requests of other sites are refused"
         given, slash, _ = scope["path"][1:].partition("/")
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return 403, "open the address that imltool annotate printed when it was started last"
+            return 403, "open the address that the command printed when it was started last"
         if not slash:
             return 404, "the address ends with a slash"
         length = headers.get(b"content-length", b"0")
