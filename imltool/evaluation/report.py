@@ -58,7 +58,7 @@ def describe_checkpoint(localizer: Localizer) -> dict[str, Any]:
         "input_size": header.input_size,
         "engine": localizer.engine,
         "compute": localizer.network.compute,
-        "architecture": f"boxpromptiml-tinyvit-{header.architecture.backbone}",
+        "architecture": f"boxpromptiml-{header.architecture.backbone_name}",
         "architecture_settings": header.architecture.model_dump(mode="json"),
         "training_sets": [one.name for one in header.training_sets],
         "validation_sets": [one.name for one in header.validation_sets],
