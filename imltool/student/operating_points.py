@@ -1,7 +1,7 @@
-"""Image scores above which a picture is called out, and how often that happens to an authentic one.
+"""Thresholds of the image score with a bounded false-positive rate (split conformal prediction).
 
-A point is fitted to the scores of authentic pictures that were set apart for it (split conformal prediction): what it
-promises holds for new pictures of the kinds that were measured, whatever the scores' distribution is.
+A threshold is fitted to the scores of authentic pictures that were set apart for it: the rate holds for new pictures of
+the kinds that were measured, whatever the scores' distribution is.
 """
 
 from __future__ import annotations
