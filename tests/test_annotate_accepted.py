@@ -124,4 +124,4 @@ def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(tmp_path
 def test_damaged_accepted_masks_are_one_line(tmp_path: Path, imltool, annotation, code, message) -> None:
     images, boxes = make(tmp_path, document(**annotation))
     found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box", "-q")
-    assert found == code and message in stderr and stderr.count("\n") == 1
+    assert found == code and message in stderr.splitlines()[0] and "Traceback" not in stderr

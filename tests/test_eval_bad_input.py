@@ -175,7 +175,7 @@ def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, imltool: Im
 
 def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "x", 2, 0), tmp_path / "boxes.json"
-    options = ("--sloppiness", "0.1", "0.2", "--seed", "7")
+    options = ("--jitter", "0.1", "0.2", "--seed", "7")
     assert imltool("data", "boxes", f"folder:{root}", *options, "--out", out)[0] == 0
     said = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
     assert said.endswith("each side moved by 0.1 to 0.2, seed 7")

@@ -130,7 +130,7 @@ def test_an_impossible_area_is_a_data_error(sources: Path) -> None:
         make_forge(sources, area=[0.99, 1.0]).make(sample_rng(0, 0), "splice")
 
 
-def test_boxes_cover_the_mask_within_the_stated_sloppiness() -> None:
+def test_boxes_cover_the_mask_within_the_stated_jitter() -> None:
     mask = np.zeros((200, 300), bool)
     mask[40:80, 50:110] = mask[120:180, 200:240] = True
     for seed in range(20):
@@ -146,7 +146,7 @@ def test_boxes_cover_the_mask_within_the_stated_sloppiness() -> None:
 
 
 def test_boxes_stay_inside_the_picture(sources: Path) -> None:
-    forge = make_forge(sources, box_sloppiness=[0.5, 1.0])
+    forge = make_forge(sources, box_jitter=[0.5, 1.0])
     for index in range(10):
         sample = forge.make(sample_rng(2, index), "splice")
         height, width = sample.mask.shape

@@ -92,7 +92,8 @@ def study(
         _print_plan(settings, json_output)
         return
     out = out or Path("studies") / settings.study
-    words = ["imltool", "study", name, *(["--config", str(config)] if config else []), *(["--tiny"] if tiny else [])]
+    words = ["imltool", "study", name, *(["--tiny"] if tiny else [])]
+    words += [word for path in config or [] for word in ("--config", str(path))]
     words += [word for override in set_ or [] for word in ("--set", override)]
     words += [*(["--steps", str(steps)] if steps else []), "--seeds", seeds]
     words += [word for one in data or [] for word in ("--data", one)] or ["--samples", str(samples)]
@@ -109,11 +110,11 @@ def _numbers(seeds: str) -> tuple[int, ...]:
         raise UsageError(f"--seeds {seeds!r} is not a list of numbers", "for instance --seeds 0,1,2") from None
 
 
-def _tiny(sets: list[NamedSet], config: Path | None) -> list[str]:
+def _tiny(sets: list[NamedSet], config: list[Path] | None) -> list[str]:
     """Overrides of `--tiny`; without a configuration the test sets themselves are trained on, with their masks."""
     from imltool.study.settings import TINY
 
-    if config is not None:
+    if config:
         return list(TINY)
     sources = []
     for one in sets:
@@ -128,7 +129,7 @@ def _tiny(sets: list[NamedSet], config: Path | None) -> list[str]:
 
 
 def _settings(
-    name: str, config: Path | None, overrides: list[str], seeds: tuple[int, ...], checkpoint: str, teacher: str
+    name: str, config: list[Path] | None, overrides: list[str], seeds: tuple[int, ...], checkpoint: str, teacher: str
 ) -> StudySettings:
     from pydantic import ValidationError
 
@@ -151,7 +152,7 @@ def _settings(
         raise UsageError(
             f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
         )
-    fields = {"study": Path(name).stem, "config": config, "overrides": overrides, "rows": rows, "seeds": seeds}
+    fields = {"study": Path(name).stem, "config": config or (), "overrides": overrides, "rows": rows, "seeds": seeds}
     try:
         settings = StudySettings.model_validate({**fields, "checkpoint": checkpoint})
     except ValidationError as error:

@@ -46,6 +46,9 @@ MAX_PIXELS = 300_000_000
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 274, 258, 262, 254, 330, 50706
 """Numbers of TIFF tags."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+
 JPEG_SIDE = 65500
 """Longest side of a JPEG that its library writes."""
 STRIP_PIXELS = 1 << 21
@@ -65,6 +68,25 @@ class Picture:
 
     rgb: RGB
     info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PictureShape:
+    """A picture's size and how its file stores it.
+
+    Attributes:
+        size: (width, height) in pixels as displayed, the orientation applied.
+        orientation: EXIF's tag, 1 to 8; 1 for a picture that is stored as it is displayed. In HEIF always 1: the
+            container's own rotation is applied by the decoder, and no program sees the raster without it.
+    """
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of the raster as stored: what programs see that ignore the orientation."""
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
 
 
 def strips(shape: tuple[int, ...], step: int = 1) -> Iterator[slice]:
@@ -283,20 +305,34 @@ def read_rgb(path: Path) -> RGB:
     return read_picture(path).rgb
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels after orientation, from the header alone. Raises `ImageError`."""
+def read_shape(path: Path) -> PictureShape:
+    """Size and orientation of a picture from the header alone. Raises `ImageError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with open_header(path) as picture:
                 width, height = picture.size
-                if picture.format == "TIFF" or ("exif" in picture.info and exif_fault(picture.info["exif"])):
-                    return width, height  # a TIFF's size is told upright
-                return (height, width) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
+                if "exif" in picture.info and exif_fault(picture.info["exif"]):
+                    return PictureShape((width, height), 1)
+                tag = picture.getexif().get(ORIENTATION, 1)
+                orientation = tag if tag in range(2, 9) else 1
+                # Pillow gives a TIFF's size upright
+                swapped = orientation in SIDEWAYS and picture.format != "TIFF"
+                return PictureShape((height, width) if swapped else (width, height), orientation)
     except ImageError:
         raise
     except Exception:
-        return _open(path).size  # raises with the reason, or decodes what the header alone could not tell
+        return PictureShape(_open(path).size, 1)  # raises with the reason, or decodes what the header could not tell
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels after orientation, from the header alone. Raises `ImageError`."""
+    return read_shape(path).size
+
+
+def read_upright(path: Path) -> Image.Image:
+    """Decode a picture with its own mode (palette, 16 bits), its orientation applied. Raises `ImageError`."""
+    return _open(path)
 
 
 def _open(path: Path) -> Image.Image:
@@ -306,17 +342,11 @@ def _open(path: Path) -> Image.Image:
         return _upright(picture)
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
-    """Read a mask picture as bool [H,W]: grey value above half is tampered.
+def grey_bright(picture: Image.Image) -> Mask:
+    """Where a decoded grey picture is brighter than half, bool [H,W].
 
     Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are understood too: without that they would all read as empty.
-
-    Args:
-        size: expected (width, height); another size raises `DataError`.
-
-    Raises `ImageError` when undecodable.
     """
-    picture = _open(path)
     deep = picture.mode.startswith("I") and np.asarray(picture).max(initial=0) <= 255
     grey = (
         np.asarray(picture, dtype=np.int64)
@@ -325,12 +355,31 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
     )
     if grey.max(initial=0) == 1:
         grey = grey * np.uint8(255)
-    if size is not None and (grey.shape[1], grey.shape[0]) != size:
-        found = f"{grey.shape[1]}x{grey.shape[0]}"
+    return np.asarray(grey > 127)
+
+
+def to_rgb(picture: Image.Image) -> RGB:
+    """The pixels of a decoded picture of any mode, uint8 [H,W,3]; alpha is dropped."""
+    return _to_rgb(picture, (65535.0, False), "transparency" in picture.info)
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
+    """Read a mask that imltool wrote as bool [H,W]: grey value above half is tampered.
+
+    Masks of other people are for `imltool.data.masks.read_truth`, which knows colours and orientations.
+
+    Args:
+        size: expected (width, height); another size raises `DataError`.
+
+    Raises `ImageError` when undecodable.
+    """
+    mask = grey_bright(_open(path))
+    if size is not None and (mask.shape[1], mask.shape[0]) != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
         raise DataError(
             f"mask {path} is {found}, its picture is {size[0]}x{size[1]}", "masks must have their picture's size"
         )
-    return grey > 127
+    return mask
 
 
 def encode_png(array: NDArray[np.uint8]) -> bytes:

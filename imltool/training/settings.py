@@ -80,6 +80,9 @@ class DataSettings(Settings):
     cache: Path | None = Field(
         None, description="folder for pools and variants with their traces, shared by runs; none keeps them in memory"
     )
+    max_left_out: float = Field(
+        0.1, ge=0, le=1, description="refuse to start when a larger share of a source's pictures is unusable"
+    )
     train: tuple[SourceSettings, ...] = ()
     validation: tuple[SourceSettings, ...] = Field((), description="what a run is watched and its checkpoint chosen on")
     calibration: tuple[SourceSettings, ...] = Field(

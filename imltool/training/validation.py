@@ -17,9 +17,10 @@ from imltool.inference.localizer import Localizer, image_score
 from imltool.student.header import CheckpointHeader, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces, picture_traces
-from imltool.training.data import LabelledPictures, file_identity, read_labelled
+from imltool.training.data import LabelledPictures, file_identity
 from imltool.training.prepared import ArrayCache, Arrays
 from imltool.training.settings import DataSettings, SourceSettings
+from imltool.training.sources import read_source
 
 BINS = 10
 
@@ -69,11 +70,20 @@ class Validation:
 
     Their labels are what the sources say: pseudo-masks where boxes are the annotation, so that choosing a checkpoint
     uses no pixel mask either.
+
+    Attributes:
+        accounts: how many pictures each source has, uses and leaves out.
+        notes: one line each on how masks were understood.
     """
 
     def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
         self._names = [source.name for source in sources]
-        self._sets = [LabelledPictures(read_labelled(data, source)) for source in sources]
+        readings = [read_source(data, source) for source in sources]
+        self.accounts = [reading.account for reading in readings]
+        self.notes = [
+            f"{source.name}: {note}" for source, one in zip(sources, readings, strict=True) for note in one.notes
+        ]
+        self._sets = [LabelledPictures(reading.samples) for reading in readings]
         self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
     def files(self) -> dict[str, list[Path]]:
@@ -82,6 +92,10 @@ class Validation:
         for name, pictures in zip(self._names, self._sets, strict=True):
             files.setdefault(name, []).extend(item.image for item in pictures.items)
         return files
+
+    def masks(self) -> list[Path]:
+        """Every mask file, source by source."""
+        return [item.mask for pictures in self._sets for item in pictures.items if item.mask is not None]
 
     def __len__(self) -> int:
         return sum(len(pictures.items) for pictures in self._sets)

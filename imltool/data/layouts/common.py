@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from imltool.data.folder import name_below
-from imltool.data.manifest import Kind, MaskRule, Record
+from imltool.data.manifest import Kind, Record
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError
 from imltool.files import walk_images
 
@@ -34,6 +35,11 @@ class Problem:
     file: str
     message: str
     fault: bool = True
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a picture of the set is left out because of it."""
+        return self.fault and self.message.endswith("left out")
 
 
 @dataclass
