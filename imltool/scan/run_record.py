@@ -34,8 +34,9 @@ ERRORS = "errors.csv"
 RECORD = "run.json"
 REPORT = "report.html"
 PDF = "report.pdf"
+COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "companions")
-WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF)
+WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
 """What a scan writes beside its parameters."""
 CASE = ("id", "examiner", "notes")
 COLUMNS = (

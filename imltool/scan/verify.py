@@ -18,6 +18,7 @@ from imltool.scan.chain import Link, read_chain
 from imltool.scan.fetch import fate
 from imltool.scan.inputs import Root, expand
 from imltool.scan.run_record import (
+    COCO,
     COMMAND,
     FOLDERS,
     PDF,
@@ -220,7 +221,7 @@ class Verification:
         for name, digest in reports.items():
             if fate := what_happened(self.out / name, digest):
                 yield Finding(_FATES[fate], name, f"{fate} since it was written")
-        for name in (REPORT, PDF):
+        for name in (REPORT, PDF, COCO):
             if name not in reports and (self.out / name).exists():
                 told = f"{RECORD} does not tell its hash: it is not of the last session; have it made anew or remove it"
                 yield Finding(UNCHECKED, name, told)
