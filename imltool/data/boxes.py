@@ -320,7 +320,7 @@ class _Matching:
         return replace(entry, boxes=boxes, normalised=False)
 
     def _raster(self, name: str, entry: BoxedImage, shape: PictureShape) -> Raster:
-        """The raster an annotation belongs to: by its recorded size where that tells, else as asked for."""
+        """The raster an annotation belongs to: by its recorded size where that decides, else as asked for."""
         if entry.size is not None and entry.size not in (shape.size, shape.stored_size):
             recorded, found = (f"{width}x{height}" for width, height in (entry.size, shape.size))
             turned = ", the same turned by 90°" if entry.size == shape.size[::-1] else ""

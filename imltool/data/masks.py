@@ -144,7 +144,7 @@ def orientation_of(path: Path, size: tuple[int, int], rule: MaskRule, shape: Pic
 
 
 def read_content(path: Path, rule: MaskRule) -> MaskContent:
-    """Decode a mask file and tell tampered pixels by the rule. Raises as `read_truth` does."""
+    """Decode a mask file and find the tampered pixels by its rule. Raises as `read_truth` does."""
     picture = read_upright(path)
     if rule.colour in ("auto", "grey"):
         if not _is_coloured(picture):

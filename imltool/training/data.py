@@ -172,7 +172,7 @@ class Source:
 
 
 def file_identity(path: Path) -> tuple[str, int, int]:
-    """What tells a file from another or a later one without reading it: path, bytes, nanoseconds of its change."""
+    """What identifies a version of a file without reading it: path, bytes, nanoseconds of its change."""
     status = path.stat()
     return str(path), status.st_size, status.st_mtime_ns
 

@@ -45,10 +45,12 @@ class SourceSettings(Settings):
     photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
     objects: tuple[tuple[Path, Path], ...] = Field((), description="pairs of (pictures, object masks) (kind synth)")
     pool: int | None = Field(
-        None, ge=1, description="number of forgeries drawn again and again; none makes every one anew (kind synth)"
+        None,
+        ge=1,
+        description="number of forgeries drawn again and again; none makes a new one every time (kind synth)",
     )
     variants: int = Field(
-        0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters anew every time"
+        0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters it again every time"
     )
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
 
