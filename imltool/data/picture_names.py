@@ -24,7 +24,7 @@ STRUCTURE = frozenset(
     {"images", "image", "imgs", "img", "labels", "label", "annotations", "annotation", "jpegimages", "json", "xml"}
     | {"obj_train_data", "obj_valid_data", "obj_test_data", "data"}
 )
-"""Folders that separate pictures from annotations in the trees of YOLO, VOC, CVAT and Roboflow, not one part from another:
+"""Folders that separate pictures from annotations in the trees of YOLO, VOC, CVAT and Roboflow, not parts of the data:
 `train/labels/a.txt` belongs to `train/images/a.jpg`."""
 
 KNOWN_SUFFIXES = IMAGE_SUFFIXES | SUFFIXES
