@@ -45,6 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # brackets stay, paragraphs wrap
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done · 1 fatal · 2 usage · 3 finished with failures · "
     "4 found (scan --fail-on-detect, verify) · 130 interrupted.",

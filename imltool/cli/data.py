@@ -9,7 +9,7 @@ import typer
 
 from imltool.cli import common, layouts
 
-app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
+app = typer.Typer(help="Prepare data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.callback()
