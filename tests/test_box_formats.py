@@ -151,6 +151,7 @@ SAME: dict[str, tuple[str, str]] = {
         '[{"image":"/data/upload/1/a.png","id":1,"label":[{"x":25,"y":25,"width":25,"height":25,"rotation":0,'
         '"rectanglelabels":["t"],"original_width":64,"original_height":48}]}]',
     ),
+    "csv with Excel's first line": ("b.csv", "sep=;\nimage;x1;y1;x2;y2\na.png;16;12;32;24\n"),
     "decimal comma": ("b.csv", "image;x1;y1;x2;y2\na.png;16,0;12,0;32,0;24,0\n"),
 }
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from imltool.data.accounts import Account
 from imltool.data.folder import Sample
-from imltool.data.masks import orientation_of, read_content
+from imltool.data.masks import MaskRule, orientation_of, read_content
 from imltool.errors import DataError, ImageError
-from imltool.pictures.images import read_shape
+from imltool.pictures.images import PictureShape, read_shape
 
 THREADS = 4
 
@@ -64,14 +65,23 @@ def fault_of(sample: Sample, readable: Callable[[Path], bool] = has_header) -> s
     if sample.mask is None:
         return ""
     try:
-        shape = read_shape(sample.image)
-        marked = read_content(sample.mask, sample.rule).marked
+        shape, status = read_shape(sample.image), sample.mask.stat()
+    except (ImageError, OSError):
+        return "unreadable picture"
+    return _mask_fault(sample.mask, status.st_mtime_ns, status.st_size, sample.rule, shape)
+
+
+@lru_cache(maxsize=100_000)
+def _mask_fault(mask: Path, modified: int, size: int, rule: MaskRule, shape: PictureShape) -> str:
+    """Why a mask cannot be used; a study asks for the same ones row after row."""
+    try:
+        marked = read_content(mask, rule).marked
     except ImageError:
         return "unreadable mask"
     except DataError:
         return "coloured mask, background unclear"
     try:
-        orientation_of(sample.mask, (marked.shape[1], marked.shape[0]), sample.rule, shape)
+        orientation_of(mask, (marked.shape[1], marked.shape[0]), rule, shape)
     except DataError:
         return "mask of another size"
     return "" if marked.any() else "mask marks nothing"

@@ -36,7 +36,7 @@ from imltool.training.losses import LOSSES
 from imltool.training.provenance import data_digest, hash_sets, joined, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
-from imltool.training.settings import TrainSettings
+from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
 from imltool.training.trackers import Trackers, require_trackers, tracker_folder
 from imltool.training.validation import Validation
 
@@ -113,7 +113,7 @@ class Training:
         self.notes = [*self.data.notes(), *(note for part in parts for note in part.notes)]
         self.folder = RunFolder(out)
         if self.main:
-            require_used(self.accounts, settings.data.max_left_out, "--set data.max_left_out=SHARE")
+            require_used(self.accounts, settings.data.max_left_out, MAX_LEFT_OUT_OPTION)
             masks = [*self.data.masks(), *(mask for part in parts for mask in part.masks())]
             self.folder.claim(settings, resume, data_digest((*self.training_sets, *self.validation_sets), masks))
             write_accounts(self.folder.path, self.accounts)

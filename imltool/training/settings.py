@@ -18,6 +18,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "synth": ("photos",),
 }
 
+MAX_LEFT_OUT_OPTION = "--set data.max_left_out=SHARE"
+
 REPLACED = ("images", "masks")
 """What a manifest stands for."""
 

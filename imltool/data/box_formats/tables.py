@@ -30,6 +30,12 @@ class _Picture:
     categories: list[str] = field(default_factory=list)
 
 
+def _table(file: AnnotationFile) -> str:
+    """The text of a table without the line `sep=;` that Excel may put before it."""
+    first, _, rest = file.text.partition("\n")
+    return rest if first.strip().lower().startswith("sep=") else file.text
+
+
 def _delimiter(text: str) -> str:
     return max(",;\t", key=text.partition("\n")[0].count)
 
@@ -39,8 +45,9 @@ def table_rows(file: AnnotationFile) -> Iterator[tuple[int, list[str]]]:
 
     Raises `DataError` with the line where it is not valid CSV.
     """
-    delimiter = _delimiter(file.text)
-    rows = csv.reader(io.StringIO(file.text, newline=""), delimiter=delimiter, strict=True)
+    text = _table(file)
+    delimiter = _delimiter(text)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in rows:
             cells = [cell.strip() for cell in row]
@@ -56,7 +63,7 @@ def _decimal(cell: str) -> str:
 
 def header_of(file: AnnotationFile) -> list[str]:
     """Cells of the first row, lower case; empty for an empty file."""
-    first = next((line for line in file.text.splitlines() if line.strip()), "")
+    first = next((line for line in _table(file).splitlines() if line.strip()), "")
     return [cell.strip().strip('"').lower() for cell in first.split(_delimiter(first))]
 
 
