@@ -166,7 +166,7 @@ def test_sizes_decide_the_raster_of_a_whole_set(tmp_path: Path, imltool) -> None
     assert len(one.samples) == 4
     for sample in one.samples:
         assert np.array_equal(read_sample_mask(sample), truths[Path(sample.name).stem])
-    assert any("masks of the stored raster, turned by the EXIF orientation: 3" in note for note in one.notes)
+    assert any("masks of the stored raster, turned by the EXIF orientation: 3" in note for note in one.warnings)
     code, stdout, _ = imltool("data", "check", f"folder:{tmp_path / 'set'}")
     assert code == 0 and stdout.count("note orientation") == 3
     new = tmp_path / "new"
@@ -179,7 +179,7 @@ def test_sizes_decide_the_raster_of_a_whole_set(tmp_path: Path, imltool) -> None
 def test_where_sizes_cannot_decide_it_is_reported_and_a_rule_does(tmp_path: Path, imltool) -> None:
     truths = turned_set(tmp_path / "set", {"mirrored": 2, "down": 3})
     unclear = read_target("x", str(tmp_path / "set"))
-    assert any("leaves it open" in note and "raster=stored" in note for note in unclear.notes)
+    assert any("leaves it open" in note and "raster=stored" in note for note in unclear.warnings)
     code, stdout, _ = imltool("data", "check", f"folder:{tmp_path / 'set'}")
     assert code == 3 and stdout.count("fault orientation") == 2 and "--mask-rule raster=stored" in stdout
     manifest = tmp_path / "m.jsonl"

@@ -35,6 +35,8 @@ def choose_sets(
         sets = named_sets(data) if data else sample_sets(samples)
         apply_lists(sets, lists)
     for one in sets:
+        for line in one.warnings:
+            common.say(f"warning: {one.name}: {line}")
         if one.notes:
             count = "1 file was" if len(one.notes) == 1 else f"{len(one.notes)} files were"
             common.say(f"warning: {one.name}: {count} left out, the first: {one.notes[0]}")

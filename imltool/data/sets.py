@@ -33,6 +33,7 @@ class NamedSet:
             `hash_files` has run.
         list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
         notes: what reading the set found and left out, one line each.
+        warnings: one line each on how masks were understood.
     """
 
     name: str
@@ -44,6 +45,7 @@ class NamedSet:
     list_file: dict[str, str] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def hash_files(self, similar: bool = False) -> Iterator[Sample]:
         """Hash every picture and mask; yields each sample when its files are done.
@@ -133,7 +135,7 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
 def _settled(one: NamedSet) -> NamedSet:
     settled = settle_rasters(one.samples)
     one.samples = settled.samples
-    one.notes += settled.notes()
+    one.warnings = settled.notes()
     return one
 
 
