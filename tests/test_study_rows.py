@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def plan(name: str, *overrides: str, config: str = "configs/boxprompt.yaml") -> tuple[StudySettings, dict[str, str]]:
     """The study of a shipped configuration, and the rows left out with their reasons."""
-    fields = {"study": name, "config": ROOT / config, "overrides": overrides}
+    fields = {"study": name, "config": (ROOT / config,), "overrides": overrides}
     base = StudySettings.model_validate({**fields, "rows": [Row(name="x")]}).base
     rows, absent = available(STUDIES[name](base, "mobile-sam"))
     settings, repeated = drop_repetitions(StudySettings.model_validate({**fields, "rows": rows}))

@@ -102,13 +102,13 @@ def write_accounts(folder: Path, accounts: Iterable[Account]) -> None:
 
 
 def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
-    """Raises `DataError` for a source of which a larger share than `most` is left out, or nothing is used.
+    """Raises `DataError` for a source of which a larger share than `most` is left out.
 
     Args:
         option: how the user allows it, for the remedy: `--max-left-out SHARE`.
     """
     for one in accounts:
-        if one.share <= most and (one.used or not one.lost):
+        if one.share <= most:
             continue
         reasons = "; ".join(_reason(reason, names) for reason, names in one.left_out.items())
         message = f"{one.source}: {one.lost} of {one.lost + one.used} pictures are left out: {reasons}"

@@ -86,7 +86,7 @@ class SourcePool:
             samples = [Sample(image.name, image, mask) for image, mask in pair_by_stem(images, masks)]
             pairs += [(one.image, one.mask) for one in survey(samples, accounts[-1]) if one.mask is not None]
         if not found and not pairs and any(account.lost for account in accounts):
-            require_used(accounts, 1.0, "")
+            require_used(accounts, 0.0, "")
         pool = cls(found, pairs, max_side)
         pool.accounts = accounts
         return pool
