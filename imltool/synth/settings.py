@@ -139,7 +139,7 @@ class SynthSettings(Settings):
     light_strength: Shares = Field((0.3, 1.0), description="how far it does")
     inpaint: Share = Field(0.5, description="probability that a small removal is inpainted, else patched")
     inpaint_area: Share = Field(0.04, description="largest share of the picture that is inpainted")
-    box_sloppiness: Margins = Field((-0.05, 0.15), description="each coarse box side moves outwards by this share")
+    box_jitter: Margins = Field((-0.05, 0.15), description="each coarse box side moves outwards by this share")
     borders: MattingSettings = Field(default=MattingSettings(), description="uneven borders, see `matting`")
     retouch: RetouchSettings = Field(default=RetouchSettings(), description="kind retouch")
     enlarge: EnlargeSettings = Field(default=EnlargeSettings(), description="kind enlarge")
