@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # pydantic cannot read typing's before 
 
 from imltool.errors import DataError
 from imltool.pictures.faults import MAX_PIXELS
+from imltool.pictures.images import Mask
 
 
 class Rle(TypedDict):
