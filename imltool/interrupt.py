@@ -30,4 +30,5 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None: the handler before was not Python's own, as when the interpreter is about to end
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
