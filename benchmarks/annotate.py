@@ -10,9 +10,9 @@ from statistics import median, quantiles
 
 import numpy as np
 
-from imltool.annotate.desk import MASK_SIDE, PictureDesk
+from imltool.annotate.embedding_worker import MASK_SIDE, EmbeddingWorker
 from imltool.annotate.pictures import find_pictures
-from imltool.annotate.states import DrawnBox
+from imltool.annotate.records import DrawnBox
 from imltool.teacher.registry import load_sam
 
 BOXES = 20
@@ -22,13 +22,13 @@ PATIENCE = 600.0
 pictures = find_pictures([Path(sys.argv[1])], Path("boxes.json"))
 names = pictures.names[: int(sys.argv[2]) if len(sys.argv) > 2 else 10]
 teacher = load_sam("mobile-sam", steppable=True)
-desk = PictureDesk(pictures, teacher)
+worker = EmbeddingWorker(pictures, teacher)
 rng = np.random.default_rng(0)
 waits: dict[str, list[float]] = {"embedding": [], "mask": [], "mask while embedding": [], "full mask": []}
 
 
 def drawn(name: str) -> DrawnBox:
-    view = desk.view(name)
+    view = worker.view(name)
     side = min(view.width, view.height)
     x, y = rng.uniform(0, view.width - side / 2), rng.uniform(0, view.height - side / 2)
     return DrawnBox(box=(x, y, x + rng.uniform(0.1, 0.5) * side, y + rng.uniform(0.1, 0.5) * side))
@@ -37,24 +37,24 @@ def drawn(name: str) -> DrawnBox:
 def timed(what: str, name: str, full: bool = False) -> None:
     box = drawn(name)
     begun = time.perf_counter()
-    (desk.full_mask if full else desk.mask)(name, box)
+    (worker.full_mask if full else worker.mask)(name, box)
     waits[what].append(time.perf_counter() - begun)
 
 
 for now, later in zip(names[::2], names[1::2], strict=False):
     begun = time.perf_counter()
-    desk.want([now])
-    assert desk.ready(now, PATIENCE), now
+    worker.want([now])
+    assert worker.ready(now, PATIENCE), now
     waits["embedding"].append(time.perf_counter() - begun)
     timed("mask", now)  # the first decoding of a process is slower and no one's
     waits["mask"].pop()
     for _ in range(BOXES):
         timed("mask", now)
         timed("full mask", now, full=True)
-    desk.want([now, later])
-    while not desk.ready(later, 0.0):
+    worker.want([now, later])
+    while not worker.ready(later, 0.0):
         timed("mask while embedding", now)
-desk.close()
+worker.close()
 print(f"{len(names)} pictures, {BOXES} boxes each, masks shown at {MASK_SIDE} pixels at most; milliseconds")
 for what, seconds in waits.items():
     if len(seconds) > 1:

@@ -118,6 +118,14 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a scan to review: three pictures, one damaged; not to be changed."""
+    from review_scan import scan
+
+    return scan(tmp_path_factory.mktemp("review"), tiny_weights)
+
+
 @pytest.fixture
 def bfloat16() -> None:
     """Skips where the processor does not compute in it."""
@@ -154,7 +162,7 @@ def pages(browser: Any) -> Iterator[Any]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One `imltool annotate` for the tests of a module: each works on its own picture."""
     from annotate_page import make
-    from annotate_run import Annotating
+    from page_server import Annotating
 
     root = make(tmp_path_factory.mktemp("shared") / "set", 6)
     running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")

@@ -26,8 +26,8 @@ from annotate_page import (
     saved,
     window,
 )
-from annotate_run import Annotating
 from conftest import make_set, photo, write_rgb
+from page_server import Annotating
 from PIL import Image
 
 from imltool.data.boxes import read_boxes
@@ -118,6 +118,49 @@ def test_zoom_and_pan_keep_the_box_where_it_is(shared: Annotating, pages: Any) -
     expect(boxes(page)).to_have_count(2)
     page.keyboard.press("[")
     expect(page.locator("#opacity")).to_have_value("35")
+
+
+def test_nothing_moves_the_picture_and_light_changes_it(shared: Annotating, browser: Any) -> None:
+    with window(browser, viewport={"width": 1280, "height": 800}) as context:
+        page = opened(context.new_page(), shared.address)
+        go(page, 5)
+        stage = page.locator("#stage")
+        before = stage.bounding_box()
+        drag(page, (0.3, 0.3), (0.6, 0.6))
+        saved(page)
+        assert stage.bounding_box() == before
+        expect(boxes(page, "proposed")).to_have_count(1)
+        assert stage.bounding_box() == before
+        plain = drawn(page)
+        page.keyboard.press("c")
+        page.locator("#brightness").fill("200")
+        page.wait_for_timeout(100)
+        assert drawn(page) != plain
+        page.locator("#plain-light").click()
+        page.wait_for_timeout(100)
+        assert drawn(page) == plain
+
+
+def test_a_box_says_what_was_done_and_a_skipped_picture_comes_again(tmp_path: Path, pages: Any) -> None:
+    root = make(tmp_path / "set", 2)
+    running = Annotating(root, "--out", tmp_path / "boxes.json", "--annotator", "anna")
+    page = pages(running.address)
+    at(page, "0.png")
+    page.keyboard.press("s")
+    at(page, "1.png")
+    expect(page.locator("#progress")).to_have_text("0 of 2")
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    page.locator("#kind").select_option("removed")
+    page.locator("#comment").fill("a sign was here")
+    page.locator("#comment").press("Enter")
+    saved(page)
+    box = running.ask("api/pictures/1")[1]["boxes"][0]
+    assert (box["kind"], box["comment"]) == ("removed", "a sign was here")
+    page.keyboard.press("Enter")
+    at(page, "0.png")  # skipped before, and the only one left to judge
+    page.keyboard.press("l")
+    page.wait_for_function("() => [...document.querySelectorAll('#pictures img')].every((one) => one.naturalWidth > 0)")
+    running.end()
 
 
 def test_fingers_draw_and_pinch(shared: Annotating, browser: Any) -> None:

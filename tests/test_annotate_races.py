@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, saved, until
-from annotate_run import Annotating
+from page_server import Annotating
 
 
 class Held:

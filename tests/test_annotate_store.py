@@ -15,8 +15,7 @@ import pytest
 from conftest import photo, write_rgb
 
 from imltool.annotate.pictures import find_pictures
-from imltool.annotate.records import journal_folder
-from imltool.annotate.states import Click, Content, DrawnBox, Sitting
+from imltool.annotate.records import Click, Content, DrawnBox, SessionStart, journal_folder
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft, utc_now
 from imltool.data.boxes import match_boxes, read_boxes
 from imltool.data.rle import encode_mask
@@ -40,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def sit(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
     pictures = find_pictures([folder], out)
-    first = Sitting(
+    first = SessionStart(
         annotator=annotator,
         time=utc_now(),
         tool_version="0",
@@ -67,6 +66,26 @@ def test_a_change_is_in_the_journal_at_once_and_in_the_file_after_the_end(folder
     assert box["bbox"] == [10, 10, 30, 20] and other["imltool"]["verdict"] == "authentic"
     assert (tmp_path / "boxes.authentic.txt").read_text().splitlines()[1:] == ["set/1.png"]
     assert [item.boxes for item in read_boxes(out)] == [((10, 10, 40, 30),), ()]
+
+
+def test_kind_of_edit_and_comment_go_with_the_box(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boxes.json"
+    with sit(folder, out) as store:
+        said = ONE.model_copy(update={"kind": "copied", "comment": "the same cloud twice"})
+        store.save("0.png", 0, drawn(said, TWO), FACTS)
+        assert store.history("0.png").content.boxes[0] == said
+    first, second = (box["imltool"] for box in json.loads(out.read_text())["annotations"])
+    assert (first["kind"], first["comment"]) == ("copied", "the same cloud twice")
+    assert (second["kind"], second["comment"]) == (None, "")
+    with pytest.raises(ValueError):
+        DrawnBox(box=(10, 10, 40, 30), kind="stolen")
+
+
+def test_a_skipped_picture_still_waits_for_a_verdict(folder: Path, tmp_path: Path) -> None:
+    with sit(folder, tmp_path / "boxes.json") as store:
+        store.save("0.png", 0, Content(verdict="authentic"), FACTS)
+        store.save("1.png", 0, Content(verdict="skipped"), FACTS)
+        assert store.judged() == 1
 
 
 def test_undo_and_redo_survive_a_restart(folder: Path, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imltool.annotate.records import Records
-from imltool.annotate.states import DrawnBox, State
+from imltool.annotate.records import DrawnBox, Records, State
 from imltool.files import write_text
 
 
@@ -31,8 +30,8 @@ def coco_document(records: Records, annotator: str | None = None) -> dict[str, A
     Every picture that was judged or has boxes is an image. Its `imltool` object holds annotator, verdict (null for
     imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
     else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
-    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0) and `origin`; an accepted mask is
-    its `segmentation`, run-length encoded.
+    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
+    null) and a `comment`; an accepted mask is its `segmentation`, run-length encoded.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -78,6 +77,8 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
             "accepted": box.accepted,
             "clicks": [[click.x, click.y, int(click.inside)] for click in box.clicks],
             "origin": box.origin,
+            "kind": box.kind,
+            "comment": box.comment,
         },
     }
     if box.mask is not None:

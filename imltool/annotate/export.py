@@ -1,4 +1,4 @@
-"""Boxes of a sitting in the formats that other tools read."""
+"""Boxes of a session in the formats that other tools read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COCO = "coco"
 
 
 def export_boxes(boxes: Path, to: str, out: Path, annotator: str | None = None) -> int:
-    """Write the boxes of a boxes file anew as `coco`, `voc` or `yolo`; how many pictures were written.
+    """Write the boxes of a boxes file as `coco`, `voc` or `yolo`; how many pictures were written.
 
     Pictures judged authentic are written without a box; those marked unsure or skipped are left out of VOC and YOLO,
     where a picture without boxes would pass for authentic.

@@ -14,7 +14,7 @@ from imltool.texts import printable
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """The pictures of one sitting.
+    """The pictures of one session.
 
     Attributes:
         root: the folder that all names are relative to, resolved: what `imltool pseudo` is given as IMAGES.

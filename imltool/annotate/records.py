@@ -1,6 +1,6 @@
 """What the journals beside a boxes file say: every annotator's present word on every picture, its history, the time.
 
-Each sitting appends to a journal of its own in `NAME.journal/` (for `NAME.json`), so that two servers never write into
+Each session appends to a journal of its own in `NAME.journal/` (for `NAME.json`), so that two servers never write into
 one file; reading means joining them. Nothing is ever removed from a journal.
 """
 
@@ -10,11 +10,136 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from imltool.annotate.states import Content, Sitting, Spent, State
+from imltool.data.rle import Rle
 from imltool.errors import DataError
+
+Verdict = Literal["tampered", "authentic", "unsure", "skipped"]
+Origin = Literal["drawn", "suggested", "imported"]
+Choice = Literal["mask", "box"]
+Kind = Literal["spliced", "copied", "removed", "retouched", "text", "generated", "other"]
+"""What was done inside a box, as far as the person can tell (our choice of words)."""
+
+LIMIT = 1_000_000.0
+"""No picture is wider: bounds coordinates that come from a browser."""
+MOST_BOXES = 500
+"""Boxes of one picture, at most."""
+Coordinate = Annotated[float, Field(ge=-LIMIT, le=LIMIT, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Click(_Strict):
+    """A place that belongs to the edit (`inside`) or does not, in pixels of the upright picture."""
+
+    x: Coordinate
+    y: Coordinate
+    inside: bool
+
+
+class DrawnBox(_Strict):
+    """One box.
+
+    Attributes:
+        box: XYXY in continuous pixels of the upright picture, positive size.
+        clicks: they refine the teacher's mask.
+        accepted: the label the person chose: the teacher's `mask`, the filled `box`, None for neither.
+        origin: `suggested` when it was the student's box, however much it was changed since: suggestions bias.
+        kind: what was done there; None when it was not said.
+        comment: the person's own words on it.
+        mask: what was accepted, at the picture's size; present exactly when `accepted` is `mask`. Only the server
+            sets it.
+    """
+
+    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+    clicks: Annotated[tuple[Click, ...], Field(max_length=200)] = ()
+    accepted: Choice | None = None
+    origin: Origin = "drawn"
+    kind: Kind | None = None
+    comment: Annotated[str, Field(max_length=1000)] = ""
+    mask: Rle | None = None
+
+    @model_validator(mode="after")
+    def _positive(self) -> DrawnBox:
+        x1, y1, x2, y2 = self.box
+        if x2 <= x1 or y2 <= y1:
+            raise ValueError("a box needs a positive size")
+        return self
+
+    def same_prompt(self, other: DrawnBox) -> bool:
+        """Whether a teacher would answer both with the same mask."""
+        return self.box == other.box and self.clicks == other.clicks
+
+
+class Content(_Strict):
+    """What is said about a picture; `verdict` is None until the person has judged it (imported boxes alone)."""
+
+    verdict: Verdict | None = None
+    boxes: Annotated[tuple[DrawnBox, ...], Field(max_length=MOST_BOXES)] = ()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Content:
+        if self.boxes and self.verdict == "authentic":
+            raise ValueError("an authentic picture has no box")
+        if not self.boxes and self.verdict == "tampered":
+            raise ValueError("a tampered picture needs a box")
+        return self
+
+
+class State(_Strict):
+    """One row of the journal that changes a picture.
+
+    Attributes:
+        annotator, image: whose word on which picture.
+        revision: counts this annotator's changes of this picture from 1.
+        action: `change`, `undo`, `redo` or `import`.
+        time: UTC, ISO 8601 with microseconds.
+        sha256, width, height: of the picture as it was seen.
+        suggested: whether suggestions of the student had been shown for it by then.
+    """
+
+    event: Literal["state"] = "state"
+    annotator: str
+    image: str
+    revision: int = Field(ge=1)
+    action: Literal["change", "undo", "redo", "import"]
+    time: str
+    sha256: str
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    suggested: bool = False
+    content: Content
+
+
+class Spent(_Strict):
+    """One row of the journal that adds time: `seconds` an annotator was at work on a picture, idle time left out."""
+
+    event: Literal["time"] = "time"
+    annotator: str
+    image: str
+    time: str
+    seconds: Seconds
+
+
+class SessionStart(_Strict):
+    """The first row of every journal: who, with what, on which folder."""
+
+    event: Literal["session"] = "session"
+    annotator: str
+    time: str
+    tool_version: str
+    root: str
+    teacher: str
+    weights_sha256: str | None
+    suggestions: str | None
+    """SHA-256 of the student whose suggestions can be shown; None when they are off."""
+
 
 UNDO_STEPS = 100
 """Changes of one picture that can be undone (our choice)."""
@@ -22,12 +147,17 @@ UNDO_STEPS = 100
 Key = tuple[str, str]
 """Annotator and picture."""
 
-_ROW: TypeAdapter[Sitting | State | Spent] = TypeAdapter(Sitting | State | Spent)
+_ROW: TypeAdapter[SessionStart | State | Spent] = TypeAdapter(SessionStart | State | Spent)
 
 
 def journal_folder(boxes: Path) -> Path:
     """Where the journals of a boxes file lie: `DIR/boxes.journal` for `DIR/boxes.json`."""
     return boxes.with_name(f"{boxes.stem}.journal")
+
+
+def is_judged(verdict: Verdict | None) -> bool:
+    """Whether the annotator has come to a verdict; a skipped picture still waits for one."""
+    return verdict not in (None, "skipped")
 
 
 @dataclass
@@ -49,8 +179,8 @@ class History:
 
     @property
     def judged(self) -> bool:
-        """Whether the annotator came to a verdict; skipping is none."""
-        return self.content.verdict not in (None, "skipped")
+        """See `is_judged`."""
+        return is_judged(self.content.verdict)
 
     def apply(self, state: State) -> None:
         """Take over a later state, and what can be undone and redone with it."""
@@ -77,14 +207,14 @@ class Records:
 
     Attributes:
         histories: by annotator and picture.
-        sittings: first rows of the journals, in the order read.
+        sessions: first rows of the journals, in the order read.
         rows: how many rows were taken in.
     """
 
     def __init__(self, boxes: Path) -> None:
         self.folder = journal_folder(boxes)
         self.histories: dict[Key, History] = defaultdict(History)
-        self.sittings: list[Sitting] = []
+        self.sessions: list[SessionStart] = []
         self.rows = 0
         self._read: dict[Path, int] = {}
 
@@ -93,7 +223,7 @@ class Records:
 
         Raises `DataError` when a journal cannot be read or is damaged; the rows of all are then left for the next call.
         """
-        rows: list[Sitting | State | Spent] = []
+        rows: list[SessionStart | State | Spent] = []
         read = {}
         for path in sorted(self.folder.glob("*.jsonl")):
             grown, read[path] = self._grown(path)
@@ -102,7 +232,7 @@ class Records:
         self.add(rows)
         return bool(rows)
 
-    def add(self, rows: Iterable[Sitting | State | Spent]) -> None:
+    def add(self, rows: Iterable[SessionStart | State | Spent]) -> None:
         """Take in rows; states in the order of their revisions, whatever order they come in."""
         states = []
         for row in rows:
@@ -112,13 +242,13 @@ class Records:
             elif isinstance(row, Spent):
                 self.histories[row.annotator, row.image].seconds += row.seconds
             else:
-                self.sittings.append(row)
+                self.sessions.append(row)
         for state in sorted(states, key=lambda state: (state.revision, state.time)):
             history = self.histories[state.annotator, state.image]
             if history.follows(state):
                 history.apply(state)
 
-    def _grown(self, path: Path) -> tuple[list[Sitting | State | Spent], int]:
+    def _grown(self, path: Path) -> tuple[list[SessionStart | State | Spent], int]:
         """The rows a journal has won, and the bytes read by then."""
         start = self._read.get(path, 0)
         try:
@@ -129,7 +259,7 @@ class Records:
                 data = handle.read()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        whole = data[: data.rfind(b"\n") + 1]  # a torn last line: being written, or its writer was killed
+        whole = data[: data.rfind(b"\n") + 1]  # a partial last line: being written, or its writer was killed
         rows = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:

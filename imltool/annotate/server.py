@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import signal
-import socket
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,25 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from imltool.annotate.desk import MASK_SIDE, PictureDesk, Superseded, View
-from imltool.annotate.guard import Guard
+from imltool.annotate.embedding_worker import MASK_SIDE, EmbeddingWorker, Superseded, View
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.records import History
-from imltool.annotate.states import Content, DrawnBox, Seconds
+from imltool.annotate.records import Content, DrawnBox, History, Seconds, is_judged
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
 from imltool.data.rle import decode_mask, encode_mask, runs_of
-from imltool.errors import ImageError, ImlError, UsageError
+from imltool.pages.server import mount_page, new_app
 from imltool.pictures.draw import fit
 from imltool.pictures.images import Mask
+from imltool.pictures.thumbnails import read_thumbnail
 
-LOOPBACK = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"
 AHEAD = 2
 """Pictures embedded beyond the one that is open."""
@@ -63,26 +55,13 @@ class TimeBody(_Body):
     seconds: Seconds
 
 
-def build_app(
-    pictures: PictureFolder, desk: PictureDesk, store: AnnotationStore, teacher: str, token: str, port: int
-) -> Guard:
-    """The guarded application. All paths below are behind `/TOKEN`; pictures go by their position, never by a path."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.exception_handler(ImlError)
-    def told(_: Request, error: ImlError) -> JSONResponse:
-        status = 422 if isinstance(error, ImageError) else 507
-        return JSONResponse({"error": error.message, "remedy": error.remedy}, status)
+def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: AnnotationStore, teacher: str) -> FastAPI:
+    """The application of the page. Pictures go by their position in the folder, never by a path."""
+    app = new_app()
 
     @app.exception_handler(Superseded)
     def superseded(_: Request, __: Superseded) -> JSONResponse:
         return JSONResponse({"error": "another picture was opened before this one was embedded"}, 503)
-
-    @app.exception_handler(RequestValidationError)
-    def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
 
     def name_of(index: int) -> str:
         if not 0 <= index < len(pictures.names):
@@ -91,7 +70,7 @@ def build_app(
 
     def progress() -> dict[str, Any]:
         found = store.overview()
-        judged = sum(verdict is not None for verdict in found["verdicts"].values())
+        judged = sum(is_judged(verdict) for verdict in found["verdicts"].values())
         kept = ("median_seconds", "fault", "rows")
         return {"done": judged, **{key: found[key] for key in kept}}
 
@@ -114,7 +93,7 @@ def build_app(
 
     def changing(index: int, change: Callable[[str, View], object]) -> Any:
         name = name_of(index)
-        view = desk.view(name)
+        view = worker.view(name)
         status = 200
         try:
             change(name, view)
@@ -130,7 +109,7 @@ def build_app(
         return {
             "annotator": store.annotator,
             "teacher": teacher,
-            "suggestions": desk.localizer is not None,
+            "suggestions": worker.localizer is not None,
             "left_out": pictures.left_out,
             "pictures": [
                 {"name": name, "verdict": found["verdicts"].get(name), "boxes": found["boxes"].get(name, 0)}
@@ -143,29 +122,33 @@ def build_app(
     def open_picture(index: int) -> Any:
         name = name_of(index)
         verdicts = store.overview()["verdicts"]
-        # the order in which the page goes on
+        # the order in which the page moves to them
         others = (*pictures.names[index + 1 :], *pictures.names[:index])
-        later = [other for other in others if verdicts.get(other) is None]
-        desk.want([name, *later[:AHEAD]])
-        view = desk.view(name)
+        later = [other for other in others if not is_judged(verdicts.get(other))]
+        worker.want([name, *later[:AHEAD]])
+        view = worker.view(name)
         return JSONResponse(picture(index, store.history(name), view))
 
     @app.get("/api/pictures/{index}/view.jpg")
     def view_of(index: int) -> Response:
-        return Response(desk.view(name_of(index)).jpeg, media_type="image/jpeg")
+        return Response(worker.view(name_of(index)).jpeg, media_type="image/jpeg")
+
+    @app.get("/api/pictures/{index}/thumbnail.webp")
+    def thumbnail(index: int) -> Response:
+        return Response(_thumbnail(pictures.path(name_of(index))), media_type="image/webp")
 
     @app.get("/api/pictures/{index}/embedded")
     def embedded(index: int) -> dict[str, Any]:
         name = name_of(index)
-        if not desk.ready(name, WAIT):
+        if not worker.ready(name, WAIT):
             return {"embedded": False, "suggestions": []}
-        return {"embedded": True, "suggestions": desk.suggestions(name)}
+        return {"embedded": True, "suggestions": worker.suggestions(name)}
 
     @app.post("/api/pictures/{index}/mask")
     def mask(index: int, drawn: DrawnBox) -> Any:
         name = name_of(index)
         begun = time.perf_counter()
-        answer = desk.mask(name, _inside(drawn, desk.view(name)))
+        answer = worker.mask(name, _inside(drawn, worker.view(name)))
         found = {
             **_runs(answer.mask),
             "predicted_iou": round(answer.predicted_iou, 3),
@@ -190,7 +173,7 @@ def build_app(
         if box.accepted != "mask":
             return box.model_copy(update={"mask": None})
         kept = next((old.mask for old in before if old.mask and old.same_prompt(box)), None)
-        return box.model_copy(update={"mask": kept or encode_mask(desk.full_mask(name, box))})
+        return box.model_copy(update={"mask": kept or encode_mask(worker.full_mask(name, box))})
 
     @app.post("/api/pictures/{index}/step")
     def step(index: int, body: StepBody) -> Any:
@@ -201,8 +184,8 @@ def build_app(
         store.spend(name_of(index), body.seconds)
         return progress()
 
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
-    return Guard(app, token, frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"}))
+    mount_page(app, PAGE)
+    return app
 
 
 def _inside(drawn: DrawnBox, view: View) -> DrawnBox:
@@ -226,50 +209,12 @@ def _shown(box: DrawnBox) -> dict[str, Any]:
     return shown
 
 
+@lru_cache(maxsize=2000)  # a few kB each
+def _thumbnail(path: Path) -> bytes:
+    return read_thumbnail(path)
+
+
 @lru_cache(maxsize=64)  # each answer about a picture holds all its masks
 def _small_runs(height: int, width: int, counts: str) -> dict[str, Any]:
     mask = decode_mask({"size": [height, width], "counts": counts})
     return _runs(fit(mask.astype(np.uint8) * 255, MASK_SIDE) > 127)
-
-
-class AnnotateServer:
-    """The server of one sitting.
-
-    Attributes:
-        address: what to open; holds the token of this run.
-
-    Raises `UsageError` when the port is taken.
-    """
-
-    def __init__(
-        self, pictures: PictureFolder, desk: PictureDesk, store: AnnotationStore, teacher: str, port: int = 0
-    ) -> None:
-        self._socket = socket.socket()
-        try:
-            self._socket.bind((LOOPBACK, port))
-            self._socket.listen()  # from now on a browser waits instead of being turned away
-        except OSError as error:
-            self._socket.close()
-            raise UsageError(
-                f"port {port} cannot be used: {error.strerror}", "leave --port out to take a free one"
-            ) from None
-        token = secrets.token_urlsafe(24)
-        bound = self._socket.getsockname()[1]
-        self.address = f"http://{LOOPBACK}:{bound}/{token}/"
-        app = build_app(pictures, desk, store, teacher, token, bound)
-        # a page may hold a question open: the end does not wait for it
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
-
-    def run(self) -> None:
-        """Serve until the process is asked to end (Ctrl-C, SIGTERM); then raises `KeyboardInterrupt`."""
-        # uvicorn hands the signal on once it has stopped: the default would end the process before all is written
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        self._server.run(sockets=[self._socket])

@@ -1,4 +1,4 @@
-"""The economy of annotating: seconds and boxes a picture, and how well annotators agree."""
+"""Statistics of annotating: seconds and boxes a picture, and how well annotators agree."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from imltool.annotate.records import History, Records, journal_folder
-from imltool.annotate.states import Content, State
+from imltool.annotate.records import Content, History, Records, State, journal_folder
 from imltool.errors import DataError
 
 
@@ -25,7 +24,7 @@ def read_records(boxes: Path) -> Records:
     return records
 
 
-def economy(boxes: Path) -> dict[str, Any]:
+def annotation_stats(boxes: Path) -> dict[str, Any]:
     """What a boxes file cost and how sure it is: `annotators`, one row each, and `pairs` of them.
 
     A pair's `box_iou` compares the united boxes, `label_iou` what a student would learn from (accepted masks, filled

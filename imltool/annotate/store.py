@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 from imltool.annotate.coco import coco_document, write_results
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.records import History, Records, journal_folder
-from imltool.annotate.states import Content, Sitting, Spent, State
+from imltool.annotate.records import Content, History, Records, SessionStart, Spent, State, is_judged, journal_folder
 from imltool.errors import DataError, OutputError, ResumeError
 from imltool.files import folder_lock
 from imltool.journal import Journal
@@ -45,20 +44,20 @@ def utc_now() -> str:
 
 
 class AnnotationStore:
-    """One annotator's sitting. Safe to use from several threads.
+    """One annotator's session. Safe to use from several threads.
 
-    Opening it takes in what all earlier and present sittings wrote, and writes the boxes file anew.
+    Opening it takes in what all earlier and present sessions wrote, and rewrites the boxes file.
 
     Args:
         boxes: the COCO file to write.
-        sitting: who is at work with what.
+        session: who is at work with what.
 
     Raises `ResumeError` when `boxes` is not a file of this command or of other pictures, `DataError` when a journal is
     damaged, `OutputError` when the disk refuses.
     """
 
-    def __init__(self, boxes: Path, pictures: PictureFolder, sitting: Sitting) -> None:
-        self.boxes, self.pictures, self.annotator = boxes, pictures, sitting.annotator
+    def __init__(self, boxes: Path, pictures: PictureFolder, session: SessionStart) -> None:
+        self.boxes, self.pictures, self.annotator = boxes, pictures, session.annotator
         self._records = Records(boxes)
         self._lock = threading.RLock()
         self._changed = threading.Event()
@@ -70,12 +69,12 @@ class AnnotationStore:
             )
         self._records.refresh()
         self._check_root()
-        stamp = re.sub(r"[^0-9A-Za-z]+", "", sitting.time)
-        who = re.sub(r"[^0-9A-Za-z]+", "-", sitting.annotator).strip("-")[:40] or "annotator"
-        # the random part keeps sittings of several machines on one share apart
+        stamp = re.sub(r"[^0-9A-Za-z]+", "", session.time)
+        who = re.sub(r"[^0-9A-Za-z]+", "-", session.annotator).strip("-")[:40] or "annotator"
+        # the random part keeps sessions of several machines on one share apart
         self._path = journal_folder(boxes) / f"{stamp}-{who}-{secrets.token_hex(3)}.jsonl"
         self._journal: Journal | None = None
-        self._append(sitting)
+        self._append(session)
         write_results(boxes, coco_document(self._records), pictures.root)
         self._writer = threading.Thread(target=self._write_results, name="imltool-annotate-writer", daemon=True)
         self._writer.start()
@@ -83,7 +82,7 @@ class AnnotationStore:
     def _check_root(self) -> None:
         """A folder may have been moved, but the names must still mean the same pictures."""
         root = str(self.pictures.root)
-        earlier = [sitting.root for sitting in self._records.sittings]
+        earlier = [session.root for session in self._records.sessions]
         if not earlier or root in earlier:
             return
         for image in self._records.by_picture():
@@ -97,10 +96,10 @@ class AnnotationStore:
         """Keeps other servers from saving between a look at the newest revision and the one after it."""
         return folder_lock(journal_folder(self.boxes), wait=True)
 
-    def _append(self, row: State | Spent | Sitting) -> None:
+    def _append(self, row: State | Spent | SessionStart) -> None:
         try:
             if self._journal is None:
-                self._journal = Journal(self._path)  # drops the torn line that a full disk has left
+                self._journal = Journal(self._path)  # drops the partial line that a full disk has left
             self._journal.append(row.model_dump(mode="json"))
             self._journal.rows.clear()
         except OutputError:
@@ -207,6 +206,10 @@ class AnnotationStore:
             "rows": rows,
         }
 
+    def judged(self) -> int:
+        """How many of the pictures this annotator has judged."""
+        return sum(is_judged(verdict) for verdict in self.overview()["verdicts"].values())
+
     def _write_results(self) -> None:
         while not self._closed:
             if self._changed.wait(OTHERS_EVERY):
@@ -220,7 +223,7 @@ class AnnotationStore:
                     document = coco_document(self._records)
                 write_results(self.boxes, document, self.pictures.root)
                 self.fault = None
-            except (OutputError, DataError) as error:  # told on the page; the journals have everything
+            except (OutputError, DataError) as error:  # shown on the page; the journals have everything
                 self.fault = str(error)
                 self._changed.set()  # tried again
 

@@ -37,7 +37,7 @@ BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file tha
 def start(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="COCO JSON to write; an earlier one is gone on with.")
+        Path, typer.Option("--out", "-o", metavar="FILE", help="COCO JSON to write; an earlier one is resumed.")
     ] = Path("boxes.json"),
     teacher: Annotated[
         str, typer.Option("--teacher", metavar="NAME", help="mobile-sam, vit-b, vit-l or vit-h.")
@@ -69,7 +69,7 @@ def start(
     """Draw boxes around edits in a browser, with the teacher's mask beside them (the default: start may be left out).
 
     Prints an address that only this machine can open and that is good for this run. Every change is saved at once;
-    Ctrl-C ends, and the same command goes on. FILE is for `imltool pseudo --boxes`; beside it lie the journals and a
+    Ctrl-C ends, and the same command resumes. FILE is for `imltool pseudo --boxes`; beside it lie the journals and a
     list of the pictures judged authentic.
     """
     common.setup_logging(verbose, quiet)
@@ -84,9 +84,9 @@ def start(
     for fault in report.faults:
         common.log.error("%s: %s", fault.image, fault.message)
 
-    from imltool.annotate.sitting import open_sitting
+    from imltool.annotate.session import open_session
 
-    with open_sitting(
+    with open_session(
         pictures,
         out,
         teacher=teacher,
@@ -96,19 +96,19 @@ def start(
         suggest=suggest,
         port=port,
         embeddings=common.embedding_folder(embeddings, embeddings_size),
-    ) as sitting:
+    ) as session:
         if boxes:
-            common.say(f"{sitting.take_over(report.matched)} pictures with boxes to correct")
-        common.stdout.print(sitting.server.address, markup=False, highlight=False)
+            common.say(f"{session.take_over(report.matched)} pictures with boxes to correct")
+        common.stdout.print(session.server.address, markup=False, highlight=False)
         common.say(f"{len(pictures.names)} pictures; Ctrl-C ends")
         if browser:
             import webbrowser
 
-            webbrowser.open(sitting.server.address)
+            webbrowser.open(session.server.address)
         with suppress(KeyboardInterrupt):  # the way to end
-            sitting.server.run()
-    judged = sum(verdict is not None for verdict in sitting.store.overview()["verdicts"].values())
-    common.say(f"{judged} of {len(pictures.names)} pictures judged → {out}")
+            session.server.run()
+    common.say(f"{session.store.judged()} of {len(pictures.names)} pictures judged → {out}")
+    common.say(f"next: imltool pseudo {pictures.root} --boxes {out} --out pseudo")
 
 
 @app.command()
@@ -117,10 +117,10 @@ def stats(
     as_json: common.JsonOption = False,
 ) -> None:
     """Seconds and boxes a picture of every annotator, and how well annotators agree."""
-    from imltool.annotate.stats import economy
+    from imltool.annotate.stats import annotation_stats
     from imltool.journal import dump_json
 
-    found = economy(boxes)
+    found = annotation_stats(boxes)
     if as_json:
         common.stdout.print(dump_json(found), markup=False, highlight=False)
         return

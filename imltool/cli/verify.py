@@ -31,9 +31,9 @@ def verify(
 ) -> None:
     """Find out whether a scan's results were changed.
 
-    Follows the chain of hashes through results.jsonl, and checks every map, mask, overlay and
-    preview, run.json, the tables and the reports. Prints one line a finding: its kind, where, what. Nothing is
-    written. Without --head somebody who computed all hashes again is not found.
+    Follows the chains of hashes through results.jsonl and decisions.jsonl, and checks every map, mask, overlay and
+    preview, run.json, the tables, the reports and what examiners decided on. Prints one line a finding: its kind,
+    where, what. Nothing is written. Without --head somebody who computed all hashes again is not found.
 
     Exit codes:
 
@@ -48,6 +48,9 @@ def verify(
         if not re.fullmatch(r"[0-9a-fA-F]{64}", given):
             raise UsageError(f"--head {given!r} is no SHA-256", "give its 64 hexadecimal digits")
 
+    from itertools import chain
+
+    from imltool.review.journal import verify_decisions
     from imltool.scan.verify import UNCHECKED, Finding, Verification
     from imltool.texts import printable
 
@@ -55,7 +58,7 @@ def verify(
     findings: list[Finding] = []
     with common.progress_bar() as bar:
         task = bar.add_task("verify", total=verification.files + (verification.rows if inputs else 0))
-        for finding in verification.run(head or (), inputs):
+        for finding in chain(verification.run(head or (), inputs), verify_decisions(out)):
             if finding is None:
                 bar.advance(task)
                 continue

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imltool.inference.localizer import image_score
 from imltool.pictures.draw import levels, palette
-from imltool.pictures.images import RGB, Map, strips
+from imltool.pictures.images import RGB, Map, Mask, strips
 from imltool.scan.results import Region
 
 OVERLAY_SIDE = 1600
@@ -92,24 +92,34 @@ def find_regions(values: Map, threshold: float) -> list[Region]:
 
 
 @lru_cache(maxsize=1)
-def _wash_colours() -> NDArray[np.uint32]:
-    """Colour and opacity of 256 levels, uint32 [256]: the four bytes of a pixel, which are gathered faster as one."""
+def wash_colours() -> NDArray[np.uint8]:
+    """Colour and opacity of 256 levels of a map laid over a picture: uint8 RGBA [256,4], clear at 0."""
     colours = np.empty((256, 4), np.uint8)
     colours[:, :3] = palette()
     colours[:, 3] = np.rint((np.arange(256) / 255.0) ** 2 * (WASH_OPACITY * 255.0))
-    return colours.view(np.uint32)[:, 0]
+    return colours
 
 
-def wash(values: Map, threshold: float) -> RGBA:
-    """The layer laid over a picture: uint8 [H,W,4], RGB and opacity, clear where the map is 0.
+def wash(values: Map) -> RGBA:
+    """The map as a layer over its picture: uint8 [H,W,4], RGB and opacity, clear where the map is 0."""
+    # the four bytes of a pixel are gathered faster as one number
+    colours = np.take(wash_colours().view(np.uint32)[:, 0], levels(values))
+    return colours.view(np.uint8).reshape(*values.shape, 4)
 
-    The outline of the mask is drawn as a white line inside a black one, visible on any ground.
+
+def mask_outlines(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+    """Outlines of the parts of a mask, uint8 [H,W] with 0 outside, and of their holes: int32 [N,1,2] of x and y each.
+
+    Parts below `SMALLEST_REGION` are left out.
     """
-    layer = np.take(_wash_colours(), levels(values)).view(np.uint8).reshape(*values.shape, 4)
-    mask = (values > threshold).view(np.uint8)
     outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outlines = _large(outlines, hierarchy, SMALLEST_REGION * values.size)
-    line = max(1, round(max(values.shape) / 500))
+    return _large(outlines, hierarchy, SMALLEST_REGION * mask.size)
+
+
+def _outlined(layer: RGBA, mask: Mask) -> RGBA:
+    """The layer with the outline of the mask: a white line inside a black one, visible on any ground. In place."""
+    outlines = mask_outlines(mask.view(np.uint8))
+    line = max(1, round(max(mask.shape) / 500))
     cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
     cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)
     return layer
@@ -117,7 +127,7 @@ def wash(values: Map, threshold: float) -> RGBA:
 
 def overlay(rgb: RGB, values: Map, threshold: float) -> RGB:
     """The picture with its map laid over as a colour wash and the outline of the mask: uint8 RGB [H,W,3]."""
-    layer = wash(values, threshold)
+    layer = _outlined(wash(values), values > threshold)
     opacity = cv2.merge([cv2.extractChannel(layer, 3)] * 3)
     below = cv2.multiply(rgb, cv2.bitwise_not(opacity), scale=1 / 255)
     above = cv2.multiply(cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), opacity, scale=1 / 255)

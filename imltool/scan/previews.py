@@ -9,12 +9,15 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.journal import dump_json
 from imltool.pictures.draw import colour_map, fit
 from imltool.pictures.images import RGB, Map, encode_jpeg
-from imltool.scan.picture_outputs import overlay, wash
+from imltool.scan.picture_outputs import mask_outlines, overlay, wash
 from imltool.scan.results import ScanResult
 
 THUMBNAIL_SIDE = 160
@@ -32,12 +35,16 @@ class Preview:
         picture: the picture, EXIF orientation applied.
         map: its map in colour.
         wash: the layer that is laid over the picture, see `picture_outputs.wash`.
+        size: (width, height) of the last three, pixels.
+        outline: the outline of the mask, as the `d` of an SVG path in these pixels.
     """
 
     thumbnail: str
     picture: str
     map: str
     wash: str
+    size: tuple[int, int]
+    outline: str
 
     def to_bytes(self) -> bytes:
         """The file that `read_preview` reads: an object of JSON."""
@@ -55,7 +62,9 @@ def make_preview(rgb: RGB, values: Map, threshold: float) -> Preview:
         thumbnail=_webp(Image.fromarray(small), quality=60),
         picture=_uri("jpeg", _small_jpeg(rgb)),
         map=_uri("jpeg", encode_jpeg(colour_map(values), quality=60)),
-        wash=_webp(Image.fromarray(wash(values, threshold)), quality=50, alpha_quality=50),
+        wash=_webp(Image.fromarray(wash(values)), quality=50, alpha_quality=50),
+        size=(values.shape[1], values.shape[0]),
+        outline=_path((values > threshold).view(np.uint8)),
     )
 
 
@@ -69,6 +78,15 @@ def read_preview(out: Path, result: ScanResult) -> Preview | None:
         return None
     unchanged = hashlib.sha256(data).hexdigest() == result.outputs_sha256.get(result.preview)
     return Preview(**json.loads(data)) if unchanged else None
+
+
+def _path(mask: NDArray[np.uint8]) -> str:
+    """The outlines of a mask, uint8 [H,W], as an SVG path, within half a pixel."""
+    parts = []
+    for outline in mask_outlines(mask):
+        points = np.asarray(cv2.approxPolyDP(outline, 0.5, True)).reshape(-1, 2)
+        parts.append("M" + "L".join(f"{x} {y}" for x, y in points) + "Z")
+    return "".join(parts)
 
 
 def _small_jpeg(rgb: RGB) -> bytes:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -11,14 +15,19 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
-from imltool.pictures.draw import palette
+from imltool.pictures.draw import fit, palette
+from imltool.pictures.images import encode_jpeg, read_rgb
 from imltool.scan import verdicts
+from imltool.scan.companion_words import COMPANION_WORDS
+from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read_decisions
 from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.previews import Preview, read_preview
 from imltool.scan.results import ScanResult
 from imltool.scan.run_record import REPORT
+from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
 from imltool.texts import command_text, printable
 
 WHOLE = 1000
@@ -26,6 +35,8 @@ WHOLE = 1000
 beside it, so that a report of 10,000 pictures still opens (our choice)."""
 PAGE = 100
 """Rows of a table that a browser shows at once (our choice)."""
+PAPER_SIDE, PAPER_QUALITY = 1000, 75
+"""Longest side and JPEG quality of an overlay on paper: 140 pixels an inch over the sheet's width (our choice)."""
 REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
@@ -94,6 +105,8 @@ def render(
     cases = chosen[:most]
     failed = [result for result in results if result.status != "ok"]
     placed: list[ScanResult] = []
+    decisions = latest(read_decisions(out))
+    scores = ScoreScale(run["model"])
 
     def entries() -> Iterator[Shown]:
         whole = len(cases) if paper else WHOLE
@@ -103,7 +116,7 @@ def render(
             placed.append(result)  # when the next is asked for, the page holds this one
 
     pieces = (
-        _environment()
+        _environment(paper)
         .get_template("report.html.j2")
         .generate(
             run=run,
@@ -121,6 +134,15 @@ def render(
             whole=WHOLE,
             page=PAGE,
             words=[*reversed(verdicts.WORDS)],
+            scores=scores,
+            ticks=[{"one_in": tick, "at": scale_position(tick)} for tick in TICKS],
+            companion_words=COMPANION_WORDS,
+            decisions=decisions,
+            statuses=STATUSES,
+            conclusions=CONCLUSIONS,
+            decided_counts=Counter(decision.status for decision in decisions.values()).most_common(),
+            place=partial(_place, run),
+            large=partial(_large_overlay, out),
         )
     )
     for piece in pieces:
@@ -130,7 +152,7 @@ def render(
     yield from failed
 
 
-def _environment() -> jinja2.Environment:
+def _environment(paper: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imltool.scan"),
         autoescape=True,
@@ -143,7 +165,7 @@ def _environment() -> jinja2.Environment:
         human_size=human_size,
         percent=percent,
         base=lambda name: PurePosixPath(name).name,
-        breakable=lambda path: Markup("/<wbr>").join(printable(path).split("/")),
+        breakable=partial(_breakable, paper=paper),
         command=command_text,
         beside=quote,
         facts=describe,
@@ -151,6 +173,34 @@ def _environment() -> jinja2.Environment:
         utc=lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
     )
     return environment
+
+
+def _breakable(path: str, paper: bool) -> Markup:
+    """A path that is broken after slashes, dashes and underscores, not in the middle of a word."""
+    marked = re.sub(r"(?<=[/_-])(?=[^/_-])", "\0", printable(path))
+    if paper:  # boxes, because a break opportunity in a PDF would be a character of the name
+        return Markup().join(Markup('<span class="part">{}</span>').format(part) for part in marked.split("\0"))
+    return Markup("<wbr>").join(marked.split("\0"))
+
+
+def _place(run: Mapping[str, Any], name: str) -> str:
+    """Where a picture was when it was scanned: its absolute path or address."""
+    for root in run["inputs"]:
+        path, label = str(root["path"]), str(root["label"])
+        if name == label:
+            return path
+        if not label or name.startswith(f"{label}/"):
+            return f"{path}/{name.removeprefix(label).lstrip('/')}"
+    return name
+
+
+def _large_overlay(out: Path, row: ScanResult) -> str:
+    """The overlay as a data URI, large enough for a sheet of paper; "" when it cannot be read."""
+    try:
+        rgb = fit(read_rgb(out / str(row.overlay)), PAPER_SIDE)
+    except ImageError:
+        return ""
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, PAPER_QUALITY)).decode()}"
 
 
 def percent(share: float) -> str:
@@ -161,12 +211,16 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _keys(row: ScanResult) -> dict[str, Any]:
+def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, Any]:
     """What the report sorts and filters a row by; `text` is what the filter searches."""
     name = printable(row.path)
     searched = [name, *(value for _, value in describe(row.context)), *(remark.text for remark in row.remarks)]
+    if decision:
+        searched += [decision.text, decision.conclusion or ""]
     return {
         "name": name,
+        "status": decision.status if decision else "open",
+        "decision": f"{decision.status} {decision.conclusion or ''}" if decision else "open",
         "sha256": row.sha256,
         "score": row.score,
         "verdict": row.verdict,

@@ -104,6 +104,16 @@ class ScanResult(Part):
         result._out = out
         return result
 
+    @classmethod
+    def of_line(cls, line: bytes, out: Path) -> ScanResult:
+        """The object for a line of `results.jsonl` in the output folder `out`. Raises `DataError` as `of_row` does."""
+        try:
+            result = cls.model_validate_json(line)
+        except ValueError as error:
+            raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
+        result._out = out
+        return result
+
     @property
     def is_indicated(self) -> bool:
         """Whether the verdict is an indication."""

@@ -16,6 +16,7 @@ from imltool.errors import DataError, ImlError, UsageError
 from imltool.files import sha256_file, what_happened
 from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
+from imltool.scan.decisions import DECISIONS, ORIGIN
 from imltool.scan.fetch import compare_with_hash
 from imltool.scan.findings import CHANGED, EXTRA, MISSING, UNCHECKED, Finding
 from imltool.scan.inputs import Root, expand
@@ -36,7 +37,7 @@ from imltool.scan.tables import TABLES
 from imltool.texts import readable
 from imltool.versions import __version__
 
-JOURNALS = {RESULTS: None}
+JOURNALS: dict[str, str | None] = {RESULTS: None, DECISIONS: ORIGIN}
 """Chained journals of a scan's folder → their origin; None for the hash of `parameters.json`. Only the first must
 exist, others grow after the scan."""
 READERS = 4

@@ -1,6 +1,6 @@
 // Seconds at work: while the page is in sight and a hand was moved lately. Reported picture by picture.
 
-import { post } from "./api.js";
+import { post } from "./shared/api.js";
 
 const IDLE = 30_000; // without a key or a move for so long, nobody is at work
 

@@ -2,7 +2,7 @@
 // takes long to scale, so it is painted again only when it moves.
 
 import { paint } from "./masks.js";
-import { grips } from "./pointer.js";
+import { grips } from "./shared/pointer.js";
 
 const OPEN = [255, 150, 0], DONE = [0, 170, 145], KEPT = [40, 130, 230], SUGGESTED = "#b06ef0";
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
@@ -18,6 +18,8 @@ function clear(canvas, pen) {
 
 export class Drawing {
   opacity = 0.45;
+  brightness = 100; // percent
+  contrast = 100;
   hidden = false;
   #painted = new WeakMap(); // masks as the server sent them → canvases
 
@@ -43,7 +45,7 @@ export class Drawing {
 
   #photo(bitmap, frame) {
     const { photo, viewport, session } = this;
-    const seen = [bitmap, ...frame, photo.clientWidth, photo.clientHeight, devicePixelRatio];
+    const seen = [bitmap, this.brightness, this.contrast, ...frame, photo.clientWidth, photo.clientHeight, devicePixelRatio];
     if (seen.every((value, at) => value === this.#seen[at])) return;
     this.#seen = seen;
     const pen = photo.getContext("2d");
@@ -51,7 +53,9 @@ export class Drawing {
     if (!bitmap) return;
     pen.imageSmoothingEnabled = viewport.scale * (session.facts.width / bitmap.width) < 3;
     pen.imageSmoothingQuality = "high";
+    if (this.brightness !== 100 || this.contrast !== 100) pen.filter = `brightness(${this.brightness}%) contrast(${this.contrast}%)`;
     pen.drawImage(bitmap, ...frame);
+    pen.filter = "none";
   }
 
   #box(box, at, frame) {

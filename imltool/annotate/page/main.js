@@ -1,12 +1,12 @@
 // The page: buttons, keys and notices around the session of the open picture.
 
-import { get } from "./api.js";
+import { get } from "./shared/api.js";
 import { Clock } from "./clock.js";
 import { Drawing } from "./drawing.js";
-import { Keys } from "./keys.js";
-import { Pointer, shifted, bounded } from "./pointer.js";
+import { Keys } from "./shared/keys.js";
+import { Pointer, shifted, bounded } from "./shared/pointer.js";
 import { Session } from "./session.js";
-import { Viewport } from "./viewport.js";
+import { Viewport } from "./shared/viewport.js";
 
 const by = (id) => document.getElementById(id);
 const session = new Session();
@@ -68,6 +68,11 @@ function show() {
   }
   if (facts) Object.assign(entry, { verdict, boxes: boxes.length });
   by("hint").textContent = hint();
+  by("about").hidden = !boxes[chosen] || !facts;
+  if (boxes[chosen]) {
+    by("kind").value = boxes[chosen].kind ?? "";
+    if (document.activeElement !== by("comment")) by("comment").value = boxes[chosen].comment ?? "";
+  }
   by("stage").ariaBusy = String(!session.fault && !session.noMasks && !session.embedded);
   by("boxes").replaceChildren(...boxes.map(boxButton));
   const box = boxes[chosen];
@@ -87,6 +92,7 @@ function show() {
   by("next").disabled = session.index === folder.pictures.length - 1;
   for (const name of ["box", "inside", "outside"]) by(`tool-${name}`).ariaChecked = String(pointer.tool === name);
   const trouble = session.unsaved || session.progress?.fault;
+  by("status").title = trouble ?? "";
   by("status").textContent = trouble ? `not saved: ${trouble}` : session.saved ? "saved" : "saving …";
   by("status").className = trouble ? "bad" : "muted";
   redraw();
@@ -127,7 +133,9 @@ async function reportTime() {
 
 function nextOpen(from) {
   const order = [...folder.pictures.keys()].slice(from + 1).concat([...folder.pictures.keys()].slice(0, from));
-  return order.find((at) => !folder.pictures[at].verdict && !folder.pictures[at].fault) ?? -1;
+  const open = order.filter((at) => !folder.pictures[at].fault);
+  // what was skipped comes again after all others
+  return open.find((at) => !folder.pictures[at].verdict) ?? open.find((at) => folder.pictures[at].verdict === "skipped") ?? -1;
 }
 
 async function goOn() {
@@ -167,6 +175,20 @@ const opacity = (value) => {
   by("opacity").value = value;
   drawing.opacity = Math.min(Math.max(value, 0), 100) / 100;
   redraw();
+};
+const light = (name, value) => {
+  by(name).value = value;
+  drawing[name] = value;
+  redraw();
+};
+const openLight = (on = by("light").hidden) => {
+  by("light").hidden = !on;
+  by("open-light").ariaExpanded = String(on);
+  if (on) by("opacity").focus();
+};
+const about = (field, value) => {
+  const box = session.boxes[session.chosen];
+  if (box && box[field] !== value) session.change(() => (box[field] = value));
 };
 const accept = (choice) => session.accept(choice) || notice(session.chosen < 0 ? "choose a box first" : "the mask is not there yet");
 const remove = () => session.chosen >= 0 && session.remove(session.chosen);
@@ -218,6 +240,8 @@ const keys = new Keys()
   .add(["["], "masks fainter", () => opacity(100 * drawing.opacity - 10))
   .add(["]"], "masks stronger", () => opacity(100 * drawing.opacity + 10))
   .add(["h"], "hide or show masks", () => { drawing.hidden = !drawing.hidden; redraw(); })
+  .add(["c"], "masks, brightness and contrast", () => openLight())
+  .add(["e"], "kind of edit and comment of the chosen box", () => session.chosen >= 0 && by("kind").focus())
   .add(["l"], "all pictures", () => openList())
   .add(["?", "F1"], "these keys", () => by("help").showModal());
 for (const [key, x, y] of [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]]) {
@@ -257,6 +281,8 @@ const buttons = {
   "zoom-fit": fit,
   "open-list": () => openList(),
   "open-help": () => by("help").showModal(),
+  "open-light": () => openLight(),
+  "plain-light": () => { light("brightness", 100); light("contrast", 100); },
 };
 for (const [id, run] of Object.entries(buttons)) {
   by(id).addEventListener("click", () => {
@@ -265,6 +291,10 @@ for (const [id, run] of Object.entries(buttons)) {
   });
 }
 by("opacity").addEventListener("input", (event) => opacity(Number(event.target.value)));
+for (const name of ["brightness", "contrast"]) by(name).addEventListener("input", (event) => light(name, Number(event.target.value)));
+by("kind").addEventListener("change", () => about("kind", by("kind").value || null));
+by("comment").addEventListener("change", () => about("comment", by("comment").value));
+for (const id of ["kind", "comment"]) by(id).addEventListener("keydown", (event) => { if (["Escape", "Enter"].includes(event.key)) canvas.focus(); });
 
 // the list of all pictures
 
@@ -280,7 +310,7 @@ async function openList() {
 function fillList() {
   const wanted = by("filter").value.toLowerCase();
   const items = folder.pictures.flatMap(({ name, verdict, boxes }, at) => {
-    const state = verdict ?? (boxes ? "not judged" : "");
+    const state = { skipped: "skipped, not judged" }[verdict] ?? verdict ?? (boxes ? "not judged" : "");
     if (!`${name} ${state}`.toLowerCase().includes(wanted)) return [];
     const item = document.createElement("li");
     const button = document.createElement("button");
@@ -289,7 +319,11 @@ function fillList() {
     const mark = document.createElement("span");
     mark.className = "muted";
     mark.textContent = boxes ? `${state}, ${boxes} box${boxes > 1 ? "es" : ""}` : state;
-    button.append(label, mark);
+    const image = new Image();
+    image.loading = "lazy";
+    image.alt = "";
+    image.src = `api/pictures/${at}/thumbnail.webp`;
+    button.append(image, label, mark);
     button.ariaCurrent = String(at === session.index);
     button.onclick = () => { by("list").close(); open(at); };
     item.append(button);
@@ -326,4 +360,4 @@ new ResizeObserver(() => { viewport.resized(); drawing.draw(); }).observe(by("st
 folder = await get("folder");
 session.advance(folder.progress);
 drawing.opacity = by("opacity").value / 100;
-await open(Math.max(0, folder.pictures.findIndex(({ verdict }) => !verdict)));
+await open(Math.max(0, nextOpen(-1)));

@@ -3,7 +3,7 @@
 // A change names the revision it started from. When the server knows a newer one (another tab, another window), it
 // refuses; the newer state is then shown, and `mine` keeps what was refused.
 
-import { get, image, post, Refused } from "./api.js";
+import { get, image, post, Refused } from "./shared/api.js";
 
 const BUSY = 503; // another tab has opened another picture: to be asked again
 const RETRY = 2000;
@@ -11,7 +11,7 @@ const PATIENCE = 8000;
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const patiently = (work) => Promise.race([work, pause(work ? PATIENCE : 0)]);
 const prompted = ({ box, clicks }) => JSON.stringify([box, clicks]);
-const said = ({ verdict, boxes }) => ({ verdict, boxes: boxes.map(({ box, clicks, accepted, origin }) => ({ box, clicks, accepted, origin })) });
+const said = ({ verdict, boxes }) => ({ verdict, boxes: boxes.map(({ box, clicks, accepted, origin, kind = null, comment = "" }) => ({ box, clicks, accepted, origin, kind, comment })) });
 const same = (one, other) => JSON.stringify(said(one)) === JSON.stringify(said(other));
 
 export class Session extends EventTarget {
@@ -208,7 +208,7 @@ export class Session extends EventTarget {
 
   add(corners, origin = "drawn") {
     this.change(() => {
-      this.boxes.push({ box: corners, clicks: [], accepted: null, origin });
+      this.boxes.push({ box: corners, clicks: [], accepted: null, origin, kind: null, comment: "" });
       this.chosen = this.boxes.length - 1;
       if (this.verdict !== "tampered") this.verdict = null;
     });

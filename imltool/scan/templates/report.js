@@ -18,15 +18,17 @@
     const head = table.querySelector("[aria-sort$=ending]");
     const key = head.dataset.key;
     const sign = head.ariaSort === "ascending" ? 1 : -1;
-    const compare = key === "name" ? (a, b) => alphabet(a.name, b.name) : (a, b) => a[key] - b[key];
+    const compare = key === "name" || key === "decision" ? (a, b) => alphabet(a[key], b[key]) : (a, b) => a[key] - b[key];
     return (a, b) => sign * compare(a, b) || alphabet(a.name, b.name);
   }
 
   function list() {
     const words = wordsOf(get("filter"));
     const verdict = get("verdict").value;
+    const status = get("status")?.value ?? "";
+    for (const tile of document.querySelectorAll("button.tile")) tile.ariaPressed = String(tile.dataset.verdict === verdict);
     const fits = (one, word) => one.text.includes(word) || (word.length > 3 && one.sha256.startsWith(word));
-    rows.listed = cases.filter((one) => (!verdict || one.verdict === verdict) && words.every((word) => fits(one, word)));
+    rows.listed = cases.filter((one) => (!verdict || one.verdict === verdict) && (!status || one.status === status) && words.every((word) => fits(one, word)));
     rows.listed.sort(order());
     get("shown").textContent = rows.listed.length === cases.length ? `${cases.length} listed` : `${rows.listed.length} of ${cases.length} listed`;
     get("empty").hidden = rows.listed.length > 0;
@@ -82,10 +84,29 @@
     get("place").textContent = `${place + 1} of ${rows.listed.length}`;
     get("previous").disabled = place === 0;
     get("next").disabled = place === rows.listed.length - 1;
+    if (location.hash.slice(1) !== encodeURIComponent(rows.listed[place].name)) history.replaceState(null, "", `#${encodeURIComponent(rows.listed[place].name)}`);
     const opened = !dialog.open;
     if (opened) dialog.showModal();
     if (opened || !dialog.contains(document.activeElement) || document.activeElement.disabled) made.querySelector("h2").focus();
     dialog.scrollTop = 0;
+  }
+
+  // one figure alone, as large as the window; what is beside the report is larger still
+  function enlarge(view) {
+    const figures = view.closest(".figures");
+    const one = !figures.classList.contains("one");
+    for (const other of get("slot").querySelectorAll(".figures")) other.hidden = one && other !== figures;
+    figures.classList.toggle("one", one);
+    view.closest("figure").classList.toggle("large", one);
+    const image = view.querySelector("img");
+    if (!view.dataset.beside) return;
+    const over = view.querySelector(".over");
+    image.dataset.small ??= image.src;
+    const outline = view.querySelector(".outline");
+    if (over) over.hidden = one;
+    if (outline) outline.style.display = one ? "none" : "";
+    image.onerror = () => { image.onerror = null; image.src = image.dataset.small; if (over) over.hidden = false; if (outline) outline.style.display = ""; };
+    image.src = one ? view.dataset.beside : image.dataset.small;
   }
 
   function step(by) {
@@ -97,18 +118,27 @@
 
   get("filter").addEventListener("input", list);
   get("verdict").addEventListener("change", list);
+  get("status")?.addEventListener("change", list);
+  for (const tile of document.querySelectorAll("button.tile")) {
+    tile.addEventListener("click", () => { get("verdict").value = tile.dataset.verdict; list(); });
+  }
+  get("slot").addEventListener("click", (event) => {
+    const view = event.target.closest(".view[role=button]");
+    if (view) enlarge(view);
+  });
   get("previous").addEventListener("click", () => step(-1));
   get("next").addEventListener("click", () => step(1));
   get("close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener("close", () => { get("slot").replaceChildren(); reach(current); });
+  dialog.addEventListener("close", () => { get("slot").replaceChildren(); history.replaceState(null, "", location.pathname + location.search); reach(current); });
   for (const head of table.querySelectorAll("th[data-key]")) head.addEventListener("click", () => sort(head));
   rows.body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
     if (row) show(rows.first + row.sectionRowIndex);
   });
-  // a picture beside the report that is not there is told in words
+  // a picture beside the report that is not there is said in words
   document.addEventListener("error", (event) => {
+    if (event.target.onerror) return;
     event.target.replaceWith(`${event.target.alt} (the file is not beside this report)`);
   }, true);
   document.addEventListener("keydown", (event) => {
@@ -116,7 +146,8 @@
     const field = event.target.matches("input, select");
     const inside = rows.body.contains(document.activeElement);
     if (dialog.open) {
-      if (!field && event.key === "ArrowLeft") step(-1);
+      if (["Enter", " "].includes(event.key) && event.target.matches(".view[role=button]")) enlarge(event.target);
+      else if (!field && event.key === "ArrowLeft") step(-1);
       else if (!field && event.key === "ArrowRight") step(1);
       else return;
     } else if (field) {
@@ -129,11 +160,26 @@
     else return;
     event.preventDefault();
   });
+  // a case has an address of its own: report.html#NAME
+  function fromAddress() {
+    let name = "";
+    try {
+      name = decodeURIComponent(location.hash.slice(1));
+    } catch { /* no address of ours */ }
+    const place = rows.listed.findIndex((one) => one.name === name);
+    if (place >= 0) show(place);
+  }
+  window.addEventListener("hashchange", fromAddress);
+  const folded = [...document.querySelectorAll("details.panel")];
+  let were = [];
   window.addEventListener("beforeprint", () => {
+    were = folded.map((one) => one.open);
+    for (const one of folded) one.open = true;
     const printed = rows.print();
     get("sheets").replaceChildren(...(get("sheeted").checked ? printed.map(sheet) : []));
     if (printed.length < rows.listed.length) get("sheets").prepend(`Printed are the first ${PRINTED} of ${rows.listed.length} listed pictures.`);
   });
-  window.addEventListener("afterprint", () => { get("sheets").replaceChildren(); rows.turn(rows.first); });
+  window.addEventListener("afterprint", () => { get("sheets").replaceChildren(); folded.forEach((one, at) => (one.open = were[at])); rows.turn(rows.first); });
   list();
+  fromAddress();
 })();

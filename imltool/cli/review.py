@@ -1,0 +1,61 @@
+"""`imltool review`: examine a scan's pictures in a browser, decide about them, keep the decisions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imltool.cli import common
+
+
+def review(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of imltool scan, finished or running.")],
+    examiner: Annotated[
+        str | None, typer.Option("--examiner", metavar="NAME", help="Whose decisions (default: the user's name).")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    export: Annotated[
+        bool, typer.Option("--export", help="Only write the tables, boxes and reports with the decisions, and end.")
+    ] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Write report.pdf too (default: where there is one already).")
+    ] = False,
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Examine the pictures of a scan in a browser, decide about them, and keep the decisions.
+
+    Prints an address that only this machine can open and that is good for this run. Every decision is on disk at once,
+    in OUT/decisions.jsonl; Ctrl-C ends, and the same command resumes. At the end decisions.csv, decisions.json,
+    boxes.json and the reports are written with what was decided, apart from the machine's verdicts.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.review.exports import write_reports, write_tables
+    from imltool.review.session import open_review
+    from imltool.texts import printable
+
+    if export:
+        with open_review(out, examiner, None) as session:
+            write_tables(session.folder, session.journal)
+            for name in write_reports(session.folder, pdf or None):
+                common.say(f"{name} written → {printable(str(out / name))}")
+        return
+    with open_review(out, examiner, port) as session:
+        assert session.server is not None
+        common.stdout.print(session.server.address, markup=False, highlight=False, soft_wrap=True)
+        common.say(f"{len(session.folder.results)} files; Ctrl-C ends")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(session.server.address)
+        with suppress(KeyboardInterrupt):  # the way to end
+            session.server.run()
+    decided = len({row.path for row in session.journal.rows})
+    common.say(f"{decided} pictures decided → {printable(str(out / 'decisions.jsonl'))}")
+    if session.writer and session.writer.report_is_old and session.folder.is_finished:
+        for name in write_reports(session.folder, pdf or None):
+            common.say(f"{name} written with the decisions → {printable(str(out / name))}")

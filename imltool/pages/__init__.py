@@ -1,0 +1,1 @@
+"""Local pages: the server, its guard and the scripts that `imltool annotate` and `imltool review` share."""

@@ -1,0 +1,90 @@
+"""A server for one person's browser: on the loopback interface alone, behind a token that is new in each run."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from imltool.errors import ImageError, ImlError, UsageError
+from imltool.pages.guard import Guard
+
+LOOPBACK = "127.0.0.1"
+SHARED = Path(__file__).parent / "shared"
+"""Scripts that the pages import as `./shared/NAME.js`."""
+
+
+def new_app() -> FastAPI:
+    """An application without pages of its own, whose errors are answered as JSON `{"error", "remedy"}`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(ImlError)
+    def known(_: Request, error: ImlError) -> JSONResponse:
+        status = 422 if isinstance(error, ImageError) else 507
+        return JSONResponse({"error": error.message, "remedy": error.remedy}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
+    return app
+
+
+def mount_page(app: FastAPI, page: Path) -> None:
+    """Serve the files of `page`, and the shared scripts below `shared/`. Call it after all other paths are there."""
+    app.mount("/shared", StaticFiles(directory=SHARED))
+    app.mount("/", StaticFiles(directory=page, html=True))
+
+
+class PageServer:
+    """The server of one run; its socket is bound at once.
+
+    Args:
+        app: makes the application; its pages and paths are reached behind the token.
+        port: 0 takes a free one.
+
+    Attributes:
+        address: what to open; holds the token of this run.
+
+    Raises `UsageError` when the port is taken.
+    """
+
+    def __init__(self, app: Callable[[], FastAPI], port: int = 0) -> None:
+        self._socket = socket.socket()
+        try:
+            self._socket.bind((LOOPBACK, port))
+            self._socket.listen()  # from now on a browser waits instead of being turned away
+        except OSError as error:
+            self._socket.close()
+            raise UsageError(
+                f"port {port} cannot be used: {error.strerror}", "leave --port out to take a free one"
+            ) from None
+        token = secrets.token_urlsafe(24)
+        bound = self._socket.getsockname()[1]
+        self.address = f"http://{LOOPBACK}:{bound}/{token}/"
+        # a page may hold a question open: the end does not wait for it
+        config = uvicorn.Config(
+            Guard(app(), token, frozenset({f"{LOOPBACK}:{bound}", f"localhost:{bound}"})),
+            lifespan="off",
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve until the process is asked to end (Ctrl-C, SIGTERM); then raises `KeyboardInterrupt`."""
+        # uvicorn hands the signal on once it has stopped: the default would end the process before all is written
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._server.run(sockets=[self._socket])

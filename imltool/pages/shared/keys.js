@@ -1,0 +1,48 @@
+// Every key, in one table: what is pressed, what it does, and the words for the help.
+
+const name = (key) => ({ ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" })[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+
+export class Keys {
+  #rows = [];
+
+  // `pressed` is a list of keys as KeyboardEvent.key names them, with "Ctrl+", "Alt+" or "Shift+" in front
+  add(pressed, words, run) {
+    this.#rows.push({ pressed, words, run });
+    return this;
+  }
+
+  listen(target, when, act) {
+    target.addEventListener("keydown", (event) => {
+      if (event.target.closest?.("input, select, textarea, dialog") || !when()) return;
+      const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+      const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
+      const plain = `${control}${event.altKey ? "Alt+" : ""}${key}`;
+      const shifted = `${control}${event.altKey ? "Alt+" : ""}Shift+${key}`;
+      const row = this.#rows.find(({ pressed }) => pressed.includes(event.shiftKey ? shifted : plain)) ??
+        // the sign is what counts, however a keyboard makes it
+        (event.shiftKey && key.length === 1 && !/[a-z]/.test(key) && this.#rows.find(({ pressed }) => pressed.includes(plain)));
+      if (!row) return;
+      // a focused button takes Enter and Space for itself
+      if (event.target.closest?.("button") && (key === "Enter" || key === " ")) return;
+      event.preventDefault();
+      act(() => row.run(event));
+    });
+  }
+
+  describe(list) {
+    list.replaceChildren(...this.#rows.filter(({ words }) => words).map(({ pressed, words }) => {
+      const row = document.createElement("div");
+      const text = document.createElement("span");
+      text.textContent = words;
+      const keys = document.createElement("span");
+      const shown = pressed.slice(0, 4).flatMap((combination) => {
+        const cap = document.createElement("kbd");
+        cap.textContent = combination.split(/\+(?=.)/).map(name).join("+");
+        return [cap, " "];
+      });
+      keys.append(...shown);
+      row.append(text, keys);
+      return row;
+    }));
+  }
+}

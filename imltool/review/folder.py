@@ -1,0 +1,132 @@
+"""The scan under review: its rows, also while it still runs, and where its pictures are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imltool.errors import DataError, ImageError, ImlError, UsageError
+from imltool.files import what_happened
+from imltool.scan.fetch import local_copy
+from imltool.scan.inputs import Plan, Root, expand
+from imltool.scan.results import ScanResult
+from imltool.scan.run_record import RESULTS, holds_scan, read_record
+from imltool.scan.stores import Stored
+from imltool.scan.verify import original_path
+
+
+class ScanFolder:
+    """A scan's output folder, read again as far as it has grown. Safe to use from several threads.
+
+    Attributes:
+        results: the rows so far, in the scan's order; failed files among them.
+
+    Raises `UsageError` when `out` holds no scan, `DataError` when its rows are not of this version's form,
+    `ResumeError` when `run.json` was changed.
+    """
+
+    def __init__(self, out: Path) -> None:
+        if not out.is_dir() or not holds_scan(out):
+            raise UsageError(f"{out} holds no scan", "give the output folder of imltool scan")
+        self.out = out
+        self.results: list[ScanResult] = []
+        self._read = 0
+        self._lock = threading.Lock()
+        self._plan: Plan | None = None
+        self._places: dict[str, Path | Stored] = {}
+        self._fault = ""
+        self._stamp: tuple[int, int] | None = None
+        self._run: dict[str, Any] = {}
+        self.refresh()
+        if not self.run:
+            raise DataError(f"{out} has no run.json yet", "wait until the scan has started, and try again")
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What `run.json` holds now; empty when there is none."""
+        path = self.out / "run.json"
+        with self._lock:
+            status = path.stat() if path.exists() else None
+            stamp = status and (status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
+                self._run, self._stamp = read_record(self.out), stamp
+            return self._run
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the scan came to its end."""
+        sessions = self.run.get("sessions") or [{}]
+        return sessions[-1].get("finished") is not None
+
+    def refresh(self) -> bool:
+        """Take in rows appended since the last call; True when there were any. Raises `DataError`."""
+        path = self.out / RESULTS
+        with self._lock:
+            try:
+                if not path.exists() or path.stat().st_size <= self._read:
+                    return False
+                with path.open("rb") as handle:
+                    handle.seek(self._read)
+                    data = handle.read()
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+            data = data[: data.rfind(b"\n") + 1]
+            self.results += [ScanResult.of_line(line, self.out) for line in data.splitlines()]
+            self._read += len(data)
+            return bool(data)
+
+    def plan(self) -> Plan:
+        """The files that the scan was given, found again by a walk over its inputs; empty when they are not there."""
+        with self._lock:
+            if self._plan is None:
+                try:
+                    roots = tuple(
+                        Root(root["given"], original_path(root["path"]), str(root["label"]))
+                        for root in self._run["inputs"]
+                    )
+                    self._plan = expand(roots, self.out)
+                except (ImlError, OSError, KeyError, TypeError, ValueError) as error:
+                    self._plan, self._fault = Plan((), (), ()), str(error)
+                self._places = {item.name: item.path for item in self._plan.inputs}
+            return self._plan
+
+    def _place(self, result: ScanResult) -> Path | Stored | None:
+        self.plan()
+        return self._places.get(result.path)
+
+    def place(self, result: ScanResult) -> str:
+        """The picture's absolute path or address; "" when it is not where it was."""
+        found = self._place(result)
+        return "" if found is None else str(found.absolute()) if isinstance(found, Path) else found.url
+
+    @contextmanager
+    def evidence(self, result: ScanResult) -> Iterator[Path]:
+        """The picture's file, for as long as the block takes; an object of a store is fetched.
+
+        Raises `ImageError` when it is not there, or is no longer the file that was scanned: a map must not be shown
+        over another picture.
+        """
+        source = self._place(result)
+        if source is None or result.sha256 is None:
+            why = f" ({self._fault})" if self._fault else ""
+            raise ImageError(f"{result.path} is not where it was scanned{why}")
+        try:
+            with local_copy(source) as path:
+                if happened := what_happened(path, result.sha256):
+                    raise ImageError(f"{result.path} {happened} since it was scanned")
+                yield path
+        except ImageError:
+            raise
+        except ImlError as error:
+            raise ImageError(f"{result.path}: {error.message}") from error
+
+    def output(self, name: str) -> Path:
+        """A file that the scan wrote, by its path relative to the output folder. Raises `ImageError` when it is not
+        in that folder or not there."""
+        path = self.out / name
+        if not path.resolve().is_relative_to(self.out.resolve()) or not path.is_file():
+            raise ImageError(f"{name} is not in the scan's folder")
+        return path

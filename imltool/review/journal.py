@@ -1,0 +1,198 @@
+"""Writing decisions: each is on disk, chained to the one before, when it is answered.
+
+The page names the revision of the picture that it has changed. When another tab, window or examiner has decided
+meanwhile, the change is refused with the newer decision, so that nobody overwrites what they have not seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock
+
+from imltool.errors import DataError, OutputError
+from imltool.files import writing
+from imltool.journal import dump_json
+from imltool.scan.chain import read_chain
+from imltool.scan.decisions import (
+    DECISIONS,
+    EXPORTS,
+    ORIGIN,
+    Decision,
+    Opinion,
+    latest,
+    parse_decisions,
+    read_decisions,
+)
+from imltool.scan.findings import CHANGED, MISSING, UNCHECKED, Finding
+from imltool.scan.results import ScanResult
+from imltool.scan.run_record import RESULTS
+from imltool.versions import __version__
+
+LOCK = ".decisions.lock"
+"""Name of the lock file that is held for one row: the scan that may still run has the folder's own."""
+
+
+class Stale(Exception):
+    """The picture was decided about elsewhere since the state that a change started from."""
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 with microseconds, which sorts as text."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class DecisionJournal:
+    """The decisions of a scan, this process's and others'. Safe to use from several threads and processes.
+
+    Args:
+        out: the scan's output folder.
+        examiner: whose decisions this process writes.
+
+    Attributes:
+        rows: all rows read so far, in their order.
+
+    Raises `DataError` when the journal is damaged, `OutputError` when it cannot be written.
+    """
+
+    def __init__(self, out: Path, examiner: str) -> None:
+        self.path, self.examiner = out / DECISIONS, examiner
+        self.rows: list[Decision] = []
+        self._read = 0
+        self._head = ORIGIN
+        self._latest: dict[str, Decision] = {}
+        self._lock = threading.RLock()
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Take in what was appended since the last call, by whomever; True when that is anything.
+
+        Raises `DataError` when a row is damaged or does not follow the one before.
+        """
+        with self._lock:
+            try:
+                if not self.path.exists() or self.path.stat().st_size <= self._read:
+                    return False
+                with self.path.open("rb") as handle:
+                    handle.seek(self._read)
+                    data = handle.read()
+            except OSError as error:
+                raise DataError(f"{self.path} cannot be read: {error.strerror or error}") from error
+            data = data[: data.rfind(b"\n") + 1]
+            for number, link in enumerate(read_chain(data, self._head), len(self.rows) + 1):
+                if not link.follows:
+                    raise DataError(
+                        f"{self.path} was changed: row {number} does not follow the one before",
+                        "imltool verify says more; keep the file and ask for a copy",
+                    )
+            new = parse_decisions(self.path, data, len(self.rows) + 1)
+            if new:
+                self._head = hashlib.sha256(data.splitlines(keepends=True)[-1]).hexdigest()
+            self._read += len(data)
+            self.rows += new
+            self._latest.update({row.path: row for row in new})
+            return bool(new)
+
+    def latest(self, path: str) -> Decision | None:
+        """The decision that counts about a picture."""
+        with self._lock:
+            return self._latest.get(path)
+
+    def history(self, path: str) -> list[Decision]:
+        """All decisions about a picture, the oldest first."""
+        with self._lock:
+            return [row for row in self.rows if row.path == path]
+
+    def decide(self, result: ScanResult, base: int, opinion: Opinion) -> Decision:
+        """Append a decision; it is on the disk, not only with the system, when this returns.
+
+        Args:
+            result: the picture, as the examiner saw it.
+            base: revision of the decision that the change started from, 0 for none.
+
+        Raises `Stale` when `base` is not the present revision, `OutputError` when the disk refuses, `DataError`.
+        """
+        assert result.sha256 and result.width and result.height and result.score is not None and result.verdict
+        with self._lock:
+            with writing(self.path), FileLock(self.path.with_name(LOCK), thread_local=False):
+                self.path.touch()
+                self.refresh()
+                present = self._latest.get(result.path)
+                if base != (present.revision if present else 0):
+                    raise Stale
+                decision = Decision(
+                    **opinion.model_dump(),
+                    path=result.path,
+                    sha256=result.sha256,
+                    width=result.width,
+                    height=result.height,
+                    score=result.score,
+                    verdict=result.verdict,
+                    revision=base + 1,
+                    examiner=self.examiner,
+                    time=utc_now(),
+                    tool_version=__version__,
+                    previous_sha256=self._head,
+                )
+                self._append((dump_json(decision.model_dump(mode="json")) + "\n").encode())
+                self.refresh()
+            return decision
+
+    def _append(self, line: bytes) -> None:
+        """Write a line after the last whole one; a partial one there is what a kill or a full disk has left."""
+        with writing(self.path), self.path.open("r+b", buffering=0) as handle:
+            handle.truncate(self._read)
+            handle.seek(self._read)
+            try:
+                if handle.write(line) != len(line):
+                    raise OutputError(f"no space left to write {self.path}", "free some space and decide again")
+                os.fsync(handle.fileno())
+            except BaseException:
+                handle.truncate(self._read)
+                raise
+
+
+def verify_decisions(out: Path) -> Iterator[Finding]:
+    """What is wrong with a scan's decisions: the pictures they are about, and the tables made of them.
+
+    Their chain is checked by `imltool.scan.verify`. Yields nothing when there are no decisions.
+    """
+    if not (out / DECISIONS).exists():
+        for name in EXPORTS:
+            if (out / name).exists():
+                yield Finding(MISSING, DECISIONS, f"is missing, and {name} was made from it")
+        return
+    try:
+        rows = read_decisions(out)
+    except DataError as error:
+        yield Finding(CHANGED, DECISIONS, error.message)
+        return
+    yield from _check_pictures(out, rows)
+    for name, text in EXPORTS.items():
+        if not (out / name).exists():
+            yield Finding(UNCHECKED, name, "is not there: imltool review OUT --export makes it")
+        elif (out / name).read_bytes() != text(latest(rows)).encode():
+            yield Finding(UNCHECKED, name, f"is not what {DECISIONS} gives: imltool review OUT --export makes it")
+
+
+def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
+    known = {}
+    for link in read_chain((out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b"", ""):
+        if link.row is not None:
+            known[link.row.get("path")] = link.row
+    revisions: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        where = f"{DECISIONS} row {number} ({row.path})"
+        revisions[row.path] = revisions.get(row.path, 0) + 1
+        found = known.get(row.path)
+        if row.revision != revisions[row.path]:
+            yield Finding(CHANGED, where, f"is change {row.revision} of the picture, not {revisions[row.path]}")
+        if found is None:
+            yield Finding(CHANGED, where, "the scan has no such picture")
+        elif (found.get("sha256"), found.get("score"), found.get("verdict")) != (row.sha256, row.score, row.verdict):
+            yield Finding(CHANGED, where, "was decided about another file or another result than the scan has now")

@@ -1,0 +1,56 @@
+"""Everything one run of `imltool review` needs, opened together and closed in order."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imltool.errors import UsageError
+from imltool.pages.server import PageServer
+from imltool.review.folder import ScanFolder
+from imltool.review.journal import DecisionJournal
+from imltool.review.server import build_app
+from imltool.review.writer import ExportWriter
+
+
+@dataclass(frozen=True)
+class OpenReview:
+    """A review under way; without a server and its writer when only files are to be written."""
+
+    folder: ScanFolder
+    journal: DecisionJournal
+    server: PageServer | None = None
+    writer: ExportWriter | None = None
+
+
+@contextmanager
+def open_review(out: Path, examiner: str | None, port: int | None) -> Iterator[OpenReview]:
+    """Read a scan and its decisions and bind the port; on leaving all is written.
+
+    Args:
+        examiner: whose decisions; None takes the user's name.
+        port: 0 takes a free one, None starts no server.
+
+    Raises `UsageError` (no scan, examiner's name, port), and what `ScanFolder` and `DecisionJournal` raise.
+    """
+    name = _name(examiner)
+    folder = ScanFolder(out)
+    journal = DecisionJournal(out, name)
+    if port is None:
+        yield OpenReview(folder, journal)
+        return
+    with ExportWriter(folder, journal) as writer:
+        yield OpenReview(folder, journal, PageServer(lambda: build_app(folder, journal, writer), port), writer)
+
+
+def _name(examiner: str | None) -> str:
+    try:
+        name = (getpass.getuser() if examiner is None else examiner).strip()
+    except (KeyError, OSError):  # a container without a user database
+        raise UsageError("the user has no name here", "give --examiner NAME") from None
+    if not name or len(name) > 100 or not name.isprintable():
+        raise UsageError("an examiner's name is 1 to 100 printable characters", "give --examiner NAME")
+    return name

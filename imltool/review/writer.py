@@ -1,0 +1,108 @@
+"""Keeps the files made of decisions up to date, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal
+
+from imltool.errors import ImlError
+from imltool.review.exports import write_reports, write_tables
+from imltool.review.folder import ScanFolder
+from imltool.review.journal import DecisionJournal
+from imltool.scan.decisions import DECISIONS
+from imltool.scan.run_record import REPORT
+
+SETTLING = 0.3
+"""Seconds from a decision to the tables: several come together."""
+
+State = Literal["", "wanted", "writing", "written"]
+
+
+class ExportWriter:
+    """Writes the tables after decisions, and the reports when they are asked for.
+
+    Attributes:
+        fault: why the last attempt failed, "" when it did not; it is tried again with the next decision.
+        state: of the reports: "" when nothing was asked for or decided since.
+    """
+
+    def __init__(self, folder: ScanFolder, journal: DecisionJournal) -> None:
+        self._folder, self._journal = folder, journal
+        self._event = threading.Event()
+        self._closed = False
+        self._changed = False
+        self._since_report = _is_old(folder)
+        self.fault = ""
+        self.state: State = ""
+        self._thread = threading.Thread(target=self._work, name="imltool-review-writer", daemon=True)
+        self._thread.start()
+
+    def changed(self) -> None:
+        """A decision was made."""
+        self._changed = self._since_report = True
+        self.state = "" if self.state == "written" else self.state
+        self._event.set()
+
+    def write_reports(self) -> None:
+        """Have the reports written."""
+        self.state = "wanted"
+        self._event.set()
+
+    @property
+    def report_is_old(self) -> bool:
+        """Whether decisions were made since the reports were written."""
+        return self._since_report
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._event.wait()
+            if not self._closed:
+                threading.Event().wait(SETTLING)
+            self._event.clear()
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            if self._changed:
+                self._changed = False
+                write_tables(self._folder, self._journal)
+            if self.state == "wanted":
+                self.state = "writing"
+                self._since_report = False
+                exhaust(write_reports(self._folder))
+                self.state = "written"
+            self.fault = ""
+        except ImlError as error:  # the journal has everything, and the next decision tries again
+            self.fault, self._since_report, self._changed = str(error), True, True
+            self.state = ""
+
+    def close(self) -> None:
+        """Write the tables for the last time. Raises `OutputError`."""
+        self._closed = True
+        self._event.set()
+        self._thread.join()
+        self._journal.refresh()
+        if self._journal.rows:
+            write_tables(self._folder, self._journal)
+
+    def __enter__(self) -> ExportWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_old(folder: ScanFolder) -> bool:
+    """Whether decisions were made after the report was written, by a session that was killed."""
+    decisions, report = folder.out / DECISIONS, folder.out / REPORT
+    return decisions.exists() and (not report.exists() or report.stat().st_mtime < decisions.stat().st_mtime)
+
+
+def exhaust(items: Iterable[object]) -> None:
+    """Run an iterator to its end."""
+    for _ in items:
+        pass

@@ -1,0 +1,167 @@
+"""What examiners decided about the pictures of a scan: rows of `decisions.jsonl`, beside the machine's and apart.
+
+`imltool review` appends a row for every change; each holds the hash of the line before (see `imltool.scan.chain`), so
+that none can be changed, added or removed unseen. The latest row of a picture counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imltool.errors import DataError
+from imltool.files import sha256_text
+from imltool.scan.tables import csv_text
+from imltool.scan.verdicts import Word
+
+DECISIONS = "decisions.jsonl"
+DECISIONS_TABLE = "decisions.csv"
+DECISIONS_JSON = "decisions.json"
+ORIGIN = sha256_text("imltool decisions 1\n")
+"""What the first row holds as the hash of the line before it."""
+
+Status = Literal["open", "relevant", "not relevant", "to be checked"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+Conclusion = Literal["edited", "not edited", "inconclusive"]
+CONCLUSIONS: dict[Conclusion, str] = {
+    "edited": "The findings support that the picture was edited.",
+    "not edited": "The findings support that the picture was not edited.",
+    "inconclusive": "The findings support neither.",
+}
+"""The examiner's conclusion → the sentence of the report (our choice of words, after the verbal scales of ENFSI)."""
+
+MOST_BOXES = 500
+LIMIT = 1_000_000.0
+"""No picture is wider: bounds coordinates that come from a browser."""
+Coordinate = Annotated[float, Field(ge=0, le=LIMIT, allow_inf_nan=False)]
+Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Opinion(_Strict):
+    """What an examiner says about a picture.
+
+    Attributes:
+        status: where the examination is.
+        conclusion: None while there is none.
+        text: the examiner's own words.
+        boxes: XYXY in pixels of the upright picture, the places that the examiner holds for edited; None where they
+            were not looked at, so that the machine's regions stay the only ones.
+    """
+
+    status: Status = "open"
+    conclusion: Conclusion | None = None
+    text: Annotated[str, Field(max_length=20_000)] = ""
+    boxes: Annotated[tuple[Box, ...], Field(max_length=MOST_BOXES)] | None = None
+
+
+class Decision(Opinion):
+    """One row of the journal.
+
+    Attributes:
+        path: as the scan's results call the picture.
+        sha256, width, height: of the picture.
+        score, verdict: the machine's, as the examiner saw them.
+        revision: counts the changes of this picture from 1.
+        examiner: whose word it is.
+        time: UTC, ISO 8601 with microseconds.
+        previous_sha256: of the line before, or `ORIGIN`.
+    """
+
+    path: str
+    sha256: str
+    width: int
+    height: int
+    score: float
+    verdict: Word
+    revision: Annotated[int, Field(ge=1)]
+    examiner: str
+    time: str
+    tool_version: str
+    previous_sha256: str
+
+    @property
+    def opinion(self) -> Opinion:
+        return Opinion(status=self.status, conclusion=self.conclusion, text=self.text, boxes=self.boxes)
+
+
+def read_decisions(out: Path) -> list[Decision]:
+    """All rows of a scan's `decisions.jsonl`, in their order; none when nobody has decided anything.
+
+    A partial last line, as a writer at work has it, is left out. Raises `DataError` when a row is damaged.
+    """
+    path = out / DECISIONS
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return parse_decisions(path, data[: data.rfind(b"\n") + 1])
+
+
+def parse_decisions(path: Path, data: bytes, first: int = 1) -> list[Decision]:
+    """The rows of whole lines of a journal. Raises `DataError` with the number of the line, counted from `first`."""
+    rows = []
+    for number, line in enumerate(data.splitlines(), first):
+        try:
+            rows.append(Decision.model_validate_json(line))
+        except ValueError as error:
+            raise DataError(
+                f"{path} is damaged at line {number}", "imltool verify says more; keep the file and ask for a copy"
+            ) from error
+    return rows
+
+
+def latest(rows: Iterable[Decision]) -> dict[str, Decision]:
+    """The row that counts of every picture, by its path, in the order of the paths."""
+    found = {row.path: row for row in rows}
+    return dict(sorted(found.items()))
+
+
+def decisions_table(decisions: Mapping[str, Decision]) -> str:
+    """The text of `decisions.csv`: the machine's result and the examiner's decision in columns of their own."""
+    columns = (
+        "path", "sha256", "machine_score", "machine_verdict", "examiner_status", "examiner_conclusion", "examiner_text",
+        "examiner_boxes", "examiner", "time", "changes",
+    )  # fmt: skip
+    lines = (
+        (row.path, row.sha256, row.score, row.verdict, row.status, row.conclusion, row.text,
+         None if row.boxes is None else len(row.boxes), row.examiner, row.time, row.revision)
+        for row in decisions.values()
+    )  # fmt: skip
+    return csv_text(columns, lines)
+
+
+def decisions_json(decisions: Mapping[str, Decision]) -> str:
+    """The text of `decisions.json`: a list of objects with `path`, `sha256`, `machine` and `examiner`."""
+    return (
+        json.dumps(
+            [
+                {
+                    "path": row.path,
+                    "sha256": row.sha256,
+                    "machine": {"score": row.score, "verdict": row.verdict},
+                    "examiner": {
+                        **row.opinion.model_dump(mode="json"),
+                        "name": row.examiner,
+                        "time": row.time,
+                        "changes": row.revision,
+                    },
+                }
+                for row in decisions.values()
+            ],
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )
+
+
+EXPORTS = {DECISIONS_TABLE: decisions_table, DECISIONS_JSON: decisions_json}
+"""Name of a file → what makes its text of the decisions that count."""

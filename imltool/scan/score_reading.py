@@ -1,0 +1,136 @@
+"""How a score is to be read: by how many authentic pictures score as high, and by how many such pictures were edited.
+
+Both come from the calibration that `run.json` keeps of the checkpoint. A score is no probability that a picture was
+edited: that depends on how many edited pictures there are where it comes from (the base rate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from imltool.student.operating_points import KindRate
+
+LONGEST_SCALE = 200.0
+"""The bar ends where one of so many authentic pictures scores higher (our choice)."""
+TICKS = (5, 20, 100)
+"""Marks of the bar: one of so many authentic pictures scores higher."""
+
+
+class _Bin(BaseModel):
+    low: float
+    high: float
+    pictures: int
+    tampered: int
+
+
+class _Calibration(BaseModel):
+    authentic_scores: dict[str, tuple[float, ...]] = {}
+    reliability: tuple[_Bin, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreReading:
+    """What the calibration says about one score.
+
+    Attributes:
+        authentic: the kind of authentic pictures of which most score higher; None without calibration.
+        bin: (lowest score, highest score, pictures, edited ones) of the reliability curve; None without one.
+        base_rate: share of all calibration pictures that were edited; None without a curve.
+    """
+
+    authentic: KindRate | None
+    bin: tuple[float, float, int, int] | None
+    base_rate: float | None = None
+
+    @property
+    def position(self) -> float | None:
+        """Place on the bar, 0 to 1; None without calibration."""
+        return None if self.authentic is None else scale_position(1 / self.authentic.rate)
+
+    @property
+    def one_in(self) -> str:
+        """`1 in 20 authentic pictures scores higher`, as short as it can be said; "" without calibration."""
+        if self.authentic is None:
+            return ""
+        if self.authentic.exceeding == 0:
+            return f"fewer than 1 in {self.authentic.pictures} authentic pictures score higher"
+        share = 1 / self.authentic.rate
+        if share < 1.5:
+            return "most authentic pictures score higher"
+        return f"about 1 in {share:.0f} authentic pictures scores higher"
+
+    @property
+    def rarity(self) -> str:
+        """The same for a column: `1 in 20`, `< 1 in 62`, `common`; "" without calibration."""
+        if self.authentic is None:
+            return ""
+        if self.authentic.exceeding == 0:
+            return f"< 1 in {self.authentic.pictures}"
+        share = 1 / self.authentic.rate
+        return "common" if share < 1.5 else f"1 in {share:.0f}"
+
+    def sentences(self) -> list[str]:
+        """All that is known of the score, a sentence each."""
+        said = []
+        if self.authentic is not None:
+            low, high = self.authentic.interval
+            said.append(
+                f"{self.authentic.exceeding} of the {self.authentic.pictures} authentic calibration pictures of the "
+                f"set {self.authentic.name} scored higher: about {100 * self.authentic.rate:.0f} % of such pictures "
+                f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
+            )
+        if self.bin is not None and self.base_rate is not None:
+            lowest, highest, pictures, tampered = self.bin
+            said.append(
+                f"Of {pictures} calibration pictures that scored from {lowest:.3f} to {highest:.3f}, {tampered} were "
+                f"edited. Of all calibration pictures {100 * self.base_rate:.0f} % were: where edits are rarer, fewer "
+                "of the pictures that score this high are edited."
+            )
+        return said or ["The checkpoint is not calibrated: the score only puts pictures in order."]
+
+
+class ScoreScale:
+    """Reads scores by the calibration in `run.json`.
+
+    Args:
+        model: the `model` of `run.json`.
+    """
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        kept = _Calibration.model_validate({key: model[key] for key in _Calibration.model_fields if key in model})
+        self._authentic = kept.authentic_scores
+        self._bins = kept.reliability
+        self.base_rate = (
+            sum(part.tampered for part in self._bins) / pictures
+            if (pictures := sum(part.pictures for part in self._bins))
+            else None
+        )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the scores of authentic pictures are known."""
+        return any(self._authentic.values())
+
+    def read(self, score: float) -> ScoreReading:
+        """The reading of an image score in [0,1]."""
+        kinds = [
+            KindRate(name, len(scores), sum(other > score for other in scores))
+            for name, scores in self._authentic.items()
+            if scores
+        ]
+        inside = [part for part in self._bins if part.low <= score <= part.high]
+        return ScoreReading(
+            max(kinds, key=lambda kind: kind.rate, default=None),
+            (inside[-1].low, inside[-1].high, inside[-1].pictures, inside[-1].tampered) if inside else None,
+            self.base_rate,
+        )
+
+
+def scale_position(one_in: float) -> float:
+    """Place on the bar, 0 to 1, of a score that one of `one_in` authentic pictures exceeds: even steps for factors."""
+    return min(1.0, max(0.0, math.log(max(one_in, 1.0)) / math.log(LONGEST_SCALE)))

@@ -1,0 +1,125 @@
+"""The worker that embeds pictures: what waits for what, with the real teacher."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import forged, photo, write_rgb
+from PIL import Image
+
+from imltool.annotate.embedding_worker import EmbeddingWorker, Superseded
+from imltool.annotate.pictures import find_pictures
+from imltool.annotate.records import DrawnBox
+from imltool.errors import ImageError
+from imltool.teacher.registry import load_teacher
+from imltool.teacher.sam import SamTeacher
+
+BOX = DrawnBox(box=(20, 12, 76, 54))
+PATIENCE = 240.0
+"""Seconds anything here may take on a busy machine; without a fault an embedding is a second."""
+
+
+@pytest.fixture(scope="module")
+def teacher() -> SamTeacher:
+    found = load_teacher("mobile-sam", None, "cpu")
+    assert isinstance(found, SamTeacher)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(4):
+        write_rgb(tmp_path / "set" / f"{index}.png", forged(index)[0])
+    return tmp_path / "set"
+
+
+@contextmanager
+def slow(path: Path, want: Callable[[], None]) -> Iterator[None]:
+    """A picture that the worker, once it is wanted, goes on reading until the end."""
+    path.unlink()
+    os.mkfifo(path)
+    want()
+    with path.open("wb"):  # opens when the worker does
+        yield
+
+
+@pytest.fixture
+def worker(folder: Path, teacher: SamTeacher) -> Iterator[EmbeddingWorker]:
+    made = EmbeddingWorker(find_pictures([folder], folder.parent / "boxes.json"), teacher)
+    yield made
+    made.close()
+
+
+class Asking(threading.Thread):
+    """A question in a thread of its own, as the server asks; `answer` is what came, or the error."""
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self.ask, self.answer = ask, None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.answer = self.ask()
+        except Exception as error:
+            self.answer = error
+
+    def wait(self) -> Any:
+        self.join(PATIENCE)
+        assert not self.is_alive(), "it waits for ever"
+        return self.answer
+
+
+def test_pictures_are_embedded_ahead_and_a_damaged_one_is_told(folder: Path, worker: EmbeddingWorker) -> None:
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
+    worker.want(["0.png", "1.png", "2.png"])
+    asking = Asking(lambda: worker.mask("2.png", BOX).mask)  # its turn comes without moving to the front
+    assert asking.wait().shape == (64, 96) and worker.ready("0.png", 0.0) and worker.ready("1.png", 0.0)
+    with pytest.raises(ImageError, match="damaged"):
+        worker.mask("1.png", BOX)
+
+
+def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: EmbeddingWorker) -> None:
+    with slow(folder / "0.png", lambda: worker.want(["0.png"])):
+        left = [Asking(lambda: worker.mask("0.png", BOX)), Asking(lambda: worker.ready("0.png", PATIENCE))]
+        deadline = time.monotonic() + PATIENCE
+        while any(asking.is_alive() for asking in left) and time.monotonic() < deadline:
+            worker.want(["2.png", "3.png"])  # again: the questions may not have been put yet
+            time.sleep(0.05)
+        mask, ready = (asking.wait() for asking in left)
+    assert isinstance(mask, Superseded) and ready is False
+    assert worker.mask("2.png", BOX).mask.any()
+
+
+def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
+    worker.want(["0.png"])
+    worker.want(["3.png"])  # the other tab
+    assert worker.ready("0.png", PATIENCE) and worker.ready("3.png", PATIENCE)
+
+
+def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker) -> None:
+    assert worker.view("0.png").facts[1:] == (96, 64)
+    worker.want(["0.png"])
+    assert worker.ready("0.png", PATIENCE)
+    with slow(folder / "1.png", lambda: worker.want(["0.png", "1.png"])):
+        size = Asking(lambda: worker.view("0.png").facts[1:]).wait()
+        mask = Asking(lambda: worker.mask("0.png", BOX).mask).wait()
+    assert size == (96, 64) and np.any(mask)
+
+
+def test_a_large_picture_is_shown_small_and_its_full_mask_is_not(tmp_path: Path, teacher: SamTeacher) -> None:
+    (tmp_path / "set").mkdir()
+    Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(tmp_path / "set/wide.jpg")
+    worker = EmbeddingWorker(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)
+    box = DrawnBox(box=(1000, 500, 4000, 2500))
+    assert worker.mask("wide.jpg", box).mask.shape == (512, 1024)
+    assert worker.full_mask("wide.jpg", box).shape == (3000, 6000)
+    worker.close()

@@ -1,0 +1,174 @@
+"""Decisions on disk: chained, apart from the machine's results, refused when stale, checked by `verify`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imltool.data.boxes import read_boxes
+from imltool.data.splits import read_list
+from imltool.errors import DataError, UsageError
+from imltool.review.exports import write_tables
+from imltool.review.folder import ScanFolder
+from imltool.review.journal import DecisionJournal, Stale
+from imltool.scan.decisions import Opinion, latest, read_decisions
+
+EDITED = Opinion(
+    status="relevant", conclusion="edited", text="The lamp’s noise differs.\nSee 4:1.", boxes=((10, 20, 90, 80),)
+)
+
+
+@pytest.fixture
+def out(scanned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(scanned, tmp_path / "out"))
+
+
+def test_a_decision_is_kept_with_who_when_and_what_was_seen(out: Path) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    (result, *_) = folder.results
+    made = journal.decide(result, 0, EDITED)
+    (row,) = read_decisions(out)
+    assert row == made and row.opinion == EDITED
+    assert (row.examiner, row.revision, row.path, row.sha256) == ("A. Meier", 1, "a.png", result.sha256)
+    assert (row.score, row.verdict) == (result.score, result.verdict)
+    assert row.time.endswith("Z") and row.time[10] == "T"
+    journal.decide(result, 1, Opinion(status="to be checked"))
+    assert [one.status for one in DecisionJournal(out, "B. Koch").history("a.png")] == ["relevant", "to be checked"]
+
+
+def test_a_stale_change_is_refused_and_the_newer_one_stays(out: Path) -> None:
+    folder = ScanFolder(out)
+    one, other = DecisionJournal(out, "A. Meier"), DecisionJournal(out, "B. Koch")
+    one.decide(folder.results[0], 0, EDITED)
+    with pytest.raises(Stale):
+        other.decide(folder.results[0], 0, Opinion(status="not relevant"))
+    other.decide(folder.results[1], 0, Opinion(status="not relevant"))  # another picture is free
+    assert {path: row.examiner for path, row in latest(read_decisions(out)).items()} == {
+        "a.png": "A. Meier",
+        "camera.jpg": "B. Koch",
+    }
+
+
+def _decide_often(out: Path, name: str, count: int) -> None:
+    journal, results = DecisionJournal(out, name), ScanFolder(out).results[:3]
+    for number in range(count):
+        result = results[number % 3]
+        while True:
+            present = journal.latest(result.path)
+            try:
+                journal.decide(result, present.revision if present else 0, Opinion(text=f"{name} {number}"))
+                break
+            except Stale:
+                journal.refresh()
+
+
+def test_two_processes_at_once_lose_nothing(out: Path, imltool: Callable) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_decide_often, args=(out, name, 30)) for name in ("A", "B")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert {row.text for row in read_decisions(out)} == {f"{name} {number}" for name in "AB" for number in range(30)}
+    assert imltool("review", out, "--export")[0] == 0
+    assert imltool("verify", out)[0] == 0
+
+
+def test_a_partial_last_line_is_dropped_and_the_next_decision_follows(out: Path) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    journal.decide(folder.results[0], 0, EDITED)
+    path = out / "decisions.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"path": "camera.jpg", "sta')  # what a kill leaves
+    assert len(read_decisions(out)) == 1
+    again = DecisionJournal(out, "A. Meier")
+    again.decide(folder.results[1], 0, Opinion(status="not relevant"))
+    assert [row.path for row in read_decisions(out)] == ["a.png", "camera.jpg"]
+
+
+def test_verify_finds_every_change_of_a_decision(out: Path, imltool: Callable) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    for number in range(3):
+        journal.decide(folder.results[number], 0, Opinion(text=f"note {number}"))
+    write_tables(folder, journal)
+    assert imltool("verify", out)[0] == 0
+    path = out / "decisions.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for changed in (
+        [lines[0].replace("note 0", "note 9"), *lines[1:]],
+        [lines[0], lines[2]],
+        [lines[1], lines[0], lines[2]],
+        [*lines[:2], "no JSON\n"],
+    ):
+        path.write_text("".join(changed))
+        code, stdout, _ = imltool("verify", out)
+        assert code == 4 and "decisions.jsonl row" in stdout, changed
+        with pytest.raises(DataError):
+            DecisionJournal(out, "A. Meier")
+    path.write_text("".join(lines))
+    (out / "decisions.csv").write_text("changed")
+    assert imltool("verify", out)[0] == 3
+    path.unlink()
+    code, stdout, _ = imltool("verify", out)
+    assert code == 4 and "decisions.jsonl" in stdout
+
+
+def test_tables_keep_the_examiner_apart_from_the_machine(out: Path, imltool: Callable) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "=cmd()")
+    before = {name: (out / name).read_bytes() for name in ("results.csv", "results.jsonl")}
+    journal.decide(folder.results[0], 0, EDITED)
+    journal.decide(folder.results[1], 0, Opinion(status="not relevant", conclusion="not edited", text="=1+1"))
+    code, _, stderr = imltool("review", out, "--export")
+    assert code == 0 and "report.html" in stderr
+    first, second = csv.DictReader((out / "decisions.csv").open())
+    assert (first["machine_verdict"], first["examiner_conclusion"]) == (folder.results[0].verdict, "edited")
+    assert second["examiner_text"] == "'=1+1" and second["examiner"] == "'=cmd()"
+    told = json.loads((out / "decisions.json").read_text())
+    assert told[0]["machine"] == {"score": folder.results[0].score, "verdict": folder.results[0].verdict}
+    assert told[0]["examiner"]["text"] == EDITED.text
+    assert {name: (out / name).read_bytes() for name in before} == before
+    page = (out / "report.html").read_text()
+    assert "The findings support that the picture was edited." in page and "The lamp’s noise differs." in page
+    assert imltool("verify", out)[0] == 0
+
+
+def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    journal.decide(folder.results[0], 0, EDITED)
+    journal.decide(folder.results[1], 0, Opinion(conclusion="not edited"))
+    write_tables(folder, journal)
+    boxes = {item.name: item.boxes for item in read_boxes(out / "boxes.json")}
+    assert boxes == {"a.png": ((10, 20, 90, 80),), "camera.jpg": ()}
+    assert read_list(out / "boxes.authentic.txt") == ["in/camera.jpg"]
+    pseudo = tmp_path / "pseudo"
+    words = ["pseudo", scanned.parent / "in", "--boxes", out / "boxes.json", "--out", pseudo, "--teacher", "box"]
+    code, _, stderr = imltool(*words)
+    assert code == 0 and (pseudo / "masks/a.png").is_file(), stderr
+
+
+def test_a_scan_restarted_or_resumed_keeps_decisions(
+    out: Path, scanned: Path, tiny_weights: Path, imltool: Callable
+) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    journal.decide(folder.results[0], 0, EDITED)
+    words = ["scan", scanned.parent / "in", "--out", out, "--weights", tiny_weights, "--device", "cpu", "-q"]
+    threshold = folder.run["parameters"]["threshold"]
+    assert imltool(*words, "--threshold", threshold, "--companions", "ela", "--restart")[0] == 3
+    assert read_decisions(out)[0].opinion == EDITED
+    assert "The lamp’s noise differs." in (out / "report.html").read_text()
+
+
+def test_what_is_no_scan_is_refused(tmp_path: Path, imltool: Callable) -> None:
+    with pytest.raises(UsageError):
+        ScanFolder(tmp_path / "none")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    code, _, stderr = imltool("review", tmp_path / "other", "--no-browser")
+    assert code == 2 and "holds no scan" in stderr
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["file"]

@@ -1,0 +1,221 @@
+"""The server of `imltool review`: who is answered, tiles, thumbnails, running scans, and what a kill leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from page_server import Reviewing
+from PIL import Image
+from review_scan import TALL, WIDE, large, made_of
+
+from imltool.journal import read_rows
+from imltool.pictures.images import read_map, read_rgb
+from imltool.review.pyramid import BoundedCache, Pyramid
+from imltool.scan.decisions import read_decisions
+from imltool.scan.run_record import RESULTS
+from imltool.scan.score_reading import ScoreScale
+
+
+@pytest.fixture(scope="module")
+def server(scanned: Path) -> Iterator[Reviewing]:
+    running = Reviewing(scanned, "--examiner", "A. Meier")
+    yield running
+    code, stderr = running.end()
+    assert code == 0 and "Traceback" not in stderr and "decisions.jsonl" in stderr
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_only_this_run_s_page_is_answered(server: Reviewing) -> None:
+    parts = urlsplit(server.address)
+    assert parts.hostname == "127.0.0.1" and len(parts.path) > 30
+    other = server.address.replace(parts.path, "/wrong/")
+    assert server.ask("api/folder", address=other)[0] == 403
+    assert server.ask("api/folder", headers={"Host": "evil.example"})[0] == 421
+    assert server.ask("api/folder", headers={"Origin": "http://evil.example"})[0] == 403
+    form = {"Content-Type": "text/plain"}
+    assert server.ask("api/pictures/0/decision", b'{"base":0,"opinion":{}}', form)[0] == 415
+    for path in (
+        "../results.jsonl",
+        "%2e%2e/server.py",
+        "api/pictures/-1",
+        "api/pictures/99",
+        "api/pictures/0/layers/x",
+    ):
+        assert server.ask(path)[0] in (403, 404, 405, 422), path
+    with urlopen(server.address) as reply:
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+
+
+def test_tiles_hold_the_picture_and_the_map_as_they_are(server: Reviewing, scanned: Path) -> None:
+    rgb = read_rgb(scanned.parent / "in/a.png")
+    size = server.ask("api/pictures/0/layers/original")[1]
+    assert size == {"width": WIDE, "height": TALL, "tile": 512, "levels": 2}
+    left, right = (pixels(server.ask(f"api/pictures/0/layers/original/0/{column}/0")[1]) for column in (0, 1))
+    assert np.array_equal(np.concatenate([left, right], axis=1), rgb)
+    values = read_map(scanned / "maps/a.png.png")
+    grey = pixels(server.ask("api/pictures/0/layers/map/0/0/0")[1])
+    assert grey.shape == (TALL, 512, 3)
+    brightest = np.unravel_index(values[:, :512].argmax(), (TALL, 512))
+    assert grey[brightest].sum() >= grey.reshape(-1, 3).sum(axis=1).max() - 3
+    wash = pixels(server.ask("api/pictures/0/layers/wash/0/0/0")[1])
+    assert wash.shape[-1] == 4
+    assert server.ask("api/pictures/0/layers/original/0/2/0")[0] == 404
+    assert server.ask("api/pictures/0/layers/original/9/0/0")[0] == 404
+    for name in ("ela", "noise"):  # the second was not drawn by the scan
+        assert pixels(server.ask(f"api/pictures/0/layers/{name}/0/0/0")[1]).shape == (TALL, 512)
+    assert pixels(server.ask("api/pictures/0/companions/ghost.png")[1]).ndim == 2
+    assert max(pixels(server.ask("api/pictures/0/thumbnail.webp")[1]).shape) == 160
+
+
+def test_reasons_beside_a_picture(server: Reviewing, scanned: Path) -> None:
+    facts = server.ask("api/pictures/1")[1]
+    assert facts["path"] == "camera.jpg" and facts["place"] == str(scanned.parent / "in/camera.jpg")
+    assert any("GIMP" in text for text in facts["remarks"]) and ["Camera", "Canon EOS 5D"] in facts["facts"]
+    assert facts["reading"] == ["The checkpoint is not calibrated: the score only puts pictures in order."]
+    parts = server.ask("api/pictures/0/outline")[1]["parts"]
+    assert parts and all(0 <= value <= max(WIDE, TALL) for value in parts[0])
+    traces = server.ask("api/pictures/0/traces")[1]["traces"]
+    assert traces and all(trace["text"].endswith(".") for trace in traces)
+    shown = pixels(server.ask(f"api/pictures/0/traces/{traces[0]['number']}.png")[1])
+    assert shown.shape[-1] == 4
+    assert isinstance(server.ask("api/pictures/0/copies")[1]["copies"], list)
+    torn = next(index for index, row in enumerate(server.ask("api/folder")[1]["rows"]) if row["path"] == "torn.png")
+    assert server.ask(f"api/pictures/{torn}")[1]["status"] == "failed"
+    assert server.ask(f"api/pictures/{torn}/layers/original/0/0/0")[0] == 422
+    assert server.decide(torn, 0, status="relevant")[0] == 422
+
+
+def test_a_changed_or_missing_picture_is_not_shown_under_its_map(scanned: Path, tmp_path: Path) -> None:
+    shutil.copytree(scanned.parent / "in", tmp_path / "in")
+    rows = [row for row in read_rows(scanned / RESULTS) if row["status"] == "ok"]
+    out = made_of(scanned, tmp_path / "out", rows, tmp_path / "in")
+    (tmp_path / "in/a.png").write_bytes((tmp_path / "in/sub/c.png").read_bytes())
+    (tmp_path / "in/camera.jpg").unlink()
+    running = Reviewing(out)
+    for index, word in ((0, "changed"), (1, "not where it was scanned")):
+        status, answer = running.ask(f"api/pictures/{index}/layers/original/0/0/0")
+        assert status == 422 and word in answer["error"]
+    running.kill()
+
+
+def test_bad_decisions_change_nothing(server: Reviewing, scanned: Path) -> None:
+    before = len(read_decisions(scanned))
+    for opinion in (
+        {"status": "guilty"},
+        {"conclusion": "forged"},
+        {"text": "x" * 20_001},
+        {"boxes": [[5, 5, 4, 9]]},
+        {"boxes": [[WIDE + 5, 5, WIDE + 9, 9]]},
+        {"boxes": [[0, 0, 1e9, 5]]},
+        {"more": 1},
+    ):
+        assert server.decide(2, 0, **opinion)[0] == 422, opinion
+    assert server.ask("api/pictures/2/decision", {"base": -1, "opinion": {}})[0] == 422
+    assert len(read_decisions(scanned)) == before
+
+
+def test_a_kill_loses_no_decision_and_the_next_run_has_it(scanned: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(scanned, tmp_path / "out")
+    running = Reviewing(out, "--examiner", "A. Meier")
+    status, answer = running.decide(0, 0, status="relevant", conclusion="edited", text="seen")
+    assert status == 200 and answer["revision"] == 1
+    running.kill()
+    again = Reviewing(out, "--examiner", "B. Koch")
+    decided = again.ask("api/pictures/0")[1]["decision"]
+    assert (decided["examiner"], decided["opinion"]["text"]) == ("A. Meier", "seen")
+    status, answer = again.decide(0, 0, status="not relevant")
+    assert status == 409 and answer["opinion"]["status"] == "relevant"
+    assert again.decide(0, 1, status="to be checked")[0] == 200
+    code, stderr = again.end(signal.SIGTERM)
+    assert code == 0 and "report.html written with the decisions" in stderr
+    assert "to be checked" in (out / "decisions.csv").read_text()
+    assert "To be checked." in (out / "report.html").read_text()
+
+
+def test_two_servers_see_each_other_s_decisions(scanned: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(scanned, tmp_path / "out")
+    one, other = Reviewing(out, "--examiner", "A. Meier"), Reviewing(out, "--examiner", "B. Koch")
+    assert one.decide(0, 0, status="relevant")[0] == 200
+    found = other.ask("api/changes?rows=4&decisions=0")[1]
+    assert found["decided"]["0"]["status"] == "relevant"
+    assert other.decide(0, 0, status="not relevant")[0] == 409
+    assert other.decide(0, 1, status="not relevant")[0] == 200
+    assert [row.examiner for row in read_decisions(out)] == ["A. Meier", "B. Koch"]
+    one.end()
+    other.end()
+    assert len(read_decisions(out)) == 2
+
+
+def test_rows_of_a_running_scan_come_in(scanned: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_rows(scanned / RESULTS) if row["status"] == "ok"]
+    out = made_of(scanned, tmp_path / "out", rows, scanned.parent / "in")
+    record = json.loads((out / "run.json").read_text())
+    lines = (out / RESULTS).read_bytes().splitlines(keepends=True)
+    (out / RESULTS).write_bytes(lines[0] + lines[1][:50])
+    running = Reviewing(out)
+    assert len(running.ask("api/folder")[1]["rows"]) == 1
+    (out / RESULTS).write_bytes(b"".join(lines))
+    found = running.ask("api/changes?rows=1&decisions=0")[1]
+    assert [row["path"] for row in found["rows"]] == [row["path"] for row in rows[1:]]
+    assert found["finished"] == (record["sessions"][-1]["finished"] is not None)
+    running.kill()
+
+
+def test_a_score_is_read_by_authentic_pictures_and_the_reliability_curve() -> None:
+    scale = ScoreScale(
+        {
+            "authentic_scores": {"phones": [0.1 * n for n in range(9)], "scans": [0.5] * 3 + [0.95]},
+            "reliability": [
+                {"low": 0.0, "high": 0.5, "pictures": 10, "tampered": 1},
+                {"low": 0.5, "high": 1.0, "pictures": 10, "tampered": 8},
+            ],
+        }
+    )
+    reading = scale.read(0.9)
+    assert reading.authentic and (reading.authentic.name, reading.authentic.exceeding) == ("scans", 1)
+    assert reading.authentic.rate == pytest.approx(2 / 5)
+    assert reading.bin == (0.5, 1.0, 10, 8)
+    first, second = reading.sentences()
+    assert "1 of the 4" in first and "8 were edited" in second and "45 % were" in second
+    assert scale.read(0.99).one_in.startswith("fewer than 1 in 4")
+    assert 0 < (reading.position or 0) < (scale.read(0.99).position or 0) < 1
+    assert ScoreScale({}).read(0.9).position is None
+
+
+def test_a_pyramid_halves_until_one_tile_and_the_cache_keeps_its_bound() -> None:
+    pyramid = Pyramid.of(np.zeros((1300, 700, 3), np.uint8))
+    assert [level.shape[:2] for level in pyramid.levels] == [(1300, 700), (650, 350), (325, 175)]
+    assert pyramid.tile(0, 1, 2).shape == (276, 188, 3) and pyramid.tile(0, 2, 0) is None
+    cache: BoundedCache[bytes] = BoundedCache(len, 100)
+    made = []
+    for key in (0, 1, 2, 0, 3, 1):
+        cache.get(key, lambda key=key: made.append(key) or b"x" * 40)
+    assert made == [0, 1, 2, 0, 3, 1], "two of 40 bytes fit, the one used longest ago goes"
+    assert cache.get(3, lambda: b"") == b"x" * 40
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: Path) -> None:
+    out = large(scanned, tmp_path / "out", {"huge.tif": (11_600, 8_700), "next.tif": (11_600, 8_700)})
+    running = Reviewing(out)
+    for index in (0, 1):
+        for layer in ("original", "wash", "ela"):
+            levels = running.ask(f"api/pictures/{index}/layers/{layer}")[1]["levels"]
+            for level in range(levels):
+                assert running.ask(f"api/pictures/{index}/layers/{layer}/{level}/0/0")[0] == 200
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    running.kill()
+    assert peak < 2_000_000, f"{peak} kB"
