@@ -32,7 +32,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: the handler before was not Python's own, as when the interpreter is about to end
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def interrupt_on_sigterm() -> None:
