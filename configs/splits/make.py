@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -94,13 +95,13 @@ def casia_parts(data: Path, lists: Path) -> tuple[dict[tuple[str, str], list[str
     side: dict[str, str] = {}
     for part in PARTS:
         for name in read_list(lists / f"casia1-dev.{part}.txt"):
-            side |= {scene: part for scene in casia(name)}
+            side |= dict.fromkeys(casia(name), part)
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     left: list[str] = []
     for one in ("misd", "casia2_part"):
         names = sorted(pictures(data, one), key=rank)
         total = len(names)
-        taken = {part: 0 for part in PARTS}
+        taken = dict.fromkeys(PARTS, 0)
         # pictures that CASIA v1 binds come first; the free ones then fill what is missing
         for name in sorted(names, key=lambda name: not any(scene in side for scene in casia(name))):
             bound = {side[scene] for scene in casia(name) if scene in side}
@@ -109,7 +110,7 @@ def casia_parts(data: Path, lists: Path) -> tuple[dict[tuple[str, str], list[str
                 continue
             wanted = max(PARTS, key=lambda part: SHARES[part] * total - taken[part])
             part = bound.pop() if bound else wanted
-            side |= {scene: part for scene in casia(name)}
+            side |= dict.fromkeys(casia(name), part)
             taken[part] += 1
             found[one, part].append(name)
     groups = by_scene(pictures(data, "casia2_auth"), casia)
@@ -168,10 +169,10 @@ def main() -> None:
         if names:
             head = f"# {one}, {HEADS[part]}: no scene is in another part of any set\n"
             (out / f"{one}.{part}.txt").write_text(head + "\n".join(sorted(names)) + "\n", encoding="utf-8")
-            print(f"{one}.{part}: {len(names)}")
+            sys.stdout.write(f"{one}.{part}: {len(names)}\n")
     head = "# pictures whose scenes lie in two parts, for nothing\n"
     (out / "left-out.txt").write_text(head + "\n".join(sorted(left)) + "\n", encoding="utf-8")
-    print(f"left out: {len(left)}")
+    sys.stdout.write(f"left out: {len(left)}\n")
 
 
 if __name__ == "__main__":
