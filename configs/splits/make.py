@@ -170,6 +170,18 @@ def main() -> None:
             head = f"# {one}, {HEADS[part]}: no scene is in another part of any set\n"
             (out / f"{one}.{part}.txt").write_text(head + "\n".join(sorted(names)) + "\n", encoding="utf-8")
             sys.stdout.write(f"{one}.{part}: {len(names)}\n")
+    names = read_list(Path(__file__).parent / "casia1-dev.train.txt")
+    for kind, mark in (("splices", "/Sp_D_"), ("copymoves", "/Sp_S_")):
+        chosen = [name for name in names if mark in name]
+        head = f"# casia1-dev.train.txt, the {kind} alone\n"
+        (out / f"casia1-dev.train-{kind}.txt").write_text(head + "\n".join(chosen) + "\n", encoding="utf-8")
+    # hosts of synthetic forgeries; of two folders called authentic a list names pictures of one
+    hosts = [name for name in read_list(out / "synth-photos.train.txt") if not name.startswith("authentic/")]
+    cameras = [name for name in hosts if name.startswith("photos/camera_")]
+    for kind, chosen in (("native", cameras), ("all", hosts)):
+        head = "# clean photos for synthetic forgeries: training parts of photos and photos_native\n"
+        lines = [*chosen, *sorted(found["photos_native", "train"])]
+        (out / f"synth-{kind}.train.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     head = "# pictures whose scenes lie in two parts, for nothing\n"
     (out / "left-out.txt").write_text(head + "\n".join(sorted(left)) + "\n", encoding="utf-8")
     sys.stdout.write(f"left out: {len(left)}\n")

@@ -54,8 +54,8 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
         if not edge.any():
             edge = unknown
         score = np.where(edge, known + 0.05 * rng.random(known.shape, dtype=np.float32), -1.0)
-        y, x = np.unravel_index(int(score.argmax()), score.shape)
-        y, x = int(np.clip(y, half, height - half - 1)), int(np.clip(x, half, width - half - 1))
+        row, column = divmod(int(score.argmax()), width)
+        y, x = int(np.clip(row, half, height - half - 1)), int(np.clip(column, half, width - half - 1))
         target = (slice(y - half, y + half + 1), slice(x - half, x + half + 1))
         missing = unknown[target]
         weight = (~missing).astype(np.float32)
@@ -66,7 +66,7 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
             cost = np.where(usable, rng.random(usable.shape), np.inf)
         best = np.argpartition(cost.ravel(), min(CANDIDATES, cost.size - 1))[:CANDIDATES]
         best = best[np.isfinite(cost.ravel()[best])]
-        top, left = np.unravel_index(int(rng.choice(best)), cost.shape)
+        top, left = divmod(int(rng.choice(best)), cost.shape[1])
         found = source[top : top + patch, left : left + patch]
         part[target][missing] = found[missing]
         grey[target][missing] = found[missing].mean(axis=1)
