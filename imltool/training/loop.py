@@ -30,9 +30,9 @@ from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
-from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
+from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
 from imltool.training.losses import LOSSES
-from imltool.training.provenance import hash_sets, joined, refuse_overlap
+from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
 from imltool.training.settings import TrainSettings
@@ -99,7 +99,10 @@ class Training:
         watched, calibrating = settings.data.validation, settings.data.calibration
         self.validation = Validation(settings.data, watched) if watched else None
         self.calibration = Validation(settings.data, calibrating) if calibrating else None
-        self.training_sets = hash_sets(self.data.files())
+        start = find_start(settings.init)
+        self.ancestry = start.ancestry if start else ()
+        # what the start has seen stays seen: a picture of it may not be held out now
+        self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
         seen = [part.files() for part in (self.validation, self.calibration) if part]
         self.validation_sets = hash_sets(joined(seen))
         refuse_overlap(self.training_sets, self.validation_sets)
@@ -295,6 +298,7 @@ class Training:
             architecture=self.settings.student,
             step=step,
             trace_version=VERSION,
+            ancestry=self.ancestry,
             training_sets=self.training_sets,
             validation_sets=self.validation_sets,
             configuration=self.settings.model_dump(mode="json"),

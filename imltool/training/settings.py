@@ -129,7 +129,11 @@ class TrainSettings(Settings):
     """A training run."""
 
     name: str = Field("student", description="what the checkpoint calls itself")
-    init: Literal["teacher", "timm", "random"] = Field("teacher", description="where the backbone starts")
+    init: str = Field(
+        "teacher",
+        min_length=1,
+        description="where it starts: teacher, timm or random for the backbone, or a student (known name, or file)",
+    )
     student: StudentSettings = StudentSettings()
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()
