@@ -94,7 +94,12 @@ class Training:
                 "make it a multiple of their number",
             )
         self.data = TrainingData(
-            settings.data, settings.augment, settings.student, settings.seed, optim.steps * optim.batch_size
+            settings.data,
+            settings.augment,
+            settings.student,
+            settings.seed,
+            optim.steps * optim.batch_size,
+            optim.batch_size,
         )
         watched, calibrating = settings.data.validation, settings.data.calibration
         self.validation = Validation(settings.data, watched) if watched else None
@@ -244,7 +249,9 @@ class Training:
         size = min(16, self.settings.optim.batch_size)
         count = min(len(self.data), BATCH_NORM_BATCHES * size)
         pixels = [self.data[index][0] for index in range(count)]
-        return [self._input(torch.stack(pixels[i : i + size])) for i in range(0, count, size)]
+        batches = [pixels[i : i + size] for i in range(0, count, size)]
+        # pictures of another side than the first of theirs come from another batch of the training: left out
+        return [self._input(torch.stack([one for one in batch if one.shape == batch[0].shape])) for batch in batches]
 
     def _groups(self, student: Student) -> list[dict[str, Any]]:
         """Weight decay for matrices only; the pretrained backbone moves more slowly."""

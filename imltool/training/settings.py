@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from imltool.config import Settings
-from imltool.student.settings import StudentSettings
+from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.synth.settings import SynthSettings
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -107,6 +107,19 @@ class AugmentSettings(Settings):
     jpeg: float = Field(0.5, ge=0, le=1, description="probability of one more JPEG save")
     jpeg_quality: tuple[int, int] = Field((60, 98), description="Pillow quality of that save")
     colour: float = Field(0.3, ge=0, le=1, description="probability of a brightness and contrast change")
+    sides: dict[int, float] = Field(
+        default={},
+        description="sides of the square input with their relative frequency, one drawn for each batch; "
+        "none is student.input_size alone",
+    )
+
+    @field_validator("sides")
+    @classmethod
+    def _usable_sides(cls, value: dict[int, float]) -> dict[int, float]:
+        for side, weight in value.items():
+            if side % STRIDE or not LEAST_SIDE <= side <= GREATEST_SIDE or weight <= 0:
+                raise ValueError(f"a side is a multiple of {STRIDE} with a weight above zero, not {side}: {weight}")
+        return value
 
 
 class OptimSettings(Settings):
