@@ -24,6 +24,7 @@ from imltool.data.manifest import MaskRule, read_manifest, read_truth
 from imltool.data.samples import LabelledSample, manifest_samples
 from imltool.data.splits import read_list
 from imltool.errors import DataError, ImageError, ImlError
+from imltool.evaluation.degradations import degrade
 from imltool.files import walk_images
 from imltool.inference.localizer import resize_input
 from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
@@ -34,7 +35,7 @@ from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.sources import SourcePool, working_side
 from imltool.traces.stack import picture_traces
 from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
-from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
+from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 
 ATTEMPTS = 5
 KEPT_SIDE = 512
@@ -165,10 +166,14 @@ def build_pool(data: DataSettings, source: SourceSettings) -> SourcePool:
 
 
 class LabelledPictures:
-    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`."""
+    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`.
 
-    def __init__(self, items: list[Labelled]) -> None:
-        self.items = items
+    Args:
+        change: what is done to every picture, as `SourceSettings.change` says it.
+    """
+
+    def __init__(self, items: list[Labelled], change: str | None = None) -> None:
+        self.items, self.change = items, change
         self._cache: dict[int, tuple[RGB, Mask]] = {}
         self._used = 0
 
@@ -190,6 +195,9 @@ class LabelledPictures:
             mask = read_mask(item.mask, size) if item.rule is None else read_truth(item.mask, item.rule, size)
             if not mask.any():
                 raise DataError(f"mask {item.mask} marks nothing", "pictures without an edit belong in authentic")
+        if self.change is not None:
+            name, level = change_of(self.change)
+            rgb, mask = degrade(name, level, rgb, mask, item.image.name, KEPT_SEED)
         if self._used < CACHE_BYTES:
             self._cache[index] = (rgb, mask)
             self._used += rgb.nbytes + mask.nbytes

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from imltool.config import Settings
+from imltool.evaluation.degradations import GRID, Level
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.synth.settings import SynthSettings
 
@@ -20,6 +21,17 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 REPLACED = ("images", "masks")
 """What a manifest stands for."""
+
+
+def change_of(text: str) -> tuple[str, Level]:
+    """`upload=usual` as the name of a degradation and its level. Raises ValueError."""
+    name, _, level = text.partition("=")
+    known = {str(one): one for one in GRID[name].levels} if name in GRID else {}
+    if level not in known:
+        raise ValueError(
+            f"{text} is no change; {name}={'|'.join(known)}" if known else f"choose from {', '.join(GRID)}"
+        )
+    return name, known[level]
 
 
 class SourceSettings(Settings):
@@ -51,6 +63,16 @@ class SourceSettings(Settings):
         0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters anew every time"
     )
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
+    change: str | None = Field(
+        None, description="a change of every picture as eval --robust makes it: upload=usual (not in training)"
+    )
+
+    @field_validator("change")
+    @classmethod
+    def _known_change(cls, value: str | None) -> str | None:
+        if value is not None:
+            change_of(value)
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
@@ -67,9 +89,9 @@ class SourceSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # runs and kept samples are known by their settings: those from before there were manifests stay known
+        # runs and kept samples are known by their settings: those from before there were these stay known
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "manifest" or value is not None}
+        return {key: value for key, value in values.items() if key not in ("manifest", "change") or value is not None}
 
 
 class DataSettings(Settings):
@@ -88,6 +110,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _usable(self) -> DataSettings:
+        if any(source.change is not None for source in self.train):
+            raise ValueError("change is for validation and calibration; training has augment")
         if any(source.kind == "synth" for source in (*self.validation, *self.calibration)):
             raise ValueError("validation and calibration take pseudo, masks and authentic sources, not synth")
         if self.train and not any(source.weight > 0 for source in self.train):
