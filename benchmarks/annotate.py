@@ -13,8 +13,7 @@ import numpy as np
 from imltool.annotate.desk import MASK_SIDE, PictureDesk
 from imltool.annotate.pictures import find_pictures
 from imltool.annotate.states import DrawnBox
-from imltool.teacher.registry import load_teacher
-from imltool.teacher.sam import SamTeacher
+from imltool.teacher.registry import load_sam
 
 BOXES = 20
 """Boxes drawn in each picture."""
@@ -22,8 +21,7 @@ PATIENCE = 600.0
 
 pictures = find_pictures([Path(sys.argv[1])], Path("boxes.json"))
 names = pictures.names[: int(sys.argv[2]) if len(sys.argv) > 2 else 10]
-teacher = load_teacher("mobile-sam", steppable=True)
-assert isinstance(teacher, SamTeacher)
+teacher = load_sam("mobile-sam", steppable=True)
 desk = PictureDesk(pictures, teacher)
 rng = np.random.default_rng(0)
 waits: dict[str, list[float]] = {"embedding": [], "mask": [], "mask while embedding": [], "full mask": []}

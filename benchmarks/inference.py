@@ -20,14 +20,14 @@ import torch
 
 from imltool.device import choose_device
 from imltool.engines.graph import GraphNetwork
-from imltool.engines.network import MIRRORS, Compute
-from imltool.engines.registry import GRAPH_ENGINES, graph_of, student_lanes
-from imltool.engines.torch_network import normalise
+from imltool.engines.network import Compute
+from imltool.engines.registry import GRAPH_ENGINES, graph_of, student_streams
 from imltool.errors import UsageError, WeightsError
 from imltool.files import walk_images
-from imltool.inference.localizer import Localizer, resize_input
+from imltool.inference.localizer import TTA_FLIPS, Localizer, resize_input
 from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
+from imltool.student.model import normalise
 from imltool.traces.stack import picture_traces
 from imltool.weights import student_file
 
@@ -57,11 +57,11 @@ student.eval().to(device)
 
 
 @torch.inference_mode()
-def look_plainly() -> None:
-    """Every mirror image by the module alone, in memory as PyTorch lays it out by itself."""
+def run_plainly() -> None:
+    """Every flip by the module alone, in memory as PyTorch lays it out by itself."""
     pixels = normalise(torch.from_numpy(np.stack(views)).to(device), header.mean, header.std).contiguous()
     stacks = None if seen is None else torch.from_numpy(np.stack(seen)).to(device).float()
-    for axes in MIRRORS[architecture.mirrors]:
+    for axes in TTA_FLIPS[architecture.tta_flips]:
         student(pixels.flip(axes), None if stacks is None else stacks.flip(axes)).sigmoid().cpu()
 
 
@@ -70,13 +70,13 @@ graphs = GRAPH_ENGINES if device == "cpu" and graph_of(weights).is_file() else {
 for name in [name for name, engine in graphs.items() if engine.installed]:
     networks[name] = Localizer.load(weights, device, name)
     for path in map(Path, sys.argv[3:]):
-        other = GraphNetwork(GRAPH_ENGINES[name].open(path, student_lanes()))
+        other = GraphNetwork(GRAPH_ENGINES[name].load(path, student_streams(), "fp32"))
         networks[f"{name} {path.name}"] = Localizer(other, header, device)
 less: tuple[Compute, ...] = ("bf16", "int8")
 for name, compute in itertools.product(["torch", *graphs], less):
     with contextlib.suppress(UsageError, WeightsError):  # not by this engine or processor, or there is no such graph
         networks[f"{name} {compute}"] = Localizer.load(weights, device, name, compute)
-runs: dict[str, Callable[[], object]] = {PLAIN: look_plainly}
+runs: dict[str, Callable[[], object]] = {PLAIN: run_plainly}
 runs |= {name: partial(engine.probabilities, views, seen) for name, engine in networks.items()}
 best = dict.fromkeys(runs, 0.0)
 for turn in range(-1, ROUNDS):  # by turns, so that other work touches all alike; the first warms them up
@@ -94,7 +94,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images) / 1e6
 print(
     f"{localizer.header.name} on {device}, maps by {localizer.engine}, {torch.get_num_threads()} threads, "
-    f"input {architecture.input_size}, mirror images {architecture.mirrors}, "
+    f"input {architecture.input_size}, flips {architecture.tta_flips}, "
     f"{len(paths)} pictures of {pixels:.2f} megapixels, batch {BATCH}"
 )
 print(f"decoding   {decode:7.1f} images/s on one thread ({decode / network:.2f} of the network)")

@@ -15,7 +15,7 @@ import torch
 from imltool.engines.network import threads
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.pictures.images import read_rgb
-from imltool.teacher.registry import load_teacher
+from imltool.teacher.registry import load_sam
 from imltool.teacher.sam import SamTeacher
 
 BOXES = (1, 3, 10)
@@ -30,8 +30,7 @@ boxes = (np.concatenate([start, start + 0.4], axis=1) * [width, height, width, h
 
 teachers: dict[str, SamTeacher] = {}
 for engine in ("torch", *(name for name, found in GRAPH_ENGINES.items() if found.installed)):
-    teacher = load_teacher("mobile-sam", None, "cpu", engine)
-    assert isinstance(teacher, SamTeacher)
+    teacher = load_sam("mobile-sam", None, "cpu", engine)
     teachers[engine] = teacher
 embedding = teachers["torch"].embed(rgb)
 

@@ -1,4 +1,4 @@
-"""Does averaging maps over mirror images or input sizes help? F1 of each against the plain map, paired, from one run.
+"""Does averaging maps over flips or input sizes help? F1 of each against the plain map, paired, from one run.
 
 Usage: python benchmarks/test_time.py NAME=DIR[,LIST] ... [--weights FILE|NAME]
 """
@@ -31,25 +31,25 @@ localizer = Localizer.load(arguments.weights, choose_device())
 others = []
 for side in SIDES:
     other = Localizer.load(arguments.weights, choose_device(), "torch")  # the exported graph has one size
-    architecture = other.header.architecture.model_copy(update={"input_size": side})
+    architecture = other.header.architecture.model_copy(update={"input_size": side, "max_input_size": None})
     other.header = other.header.model_copy(update={"architecture": architecture})
     others.append(other)
 
 
 def predict(one: Localizer, images: list[RGB], traces: list[Traces] | None, across: bool, down: bool) -> list[Map]:
-    """Maps of mirrored pictures, mirrored back; traces are mirrored, not made anew: a mirrored file never was saved."""
+    """Maps of flipped pictures, flipped back; traces are flipped, not computed again: nobody saved a flipped file."""
     rows, columns = (slice(None, None, -1 if flag else 1) for flag in (down, across))
-    mirrored = [np.ascontiguousarray(image[rows, columns]) for image in images]
+    flipped = [np.ascontiguousarray(image[rows, columns]) for image in images]
     stacks = [np.ascontiguousarray(stack[:, rows, columns]) for stack in traces] if traces else None
-    return [values[rows, columns] for values in one.maps(mirrored, stacks)]
+    return [values[rows, columns] for values in one.maps(flipped, stacks)]
 
 
 Variant = Callable[[list[RGB], list[Traces] | None], list[list[Map]]]
 plain: Variant = lambda i, t: [predict(localizer, i, t, False, False)]  # noqa: E731
 VARIANTS: dict[str, Variant] = {
     "plain": plain,
-    "mirrored across": lambda i, t: [*plain(i, t), predict(localizer, i, t, True, False)],
-    "mirrored both ways": lambda i, t: [
+    "flipped left-right": lambda i, t: [*plain(i, t), predict(localizer, i, t, True, False)],
+    "flipped both ways": lambda i, t: [
         predict(localizer, i, t, across, down) for across in (False, True) for down in (False, True)
     ],
     f"sides {', '.join(map(str, SIDES))} too": lambda i, t: [

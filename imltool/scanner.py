@@ -9,15 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from imltool.cluster.settings import choose_cluster
-from imltool.device import choose_device
 from imltool.engines.network import Compute
 from imltool.errors import UsageError
-from imltool.inference.localizer import Localizer
+from imltool.inference.predictor import Predictor, load_student
 from imltool.scan import runner
 from imltool.scan.companions import choose_companions
 from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
 from imltool.scan.results import ScanResult
-from imltool.scan.settings import read_batch
+from imltool.scan.settings import require_batch
 from imltool.scan.verdicts import Sensitivity, choose_verdicts
 
 
@@ -25,16 +24,17 @@ class Scanner:
     """A student with the choices of a scan, to be used for any number of scans.
 
     Args:
-        weights: a checkpoint's file or the name of a bundled student; None takes the default one.
+        weights: as `load_student` takes it, or a `Predictor`, whose network is used (its device, engine and precision
+            count then).
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the student: "auto", "torch", "onnx" or "openvino".
-        compute: what it computes in: "fp32", or "bf16" where the processor has it.
+        compute: inference precision: "fp32", "bf16" or "int8".
         threshold: map values above it belong to the mask; None takes the checkpoint's.
         sensitivity: "low", "medium" or "high", see `imltool.scan.verdicts`.
         tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
         stability: score every picture again under mild changes, see `imltool.scan.stability`.
         companions: names of companion maps to draw: "ela", "noise", "ghost".
-        batch: pictures analysed at once, at most; "auto" finds what is fastest by a short probe.
+        batch: pictures analysed at once, at most.
         cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
             depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.
         cluster_address: `host:port` of a cluster that runs.
@@ -45,7 +45,7 @@ class Scanner:
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | Path | Predictor | None = None,
         device: str = "auto",
         *,
         engine: str = "auto",
@@ -55,21 +55,25 @@ class Scanner:
         tiles: bool = False,
         stability: bool = False,
         companions: Sequence[str] = (),
-        batch: int | str = 8,
+        batch: int = 8,
         cluster: str | None = None,
         cluster_address: str | None = None,
         cluster_workers: int | None = None,
     ) -> None:
         if not 0.0 <= (threshold or 0.0) <= 1.0:
             raise UsageError(f"threshold {threshold}", "give one in [0,1]")
-        at_once = read_batch(batch)
+        require_batch(batch)
         self._cluster = choose_cluster(cluster, cluster_address, cluster_workers)
         self._companions = choose_companions(companions)
-        file = None if weights is None else Path(weights)
-        self._localizer = Localizer.load(file, choose_device(device), engine, compute)
+        given = (
+            weights
+            if isinstance(weights, Predictor)
+            else load_student(weights, device, engine=engine, precision=compute)
+        )
+        self._localizer = given.localizer
         choose_verdicts(self._localizer.header, sensitivity)  # what it cannot tell is told now
         self._threshold, self._sensitivity = threshold, sensitivity
-        self._tiles, self._stability, self._batch = tiles, stability, at_once or self._localizer.fastest_batch()
+        self._tiles, self._stability, self._batch = tiles, stability, batch
 
     def scan(
         self,

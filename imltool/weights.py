@@ -1,31 +1,35 @@
-"""Weights files: which are known, where they lie, and how they get there, always checked by SHA-256.
+"""Weights files: which are known, where they are, and how they get there, always checked by SHA-256.
 
-Bundled files come with the package. The others live in a cache folder, brought there by `fetch` (with a network) or
-`import_file` (without one); nothing else in imltool opens a connection.
+Bundled files come with the package. The others are in a cache folder, brought there by `fetch` (with a network) or
+`import_file` (without one). Students on the Hugging Face hub are kept in its own cache. Nothing else in imltool opens a
+connection without being asked to.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Literal
 
 from imltool.errors import OutputError, UsageError, WeightsError
-from imltool.files import atomic, human_size, make_folder, sha256_file, writing
-from imltool.versions import __version__
+from imltool.files import atomic, human_size, make_folder, sha256_file
 
 ASSETS = Path(__file__).parent / "assets"
 DEFAULT_STUDENT = "boxprompt-traces"
 FOLDER_VARIABLE = "IMLTOOL_WEIGHTS"
+HUB_PREFIX = "hf-hub:"
+"""Before the name of a student on the Hugging Face hub, as in timm: `hf-hub:OWNER/NAME` or `…@REVISION`."""
+HUB_FILES = ("model.safetensors", "model.onnx", "model.int8.onnx")
+"""A student's checkpoint in a repository of the hub, and its exported graphs where there are any."""
 CHUNK = 1 << 20
+TIMEOUT = 30.0
+"""Seconds without any byte after which a connection counts as broken."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class WeightsInfo:
         name: what the user calls it.
         kind: what it is for.
         file_name: its name in the package's assets or in the cache folder.
-        size_bytes: exact size; None while the file has not been released.
-        sha256: 64 lower-case hex digits; None while the file has not been released.
+        size_bytes: exact size.
+        sha256: 64 lower-case hex digits.
         url: where the official file is; None for a bundled one.
         licence: SPDX expression.
         note: one line on what it is.
@@ -46,8 +50,8 @@ class WeightsInfo:
     name: str
     kind: Literal["teacher", "student"]
     file_name: str
-    size_bytes: int | None
-    sha256: str | None
+    size_bytes: int
+    sha256: str
     url: str | None
     licence: str
     note: str
@@ -95,6 +99,16 @@ WEIGHTS: dict[str, WeightsInfo] = {
             "Apache-2.0",
             "the same student with traces of the native resolution; the default",
         ),
+        WeightsInfo(
+            "mobile-sam-official",
+            "teacher",
+            "mobile_sam.pt",
+            40728226,
+            "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+            "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+            "Apache-2.0",
+            "MobileSAM's official file, float32",
+        ),
         _official_sam(
             "vit-b",
             "sam_vit_b_01ec64.pth",
@@ -115,7 +129,7 @@ WEIGHTS: dict[str, WeightsInfo] = {
         ),
     )
 }
-"""Known weights by name. SAM's figures: facebookresearch/segment-anything's links, sizes and hashes of those files."""
+"""Known weights by name. SAM's: facebookresearch/segment-anything's links, sizes and hashes of those files."""
 
 
 def cache_folder() -> Path:
@@ -141,11 +155,6 @@ def place(info: WeightsInfo) -> Path:
     return (ASSETS if info.bundled else cache_folder()) / info.file_name
 
 
-def known(registry: Mapping[str, WeightsInfo] = WEIGHTS) -> list[WeightsInfo]:
-    """Entries to tell the user of: all but those not released yet and not present."""
-    return [info for info in registry.values() if info.sha256 is not None or place(info).is_file()]
-
-
 def locate(name: str, explicit: Path | None = None, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> Path:
     """The file to load for `name`: `explicit` when given, else the bundled or the cached one.
 
@@ -164,19 +173,21 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
             raise WeightsError(f"the bundled weights {name} are missing: {path}", "install imltool again")
         raise WeightsError(f"weights {name} are not on this machine: {path} is missing", _how_to_bring(info))
     size = path.stat().st_size
-    if info.size_bytes is not None and size != info.size_bytes:
+    if size != info.size_bytes:
         remedy = "install imltool again" if info.bundled else f"imltool weights fetch {name}"
         raise WeightsError(f"{path} is damaged: {size} bytes, {name} has {info.size_bytes}", remedy)
     return path
 
 
 def student_file(choice: Path | None) -> Path:
-    """The checkpoint a user means: a file, the name of a known student, or the default student for None.
+    """The checkpoint a user means: a file, the name of a known student, one of the hub, or the default for None.
 
     A file of that name in the working folder goes before the known student. Raises `WeightsError`.
     """
     if choice is None:
         return locate(DEFAULT_STUDENT)
+    if choice.as_posix().startswith(HUB_PREFIX):
+        return hub_student(choice.as_posix())
     students = [name for name, info in WEIGHTS.items() if info.kind == "student"]
     if not choice.is_file() and str(choice) in students:
         return locate(str(choice))
@@ -187,10 +198,41 @@ def student_file(choice: Path | None) -> Path:
     return choice
 
 
+def hub_student(address: str) -> Path:
+    """The checkpoint of a student on the Hugging Face hub, its exported graphs beside it, in the hub's cache.
+
+    What is in the cache is taken when the hub cannot be reached.
+
+    Args:
+        address: `hf-hub:OWNER/NAME`, or `hf-hub:OWNER/NAME@REVISION`.
+
+    Raises `WeightsError` when there is no such repository or file, or it is neither reachable nor in the cache.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = address.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=list(HUB_FILES))
+    except Exception as error:  # huggingface_hub and its transport raise many types
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+        raise WeightsError(
+            f"{address} is neither in the cache nor available from the Hugging Face hub ({reason})",
+            f"check the name and the network, or bring {HUB_FILES[0]} and give its path",
+        ) from error
+    checkpoint = Path(folder) / HUB_FILES[0]
+    if not checkpoint.is_file():
+        raise WeightsError(f"{address} holds no {HUB_FILES[0]}", "give a repository with a student's checkpoint")
+    return checkpoint
+
+
 def _how_to_bring(info: WeightsInfo) -> str:
+    return f"imltool weights fetch {info.name}; or {_without_network(info)}"
+
+
+def _without_network(info: WeightsInfo) -> str:
     return (
-        f"imltool weights fetch {info.name}; or bring {info.file_name} ({human_size(info.size_bytes or 0)}) from "
-        f"{info.url} and run: imltool weights import {info.file_name} (it goes to {place(info).parent})"
+        f"bring {info.file_name} ({human_size(info.size_bytes)}) from {info.url} and run: "
+        f"imltool weights import {info.file_name} (it goes to {place(info).parent})"
     )
 
 
@@ -199,13 +241,13 @@ class Verification:
     """Outcome of recomputing one file's SHA-256.
 
     Attributes:
-        status: `ok`; `wrong`: other bytes than released; `unreleased`: nothing recorded to compare with; `absent`.
+        status: `ok`; `wrong`: other bytes than released; `absent`.
         sha256: what the file has, None when absent.
     """
 
     info: WeightsInfo
     path: Path
-    status: Literal["ok", "wrong", "unreleased", "absent"]
+    status: Literal["ok", "wrong", "absent"]
     sha256: str | None
 
 
@@ -221,20 +263,19 @@ def verify(names: Iterable[str] = (), registry: Mapping[str, WeightsInfo] = WEIG
             found = sha256_file(path)
         except OSError as error:
             raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-        status: Literal["ok", "wrong", "unreleased"] = "ok" if found == info.sha256 else "wrong"
-        yield Verification(info, path, "unreleased" if info.sha256 is None else status, found)
+        yield Verification(info, path, "ok" if found == info.sha256 else "wrong", found)
 
 
 def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tuple[WeightsInfo, Path]:
     """Recognise a weights file by its SHA-256 and copy it to its place, atomically.
 
-    Returns what it is and where it now lies; a bundled file stays where the package has it.
+    Returns what it is and where it now is; a bundled file stays where the package has it.
     Raises `WeightsError` when the file is absent or not one of `registry`, `OutputError` when it cannot be copied.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file", "give the weights file you brought")
     try:
-        # the size tells most strangers without reading gigabytes
+        # the size rules most others out without reading gigabytes
         sized = [info for info in registry.values() if info.size_bytes == path.stat().st_size]
         found = sha256_file(path) if sized else None
     except OSError as error:
@@ -242,7 +283,10 @@ def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tu
     info = next((info for info in sized if info.sha256 == found), None)
     if info is None:
         why = f"SHA-256 {found} is unknown" if found else f"no known weights have {path.stat().st_size} bytes"
-        raise WeightsError(f"{path} is not one of the known weights: {why}", "the download may be damaged or cut short")
+        raise WeightsError(
+            f"{path} is not one of the known weights: {why}",
+            "the download may be damaged or cut short; weights of your own are given with --weights FILE",
+        )
     target = place(info)
     if not target.exists() or not target.samefile(path):
         if info.bundled and target.is_file() and sha256_file(target) == info.sha256:
@@ -263,100 +307,56 @@ def _cache_errors() -> Iterator[None]:
         ) from error
 
 
-def fetch(info: WeightsInfo, timeout: float = 30.0) -> Iterator[int]:
-    """Download an official file to its place; yields the bytes present so far.
+class _Progress:
+    """What pooch reports its progress to; ends a download of more bytes than the file has."""
 
-    What arrives is kept in a `.part` file beside the place, and a later call goes on from there (HTTP Range). The file
-    gets its name only when size and SHA-256 are right. A connection that breaks is taken up again as long as each
-    attempt brings something.
+    def __init__(self, info: WeightsInfo, report: Callable[[int], None]) -> None:
+        self.total = 0
+        self._info, self._report, self._present = info, report, 0
+
+    def update(self, count: int) -> None:
+        self._present += count
+        if self._present > self._info.size_bytes + CHUNK:  # pooch counts the last chunk as a whole one
+            raise ValueError(f"more than {self._info.size_bytes} bytes")
+        self._report(min(self._present, self._info.size_bytes))
+
+    def reset(self) -> None:
+        self._present = 0
+
+    def close(self) -> None:
+        self._report(self._info.size_bytes)
+
+
+def fetch(info: WeightsInfo, report: Callable[[int], None] = lambda _: None) -> Path:
+    """Download an official file to its place, and return that. The file gets its name only when its SHA-256 is right.
 
     Args:
-        timeout: seconds without any byte after which a connection counts as broken.
+        report: called with the bytes present so far.
 
     Raises `UsageError` when there is nothing to download (bundled), `WeightsError` with the URL, the file name and
     its place when the server cannot be reached or serves other bytes, `OutputError` when the disk refuses.
     """
-    if info.url is None or info.size_bytes is None or info.sha256 is None:
+    if info.url is None:
         raise UsageError(f"{info.name} comes with imltool, there is nothing to fetch", "imltool weights verify")
+    import pooch
+    from requests.exceptions import RequestException
+
+    pooch.get_logger().setLevel(logging.ERROR)  # its messages repeat the progress
     target = place(info)
-    part = target.with_name(f"{target.name}.part")
     with _cache_errors():
         make_folder(target.parent)
-    if target.is_file() and target.stat().st_size == info.size_bytes and sha256_file(target) == info.sha256:
-        yield info.size_bytes
-        return
-    present = part.stat().st_size if part.is_file() else 0
-    while present < info.size_bytes:
-        before = present
-        try:
-            for present in _download(info, info.url, part, timeout):
-                yield present
-            reason = "the connection broke"
-        except (OSError, HTTPException) as error:  # URLError, timeouts, TLS and resets are all OSErrors
-            present = part.stat().st_size if part.is_file() else 0
-            reason = _reason(error)
-        if present <= before:
-            raise WeightsError(f"cannot download {info.url}: {reason}", _without_network(info, present))
-    _check_part(info, part, present)
-    with _cache_errors(), writing(target):
-        os.replace(part, target)
-
-
-def _download(info: WeightsInfo, url: str, part: Path, timeout: float) -> Iterator[int]:
-    """One attempt: append to `part`, yielding its size; ends when the connection does."""
-    start = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": f"imltool/{__version__}"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        start = _start_of(response, start)
-        length = response.headers.get("Content-Length", "")
-        if length.isdigit() and start + int(length) != info.size_bytes:
-            raise WeightsError(
-                f"{url} offers {start + int(length)} bytes, {info.name} has {info.size_bytes}",
-                "the server or a proxy sends another file: nothing was changed",
-            )
-        with _cache_errors(), writing(part):
-            handle = part.open("r+b" if part.is_file() else "wb")
-        with handle:
-            handle.truncate(start)
-            handle.seek(start)
-            while start <= (info.size_bytes or 0) and (block := response.read(CHUNK)):
-                with _cache_errors(), writing(part):
-                    handle.write(block)
-                    handle.flush()
-                start += len(block)
-                yield start
-
-
-def _start_of(response: HTTPResponse, wanted: int) -> int:
-    """The offset the server's answer begins at: `wanted` for a 206 that says so, else 0 (the whole file comes)."""
-    told = response.headers.get("Content-Range", "").removeprefix("bytes").strip()
-    return wanted if response.status == 206 and told.startswith(f"{wanted}-") else 0
-
-
-def _check_part(info: WeightsInfo, part: Path, size: int) -> None:
-    found = sha256_file(part) if size == info.size_bytes else None
-    if found == info.sha256:
-        return
-    part.unlink()  # going on from wrong bytes can never come out right
-    what = f"SHA-256 {found} instead of {info.sha256}" if found else f"{size} bytes instead of {info.size_bytes}"
-    raise WeightsError(
-        f"what {info.url} sent is not {info.name}: {what}", f"run again to start afresh, or {_bring(info)}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answered {error.code} {error.reason}"
-    inner = error.reason if isinstance(error, urllib.error.URLError) else error
-    return " ".join(str(inner).split()) or type(inner).__name__
-
-
-def _bring(info: WeightsInfo) -> str:
-    return f"bring {info.file_name} from another machine: imltool weights import {info.file_name}"
-
-
-def _without_network(info: WeightsInfo, present: int) -> str:
-    kept = f"{human_size(present)} are kept and the same command goes on from there; " if present else ""
-    return f"{kept}without a network, {_bring(info)} (or put it into {place(info).parent})"
+    downloader = pooch.HTTPDownloader(progressbar=_Progress(info, report), chunk_size=CHUNK, timeout=TIMEOUT)
+    try:
+        pooch.retrieve(info.url, f"sha256:{info.sha256}", target.name, target.parent, downloader=downloader)
+    except RequestException as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"cannot download {info.url}: {reason}", _without_network(info)) from error
+    except ValueError as error:  # pooch's for another hash, and that of `_Progress`
+        raise WeightsError(
+            f"what {info.url} sent is not {info.name} with SHA-256 {info.sha256}",
+            f"run again, or {_without_network(info)}",
+        ) from error
+    except OSError as error:
+        with _cache_errors():
+            raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    return target

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import photo
 from safetensors.torch import load_file, save_file
 
-from imltool.engines.torch_network import normalise
 from imltool.errors import WeightsError
 from imltool.inference.localizer import Localizer, image_score, resize_input
 from imltool.student.backbone import TinyVitBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import CheckpointHeader, TrainingSet, read_header
 from imltool.student.info import count_operations
-from imltool.student.model import Student
-from imltool.student.settings import MEAN, STD, StudentSettings
+from imltool.student.model import Student, normalise
+from imltool.student.settings import MEAN, STD, StudentSettings, input_side
 from imltool.teacher.mobile_sam import read_mobile_sam
-from imltool.traces.stack import GRID, TRACES
+from imltool.traces.stack import GRID, TRACES, picture_traces
 from imltool.weights import locate
 
 CPU = torch.device("cpu")
@@ -69,6 +70,31 @@ def test_other_backbones_fit_the_fusion_module(backbone: str, channels: tuple[in
     assert student.backbone.channels == channels
     with torch.no_grad():
         assert student(pictures(1, 64)).shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize("traces", [(), ("jpeg",)])
+def test_a_convolutional_model_of_timms_is_a_backbone(traces: tuple[str, ...], tmp_path: Path) -> None:
+    settings = StudentSettings(backbone="mobilenetv3_small_050", input_size=64, channels=8, traces=traces)
+    made = Localizer.untrained(settings, CPU, seed=1)
+    assert made.student.backbone.channels == (8, 16, 24, 288)
+    made.save(tmp_path / "a.safetensors")
+    image = photo(1, 90, 70)
+    again = Localizer.load(tmp_path / "a.safetensors", CPU)
+    assert np.array_equal(again.maps([image])[0], made.maps([image])[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("resnet81", "is no model of timm's .* did you mean resnet"),
+        ("vit_tiny_patch16_224", "features at strides 4, 8, 16 and 32"),
+        ("swin_tiny_patch4_window7_224", "takes no picture of 64x96 pixels"),
+    ],
+)
+def test_what_is_no_backbone_is_refused_in_one_line(name: str, reason: str, imltool) -> None:
+    code, _, err = imltool("model", "info", "--set", f"student.backbone={name}")
+    assert code == 2 and err.count("\n") == 1
+    assert re.search(reason, err)
 
 
 def test_the_nano_backbone_is_small() -> None:
@@ -211,22 +237,22 @@ def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("traces", [(), ("copy", "jpeg")])
-def test_mirrors_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: tuple) -> None:
+def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: tuple) -> None:
     image = photo(3, 96, 64)
     stack = np.random.default_rng(0).normal(size=(len(TRACES), GRID, GRID)).astype(np.float16)
     found = {}
-    for mirrors in (1, 2, 4):
-        architecture = StudentSettings(input_size=64, traces=traces, mirrors=mirrors)
+    for tta_flips in (1, 2, 4):
+        architecture = StudentSettings(input_size=64, traces=traces, tta_flips=tta_flips)
         localizer = Localizer.untrained(architecture, torch.device("cpu"))
         for name, axis in {"as it is": None, "across": 1, "down": 0}.items():
             turned = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
             planes = stack if axis is None else np.ascontiguousarray(np.flip(stack, axis + 1))
             (values,) = localizer.maps([turned], [planes] if traces else None)
-            found[mirrors, name] = values if axis is None else np.flip(values, axis)
-    for mirrors, equal in {1: (), 2: ("across",), 4: ("across", "down")}.items():
+            found[tta_flips, name] = values if axis is None else np.flip(values, axis)
+    for tta_flips, equal in {1: (), 2: ("across",), 4: ("across", "down")}.items():
         for name in ("across", "down"):
-            same = np.allclose(found[mirrors, name], found[mirrors, "as it is"], atol=1e-4)
-            assert same is (name in equal), (mirrors, name)
+            same = np.allclose(found[tta_flips, name], found[tta_flips, "as it is"], atol=1e-4)
+            assert same is (name in equal), (tta_flips, name)
     assert np.allclose(found[2, "as it is"], (found[1, "as it is"] + found[1, "across"]) / 2, atol=1e-4)
 
 
@@ -255,6 +281,39 @@ def test_resize_input_averages_when_shrinking() -> None:
 def test_input_size_must_fit_the_strides() -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
         StudentSettings(input_size=100)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        StudentSettings(max_input_size=500)
+    with pytest.raises(ValueError, match="max_input_size 128 is less than input_size 224"):
+        StudentSettings(max_input_size=128)
+
+
+@pytest.mark.parametrize(
+    ("megapixels", "most", "side"),
+    [(12, None, 224), (0.01, 448, 224), (1.2, 448, 224), (2, 448, 288), (3, 448, 352), (4.8, 448, 448), (50, 448, 448)],
+)
+def test_the_input_size_grows_with_the_picture_up_to_its_bound(megapixels: float, most: int | None, side: int) -> None:
+    pixels = round(megapixels * 1e6)
+    assert input_side(pixels, 224, most) == side
+    settings = StudentSettings(max_input_size=most)
+    assert settings.side_for((pixels // 1000, 1000, 3)) == settings.side_for((1000, pixels // 1000)) == side
+    assert settings.trace_grid(side) == (GRID if most is None else side // 2)
+
+
+@pytest.mark.parametrize("traces", [(), ("jpeg", "noise")])
+def test_pictures_of_several_sizes_are_seen_at_their_own_input_size(traces: tuple[str, ...]) -> None:
+    settings = StudentSettings(backbone="nano", input_size=64, max_input_size=160, traces=traces)
+    localizer = Localizer.untrained(settings, CPU, seed=3)
+    images = [photo(1, 90, 40), photo(2, 1900, 1000), photo(3, 70, 64)]
+    assert [settings.side_for(image.shape) for image in images] == [64, 96, 64]
+    for fill in (0, 3):
+        for image, values in zip(images, localizer.maps(images, fill=fill), strict=True):
+            side = settings.side_for(image.shape)
+            stack = picture_traces(image, side // 2)[None].astype(np.float32) if traces else None
+            x = normalise(torch.from_numpy(resize_input(image, side)[None]), MEAN, STD)
+            with torch.no_grad():
+                expected = localizer.student(x, None if stack is None else torch.from_numpy(stack)).sigmoid()
+            expected = cv2.resize(expected[0, 0].numpy(), (image.shape[1], image.shape[0]))
+            assert values.shape == image.shape[:2] and np.abs(values - expected).max() < 1e-5
 
 
 def test_operations_are_those_counted_by_hand_two_for_each_multiply_add() -> None:

@@ -14,13 +14,12 @@ from imltool.pictures.images import read_rgb
 from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names
-from imltool.teacher.registry import load_teacher
+from imltool.teacher.registry import TEACHERS, load_teacher
 from imltool.teacher.weightless import BoxTeacher, fill_box
-from imltool.weights import locate
+from imltool.weights import WEIGHTS, locate
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[0] / "sample_images"
-SHARED = HERE.parents[1] / "shared" / "weights" / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +40,6 @@ def check_golden(teacher, picture: Path, golden: Path) -> None:
 def test_reference_masks_of_sample_images(mobile_sam, golden: Path) -> None:
     picture = next(path for path in SAMPLES.rglob(f"{golden.stem}.*") if path.parent.name == "authentic")
     check_golden(mobile_sam, picture, golden)
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the larger reference set is not here")
-@pytest.mark.parametrize("golden", sorted(SHARED.glob("*.npz")), ids=lambda p: p.stem)
-def test_reference_masks_of_the_exported_model(mobile_sam, golden: Path) -> None:
-    check_golden(mobile_sam, golden.with_suffix(".jpg"), golden)
 
 
 def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam) -> None:
@@ -179,3 +172,30 @@ def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(
         assert torch.equal(tensor, teacher.network.sam.state_dict()[name]), name
     with pytest.raises(WeightsError, match="does not hold SAM vit-l"):
         load_teacher("vit-l", tmp_path / "sam.pth", "cpu")
+
+
+def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam, tmp_path: Path) -> None:
+    import torch
+
+    # as the official file has them: float32, with the classifier that a SAM has no use for
+    tensors = {name: tensor.float() for name, tensor in load_file(locate("mobile-sam")).items()}
+    torch.save(tensors, tmp_path / "mobile_sam.pt")
+    rgb, _ = forged(7, 192, 128)
+    box = np.array([[50, 30, 140, 110]], np.float32)
+    (expected,) = mobile_sam.masks(rgb, box)
+    for name in ("mobile-sam", "mobile-sam-official"):
+        teacher = load_teacher(name, tmp_path / "mobile_sam.pt", "cpu")
+        (found,) = teacher.masks(rgb, box)
+        assert np.array_equal(found.mask, expected.mask) and teacher.name == name
+    torch.save({"model": tensors}, tmp_path / "nested.pt")
+    with pytest.raises(WeightsError, match="no plain table of tensors"):
+        load_teacher("mobile-sam", tmp_path / "nested.pt", "cpu")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "mobile_sam.pt").read_bytes()[:100_000])
+    with pytest.raises(WeightsError, match="not a readable safetensors or torch file"):
+        load_teacher("mobile-sam", tmp_path / "cut.pt", "cpu")
+
+
+def test_the_official_file_is_known_by_its_hash() -> None:
+    info = WEIGHTS["mobile-sam-official"]
+    assert (info.file_name, info.size_bytes) == ("mobile_sam.pt", 40728226)
+    assert info.name in TEACHERS and info.kind == "teacher"

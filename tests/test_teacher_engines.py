@@ -15,13 +15,13 @@ import torch
 from conftest import forged
 from test_pseudo import make_annotated, rows_of
 
-from imltool.engines.graph import INFO_KEY
+from imltool.engines.graph_info import INFO_KEY
 from imltool.engines.registry import GRAPH_ENGINES
 from imltool.errors import UsageError, WeightsError
 from imltool.export.teacher import compare
-from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder, RememberingSam
+from imltool.teacher.embeddings import ENTRY_BYTES, CachingSam, EmbeddingFolder
 from imltool.teacher.graphs import PARTS, SteppableSam, TeacherGraphInfo, graphs_of
-from imltool.teacher.registry import load_teacher
+from imltool.teacher.registry import load_sam, load_teacher
 from imltool.teacher.sam import Embedding, SamTeacher
 from imltool.weights import WEIGHTS, locate
 
@@ -30,9 +30,7 @@ Imltool = Callable[..., tuple[int, str, str]]
 
 
 def loaded(engine: str, embeddings: EmbeddingFolder | None = None) -> SamTeacher:
-    teacher = load_teacher("mobile-sam", None, "cpu", engine, embeddings)
-    assert isinstance(teacher, SamTeacher)
-    return teacher
+    return load_sam("mobile-sam", None, "cpu", engine, embeddings)
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +45,17 @@ def embedded(teachers: dict[str, SamTeacher]) -> Embedding:
 
 
 @pytest.fixture(scope="module")
-def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPathFactory) -> RememberingSam:
+def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPathFactory) -> CachingSam:
     """Torch, which embeds a picture once for all who are compared with it."""
     folder = EmbeddingFolder(tmp_path_factory.mktemp("reference"), 10 * ENTRY_BYTES)
-    return RememberingSam(teachers["torch"].network, "torch", folder)
+    return CachingSam(teachers["torch"].network, "torch", folder)
 
 
 SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:]]
 
 
 @pytest.mark.parametrize("engine", [INSTALLED[0], *SLOWER])
-def test_every_engine_makes_torchs_masks(
-    teachers: dict[str, SamTeacher], reference: RememberingSam, engine: str
-) -> None:
+def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], reference: CachingSam, engine: str) -> None:
     features, logits = compare(teachers[engine].network, reference)
     assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
     assert features["mask_iou"] > 0.9999
@@ -68,8 +64,8 @@ def test_every_engine_makes_torchs_masks(
 def test_a_steppable_encoder_comes_with_the_fastest_decoder(
     teachers: dict[str, SamTeacher], embedded: Embedding
 ) -> None:
-    teacher = load_teacher("mobile-sam", None, "cpu", steppable=True)
-    assert isinstance(teacher, SamTeacher) and isinstance(teacher.network, SteppableSam)
+    teacher = load_sam("mobile-sam", None, "cpu", steppable=True)
+    assert isinstance(teacher.network, SteppableSam)
     assert [type(layer) for layer in teacher.network.layers] == [
         type(layer) for layer in teachers["torch"].network.layers
     ]
@@ -222,12 +218,12 @@ def test_embeddings_belong_to_the_weights_the_engine_and_the_pixels(
     folder = EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES)
     rgb, _ = forged(3, 128, 96)
     network = teachers[INSTALLED[0]].network
-    remembering = SamTeacher("kept", RememberingSam(network, "these weights", folder))
+    remembering = SamTeacher("kept", CachingSam(network, "these weights", folder))
     made = remembering.embed(rgb)
     assert torch.equal(remembering.embed(rgb.copy()).features, made.features) and folder.found == 1
     for other in (
-        SamTeacher("other weights", RememberingSam(network, "other weights", folder)),
-        SamTeacher("other engine", RememberingSam(teachers["torch"].network, "these weights", folder)),
+        SamTeacher("other weights", CachingSam(network, "other weights", folder)),
+        SamTeacher("other engine", CachingSam(teachers["torch"].network, "these weights", folder)),
     ):
         other.embed(rgb)
     changed = rgb.copy()

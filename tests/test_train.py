@@ -238,14 +238,18 @@ def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path:
         tmp_path / "r",
         "--set",
         "init=timm",
+        "--set",
+        "student.backbone=5m",
     ]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     done = subprocess.run([*map(str, command), *CPU], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "set init to teacher" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_go_on_where_one_stopped(config: Path, tmp_path: Path) -> None:
-    sets = ("optim.batch_size=8", "optim.lr=1e-4")
+    # the whole backbone: batch statistics of the small one move the loss as much as other samples would
+    sets = ("optim.batch_size=8", "optim.lr=1e-4", "student.backbone=5m")
     options = ("--config", config, "--json", *(word for one in sets for word in ("--set", one)))
     run_all(config, tmp_path / "one", *sets)
     done = launch_two(*options, "--out", tmp_path / "two")
@@ -285,7 +289,7 @@ def launch_two(*arguments: object) -> subprocess.CompletedProcess[str]:
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port, "-m", "imltool", "train"]
     command = [sys.executable, *map(str, launch), "--device", "cpu", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop: str | None = None) -> None:
@@ -350,7 +354,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_pa
 import resource, signal, sys
 from imltool.cli.app import run
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000, 30_000_000))  # a checkpoint fits, the optimizer's state does not
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # a checkpoint fits, the optimizer's state does not
 sys.exit(run(sys.argv[1:]))
 """
     arguments = ["train", "--config", str(config), "--out", str(tmp_path / "run"), *CPU, "--set", "validate_every=1"]

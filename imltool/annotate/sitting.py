@@ -19,8 +19,7 @@ from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.teacher.embeddings import EmbeddingFolder
-from imltool.teacher.registry import WEIGHTLESS, load_teacher, teacher_weights
-from imltool.teacher.sam import SamTeacher
+from imltool.teacher.registry import WEIGHTLESS, load_sam, teacher_weights
 from imltool.versions import __version__
 
 
@@ -82,8 +81,7 @@ def open_sitting(
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
     # an encoder that can be interrupted layer by layer: the person waits for no embedding under way
-    sam = load_teacher(teacher, weights, device, embeddings=embeddings, steppable=True)
-    assert isinstance(sam, SamTeacher)
+    sam = load_sam(teacher, weights, device, embeddings=embeddings, steppable=True)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = Sitting(
         annotator=who,

@@ -13,11 +13,7 @@ from imltool.errors import UsageError
 
 if TYPE_CHECKING:
     from imltool.config import Settings
-    from imltool.engines.graph import Size
-
-
-class GraphFormat(str, Enum):
-    onnx = "onnx"
+    from imltool.engines.graph_info import Size
 
 
 class PrecisionChoice(str, Enum):
@@ -45,20 +41,20 @@ def export(
             metavar="FILE|DIR",
         ),
     ] = None,
-    format_: Annotated[GraphFormat, typer.Option("--format", help="Format of the graph.")] = GraphFormat.onnx,
     precision: Annotated[
-        PrecisionChoice,
+        PrecisionChoice | None,
         typer.Option(
             "--precision",
-            help="fp16 stores weights in half the space and computes in float32; int8 computes in 8-bit integers.",
+            help="Of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
+            "integers). Default: the checkpoint's; fp16 for a teacher.",
         ),
-    ] = PrecisionChoice.fp16,
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             "--size",
-            help="Side of the square pictures that a student's graph takes, a multiple of 32 from 64 to 2048; or "
-            "dynamic: any such height and width (default: the checkpoint's).",
+            help="Input size of a student's graph: a multiple of 32 from 64 to 2048, or dynamic for any such height "
+            "and width (default: the checkpoint's).",
             metavar="N|dynamic",
         ),
     ] = None,
@@ -97,15 +93,20 @@ def export(
     from imltool.engines.registry import graph_of
     from imltool.export.student import export_student
     from imltool.student.header import read_header
-    from imltool.weights import student_file
+    from imltool.weights import HUB_PREFIX, student_file
 
+    if out is None and weights is not None and weights.as_posix().startswith(HUB_PREFIX):
+        raise UsageError("a student of the Hugging Face hub has no folder of its own for a graph", "give --out FILE")
     source = student_file(weights)
-    other = wanted if isinstance(wanted, int) and wanted != read_header(source).input_size else None
-    target = graph_of(source, "int8" if precision.value == "int8" else "fp32", other) if out is None else out
+    architecture = read_header(source).architecture
+    own = wanted == architecture.input_size and architecture.max_input_size is None
+    other = wanted if isinstance(wanted, int) and not own else None
+    int8 = precision == PrecisionChoice.int8
+    target = graph_of(source, "int8" if int8 else "fp32", other) if out is None else out
     labelled = named_sets(check or [])
     apply_lists(labelled, lists or [])
-    info = export_student(source, target, precision.value, calibration, labelled, wanted)
-    _tell(
+    info = export_student(source, target, precision.value if precision else None, calibration, labelled, wanted)
+    _report(
         target,
         info,
         f"probabilities differ from torch's by at most {info.max_difference:.1e}, on average "
@@ -133,7 +134,7 @@ def _export_teacher(
     teacher: str,
     weights: Path | None,
     out: Path | None,
-    precision: PrecisionChoice,
+    precision: PrecisionChoice | None,
     size: Size | None,
     as_json: bool,
 ) -> None:
@@ -147,9 +148,9 @@ def _export_teacher(
     source = teacher_weights(teacher, weights)
     if source is None:
         raise UsageError(f"teacher {teacher} has no network to export", "export mobile-sam")
-    infos = export_teacher(teacher, source, out or source.parent, precision.value)
+    infos = export_teacher(teacher, source, out or source.parent, precision.value if precision else "fp16")
     for target, info in zip(graphs_of(source, out), infos, strict=True):
-        _tell(
+        _report(
             target,
             info,
             f"{'features' if info.part == 'encoder' else 'mask logits'} differ from torch's by at most "
@@ -158,7 +159,7 @@ def _export_teacher(
         )
 
 
-def _tell(target: Path, info: Settings, differences: str, as_json: bool) -> None:
+def _report(target: Path, info: Settings, differences: str, as_json: bool) -> None:
     from imltool.files import human_size, sha256_file
     from imltool.journal import dump_json
 

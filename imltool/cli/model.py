@@ -18,8 +18,8 @@ class CheckpointChoice(str, Enum):
     last = "last"
 
 
-class MirrorsChoice(str, Enum):
-    """What `StudentSettings.mirrors` allows."""
+class FlipsChoice(str, Enum):
+    """What `StudentSettings.tta_flips` allows."""
 
     one = "1"
     two = "2"
@@ -112,9 +112,9 @@ def calibrate(
         typer.Option("--config", "-c", help="Configuration whose data.calibration is used instead.", metavar="FILE"),
     ] = None,
     set_: common.SetOption = None,
-    mirrors: Annotated[
-        MirrorsChoice | None,
-        typer.Option("--mirrors", help="Average the maps of so many mirror images from now on."),
+    tta_flips: Annotated[
+        FlipsChoice | None,
+        typer.Option("--tta-flips", help="Test-time augmentation of the file: flips to average maps over."),
     ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -152,7 +152,7 @@ def calibrate(
         data = DataSettings(calibration=tuple(sources))
     else:
         data = load_settings(TrainSettings, config, set_).data
-    figures = write_calibrated(weights, data, out, device, int(mirrors.value) if mirrors else None)
+    figures = write_calibrated(weights, data, out, device, int(tta_flips.value) if tta_flips else None)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.stdout.print(dump_json(facts), markup=False, highlight=False)

@@ -83,14 +83,9 @@ def scan(
         ),
     ] = None,
     batch: Annotated[
-        str,
-        typer.Option(
-            "--batch",
-            "-b",
-            metavar="N|auto",
-            help="Pictures analysed at once; auto finds what is fastest by a short probe, which torch gains by.",
-        ),
-    ] = "8",
+        int,
+        typer.Option("--batch", "-b", metavar="N", help="Batch size (only affects speed with --engine torch)."),
+    ] = 8,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard the earlier scan in DIR instead of going on with it.")
     ] = False,
@@ -154,10 +149,10 @@ def scan(
     others failed; 1 fatal, or not one file could be analysed; 2 usage.
     """
     common.setup_logging(verbose, quiet)
-    from imltool.scan.settings import read_batch
+    from imltool.scan.settings import require_batch
     from imltool.scan.stores import is_address
 
-    at_once = read_batch(batch)
+    require_batch(batch)
     if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
         raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
     with log_to(log_file, keep_out=out):
@@ -205,7 +200,7 @@ def scan(
                 stability=stability,
                 tiles=tiles,
                 companions=drawn,
-                batch=at_once or localizer.fastest_batch(),
+                batch=batch,
                 restart=restart,
                 case={"id": case_id, "examiner": examiner, "notes": notes},
                 command_line=["imltool", *sys.argv[1:]],

@@ -21,12 +21,12 @@ NameArgument = Annotated[str, typer.Argument(help="Weights by name, see `imltool
 def list_(
     as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
 ) -> None:
-    """All known weights: what they are for, where they lie, size, licence, SHA-256."""
+    """All known weights: what they are for, where they are, size, licence, SHA-256."""
     common.setup_logging(verbose, quiet)
     from imltool.journal import dump_json
-    from imltool.weights import known
+    from imltool.weights import WEIGHTS
 
-    rows = [_describe(info) for info in known()]
+    rows = [_describe(info) for info in WEIGHTS.values()]
     if as_json:
         common.stdout.print(dump_json(rows), markup=False, highlight=False)
         return
@@ -38,10 +38,8 @@ def list_(
     for heading in ("name", "kind", "where", "size", "licence", "SHA-256"):
         table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
     for row in rows:
-        size = human_size(row["size_bytes"]) if row["size_bytes"] else "–"
-        table.add_row(
-            row["name"], row["kind"], row["where"], size, row["licence"], row["sha256"][:12] if row["sha256"] else "–"
-        )
+        size = human_size(row["size_bytes"])
+        table.add_row(row["name"], row["kind"], row["where"], size, row["licence"], row["sha256"][:12])
     common.stdout.print(table)
     if any(row["where"] == "absent" for row in rows):
         common.say("absent ones: imltool weights fetch NAME, or imltool weights import FILE")
@@ -53,10 +51,8 @@ def _describe(info: WeightsInfo) -> dict[str, Any]:
     from imltool.weights import place
 
     path = place(info)
-    present = path.is_file()
-    where = ("bundled" if info.bundled else "cache") if present else "absent"
-    size = path.stat().st_size if present and info.size_bytes is None else info.size_bytes
-    return {**asdict(info), "size_bytes": size, "where": where, "path": str(path)}
+    where = ("bundled" if info.bundled else "cache") if path.is_file() else "absent"
+    return {**asdict(info), "where": where, "path": str(path)}
 
 
 @app.command()
@@ -110,15 +106,14 @@ def import_(
 
 @app.command()
 def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False) -> None:
-    """Download an official file, checked by size and SHA-256; interrupted, it goes on where it stopped."""
+    """Download an official file, checked by its SHA-256."""
     common.setup_logging(verbose, quiet)
     from imltool.weights import fetch as fetch_weights
     from imltool.weights import get_info, place
 
     info = get_info(name)
     with common.progress_bar() as bar:
-        task = bar.add_task(f"{name} (MB)", total=None if info.size_bytes is None else info.size_bytes // 1_000_000)
-        for present in fetch_weights(info):
-            bar.update(task, completed=present // 1_000_000)
+        task = bar.add_task(f"{name} (MB)", total=info.size_bytes // 1_000_000)
+        fetch_weights(info, lambda present: bar.update(task, completed=present // 1_000_000))
     common.say(f"{name} is complete, its SHA-256 is right")
     common.stdout.print(str(place(info)), markup=False, highlight=False)

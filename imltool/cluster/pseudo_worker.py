@@ -11,24 +11,12 @@ from typing import Any
 from imltool.cluster.alike import require_engine, require_version
 from imltool.cluster.in_step import Made
 from imltool.cluster.model_files import ModelFiles
-from imltool.teacher.embeddings import EmbeddingFolder, RememberingSam
+from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.graphs import graphs_of
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
 from imltool.teacher.registry import load_teacher
-from imltool.teacher.sam import SamTeacher
 from imltool.teacher.teacher import Teacher
 from imltool.versions import __version__
-
-
-def kept_by(teacher: Teacher) -> EmbeddingFolder | None:
-    """The folder in which a teacher keeps embeddings, if it does."""
-    network = teacher.network if isinstance(teacher, SamTeacher) else None
-    return network.folder if isinstance(network, RememberingSam) else None
-
-
-def run_on(teacher: Teacher) -> str:
-    """The device that computes, as torch names it."""
-    return teacher.device if isinstance(teacher, SamTeacher) else "cpu"
 
 
 @dataclass(frozen=True)
@@ -37,7 +25,7 @@ class SentTeacher:
 
     Attributes:
         name: of `registry.TEACHERS`.
-        device: see `run_on`.
+        device: on which it computes, as torch names it.
         files: its weights, then its exported graphs where it has them; None for a weightless teacher.
         network: name of what runs it; None likewise.
         engine: `Teacher.engine`, its version among it.
@@ -56,14 +44,15 @@ class SentTeacher:
     @classmethod
     def of(cls, ray: Any, teacher: Teacher) -> SentTeacher:
         """A loaded teacher, ready to be sent."""
-        if not isinstance(teacher, SamTeacher):
-            return cls(teacher.name, run_on(teacher))
+        if teacher.engine is None:
+            return cls(teacher.name, teacher.device)
         assert teacher.weights is not None, "a teacher that was not loaded has no file to send"
         graphs = [path for path in graphs_of(teacher.weights) if path.is_file()]
         sent = ModelFiles.of(ray, [teacher.weights, *graphs])
-        kept = kept_by(teacher)
+        kept = teacher.embeddings
         embeddings = (Path(os.path.abspath(kept.folder)), kept.most_bytes) if kept else None
-        return cls(teacher.name, run_on(teacher), sent, teacher.network.engine, teacher.engine, embeddings)
+        network = teacher.engine.split()[0]
+        return cls(teacher.name, teacher.device, sent, network, teacher.engine, embeddings)
 
     def load(self) -> Teacher:
         """The teacher, loaded in this process. Raises `ClusterError` where it would not be quite the same.
@@ -97,7 +86,7 @@ class PseudoWorker:
 
     def __init__(self, teacher: SentTeacher, settings: PseudoSettings) -> None:
         self._teacher = teacher.load()
-        self._kept = kept_by(self._teacher)
+        self._kept = self._teacher.embeddings
         self._settings = settings
 
     def __call__(self, task: Sequence[Unlabelled]) -> Iterator[Labelled]:

@@ -60,15 +60,15 @@ class RayCluster:
             yield one.row
 
     def label(self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
-        from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher, kept_by, run_on
+        from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher
 
         def prepare(ray: Any) -> Callable[[], Worker]:
             return partial(PseudoWorker, SentTeacher.of(ray, teacher), settings)
 
-        folder = kept_by(teacher)
+        folder = teacher.embeddings
         asked = ((one.item.name, one.item.image) for one in todo)
         tasks = _tasks([one.absolute() for one in todo], PICTURES_A_TASK)
-        for one in in_step(self._spread(prepare, tasks, run_on(teacher)), asked, out):
+        for one in in_step(self._spread(prepare, tasks, teacher.device), asked, out):
             if folder is not None:
                 folder.found += one.found
             yield one.row

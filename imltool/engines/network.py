@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,22 +16,25 @@ from numpy.typing import NDArray
 
 from imltool.errors import UsageError
 
-Views = NDArray[np.uint8]
-"""Pictures at the network's input size S: [B,S,S,3] RGB. Torch and a graph of free size take [B,H,W,3] too."""
-Stacks = NDArray[np.float16]
-"""Their traces: [B,len(TRACES),GRID,GRID]."""
+Pictures = NDArray[np.uint8]
+"""Pictures at the network's input size: [B,H,W,3] RGB."""
+Pixels = NDArray[np.float32]
+"""The same as the network takes them, see `normalise`: [B,3,H,W]."""
+Stacks = NDArray[np.float32]
+"""Their traces: [B,len(TRACES),t,t]."""
+Batch = tuple[Pixels, Stacks | None]
+"""The input of one forward pass; no traces for a student that sees RGB alone."""
 Probabilities = NDArray[np.float32]
-"""Maps [B,S,S] in [0,1], or [B,H,W] of such pictures."""
+"""Maps [B,H,W] in [0,1]."""
 Compute = Literal["fp32", "bf16", "int8"]
-"""What a network computes in: float32; bfloat16 products where the processor has instructions for them; or 8-bit
-integers, which a graph of its own holds."""
+"""Inference precision: float32; bfloat16 products where the processor has instructions for them; or 8-bit integers,
+which need a graph of their own."""
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 _BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 """What Linux calls it on x86 processors and on those of ARM. Others emulate it, which is slower than float32."""
-
-MIRRORS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
-"""Axes of [B,C,H,W] to reverse, by `StudentSettings.mirrors`."""
+_OUT_OF_MEMORY = re.compile(r"out of ?memory|not enough memory|allocat|bad_alloc", re.IGNORECASE)
+"""How torch, ONNX Runtime and OpenVINO word it, each in an error class of its own."""
 
 
 class Network(Protocol):
@@ -39,9 +43,9 @@ class Network(Protocol):
     Attributes:
         engine: its name in `registry.ENGINES`.
         version: the engine's.
-        compute: what it computes in.
-        joint: whether pictures of a batch are computed together, so that its size tells on speed and memory, and on
-            the last digits of a map.
+        compute: the precision it computes in.
+        batched: True if a batch is one forward pass: its size then affects speed, memory and the last bits of a map.
+            Otherwise every picture is computed by itself.
     """
 
     @property
@@ -54,24 +58,32 @@ class Network(Protocol):
     def compute(self) -> Compute: ...
 
     @property
-    def joint(self) -> bool: ...
+    def batched(self) -> bool: ...
 
-    def probabilities(self, views: Views, traces: Stacks | None) -> Probabilities:
-        """Maps of pictures, the mean over the architecture's mirror images.
+    def forward(self, batches: Iterable[Batch]) -> list[Probabilities]:
+        """One forward pass for each batch, without test-time augmentation; the maps in the order of the batches.
 
-        Traces are reversed with the picture, not made anew: they are those of the file, which nobody ever saved
-        mirrored. A student that sees RGB alone does not look at them.
-
-        Raises MemoryError, or torch's RuntimeError, when memory does not suffice.
+        Raises MemoryError when memory does not suffice.
         """
         ...
 
 
-def normalise(views: Views, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise MemoryError in place of what an engine raises when it lacks memory; other errors pass unchanged."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or not _OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
+            raise
+        raise MemoryError(" ".join(str(error).split())[:200]) from error
+
+
+def normalise(pictures: Pictures, mean: Sequence[float], std: Sequence[float]) -> Pixels:
     """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`."""
     scale = 1.0 / (255.0 * np.asarray(std, np.float32))
     shift = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
-    return np.ascontiguousarray((views * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
+    return np.ascontiguousarray((pictures * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def threads() -> int:
@@ -83,14 +95,12 @@ def threads() -> int:
 
 
 def require_compute(compute: Compute, device: str) -> None:
-    """Raises `UsageError` when a device, as torch names it, has no instructions for what is to be computed in."""
-    if compute == "bf16" and not _multiplies_bfloat16(device.partition(":")[0]):
-        raise UsageError(
-            f"{device} has no instructions for bfloat16 here, or does not tell of them", "leave out --compute bf16"
-        )
+    """Raises `UsageError` when a device, as torch names it, does not support (or report) native bfloat16."""
+    if compute == "bf16" and not _supports_bfloat16(device.partition(":")[0]):
+        raise UsageError(f"{device} does not support (or report) native bfloat16", "leave out --compute bf16")
 
 
-def _multiplies_bfloat16(kind: str) -> bool:
+def _supports_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         import torch
 
@@ -98,6 +108,6 @@ def _multiplies_bfloat16(kind: str) -> bool:
     if kind != "cpu":
         return False
     if sys.platform == "darwin":
-        told = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True)
-        return told.stdout.strip() == "1"
+        answer = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True)
+        return answer.stdout.strip() == "1"
     return bool(_BFLOAT16.search(_CPU_FACTS.read_text(encoding="utf-8"))) if _CPU_FACTS.is_file() else False

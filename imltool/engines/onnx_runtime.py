@@ -6,41 +6,44 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from imltool.engines.graph import INFO_KEY, Arrays, Graph
-from imltool.engines.network import threads
+import onnxruntime
+
+from imltool.engines.graph import Arrays
+from imltool.engines.graph_info import INFO_KEY
+from imltool.engines.network import Compute, memory_errors, threads
 from imltool.errors import WeightsError
 
 
-def open_onnx(path: Path, lanes: int = 1) -> Graph:
-    """A graph by ONNX Runtime. Raises `WeightsError` when the file is none that it knows.
+class OnnxGraph:
+    """A graph file loaded by ONNX Runtime; see `Graph`. Raises `WeightsError` when it cannot run the file.
 
     Args:
-        lanes: runs that go side by side and share the threads.
+        streams: runs that go side by side and share the threads.
     """
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, threads() // lanes)
-    options.log_severity_level = 3  # its warnings are about the graph, not for who runs it
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes derive from nothing common but Exception
-        raise WeightsError(
-            f"{path} is not a graph that ONNX Runtime {onnxruntime.__version__} runs: {_line(error)}",
-            "make it anew with imltool export",
-        ) from error
-    names = [output.name for output in session.get_outputs()]
-    pool = ThreadPoolExecutor(lanes, thread_name_prefix="imltool-onnx")
+    engine = "onnx"
+    version = str(onnxruntime.__version__)
+    compute: Compute = "fp32"
 
-    def run_one(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    def __init__(self, path: Path, streams: int = 1) -> None:
+        self.path = path
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = max(1, threads() // streams)
+        options.log_severity_level = 3  # its warnings are about the graph, not for the user
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its classes derive from nothing common but Exception
+            raise WeightsError(
+                f"{path} is not a graph that ONNX Runtime {self.version} runs: {' '.join(str(error).split())[:200]}",
+                "export it again with imltool export",
+            ) from error
+        self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(INFO_KEY)
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="imltool-onnx") if streams > 1 else None
 
-    def run(inputs: Iterable[Arrays]) -> list[Arrays]:
-        return [*(pool.map(run_one, inputs) if lanes > 1 else map(run_one, inputs))]
+    def run(self, inputs: Iterable[Arrays]) -> list[Arrays]:
+        with memory_errors():
+            return [*(self._pool.map if self._pool else map)(self._run_one, inputs)]
 
-    text = session.get_modelmeta().custom_metadata_map.get(INFO_KEY)
-    return Graph(path, "onnx", str(onnxruntime.__version__), text, run)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    def _run_one(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))

@@ -1,83 +1,65 @@
-"""Which engines there are, and which one runs a student."""
+"""Which engines there are, and which one runs a network."""
 
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
-from imltool.engines.graph import SUFFIX, Graph, GraphNetwork
+from imltool.engines.graph import Graph, GraphNetwork
+from imltool.engines.graph_info import SUFFIX
 from imltool.engines.network import Compute, threads
 from imltool.errors import UsageError, WeightsError
-from imltool.files import sha256_file
 
 if TYPE_CHECKING:
     from imltool.student.header import CheckpointHeader
 
-log = logging.getLogger("imltool")
-NetworkT = TypeVar("NetworkT")
-LANES = 8
+STREAMS = 8
 """Pictures a student sees side by side at most, whatever the number of threads: each needs memory of its own."""
 
 
-def student_lanes() -> int:
+def student_streams() -> int:
     """How many pictures a student sees side by side on this machine."""
-    return min(threads(), LANES)
+    return min(threads(), STREAMS)
 
 
-class Open(Protocol):
-    """Opens a graph file for so many runs side by side. Raises `WeightsError` when the file cannot be run."""
+def _openvino(path: Path, streams: int, compute: Compute) -> Graph:
+    from imltool.engines.openvino_runtime import OpenvinoGraph
 
-    def __call__(self, path: Path, lanes: int = 1) -> Graph: ...
+    return OpenvinoGraph(path, streams, "bf16" if compute == "bf16" else "fp32")
+
+
+def _onnx(path: Path, streams: int, compute: Compute) -> Graph:
+    from imltool.engines.onnx_runtime import OnnxGraph
+
+    return OnnxGraph(path, streams)
 
 
 @dataclass(frozen=True)
 class GraphEngine:
-    """An engine for exported graphs.
+    """An engine for exported graphs. To add one, add it to `GRAPH_ENGINES`.
 
     Attributes:
         package: the module it comes in.
-        open: opens a graph file to compute as it says, in float32 or 8-bit integers.
-        open_bf16: opens it to compute in bfloat16; None where the engine cannot.
+        computes: the precisions it computes in.
+        load: loads a graph file for a number of concurrent runs, in a precision. Raises `WeightsError` when the file
+            cannot be run.
     """
 
     package: str
-    open: Open
-    open_bf16: Open | None = None
+    computes: tuple[Compute, ...]
+    load: Callable[[Path, int, Compute], Graph]
 
     @property
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
-    def opener(self, compute: Compute) -> Open | None:
-        """What opens a graph to compute so, None where the engine cannot."""
-        return self.open_bf16 if compute == "bf16" else self.open
-
-
-def _open_openvino(path: Path, lanes: int = 1) -> Graph:
-    from imltool.engines.openvino_runtime import open_openvino
-
-    return open_openvino(path, lanes)
-
-
-def _open_openvino_bf16(path: Path, lanes: int = 1) -> Graph:
-    from imltool.engines.openvino_runtime import open_openvino
-
-    return open_openvino(path, lanes, "bf16")
-
-
-def _open_onnx(path: Path, lanes: int = 1) -> Graph:
-    from imltool.engines.onnx_runtime import open_onnx
-
-    return open_onnx(path, lanes)
-
 
 GRAPH_ENGINES: dict[str, GraphEngine] = {
-    "openvino": GraphEngine("openvino", _open_openvino, _open_openvino_bf16),
-    "onnx": GraphEngine("onnxruntime", _open_onnx),
+    "openvino": GraphEngine("openvino", ("fp32", "bf16", "int8"), _openvino),
+    "onnx": GraphEngine("onnxruntime", ("fp32", "int8"), _onnx),
 }
 """Engines of exported graphs, the fastest on a CPU first (`benchmarks/inference.py`)."""
 ENGINES = ("auto", "torch", *GRAPH_ENGINES)
@@ -85,7 +67,7 @@ ENGINES = ("auto", "torch", *GRAPH_ENGINES)
 
 
 def graph_of(weights: Path, compute: Compute = "fp32", side: int | None = None) -> Path:
-    """Where the exported graph of a checkpoint lies: beside it, under its name; one in int8 with that in its suffix.
+    """Where the exported graph of a checkpoint is: beside it, under its name; one in int8 with that in its suffix.
 
     Args:
         side: of a graph for another input size than the checkpoint's, which no engine looks for; it is in the suffix.
@@ -94,91 +76,76 @@ def graph_of(weights: Path, compute: Compute = "fp32", side: int | None = None) 
     return weights.with_suffix("".join(f".{mark}" for mark in marks) + SUFFIX)
 
 
-def choose_graph(
-    weights: Path, header: CheckpointHeader, engine: str, on_cpu: bool, compute: Compute = "fp32"
-) -> GraphNetwork | None:
-    """The exported graph of a checkpoint in the engine asked for; None where torch is to run it. As `choose_graphs`.
+def pick_engine(engine: str, on_cpu: bool, compute: Compute, graphs: Sequence[Path]) -> str:
+    """The engine to run a network with: "torch" or a key of `GRAPH_ENGINES`.
 
-    Raises `UsageError` for int8 by torch too.
-    """
-    if compute == "int8":  # asked for, and torch has none to take its place
-        if engine == "torch":
-            raise UsageError("torch does not compute in int8", "give --engine openvino or onnx")
-        if engine == "auto":
-            engine = next((name for name, one in GRAPH_ENGINES.items() if one.installed), "onnx")
+    `auto` takes the first of `GRAPH_ENGINES` that is installed and computes so, when the network is to run on a CPU and
+    all of its graphs are there; else torch. int8, which torch cannot compute, always takes a graph engine.
 
-    def accept(graphs: list[Graph]) -> GraphNetwork:
-        network = GraphNetwork(graphs[0])
-        if network.info.weights_sha256 != sha256_file(weights):
-            raise foreign_graph(graphs[0].path, weights)
-        if not network.info.takes(header.input_size):
-            raise WeightsError(
-                f"{graphs[0].path} takes pictures of {network.info.input_size} pixels, {weights.name} sees "
-                f"{header.input_size}",
-                "export it anew",
-            )
-        if network.compute != compute:
-            raise WeightsError(f"{graphs[0].path} computes in {network.compute}, not in {compute}", "export it anew")
-        return network
-
-    remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")
-    return choose_graphs(
-        weights, [graph_of(weights, compute)], engine, on_cpu, accept, remedy, compute, student_lanes()
-    )
-
-
-def choose_graphs(
-    weights: Path,
-    files: Sequence[Path],
-    engine: str,
-    on_cpu: bool,
-    accept: Callable[[list[Graph]], NetworkT],
-    remedy: str,
-    compute: Compute = "fp32",
-    lanes: int = 1,
-) -> NetworkT | None:
-    """The network that exported graphs make in the engine asked for; None where torch is to run it.
-
-    `auto` takes the first of `GRAPH_ENGINES` that is installed and computes so, where sound graphs of these very
-    weights lie beside them; torch where there are none, and on any device but a CPU.
-
-    Args:
-        files: the graphs that make one network.
-        accept: makes it of them, and raises `WeightsError` where they do not belong to the weights.
-        remedy: the command that makes missing graphs.
-        lanes: runs that are to go side by side.
-
-    Raises `UsageError` for an unknown or absent engine, or one that does not compute so, `WeightsError` when a graph
-    asked for is missing, damaged or another checkpoint's.
+    Raises `UsageError` for an engine that is unknown, not installed or does not compute so.
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+    if engine == "torch" and compute == "int8":
+        raise UsageError("torch does not compute in int8", "give --engine openvino or onnx")
+    able = [name for name, one in GRAPH_ENGINES.items() if one.installed and compute in one.computes]
+    if engine == "auto" and compute == "int8":
+        engine = able[0] if able else "onnx"
+    elif engine == "auto":
+        return able[0] if on_cpu and able and all(file.is_file() for file in graphs) else "torch"
     if engine == "torch":
-        return None
-    missing = [file.name for file in files if not file.is_file()]
-    if engine == "auto":
-        able = (one.opener(compute) for one in GRAPH_ENGINES.values() if one.installed)
-        opener = next((one for one in able if one is not None), None)
-        if not on_cpu or opener is None or missing:
-            return None
-        try:
-            return accept([opener(file, lanes) for file in files])
-        except WeightsError as error:
-            log.warning("%s; torch runs %s instead", error.message, weights.name)
-            return None
+        return engine
     if not on_cpu:
         raise UsageError(f"engine {engine} runs on the CPU alone", "give --device cpu, or --engine torch")
     wanted = GRAPH_ENGINES[engine]
     if not wanted.installed:
         raise UsageError(f"engine {engine} is not installed", f"pip install {wanted.package}")
-    opener = wanted.opener(compute)
-    if opener is None:
+    if compute not in wanted.computes:
         raise UsageError(f"engine {engine} does not compute in {compute}", "give --engine openvino or torch")
-    if missing:
+    return engine
+
+
+def load_graphs(
+    weights: Path, graphs: Sequence[Path], engine: str, remedy: str, streams: int = 1, compute: Compute = "fp32"
+) -> list[Graph]:
+    """The graphs of a network in a key of `GRAPH_ENGINES`.
+
+    Args:
+        weights: the file they were exported from, for messages.
+        remedy: the command that makes missing graphs.
+
+    Raises `WeightsError` when a graph is missing or damaged.
+    """
+    if missing := [file.name for file in graphs if not file.is_file()]:
         raise WeightsError(f"{weights} has no exported graph {' and '.join(missing)} beside it", remedy)
-    return accept([opener(file, lanes) for file in files])
+    return [GRAPH_ENGINES[engine].load(file, streams, compute) for file in graphs]
+
+
+def load_student_graph(
+    weights: Path, sha256: str, header: CheckpointHeader, engine: str, compute: Compute
+) -> GraphNetwork:
+    """The exported graph of a checkpoint, in a key of `GRAPH_ENGINES`.
+
+    Raises `WeightsError` when it is missing, damaged, or made from other weights, for other pictures or another
+    precision.
+    """
+    remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")
+    (graph,) = load_graphs(weights, [graph_of(weights, compute)], engine, remedy, student_streams(), compute)
+    network = GraphNetwork(graph)
+    if network.info.weights_sha256 != sha256:
+        raise foreign_graph(graph.path, weights)
+    architecture = header.architecture
+    if not all(network.info.takes(side) for side in (architecture.input_size, architecture.greatest_side)):
+        raise WeightsError(
+            f"{graph.path} takes pictures of {network.info.input_size} pixels, {weights.name} sees "
+            f"{architecture.greatest_side}",
+            remedy,
+        )
+    if network.compute != compute:
+        raise WeightsError(f"{graph.path} computes in {network.compute}, not in {compute}", remedy)
+    return network
 
 
 def foreign_graph(file: Path, weights: Path) -> WeightsError:
     """The error for a graph that was exported from other weights."""
-    return WeightsError(f"{file} was exported from other weights than {weights.name}", "export it anew")
+    return WeightsError(f"{file} was exported from other weights than {weights.name}", "export it again")

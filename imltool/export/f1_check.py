@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imltool.data.sets import NamedSet
-from imltool.engines.graph import F1Check
+from imltool.engines.graph_info import F1Check
 from imltool.errors import DataError
 from imltool.evaluation import metrics
 from imltool.evaluation.counts import stack
@@ -12,14 +12,12 @@ from imltool.inference.localizer import Localizer
 
 
 def check_f1(graph: Localizer, reference: Localizer, one: NamedSet) -> F1Check:
-    """The headline F1 of a graph and of torch on the tampered pictures of a set.
+    """The pixel F1 of a graph and of torch on the tampered pictures of a set.
 
     Raises `DataError` when a picture or its mask cannot be read, or none is tampered.
     """
-    figures = _mean_f1(graph, one), _mean_f1(reference, one)
-    return F1Check(
-        name=one.name, pictures=sum(sample.tampered for sample in one.samples), f1=figures[0], torch=figures[1]
-    )
+    pictures = sum(sample.tampered for sample in one.samples)
+    return F1Check(name=one.name, pictures=pictures, f1=_mean_f1(graph, one), torch=_mean_f1(reference, one))
 
 
 def _mean_f1(localizer: Localizer, one: NamedSet) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imltool.student.backbone import TinyVitBackbone
 from imltool.student.model import Student
 
 
@@ -40,7 +41,9 @@ class FreeWindows(nn.Module):
 
 
 def free_windows(student: Student) -> Student:
-    """Replace the attention blocks of a student, which is changed, by their like for any size."""
+    """Replace TinyViT's attention blocks in a student, which is changed, by their like for any size."""
+    if not isinstance(student.backbone, TinyVitBackbone):
+        return student
     for stage in student.backbone.stages[1:]:
         stage.blocks = nn.Sequential(*(FreeWindows(block) for block in stage.blocks))  # type: ignore[union-attr]
     return student

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from imltool.config import Settings
-from imltool.engines.graph import INFO_KEY, Graph
+from imltool.engines.graph import Graph
+from imltool.engines.graph_info import INFO_KEY
 from imltool.engines.registry import GRAPH_ENGINES
-from imltool.errors import UsageError
+from imltool.errors import UsageError, WeightsError
 
 OPSET = 18
 _WORTH_IT = 1024
@@ -44,6 +45,8 @@ def trace_graph(
         inputs: trial inputs by the names that the graph gives them, in the order of the module's arguments.
         outputs: names for what the module returns.
         free: for every input, the dimensions of any size, as `torch.export.Dim`; None where all are fixed.
+
+    Raises `WeightsError` for a module that torch cannot export.
     """
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level
@@ -62,6 +65,11 @@ def trace_graph(
                 optimize=False,  # engines do it on loading; a norm folded here would not fit into half precision
                 verbose=False,
             )
+    except Exception as error:  # the exporter raises many types for what a graph cannot hold
+        detail = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"torch cannot export this network as a graph: {detail}", "run it with --engine torch"
+        ) from error
     finally:
         chatty.setLevel(level)
     assert program is not None
@@ -74,7 +82,10 @@ def trace_graph(
 
 
 def halve_weights(model: Any) -> None:
-    """Store large float32 weights as float16, cast back by a node of their own."""
+    """Store large float32 weights as float16, cast back by a node of their own.
+
+    Weights that float16 does not hold exactly are rounded.
+    """
     import onnx
     from onnx import numpy_helper
 
@@ -91,7 +102,7 @@ def halve_weights(model: Any) -> None:
 
 
 def share_weights(model: Any, weights: Path) -> None:
-    """Let a graph that lies beside a safetensors file take from there every large tensor that the file holds.
+    """Let a graph beside a safetensors file take from there every large tensor that the file holds.
 
     ONNX calls it external data. Tensors that the file does not hold byte for byte stay in the graph.
     """
@@ -124,10 +135,10 @@ def with_info(model: Any, info: Settings) -> bytes:
 
 @contextmanager
 def opened_for_trial(models: Sequence[Any], infos: Sequence[Settings]) -> Iterator[list[Graph]]:
-    """Models with what they say of themselves, opened by the first engine that is installed before they are kept."""
+    """Models and their metadata, loaded by the first installed engine before they are kept."""
     engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch) / f"{number}.onnx" for number in range(len(models))]
         for file, model, info in zip(files, models, infos, strict=True):
             file.write_bytes(with_info(model, info))
-        yield [engine.open(file) for file in files]
+        yield [engine.load(file, 1, "fp32") for file in files]

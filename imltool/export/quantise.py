@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from imltool.engines.graph import PIXELS, TRACES_INPUT, Arrays
+from imltool.engines.graph import Arrays
+from imltool.engines.graph_info import PIXELS, TRACES_INPUT
 from imltool.engines.network import normalise
 from imltool.errors import DataError
 from imltool.files import walk_images
@@ -26,7 +27,7 @@ _QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 def choose_pictures(folder: Path) -> list[Path]:
-    """Up to `CALIBRATED_WITH` pictures, evenly from all that lie under a folder. Raises `DataError` when none does."""
+    """Up to `CALIBRATED_WITH` pictures, evenly from all under a folder. Raises `DataError` when there is none."""
     found = walk_images(folder)
     if not found:
         raise DataError(f"{folder} holds no picture to calibrate with", "give a folder of photos, as they will be seen")

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imltool.data.sets import NamedSet
-from imltool.engines.graph import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo, GraphNetwork, Precision, Size
-from imltool.engines.network import Network, Stacks, Views
+from imltool.engines.graph import GraphNetwork
+from imltool.engines.graph_info import (
+    PIXELS,
+    PROBABILITY,
+    TRACE_DEFINITION,
+    TRACES_INPUT,
+    F1Check,
+    GraphInfo,
+    Precision,
+    Size,
+)
 from imltool.errors import UsageError, WeightsError
 from imltool.export.f1_check import check_f1
 from imltool.export.free_windows import free_windows
@@ -22,14 +31,18 @@ from imltool.export.onnx_files import OPSET, halve_weights, need_exporter, opene
 from imltool.export.quantise import choose_pictures, quantise
 from imltool.files import sha256_file, write_bytes
 from imltool.inference.localizer import Localizer
-from imltool.student.checkpoint import load_checkpoint
+from imltool.pictures.images import RGB
+from imltool.student.checkpoint import is_half, load_checkpoint
 from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
-from imltool.traces.stack import GRID, TRACES
+from imltool.traces.stack import GRID, TRACES, Traces
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability to torch's at which a float graph is kept; engines differ by some 1e-6."""
+"""Largest difference of a probability to torch's with the same weights at which a float graph is kept; engines differ
+by some 1e-6."""
+ROUNDING_TOLERANCE = 0.05
+"""Largest change of a probability by rounding float32 weights to float16 at which a graph is kept (our choice)."""
 MAX_F1_LOSS = 0.005
 """A graph that loses this much of torch's F1 on a labelled set is refused."""
 CHECKED = 8
@@ -38,11 +51,11 @@ FREE_SIZES = ((64, 64), (224, 224), (256, 416))
 """Heights and widths that a graph of free size is checked at too, with one such picture each: smaller than an
 attention window, whole windows, and several of which the last are cut."""
 _TRACED_AT = (288, 352)
-"""The same for tracing: no special case of a step that looks at the size, whose other way the graph would lose."""
+"""The same for tracing: no special case of a step that depends on the size, whose other way the graph would lose."""
 
 
-class _Look(nn.Module):
-    """What is exported: one look of the student, as a probability."""
+class _Forward(nn.Module):
+    """What is exported: a single forward pass without test-time augmentation, as a probability."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -52,25 +65,35 @@ class _Look(nn.Module):
         return self.student(pixels, traces).sigmoid()[:, 0]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """|probability − torch's| over every pixel of `pictures` trial pictures."""
+
+    largest: float
+    mean: float
+    pictures: int
+
+
 def export_student(
     weights: Path,
     out: Path,
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     calibration: Path | None = None,
     labelled: Sequence[NamedSet] = (),
     size: Size | None = None,
 ) -> GraphInfo:
     """Write a checkpoint as an ONNX graph for any number of pictures at a time; returns its metadata.
 
-    With `fp16`, weights are stored in half precision and cast back when the graph is loaded: computing stays in
-    float32, and a checkpoint that is stored in half precision, as released ones are, loses nothing. With `int8` the
-    graph computes in 8-bit integers, see `quantise`, and its maps are others than torch's: it is kept for its F1.
-
     Args:
+        precision: None takes that of the checkpoint's weights: fp16 for a released one, fp32 for one that `imltool
+            train` wrote, so that maps are the checkpoint's own. fp16 stores weights in half precision and computes in
+            float32; weights stored in float32 are rounded to it, which moves maps a little. With int8 the graph
+            computes in 8-bit integers, see `quantise`, and its maps differ from torch's: it is kept for its F1.
         calibration: folder of pictures, for int8: of the kind that will be seen, and none of those measured on.
         labelled: sets to compare F1 on, needed for int8.
         size: side of the squares that it takes, a multiple of `STRIDE` from `LEAST_SIDE` to `GREATEST_SIDE`; `dynamic`
-            for any such height and width; None for the checkpoint's. Thresholds stay those fitted for that one.
+            for any such height and width; None for the checkpoint's: dynamic where its input size grows with the
+            picture. Thresholds stay those fitted for the checkpoint's.
 
     Raises `WeightsError` for a bad checkpoint, when a float graph's maps are not torch's or F1 falls by `MAX_F1_LOSS`,
     `UsageError` when the packages that export are missing, for another size or when int8 lacks its pictures or is to
@@ -81,34 +104,64 @@ def export_student(
             f"size {size} is not a multiple of {STRIDE} from {LEAST_SIDE} to {GREATEST_SIDE}",
             "give such a number, or dynamic",
         )
-    if size == "dynamic" and precision == "int8":
-        raise UsageError("int8 has ranges found at one size, and cannot be dynamic", "give --size N, or fp16")
     if (precision == "int8") != (calibration is not None) or (precision == "int8" and not labelled):
         raise UsageError(
             "int8, and nothing else, is calibrated on pictures, and it is measured on labelled ones",
             "give --precision int8 --calibration FOLDER --check NAME=DIR",
         )
-    pictures = choose_pictures(calibration) if calibration is not None else []
     need_exporter()
     student, trained = load_checkpoint(weights)
     header = _resized(trained, size) if isinstance(size, int) else trained
-    free = size == "dynamic"
+    free = size == "dynamic" or header.architecture.max_input_size is not None
+    if free and precision == "int8":
+        raise UsageError("int8 has ranges found at one size, and cannot be dynamic", "give --size N, or fp16")
+    pictures = choose_pictures(calibration) if calibration is not None else []
+    if precision is None:
+        precision = "fp16" if is_half(weights) else "fp32"
+    reference = Localizer.of(copy.deepcopy(student), header, "cpu")
+    if precision == "fp16":
+        student.half().float()
     model = _graph(student, header.architecture, free)
     if precision == "fp16":
         halve_weights(model)
     elif precision == "int8":
         model = quantise(model, pictures, header)
-    info = GraphInfo(
+    info = _info(weights, trained, header, precision, free)
+    with opened_for_trial([model], [info]) as (opened,):
+        graph = Localizer(GraphNetwork(opened), header, "cpu")
+        if precision != "int8":
+            _require_same(weights, _compare(graph, Localizer.of(student, header, "cpu"), free), TOLERANCE)
+        found = _compare(graph, reference, free)
+        if precision == "fp16":
+            _require_same(weights, found, ROUNDING_TOLERANCE)
+        checks = tuple(check_f1(graph, reference, one) for one in labelled)
+    _require_f1(weights, checks, precision)
+    measured = {"max_difference": found.largest, "mean_difference": found.mean, "checked": found.pictures}
+    info = info.model_copy(update={**measured, "f1_checks": checks})
+    write_bytes(out, with_info(model, info))
+    return info
+
+
+def _info(
+    weights: Path, trained: CheckpointHeader, header: CheckpointHeader, precision: Precision, free: bool
+) -> GraphInfo:
+    """The metadata, with nothing compared yet."""
+    architecture = header.architecture
+    traces = bool(architecture.traces)
+    return GraphInfo(
         name=header.name,
         weights_sha256=sha256_file(weights),
         input_size=header.input_size,
+        max_input_size=architecture.max_input_size,
         free_size=(LEAST_SIDE, GREATEST_SIDE) if free else None,
         trained_size=trained.input_size,
         mean=header.mean,
         std=header.std,
-        traces=bool(header.architecture.traces),
+        traces=traces,
         trace_version=header.trace_version,
-        mirrors=header.architecture.mirrors,
+        trace_grid=GRID if traces and architecture.max_input_size is None else None,
+        trace_definition=TRACE_DEFINITION if traces else None,
+        tta_flips=architecture.tta_flips,
         pixel_threshold=header.pixel_threshold,
         score_threshold=header.score_threshold,
         precision=precision,
@@ -118,18 +171,22 @@ def export_student(
         checked=0,
         torch_version=str(torch.__version__),
     )
-    reference = Localizer.of(student, header, "cpu")
-    with opened_for_trial([model], [info]) as (opened,):
-        graph = Localizer(GraphNetwork(opened), header, "cpu")
-        differences, checked = _differences(graph.network, reference.network, header.architecture, free)
-        largest = float(differences.max())
-        if precision != "int8" and not largest <= TOLERANCE:  # false for NaN too
-            raise WeightsError(
-                f"the graph of {weights.name} does not compute what torch does: probabilities differ by up to "
-                f"{largest:.2g}",
-                "try another version of torch or onnxscript",
-            )
-        checks = tuple(check_f1(graph, reference, one) for one in labelled)
+
+
+def _require_same(weights: Path, found: Comparison, tolerance: float) -> None:
+    """Raises `WeightsError` when maps differ by more than that."""
+    if found.largest <= tolerance:  # false for NaN too
+        return
+    rounded = tolerance == ROUNDING_TOLERANCE
+    raise WeightsError(
+        f"the graph of {weights.name} does not compute what torch does: probabilities differ by up to "
+        f"{found.largest:.2g}" + (", because weights are rounded to half precision" if rounded else ""),
+        "export it with --precision fp32" if rounded else "try another version of torch or onnxscript",
+    )
+
+
+def _require_f1(weights: Path, checks: Sequence[F1Check], precision: Precision) -> None:
+    """Raises `WeightsError` when F1 falls by `MAX_F1_LOSS` on a set."""
     for check in checks:
         if not check.lost < MAX_F1_LOSS:
             raise WeightsError(
@@ -137,20 +194,10 @@ def export_student(
                 f"a loss of {MAX_F1_LOSS} is too much",
                 "calibrate on other pictures, or export it as fp32" if precision == "int8" else "export it as fp32",
             )
-    info = info.model_copy(
-        update={
-            "max_difference": largest,
-            "mean_difference": float(differences.mean()),
-            "checked": checked,
-            "f1_checks": checks,
-        }
-    )
-    write_bytes(out, with_info(model, info))
-    return info
 
 
 def _resized(header: CheckpointHeader, size: int) -> CheckpointHeader:
-    architecture = header.architecture.model_copy(update={"input_size": size})
+    architecture = header.architecture.model_copy(update={"input_size": size, "max_input_size": None})
     return header.model_copy(update={"architecture": architecture})
 
 
@@ -160,32 +207,39 @@ def _graph(student: Student, architecture: StudentSettings, free: bool) -> Any:
     inputs = {PIXELS: torch.zeros(2, 3, height, width)}
     batch = {0: torch.export.Dim("batch", min=1, max=4096)}
     shapes: list[dict[int, Any]] = [dict(batch)]
+    steps = [torch.export.Dim(name, min=LEAST_SIDE // STRIDE, max=GREATEST_SIDE // STRIDE) for name in ("h", "w")]
     if free:
         student = free_windows(copy.deepcopy(student))
-        for axis, name in ((2, "h"), (3, "w")):
-            steps = torch.export.Dim(name, min=LEAST_SIDE // STRIDE, max=GREATEST_SIDE // STRIDE)
-            shapes[0][axis] = STRIDE * steps
+        shapes[0] |= {2: STRIDE * steps[0], 3: STRIDE * steps[1]}
     if architecture.traces:
-        inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), GRID, GRID)
-        shapes.append(batch)
-    return trace_graph(_Look(student), inputs, [PROBABILITY], tuple(shapes))
+        grid = _trace_grid(architecture, (height, width))
+        inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), *grid)
+        shapes.append(dict(batch))
+        if architecture.max_input_size is not None:  # half of the input's height and width
+            shapes[1] |= {2: STRIDE // 2 * steps[0], 3: STRIDE // 2 * steps[1]}
+    return trace_graph(_Forward(student), inputs, [PROBABILITY], tuple(shapes))
 
 
-def _differences(
-    graph: Network, reference: Network, architecture: StudentSettings, free: bool
-) -> tuple[NDArray[Any], int]:
-    """|probability − torch's| of every pixel of seeded pictures, and how many pictures these were."""
-    trials = [trial_views(architecture)]
+def _trace_grid(architecture: StudentSettings, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the traces beside an input of that size."""
+    return architecture.trace_grid(size[0]), architecture.trace_grid(size[1])
+
+
+def _compare(graph: Localizer, reference: Localizer, free: bool) -> Comparison:
+    """Both on seeded pictures, of several sizes for a graph of free size."""
+    architecture = graph.header.architecture
+    trials = [trial_inputs(architecture)]
     if free:
-        trials += [trial_views(architecture, 1, size) for size in FREE_SIZES]
+        trials += [trial_inputs(architecture, 1, size) for size in FREE_SIZES]
     found = [np.abs(graph.probabilities(*trial) - reference.probabilities(*trial)).ravel() for trial in trials]
-    return np.concatenate(found), sum(len(views) for views, _ in trials)
+    differences = np.concatenate(found)
+    return Comparison(float(differences.max()), float(differences.mean()), sum(len(given) for given, _ in trials))
 
 
-def trial_views(
+def trial_inputs(
     architecture: StudentSettings, count: int = CHECKED, size: tuple[int, int] | None = None
-) -> tuple[Views, Stacks | None]:
-    """Seeded pictures and traces to compare engines on: from flat ramps to noise.
+) -> tuple[list[RGB], list[Traces] | None]:
+    """Seeded pictures uint8 [H,W,3] and their traces to compare engines on: from flat ramps to noise.
 
     Args:
         size: (height, width) of the pictures; None for the student's own.
@@ -195,6 +249,8 @@ def trial_views(
     ramp = np.add.outer(np.arange(height), np.arange(width))[..., None] * (255 / (height + width))
     noise = rng.integers(0, 256, (count, height, width, 3))
     share = np.linspace(0, 1, count)[:, None, None, None]
-    views = ((1 - share) * ramp + share * noise).astype(np.uint8)
-    traces = rng.random((count, len(TRACES), GRID, GRID)).astype(np.float16) if architecture.traces else None
-    return views, traces
+    pictures = [*((1 - share) * ramp + share * noise).astype(np.uint8)]
+    if not architecture.traces:
+        return pictures, None
+    grid = _trace_grid(architecture, (height, width))
+    return pictures, [*rng.random((count, len(TRACES), *grid)).astype(np.float16)]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imltool.engines.graph import Precision
+from imltool.engines.graph_info import Precision
 from imltool.errors import UsageError, WeightsError
 from imltool.export.onnx_files import (
     OPSET,
@@ -83,7 +83,7 @@ def export_teacher(name: str, weights: Path, folder: Path, precision: Precision 
             halve_weights(model)
     checked = _check(models, infos, TorchSam(sam, torch.device("cpu")))
     for model, info, target in zip(models, checked, graphs_of(weights, folder), strict=True):
-        if target.resolve().parent == weights.resolve().parent:
+        if target.resolve().parent == weights.resolve().parent and weights.suffix == ".safetensors":
             share_weights(model, weights)
         write_bytes(target, with_info(model, info))
     return checked

@@ -5,8 +5,9 @@ Nothing here needs torch, so that a scan with another engine starts without it.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.engines.network import Compute, Network, Probabilities, require_compute
-from imltool.engines.registry import choose_graph
+from imltool.engines.network import Batch, Compute, Network, Probabilities, normalise, require_compute
+from imltool.engines.registry import graph_of, load_student_graph, pick_engine
+from imltool.errors import WeightsError
 from imltool.files import sha256_file
-from imltool.inference.batch_size import fastest_batch
 from imltool.pictures.images import RGB, Map, strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 
     from imltool.student.model import Student
 
+log = logging.getLogger("imltool")
+
+TTA_FLIPS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
+"""Axes of [B,C,H,W] to reverse, by `StudentSettings.tta_flips`."""
 SCORE_SHARE = 0.01
 SCORE_SAMPLED = 37
-"""Every so many values of a map are looked at to guess where its highest begin: a prime, so that columns do not line up
-with it."""
+"""Every 37th value of a map is sampled to guess where its highest begin: a prime, so that columns do not line up with
+it."""
 
 
 def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
@@ -63,10 +68,14 @@ def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:
 
 
 def image_score(values: Map | NDArray[np.floating]) -> float:
-    """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice)."""
+    """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice).
+
+    Args:
+        values: its map [H,W] at the picture's own size.
+    """
     flat = np.asarray(values, dtype=np.float32).ravel()
     count = max(1, round(flat.size * SCORE_SHARE))
-    # twice that share of a sample tells where to begin, and few values are left to sort; all are, if that was too high
+    # twice that share of a sample gives a start, which leaves few values to sort; all are, if it was too high
     some = flat[::SCORE_SAMPLED]
     share = min(some.size, max(1, round(2 * some.size * SCORE_SHARE)))
     begin = np.partition(some, -share)[-share]
@@ -110,10 +119,12 @@ class Localizer:
         """Load a checkpoint file, a known student by its name, or the default one for None.
 
         Args:
-            engine: of `engines.registry.ENGINES`; `auto` is the fastest that is at hand.
-            compute: what the network computes in.
+            device: as torch names it, see `device.choose_device`.
+            engine: of `engines.registry.ENGINES`; `auto` takes the fastest that is available, see `pick_engine`.
+            compute: inference precision.
 
-        Raises `WeightsError`, and `UsageError` for an engine that cannot be had or a device that cannot compute so.
+        Raises `WeightsError`, and `UsageError` for an engine that is unavailable or a device that does not support
+        `compute`.
         """
         from imltool.weights import student_file
 
@@ -121,9 +132,19 @@ class Localizer:
         require_compute(compute, name)
         header = read_header(path)
         refuse_other_traces(path, header)
-        network = choose_graph(path, header, engine, name == "cpu", compute)
-        if network is not None:
-            return cls(network, header, name, path)
+        picked = pick_engine(engine, name == "cpu", compute, [graph_of(path, compute)])
+        if picked != "torch":
+            sha256 = sha256_file(path)
+            try:
+                network = load_student_graph(path, sha256, header, picked, compute)
+            except WeightsError as error:
+                if engine != "auto" or compute == "int8":  # torch has no int8 to take its place
+                    raise
+                log.warning("%s; torch runs %s instead", error.message, path.name)
+            else:
+                loaded = cls(network, header, name, path)
+                loaded.sha256 = sha256
+                return loaded
         from imltool.student.checkpoint import load_checkpoint
 
         student, header = load_checkpoint(path)
@@ -141,7 +162,7 @@ class Localizer:
         """A student that is in memory, run by torch."""
         from imltool.engines.torch_network import TorchNetwork
 
-        return cls(TorchNetwork(student, header, device, compute), header, str(device), path)
+        return cls(TorchNetwork(student, device, compute), header, str(device), path)
 
     @classmethod
     def untrained(cls, architecture: StudentSettings | None, device: str | torch.device, seed: int = 0) -> Localizer:
@@ -180,41 +201,76 @@ class Localizer:
 
     @property
     def engine(self) -> str:
-        """The engine and its version, for records, and what it computes in where that is not float32."""
+        """The engine and its version, for records, and the precision where that is not float32."""
         compute = self.network.compute
         return f"{self.network.engine} {self.network.version}" + (f", {compute}" if compute != "fp32" else "")
 
-    def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None) -> list[Map]:
+    def traces(self, rgb: RGB) -> Traces:
+        """What the student sees of a picture beside RGB: float16 [len(TRACES),t,t], see `StudentSettings.trace_grid`.
+
+        Args:
+            rgb: uint8 [H,W,3], at the picture's own size.
+
+        Raises `ImageError`.
+        """
+        architecture = self.header.architecture
+        return picture_traces(rgb, architecture.trace_grid(architecture.side_for(rgb.shape)))
+
+    def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None, fill: int = 0) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.
 
+        Pictures whose input sizes differ go in batches of their own.
+
         Args:
-            images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on
-                the others beyond rounding.
-            traces: their `picture_traces`, when a caller has kept them; else they are computed.
+            images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on the others beyond
+                rounding.
+            traces: their `traces`, when a caller has kept them; else they are computed.
+            fill: where the size of a batch affects the last bits of a map, fill batches up to it with black pictures,
+                so that results do not depend on how many pictures there are.
+
+        Raises MemoryError when memory does not suffice.
         """
-        if not images:
-            return []
         if self.sees_traces and traces is None:
-            traces = list(self._threads.map(picture_traces, images))
-        views = [resize_input(image, self.header.input_size) for image in images]
-        return [
-            resize_map(probability, image.shape)
-            for probability, image in zip(self.probabilities(views, traces), images, strict=True)
-        ]
+            traces = list(self._threads.map(self.traces, images))
+        by_side: dict[int, list[int]] = {}
+        for number, image in enumerate(images):
+            by_side.setdefault(self.header.architecture.side_for(image.shape), []).append(number)
+        found: dict[int, Map] = {}
+        for side, numbers in by_side.items():
+            inputs = [resize_input(images[number], side) for number in numbers]
+            stacks = None if traces is None else [traces[number] for number in numbers]
+            if self.network.batched and fill > len(numbers):
+                missing = fill - len(numbers)
+                inputs += [np.zeros_like(inputs[0])] * missing
+                if stacks is not None:
+                    stacks += [np.zeros_like(stacks[0])] * missing
+            found |= zip(numbers, self.probabilities(inputs, stacks)[: len(numbers)], strict=True)
+        return [resize_map(found[number], image.shape) for number, image in enumerate(images)]
 
-    def probabilities(self, views: Sequence[RGB], traces: Sequence[Traces] | None) -> Probabilities:
-        """Maps of pictures, or parts of them, that already have the input size S: float32 [B,S,S] in [0,1].
+    def probabilities(self, inputs: Sequence[RGB], traces: Sequence[Traces] | None) -> Probabilities:
+        """Maps of pictures, or parts of them, that already have the network's input size: float32 [B,H,W] in [0,1].
+
+        A map is the mean over the architecture's flips (test-time augmentation). Traces are flipped with the picture,
+        not computed again: they are those of the file, which nobody ever saved flipped.
 
         Args:
-            views: uint8 RGB [S,S,3].
-            traces: float16 [len(TRACES),GRID,GRID] each; not looked at by a student that sees RGB alone.
-        """
-        stacks = np.stack(traces) if self.sees_traces and traces is not None else None
-        return self.network.probabilities(np.stack(views), stacks)
+            inputs: uint8 RGB [H,W,3], all of one size, multiples of `STRIDE`.
+            traces: float16 [len(TRACES),t,t] each; not looked at by a student that sees RGB alone.
 
-    def fastest_batch(self) -> int:
-        """How many pictures at once the network is fastest with, see `engines.batch_size`."""
-        return fastest_batch(self.network, self.header.architecture)
+        Raises MemoryError when memory does not suffice.
+        """
+        flips = TTA_FLIPS[self.header.architecture.tta_flips]
+        pixels = normalise(np.stack(inputs), self.header.mean, self.header.std)
+        stacks = np.stack(traces).astype(np.float32) if self.sees_traces and traces is not None else None
+
+        def flipped() -> Iterator[Batch]:
+            for axes in flips:
+                yield np.flip(pixels, axes), None if stacks is None else np.flip(stacks, axes)
+
+        total = np.zeros((len(pixels), *pixels.shape[2:]), np.float32)
+        for axes, found in zip(flips, self.network.forward(flipped()), strict=True):
+            total += np.flip(found, tuple(axis - 1 for axis in axes))
+        return np.asarray(total / np.float32(len(flips)), dtype=np.float32)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

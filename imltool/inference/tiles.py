@@ -1,7 +1,7 @@
 """Large pictures in overlapping tiles: small edits that one look at the whole picture averages away.
 
-A tile shows `TILE_SIDE` pixels of the picture at the student's input size, several times finer than the look at the
-whole picture. Tiles are blended with each other, and the result with the map of the whole. Our choice throughout.
+A tile shows `TILE_SIDE` pixels of the picture at the student's input size, several times finer than in the whole
+picture. Tiles are blended with each other, and the result with the map of the whole. Our choice throughout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from imltool.inference.localizer import Localizer, resize_input, resize_map, resize_picture
 from imltool.pictures.images import RGB, Map
-from imltool.traces.stack import GRID, Traces, picture_traces, tiled_traces
+from imltool.student.settings import StudentSettings
+from imltool.traces.stack import Traces, tiled_traces
 
 TILE_SIDE = 640
 """Pixels of the picture that a tile covers, each way."""
@@ -26,7 +27,8 @@ STEP = 0.75
 LEAST_SIDE = 800
 """Pictures whose longer side has no more pixels are not cut: tiles would hardly be smaller than they are."""
 
-Views = Iterator[tuple[RGB, Traces | None]]
+Tile = tuple[RGB, Traces | None]
+"""A tile at the network's input size, uint8 [S,S,3], and its traces."""
 P = TypeVar("P")
 M = TypeVar("M")
 
@@ -36,28 +38,32 @@ class Tiling:
     """How a picture is cut, on a canvas: the picture shrunk until a tile has the student's input size.
 
     Attributes:
-        side: of a tile on the canvas; the student's input size.
+        side: of a tile on the canvas; the student's input size for a picture of `TILE_SIDE` pixels.
+        cells: side of the grid of traces over a tile.
         height: of the canvas, at least `side`: a picture narrower than a tile is stretched, as the whole one is.
         width: likewise.
         unit: all positions are multiples of it, so that they are whole cells of the traces' grid too.
     """
 
     side: int
+    cells: int
     height: int
     width: int
     unit: int
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], side: int) -> Tiling:
-        """The tiling of a picture [H,W,…] for a student of input size `side`."""
-        unit = side // math.gcd(side, GRID)
+    def of(cls, shape: tuple[int, ...], architecture: StudentSettings) -> Tiling:
+        """The tiling of a picture [H,W,…] for a student."""
+        side = architecture.side_for((TILE_SIDE, TILE_SIDE))
+        cells = architecture.trace_grid(side)
+        unit = side // math.gcd(side, cells)
         height, width = (max(side, round(pixels * side / TILE_SIDE / unit) * unit) for pixels in shape[:2])
-        return cls(side, height, width, unit)
+        return cls(side, cells, height, width, unit)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(width, height) of the grid of traces over the canvas: a tile covers GRID×GRID cells of it."""
-        return self.width * GRID // self.side, self.height * GRID // self.side
+        """(width, height) of the grid of traces over the canvas: a tile covers cells×cells of it."""
+        return self.width * self.cells // self.side, self.height * self.cells // self.side
 
     def corners(self) -> list[tuple[int, int]]:
         """(top, left) of every tile on the canvas, row by row."""
@@ -85,27 +91,32 @@ def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ..
     if not localizer.sees_traces:
         return ()
     if tiles and is_tiled(rgb.shape):
-        return tiled_traces(rgb, TILE_SIDE, Tiling.of(rgb.shape, localizer.header.input_size).grid)
-    return (picture_traces(rgb),)
+        architecture = localizer.header.architecture
+        whole = architecture.trace_grid(architecture.side_for(rgb.shape))
+        return tiled_traces(rgb, TILE_SIDE, Tiling.of(rgb.shape, architecture).grid, whole)
+    return (localizer.traces(rgb),)
 
 
-def map_by_size(
-    pictures: Sequence[P], large: Callable[[P], bool], cut: Callable[[P], M], whole: Callable[[list[P]], Sequence[M]]
+def predict_by_size(
+    pictures: Sequence[P],
+    is_large: Callable[[P], bool],
+    predict_tiled: Callable[[P], M],
+    predict_batch: Callable[[list[P]], Sequence[M]],
 ) -> list[M]:
-    """What is made of pictures, in their order: of large ones by `cut`, one by one; of all others by `whole`, at once.
+    """Apply `predict_tiled` to large pictures one by one and `predict_batch` to the rest; results in input order.
 
     Args:
-        large: which are to be seen in tiles, see `is_tiled`.
-        whole: not called when there are no others.
+        is_large: which are to be seen in tiles, see `is_tiled`.
+        predict_batch: not called when there are no others.
     """
-    others = [each for each in pictures if not large(each)]
-    made = iter(whole(others) if others else ())
-    return [cut(each) if large(each) else next(made) for each in pictures]
+    others = [each for each in pictures if not is_large(each)]
+    made = iter(predict_batch(others) if others else ())
+    return [predict_tiled(each) if is_large(each) else next(made) for each in pictures]
 
 
 def maps_with_tiles(localizer: Localizer, images: Sequence[RGB]) -> list[Map]:
     """`Localizer.maps` of pictures uint8 [H,W,3], those that are large enough seen in tiles too."""
-    return map_by_size(
+    return predict_by_size(
         images,
         lambda rgb: is_tiled(rgb.shape),
         lambda rgb: tiled_map(localizer, rgb, take_traces(localizer, rgb, tiles=True)),
@@ -123,14 +134,14 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
         traces: its `take_traces`.
         batch: tiles seen at once. When memory does not suffice it is halved, down to one.
 
-    Raises RuntimeError or MemoryError when memory does not suffice for one.
+    Raises MemoryError when memory does not suffice for one.
     """
-    tiling = Tiling.of(rgb.shape, localizer.header.input_size)
+    tiling = Tiling.of(rgb.shape, localizer.header.architecture)
     corners, side = tiling.corners(), tiling.side
-    maps = _maps(localizer, _views(tiling, rgb, traces), batch)
-    whole = resize_map(next(maps), (tiling.height, tiling.width))
+    whole = _map_of_whole(localizer, rgb, traces, (tiling.height, tiling.width))
     total, weight = np.zeros_like(whole), np.zeros_like(whole)
     window = _window(side)
+    maps = _maps_of_tiles(localizer, _tiles(tiling, rgb, traces), batch)
     for (top, left), tile in zip(corners, maps, strict=True):
         place = slice(top, top + side), slice(left, left + side)
         total[place] += window * tile
@@ -144,31 +155,35 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
     return resize_map(total, rgb.shape)
 
 
-def _views(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Views:
-    """The whole picture and then every tile, as the student sees them: uint8 [S,S,3] and a stack of traces."""
-    first, finer = traces or (None, None)
-    yield resize_input(rgb, tiling.side), first
+def _map_of_whole(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], shape: tuple[int, int]) -> Map:
+    """The map of the whole picture, at `shape` (height, width)."""
+    whole = resize_input(rgb, localizer.header.architecture.side_for(rgb.shape))
+    return resize_map(localizer.probabilities([whole], traces[:1] or None)[0], shape)
+
+
+def _tiles(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Iterator[Tile]:
     canvas = resize_picture(rgb, (tiling.width, tiling.height))
+    side, cells = tiling.side, tiling.cells
     for top, left in tiling.corners():
-        cells = None
-        if finer is not None:
-            y, x = top * GRID // tiling.side, left * GRID // tiling.side
-            cells = finer[:, y : y + GRID, x : x + GRID]
-        yield canvas[top : top + tiling.side, left : left + tiling.side], cells
+        stack = None
+        if traces:
+            y, x = top * cells // side, left * cells // side
+            stack = traces[1][:, y : y + cells, x : x + cells]
+        yield canvas[top : top + side, left : left + side], stack
 
 
-def _maps(localizer: Localizer, views: Views, batch: int) -> Iterator[Map]:
-    """The map of each view, float32 [S,S], made in batches that halve when memory does not suffice."""
-    waiting: list[tuple[RGB, Traces | None]] = []
+def _maps_of_tiles(localizer: Localizer, tiles: Iterator[Tile], batch: int) -> Iterator[Map]:
+    """The map of each tile, float32 [S,S], made in batches that halve when memory does not suffice."""
+    waiting: list[Tile] = []
     while True:
-        waiting += islice(views, max(0, batch - len(waiting)))
+        waiting += islice(tiles, max(0, batch - len(waiting)))
         if not waiting:
             return
         now = waiting[:batch]
         try:
             stacks = [stack for _, stack in now if stack is not None]
             found = localizer.probabilities([rgb for rgb, _ in now], stacks or None)
-        except (RuntimeError, MemoryError):  # torch tells both kinds of memory in a RuntimeError
+        except MemoryError:
             if batch == 1:
                 raise
             batch //= 2

@@ -263,9 +263,19 @@ def read_picture(path: Path) -> Picture:
     picture = _decode(path)
     with _faults(path):
         info = {str(key): value for key, value in picture.info.items()}
-        scale = _scale(picture)
-        picture = _upright(picture)
-        return Picture(_to_rgb(picture, scale, "transparency" in info), info)
+        return Picture(_pixels(picture), info)
+
+
+def _pixels(picture: Image.Image) -> RGB:
+    """The upright pixels of a decoded picture."""
+    scale, transparent = _scale(picture), "transparency" in picture.info
+    return _to_rgb(_upright(picture), scale, transparent)
+
+
+def rgb_of(picture: Image.Image) -> RGB:
+    """The pixels of a Pillow picture as `read_rgb` gives those of a file: uint8 RGB [H,W,3]. Raises `ImageError`."""
+    with _faults(Path(getattr(picture, "filename", "") or "the picture")):
+        return _pixels(picture)
 
 
 def read_rgb(path: Path) -> RGB:

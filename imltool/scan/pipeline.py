@@ -21,7 +21,7 @@ from imltool.evidence.context import picture_context
 from imltool.evidence.remarks import make_remarks
 from imltool.files import sha256_file, writing
 from imltool.inference.localizer import Localizer, image_score
-from imltool.inference.tiles import is_tiled, map_by_size, take_traces, tiled_map
+from imltool.inference.tiles import is_tiled, predict_by_size, take_traces, tiled_map
 from imltool.pictures.images import RGB, Map, read_picture, read_size
 from imltool.scan.companions import companion_files, write_companions
 from imltool.scan.fetch import FetchAhead
@@ -288,7 +288,7 @@ def _localize(localizer: Localizer, pictures: Sequence[Decoded], batch: int, til
     """Maps of up to `batch` pictures, or why there is none; None for those not read."""
     views = [(each.rgb, each.traces) for each in pictures if each.rgb is not None]
     cut, fill = partial(_cut, localizer, batch), partial(_fill, localizer, batch)
-    found = iter(map_by_size(views, lambda view: tiles and is_tiled(view[0].shape), cut, fill))
+    found = iter(predict_by_size(views, lambda view: tiles and is_tiled(view[0].shape), cut, fill))
     return [None if each.rgb is None else next(found) for each in pictures]
 
 
@@ -301,16 +301,13 @@ def _cut(localizer: Localizer, batch: int, view: View) -> Map | str:
 
 
 def _fill(localizer: Localizer, batch: int, views: Sequence[View]) -> list[Map | str]:
-    """Maps of pictures seen as wholes, the rest of the batch filled with black ones where its size tells on maps.
+    """Predict untiled pictures. Batch-sensitive engines get the batch padded with black pictures, see `Localizer.maps`.
 
     When that fails, it goes picture by picture, so that one cannot take the others down.
     """
-    empty = batch - len(views) if localizer.network.joint else 0
-    images = [*(rgb for rgb, _ in views), *[np.zeros((1, 1, 3), np.uint8)] * empty]
-    known = [traces[0] for _, traces in views if traces]
-    traces = [*known, *[np.zeros_like(known[0])] * empty] if known else None
+    traces = [traces[0] for _, traces in views if traces] or None
     try:
-        return [*localizer.maps(images, traces)[: len(views)]]
+        return [*localizer.maps([rgb for rgb, _ in views], traces, fill=batch)]
     except Exception as error:
         if batch == 1:
             return [_failure(error)]

@@ -8,7 +8,6 @@ from imltool.errors import UsageError
 from imltool.scan.verdicts import Verdicts
 
 LARGEST_BATCH = 1024
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,7 @@ class ScanSettings:
     tiles: bool = False
 
 
-def read_batch(wanted: int | str) -> int | None:
-    """Pictures to analyse at once, 1 to `LARGEST_BATCH`, from a number or its text; None for `AUTO`: to be probed.
-
-    Raises `UsageError` for anything else.
-    """
-    if wanted == AUTO:
-        return None
-    try:
-        batch = int(wanted)
-    except ValueError:
-        batch = 0
-    if not 1 <= batch <= LARGEST_BATCH:
-        raise UsageError(f"--batch {wanted}", f"give a number from 1 to {LARGEST_BATCH}, or {AUTO}")
-    return batch
+def require_batch(batch: int) -> None:
+    """Raises `UsageError` for a batch size outside 1 to `LARGEST_BATCH`."""
+    if not isinstance(batch, int) or not 1 <= batch <= LARGEST_BATCH:
+        raise UsageError(f"batch {batch}", f"give a number from 1 to {LARGEST_BATCH}")

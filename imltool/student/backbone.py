@@ -1,4 +1,4 @@
-"""TinyViT, from timm: the student's backbone and, with one change, the bundled teacher's encoder.
+"""The student's backbone: TinyViT or another of timm's; TinyViT is, with one change, the bundled teacher's encoder.
 
 MobileSAM's encoder and timm's `tiny_vit_5m_224` hold the same tensors under other names, so one set of weights serves
 both (our choice: the student starts from the bundled teacher).
@@ -6,6 +6,7 @@ both (our choice: the student starts from the bundled teacher).
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from imltool.errors import WeightsError
+from imltool.errors import ConfigError, WeightsError
 
 BackboneName = Literal["nano", "5m", "11m", "21m"]
 TIMM_NAMES: dict[str, str] = {"5m": "tiny_vit_5m_224", "11m": "tiny_vit_11m_224", "21m": "tiny_vit_21m_224"}
@@ -59,6 +60,67 @@ class TinyVitBackbone(nn.Module):
         return features
 
 
+class TimmBackbone(nn.Module):
+    """Four feature scales by any model of timm's that gives features at strides 4, 8, 16 and 32 for any input size.
+
+    Args:
+        name: as timm has it, such as `resnet18` or `convnext_tiny.fb_in22k`.
+
+    Input and output: see `TinyVitBackbone`; the channels are the model's. Raises `ConfigError` for another model.
+    """
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, name: str, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.net = self._build(name, drop_path)
+        self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
+        trial = torch.zeros(1, 3, 96, 64)
+        try:
+            with torch.no_grad():
+                features = self.net.eval()(trial)
+        except Exception as error:  # models that want one size raise what they like
+            raise ConfigError(
+                f"student.backbone: {name} takes no picture of {trial.shape[3]}x{trial.shape[2]} pixels",
+                "choose a model for any input size, such as resnet18 or convnext_tiny",
+            ) from error
+        sizes = [
+            (1, width, 96 // stride, 64 // stride) for width, stride in zip(self.channels, self.strides, strict=True)
+        ]
+        if [tuple(feature.shape) for feature in features] != sizes:
+            raise ConfigError(f"student.backbone: {name} gives no features [B,C,H,W] at strides 4, 8, 16 and 32", _TRY)
+        self.net.train()
+
+    def _build(self, name: str, drop_path: float) -> Any:
+        options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+        try:
+            net: Any = timm.create_model(name, features_only=True, **options)
+            reductions = net.feature_info.reduction()
+            self.out_indices = tuple(reductions.index(stride) for stride in self.strides)
+            return timm.create_model(name, features_only=True, out_indices=self.out_indices, **options)
+        except Exception as error:  # timm raises many types for names, and for models without features
+            near = difflib.get_close_matches(name, [*TIMM_NAMES, "nano", *timm.list_models()], n=1)
+            raise ConfigError(
+                f"student.backbone: {name} is no model of timm's with features at strides 4, 8, 16 and 32",
+                f"did you mean {near[0]}?" if near and near[0] != name else _TRY,
+            ) from error
+
+    def forward(self, images: Tensor, hint: Tensor | None = None) -> list[Tensor]:
+        """`hint`: float [B,c1,H/4,W/4] added to F1 (our choice: timm's models are not open between their stages)."""
+        first, *others = self.net(images)
+        return [first if hint is None else first + hint, *others]
+
+
+_TRY = "choose nano, 5m, 11m, 21m, or a convolutional model of timm's such as resnet18"
+
+
+def build_backbone(name: str, drop_path: float = 0.0) -> TinyVitBackbone | TimmBackbone:
+    """The backbone called `name`, see `StudentSettings.backbone`, with random weights. Raises `ConfigError`."""
+    if name == "nano" or name in TIMM_NAMES:
+        return TinyVitBackbone(name, drop_path)  # type: ignore[arg-type]
+    return TimmBackbone(name, drop_path)
+
+
 _RENAMES = (
     (re.compile(r"^patch_embed\.seq\.0\."), "patch_embed.conv1."),
     (re.compile(r"^patch_embed\.seq\.2\."), "patch_embed.conv2."),
@@ -80,7 +142,7 @@ def backbone_state(encoder_state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_teacher_encoder(backbone: TinyVitBackbone, state: dict[str, Tensor]) -> None:
+def load_teacher_encoder(backbone: nn.Module, state: dict[str, Tensor]) -> None:
     """Load the bundled teacher's encoder into a `5m` backbone, strictly.
 
     The file's BatchNorms are folded into the convolutions: right in eval mode, wrong in train mode until

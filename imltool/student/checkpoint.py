@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -49,3 +49,10 @@ def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
         detail = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path}: the tensors do not fit the header's architecture: {detail}") from error
     return student.eval(), header
+
+
+def is_half(path: Path) -> bool:
+    """Whether all floating tensors of a checkpoint are stored as float16, as released ones are."""
+    with safe_open(path, framework="np") as handle:
+        kinds = {handle.get_slice(name).get_dtype() for name in handle.keys()}  # noqa: SIM118 it is no mapping
+    return "F16" in kinds and not kinds & {"F32", "BF16", "F64"}

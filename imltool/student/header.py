@@ -15,8 +15,9 @@ from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.traces.stack import VERSION
 from imltool.versions import __version__
 
-FORMAT = 2
-READABLE = (1, 2)
+FORMAT = 3
+READABLE = (2, 3)
+"""Format 2 is that of the bundled checkpoints; it calls `tta_flips` `mirrors`."""
 HEADER_KEY = "imltool"
 
 
@@ -36,7 +37,7 @@ class TrainingSet(Settings):
 
 
 class ReliabilityBin(Settings):
-    """Calibration pictures whose image score lies in one range: how many there are, and how many were tampered with."""
+    """Calibration pictures whose image score is in one range: how many there are, and how many were tampered with."""
 
     low: float
     high: float
@@ -93,7 +94,7 @@ class CheckpointHeader(Settings):
 
     @property
     def input_size(self) -> int:
-        """Side of the square network input in pixels."""
+        """Side of the square network input in pixels; of small pictures where `max_input_size` is set."""
         return self.architecture.input_size
 
 
@@ -112,11 +113,16 @@ def read_header(path: Path) -> CheckpointHeader:
         raise WeightsError(f"{path} is not a student's checkpoint", "give a checkpoint made by imltool train")
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
         if values.get("format") not in READABLE:
             raise WeightsError(
                 f"{path} has checkpoint format {values.get('format')}, this imltool reads {FORMAT}", "update imltool"
             )
-        return CheckpointHeader.model_validate(values)
+        architecture = values.get("architecture")
+        if isinstance(architecture, dict) and "mirrors" in architecture:
+            architecture["tta_flips"] = architecture.pop("mirrors")
+        return CheckpointHeader.model_validate(values | {"format": FORMAT})
     except (ValueError, ValidationError) as error:
         raise WeightsError(f"{path} has a damaged header: {str(error).splitlines()[0]}") from error
 

@@ -13,7 +13,7 @@ from imltool.files import sha256_file
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
-from imltool.traces.stack import GRID, TRACES
+from imltool.traces.stack import TRACES
 
 
 def count_parameters(student: Student) -> dict[str, int]:
@@ -37,10 +37,11 @@ def count_operations(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def count_flops(student: Student) -> int:
-    """`count_operations` of one picture at the student's input size, all its mirror images together."""
+    """`count_operations` of one picture at the student's (least) input size, with its test-time augmentation."""
     side = student.settings.input_size
-    looked_at = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), GRID, GRID)
-    return count_operations(student, *looked_at) * student.settings.mirrors
+    grid = student.settings.trace_grid(side)
+    inputs = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), grid, grid)
+    return count_operations(student, *inputs) * student.settings.tta_flips
 
 
 def describe_architecture(settings: StudentSettings) -> dict[str, Any]:

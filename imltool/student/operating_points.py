@@ -38,7 +38,7 @@ class KindRate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where that share lies with a probability of 95 %.
+        """The range of that share with a probability of 95 %.
 
         The share above the (j+1)-th highest of n scores follows Beta(j + 1, n − j); for a threshold that another kind
         has set higher this errs towards more false indications.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from imltool.config import Settings
+from imltool.traces.stack import GRID
 
 TraceGroup = Literal["jpeg", "noise", "copy"]
 MemoryKind = Literal["prototypes", "spatial", "mean", "ema", "none"]
@@ -20,6 +22,23 @@ LEAST_SIDE, GREATEST_SIDE = 64, 2048
 """Bounds of that height and width (our choice)."""
 
 
+WHOLE = 1_200_000
+"""Pixels of a picture that `input_size` is meant for where the input size grows with the picture (our choice)."""
+
+
+def input_side(pixels: int, input_size: int, max_input_size: int | None) -> int:
+    """The side S of the square network input for a picture of that many pixels (our choice).
+
+    Without `max_input_size` it is `input_size`. Else the multiple of `STRIDE` nearest to
+    input_size · √(pixels / WHOLE), at least `input_size` and at most `max_input_size`: the network costs about the same
+    for each megapixel.
+    """
+    if max_input_size is None:
+        return input_size
+    nearest = math.floor(input_size * math.sqrt(pixels / WHOLE) / STRIDE + 0.5) * STRIDE
+    return min(max(nearest, input_size), max_input_size)
+
+
 class StudentSettings(Settings):
     """Architecture of the student. Defaults are the paper's where it states them, else our choice (named so).
 
@@ -27,11 +46,19 @@ class StudentSettings(Settings):
     baseline is both.
     """
 
-    backbone: Literal["nano", "5m", "11m", "21m"] = Field(
-        "5m", description="TinyViT size (paper: 5m); nano is for tests and demos"
+    backbone: str = Field(
+        "5m",
+        description="TinyViT of size 5m (the paper's), 11m, 21m or nano (for tests and demos), or a model of timm's "
+        "with features at strides 4, 8, 16 and 32, such as resnet18",
     )
     input_size: int = Field(
         224, ge=LEAST_SIDE, le=GREATEST_SIDE, description="side of the square input in pixels (paper: 224)"
+    )
+    max_input_size: int | None = Field(
+        None,
+        ge=LEAST_SIDE,
+        le=GREATEST_SIDE,
+        description="side of the input of large pictures; between the two it grows with the picture (paper: none)",
     )
     channels: int = Field(64, ge=8, le=512, description="width C of the aligned scales (our choice)")
     gating: bool = Field(True, description="gates G_i; false fixes every gate at 1")
@@ -45,8 +72,8 @@ class StudentSettings(Settings):
     traces: tuple[TraceGroup, ...] = Field(
         (), description="traces of the native resolution to see beside RGB: jpeg, noise, copy (paper: none)"
     )
-    mirrors: Literal[1, 2, 4] = Field(
-        1, description="maps of mirror images to average: 1 none, 2 across too, 4 across, down and both (paper: 1)"
+    tta_flips: Literal[1, 2, 4] = Field(
+        1, description="test-time augmentation: 1 none, 2 left-right too, 4 left-right, up-down and both (paper: 1)"
     )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
 
@@ -55,9 +82,29 @@ class StudentSettings(Settings):
     def _once(cls, value: tuple[TraceGroup, ...]) -> tuple[TraceGroup, ...]:
         return tuple(sorted(set(value)))
 
-    @field_validator("input_size")
+    @field_validator("input_size", "max_input_size")
     @classmethod
-    def _multiple_of_32(cls, value: int) -> int:
-        if value % STRIDE:
+    def _multiple_of_32(cls, value: int | None) -> int | None:
+        if value is not None and value % STRIDE:
             raise ValueError(f"must be a multiple of {STRIDE}, the backbone's largest stride")
         return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> StudentSettings:
+        if self.max_input_size is not None and self.max_input_size < self.input_size:
+            raise ValueError(f"max_input_size {self.max_input_size} is less than input_size {self.input_size}")
+        return self
+
+    @property
+    def greatest_side(self) -> int:
+        """The largest side of its input."""
+        return self.max_input_size or self.input_size
+
+    def side_for(self, shape: tuple[int, ...]) -> int:
+        """The side of the square network input for a picture [H,W,…], see `input_side`."""
+        return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
+
+    def trace_grid(self, side: int) -> int:
+        """The side of the grid of traces beside an input of `side` pixels: half of it where the input size grows with
+        the picture, so that traces are as fine as the finest features; else always `GRID`."""
+        return GRID if self.max_input_size is None else side // 2

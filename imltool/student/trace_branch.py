@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imltool.student.gated_integration import conv_bn_relu
+from imltool.student.fusion import conv_bn_relu
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GROUPS
 

@@ -58,7 +58,8 @@ class OneEmbedding:
     """A teacher that embeds a picture once when it is asked for it several times in a row."""
 
     def __init__(self, teacher: Teacher) -> None:
-        self.name, self.engine = teacher.name, teacher.engine
+        self.name, self.engine, self.embeddings = teacher.name, teacher.engine, teacher.embeddings
+        self.weights, self.device = teacher.weights, teacher.device
         self._teacher = teacher
         self._held: tuple[RGB, Any] | None = None
 

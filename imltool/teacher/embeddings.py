@@ -34,7 +34,7 @@ _OURS = re.compile(rf"[0-9a-f]{{64}}\{SUFFIX}")
 class EmbeddingFolder:
     """Embeddings by key in a folder of bounded size.
 
-    An entry is written in one step and proves itself by a hash, so that a torn or damaged one counts as missing. Any
+    An entry is written in one step and proves itself by a hash, so that a partial or damaged one counts as missing. Any
     number of processes may use the folder: what one removes, another makes again. Only files that this class has
     named are ever removed.
 
@@ -106,7 +106,7 @@ class EmbeddingFolder:
                         yield status.st_mtime_ns, status.st_size, Path(entry.path)
 
 
-class RememberingSam:
+class CachingSam:
     """A network that looks up embeddings before it computes them; see `SamNetwork`.
 
     An entry belongs to the weights, the engine with its version and the very pixels that the encoder sees, so that

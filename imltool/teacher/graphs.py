@@ -1,4 +1,4 @@
-"""The teacher as two exported graphs: where they lie, what they say of themselves, and a network over both."""
+"""The teacher as two exported graphs: where they are, their metadata, and a network over both."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imltool.config import Settings
-from imltool.engines.graph import Graph, Precision
+from imltool.engines.graph import Graph, read_info
+from imltool.engines.graph_info import Precision
 from imltool.engines.network import normalise
-from imltool.engines.registry import GRAPH_ENGINES, choose_graphs, foreign_graph
-from imltool.errors import UsageError, WeightsError
+from imltool.engines.registry import foreign_graph, load_graphs
+from imltool.errors import WeightsError
 from imltool.files import sha256_file
 from imltool.pictures.images import RGB
 from imltool.student.settings import MEAN, STD
@@ -30,7 +31,7 @@ PIXELS, FEATURES, POINTS, LABELS, LOGITS, QUALITY = "pixels", "features", "point
 
 
 class TeacherGraphInfo(Settings):
-    """What half a teacher says of itself, so that any program can run it.
+    """The metadata of half a teacher, so that any program can run it.
 
     Attributes:
         part: `encoder`, which takes `pixels` float32 [1,3,S,S], RGB in [0,1] minus `mean` over `std`, the longer side
@@ -83,7 +84,7 @@ class GraphSam:
         info = self.infos[0]
         pixels = np.zeros((1, 3, info.input_size, info.input_size), np.float32)
         pixels[:, :, : view.shape[0], : view.shape[1]] = normalise(view[None], info.mean, info.std)
-        return torch.from_numpy(self._encoder.outputs({PIXELS: pixels})[FEATURES])
+        return torch.from_numpy(self._encoder.run([{PIXELS: pixels}])[0][FEATURES])
 
     def decode(
         self, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
@@ -116,53 +117,43 @@ class SteppableSam:
 
 
 def _info(graph: Graph, part: Part) -> TeacherGraphInfo:
-    info = graph.info(TeacherGraphInfo)
+    info = read_info(graph, TeacherGraphInfo)
     if info.part != part:
-        raise WeightsError(f"{graph.path} is a teacher's {info.part}, not its {part}", "export it anew")
+        raise WeightsError(f"{graph.path} is a teacher's {info.part}, not its {part}", "export it again")
     return info
 
 
 def _decode(
     decoder: Graph, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
 ) -> tuple[Tensor, Tensor]:
-    found = decoder.outputs({FEATURES: features.numpy(), POINTS: points, LABELS: labels})
+    (found,) = decoder.run([{FEATURES: features.numpy(), POINTS: points, LABELS: labels}])
     return torch.from_numpy(found[LOGITS]), torch.from_numpy(found[QUALITY])
 
 
 def graphs_of(weights: Path, folder: Path | None = None) -> list[Path]:
-    """Where the exported encoder and decoder of a teacher lie: beside its weights, or in `folder`."""
+    """Where the exported encoder and decoder of a teacher are: beside its weights, or in `folder`."""
     return [(folder or weights.parent) / f"{weights.stem}.{part}.onnx" for part in PARTS]
 
 
-def choose_graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> GraphSam | None:
-    """The exported graphs of a teacher in the engine asked for; None where torch is to run it.
+def load_graph_sam(weights: Path, engine: str) -> GraphSam:
+    """The exported graphs beside a teacher's weights, in a key of `GRAPH_ENGINES`.
 
-    Raises as `choose_graphs` does.
+    Raises `WeightsError` when they are missing, damaged or made from other weights.
     """
-    if name != EXPORTABLE:
-        if engine in GRAPH_ENGINES:
-            raise UsageError(f"teacher {name} is run by torch alone", f"leave --engine out, or choose {EXPORTABLE}")
-        engine = "torch"
-
-    def accept(graphs: list[Graph]) -> GraphSam:
-        network = GraphSam(graphs)
-        if network.infos[0].weights_sha256 != sha256_file(weights):
-            raise foreign_graph(graphs[0].path, weights)
-        return network
-
-    remedy = f"imltool export --teacher {name} --weights {weights}"
-    return choose_graphs(weights, graphs_of(weights), engine, on_cpu, accept, remedy)
+    network = GraphSam(load_graphs(weights, graphs_of(weights), engine, _remedy(weights)))
+    if network.infos[0].weights_sha256 != sha256_file(weights):
+        raise foreign_graph(graphs_of(weights)[0], weights)
+    return network
 
 
-def with_graph_decoder(name: str, weights: Path, encoder: TorchSam) -> SteppableSam | None:
-    """Torch's encoder with the exported decoder in the fastest engine; None where there is no sound one, or no CPU."""
-    if name != EXPORTABLE:
-        return None
+def load_steppable_sam(weights: Path, engine: str, encoder: TorchSam) -> SteppableSam:
+    """Torch's encoder with the exported decoder in a key of `GRAPH_ENGINES`. Raises `WeightsError` likewise."""
+    (decoder,) = load_graphs(weights, graphs_of(weights)[1:], engine, _remedy(weights))
+    network = SteppableSam(encoder, decoder)
+    if network.info.weights_sha256 != sha256_file(weights):
+        raise foreign_graph(decoder.path, weights)
+    return network
 
-    def accept(graphs: list[Graph]) -> SteppableSam:
-        network = SteppableSam(encoder, graphs[0])
-        if network.info.weights_sha256 != sha256_file(weights):
-            raise foreign_graph(graphs[0].path, weights)
-        return network
 
-    return choose_graphs(weights, graphs_of(weights)[1:], "auto", encoder.device.type == "cpu", accept, "")
+def _remedy(weights: Path) -> str:
+    return f"imltool export --teacher {EXPORTABLE} --weights {weights}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def build_mobile_sam(weights: Path) -> Sam:
     """Build the teacher and load `weights` strictly: no tensor may be missing, left over or of another shape.
 
     Args:
-        weights: safetensors file with MobileSAM's own tensor names (float16 or float32).
+        weights: see `read_mobile_sam`.
 
     Returns segment-anything's `Sam` in eval mode, float32, on the CPU.
     Raises `WeightsError` when the file is absent, damaged or another model's.
@@ -85,14 +86,24 @@ def build_mobile_sam(weights: Path) -> Sam:
 
 
 def read_mobile_sam(weights: Path) -> dict[str, Tensor]:
-    """Tensors of a MobileSAM safetensors file under their own names, as float32. Raises `WeightsError`."""
+    """Tensors of a MobileSAM file under their own names, as float32.
+
+    Args:
+        weights: safetensors, as bundled, or a torch file such as the official mobile_sam.pt; float16 or float32.
+
+    Raises `WeightsError`.
+    """
     if not weights.is_file():
         raise WeightsError(f"teacher weights {weights} do not exist", "reinstall imltool, or give --weights PATH")
     try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
+        with weights.open("rb") as handle:
+            is_torch = handle.read(2) == b"PK"  # torch's files are zip archives
+        state = torch.load(weights, map_location="cpu", weights_only=True) if is_torch else load_file(weights)
+    except (SafetensorError, OSError, RuntimeError, UnpicklingError) as error:
         raise WeightsError(
-            f"{weights} is not a readable safetensors file: {error}",
-            "imltool weights verify tells which file is damaged",
+            f"{weights} is not a readable safetensors or torch file: {' '.join(str(error).split())[:200]}",
+            "imltool weights verify says which file is damaged",
         ) from error
+    if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) for tensor in state.values())):
+        raise WeightsError(f"{weights} does not hold MobileSAM: it is no plain table of tensors")
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}

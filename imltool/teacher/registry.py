@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
     from imltool.teacher.embeddings import EmbeddingFolder
+    from imltool.teacher.network import SamNetwork, TorchSam
+    from imltool.teacher.sam import SamTeacher
+
+log = logging.getLogger("imltool")
 
 
 def _mobile_sam(weights: Path) -> Sam:
@@ -49,6 +54,7 @@ def _weightless(name: str) -> Teacher:
 
 WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
     "mobile-sam": _mobile_sam,
+    "mobile-sam-official": _mobile_sam,
     "vit-b": _official("vit-b"),
     "vit-l": _official("vit-l"),
     "vit-h": _official("vit-h"),
@@ -79,42 +85,92 @@ def load_teacher(
     device: str = "auto",
     engine: str = "torch",
     embeddings: EmbeddingFolder | None = None,
-    steppable: bool = False,
 ) -> Teacher:
-    """Build a teacher by name (`TEACHERS`), frozen and in eval mode.
+    """Build a teacher by name (`TEACHERS`), frozen and in eval mode; see `load_sam` for those with weights.
+
+    Raises `UsageError` for an unknown name, and for a weightless teacher that is given an engine or embeddings.
+    """
+    if name not in WEIGHTLESS:
+        return load_sam(name, weights, device, engine, embeddings)
+    teacher_weights(name, weights)
+    if embeddings is not None or engine not in ("auto", "torch"):
+        raise UsageError(f"teacher {name} has no network", "leave --engine and --embeddings out")
+    return _weightless(name)
+
+
+def load_sam(
+    name: str,
+    weights: Path | None = None,
+    device: str = "auto",
+    engine: str = "torch",
+    embeddings: EmbeddingFolder | None = None,
+    steppable: bool = False,
+) -> SamTeacher:
+    """Build a Segment Anything teacher by name (`WITH_WEIGHTS`), frozen and in eval mode.
 
     Args:
         weights: file to load instead of the bundled or cached one.
         device: as `choose_device` takes it.
-        engine: of `engines.registry.ENGINES`, what computes its network; a weightless teacher has none.
-        embeddings: a folder of embeddings made earlier; those that it lacks are added.
+        engine: of `engines.registry.ENGINES`.
+        embeddings: a cache of image embeddings from earlier runs; those that it lacks are added.
         steppable: have torch run the encoder, whose layers can then be stepped into, and the fastest engine the
             decoder; `engine` does not count.
 
-    Raises `UsageError` (unknown name, engine that cannot be had) and `WeightsError` (absent, damaged or another model's
-    file or graph).
+    Raises `UsageError` (unknown or weightless teacher, unavailable engine) and `WeightsError` (absent, damaged or
+    another model's file or graph).
     """
     path = teacher_weights(name, weights)
     if path is None:
-        if embeddings is not None or engine not in ("auto", "torch"):
-            raise UsageError(f"teacher {name} has no network", "leave --engine and --embeddings out")
-        return _weightless(name)
+        raise UsageError(f"teacher {name} has no network", f"choose one of {', '.join(WITH_WEIGHTS)}")
     import torch
 
     from imltool.device import choose_device
-    from imltool.teacher.graphs import choose_graph_sam, with_graph_decoder
-    from imltool.teacher.network import SamNetwork, TorchSam
+    from imltool.teacher.network import TorchSam
     from imltool.teacher.sam import SamTeacher
 
     chosen = choose_device(device)
-    engine = "torch" if steppable else engine
-    network: SamNetwork | None = choose_graph_sam(name, path, engine, on_cpu=chosen == "cpu")
+    network: SamNetwork | None = None if steppable else _graph_sam(name, path, engine, on_cpu=chosen == "cpu")
     if network is None:
         network = plain = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
         if steppable:
-            network = with_graph_decoder(name, path, plain) or plain
+            network = _with_graph_decoder(name, path, plain)
     if embeddings is not None:
-        from imltool.teacher.embeddings import RememberingSam
+        from imltool.teacher.embeddings import CachingSam
 
-        network = RememberingSam(network, sha256_file(path), embeddings)
+        network = CachingSam(network, sha256_file(path), embeddings)
     return SamTeacher(name, network, path, chosen)
+
+
+def _graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> SamNetwork | None:
+    """The exported graphs of a teacher in the engine asked for; None where torch is to run it."""
+    from imltool.engines.registry import GRAPH_ENGINES, pick_engine
+    from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_graph_sam
+
+    if name != EXPORTABLE and engine in GRAPH_ENGINES:
+        raise UsageError(f"teacher {name} is run by torch alone", f"leave --engine out, or choose {EXPORTABLE}")
+    picked = pick_engine(engine, on_cpu and name == EXPORTABLE, "fp32", graphs_of(weights))
+    if picked == "torch":
+        return None
+    try:
+        return load_graph_sam(weights, picked)
+    except WeightsError as error:
+        if engine != "auto":
+            raise
+        log.warning("%s; torch runs %s instead", error.message, weights.name)
+        return None
+
+
+def _with_graph_decoder(name: str, weights: Path, encoder: TorchSam) -> SamNetwork:
+    """Torch's encoder with the exported decoder in the fastest engine; with torch's where there is no sound one."""
+    from imltool.engines.registry import pick_engine
+    from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_steppable_sam
+
+    on_cpu = encoder.device.type == "cpu" and name == EXPORTABLE
+    picked = pick_engine("auto", on_cpu, "fp32", graphs_of(weights)[1:])
+    if picked == "torch":
+        return encoder
+    try:
+        return load_steppable_sam(weights, picked, encoder)
+    except WeightsError as error:
+        log.warning("%s; torch runs %s instead", error.message, weights.name)
+        return encoder

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from imltool.pictures.images import RGB
+from imltool.teacher.embeddings import CachingSam, EmbeddingFolder
 from imltool.teacher.network import BOTTOM_RIGHT, INPUT_SIZE, INSIDE, PADDING, TOP_LEFT, SamNetwork
 from imltool.teacher.teacher import BoxMask
 
@@ -28,7 +29,7 @@ POINTS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Embedding:
-    """The expensive half of SAM: `features` float [1,256,64,64]; `inner` and `size` are (H, W) before padding
+    """What the encoder makes of a picture: `features` float [1,256,64,64]; `inner` and `size` are (H, W) before padding
     and of the picture."""
 
     features: Tensor
@@ -54,8 +55,12 @@ class SamTeacher:
 
     @property
     def engine(self) -> str:
-        """What computes and its version, for records."""
+        """What runs the network and the version, for records."""
         return f"{self.network.engine} {self.network.version}"
+
+    @property
+    def embeddings(self) -> EmbeddingFolder | None:
+        return self.network.folder if isinstance(self.network, CachingSam) else None
 
     @torch.inference_mode()
     def embed(self, rgb: RGB) -> Embedding:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures.images import RGB, Mask
+
+if TYPE_CHECKING:
+    from imltool.teacher.embeddings import EmbeddingFolder
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,23 @@ class Teacher(Protocol):
     name: str
 
     @property
+    def weights(self) -> Path | None:
+        """The file it was loaded from; None for a teacher without weights."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """On which it computes, as torch names it."""
+        ...
+
+    @property
     def engine(self) -> str | None:
-        """What computes its network and its version; None for a teacher without one."""
+        """What runs its network and the version; None for a teacher without one."""
+        ...
+
+    @property
+    def embeddings(self) -> EmbeddingFolder | None:
+        """The cache of its image embeddings; None where there is none."""
         ...
 
     def embed(self, rgb: RGB) -> Any: ...

@@ -33,8 +33,8 @@ def fill_box(size: tuple[int, int], box: NDArray[np.float32]) -> Mask:
 class BoxTeacher:
     """The box, filled: what the annotation says when nothing refines it."""
 
-    name = "box"
-    engine = None
+    name, device = "box", "cpu"
+    engine = weights = embeddings = None
 
     def embed(self, rgb: RGB) -> RGB:
         return rgb
@@ -47,8 +47,8 @@ class BoxTeacher:
 class GrabCutTeacher:
     """OpenCV's GrabCut: everything outside the box is background, the inside is cut by colour."""
 
-    name = "grabcut"
-    engine = None
+    name, device = "grabcut", "cpu"
+    engine = weights = embeddings = None
 
     def embed(self, rgb: RGB) -> RGB:
         return rgb

@@ -80,21 +80,22 @@ def _smooth(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (5, 5)), dtype=np.float32)
 
 
-def picture_traces(rgb: RGB) -> Traces:
-    """All traces of a picture, float16 [len(TRACES),GRID,GRID]; the grid covers the whole picture.
+def picture_traces(rgb: RGB, grid: int = GRID) -> Traces:
+    """All traces of a picture, float16 [len(TRACES),grid,grid]; the grid covers the whole picture.
 
     Nothing but the pixels is read, so a crop saved as PNG is treated as the JPEG it came from. The values are about
     −3..3; 0 means nothing unusual. Our choice throughout: the paper's student sees RGB alone.
 
     Args:
         rgb: uint8 [H,W,3], at the picture's own size.
+        grid: side of the grid, cells.
 
     Raises `ImageError` when a library refuses the picture.
     """
-    return _take(rgb, ())[0]
+    return _take(rgb, grid, ())[0]
 
 
-def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int]) -> tuple[Traces, Traces]:
+def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int], whole_grid: int = GRID) -> tuple[Traces, Traces]:
     """`picture_traces`, and the same traces on a finer grid, as far smoothed as in a picture of `side` pixels.
 
     What is usual is measured on the whole picture, and copies are sought in it, so that a part cut out of the finer
@@ -104,15 +105,16 @@ def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int]) -> tuple[Traces, Tr
         rgb: uint8 [H,W,3].
         side: of the parts that the finer grid is to be cut into, pixels.
         grid: (width, height) of the finer grid.
+        whole_grid: side of the grid over the whole picture.
 
-    Returns float16 [len(TRACES),GRID,GRID] and [len(TRACES),height,width]. Raises `ImageError`.
+    Returns float16 [len(TRACES),whole_grid,whole_grid] and [len(TRACES),height,width]. Raises `ImageError`.
     """
-    first, second = _take(rgb, (Scale.of(rgb.shape, side, grid),))
+    first, second = _take(rgb, whole_grid, (Scale.of(rgb.shape, side, grid),))
     return first, second
 
 
-def _take(rgb: RGB, further: Sequence[Scale]) -> list[Traces]:
-    scales = [Scale.of(rgb.shape, max(rgb.shape[:2])), *further]
+def _take(rgb: RGB, grid: int, further: Sequence[Scale]) -> list[Traces]:
+    scales = [Scale.of(rgb.shape, max(rgb.shape[:2]), (grid, grid)), *further]
     try:
         return _stacks(rgb, scales)
     except (cv2.error, OSError, ValueError) as error:

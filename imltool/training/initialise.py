@@ -6,16 +6,17 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from imltool.errors import WeightsError
 from imltool.files import sha256_file
-from imltool.student.backbone import TIMM_NAMES, load_teacher_encoder, restore_batch_norm
+from imltool.student.backbone import TIMM_NAMES, TimmBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.header import Ancestor, CheckpointHeader, read_header
 from imltool.student.model import Student
 from imltool.traces.stack import TRACES, VERSION
@@ -56,19 +57,26 @@ def _from_teacher(student: Student, batches: Batches) -> None:
 
 
 def _from_timm(student: Student, batches: Batches) -> None:
-    backbone = student.settings.backbone
-    if backbone not in TIMM_NAMES:
-        raise WeightsError(f"timm has no weights for backbone {backbone}", "set init to random")
-    name = f"{TIMM_NAMES[backbone]}.dist_in22k_ft_in1k"
+    backbone, name = student.backbone, student.settings.backbone
+    if isinstance(backbone, TimmBackbone):
+        _copy_pretrained(name, backbone.net, features_only=True, out_indices=backbone.out_indices)
+        return
+    if name not in TIMM_NAMES:
+        raise WeightsError(f"timm has no weights for backbone {name}", "set init to random")
+    _copy_pretrained(f"{TIMM_NAMES[name]}.dist_in22k_ft_in1k", backbone, num_classes=0)
+
+
+def _copy_pretrained(name: str, module: nn.Module, **options: Any) -> None:
+    """Fill a module with timm's pretrained weights of the model `name`, its classifier left out."""
     try:
-        net = timm.create_model(name, pretrained=True, num_classes=0)
+        net = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # huggingface_hub and its transport raise many types
         detail = " ".join(str(error).split())[:120]
         raise WeightsError(
             f"timm's weights {name} could not be fetched: {detail}", "connect to the internet, or set init to teacher"
         ) from error
     state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("head.")}
-    student.backbone.load_state_dict(state, strict=True)
+    module.load_state_dict(state, strict=True)
 
 
 def _at_random(student: Student, batches: Batches) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, broadcast_object_list
 from safetensors import SafetensorError
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.device import choose_device, seed_everything
-from imltool.engines.torch_network import normalise
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
 from imltool.inference.localizer import Localizer
 from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
 from imltool.student.header import CheckpointHeader
-from imltool.student.model import Student
+from imltool.student.model import Student, normalise
 from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
@@ -36,6 +36,7 @@ from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_o
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
 from imltool.training.settings import TrainSettings
+from imltool.training.trackers import Trackers, require_trackers, tracker_folder
 from imltool.training.validation import Validation
 
 Event = dict[str, Any]
@@ -79,6 +80,7 @@ class Training:
         self.settings = settings
         optim = settings.optim
         seed_everything(settings.seed)
+        require_trackers(settings.trackers)
         self.accelerator = Accelerator(
             cpu=choose_device(device) == "cpu",
             mixed_precision=PRECISIONS[optim.precision],
@@ -86,13 +88,11 @@ class Training:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             # the main process validates while the others wait
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
+            log_with=list(settings.trackers) or None,
+            project_dir=tracker_folder(out),
         )
         self.main = self.accelerator.is_main_process
-        if optim.batch_size % self.accelerator.num_processes:
-            raise UsageError(
-                f"optim.batch_size {optim.batch_size} cannot be shared by {self.accelerator.num_processes} processes",
-                "make it a multiple of their number",
-            )
+        self._require_processes()
         self.data = TrainingData(
             settings.data,
             settings.augment,
@@ -123,6 +123,8 @@ class Training:
         student = Student(settings.student)
         if state is None:
             initialise(student, settings.init, self._first_batches)
+        if optim.sync_batch_norm and self.accelerator.num_processes > 1:
+            student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
         self.meter = Meter()
@@ -135,6 +137,19 @@ class Training:
         if state is not None:
             self.accelerator.load_state(str(state))
         self.best = -2.0
+        self.trackers = Trackers(self.accelerator, settings.trackers, settings.name, settings)
+
+    def _require_processes(self) -> None:
+        """Raises `UsageError` where the number or kind of processes does not fit the settings."""
+        optim, count = self.settings.optim, self.accelerator.num_processes
+        if (optim.batch_size // optim.accumulate) % count:
+            parts = f" in {optim.accumulate} parts" if optim.accumulate > 1 else ""
+            raise UsageError(
+                f"optim.batch_size {optim.batch_size}{parts} cannot be shared by {count} processes",
+                "make it a multiple of their number",
+            )
+        if optim.sync_batch_norm and count > 1 and self.accelerator.device.type != "cuda":
+            raise UsageError("optim.sync_batch_norm needs CUDA devices", "leave it out")
 
     def run(self) -> Iterator[Event]:
         """Train to the last step. Yields `start`, `train`, `validation` and `end` events.
@@ -148,11 +163,12 @@ class Training:
         step, steps, mark = folder.step, settings.optim.steps, time.perf_counter()
         yield {"event": "start", "step": step, "steps": steps, "device": str(self.accelerator.device)}
         self.student.train()
+        last = self._should_stop()  # a run that ended early and is resumed
         try:
             with deferred_interrupt() as interrupted:
-                for batch in self._batches():
+                for parts in self._batches() if not last else ():
                     lr = learning_rate(step, steps, settings.optim.lr, settings.optim.warmup, settings.optim.final_lr)
-                    self.meter.add(self._step(batch, step, lr))
+                    self.meter.add(self._step(parts, step, lr))
                     step += 1
                     last = step == steps
                     if step % settings.log_every == 0 or last:
@@ -164,9 +180,10 @@ class Training:
                         mark = time.perf_counter()
                     if step % settings.validate_every == 0 or last:
                         yield self._validate(step)
+                        last = last or self._should_stop()
                         mark = time.perf_counter()
                     if interrupted() and self.accelerator.num_processes > 1:
-                        raise KeyboardInterrupt  # processes may be at different steps: the last common state stands
+                        raise KeyboardInterrupt  # processes may be at different steps: the last common state is kept
                     if step % settings.save_every == 0 or last or interrupted():
                         self._save_state(step)
                     if interrupted():
@@ -175,29 +192,35 @@ class Training:
                         break
         finally:
             folder.close()
+            self.trackers.close()
         yield {"event": "end", "step": step, "best": self.best}
 
-    def _step(self, batch: Batch, step: int, lr: float) -> float:
+    def _should_stop(self) -> bool:
+        """Whether the score has not risen for `patience` validations; the same in all processes."""
+        if self.settings.patience is None:
+            return False
+        scores = [row["score"] for row in self.folder.rows if row["event"] == "validation"] if self.main else []
+        stale = bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.settings.patience
+        (decided,) = broadcast_object_list([stale])
+        return bool(decided)
+
+    def _step(self, parts: list[Batch], step: int, lr: float) -> float:
         """One optimizer step; returns its loss, the mean over processes. At a fault the state before it is saved."""
         optim = self.settings.optim
-        pixels, traces, target = batch
         held = [buffer.clone() for buffer in self.student.buffers()]
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["scale"]
         try:
-            with self.accelerator.autocast():
-                logits = self.student(self._input(pixels), traces.float() if traces.numel() else None)
-            loss = LOSSES[optim.loss](logits.float(), target[:, None].float().div_(255.0))
-            self.accelerator.backward(loss)
+            loss = torch.stack([self._backward(part, part is parts[-1], len(parts)) for part in parts]).mean()
             norm = float(self.accelerator.clip_grad_norm_(self.student.parameters(), optim.clip_norm))
-            value = float(self.accelerator.reduce(loss.detach(), "mean"))
+            value = float(self.accelerator.reduce(loss, "mean"))
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
                 raise
             self._undo(held, step)
             raise TrainingError(
                 f"out of memory at step {step + 1}; the state before it is saved",
-                "--resume on a larger machine, or start a new run with a lower optim.batch_size",
+                "--resume on a larger machine, or start a new run with a higher optim.accumulate",
             ) from error
         # under fp16 the gradient scaler skips a step whose gradients overflow; the loss itself must be finite
         if not math.isfinite(value) or not (math.isfinite(norm) or optim.precision == "fp16"):
@@ -212,17 +235,36 @@ class Training:
             self.ema.update(self.accelerator.unwrap_model(self.student), step=step)
         return value
 
+    def _backward(self, part: Batch, last: bool, count: int) -> Tensor:
+        """Add the gradients of one of `count` parts of a batch; returns its loss.
+
+        Processes exchange gradients with the `last` part.
+        """
+        pixels, traces, target = part
+        with nullcontext() if last else self.accelerator.no_sync(self.student):
+            with self.accelerator.autocast():
+                logits = self.student(self._input(pixels), traces.float() if traces.numel() else None)
+            loss = LOSSES[self.settings.optim.loss](logits.float(), target[:, None].float().div_(255.0))
+            self.accelerator.backward(loss / count)
+        return loss.detach()
+
     def _undo(self, held: list[Tensor], step: int) -> None:
         """Put back what the forward pass moved (BatchNorm, the ema bank) and save the state of `step` whole steps."""
         self.optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(self.student.buffers(), held, strict=True):
             buffer.copy_(before)
-        if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state stands
+        if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state is kept
             self._save_state(step)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[list[Batch]]:
+        """The parts of each batch."""
+        parts: list[Batch] = []
         try:
-            yield from self.loader
+            for part in self.loader:
+                parts.append(part)
+                if len(parts) == self.settings.optim.accumulate:
+                    yield parts
+                    parts = []
         except ImlError as error:
             raise plain_fault(error) from None
 
@@ -230,7 +272,7 @@ class Training:
         settings = self.settings
         return DataLoader(
             self.data,
-            batch_size=settings.optim.batch_size,
+            batch_size=settings.optim.batch_size // settings.optim.accumulate,
             sampler=range(self.folder.step * settings.optim.batch_size, len(self.data)),
             num_workers=settings.workers,
             worker_init_fn=seed_worker,
@@ -266,6 +308,7 @@ class Training:
     def _log(self, row: Event) -> Event:
         if self.main:
             self.folder.log(row)
+        self.trackers.log(row)
         return row
 
     def _save_state(self, step: int) -> None:

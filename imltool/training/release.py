@@ -69,7 +69,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
 
 
 def calibrate(
-    weights: Path | None, data: DataSettings, out: Path, device: str = "auto", mirrors: int | None = None
+    weights: Path | None, data: DataSettings, out: Path, device: str = "auto", tta_flips: int | None = None
 ) -> dict[str, Any]:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the figures there.
 
@@ -78,7 +78,7 @@ def calibrate(
 
     Args:
         weights: a checkpoint or a known student's name, None for the default one.
-        mirrors: `StudentSettings.mirrors` of the file that is written, None to keep them.
+        tta_flips: `StudentSettings.tta_flips` of the file that is written, None to keep them.
 
     Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
     of its pictures was trained on.
@@ -88,8 +88,8 @@ def calibrate(
     if not any(source.kind == "authentic" for source in data.calibration):
         raise DataError("no authentic pictures to calibrate on", "add a source of kind authentic")
     student, header = load_checkpoint(student_file(weights))
-    if mirrors is not None:
-        architecture = header.architecture.model_copy(update={"mirrors": mirrors})
+    if tta_flips is not None:
+        architecture = header.architecture.model_copy(update={"tta_flips": tta_flips})
         header = header.model_copy(update={"architecture": architecture})
     calibration = Validation(data, data.calibration)
     used = hash_sets(calibration.files())

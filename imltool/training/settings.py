@@ -151,6 +151,10 @@ class OptimSettings(Settings):
 
     steps: int = Field(2000, ge=1, description="optimizer steps")
     batch_size: int = Field(16, ge=1, description="pictures a step, over all processes together")
+    accumulate: int = Field(
+        1, ge=1, description="parts of a batch that go through the network one after the other, for less memory"
+    )
+    sync_batch_norm: bool = Field(False, description="BatchNorm statistics over all processes (several GPUs)")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
     backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr")
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
@@ -178,5 +182,19 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=0, description="data processes; 0 prepares data in the training process")
     validate_every: int = Field(500, ge=1, description="steps between validations")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a better score after which training stops; none never stops early"
+    )
     save_every: int = Field(250, ge=1, description="steps between states to resume from")
     log_every: int = Field(20, ge=1, description="steps between lines of log.jsonl")
+    trackers: tuple[str, ...] = Field(
+        (), description="trackers that get the numbers of log.jsonl too, by accelerate: tensorboard, wandb, mlflow, …"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainSettings:
+        if self.optim.batch_size % self.optim.accumulate:
+            raise ValueError(f"optim.batch_size is not a multiple of optim.accumulate, {self.optim.accumulate}")
+        if self.patience is not None and not self.data.validation:
+            raise ValueError("patience needs a validation split to watch")
+        return self

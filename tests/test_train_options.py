@@ -1,0 +1,107 @@
+"""Training for less memory, on several devices, with an early end, and watched by trackers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from train_config import write_config
+
+from imltool.config import load_settings
+from imltool.training.loop import Training
+from imltool.training.settings import TrainSettings
+
+Imltool = Callable[..., tuple[int, str, str]]
+CPU = ("--device", "cpu")
+
+
+def rows_of(run: Path, event: str) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["event"] == event]
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path, imltool: Imltool) -> None:
+    # without BatchNorm's statistics, which each part has of its own, a step would be the same but for rounding:
+    # in one step from the same weights the classifier's bias, which no BatchNorm follows, shows it
+    config = write_config(tmp_path, optim={"steps": 1, "batch_size": 4, "clip_norm": 1e9, "warmup": 0}, log_every=1)
+    losses = {}
+    for accumulate in (1, 2, 4):
+        out = tmp_path / str(accumulate)
+        code, _, err = imltool(
+            "train", "--config", config, "--out", out, "--set", f"optim.accumulate={accumulate}", *CPU
+        )
+        assert code == 0, err
+        (row,) = rows_of(out, "train")
+        losses[accumulate] = row["loss"]
+    assert losses[2] == pytest.approx(losses[1], rel=0.05) and losses[4] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_parts_see_the_pictures_of_the_whole_batch_in_order(tmp_path: Path) -> None:
+    config = write_config(tmp_path, optim={"steps": 2, "batch_size": 4})
+    seen = {}
+    for accumulate in (1, 2):
+        settings = load_settings(TrainSettings, config, [f"optim.accumulate={accumulate}"])
+        training = Training(settings, tmp_path / f"run{accumulate}", "cpu")
+        batches = list(training._batches())
+        assert [len(parts) for parts in batches] == [accumulate] * 2
+        seen[accumulate] = np.concatenate([pixels.numpy() for parts in batches for pixels, _, _ in parts])
+    assert np.array_equal(seen[1], seen[2])
+
+
+def test_training_stops_when_the_score_no_longer_rises_and_a_resumed_run_stays_stopped(
+    tmp_path: Path, imltool: Imltool
+) -> None:
+    config = write_config(tmp_path, optim={"steps": 40, "lr": 1e-12, "warmup": 0}, validate_every=2, patience=2)
+    run = tmp_path / "run"
+    code, _, err = imltool("train", "--config", config, "--out", run, *CPU)
+    assert code == 0, err
+    steps = [row["step"] for row in rows_of(run, "validation")]
+    scores = [row["score"] for row in rows_of(run, "validation")]
+    assert len(scores) - 1 - scores.index(max(scores)) == 2, "two validations without a better score"
+    assert steps[-1] < 40 and (run / "best.safetensors").is_file()
+    before = load_file(run / "last.safetensors")
+    assert imltool("train", "--config", config, "--out", run, "--resume", *CPU)[0] == 0
+    assert [row["step"] for row in rows_of(run, "validation")] == steps
+    assert all(np.array_equal(value, before[name]) for name, value in load_file(run / "last.safetensors").items())
+
+
+def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, imltool: Imltool) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = write_config(tmp_path, trackers=["tensorboard"], log_every=2)
+    run = tmp_path / "run"
+    code, _, err = imltool("train", "--config", config, "--out", run, *CPU)
+    assert code == 0, err
+    found = accumulator.EventAccumulator(str(run / "trackers" / "student"))
+    found.Reload()
+    losses = [(event.step, event.value) for event in found.Scalars("train/loss")]
+    expected = [(row["step"], row["loss"]) for row in rows_of(run, "train")]
+    assert [step for step, _ in losses] == [step for step, _ in expected] == [2, 4]
+    assert [value for _, value in losses] == pytest.approx([value for _, value in expected], rel=1e-5)
+    assert "validation/pixel_f1" in found.Tags()["scalars"]
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("trackers=[tensorbored]", "unknown tracker 'tensorbored'"),
+        ("optim.accumulate=3", "not a multiple of optim.accumulate"),
+        ("patience=0", "patience"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_run_begins(
+    override: str, reason: str, tmp_path: Path, imltool: Imltool
+) -> None:
+    config = write_config(tmp_path)
+    code, _, err = imltool("train", "--config", config, "--out", tmp_path / "run", "--set", override, *CPU)
+    assert code == 2 and reason in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_patience_needs_something_to_watch(tmp_path: Path, imltool: Imltool) -> None:
+    config = write_config(tmp_path)
+    options = ("--set", "patience=2", "--set", "data.validation=[]")
+    code, _, err = imltool("train", "--config", config, "--out", tmp_path / "run", *options, *CPU)
+    assert code == 2 and "patience needs a validation split" in err and err.count("\n") == 1
