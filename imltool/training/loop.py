@@ -125,6 +125,7 @@ class Training:
             initialise(student, settings.init, self._first_batches)
         if optim.sync_batch_norm and self.accelerator.num_processes > 1:
             student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)
+        student.freeze_backbone(optim.backbone_lr == 0)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
         self.meter = Meter()
@@ -300,6 +301,8 @@ class Training:
         optim = self.settings.optim
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, parameter in student.named_parameters():
+            if not parameter.requires_grad:
+                continue
             scale = optim.backbone_lr if name.startswith("backbone.") else 1.0
             decay = optim.weight_decay if parameter.ndim > 1 and "attention_biases" not in name else 0.0
             groups.setdefault((scale, decay), []).append(parameter)

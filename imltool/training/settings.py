@@ -156,7 +156,7 @@ class OptimSettings(Settings):
     )
     sync_batch_norm: bool = Field(False, description="BatchNorm statistics over all processes (several GPUs)")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
-    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr")
+    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr; 0 freezes it")
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
     final_lr: float = Field(0.01, ge=0, le=1, description="last learning rate / peak, after a cosine")
     weight_decay: float = Field(0.05, ge=0)
