@@ -183,7 +183,7 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
 
 
 def student_file(choice: Path | None) -> Path:
-    """The checkpoint a user means: a file, a run's folder, a known student's name, one of the hub, or None: the default.
+    """The checkpoint a user means: a file, a run's folder, a known student, one of the hub, or for None the default.
 
     A file of that name in the working folder goes before the known student. Raises `WeightsError`.
     """

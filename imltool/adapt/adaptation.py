@@ -1,4 +1,4 @@
-"""An adaptation from start to end: pseudo-masks, a short training, thresholds, and a comparison with the student before."""
+"""An adaptation from start to end: pseudo-masks, a short training, thresholds, and a comparison of both students."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ GREATEST_FALSE_ALARMS = 0.05
 
 
 class Change(BaseModel):
-    """A mean over pictures before and after, and the paired difference with its 95 % interval (None for one picture)."""
+    """A mean over pictures before and after, the paired difference, and its 95 % interval (None for one picture)."""
 
     model_config = ConfigDict(frozen=True)
 

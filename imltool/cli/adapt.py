@@ -42,10 +42,9 @@ def adapt(
 ) -> None:
     """Adapt a student to a new kind of forgery with a few boxes.
 
-    Boxes become pseudo-masks, the student learns from them while it replays what it already finds, thresholds are fitted
-    to the authentic pictures, and both students are compared on pictures that were held out. Some thirty boxes take
-    less than half an hour on two CPU cores. The result says whether the new student is better;
-    imltool scan --weights RUN uses it.
+    Boxes become pseudo-masks, the student learns from them while it replays what it already finds, thresholds are
+    fitted to the authentic pictures, and both students are compared on pictures that were held out. The result says
+    whether the new student is better; imltool scan --weights RUN uses it.
     """
     common.setup_logging(verbose, quiet)
     from imltool.adapt.settings import AdaptSettings
