@@ -80,7 +80,7 @@ def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path,
     scan = ("scan", case / "photos", "--weights", case / "run", "--out", case / "scan", "--device", "cpu")
     assert imltool(*scan)[0] == 0
     code, _, error = imltool(*arguments(case, tiny_weights, *options, "--set", "steps=4"))
-    assert code == 1 and "steps was 3, now 4" in error
+    assert code == 2 and "steps was 3, now 4" in error
 
 
 def test_without_authentic_pictures_thresholds_stay(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
