@@ -423,3 +423,57 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, t
     assert imltool("eval", *options, "--out", out / "eval")[0] == 0
     command = json.loads((out / "eval" / "results.json").read_text(encoding="utf-8"))["command"]
     assert "o\\xff" in command
+
+
+def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tmp_path: Path, imltool) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert imltool("train", "--config", config, "--out", first, *CPU)[0] == 0
+    parent = first / "last.safetensors"
+    # the second run learns from other pictures, and does not move: what it saves is its start
+    make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
+    new = ["data.train.0.images=new/tampered", "data.train.0.masks=new/masks", "data.train.1.images=new/authentic"]
+    still = ["optim.lr=1e-30", "optim.weight_decay=0", "optim.steps=1", "optim.ema=0.999", "data.train.2.weight=0"]
+    overrides = [part for one in (*new, *still) for part in ("--set", one)]
+    code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", second, *overrides, *CPU)
+    assert code == 0 and "start from" not in stderr
+    (theirs, before), (ours, after) = load_checkpoint(parent), load_checkpoint(second / "last.safetensors")
+    for (name, start), (_, saved) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True):
+        assert torch.allclose(start, saved, atol=1e-6), name
+    assert [(one.name, one.sha256, one.step) for one in after.ancestry] == [("tiny", sha256_file(parent), 6)]
+    seen = {digest for one in after.training_sets for digest in one.files}
+    assert {digest for one in before.training_sets for digest in one.files} < seen
+    assert sha256_file(next((tmp_path / "data/new/tampered").iterdir())) in seen
+
+
+def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imltool) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    parent = run / "last.safetensors"
+    short = ["--set", "optim.steps=1", "--set", "student.traces=[jpeg]", "--set", "student.memory=none"]
+    code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", other, *short, *CPU[:2])
+    told = " ".join(stderr.split())
+    assert code == 0 and "traces.enter" in told and "not in it, at their own start" in told
+    assert "fusion.memory" in told and "left out" in told
+    overrides = ["--set", "student.backbone=5m"]
+    code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", tmp_path / "x", *overrides, *CPU)
+    assert code != 0 and "backbone nano" in stderr and "Traceback" not in stderr
+    code, _, stderr = imltool("train", "--config", config, "--from", "nobody", "--out", tmp_path / "y", *CPU)
+    assert code != 0 and "nobody" in stderr and "boxprompt-traces" in stderr and "Traceback" not in stderr
+    assert not (tmp_path / "y").exists()
+
+
+def test_a_picture_its_start_learned_cannot_be_held_out(config: Path, tmp_path: Path, imltool) -> None:
+    run = tmp_path / "run"
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
+    swapped = [
+        "data.train.0.images=new/tampered",
+        "data.train.0.masks=new/masks",
+        "data.train.1.images=new/authentic",
+        "data.validation.0.images=set/tampered",
+        "data.validation.0.masks=set/masks",
+    ]
+    overrides = [part for one in swapped for part in ("--set", one)]
+    start = ("--from", run / "last.safetensors")
+    code, _, stderr = imltool("train", "--config", config, *start, "--out", tmp_path / "x", *overrides, *CPU)
+    assert code != 0 and "validation set held" in " ".join(stderr.split())

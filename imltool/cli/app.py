@@ -87,6 +87,7 @@ def _root(
 
 def _register() -> None:
     from imltool.cli import (
+        adapt,
         annotate,
         compare,
         data,
@@ -112,6 +113,7 @@ def _register() -> None:
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
     app.command("synth", rich_help_panel="Teach")(synth.synth)
     app.command("train", rich_help_panel="Teach")(train.train)
+    app.command("adapt", rich_help_panel="Teach")(adapt.adapt)
     app.add_typer(data.app, name="data", rich_help_panel="Teach")
     app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
     app.command("compare", rich_help_panel="Measure")(compare.compare)

@@ -14,6 +14,14 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Short for --set init=NAME: teacher, timm, random, or a student (known name, or checkpoint file).",
+            metavar="NAME",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, with its own configuration unless --config.")
     ] = False,
@@ -32,12 +40,16 @@ def train(
     files) as they are now; other settings stay as they were. On several GPUs: accelerate launch -m imltool train ….
     """
     common.setup_logging(verbose, quiet)
+    import json
+
     from imltool.config import load_settings
     from imltool.journal import dump_json
     from imltool.training.run_folder import RunFolder
     from imltool.training.settings import TrainSettings
 
     overrides = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    if start is not None:
+        overrides.append(f"init={json.dumps(start)}")
     if resume and not config:
         config = [RunFolder(out).configuration]
     settings = load_settings(TrainSettings, config, overrides)

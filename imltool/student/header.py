@@ -45,6 +45,14 @@ class ReliabilityBin(Settings):
     tampered: int
 
 
+class Ancestor(Settings):
+    """A student whose weights a run started from: its name, the SHA-256 of its file, the step it was saved at."""
+
+    name: str
+    sha256: str
+    step: int = 0
+
+
 class CheckpointHeader(Settings):
     """What a checkpoint says of itself.
 
@@ -57,7 +65,8 @@ class CheckpointHeader(Settings):
             points are computed (`student.operating_points`).
         trace_version: the version of the traces the weights were trained with.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
-        training_sets: what the weights were fitted to.
+        ancestry: the students the weights came from, the nearest first; empty for a start of another kind.
+        training_sets: what the weights were fitted to, in the runs of `ancestry` too.
         validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
         figures: validation metrics at the saved step.
         configuration: the resolved training configuration.
@@ -75,6 +84,7 @@ class CheckpointHeader(Settings):
     authentic_scores: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     trace_version: int = 1
     reliability: tuple[ReliabilityBin, ...] = ()
+    ancestry: tuple[Ancestor, ...] = ()
     training_sets: tuple[TrainingSet, ...] = ()
     validation_sets: tuple[TrainingSet, ...] = ()
     step: int = 0

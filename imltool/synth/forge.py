@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from imltool.pictures.images import RGB, Mask
 from imltool.pictures.pixels import resize_mask, scaled
 from imltool.synth.edit import Host
 from imltool.synth.history import Before, earlier, finish, named
-from imltool.synth.kinds import KINDS
+from imltool.synth.kinds import KINDS, UNTOUCHED
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
@@ -82,10 +83,10 @@ class Forge:
             if attempt % TRIES_A_HOST == 0:
                 host, record = self._host(rng)
             edit = KINDS[kind](rng, host, self.pool, self.settings)
-            if kind != "authentic" and not low <= float(edit.mask.mean()) <= high:
+            if kind not in UNTOUCHED and not low <= float(edit.mask.mean()) <= high:
                 continue
             image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
-            if kind != "authentic" and not mask.any():
+            if kind not in UNTOUCHED and not mask.any():
                 continue  # a few pixels, lost in a picture that was shrunk
             record = {"kind": kind} | record | edit.record
             record |= {"final": final, "area": round(float(mask.mean()), 6)}
@@ -98,6 +99,8 @@ class Forge:
         """A random crop of a random picture, its long side in the settings' range, with a history; and its record."""
         path = self.pool.pick_host(rng)
         rgb, own = self.pool.picture(path)
+        if self.settings.native and rng.random() < self.settings.native:
+            return self._native(rng, path, rgb, own)
         height, width = rgb.shape[:2]
         share = float(rng.uniform(0.6, 1.0))
         tall, wide = max(16, round(height * share)), max(16, round(width * share))
@@ -115,3 +118,17 @@ class Forge:
         rgb, done = earlier(rng, rgb, size, before, history)
         host = Host(rgb, own if own is not None and own.any() else None, path)
         return host, {"host": path.name, "crop": crop} | named(done, "host")
+
+    def _native(self, rng: np.random.Generator, path: Path, rgb: RGB, own: Mask | None) -> tuple[Host, dict[str, Any]]:
+        """A crop along the JPEG grid at the source's own resolution, with the one history it came with."""
+        wanted = float(rng.uniform(*self.settings.long_side)) / max(rgb.shape[:2])
+        tall, wide = (max(16, min(side, round(side * wanted))) for side in rgb.shape[:2])
+        top, left = (
+            8 * int(rng.integers(0, (side - kept) // 8 + 1))
+            for side, kept in zip(rgb.shape[:2], (tall, wide), strict=True)
+        )
+        part = np.ascontiguousarray(rgb[top : top + tall, left : left + wide])
+        own = own[top : top + tall, left : left + wide] if own is not None else None
+        crop = [left, top, left + wide, top + tall]
+        host = Host(part, own if own is not None and own.any() else None, path)
+        return host, {"host": path.name, "crop": crop, "host_native": True}

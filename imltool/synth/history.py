@@ -102,6 +102,10 @@ def finish(
     last JPEG file itself (None for a PNG).
     """
     record: dict[str, Any] = {}
+    if settings.develop and rng.random() < settings.develop:
+        from imltool.synth.develop import develop
+
+        rgb, record["developed"] = develop(rng, rgb)
     if rng.random() < settings.resize:
         factor = float(rng.uniform(*settings.resize_range))
         rgb, mask = _resize_both(rgb, mask, factor)

@@ -9,13 +9,17 @@ import numpy as np
 
 from imltool.pictures.pixels import resize_mask, scaled
 from imltool.synth.blending import match_colour
+from imltool.synth.develop import developed
+from imltool.synth.documents import document, scan
 from imltool.synth.edit import Edit, Host, Kind, draw_geometry, nothing, paste, recolour, relight, some_region
 from imltool.synth.enlarge import enlarge
+from imltool.synth.exemplar import erased, regenerated
 from imltool.synth.history import Before, earlier, named
 from imltool.synth.regions import Piece, around, blob, bounds, cut, place, transform
 from imltool.synth.removal import removal
 from imltool.synth.retouch import retouch
 from imltool.synth.settings import SynthSettings
+from imltool.synth.several import collage, stamps
 from imltool.synth.sources import SourcePool
 
 
@@ -102,4 +106,13 @@ KINDS: dict[str, Kind] = {
     "retouch": retouch,
     "enlarge": enlarge,
     "authentic": authentic,
+    "collage": collage,
+    "stamps": stamps,
+    "erased": erased,
+    "regenerated": regenerated,
+    "document": document,
+    "scan": scan,
+    "developed": developed,
 }
+UNTOUCHED = frozenset({"authentic", "scan", "developed"})
+"""Kinds that hold no forgery."""

@@ -21,6 +21,15 @@ def _inside(low: float, high: float) -> Callable[[tuple[float, float]], tuple[fl
     return check
 
 
+def _inside_whole(low: int, high: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    def check(pair: tuple[int, int]) -> tuple[int, int]:
+        if not low <= pair[0] <= pair[1] <= high:
+            raise ValueError(f"a range within {low} to {high}, the smaller figure first, is wanted")
+        return pair
+
+    return check
+
+
 def _weights(weights: dict[Name, float]) -> dict[Name, float]:
     if any(weight < 0 for weight in weights.values()) or sum(weights.values()) <= 0:
         raise ValueError("weights must not be negative, and not all zero")
@@ -63,6 +72,7 @@ class HistorySettings(Settings):
     double: Share = Field(0.15, description="probability of a JPEG save, a crop of 0-7 pixels and the final save")
     final_png: Share = Field(0.2, description="probability of a lossless final file, else JPEG")
     final_quality: Quality = Field((55, 98), description="Pillow quality of the final JPEG")
+    develop: Share = Field(0.0, description="probability that the finished picture is developed as a whole")
     social: Share = Field(0.15, description="probability that the file then goes through a social network")
     social_twice: Share = Field(0.25, description="probability that it goes through a second one")
     social_side: Factor = Field((0.5, 0.9), description="the network's bound on the long side / that of the file")
@@ -114,7 +124,8 @@ class SynthSettings(Settings):
 
     kinds: dict[str, float] = Field(
         default={"splice": 0.3, "copymove": 0.3, "removal": 0.15, "retouch": 0.15, "enlarge": 0.1},
-        description="relative frequency of splice, copymove, removal, retouch, enlarge and authentic",
+        description="relative frequency of splice, copymove, removal, retouch, enlarge, collage, stamps, erased, "
+        "regenerated, document, and, with nothing to find, authentic, scan and developed",
     )
     long_side: Sides = Field((320, 512), description="long side of the crop that is edited, pixels")
     area: Shares = Field((0.005, 0.35), description="tampered share of the picture; other tries are thrown away")
@@ -139,6 +150,13 @@ class SynthSettings(Settings):
     light_strength: Shares = Field((0.3, 1.0), description="how far it does")
     inpaint: Share = Field(0.5, description="probability that a small removal is inpainted, else patched")
     inpaint_area: Share = Field(0.04, description="largest share of the picture that is inpainted")
+    regions: Annotated[tuple[int, int], AfterValidator(_inside_whole(2, 20))] = Field(
+        (2, 6), description="pastes of a collage"
+    )
+    rendered: Share = Field(0.85, description="probability that a document is a rendered page instead of the host")
+    native: Share = Field(
+        0.0, description="probability of a host cut along the JPEG grid of its file, neither resized nor saved before"
+    )
     box_jitter: Margins = Field((-0.05, 0.15), description="each coarse box side moves outwards by this share")
     borders: MattingSettings = Field(default=MattingSettings(), description="uneven borders, see `matting`")
     retouch: RetouchSettings = Field(default=RetouchSettings(), description="kind retouch")

@@ -21,6 +21,7 @@ from imltool.data.accounts import Account
 from imltool.data.folder import Sample
 from imltool.data.samples import read_sample_mask
 from imltool.errors import DataError, ImageError, ImlError
+from imltool.evaluation.degradations import degrade
 from imltool.inference.localizer import resize_input
 from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.pictures.pixels import jpeg, resize_mask
@@ -29,7 +30,7 @@ from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, NoRegionError, sample_rng
 from imltool.traces.stack import picture_traces
 from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
-from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
+from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 from imltool.training.sources import build_pool, read_source
 
 log = logging.getLogger("imltool")
@@ -38,15 +39,20 @@ OUTLIVE = 60
 KEPT_SIDE = 512
 """Samples are kept with at most this long side, pixels; their traces were taken before that."""
 KEPT_SEED = 20511
+SIDE_SEED = 20512
 SAMPLES_VERSION = 1
 """Counts changes of how samples are read, forged and altered; kept samples of another version are not used."""
 
 
 class LabelledPictures:
-    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`."""
+    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`.
 
-    def __init__(self, items: list[Sample]) -> None:
-        self.items = items
+    Args:
+        change: what is done to every picture, as `SourceSettings.change` says it.
+    """
+
+    def __init__(self, items: list[Sample], change: str | None = None) -> None:
+        self.items, self.change = items, change
         self._cache: dict[int, tuple[RGB, Mask]] = {}
         self._used = 0
 
@@ -67,6 +73,9 @@ class LabelledPictures:
             mask = read_sample_mask(item)
             if not mask.any():
                 raise DataError(f"mask {item.mask} marks nothing", "pictures without an edit belong in authentic")
+        if self.change is not None:
+            name, level = change_of(self.change)
+            rgb, mask = degrade(name, level, rgb, mask, item.image.name, KEPT_SEED)
         if self._used < CACHE_BYTES:
             self._cache[index] = (rgb, mask)
             self._used += rgb.nbytes + mask.nbytes
@@ -91,7 +100,9 @@ class Source:
     ) -> None:
         self.settings, self.augmentation, self.traces = source, augmentation, bool(student.traces)
         # a crop of a kept sample must not have to be enlarged more than the picture itself
-        self.kept_side = max(KEPT_SIDE, math.ceil(student.input_size / augmentation.min_crop))
+        self.kept_side = max(
+            KEPT_SIDE, math.ceil(max(augmentation.sides, default=student.input_size) / augmentation.min_crop)
+        )
         self.pictures: Forge | LabelledPictures
         self.accounts: list[Account]
         self.notes: list[str] = []
@@ -185,18 +196,29 @@ def _kept_rng(*number: int) -> np.random.Generator:
 class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The weighted mix of all sources, as an endless numbered sequence.
 
+    The side S of the input is drawn for each batch of `batch_size` items.
+
     Item `index`: picture uint8 [S,S,3] RGB; traces float16 [len(TRACES),GRID,GRID] (empty [0] when the student sees
     RGB alone); target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
     """
 
     def __init__(
-        self, data: DataSettings, augmentation: AugmentSettings, student: StudentSettings, seed: int, length: int
+        self,
+        data: DataSettings,
+        augmentation: AugmentSettings,
+        student: StudentSettings,
+        seed: int,
+        length: int,
+        batch_size: int = 1,
     ) -> None:
         active = [source for source in data.train if source.weight > 0]
         if not active:
             raise DataError("no training source", "list at least one under data.train in the configuration")
         self.names = [source.name for source in active]
-        self.augmentation, self.side, self.seed, self.length = augmentation, student.input_size, seed, length
+        self.augmentation, self.seed, self.length, self.batch_size = augmentation, seed, length, batch_size
+        sides = augmentation.sides or {student.input_size: 1.0}
+        self._sides = list(sides)
+        self._side_chances = np.array(list(sides.values())) / sum(sides.values())
         weights = np.array([source.weight for source in active])
         self._chances = weights / weights.sum()
         self._sources = [Source(data, source, augmentation, student) for source in active]
@@ -247,12 +269,19 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         settings = self.augmentation
         return view(rng, source.draw(rng), settings.flip, settings.crop, settings.min_crop)
 
+    def side(self, index: int) -> int:
+        """Side of the input that sample `index` is brought to, the same for all of its batch."""
+        if len(self._sides) == 1:
+            return self._sides[0]
+        rng = np.random.default_rng([self.seed, index // self.batch_size, SIDE_SEED])
+        return int(rng.choice(self._sides, p=self._side_chances))
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        sample = self.sample(index)
+        sample, side = self.sample(index), self.side(index)
         target = sample.mask.astype(np.uint8) * 255
-        resized = cv2.resize(target, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        resized = cv2.resize(target, (side, side), interpolation=cv2.INTER_AREA)
         traces = sample.traces if sample.traces is not None else np.zeros(0, np.float16)
-        pixels = torch.from_numpy(resize_input(sample.rgb, self.side))
+        pixels = torch.from_numpy(resize_input(sample.rgb, side))
         return pixels, torch.from_numpy(traces), torch.from_numpy(np.asarray(resized))
 
 

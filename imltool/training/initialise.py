@@ -1,19 +1,49 @@
-"""Where the student's backbone starts: the bundled teacher's encoder, timm's ImageNet weights, or at random."""
+"""Where a student starts: the bundled teacher's encoder, timm's ImageNet weights, at random, or another student."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from imltool.errors import WeightsError
+from imltool.files import sha256_file
 from imltool.student.backbone import TIMM_NAMES, TimmBackbone, load_teacher_encoder, restore_batch_norm
+from imltool.student.header import Ancestor, CheckpointHeader, read_header
 from imltool.student.model import Student
+from imltool.traces.stack import TRACES, VERSION
+from imltool.weights import student_file
 
+log = logging.getLogger("imltool")
 BATCH_NORM_BATCHES = 4
+FIRST_TRACES = (
+    "error level 90",
+    "error level 75",
+    "history likelihood, last step",
+    "history likelihood, earlier step",
+    "grid strength",
+    "fine structure",
+    "copy agreement",
+    "copy confidence",
+    "copy fine agreement",
+    "copy scale",
+    "copy error level",
+    "copy history, last step",
+    "copy history, earlier step",
+    "copy fine structure",
+)
+"""`TRACES` of version 1, by which the weights of students of that version are carried over."""
+FIRST_GROUPS = {"jpeg": range(5), "noise": range(5, 6), "copy": range(6, 14)}
+ENTER = "traces.enter.0.weight"
+"""The convolution [width,planes,3,3] that sees the planes of the traces."""
 Batches = Callable[[], list[Tensor]]
 
 
@@ -60,13 +90,81 @@ INITIALISERS: dict[str, Callable[[Student, Batches], None]] = {
 }
 
 
+@dataclass(frozen=True)
+class Start:
+    """The student that a run starts from: its file and what it says of itself."""
+
+    path: Path
+    header: CheckpointHeader
+
+    @property
+    def ancestry(self) -> tuple[Ancestor, ...]:
+        """That student and those it came from, the nearest first."""
+        own = Ancestor(name=self.header.name, sha256=sha256_file(self.path), step=self.header.step)
+        return (own, *self.header.ancestry)
+
+
+def find_start(init: str) -> Start | None:
+    """The student that `init` names or is the file of; None for a key of `INITIALISERS`. Raises `WeightsError`."""
+    if init in INITIALISERS:
+        return None
+    path = student_file(Path(init))
+    return Start(path, read_header(path))
+
+
 def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]]) -> None:
-    """Fill the student's backbone in place.
+    """Fill the student in place: its backbone alone, or with a student's name or file all that fits.
 
     Args:
-        init: a key of `INITIALISERS`.
+        init: a key of `INITIALISERS`, or a known student's name, or a checkpoint file.
         batches: gives normalised training pictures, float [B,3,H,W], for the teacher's BatchNorm statistics.
 
     Raises `WeightsError` when weights are absent, or do not fit the backbone.
     """
-    INITIALISERS[init](student, batches)
+    start = find_start(init)
+    if start is None:
+        INITIALISERS[init](student, batches)
+    else:
+        _from_student(student, start)
+
+
+def _from_student(student: Student, start: Start) -> None:
+    """Take over what fits by name and shape, and log what does not: another head or other traces may be wanted."""
+    theirs, ours = start.header.architecture.backbone, student.settings.backbone
+    if theirs != ours:
+        raise WeightsError(
+            f"{start.path} has the backbone {theirs}, this run has {ours}", f"set student.backbone to {theirs}"
+        )
+    try:
+        tensors = load(start.path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{start.path} cannot be read: {error}") from error
+    wanted = student.state_dict()
+    if start.header.trace_version == 1 < VERSION and student.traces is not None and ENTER in tensors:
+        tensors[ENTER] = _moved_planes(tensors[ENTER].float(), start.header, student.traces.chosen.tolist())
+    fitting = {name: tensor for name, tensor in tensors.items() if _fits(wanted.get(name), tensor)}
+    student.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in fitting.items()}, strict=False)
+    reshaped = [name for name in tensors if name in wanted and name not in fitting]
+    for what, names in (
+        ("of another shape, at their own start", reshaped),
+        ("not in it, at their own start", [name for name in wanted if name not in tensors]),
+        ("not in this student, left out", [name for name in tensors if name not in wanted]),
+    ):
+        if names:
+            log.warning("start from %s: %s %s", start.header.name, _modules(names), what)
+
+
+def _moved_planes(weight: Tensor, header: CheckpointHeader, chosen: list[int]) -> Tensor:
+    """Weights [width,planes,3,3] of a student of the first traces, for the planes of now; new planes start at zero."""
+    seen = sorted(index for group in header.architecture.traces for index in FIRST_GROUPS[group])
+    known = {FIRST_TRACES[index]: weight[:, place] for place, index in enumerate(seen)}
+    nothing = torch.zeros_like(weight[:, 0])
+    return torch.stack([known.get(TRACES[index], nothing) for index in chosen], dim=1)
+
+
+def _fits(wanted: Tensor | None, tensor: Tensor) -> bool:
+    return wanted is not None and wanted.shape == tensor.shape
+
+
+def _modules(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))

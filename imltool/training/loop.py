@@ -31,9 +31,9 @@ from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
-from imltool.training.initialise import BATCH_NORM_BATCHES, initialise
+from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
 from imltool.training.losses import LOSSES
-from imltool.training.provenance import data_digest, hash_sets, joined, refuse_overlap
+from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
@@ -95,12 +95,20 @@ class Training:
         self.main = self.accelerator.is_main_process
         self._require_processes()
         self.data = TrainingData(
-            settings.data, settings.augment, settings.student, settings.seed, optim.steps * optim.batch_size
+            settings.data,
+            settings.augment,
+            settings.student,
+            settings.seed,
+            optim.steps * optim.batch_size,
+            optim.batch_size,
         )
         watched, calibrating = settings.data.validation, settings.data.calibration
         self.validation = Validation(settings.data, watched) if watched else None
         self.calibration = Validation(settings.data, calibrating) if calibrating else None
-        self.training_sets = hash_sets(self.data.files())
+        start = find_start(settings.init)
+        self.ancestry = start.ancestry if start else ()
+        # what the start has seen stays seen: a picture of it may not be held out now
+        self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
         seen = [part.files() for part in (self.validation, self.calibration) if part]
         self.validation_sets = hash_sets(joined(seen))
         refuse_overlap(self.training_sets, self.validation_sets)
@@ -124,6 +132,7 @@ class Training:
             initialise(student, settings.init, self._first_batches)
         if optim.sync_batch_norm and self.accelerator.num_processes > 1:
             student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)
+        student.freeze_backbone(optim.backbone_lr == 0)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
         self.meter = Meter()
@@ -298,13 +307,17 @@ class Training:
         size = min(16, self.settings.optim.batch_size)
         count = min(len(self.data), BATCH_NORM_BATCHES * size)
         pixels = [self.data[index][0] for index in range(count)]
-        return [self._input(torch.stack(pixels[i : i + size])) for i in range(0, count, size)]
+        batches = [pixels[i : i + size] for i in range(0, count, size)]
+        # pictures of another side than the first of theirs come from another batch of the training: left out
+        return [self._input(torch.stack([one for one in batch if one.shape == batch[0].shape])) for batch in batches]
 
     def _groups(self, student: Student) -> list[dict[str, Any]]:
         """Weight decay for matrices only; the pretrained backbone moves more slowly."""
         optim = self.settings.optim
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, parameter in student.named_parameters():
+            if not parameter.requires_grad:
+                continue
             scale = optim.backbone_lr if name.startswith("backbone.") else 1.0
             decay = optim.weight_decay if parameter.ndim > 1 and "attention_biases" not in name else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
@@ -353,6 +366,7 @@ class Training:
             architecture=self.settings.student,
             step=step,
             trace_version=VERSION,
+            ancestry=self.ancestry,
             training_sets=self.training_sets,
             validation_sets=self.validation_sets,
             configuration=self.settings.model_dump(mode="json"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from imltool.config import Settings
-from imltool.student.settings import StudentSettings
+from imltool.evaluation.degradations import GRID, Level
+from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.synth.settings import SynthSettings
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -22,6 +23,17 @@ MAX_LEFT_OUT_OPTION = "--set data.max_left_out=SHARE"
 
 REPLACED = ("images", "masks")
 """What a manifest stands for."""
+
+
+def change_of(text: str) -> tuple[str, Level]:
+    """`upload=usual` as the name of a degradation and its level. Raises ValueError."""
+    name, _, level = text.partition("=")
+    known = {str(one): one for one in GRID[name].levels} if name in GRID else {}
+    if level not in known:
+        raise ValueError(
+            f"{text} is no change; {name}={'|'.join(known)}" if known else f"choose from {', '.join(GRID)}"
+        )
+    return name, known[level]
 
 
 class SourceSettings(Settings):
@@ -55,6 +67,16 @@ class SourceSettings(Settings):
         0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters it again every time"
     )
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
+    change: str | None = Field(
+        None, description="a change of every picture as eval --robust makes it: upload=usual (not in training)"
+    )
+
+    @field_validator("change")
+    @classmethod
+    def _known_change(cls, value: str | None) -> str | None:
+        if value is not None:
+            change_of(value)
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
@@ -71,9 +93,9 @@ class SourceSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # runs and kept samples are known by their settings: those from before there were manifests stay known
+        # runs and kept samples are known by their settings: those from before there were these stay known
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "manifest" or value is not None}
+        return {key: value for key, value in values.items() if key not in ("manifest", "change") or value is not None}
 
 
 class DataSettings(Settings):
@@ -95,6 +117,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _usable(self) -> DataSettings:
+        if any(source.change is not None for source in self.train):
+            raise ValueError("change is for validation and calibration; training has augment")
         if any(source.kind == "synth" for source in (*self.validation, *self.calibration)):
             raise ValueError("validation and calibration take pseudo, masks and authentic sources, not synth")
         if self.train and not any(source.weight > 0 for source in self.train):
@@ -114,6 +138,19 @@ class AugmentSettings(Settings):
     jpeg: float = Field(0.5, ge=0, le=1, description="probability of one more JPEG save")
     jpeg_quality: tuple[int, int] = Field((60, 98), description="Pillow quality of that save")
     colour: float = Field(0.3, ge=0, le=1, description="probability of a brightness and contrast change")
+    sides: dict[int, float] = Field(
+        default={},
+        description="sides of the square input with their relative frequency, one drawn for each batch; "
+        "none is student.input_size alone",
+    )
+
+    @field_validator("sides")
+    @classmethod
+    def _usable_sides(cls, value: dict[int, float]) -> dict[int, float]:
+        for side, weight in value.items():
+            if side % STRIDE or not LEAST_SIDE <= side <= GREATEST_SIDE or weight <= 0:
+                raise ValueError(f"a side is a multiple of {STRIDE} with a weight above zero, not {side}: {weight}")
+        return value
 
 
 class OptimSettings(Settings):
@@ -126,7 +163,7 @@ class OptimSettings(Settings):
     )
     sync_batch_norm: bool = Field(False, description="BatchNorm statistics over all processes (several GPUs)")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
-    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr")
+    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr; 0 freezes it")
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
     final_lr: float = Field(0.01, ge=0, le=1, description="last learning rate / peak, after a cosine")
     weight_decay: float = Field(0.05, ge=0)
@@ -140,7 +177,11 @@ class TrainSettings(Settings):
     """A training run."""
 
     name: str = Field("student", description="what the checkpoint calls itself")
-    init: Literal["teacher", "timm", "random"] = Field("teacher", description="where the backbone starts")
+    init: str = Field(
+        "teacher",
+        min_length=1,
+        description="where it starts: teacher, timm or random for the backbone, or a student (known name, or file)",
+    )
     student: StudentSettings = StudentSettings()
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -33,10 +33,11 @@ class Calibration:
     """Thresholds fitted on the validation split.
 
     Attributes:
-        pixel_threshold: the one of `CURVE_THRESHOLDS` that maximises mean pixel F1 over tampered pictures minus mean
-            false-positive area over authentic ones (our choice: F1 alone, which never sees an authentic picture, would
-            mark a fifth of each); of equals the one nearest to 0.5.
-        pixel_f1: the mean pixel F1 there.
+        pixel_threshold: the one of `CURVE_THRESHOLDS` that maximises mean pixel F1 of tampered pictures minus mean
+            false-positive area of authentic ones, both as means over sets, so that a large set does not speak for the
+            small ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each); of
+            equals the one nearest to 0.5.
+        pixel_f1: the mean over sets of the mean pixel F1 there.
         balance: F1 minus false-positive area there, by which checkpoints of a run are compared.
         score_threshold: the `operating_point` of `TARGET_FPR`.
         score_fpr: the share of authentic pictures that exceeds it, `score_authentic` of them in all.
@@ -89,7 +90,9 @@ class Validation:
             f"{source.name}: {note}" for source, one in zip(sources, readings, strict=True) for note in one.notes
         ]
         require_used(self.accounts, data.max_left_out, MAX_LEFT_OUT_OPTION)
-        self._sets = [LabelledPictures(reading.samples) for reading in readings]
+        self._sets = [
+            LabelledPictures(one.samples, source.change) for source, one in zip(sources, readings, strict=True)
+        ]
         self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
     def files(self) -> dict[str, list[Path]]:
@@ -124,7 +127,8 @@ class Validation:
         def make() -> Arrays:
             return {"traces": picture_traces(pictures.get(number)[0])}
 
-        key = sha256_text(repr(file_identity(pictures.items[number].image)))
+        changed = (pictures.change,) if pictures.change else ()
+        key = sha256_text(repr((*file_identity(pictures.items[number].image), *changed)))
         return self._cache.get(key, make)["traces"]
 
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
@@ -132,7 +136,8 @@ class Validation:
 
         Figures that need tampered or authentic pictures are None without them.
         """
-        f1_curve, false_curve = np.zeros(len(CURVE_THRESHOLDS)), np.zeros(len(CURVE_THRESHOLDS))
+        f1_curves: dict[str, list[np.ndarray]] = {}
+        false_curves: dict[str, list[np.ndarray]] = {}
         f1s: list[float] = []
         tampered: list[float] = []
         authentic: dict[str, list[float]] = {}
@@ -147,14 +152,12 @@ class Validation:
                     if mask.any():
                         tampered.append(image_score(values))
                         f1s.append(float(f1(count_pixels(values, mask))))
-                        f1_curve += f1(counts)
+                        f1_curves.setdefault(self._names[which], []).append(f1(counts))
                     else:
                         authentic.setdefault(self._names[which], []).append(image_score(values))
                         false_areas.append(float((values > 0.5).mean()))
-                        false_curve += flagged_area(counts)
-        f1_curve /= max(1, len(f1s))
-        false_curve /= max(1, len(false_areas))
-        calibration = _calibrate(f1_curve, false_curve, tampered, authentic)
+                        false_curves.setdefault(self._names[which], []).append(flagged_area(counts))
+        calibration = _calibrate(_mean_curve(f1_curves), _mean_curve(false_curves), tampered, authentic)
         untouched = list(itertools.chain(*authentic.values()))
         figures = {
             "n_tampered": len(f1s),
@@ -170,6 +173,12 @@ class Validation:
             "image_tpr": float(np.mean(np.array(tampered) > calibration.score_threshold)) if f1s else None,
         }
         return figures, calibration
+
+
+def _mean_curve(curves: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """The mean over sets of the means over their pictures, float [T]; zeros without any."""
+    means = [np.mean(ones, axis=0) for ones in curves.values()]
+    return np.mean(means, axis=0) if means else np.zeros(len(CURVE_THRESHOLDS))
 
 
 def _calibrate(

@@ -1,0 +1,68 @@
+"""Edits in several places of one picture: pastes from several donors, and a small patch stamped again and again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from imltool.synth.edit import Edit, Host, draw_geometry, nothing, paste, some_region
+from imltool.synth.regions import bounds, cut, place, transform
+from imltool.synth.settings import SynthSettings
+from imltool.synth.sources import SourcePool
+
+STAMPS = (2, 8)
+"""How often a small patch is stamped."""
+
+
+def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
+    """Pastes from several donors, each with a history of its own, in one host (a multi-splice)."""
+    from imltool.synth.kinds import splice
+
+    wanted = int(rng.integers(settings.regions[0], settings.regions[1] + 1))
+    # so that all of them fit: the more there are, the smaller each is
+    largest = settings.object_side[1] * min(1.0, 1.6 / wanted**0.5)
+    smaller = settings.model_copy(update={"object_side": (min(settings.object_side[0], largest), largest)})
+    rgb, mask = host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool)
+    parts: list[dict[str, Any]] = []
+    for _ in range(2 * wanted):
+        edit = splice(rng, Host(rgb, None, host.path), pool, smaller)
+        share = float(edit.mask.mean())
+        if not edit.mask.any() or float((edit.mask & mask).sum()) > 0.25 * edit.mask.sum() or share > 0.25:
+            continue
+        rgb, mask = edit.rgb, mask | edit.mask
+        parts.append(edit.record)
+        if len(parts) == wanted:
+            break
+    return Edit(rgb, mask, {"parts": parts}) if len(parts) >= 2 else nothing(host)
+
+
+def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
+    """A small region of the host stamped several times elsewhere, each time turned and scaled anew.
+
+    The mask marks the stamps, not what they were taken from.
+    """
+    region, source = some_region(rng, host, settings, growth=float(STAMPS[0] + 1))
+    original = cut(host.rgb, region)
+    height, width = region.shape
+    rgb, mask = host.rgb, np.zeros(region.shape, dtype=bool)
+    x1, y1, x2, y2 = bounds(region)
+    taken = [(x1, y1, x2, y2)]
+    record: dict[str, Any] = {"region": source}
+    same = draw_geometry(rng, settings)
+    for _ in range(int(rng.integers(*STAMPS)) + 1):
+        geometry = same if rng.random() < 0.6 else draw_geometry(rng, settings)
+        geometry = replace(geometry, scale=float(np.clip(geometry.scale, 0.6, 1.6)))
+        piece = transform(original, geometry.scale, geometry.degrees, geometry.flip)
+        tall, wide = piece.shape.shape
+        for _ in range(8):
+            x, y = place(rng, piece, height, width, overhang=0.0)
+            if all(x >= b[2] or x + wide <= b[0] or y >= b[3] or y + tall <= b[1] for b in taken):
+                break
+        else:
+            continue
+        taken.append((x, y, x + wide, y + tall))
+        rgb, pasted = paste(rng, rgb, piece, x, y, settings, record)
+        mask |= pasted
+    return Edit(rgb, mask, record) if mask.any() else nothing(host)
