@@ -28,7 +28,6 @@ from imltool.inference.localizer import TTA_FLIPS, Localizer, resize_input
 from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.model import normalise
-from imltool.traces.stack import picture_traces
 from imltool.weights import student_file
 
 BATCH, ROUNDS = 8, 20
@@ -45,7 +44,7 @@ decode = len(paths) / (time.perf_counter() - started)
 traces = None
 if localizer.sees_traces:
     started = time.perf_counter()
-    traces = [picture_traces(image) for image in images]
+    traces = [localizer.traces(image) for image in images]
     tracing = len(paths) / (time.perf_counter() - started)
 
 views = [resize_input(image, architecture.input_size) for image in images[:BATCH]]

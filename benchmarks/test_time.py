@@ -19,7 +19,7 @@ from imltool.evaluation.rows import HALF
 from imltool.evaluation.runner import evaluate_set
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import RGB, Map
-from imltool.traces.stack import Traces, picture_traces
+from imltool.traces.stack import Traces
 
 SIDES = (192, 256)
 """Input sizes beside the configured one, pixels."""
@@ -67,7 +67,7 @@ def traces_of(images: list[RGB]) -> list[Traces] | None:
         return None
     for image in images:
         if image.tobytes() not in known:
-            known[image.tobytes()] = picture_traces(image)
+            known[image.tobytes()] = localizer.traces(image)
     return [known[image.tobytes()] for image in images]
 
 

@@ -22,16 +22,18 @@ from imltool.data.layouts.coarse import coarse_boxes
 from imltool.errors import ConfigError, DataError
 from imltool.files import sha256_file
 from imltool.pictures.images import encode_jpeg, read_mask, read_rgb, write_mask
+from imltool.synth import documents
 from imltool.synth.forge import Forge, Forgery, sample_rng
-from imltool.synth.kinds import KINDS
+from imltool.synth.kinds import KINDS, UNTOUCHED
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 from imltool.synth.writer import read_forgeries
 
 BEFORE = {f"{who}_{step}": 0 for who in ("host", "donor") for step in ("jpeg", "resample", "noise")}
 LOSSLESS = BEFORE | {"final_png": 1, "resize": 0, "blur": 0, "noise": 0, "double": 0, "social": 0}
-KIND_WEIGHTS = "kinds={splice: 1, copymove: 1, removal: 1, retouch: 1, enlarge: 1, authentic: 1}"
-EDITS = [kind for kind in KINDS if kind != "authentic"]
+COMMON = ("splice", "copymove", "removal", "retouch", "enlarge", "authentic")
+KIND_WEIGHTS = f"kinds={{{', '.join(f'{kind}: 1' for kind in COMMON)}}}"
+EDITS = [kind for kind in KINDS if kind not in UNTOUCHED and kind != "document"]
 
 
 def make_sources(root: Path) -> Path:
@@ -125,6 +127,60 @@ def test_the_tampered_share_stays_within_its_limits(sources: Path, kind: str) ->
     assert 0.05 <= min(shares) <= max(shares) <= 0.15
 
 
+@pytest.mark.parametrize("rendered", [0, 1])
+def test_a_document_changes_in_the_boxes_its_record_names(sources: Path, tmp_path: Path, rendered: int) -> None:
+    page = documents.page(np.random.default_rng(4), 640, 900)
+    write_rgb(tmp_path / "photos" / "page.png", page)
+    small = {"long_side": [700, 900], "area": [0.0003, 0.1], "rendered": rendered, "history": LOSSLESS, "native": 1}
+    settings = SynthSettings.model_validate(small)
+    photos = sources / "photos" if rendered else tmp_path / "photos"  # a page of its own where none is rendered
+    forge = Forge(settings, SourcePool.from_folders([photos], max_side=1200))
+    actions = set()
+    for index in range(12):
+        changed, before = (forge.make(sample_rng(2, index), kind) for kind in ("document", "scan"))
+        if changed.image.shape != before.image.shape or changed.record["crop"] != before.record["crop"]:
+            continue  # the change needed another page
+        boxes = np.zeros(changed.mask.shape, dtype=bool)
+        for one in changed.record["changes"]:
+            x1, y1, x2, y2 = one["box"]
+            boxes[y1:y2, x1:x2] = True
+            actions.add(one["action"])
+        assert np.array_equal(boxes, changed.mask) and not before.mask.any()
+        # a rendered page is another one when the first found no place for the change
+        assert rendered or not (changed.image != before.image).any(axis=2)[~boxes].any()
+    assert len(actions) >= 3
+
+
+def test_stamps_and_collages_lie_in_several_places(sources: Path) -> None:
+    forge = make_forge(sources, area=[0.001, 0.5], history=LOSSLESS, poisson=0)
+    stamps = [forge.make(sample_rng(6, index), "stamps") for index in range(6)]
+    collages = [forge.make(sample_rng(6, index), "collage") for index in range(6)]
+    assert all(1 <= len(one.record["pasted"]) <= 8 for one in stamps)
+    assert max(len(one.boxes) for one in stamps) >= 3
+    assert all(2 <= len(one.record["parts"]) <= 6 for one in collages)
+    donors = [{part["donor"] for part in one.record["parts"]} for one in collages]
+    assert max(map(len, donors)) >= 2
+
+
+def test_development_keeps_an_edits_geometry_and_marks_nothing_itself(sources: Path) -> None:
+    plain = make_forge(sources, history=LOSSLESS)
+    forge = make_forge(sources, history=LOSSLESS | {"develop": 1})
+    developed, before = (one.make(sample_rng(7, 0), "splice") for one in (forge, plain))
+    assert np.array_equal(developed.mask, before.mask) and developed.record["final"]["developed"]
+    assert (developed.image != before.image).any(axis=2)[~before.mask].mean() > 0.5
+    assert all(not plain.make(sample_rng(7, index), "developed").mask.any() for index in range(6))
+
+
+def test_a_native_host_is_cut_along_its_files_jpeg_grid(sources: Path) -> None:
+    forge = make_forge(sources, native=1, history=LOSSLESS)
+    for index in range(6):
+        sample = forge.make(sample_rng(8, index), "authentic")
+        left, top, right, bottom = sample.record["crop"]
+        whole = read_rgb(next(path for path in forge.pool.hosts if path.name == sample.record["host"]))
+        assert left % 8 == top % 8 == 0
+        assert np.array_equal(sample.image, whole[top:bottom, left:right])
+
+
 def test_an_impossible_area_is_a_data_error(sources: Path) -> None:
     with pytest.raises(DataError, match="no splice"):
         make_forge(sources, area=[0.99, 1.0]).make(sample_rng(0, 0), "splice")
@@ -174,7 +230,8 @@ def test_without_masked_objects_every_kind_still_works(sources: Path) -> None:
     settings = SynthSettings.model_validate({"long_side": [160, 200]})
     forge = Forge(settings, SourcePool.from_folders([sources / "photos"]))
     for kind in KINDS:
-        assert forge.make(sample_rng(0, 0), kind).kind == kind
+        if kind != "document":  # no page is that small
+            assert forge.make(sample_rng(0, 0), kind).kind == kind
 
 
 def test_the_shipped_configuration_names_every_setting() -> None:
@@ -206,7 +263,7 @@ def test_the_command_writes_a_set_that_reads_back(
     assert {row["image"]: row["mask"] for row in rows} == {
         sample.name: sample.mask.relative_to(out).as_posix() if sample.mask else None for sample in samples
     }
-    assert {row["kind"] for row in rows} == set(KINDS)
+    assert {row["kind"] for row in rows} == set(COMMON)
     for row in rows:
         assert read_rgb(out / row["image"]).shape == (row["height"], row["width"], 3)
         assert sha256_file(out / row["image"]) == row["sha256"]

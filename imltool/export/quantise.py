@@ -87,7 +87,8 @@ def _feeds(pictures: Sequence[Path], header: CheckpointHeader) -> Iterator[Array
         views = np.stack([resize_input(image, header.input_size) for image in images])
         feeds = {PIXELS: normalise(views, header.mean, header.std)}
         if header.architecture.traces:
-            feeds[TRACES_INPUT] = np.stack([picture_traces(image) for image in images]).astype(np.float32)
+            grid = header.architecture.trace_grid(header.input_size)
+            feeds[TRACES_INPUT] = np.stack([picture_traces(image, grid) for image in images]).astype(np.float32)
         yield feeds
 
 

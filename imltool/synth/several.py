@@ -23,6 +23,7 @@ def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
     wanted = int(rng.integers(settings.regions[0], settings.regions[1] + 1))
     # so that all of them fit: the more there are, the smaller each is
     largest = settings.object_side[1] * min(1.0, 1.6 / wanted**0.5)
+    largest = min(largest, (2.6 * settings.area[1] / wanted) ** 0.5)
     smaller = settings.model_copy(update={"object_side": (min(settings.object_side[0], largest), largest)})
     rgb, mask = host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool)
     parts: list[dict[str, Any]] = []

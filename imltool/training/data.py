@@ -29,7 +29,7 @@ from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, NoRegionError, sample_rng
 from imltool.traces.stack import picture_traces
-from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
+from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, on_grid, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 from imltool.training.sources import build_pool, read_source
 
@@ -98,7 +98,8 @@ class Source:
     def __init__(
         self, data: DataSettings, source: SourceSettings, augmentation: AugmentSettings, student: StudentSettings
     ) -> None:
-        self.settings, self.augmentation, self.traces = source, augmentation, bool(student.traces)
+        self.settings, self.augmentation = source, augmentation
+        self.student = student
         # a crop of a kept sample must not have to be enlarged more than the picture itself
         self.kept_side = max(
             KEPT_SIDE, math.ceil(max(augmentation.sides, default=student.input_size) / augmentation.min_crop)
@@ -124,7 +125,8 @@ class Source:
                 "source": source.model_dump(mode="json", exclude=unseen),
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
                 "files": [file_identity(path) for path in (*self.files(), *self.masks(), *listed)],
-                "seen": self.traces,
+                "seen": bool(student.traces),
+                "grid": [student.input_size, student.max_input_size],
                 "side": self.kept_side,
                 "version": SAMPLES_VERSION,
             },
@@ -169,7 +171,9 @@ class Source:
         return self._prepared(forgery.image, forgery.mask)
 
     def _prepared(self, rgb: RGB, mask: Mask) -> Prepared:
-        traces = picture_traces(rgb) if self.traces else None
+        student = self.student
+        # as fine as they are where a picture of that size is seen
+        traces = picture_traces(rgb, student.trace_grid(student.side_for(rgb.shape))) if student.traces else None
         longest = max(mask.shape)
         if longest > self.kept_side:
             factor = self.kept_side / longest
@@ -198,8 +202,8 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     The side S of the input is drawn for each batch of `batch_size` items.
 
-    Item `index`: picture uint8 [S,S,3] RGB; traces float16 [len(TRACES),GRID,GRID] (empty [0] when the student sees
-    RGB alone); target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
+    Item `index`: picture uint8 [S,S,3] RGB; traces float16 [len(TRACES),t,t], t the student's `trace_grid` (empty [0]
+    when it sees RGB alone); target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
     """
 
     def __init__(
@@ -216,6 +220,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
             raise DataError("no training source", "list at least one under data.train in the configuration")
         self.names = [source.name for source in active]
         self.augmentation, self.seed, self.length, self.batch_size = augmentation, seed, length, batch_size
+        self.trace_grid = student.trace_grid
         sides = augmentation.sides or {student.input_size: 1.0}
         self._sides = list(sides)
         self._side_chances = np.array(list(sides.values())) / sum(sides.values())
@@ -280,7 +285,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         sample, side = self.sample(index), self.side(index)
         target = sample.mask.astype(np.uint8) * 255
         resized = cv2.resize(target, (side, side), interpolation=cv2.INTER_AREA)
-        traces = sample.traces if sample.traces is not None else np.zeros(0, np.float16)
+        traces = np.zeros(0, np.float16) if sample.traces is None else on_grid(sample.traces, self.trace_grid(side))
         pixels = torch.from_numpy(resize_input(sample.rgb, side))
         return pixels, torch.from_numpy(traces), torch.from_numpy(np.asarray(resized))
 

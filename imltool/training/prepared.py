@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """uint8 RGB [H,W,3], bool mask [H,W], and float16 traces [len(TRACES),GRID,GRID] when the student sees them."""
+    """uint8 RGB [H,W,3], bool mask [H,W], and float16 traces [len(TRACES),t,t] when the student sees them."""
 
     rgb: RGB
     mask: Mask
@@ -88,6 +88,15 @@ class ArrayCache:
         return arrays
 
 
+def on_grid(traces: Traces, grid: int) -> Traces:
+    """Traces [C,t,t] on a grid of another side, [C,grid,grid]: means where it is coarser, else interpolated."""
+    if traces.shape[-1] == grid:
+        return traces
+    way = cv2.INTER_AREA if grid < traces.shape[-1] else cv2.INTER_LINEAR
+    planes = [cv2.resize(plane.astype(np.float32), (grid, grid), interpolation=way) for plane in traces]
+    return np.stack(planes).astype(np.float16)
+
+
 def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:
     """A random mirror image and crop of a sample; its traces are cut and mirrored with it.
 
@@ -95,20 +104,21 @@ def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, m
         flip, crop: probabilities; min_crop: smallest side kept by a crop / side.
     """
     rgb, mask, traces = sample.rgb, sample.mask, sample.traces
+    grid = GRID if traces is None else traces.shape[-1]
     if rng.random() < crop:
         # cut along the lines of the traces' grid, so that both show the same part
-        tall, wide = (max(8, round(GRID * float(rng.uniform(min_crop, 1.0)))) for _ in range(2))
-        top, left = (int(rng.integers(0, GRID - side + 1)) for side in (tall, wide))
+        tall, wide = (max(8, round(grid * float(rng.uniform(min_crop, 1.0)))) for _ in range(2))
+        top, left = (int(rng.integers(0, grid - side + 1)) for side in (tall, wide))
         height, width = mask.shape
-        rows = slice(round(top * height / GRID), max(round((top + tall) * height / GRID), 1))
-        columns = slice(round(left * width / GRID), max(round((left + wide) * width / GRID), 1))
+        rows = slice(round(top * height / grid), max(round((top + tall) * height / grid), 1))
+        columns = slice(round(left * width / grid), max(round((left + wide) * width / grid), 1))
         kept = mask[rows, columns]
         # a crop that loses most of the edit would teach crumbs
         if min(kept.shape) >= 32 and (not mask.any() or kept.sum() >= 0.7 * mask.sum()):
             rgb, mask = rgb[rows, columns], kept
             if traces is not None:
                 part = traces[:, top : top + tall, left : left + wide].astype(np.float32)
-                planes = [cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_LINEAR) for plane in part]
+                planes = [cv2.resize(plane, (grid, grid), interpolation=cv2.INTER_LINEAR) for plane in part]
                 traces = np.stack(planes).astype(np.float16)
     if rng.random() < flip:
         rgb, mask = rgb[:, ::-1], mask[:, ::-1]

@@ -18,7 +18,7 @@ from imltool.files import sha256_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.student.header import CheckpointHeader, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
-from imltool.traces.stack import Traces, picture_traces
+from imltool.traces.stack import Traces
 from imltool.training.data import LabelledPictures, file_identity
 from imltool.training.prepared import ArrayCache, Arrays
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, DataSettings, SourceSettings
@@ -119,16 +119,17 @@ class Validation:
         """The traces of pictures `numbers` of a set, kept as training samples are."""
         if not localizer.sees_traces:
             return None
-        return [self._kept_traces(which, number) for number in numbers]
+        return [self._kept_traces(localizer, which, number) for number in numbers]
 
-    def _kept_traces(self, which: int, number: int) -> Traces:
-        pictures = self._sets[which]
+    def _kept_traces(self, localizer: Localizer, which: int, number: int) -> Traces:
+        pictures, architecture = self._sets[which], localizer.header.architecture
 
         def make() -> Arrays:
-            return {"traces": picture_traces(pictures.get(number)[0])}
+            return {"traces": localizer.traces(pictures.get(number)[0])}
 
         changed = (pictures.change,) if pictures.change else ()
-        key = sha256_text(repr((*file_identity(pictures.items[number].image), *changed)))
+        seen = (architecture.input_size, architecture.max_input_size)
+        key = sha256_text(repr((*file_identity(pictures.items[number].image), *changed, *seen)))
         return self._cache.get(key, make)["traces"]
 
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
