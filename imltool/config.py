@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,18 +23,39 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose groups name each key once: a second one would replace the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name, line = self.construct_object(key, deep=True), key.start_mark.line + 1
+            if isinstance(name, Hashable) and name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name} is in line {seen[name]} and again in line {line}; give it once"
+                )
+            if isinstance(name, Hashable):
+                seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
 def load_settings(
-    model: type[AnySettings], path: Path | None = None, overrides: list[str] | None = None
+    model: type[AnySettings], paths: Path | Sequence[Path] | None = None, overrides: list[str] | None = None
 ) -> AnySettings:
-    """Defaults of `model`, changed by the YAML file at `path`, changed by `overrides` ("a.b=c", value in YAML).
+    """Defaults of `model`, changed by YAML files in their order, changed by `overrides` ("a.b=c", value in YAML).
+
+    Groups of several files are merged key by key; a list replaces the one before it.
 
     Raises `ConfigError` with the file, the dotted key and the nearest known name.
     """
     values: dict[str, Any] = {}
-    source = str(path) if path else "the command line"
-    if path is not None:
+    files = [paths] if isinstance(paths, Path) else [*(paths or ())]
+    source = " and ".join(map(str, files)) or "the command line"
+    for path in files:
         try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+            loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
         except FileNotFoundError:
             raise ConfigError(
                 f"configuration file {path} does not exist", "see configs/ for the shipped ones"
@@ -44,13 +66,21 @@ def load_settings(
             raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
         if loaded is not None and not isinstance(loaded, dict):
             raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
-        values = loaded or {}
+        values = _merged(values, loaded or {})
     for override in overrides or []:
         _apply(values, override)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise _explain(model, error, source) from error
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _merged(below[key], above[key])
+    return merged
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

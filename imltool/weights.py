@@ -21,6 +21,9 @@ from imltool.errors import OutputError, UsageError, WeightsError
 from imltool.files import atomic, human_size, make_folder, sha256_file
 
 ASSETS = Path(__file__).parent / "assets"
+ADAPTED = "adapted.safetensors"
+RUN_CHECKPOINTS = (ADAPTED, "best.safetensors")
+"""What a run's folder is taken for: the student that `imltool adapt` or `imltool train` left there."""
 DEFAULT_STUDENT = "boxprompt-traces"
 FOLDER_VARIABLE = "IMLTOOL_WEIGHTS"
 HUB_PREFIX = "hf-hub:"
@@ -180,7 +183,7 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
 
 
 def student_file(choice: Path | None) -> Path:
-    """The checkpoint a user means: a file, the name of a known student, one of the hub, or the default for None.
+    """The checkpoint a user means: a file, a run's folder, a known student, one of the hub, or for None the default.
 
     A file of that name in the working folder goes before the known student. Raises `WeightsError`.
     """
@@ -188,6 +191,13 @@ def student_file(choice: Path | None) -> Path:
         return locate(DEFAULT_STUDENT)
     if choice.as_posix().startswith(HUB_PREFIX):
         return hub_student(choice.as_posix())
+    if choice.is_dir():
+        found = [choice / name for name in RUN_CHECKPOINTS if (choice / name).is_file()]
+        if not found:
+            raise WeightsError(
+                f"{choice} is no finished run", "give the folder of imltool train or adapt, or a checkpoint"
+            )
+        return found[0]
     students = [name for name, info in WEIGHTS.items() if info.kind == "student"]
     if not choice.is_file() and str(choice) in students:
         return locate(str(choice))

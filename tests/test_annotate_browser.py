@@ -231,7 +231,7 @@ def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
     expect(page.locator("#progress")).to_have_text("2 of 500")
     page.keyboard.press("ArrowLeft")
     running.end()
-    found = {item.name: item for item in read_boxes(tmp_path / "boxes.json")}
+    found = {item.name: item for item in read_boxes(tmp_path / "boxes.json").images}
     assert found["002.jpg"].size == (60, 120)
     assert found["002.jpg"].boxes[0] == pytest.approx((6, 60, 54, 108), abs=1)
     assert found["003.jpg"].boxes == ()
@@ -283,7 +283,7 @@ def test_from_the_page_to_a_student(tmp_path: Path, pages: Any, imltool) -> None
     assert imltool("pseudo", root, "--boxes", out, "--out", pseudo, "--teacher", "box")[0] == 0
     rows = [json.loads(line) for line in (pseudo / "pseudo.jsonl").read_text().splitlines()]
     assert [row["boxes"][0]["used"] for row in rows] == ["annotator"] * 3
-    assert [item.accepted[0].mask is None for item in read_boxes(out)[:3]] == [False, True, False]
+    assert [item.accepted[0].mask is None for item in read_boxes(out).images[:3]] == [False, True, False]
     make_set(tmp_path / "data/held", seed=50)
     config = tmp_path / "train.yaml"
     config.write_text(

@@ -167,9 +167,9 @@ def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(server: Anno
     assert max(state["boxes"][0]["shown"]["size"]) == 1024
     out = folder.parent / "boxes.json"
     deadline = time.monotonic() + 240
-    while len(read_boxes(out)) < 2 and time.monotonic() < deadline:
+    while len(read_boxes(out).images) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    found = {item.name: item for item in read_boxes(out)}
+    found = {item.name: item for item in read_boxes(out).images}
     label = found["a.png"].accepted[0]
     assert label is not None and label.mask is not None
     assert found["wide.jpg"].accepted[0].mask["size"] == [3000, 6000]
@@ -198,7 +198,7 @@ def test_a_polite_kill_ends_with_all_written(tmp_path: Path) -> None:
     running = Annotating(tmp_path / "set", "--out", tmp_path / "boxes.json")
     assert running.change(0, 0, "tampered", {"box": BOX})[0] == 200
     assert running.end(signal.SIGTERM)[0] == 0
-    assert read_boxes(tmp_path / "boxes.json")[0].boxes == (tuple(BOX),)
+    assert read_boxes(tmp_path / "boxes.json").images[0].boxes == (tuple(BOX),)
 
 
 def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: 
     assert again.ask("api/pictures/0")[1]["boxes"][0]["box"] == BOX
     code, stderr = again.end()
     assert code == 0 and "0 pictures with boxes to correct" in stderr and "1 of 1 pictures judged" in stderr
-    assert np.allclose(read_boxes(tmp_path / "boxes.json")[0].boxes[0], BOX)
+    assert np.allclose(read_boxes(tmp_path / "boxes.json").images[0].boxes[0], BOX)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_change_is_in_the_journal_at_once_and_in_the_file_after_the_end(folder
     assert entry["imltool"]["annotator"] == "anna" and entry["imltool"]["sha256"] == FACTS[0]
     assert box["bbox"] == [10, 10, 30, 20] and other["imltool"]["verdict"] == "authentic"
     assert (tmp_path / "boxes.authentic.txt").read_text().splitlines()[1:] == ["set/1.png"]
-    assert [item.boxes for item in read_boxes(out)] == [((10, 10, 40, 30),), ()]
+    assert [item.boxes for item in read_boxes(out).images] == [((10, 10, 40, 30),), ()]
 
 
 def test_kind_of_edit_and_comment_go_with_the_box(folder: Path, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_stats_and_exports(folder: Path, tmp_path: Path, imltool) -> None:
         assert report.matched[0].boxes[0] == pytest.approx((10, 10, 40, 30), abs=0.01)
         assert "2.png" in report.without_boxes
     code, _, _ = imltool("annotate", "export", out, "--to", "coco", "--out", tmp_path / "a.json", "--annotator", "anna")
-    assert code == 0 and [len(item.boxes) for item in read_boxes(tmp_path / "a.json")] == [1, 0]
+    assert code == 0 and [len(item.boxes) for item in read_boxes(tmp_path / "a.json").images] == [1, 0]
     for arguments, message in (
         (("--to", "pascal", "--out", tmp_path / "x"), "unknown box format"),
         (("--to", "voc", "--out", tmp_path / "voc"), "exists"),

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imltool.data.boxes import FORMATS, BoxedImage, BoxReport, detect_format, match_boxes, read_boxes, write_coco
+from imltool.data.box_writers import write_coco
+from imltool.data.boxes import BoxedImage, BoxReport, match_boxes, read_boxes
 from imltool.errors import DataError, UsageError
 
 SIZE = (40, 30)
@@ -81,11 +82,10 @@ def annotate(tmp_path: Path, format: str) -> Path:
 
 
 @pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("format", list(FORMATS))
+@pytest.mark.parametrize("format", ["coco", "csv", "voc", "yolo", "labelme"])
 def test_every_format_gives_the_same_box(tmp_path: Path, format: str, named: bool) -> None:
     picture(tmp_path / "images/a.png")
     path = annotate(tmp_path, format)
-    assert detect_format(path) == format
     report = match_boxes(tmp_path / "images", read_boxes(path, format if named else None))
     assert messages(report) == []
     (item,) = report.matched
@@ -111,13 +111,13 @@ def test_a_single_file_of_a_folder_format_is_read_too(tmp_path: Path, format: st
     ],
 )
 def test_csv_columns_by_name(tmp_path: Path, text: str) -> None:
-    (entry,) = read_boxes(write(tmp_path / "b.csv", text))
+    (entry,) = read_boxes(write(tmp_path / "b.csv", text)).images
     assert entry.name == "a.png" and entry.boxes == (BOX,)
 
 
 def test_rows_of_one_picture_are_gathered_and_empty_cells_mean_no_box(tmp_path: Path) -> None:
     text = "image,x1,y1,x2,y2\na.png,1,2,3,4\nb.png,,,,\na.png,5,6,7,8\n"
-    assert read_boxes(write(tmp_path / "b.csv", text)) == [
+    assert read_boxes(write(tmp_path / "b.csv", text)).images == [
         BoxedImage("a.png", ((1, 2, 3, 4), (5, 6, 7, 8))),
         BoxedImage("b.png", ()),
     ]
@@ -127,7 +127,7 @@ def test_voc_counts_from_one_with_both_ends_included(tmp_path: Path) -> None:
     """A VOC box of xmin = xmax = 1 is the first pixel column; one around everything runs from 1 to the width."""
     write(tmp_path / "a.xml", voc("a.png", (1, 1, 1, 1)))
     write(tmp_path / "b.xml", voc("b.png", (1, 1, *SIZE)))
-    first, whole = read_boxes(tmp_path)
+    first, whole = read_boxes(tmp_path).images
     assert first.boxes == ((0, 0, 1, 1),) and whole.boxes == ((0, 0, *SIZE),)
 
 
@@ -140,7 +140,7 @@ def test_voc_written_from_zero_is_clipped_not_refused(tmp_path: Path) -> None:
 
 def test_labelme_polygon_and_circle_give_their_bounds(tmp_path: Path) -> None:
     shapes = ("polygon", [[1, 9], [5, 2], [8, 7]]), ("circle", [[10, 10], [13, 14]])
-    (entry,) = read_boxes(write(tmp_path / "a.json", labelme("a.png", *shapes)))
+    (entry,) = read_boxes(write(tmp_path / "a.json", labelme("a.png", *shapes))).images
     assert entry.boxes == ((1, 2, 8, 9), (5, 5, 15, 15)) and entry.size == SIZE
 
 
@@ -152,10 +152,35 @@ def test_empty_yolo_file_means_no_box_and_classes_are_skipped(tmp_path: Path) ->
     assert (report.matched, report.faults, report.without_boxes) == ([], [], ["a.png"])
 
 
-BROKEN = {
+UNREADABLE = {
     "not JSON": ("b.json", '{"images": [', "line 1 is not valid JSON"),
-    "a JSON list": ("b.json", "[1]", "expected an object"),
-    "JSON of something else": ("b.json", '{"rows": []}', "neither COCO"),
+    "a list of numbers": ("b.json", "[1]", "in no box format known here"),
+    "JSON of something else": ("b.json", '{"rows": []}', "in no box format known here"),
+    "no box columns": ("b.csv", "image,left,top\na.png,1,2\n", "line 1 lacks the columns of a box"),
+    "no picture column": ("b.csv", "x1,y1,x2,y2\n1,2,3,4\n", "line 1 lacks the columns of a picture"),
+    "empty CSV": ("b.csv", "", "is empty"),
+    "XML": ("b/a.xml", "<annotation>", "is not valid XML"),
+    "prose": ("b.txt", "the boxes are in the drawer\n", "in no box format known here"),
+    "not text": ("b.csv", None, "is not text"),
+    "a video of CVAT": ("b.xml", "<annotations><track/></annotations>", "a CVAT export of a video"),
+}
+
+
+@pytest.mark.parametrize("case", list(UNREADABLE))
+def test_a_file_of_which_nothing_can_be_read_is_an_error(tmp_path: Path, case: str) -> None:
+    name, text, expected = UNREADABLE[case]
+    path = tmp_path / name
+    if text is None:
+        path.write_bytes(b"image,x1,y1,x2,y2\n\x00\x81,1,2,3,4\n")
+    else:
+        write(path, text)
+    with pytest.raises(DataError) as caught:
+        read_boxes(tmp_path / name.partition("/")[0])
+    assert str(path) in caught.value.message and expected in caught.value.message
+    assert "\n" not in str(caught.value)
+
+
+FAULTY = {
     "bbox of three": ("b.json", coco("a.png", [1, 2, 3]), "annotation 1: bbox is [1, 2, 3], expected x, y"),
     "bbox of words": ("b.json", coco("a.png", [1, 2, 3, "wide"]), "annotation 1: bbox: 'wide' is not a number"),
     "unknown image": ("b.json", '{"images": [], "annotations": [{"image_id": 3, "bbox": [0,0,1,1]}]}', "image 3"),
@@ -165,8 +190,12 @@ BROKEN = {
         "image 2 (b) has the id 1 of an earlier image",
     ),
     "size not whole": ("b.json", coco("a.png", size=(-4, 3)), "a picture of -4x3 cannot be"),
-    "no box columns": ("b.csv", "image,left,top\na.png,1,2\n", "line 1 lacks the columns of a box"),
-    "no picture column": ("b.csv", "x1,y1,x2,y2\n1,2,3,4\n", "line 1 lacks the columns of a picture"),
+    "a mask of a terapixel": (
+        "b.json",
+        '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, '
+        '"segmentation": {"size": [1000000, 1000000], "counts": [1000000000000]}}]}',
+        "more than 300 megapixels",
+    ),
     "too few cells": ("b.csv", "image,x1,y1,x2,y2\na.png,1,2,3,4\na.png,1,2\n", "line 3 has 3 cells"),
     "CSV word": ("b.csv", "image,x1,y1,x2,y2\na.png,1,2,3,four\n", "line 2: 'four' is not a number"),
     "two sizes": (
@@ -174,31 +203,54 @@ BROKEN = {
         "image,x1,y1,x2,y2,width,height\na.png,1,2,3,4,40,30\na.png,1,2,3,4,41,30\n",
         "line 3: a.png has another width and height",
     ),
-    "empty CSV": ("b.csv", "", "is empty"),
     "YOLO line": ("b/a.txt", "0 .5 .5 .1 .1\n0 .5 .5\n", "line 2 has 3 values"),
     "YOLO word": ("b/a.txt", "0 .5 .5 .1 wide\n", "line 1: 'wide' is not a number"),
-    "XML": ("b/a.xml", "<annotation>", "is not valid XML"),
+    "YOLO pixels": ("b/a.txt", "0 24 18 16 12\n", "values are pixels, not shares"),
     "no bndbox": ("b/a.xml", "<annotation><object/></annotation>", "object 1 has no bndbox"),
     "bndbox side": ("b/a.xml", "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>", "object 1"),
     "LabelMe line": ("b/a.json", labelme("a.png", ("line", [[1, 2], [3, 4]])), "shape 1 is of type 'line'"),
     "LabelMe points": ("b/a.json", labelme("a.png", ("rectangle", [[1, 2]])), "shape 1 (rectangle) has too few points"),
-    "prose": ("b.txt", "the boxes are in the drawer\n", "in no box format known here"),
-    "not text": ("b.csv", None, "is not UTF-8 text"),
 }
 
 
-@pytest.mark.parametrize("case", list(BROKEN))
-def test_a_broken_annotation_is_told_by_file_and_place(tmp_path: Path, case: str) -> None:
-    name, text, expected = BROKEN[case]
-    path = tmp_path / name
-    if text is None:
-        path.write_bytes(b"image,x1,y1,x2,y2\n\xff\xfe,1,2,3,4\n")
-    else:
-        write(path, text)
-    with pytest.raises(DataError) as caught:
-        read_boxes(tmp_path / name.partition("/")[0])
-    assert str(path) in caught.value.message and expected in caught.value.message
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("case", list(FAULTY))
+def test_one_odd_entry_is_a_fault_with_file_and_place_and_ends_nothing(tmp_path: Path, case: str) -> None:
+    name, text, expected = FAULTY[case]
+    path = write(tmp_path / name, text)
+    read = read_boxes(tmp_path / name.partition("/")[0])
+    (fault,) = read.faults
+    assert str(path) in fault.message and expected in fault.message and "left out" in fault.message
+    good = 1 if case in ("YOLO line", "too few cells", "two sizes") else 0
+    assert sum(len(image.boxes) for image in read.images) == good
+
+
+def test_a_damaged_file_among_others_is_a_fault_and_the_others_are_read(tmp_path: Path) -> None:
+    for format, good, bad in (
+        ("voc", voc("a.png", (5, 7, 20, 18)), "<annotation>"),
+        ("labelme", labelme("a.png", ("rectangle", [[4, 6], [20, 18]])), '{"shapes": ['),
+    ):
+        suffix = {"voc": ".xml", "labelme": ".json"}[format]
+        write(tmp_path / format / f"a{suffix}", good)
+        write(tmp_path / format / f"b{suffix}", bad)
+        read = read_boxes(tmp_path / format)
+        assert [image.boxes for image in read.images] == [(BOX,)]
+        assert [fault.image for fault in read.faults] == [f"b{suffix}"]
+
+
+def test_files_that_are_no_labels_are_not_read_as_such(tmp_path: Path) -> None:
+    write(tmp_path / "obj_train_data/a.txt", "0 0.3 0.4 0.4 0.4\n")
+    write(tmp_path / "train.txt", "data/obj_train_data/a.png\n")
+    write(tmp_path / "ImageSets/Main/default.txt", "000001\n000002\n")
+    write(tmp_path / "ImageSets/Main/edit_train.txt", "000001 -1\n000002  1\n")
+    write(tmp_path / "classes.txt", "edit\n")
+    write(tmp_path / "README.roboflow.txt", "2 classes were exported\n")
+    write(tmp_path / "notes.json", '{"categories": [], "info": {}}')
+    picture(tmp_path / "images/a.png")
+    read = read_boxes(tmp_path)
+    assert not read.faults and len(read.images) == 1
+    (note,) = [note for note in read.notes if note.startswith("not read")]
+    assert "train.txt" in note and "and 1 more" in note
+    assert [item.boxes.tolist() for item in match_boxes(tmp_path / "images", read).matched] == [[pytest.approx([*BOX])]]
 
 
 def test_xml_with_a_dtd_is_refused_before_any_entity_expands(tmp_path: Path) -> None:
@@ -208,23 +260,19 @@ def test_xml_with_a_dtd_is_refused_before_any_entity_expands(tmp_path: Path) -> 
         read_boxes(tmp_path)
 
 
-def test_what_cannot_be_told_apart_is_asked_for(tmp_path: Path) -> None:
+def test_several_formats_in_one_folder_are_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "mixed/a.xml", voc("a.png", (1, 1, 2, 2)))
     write(tmp_path / "mixed/a.txt", "0 .5 .5 .1 .1\n")
-    with pytest.raises(DataError, match=r"\.txt and \.xml files.*--format"):
+    with pytest.raises(DataError, match=r"voc and yolo annotations.*--format"):
         read_boxes(tmp_path / "mixed")
-    assert len(read_boxes(tmp_path / "mixed", "voc")) == len(read_boxes(tmp_path / "mixed", "yolo")) == 1
+    for format in ("voc", "yolo"):
+        assert len(read_boxes(tmp_path / "mixed", format).images) == 1
     (tmp_path / "empty").mkdir()
     for path, error in ((tmp_path / "empty", "holds no annotation"), (tmp_path / "none", "do not exist")):
         with pytest.raises(DataError, match=error):
             read_boxes(path)
     with pytest.raises(UsageError, match="unknown box format 'cocoa'"):
         read_boxes(tmp_path, "cocoa")
-    with pytest.raises(UsageError, match="is a folder"):
-        read_boxes(tmp_path, "coco")
-    write(tmp_path / "coco/boxes.json", coco("a.png"))
-    with pytest.raises(DataError, match=r"holds COCO JSON.*boxes\.json"):
-        read_boxes(tmp_path / "coco")
 
 
 def test_pictures_are_found_by_path_then_by_a_unique_name(tmp_path: Path) -> None:
@@ -272,7 +320,7 @@ def test_faulty_boxes_go_one_by_one_and_good_ones_stay(tmp_path: Path) -> None:
         (float("nan"), 0.0, 5.0, 5.0): "is not finite",
         (5.0, 5.0, 5.0, 9.0): "has no positive size (0x4)",
         (9.0, 5.0, 5.0, 9.0): "has no positive size (-4x4)",
-        (30.0, 5.0, 41.5, 9.0): "reaches 1.5 px outside the picture (40x30)",
+        (30.0, 5.0, 42.5, 9.0): "reaches 2.5 px outside the picture (40x30)",
         (-3.0, 5.0, 9.0, 9.0): "reaches 3 px outside the picture (40x30)",
         (-0.9, 5.0, 0.0, 9.0): "leaves nothing inside the picture (40x30)",
     }
@@ -294,13 +342,15 @@ def test_a_picture_whose_boxes_all_fail_counts_as_without(tmp_path: Path) -> Non
 def test_recorded_size_must_be_the_seen_size(tmp_path: Path) -> None:
     picture(tmp_path / "plain.png")
     picture(tmp_path / "turned.jpg", orientation=6)
-    entries = [BoxedImage("plain.png", (BOX,), (41, 30)), BoxedImage("turned.jpg", (BOX,), SIZE)]
+    entries = [BoxedImage("plain.png", (BOX,), (41, 30)), BoxedImage("turned.jpg", (BOX,), (31, 40))]
     report = match_boxes(tmp_path, entries)
     assert messages(report) == [
         "plain.png: recorded as 41x30, the picture is 40x30: its boxes are left out",
-        "turned.jpg: recorded as 40x30, the picture is 30x40, the same turned by 90°: check the EXIF orientation: "
-        "its boxes are left out",
+        "turned.jpg: recorded as 31x40, the picture is 30x40: its boxes are left out",
     ]
+    assert report.lost == dict.fromkeys(("plain.png", "turned.jpg"), "recorded with another size")
+    (sideways,) = match_boxes(tmp_path, [BoxedImage("plain.png", (BOX,), SIZE[::-1])]).faults
+    assert "recorded as 30x40, the picture is 40x30, the same turned by 90°" in sideways.message
     upright = match_boxes(tmp_path, [BoxedImage("turned.jpg", (BOX,), (30, 40))])
     assert not upright.faults and upright.matched[0].size == (30, 40)
 
@@ -311,12 +361,12 @@ def test_unreadable_and_doubly_annotated_pictures_are_faults(tmp_path: Path) -> 
     entries = [BoxedImage("bad.png", (BOX,)), BoxedImage("a.png", (BOX,)), BoxedImage("z/a.png", ((0, 0, 2, 2),))]
     report = match_boxes(tmp_path, entries)
     assert [item.boxes.tolist() for item in report.matched] == [[list(BOX)]]
-    first, second = report.faults
+    second, first = report.faults
     assert first.image == "bad.png" and "not a picture format" in first.message
     assert second.message == "no such picture (a.png has an annotation of its own): its boxes are left out"
-    again = match_boxes(tmp_path, [BoxedImage("a.png", (BOX,)), BoxedImage("a.png", ((0, 0, 2, 2),))])
-    assert again.matched[0].boxes.tolist() == [list(BOX)]
-    assert messages(again) == ["a.png: annotated again: the later annotation is left out"]
+    again = match_boxes(tmp_path, [BoxedImage("a.png", (BOX,)), BoxedImage("a.png", ((0, 0, 2, 2), BOX))])
+    assert again.matched[0].boxes.tolist() == [list(BOX), [0, 0, 2, 2]]
+    assert not again.faults and again.notes == ["annotated more than once, boxes united: 1 (a.png)"]
     with pytest.raises(DataError, match="not a folder"):
         match_boxes(tmp_path / "a.png", entries)
 
@@ -350,7 +400,7 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 @given(st.lists(entries, max_size=4))
 def test_coco_round_trip(tmp_path: Path, written: list[BoxedImage]) -> None:
     write_coco(tmp_path / "boxes.json", written)
-    read = read_boxes(tmp_path / "boxes.json")
+    read = read_boxes(tmp_path / "boxes.json").images
     assert [(entry.name, entry.size) for entry in read] == [(entry.name, entry.size) for entry in written]
     for found, original in zip(read, written, strict=True):
         assert np.asarray(found.boxes) == pytest.approx(np.asarray(original.boxes), rel=1e-12, abs=1e-9)
@@ -359,7 +409,7 @@ def test_coco_round_trip(tmp_path: Path, written: list[BoxedImage]) -> None:
 def test_write_coco_scales_shares_and_refuses_what_json_cannot_say(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     write_coco(path, [BoxedImage("a.png", ((0.25, 0.5, 0.75, 1.0),), (40, 30), normalised=True)])
-    assert read_boxes(path)[0].boxes == ((10, 15, 30, 30),)
+    assert read_boxes(path).images[0].boxes == ((10, 15, 30, 30),)
     before = path.read_bytes()
     for entry in (
         BoxedImage("a.png", ((0.25, 0.5, 0.75, 1.0),), None, normalised=True),

@@ -85,3 +85,21 @@ def test_shipped_configurations_name_every_setting(name: str, model: type) -> No
     assert set(written) == set(model.model_fields)
     if name == "pseudo":
         assert settings == model()
+
+
+def test_a_group_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("optim: {lr: 1}\nname: x\noptim:\n  steps: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="optim is in line 1 and again in line 3"):
+        load_settings(TrainSettings, path)
+    path.write_text("base: &b {lr: 1}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="unknown key base"):
+        load_settings(TrainSettings, path)
+
+
+def test_several_files_are_merged_and_the_last_wins(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("seed: 3\noptim: {lr: 0.5, steps: 7}\n", encoding="utf-8")
+    second.write_text("optim: {lr: 0.25}\n", encoding="utf-8")
+    merged = load_settings(TrainSettings, [first, second], ["optim.warmup=2"])
+    assert (merged.seed, merged.optim.lr, merged.optim.steps, merged.optim.warmup) == (3, 0.25, 7, 2)

@@ -91,7 +91,11 @@ def test_index_of_a_faulty_set_lists_the_rest(faulty: Path, imltool) -> None:
 
 def test_convert_a_manifest(faulty: Path, tmp_path: Path, imltool) -> None:
     imltool("data", "index", f"folder:{faulty}", "--out", tmp_path / "m.jsonl")
-    code, out, err = imltool("data", "convert", tmp_path / "m.jsonl", "--out", tmp_path / "new", "--json")
+    command = ("data", "convert", tmp_path / "m.jsonl", "--out", tmp_path / "new", "--json")
+    code, out, err = imltool(*command)
+    assert code == 1 and "1 of 5 pictures are left out" in err and "--max-left-out 0.20" in err
+    assert not (tmp_path / "new").exists()
+    code, out, err = imltool(*command, "--max-left-out", 0.2)
     assert code == 3 and json.loads(out)["converted"] == 4 and "4 of 5 pictures" in err
     assert [sample.name for sample in read_folder(tmp_path / "new")] == [
         "tampered/t0.png",
@@ -111,7 +115,7 @@ def test_convert_refuses_a_folder_with_something_else(data: Path, tmp_path: Path
 
 def test_boxes_go_into_pseudo_labelling(data: Path, tmp_path: Path, imltool) -> None:
     out = tmp_path / "boxes.json"
-    code, _, err = imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", -0.05, 0.15, "--seed", 4)
+    code, _, err = imltool("data", "boxes", f"folder:{data}", "--out", out, "--jitter", -0.05, 0.15, "--seed", 4)
     assert code == 0 and "3 boxes in 3 pictures" in err
     report = match_boxes(data / "tampered", read_boxes(out))
     assert [item.name for item in report.matched] == ["t0.png", "t1.png", "t2.png"]
@@ -122,9 +126,9 @@ def test_boxes_go_into_pseudo_labelling(data: Path, tmp_path: Path, imltool) -> 
         outwards = (item.boxes[0] - tight) * (-1, -1, 1, 1) / side
         assert (outwards > -0.051).all() and (outwards < 0.151).all() and not np.allclose(outwards, 0)
     before = out.read_bytes()
-    imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", -0.05, 0.15, "--seed", 4)
+    imltool("data", "boxes", f"folder:{data}", "--out", out, "--jitter", -0.05, 0.15, "--seed", 4)
     assert out.read_bytes() == before
-    assert imltool("data", "boxes", f"folder:{data}", "--out", out, "--sloppiness", 0.3, 0.1)[0] == 2
+    assert imltool("data", "boxes", f"folder:{data}", "--out", out, "--jitter", 0.3, 0.1)[0] == 2
 
 
 def test_splits(tmp_path: Path, imltool) -> None:

@@ -12,13 +12,15 @@ from layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, grown, told
 from numpy.typing import NDArray
 from PIL import Image
 
-from imltool.data.boxes import BoxedImage, match_boxes, read_boxes, write_coco
+from imltool.data.box_writers import write_coco
+from imltool.data.boxes import BoxedImage, match_boxes, read_boxes
 from imltool.data.folder import read_folder
 from imltool.data.layouts import Problem, read_layout
 from imltool.data.layouts.check import check_files
 from imltool.data.layouts.coarse import boxes_from_masks, boxes_root
 from imltool.data.layouts.convert import convert
-from imltool.data.manifest import Manifest, MaskRule, Record, read_manifest, write_manifest
+from imltool.data.manifest import Manifest, Record, read_manifest, write_manifest
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError, ImlError, ResumeError, UsageError
 from imltool.pictures.images import read_mask
 
@@ -197,10 +199,10 @@ def boxed(manifest: Manifest, **options: object) -> dict[str, BoxedImage]:
 def test_boxes_surround_the_true_region(tmp_path: Path, layout: str) -> None:
     tree = grown(tmp_path, layout)
     manifest, _ = read_layout(layout, tree.root)
-    exact = boxed(manifest, sloppiness=(0.0, 0.0))
+    exact = boxed(manifest, jitter=(0.0, 0.0))
     assert len(exact) == sum(record.tampered for record in manifest.records)
     assert all(item.boxes == ((16.0, 16.0, 48.0, 32.0),) for item in exact.values())
-    loose = boxed(manifest, sloppiness=(0.1, 0.2), seed=3)
+    loose = boxed(manifest, jitter=(0.1, 0.2), seed=3)
     for x1, y1, x2, y2 in (item.boxes[0] for item in loose.values()):
         assert 9.6 <= x1 <= 12.8 and 51.2 <= x2 <= 54.4 and 12.8 <= y1 <= 14.4 and 33.6 <= y2 <= 35.2
 
@@ -226,7 +228,7 @@ def test_boxes_depend_on_seed_and_name_and_fit_their_pictures(tmp_path: Path) ->
 @pytest.mark.parametrize("range_", [(0.2, 0.1), (-0.5, 0.1), (0.0, 2.0), (float("nan"), 0.1)])
 def test_ranges_that_make_no_boxes(tmp_path: Path, range_: tuple[float, float]) -> None:
     tree = grown(tmp_path, "folder")
-    with pytest.raises(UsageError, match="sloppiness"):
+    with pytest.raises(UsageError, match="jitter"):
         list(boxes_from_masks(read_layout("folder", tree.root)[0], range_))
 
 
@@ -295,6 +297,7 @@ def test_splits_are_chosen_by_name(tmp_path: Path) -> None:
 
 def test_a_rule_says_how_bright_is_tampered(tmp_path: Path) -> None:
     write_rgb(tmp_path / "m.png", np.array([[0, 40, 127, 128, 255]], dtype=np.uint8))
+    write_rgb(tmp_path / "p.png", np.zeros((1, 5, 3), dtype=np.uint8))
     record = Record(image="p.png", mask="m.png", source="x")
 
     def read(**rule: object) -> list[bool]:
@@ -305,5 +308,6 @@ def test_a_rule_says_how_bright_is_tampered(tmp_path: Path) -> None:
     assert read(threshold=39) == [False, True, True, True, True]
     assert read(polarity="dark") == [True, True, True, False, False]
     assert read(polarity="dark", threshold=0) == [True, False, False, False, False]
+    write_rgb(tmp_path / "p.png", np.zeros((1, 4, 3), dtype=np.uint8))
     with pytest.raises(DataError, match="is 5x1, its picture is 4x1"):
-        Manifest(tmp_path, [record]).truth(record, (4, 1))
+        Manifest(tmp_path, [record]).truth(record)

@@ -18,8 +18,9 @@ from imltool.errors import DataError
 from imltool.files import sha256_file
 from imltool.student.header import read_header
 from imltool.student.settings import StudentSettings
-from imltool.training.data import LabelledPictures, Source, read_labelled
+from imltool.training.data import LabelledPictures, Source
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
+from imltool.training.sources import read_source
 
 Imltool = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
@@ -41,11 +42,11 @@ def test_masks_are_read_by_the_rule_of_their_layout(tmp_path: Path, layout: str)
     grown(tmp_path / "set", layout)
     index(layout, tmp_path / "set", tmp_path / "m.jsonl")
     data = DataSettings(root=tmp_path)
-    pictures = LabelledPictures(read_labelled(data, source("masks")))
+    pictures = LabelledPictures(read_source(data, source("masks")).samples)
     assert len(pictures.items) == 2
     for number in range(2):
         assert np.array_equal(pictures.get(number)[1], TRUTH)
-    authentic = read_labelled(data, source("authentic"))
+    authentic = read_source(data, source("authentic")).samples
     assert authentic and all(one.mask is None for one in authentic)
 
 
@@ -69,14 +70,14 @@ def test_a_list_chooses_by_the_names_of_the_manifest(tmp_path: Path) -> None:
     index("folder", tmp_path / "set", tmp_path / "set" / "m.jsonl")
     (tmp_path / "names.txt").write_text("tampered/t2.png\nauthentic/a1.jpg\n", encoding="utf-8")
     data = DataSettings(root=tmp_path / "set", lists=tmp_path)
-    found = {kind: read_labelled(data, source(kind, list="names.txt")) for kind in ("masks", "authentic")}
+    found = {kind: read_source(data, source(kind, list="names.txt")).samples for kind in ("masks", "authentic")}
     assert {kind: [one.image.name for one in items] for kind, items in found.items()} == {
         "masks": ["t2.png"],
         "authentic": ["a1.jpg"],
     }
     (tmp_path / "names.txt").write_text("tampered/t9.png\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"names tampered/t9.png, not in .*m.jsonl"):
-        read_labelled(data, source("masks", list="names.txt"))
+        read_source(data, source("masks", list="names.txt"))
 
 
 def test_pseudo_masks_belong_to_the_pictures_of_a_manifest(
@@ -89,7 +90,7 @@ def test_pseudo_masks_belong_to_the_pictures_of_a_manifest(
     assert imltool("pseudo", tmp_path / "set/image", "--boxes", boxes, "--out", pseudo, "--teacher", "box")[0] == 0
     monkeypatch.chdir(tmp_path)
     for root in (tmp_path, Path()):
-        found = read_labelled(DataSettings(root=root), source("pseudo", pseudo="pseudo"))
+        found = read_source(DataSettings(root=root), source("pseudo", pseudo="pseudo")).samples
         assert {one.image.name: one.mask.name for one in found if one.mask} == {
             "1t.tif": "1t.png",
             "10t.tif": "10t.png",
@@ -138,8 +139,12 @@ def test_what_was_trained_from_a_manifest_is_known_as_seen(config: Path, tmp_pat
         ("data.train.0.kind=synth", 2, "a manifest does not go with kind synth"),
         ("data.train.0.kind=pseudo", 2, "a source of kind pseudo needs pseudo"),
         ("data.train.0.manifest=null", 2, "a source of kind masks needs images and masks or a manifest"),
-        ("data.train.0.manifest=broken.jsonl", 1, "broken.jsonl lists files that do not exist"),
-        ("data.train.0.manifest=forged.jsonl", 1, "source seen (authentic) holds no picture"),
+        (
+            "data.train.0.manifest=broken.jsonl",
+            1,
+            "none of its 2 pictures in broken.jsonl can be used: file missing 2 (tampered/t0.png, tampered/t1.png)",
+        ),
+        ("data.train.0.manifest=forged.jsonl", 1, "source seen (authentic): no picture in forged.jsonl"),
         ("data.train.0.manifest=config.yaml", 1, "config.yaml: line 1 is not JSON"),
         ("data.validation.0.manifest=seen/m.jsonl", 1, "2 pictures of validation set held are in training set seen"),
     ],

@@ -150,3 +150,11 @@ def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -
     assert results_in(out)["data"]["x"]["left_out"] == ["tampered/t1.png: has no mask: left out"]
     for name in ("table.md", "report.html"):
         assert "1 file was left out when the set was read" in (out / name).read_text(encoding="utf-8")
+
+
+def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:
+    root, out = make_set(tmp_path / "x", 2, 0), tmp_path / "boxes.json"
+    options = ("--jitter", "0.1", "0.2", "--seed", "7")
+    assert imltool("data", "boxes", f"folder:{root}", *options, "--out", out)[0] == 0
+    said = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
+    assert said.endswith("each side moved by 0.1 to 0.2, seed 7")

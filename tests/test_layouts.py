@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import photo, write_rgb
-from layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, grown, nist_row, told
+from layout_trees import BRIGHT, TREES, TRUTH, Tree, grown, nist_row, told
 
 from imltool.data.folder import read_folder
 from imltool.data.layouts import LAYOUTS, read_layout, read_set
@@ -33,7 +33,7 @@ def test_layout_is_read_as_published(tmp_path: Path, layout: str) -> None:
     assert {one.image: one.split for one in authentic} == expected.authentic
     assert all(one.kind == "authentic" for one in authentic)
     for record in tampered:  # inverted, painted and three-level masks all come to the same truth
-        assert np.array_equal(manifest.truth(record, (WIDTH, HEIGHT)), TRUTH), record.mask
+        assert np.array_equal(manifest.truth(record), TRUTH), record.mask
     assert check_files(manifest) == []
 
 

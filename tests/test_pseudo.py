@@ -15,7 +15,9 @@ import pytest
 from conftest import forged, photo
 from PIL import Image
 
+from imltool.data.rle import decode_mask
 from imltool.pictures.images import read_mask
+from imltool.teacher.pseudo import read_pseudo
 
 
 def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:
@@ -46,7 +48,7 @@ def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
     Image.fromarray(photo(1)).save(truths / "lonely.png")
     out = tmp_path / "out"
     code, stdout, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, "--gt", truths, "--device", "cpu")
-    assert code == 0 and "no box: lonely.png" in stderr and "pictures without boxes: 1" in stderr
+    assert code == 0 and "not annotated 1 (lonely.png)" in stderr
     rows = rows_of(out)
     assert [row["image"] for row in rows] == [f"sub/p{index}.png" for index in range(3)]
     for row in rows:
@@ -102,7 +104,7 @@ def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imlt
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     out = tmp_path / "out"
-    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box", "--max-left-out", "0.4")
     code, _, stderr = imltool(*command)
     assert code == 3 and "p1.png" in stderr and "damaged" in stderr
     assert [row["image"] for row in rows_of(out)] == ["sub/p0.png", "sub/p2.png"]
@@ -111,13 +113,19 @@ def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imlt
     assert sorted(row["image"] for row in rows_of(out)) == [f"sub/p{index}.png" for index in range(3)]
 
 
-def test_faulty_boxes_are_told_one_by_one(tmp_path: Path, imltool) -> None:
+def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     document = json.loads(boxes.read_text())
     document["annotations"][0]["bbox"] = [100, 50, 400, 10]
     boxes.write_text(json.dumps(document))
-    code, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box")
+    command = ("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box")
+    code, _, stderr = imltool(*command)
+    assert code == 1 and "1 of 3 pictures are left out: no usable box 1 (sub/p0.png)" in stderr
+    assert "--max-left-out 0.34" in stderr and not (tmp_path / "o").exists()
+    code, _, stderr = imltool(*command, "--max-left-out", "0.34")
     assert code == 3 and "p0.png" in stderr
+    (account,) = json.loads((tmp_path / "o/sources.json").read_text())
+    assert (account["pictures"], account["used"], account["left_out"]) == (3, 2, {"no usable box": ["sub/p0.png"]})
     assert [row["image"] for row in rows_of(tmp_path / "o")] == ["sub/p1.png", "sub/p2.png"]
 
 
@@ -142,7 +150,7 @@ def test_usage_faults_are_one_line(tmp_path: Path, imltool, monkeypatch, argumen
     monkeypatch.setenv("IMLTOOL_WEIGHTS", str(tmp_path / "cache"))
     images, boxes, _ = make_annotated(tmp_path, 1)
     found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", *arguments)
-    assert found == code and message in stderr and stderr.count("\n") == 1
+    assert found == code and message in stderr.splitlines()[-1] and stderr.count("error:") == 1
 
 
 def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool) -> None:
@@ -193,3 +201,82 @@ def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool) -> 
         out = tmp_path / f"{teacher}{minimum}"
         assert imltool(*base, "--out", out, "--teacher", teacher, "--set", f"min_coverage={minimum}")[0] == 0
         assert json.loads((out / "audit.json").read_text())["fallback"] == expected
+
+
+def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    document = json.loads(boxes.read_text())
+    monday = document | {"images": document["images"][:2], "annotations": document["annotations"][:2]}
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--json")
+
+    def made() -> dict[str, str]:
+        code, stdout, _ = imltool(*command)
+        assert code == 0
+        return {row["image"]: row["status"] for row in map(json.loads, stdout.splitlines())}
+
+    boxes.write_text(json.dumps(monday))
+    assert made() == {"sub/p0.png": "ok", "sub/p1.png": "ok"}
+    boxes.write_text(json.dumps(document))
+    assert made() == {"sub/p2.png": "ok"}
+    tuesday = {"images": document["images"][2:], "annotations": document["annotations"][2:]}
+    boxes.write_text(json.dumps(tuesday))  # boxes of the new picture alone: the others' masks stay
+    assert made() == {} and len(read_pseudo(out)) == 3
+    document["annotations"][1]["bbox"][2] += 5
+    boxes.write_text(json.dumps(document))
+    assert made() == {"sub/p1.png": "ok"}
+    del document["annotations"][1]
+    boxes.write_text(json.dumps(document))  # nothing is boxed there any more
+    assert made() == {"sub/p1.png": "withdrawn"}
+    assert [row["image"] for row in read_pseudo(out)] == ["sub/p0.png", "sub/p2.png"]
+    assert not (out / "masks/sub/p1.png").exists() and made() == {}
+
+
+def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imltool) -> None:
+    for name in ("a.png", "a.bmp"):
+        Image.fromarray(photo(1)).save(tmp_path / name)
+    out = tmp_path / "out"
+    for name in ("a.png", "a.bmp"):
+        (tmp_path / "b.csv").write_text(f"image,x1,y1,x2,y2\n{name},1,1,20,20\n")
+        assert imltool("pseudo", tmp_path, "--boxes", tmp_path / "b.csv", "--out", out, "--teacher", "box")[0] == 0
+    assert {row["image"]: row["mask"] for row in read_pseudo(out)} == {
+        "a.png": "masks/a.png",
+        "a.bmp": "masks/a.bmp.png",
+    }
+
+
+def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    out = tmp_path / "out"
+    command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")
+    assert imltool(*command)[0] == 0 and not (out / "pseudo.coco.json").exists()
+    assert imltool(*command, "--coco")[0] == 0
+    document = json.loads((out / "pseudo.coco.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == [f"sub/p{index}.png" for index in range(3)]
+    for annotation, row in zip(document["annotations"], rows_of(out), strict=True):
+        assert np.array_equal(decode_mask(annotation["segmentation"]), read_mask(out / row["mask"]))
+
+
+def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    Image.fromarray(photo(3, 64, 48)).save(tmp_path / "images/a.jpg", exif=exif)
+    (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\na.jpg,16,12,32,20\n")
+    base = ("pseudo", tmp_path / "images", "--boxes", tmp_path / "b.csv", "--teacher", "box")
+    for option, box, said in (
+        ((), [16, 12, 32, 20], "--boxes-of stored"),
+        (("--boxes-of", "stored"), [28, 16, 36, 32], "turned by the EXIF orientation: 1 (a.jpg)"),
+        (("--boxes-of", "displayed"), [16, 12, 32, 20], ""),
+    ):
+        out = tmp_path / "-".join(["out", *option])
+        code, _, stderr = imltool(*base, "--out", out, *option)
+        assert code == 0 and said in stderr and ("WARNING" in stderr) == bool(said)
+        assert rows_of(out)[0]["boxes"][0]["box"] == box
+
+
+def test_boxes_that_fit_no_picture_say_what_both_are_called(tmp_path: Path, imltool) -> None:
+    images, _, _ = make_annotated(tmp_path, 1)
+    (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\nq7.png,1,1,20,20\n")
+    code, _, stderr = imltool("pseudo", images, "--boxes", tmp_path / "b.csv", "--out", tmp_path / "o")
+    assert code == 1 and "the boxes name q7.png, the pictures are called sub/p0.png" in stderr

@@ -14,7 +14,8 @@ import pytest
 from conftest import photo, write_rgb
 
 from imltool.cli.app import run
-from imltool.pictures.images import read_rgb
+from imltool.data.rle import decode_mask
+from imltool.pictures.images import read_mask, read_rgb
 
 Scan = Callable[..., tuple[int, str, str]]
 COUNT = 6
@@ -176,3 +177,19 @@ def test_a_log_file_that_is_full_is_one_line(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     error = capsys.readouterr().err
     assert code == 1 and "cannot write" in error and "scan.log" in error and error.count("\n") == 1
+
+
+def test_masks_as_coco_run_lengths_on_request(folder: Path, tmp_path: Path, scan: Scan, imltool: Scan) -> None:
+    out = tmp_path / "out"
+    assert scan(folder, "--out", out)[0] == 0 and not (out / "masks.coco.json").exists()
+    assert scan(folder, "--out", out, "--coco")[0] == 0
+    document = json.loads((out / "masks.coco.json").read_text())
+    found = {annotation["image_id"]: decode_mask(annotation["segmentation"]) for annotation in document["annotations"]}
+    for image, row in zip(document["images"], rows_of(out), strict=True):
+        mask = read_mask(out / row["mask"])
+        assert image["file_name"] == row["path"]
+        assert np.array_equal(found.get(image["id"], np.zeros_like(mask)), mask)
+    assert imltool("verify", out)[0] == 0
+    (out / "masks.coco.json").write_text("{}")
+    code, stdout, stderr = imltool("verify", out)
+    assert code == 4 and "masks.coco.json" in stdout + stderr

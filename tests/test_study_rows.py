@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def plan(name: str, *overrides: str, config: str = "configs/boxprompt.yaml") -> tuple[StudySettings, dict[str, str]]:
     """The study of a shipped configuration, and the rows left out with their reasons."""
-    fields = {"study": name, "config": ROOT / config, "overrides": overrides}
+    fields = {"study": name, "config": (ROOT / config,), "overrides": overrides}
     base = StudySettings.model_validate({**fields, "rows": [Variant(name="x")]}).base
     rows, absent = available(STUDIES[name](base, "mobile-sam"))
     settings, repeated = drop_repetitions(StudySettings.model_validate({**fields, "rows": rows}))
@@ -61,7 +61,7 @@ def test_rows_of_the_other_studies(tmp_path: Path) -> None:
     assert [row.name for row in plan("memory")[0].rows] == ["prototypes", "spatial", "mean", "ema", "none"]
     journal = tmp_path / "pseudo/pseudo.jsonl"
     journal.parent.mkdir()
-    journal.write_text('{"image": "a.jpg", "teacher": "grabcut"}\n')
+    journal.write_text('{"image": "a.jpg", "status": "ok", "teacher": "grabcut"}\n')
     settings, absent = plan("pseudo", f"data.root={tmp_path}")
     assert settings.rows[0] == Variant(name="grabcut"), "the configured pseudo-masks stand for their teacher"
     assert {row.name for row in settings.rows} >= {"mobile-sam", "box"} and "pixel-masks" in absent

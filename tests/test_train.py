@@ -89,7 +89,9 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
         "validation",
         "end",
     ]
-    assert log_of(run) == [event for event in events if event["event"] in ("train", "validation")]
+    sources, *logged = log_of(run)
+    assert logged == [event for event in events if event["event"] in ("train", "validation")]
+    assert sources["sources"] == events[0]["sources"] and [one["used"] for one in sources["sources"]] == [4, 3, 3, 3, 2]
     assert Image.open(run / "curves.png").width > 800
     _, header = load_checkpoint(run / "last.safetensors")
     assert header.name == "tiny" and header.step == 6 and header.input_size == 64

@@ -64,7 +64,7 @@ def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
     assert read_header(own).score_authentic == 20
     call("export", "--weights", own)
     call("eval", "--weights", own, "--data", f"test={test}", "--out", tmp_path / "own", *CPU)
-    out = call("compare", tmp_path / "by-torch", tmp_path / "own")
+    out = call("compare", tmp_path / "by-torch", tmp_path / "own", "--out", tmp_path / "compared")
     assert "test" in out
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imltool.annotate.records import DrawnBox, Records, State
+from imltool.data.box_writers import box_polygon
 from imltool.files import write_text
 
 
@@ -31,7 +32,8 @@ def coco_document(records: Records, annotator: str | None = None) -> dict[str, A
     imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
     else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
     An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
-    null) and a `comment`; an accepted mask is its `segmentation`, run-length encoded.
+    null) and a `comment`; an accepted mask is its `segmentation`, run-length encoded; otherwise that is the box as a
+    polygon.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -81,8 +83,8 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
             "comment": box.comment,
         },
     }
-    if box.mask is not None:
-        made["segmentation"] = box.mask
+    # CVAT and Label Studio want a segmentation of every annotation
+    made["segmentation"] = box_polygon(box.box) if box.mask is None else box.mask
     return made
 
 

@@ -9,10 +9,13 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco
 
 from imltool.annotate.records import Content, History, Records, State, journal_folder
+from imltool.data.rle import decode_mask
 from imltool.errors import DataError
+from imltool.pictures.images import Mask
+from imltool.teacher.audit import iou
+from imltool.teacher.weightless import fill_box
 
 
 def read_records(boxes: Path) -> Records:
@@ -84,15 +87,13 @@ def _decided(state: State) -> bool:
 
 def _iou(first: State, second: State, labels: bool) -> float:
     one, other = (_union(state.content, (state.height, state.width), labels) for state in (first, second))
-    return float(coco.iou([one], [other], [0])[0, 0])
+    return iou(one, other)
 
 
-def _union(content: Content, size: tuple[int, int], labels: bool) -> Any:
-    rles = []
+def _union(content: Content, size: tuple[int, int], labels: bool) -> Mask:
+    """What an annotator marked, bool [H,W]: the boxes, or with `labels` accepted masks in place of their boxes."""
+    union = np.zeros(size, dtype=bool)
     for box in content.boxes:
-        x1, y1, x2, y2 = box.box
-        if labels and box.mask is not None:
-            rles.append({"size": box.mask["size"], "counts": box.mask["counts"].encode()})
-        else:
-            rles += coco.frPyObjects(np.array([[x1, y1, x2 - x1, y2 - y1]]), *size)
-    return coco.merge(rles)
+        marked = decode_mask(box.mask) if labels and box.mask is not None else fill_box(size, np.array(box.box))
+        union |= marked
+    return union

@@ -83,6 +83,8 @@ def start(
     report = match_boxes(pictures.root, read_boxes(boxes, box_format)) if boxes else BoxReport()
     for fault in report.faults:
         common.log.error("%s: %s", fault.image, fault.message)
+    for note in report.notes:
+        common.log.warning("%s", note)
 
     from imltool.annotate.session import open_session
 

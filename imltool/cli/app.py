@@ -1,7 +1,7 @@
 """The `imltool` command: registers every subcommand and turns errors into one line and an exit code.
 
 Exit codes, the same for all commands: 0 done · 1 fatal · 2 usage · 3 finished, something failed · 4 found what it was
-asked to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted.
+asked to look for (`scan --fail-on-detect`: an indication; `verify`: a change) · 130 interrupted (Ctrl-C, SIGTERM).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
+from imltool.interrupt import interrupt_on_sigterm
 from imltool.versions import __version__
 
 STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -23,7 +24,7 @@ STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Interrupted(ImlError):
-    """Ctrl-C inside a command; typer's versions disagree on what it becomes outside."""
+    """Ctrl-C or SIGTERM inside a command; typer's versions disagree on what it becomes outside."""
 
     exit_code = EXIT_INTERRUPTED
 
@@ -86,6 +87,7 @@ def _root(
 
 def _register() -> None:
     from imltool.cli import (
+        adapt,
         annotate,
         compare,
         data,
@@ -111,6 +113,7 @@ def _register() -> None:
     app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
     app.command("synth", rich_help_panel="Teach")(synth.synth)
     app.command("train", rich_help_panel="Teach")(train.train)
+    app.command("adapt", rich_help_panel="Teach")(adapt.adapt)
     app.add_typer(data.app, name="data", rich_help_panel="Teach")
     app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
     app.command("compare", rich_help_panel="Measure")(compare.compare)
@@ -134,6 +137,7 @@ def _fail(message: str, remedy: str = "") -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; users never see a traceback (`-vv` shows it)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    interrupt_on_sigterm()
     sys.exit(run(arguments))
 
 

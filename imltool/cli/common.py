@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -32,6 +32,7 @@ from rich.text import Text
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
 
 if TYPE_CHECKING:
+    from imltool.data.accounts import Account
     from imltool.tables import Table
     from imltool.teacher.embeddings import EmbeddingFolder
 
@@ -130,7 +131,10 @@ VerboseOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=GENERAL)]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML configuration (see configs/).", metavar="FILE")
+    list[Path] | None,
+    typer.Option(
+        "--config", "-c", help="YAML configuration (see configs/). Repeatable, the last wins.", metavar="FILE"
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting: a.b=value. Repeatable.", metavar="KEY=VALUE")
@@ -142,6 +146,17 @@ WeightsOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+MAX_LEFT_OUT = "--max-left-out SHARE"
+MaxLeftOutOption = Annotated[
+    float,
+    typer.Option(
+        "--max-left-out",
+        help="Refuse to start when a larger share of a source's pictures has to be left out.",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+    ),
+]
 DataOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -265,6 +280,14 @@ def say(message: str, whole: bool = False) -> None:
         if stderr.is_terminal and not whole:
             message = textwrap.fill(message, stderr.width, break_long_words=False, break_on_hyphens=False)
         stderr.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_accounts(accounts: Sequence[Account]) -> None:
+    """The table of pictures used and left out, for the terminal and the log file."""
+    from imltool.data.accounts import account_lines
+
+    for line in account_lines(accounts):
+        say(line)
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:

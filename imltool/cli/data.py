@@ -9,7 +9,7 @@ import typer
 
 from imltool.cli import common, layouts
 
-app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
+app = typer.Typer(help="Prepare data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.callback()
@@ -78,7 +78,7 @@ def objects(
     ] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 96 objects on sheet.png.")] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier objects in OBJECTS instead of going on with them.")
+        bool, typer.Option("--restart", help="Discard the earlier objects in OBJECTS instead of resuming.")
     ] = False,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,

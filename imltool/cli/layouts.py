@@ -28,6 +28,15 @@ SplitOption = Annotated[
     list[str] | None,
     typer.Option("--split", help="Only pictures of this split, and those of none. Repeatable.", metavar="NAME"),
 ]
+MaskRuleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask-rule",
+        help="How masks are read: background=#rrggbb, tampered=#rrggbb, polarity=dark, threshold=N, raster=stored. "
+        "Repeatable.",
+        metavar="KEY=VALUE",
+    ),
+]
 LISTED = 10
 """Findings of one kind that are shown one by one."""
 
@@ -42,6 +51,7 @@ def index(
     target: TargetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (JSON Lines).", metavar="FILE")],
     split: SplitOption = None,
+    mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -53,9 +63,9 @@ def index(
     common.setup_logging(verbose, quiet)
     from imltool.data.manifest import write_manifest
 
-    manifest, problems = _read(target, split)
+    manifest, problems = _read(target, split, mask_rule)
     write_manifest(out, manifest)
-    _tell(problems)
+    _report(problems)
     summary = _summary(manifest)
     if as_json:
         _print_json(summary | {"findings": [_row(problem) for problem in problems]})
@@ -66,6 +76,7 @@ def index(
 def check(
     target: TargetArgument,
     split: SplitOption = None,
+    mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -77,7 +88,7 @@ def check(
     common.setup_logging(verbose, quiet)
     from imltool.data.layouts.check import check_files
 
-    manifest, problems = _read(target, split)
+    manifest, problems = _read(target, split, mask_rule)
     with common.progress_bar() as bar:
         task = bar.add_task("checking", total=len(manifest.records))
         problems = problems + check_files(manifest, lambda: bar.advance(task))
@@ -94,7 +105,9 @@ def convert(
         Path, typer.Option("--out", "-o", help="New folder for tampered/, masks/, authentic/.", metavar="DIR")
     ],
     link: Annotated[bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")] = False,
+    max_left_out: common.MaxLeftOutOption = 0.1,
     split: SplitOption = None,
+    mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -102,13 +115,23 @@ def convert(
     """Bring a data set into the folder layout: masks as PNG of 0 and 255, pictures byte by byte as they are.
 
     Also writes manifest.jsonl, which keeps kinds and splits. Pictures whose mask is missing, empty or of another size
-    are told and left out (exit code 3).
+    are reported and left out (exit code 3).
     """
     common.setup_logging(verbose, quiet)
+    from imltool.data.accounts import Account, require_used, write_accounts
     from imltool.data.layouts.convert import convert as convert_set
+    from imltool.data.layouts.orientation import record_samples
+    from imltool.data.survey import survey
 
-    manifest, problems = _read(target, split)
-    _tell(problems)
+    manifest, problems = _read(target, split, mask_rule, settle=True)
+    _report(problems)
+    account = Account(str(manifest.root))
+    for problem in problems:
+        if problem.leaves_out:
+            account.leave_out(problem.kind, problem.file)
+    survey(record_samples(manifest), account)
+    common.say_accounts([account])
+    require_used([account], max_left_out, common.MAX_LEFT_OUT)
     failed: list[Problem] = []
     with common.progress_bar() as bar:
         task = bar.add_task("converting", total=len(manifest.records))
@@ -116,7 +139,8 @@ def convert(
             bar.advance(task)
             if outcome is not None:
                 failed.append(outcome)
-                _tell([outcome])
+                _report([outcome])
+    write_accounts(out, [account])
     made = len(manifest.records) - len(failed)
     if as_json:
         _print_json({"converted": made, "findings": [_row(problem) for problem in [*problems, *failed]]})
@@ -127,15 +151,16 @@ def convert(
 def boxes(
     target: TargetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="COCO JSON to write.", metavar="FILE")],
-    sloppiness: Annotated[
+    jitter: Annotated[
         tuple[float, float],
         typer.Option(
-            "--sloppiness",
+            "--jitter",
             help="Each side moves outwards by a random share of its length in this range; the file says which.",
             metavar="LOW HIGH",
         ),
     ] = (-0.05, 0.15),
     split: SplitOption = None,
+    mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
@@ -143,24 +168,25 @@ def boxes(
 ) -> None:
     """Make coarse boxes from masks, one for each separate region, as a person might have drawn them."""
     common.setup_logging(verbose, quiet)
-    from imltool.data.boxes import BoxedImage, write_coco
+    from imltool.data.box_writers import write_coco
+    from imltool.data.boxes import BoxedImage
     from imltool.data.layouts.coarse import boxes_from_masks, boxes_root
 
-    manifest, problems = _read(target, split)
-    _tell(problems)
+    manifest, problems = _read(target, split, mask_rule, settle=True)
+    _report(problems)
     root = boxes_root(manifest)
     made: list[BoxedImage] = []
     failed: list[Problem] = []
     with common.progress_bar() as bar:
         task = bar.add_task("boxes", total=sum(record.tampered for record in manifest.records))
-        for outcome in boxes_from_masks(manifest, sloppiness, seed):
+        for outcome in boxes_from_masks(manifest, jitter, seed):
             bar.advance(task)
             if isinstance(outcome, BoxedImage):
                 made.append(outcome)
             else:
                 failed.append(outcome)
-                _tell([outcome])
-    low, high = sloppiness
+                _report([outcome])
+    low, high = jitter
     write_coco(out, made, f"made from masks by imltool data boxes, each side moved by {low:g} to {high:g}, seed {seed}")
     count = sum(len(item.boxes) for item in made)
     if as_json:
@@ -170,11 +196,19 @@ def boxes(
     _finish([*problems, *failed])
 
 
-def _read(target: str, split: list[str] | None) -> tuple[Manifest, list[Problem]]:
+def _read(
+    target: str, split: list[str] | None, mask_rule: list[str] | None, settle: bool = False
+) -> tuple[Manifest, list[Problem]]:
     from imltool.data.layouts import read_set
+    from imltool.data.layouts.orientation import settle_manifest
+    from imltool.data.masks import parse_rule
 
     manifest, problems = read_set(target)
-    return manifest.select(split), problems
+    manifest = manifest.select(split).ruled(parse_rule(mask_rule or []))
+    if not settle:
+        return manifest, problems
+    manifest, orientations = settle_manifest(manifest)
+    return manifest, problems + orientations
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:
@@ -209,7 +243,7 @@ def _print_json(value: dict[str, Any]) -> None:
     common.stdout.print(dump_json(value), markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell(problems: Iterable[Problem]) -> None:
+def _report(problems: Iterable[Problem]) -> None:
     for problem in problems:
         log = common.log.error if problem.fault else common.log.info
         log("%s: %s", problem.file, problem.message)

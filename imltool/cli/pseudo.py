@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,27 @@ import typer
 from imltool.cli import common
 
 if TYPE_CHECKING:
+    from imltool.data.accounts import Account
     from imltool.data.boxes import BoxReport
+
+MAX_LEFT_OUT = 0.1
+"""`imltool.data.accounts.MAX_LEFT_OUT`; importing it here would slow down every start."""
+
+
+class RasterChoice(str, Enum):
+    """`imltool.data.boxes.Raster`."""
+
+    stored = "stored"
+    displayed = "displayed"
 
 
 def pseudo(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="IMAGES")],
     boxes: Annotated[
         Path,
-        typer.Option("--boxes", help="COCO, CSV, LabelMe file; VOC, YOLO, LabelMe folder.", metavar="FILE"),
+        typer.Option(
+            "--boxes", help="Annotation file, or a folder of them; docs/data.md lists the formats.", metavar="FILE|DIR"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and pseudo.jsonl.", metavar="DIR")],
     teacher: Annotated[
@@ -28,8 +42,24 @@ def pseudo(
         Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
     ] = None,
     box_format: Annotated[
-        str | None, typer.Option("--format", help="coco, voc, yolo, csv or labelme; default: detected.", metavar="NAME")
+        str | None, typer.Option("--format", help="Format of the boxes; default: detected.", metavar="NAME")
     ] = None,
+    categories: Annotated[
+        list[str] | None,
+        typer.Option("--category", help="Use only boxes of this category. Repeatable.", metavar="NAME"),
+    ] = None,
+    boxes_of: Annotated[
+        RasterChoice | None,
+        typer.Option(
+            "--boxes-of",
+            help="What boxes were drawn on where an EXIF orientation leaves it open: the stored raster or the "
+            "displayed picture (default: displayed, with a warning).",
+        ),
+    ] = None,
+    max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
+    coco: Annotated[
+        bool, typer.Option("--coco", help="Also write the masks as COCO run lengths, DIR/pseudo.coco.json.")
+    ] = False,
     gt: Annotated[
         Path | None, typer.Option("--gt", help="Ground-truth masks: audit the result against them.", metavar="MASKS")
     ] = None,
@@ -49,7 +79,8 @@ def pseudo(
 ) -> None:
     """Turn coarse boxes into pseudo-masks with a frozen Segment Anything teacher.
 
-    Run it again after an interruption and only the missing pictures are done. With --embeddings, a second run over the
+    Run it again after an interruption, or with more pictures annotated, and only the missing masks are made. With
+    --embeddings, a second run over the
     same pictures, with other boxes or settings, takes a fraction of the time. --engine-cluster changes nothing of what
     is written but the seconds. Settings (--set): multimask, grow, clip, min_island, min_hole, min_predicted_iou,
     min_coverage.
@@ -57,11 +88,12 @@ def pseudo(
     common.setup_logging(verbose, quiet)
     from imltool.cluster.clusters import choose_cluster
     from imltool.config import load_settings, save_settings
+    from imltool.data.accounts import require_used, write_accounts
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError
-    from imltool.files import sha256_file, sha256_text
+    from imltool.files import sha256_file
     from imltool.journal import dump_json, output_folder
-    from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
+    from imltool.teacher.pseudo import COCO, PseudoSettings, read_pseudo, write_coco_masks, write_pseudo_masks
     from imltool.teacher.registry import load_teacher, teacher_weights
 
     settings = load_settings(PseudoSettings, config, set_)
@@ -71,11 +103,16 @@ def pseudo(
         raise DataError(f"{images} is not a folder of pictures")
     if gt is not None and not gt.is_dir():
         raise DataError(f"ground truth {gt} is not a folder of masks")
-    annotated = read_boxes(boxes, box_format)
-    report = match_boxes(images, annotated)
-    _tell(report)
+    report = match_boxes(images, read_boxes(boxes, box_format, categories or ()), boxes_of.value if boxes_of else None)
+    for fault in report.faults:
+        common.log.error("%s: %s", fault.image, fault.message)
+    for line in report.notes:
+        common.log.warning("%s", line)
+    account = _account(images, report)
+    common.say_accounts([account])
     if not report.matched:
-        raise DataError(f"no box of {boxes} fits a picture in {images}", "see the faults above")
+        raise DataError(f"no box of {boxes} fits a picture in {images}", _unmatched(report))
+    require_used([account], max_left_out, common.MAX_LEFT_OUT)
     folder = common.embedding_folder(embeddings, embeddings_size)
     model = load_teacher(teacher, weights, device, engine, folder)
     parameters = {
@@ -85,25 +122,32 @@ def pseudo(
         # masks of two engines can differ in single pixels
         "engine": model.engine.split()[0] if model.engine else None,
         "settings": settings.model_dump(mode="json"),
-        # the annotation as it was read: a picture that is mended later still belongs to the same run
-        "boxes_sha256": sha256_text(dump_json([item.identity() for item in annotated])),
     }
-    failures = len(report.faults)
-    made = 0
+    counts = dict.fromkeys(("ok", "failed", "withdrawn"), 0)
     started = time.perf_counter()
     with output_folder(out, parameters), common.progress_bar() as bar:
         save_settings(settings, out / "config.yaml")
+        write_accounts(out, [account])
         task = bar.add_task(f"pseudo-masks ({teacher})", total=len(report.matched))
-        for row in write_pseudo_masks(report.matched, model, settings, out, cluster):
+        # a picture that is missing today may be back tomorrow: only annotations that changed take a mask away
+        withdrawn = [*report.empty, *(name for name, why in report.lost.items() if why == "no usable box")]
+        for row in write_pseudo_masks(report.matched, model, settings, out, cluster, withdrawn):
             bar.advance(task)
-            made += row["status"] == "ok"
+            counts[row["status"]] += 1
             if row["status"] == "failed":
-                failures += 1
                 common.log.error("%s: %s", row["image"], row["reason"])
+            elif row["status"] == "withdrawn":
+                common.say(f"{row['image']}: its box is gone, its pseudo-mask is removed")
             if as_json:
                 common.stdout.print(dump_json(row), markup=False, highlight=False)
-    kept = len(report.matched) - made - (failures - len(report.faults))
-    common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
+        made = counts["ok"]
+        kept = len(report.matched) - made - counts["failed"]
+        common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
+        others = len(read_pseudo(out)) - made - kept if made + kept else 0
+        if others > 0:
+            common.say(f"{others} pseudo-masks in {out} are of pictures that these boxes do not mention: kept")
+        if coco:
+            common.say(f"{write_coco_masks(out)} masks → {out / COCO}")
     if made:
         reused = f", {folder.found} embeddings from {embeddings}" if folder else ""
         spread = f", workers: {cluster.describe()['workers']}" if cluster else ""
@@ -111,16 +155,29 @@ def pseudo(
         common.say(f"{rate:.2f} images/s by {model.engine or teacher}{spread}{reused}")
     if gt is not None:
         _audit(out, images, gt, seed, as_json)
-    common.finish(failures)
+    common.finish(len(report.faults) + counts["failed"])
 
 
-def _tell(report: BoxReport) -> None:
-    for fault in report.faults:
-        common.log.error("%s: %s", fault.image, fault.message)
-    for name in report.without_boxes:
-        common.say(f"no box: {name}")
-    if report.without_boxes:
-        common.say(f"pictures without boxes: {len(report.without_boxes)}")
+def _account(images: Path, report: BoxReport) -> Account:
+    from imltool.data.accounts import Account
+
+    account = Account(images.resolve().name, used=len(report.matched))
+    for name, reason in report.lost.items():
+        account.leave_out(reason, name)
+    empty = frozenset(report.empty)
+    unknown = [name for name in report.without_boxes if name not in empty and name not in report.lost]
+    account.aside = {
+        reason: names for reason, names in (("nothing boxed", report.empty), ("not annotated", unknown)) if names
+    }
+    return account
+
+
+def _unmatched(report: BoxReport) -> str:
+    """What to look at when no annotation fits: the names on both sides."""
+    lost = [name for name, reason in report.lost.items() if reason == "picture not found"]
+    if lost and report.without_boxes:
+        return f"the boxes name {lost[0]}, the pictures are called {report.without_boxes[0]}"
+    return "see the faults above"
 
 
 def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:

@@ -116,6 +116,12 @@ def scan(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also write report.pdf (needs WeasyPrint).", rich_help_panel=SHOWN)
     ] = False,
+    coco: Annotated[
+        bool,
+        typer.Option(
+            "--coco", help="Also write the masks as COCO run lengths, masks.coco.json.", rich_help_panel=SHOWN
+        ),
+    ] = False,
     case_id: Annotated[
         str | None, typer.Option("--case-id", metavar="TEXT", help="Number or name of the case.", rich_help_panel=CASE)
     ] = None,
@@ -180,6 +186,7 @@ def scan(
             from imltool.device import choose_device
             from imltool.inference.localizer import Localizer
             from imltool.scan import runner
+            from imltool.scan.coco import write_coco
             from imltool.scan.pdf import require_pdf, write_pdf
             from imltool.scan.report import Selection, write_report
             from imltool.scan.settings import ScanSettings
@@ -228,6 +235,7 @@ def scan(
                 common.log.log(level, "%s: %s: %s", result.status, printable(result.path), outcome)
             run = run_record.read_record(out)
             writers = {run_record.REPORT: write_report} | ({run_record.PDF: write_pdf} if pdf else {})
+            writers |= {run_record.COCO: write_coco} if coco else {}
             for name, write in writers.items():
                 task = bar.add_task(name, total=len(results))
                 for _ in write(out, run, results, selection):
@@ -310,4 +318,5 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
     )
     common.say(f"final hash (keep it elsewhere): {run['chain']['head']}", whole=True)
     common.say(f"report: {printable(str(out / REPORT))}", whole=True)
+    common.say(f"next: {command_text(['imltool', 'review', str(out)])}", whole=True)
     common.say(f"next: {command_text(['imltool', 'verify', str(out), '--head', run['chain']['head']])}", whole=True)

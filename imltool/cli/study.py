@@ -112,11 +112,11 @@ def _numbers(seeds: str) -> tuple[int, ...]:
         raise UsageError(f"--seeds {seeds!r} is not a list of numbers", "for instance --seeds 0,1,2") from None
 
 
-def _tiny(sets: list[NamedSet], config: Path | None) -> list[str]:
+def _tiny(sets: list[NamedSet], config: list[Path] | None) -> list[str]:
     """Overrides of `--tiny`; without a configuration the test sets themselves are trained on, with their masks."""
     from imltool.study.settings import TINY
 
-    if config is not None:
+    if config:
         return list(TINY)
     sources = []
     for one in sets:
@@ -131,7 +131,7 @@ def _tiny(sets: list[NamedSet], config: Path | None) -> list[str]:
 
 
 def _settings(
-    name: str, config: Path | None, overrides: list[str], seeds: tuple[int, ...], checkpoint: str, teacher: str
+    name: str, config: list[Path] | None, overrides: list[str], seeds: tuple[int, ...], checkpoint: str, teacher: str
 ) -> StudySettings:
     from pydantic import ValidationError
 
@@ -150,7 +150,7 @@ def _settings(
         rows, absent = available(STUDIES[name](base, teacher))
     else:
         rows, absent = load_settings(RowsSettings, Path(name)).rows, []
-    fields = {"study": Path(name).stem, "config": config, "overrides": overrides, "rows": rows, "seeds": seeds}
+    fields = {"study": Path(name).stem, "config": config or (), "overrides": overrides, "rows": rows, "seeds": seeds}
     try:
         settings = StudySettings.model_validate({**fields, "checkpoint": checkpoint})
     except ValidationError as error:

@@ -24,6 +24,7 @@ def synth(
             "--objects", help="Photos with one masked object each, to cut out; repeatable.", metavar="IMAGES:MASKS"
         ),
     ] = None,
+    max_left_out: common.MaxLeftOutOption = 0.1,
     sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 48 samples on sheet.png.")] = False,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
@@ -41,6 +42,7 @@ def synth(
     import cv2
 
     from imltool.config import load_settings, save_settings
+    from imltool.data.accounts import require_used, write_accounts
     from imltool.errors import UsageError
     from imltool.journal import dump_json, output_folder
     from imltool.synth.forge import Forge
@@ -53,6 +55,8 @@ def synth(
     settings = load_settings(SynthSettings, config, set_)
     pairs = [_pair(text) for text in objects or []]
     pool = SourcePool.from_folders(photos or [], pairs, working_side(settings))
+    common.say_accounts(pool.accounts)
+    require_used(pool.accounts, max_left_out, common.MAX_LEFT_OUT)
     forge = Forge(settings, pool)
     parameters = {
         "command": "synth",
@@ -62,6 +66,7 @@ def synth(
     }
     with output_folder(out, parameters):
         save_settings(settings, out / "config.yaml")
+        write_accounts(out, pool.accounts)
         cv2.setNumThreads(1)  # pictures this small only lose time to threads
         made, reasons = 0, []
         with common.progress_bar() as bar:

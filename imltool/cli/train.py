@@ -1,4 +1,4 @@
-"""`imltool train`: teach a student."""
+"""`imltool train`: train a student."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def train(
             metavar="NAME",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, with its own configuration unless --config.")
+    ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: Annotated[
@@ -31,21 +33,25 @@ def train(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Teach a student from pseudo-masks, pixel masks, authentic photos and synthetic forgeries.
+    """Train a student on pseudo-masks, pixel masks, authentic photos and synthetic forgeries.
 
     RUN gets config.yaml, log.jsonl, curves.png, last.safetensors, best.safetensors and a state to resume from.
-    On several GPUs: accelerate launch -m imltool train ….
+    After Ctrl-C or SIGTERM the state is saved. --resume takes workers, intervals and a moved data.root (with the same
+    files) as they are now; other settings stay as they were. On several GPUs: accelerate launch -m imltool train ….
     """
     common.setup_logging(verbose, quiet)
     import json
 
     from imltool.config import load_settings
     from imltool.journal import dump_json
+    from imltool.training.run_folder import RunFolder
     from imltool.training.settings import TrainSettings
 
     overrides = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     if start is not None:
         overrides.append(f"init={json.dumps(start)}")
+    if resume and not config:
+        config = [RunFolder(out).configuration]
     settings = load_settings(TrainSettings, config, overrides)
     from imltool.training.loop import Training
 
@@ -60,10 +66,15 @@ def train(
                 common.stdout.print(dump_json(event), markup=False, highlight=False)
             if event["event"] == "start":
                 bar.update(task, completed=event["step"])
+                common.say_accounts(training.accounts)
+                for note in training.notes:
+                    common.log.warning("%s", note)
                 common.say(f"training on {event['device']}, steps {event['step']}-{event['steps']}, into {out}")
             elif event["event"] == "train":
                 rate = f"{event['images_per_second']:.1f} images/s"
                 bar.update(task, completed=event["step"], description=f"loss {event['loss']:.4f}, {rate}")
+                if bar.disable:  # no terminal: lines in place of a bar
+                    common.say(f"step {event['step']} of {settings.optim.steps}: loss {event['loss']:.4f}, {rate}")
             elif event["event"] == "validation":
                 common.say(f"step {event['step']}: {_figures(event)} {rate}")
     common.say(f"done: {out / 'best.safetensors'}")

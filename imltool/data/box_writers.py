@@ -1,21 +1,25 @@
-"""Writers of the box formats that are a folder of files, one a picture; `boxes.write_coco` writes the one of one file.
+"""Writers of box formats: COCO, Pascal VOC and YOLO.
 
 What is written here, `read_boxes` reads back to the same boxes: Pascal VOC rounds them to whole pixels, YOLO to 1e-6 of
-the sides.
+the sides. CVAT and Label Studio import the COCO file.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from imltool.data.box_formats import BoxedImage
+from imltool.data.box_formats import Box, BoxedImage
+from imltool.data.boxes import scaled
 from imltool.errors import DataError
 from imltool.files import make_folder, write_text
 
 LABEL = "tampered"
+CATEGORY = {"id": 1, "name": LABEL, "supercategory": ""}
 
 
 def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
@@ -78,3 +82,49 @@ def _size(entry: BoxedImage) -> tuple[int, int]:
     if entry.size is None:
         raise DataError(f"{entry.name}: its size is not known")
     return entry.size
+
+
+def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> None:
+    """Write boxes as COCO detection JSON (one category, `tampered`; bbox = x, y, w, h in pixels). Atomic.
+
+    Every box is its own `segmentation` too, a polygon of four corners: CVAT and Label Studio want one.
+
+    Args:
+        description: how the boxes were made, kept under `info`.
+
+    `read_boxes` returns what was written. Raises `DataError` for a value that is not finite or a normalised entry
+    without a recorded size, `OutputError` when the disk refuses.
+    """
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for image_id, entry in enumerate(entries, 1):
+        image: dict[str, object] = {"id": image_id, "file_name": entry.name}
+        if entry.size is not None:
+            image |= {"width": entry.size[0], "height": entry.size[1]}
+        elif entry.normalised:
+            raise DataError(f"{entry.name}: boxes in shares of the sides need the picture's size")
+        images.append(image)
+        for box in entry.boxes:
+            x1, y1, x2, y2 = scaled(box, entry.size) if entry.normalised and entry.size else box
+            if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
+                raise DataError(f"{entry.name}: a box is not finite ({x1:g}, {y1:g}, {x2:g}, {y2:g})")
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "segmentation": box_polygon((x1, y1, x2, y2)),
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": 0,
+                }
+            )
+    info = {"info": {"description": description}} if description else {}
+    document = info | {"images": images, "annotations": annotations, "categories": [CATEGORY]}
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def box_polygon(box: Box) -> list[list[float]]:
+    """A box as a COCO segmentation: one polygon of its four corners, clockwise from the top left."""
+    x1, y1, x2, y2 = box
+    return [[x1, y1, x2, y1, x2, y2, x1, y2]]

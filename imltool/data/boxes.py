@@ -1,41 +1,58 @@
-"""Coarse boxes: read in any of five formats, matched with their pictures, every fault told.
+"""Coarse boxes: annotations read in any known format and matched with their pictures; every fault is reported.
 
-Boxes are XYXY in continuous pixels of the picture with its EXIF orientation applied, x to the right, y down.
+Matched boxes are XYXY in continuous pixels of the displayed picture (EXIF orientation applied), x to the right, y down.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.data.box_formats import FORMATS, Accepted, Box, BoxedImage, annotation_files, csv_header, read_json
+from imltool.data.box_formats import (
+    FORMATS,
+    JSON,
+    TEXT,
+    XML,
+    Accepted,
+    AnnotationFile,
+    Annotations,
+    Box,
+    BoxedImage,
+    BoxFault,
+    annotation_files,
+)
+from imltool.data.picture_names import Claim, PictureNames
+from imltool.data.stored import displayed_box
 from imltool.errors import DataError, ImageError, UsageError
-from imltool.files import walk_images, write_text
-from imltool.pictures.images import read_size
+from imltool.files import walk_images
+from imltool.pictures.images import PictureShape, read_shape
 
 __all__ = [
     "FORMATS",
     "Accepted",
+    "Annotations",
     "BoxFault",
     "BoxReport",
     "BoxedImage",
     "MatchedImage",
+    "Raster",
     "match_boxes",
     "read_boxes",
-    "write_coco",
 ]
 
-TOLERANCE = 1.0
-"""Pixels a box may reach outside its picture; tools round differently (our choice)."""
+Raster = Literal["stored", "displayed"]
+"""Which raster of a picture with an EXIF orientation labels were drawn on."""
 
-OF_FILES = ("coco", "csv")
+OVER_EDGE, OVER_EDGE_PIXELS = 0.01, 2.0
+"""A box may reach this share of a side, or these pixels, outside its picture and is clipped: tools round differently
+(our choice)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +62,9 @@ class MatchedImage:
     Attributes:
         image: the picture file.
         name: its path relative to the pictures' root, forward slashes.
-        boxes: float32 [n,4] XYXY pixels, n ≥ 1, inside the picture, positive size.
+        boxes: float32 [n,4] XYXY pixels, n ≥ 1, inside the displayed picture, positive size.
         size: (width, height) in pixels, EXIF orientation applied.
-        accepted: for every box the label a person chose (a mask is of the picture's size), None where none was chosen.
+        accepted: the label a person chose for each box (a mask has the picture's size), None where none was chosen.
     """
 
     image: Path
@@ -55,19 +72,6 @@ class MatchedImage:
     boxes: NDArray[np.float32]
     size: tuple[int, int]
     accepted: tuple[Accepted | None, ...]
-
-
-@dataclass(frozen=True)
-class BoxFault:
-    """What is wrong with one box or one picture's annotation, and what became of it.
-
-    Attributes:
-        image: the picture's name relative to the root, or as recorded when it was not found.
-        message: one line.
-    """
-
-    image: str
-    message: str
 
 
 @dataclass
@@ -78,210 +82,308 @@ class BoxReport:
         matched: pictures with at least one usable box, sorted by name.
         faults: one a fault, in the annotations' order.
         without_boxes: names of the pictures left without a usable box, sorted as `walk_images` does.
+        notes: one line each on how boxes were understood: categories, orientation, clipping, united annotations.
+        lost: pictures that were annotated and have no usable box, by their name or as recorded → why, in few words.
+        empty: pictures whose annotation says that nothing is boxed.
     """
 
     matched: list[MatchedImage] = field(default_factory=list)
     faults: list[BoxFault] = field(default_factory=list)
     without_boxes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
 
-def read_boxes(path: Path, format: str | None = None) -> list[BoxedImage]:
-    """Read an annotation file (COCO, CSV, LabelMe) or folder (VOC, YOLO, LabelMe).
+def read_boxes(path: Path, format: str | None = None, categories: Sequence[str] = ()) -> Annotations:
+    """Read an annotation file, or a folder of them with everything below it.
+
+    In a folder a file that cannot be parsed is a fault and the others are read; files that hold no annotation (class
+    names, lists of pictures, readmes) are left out and named in a note.
 
     Args:
-        format: a key of `FORMATS`; detected from the content when None.
+        format: a key of `FORMATS`; detected from the files' content when None.
+        categories: use only boxes of these; all when empty.
 
-    Raises `UsageError` for an unknown format or one that does not go with a file or folder, `DataError` naming the
-    file and the entry or line when the annotation cannot be read.
+    Raises `UsageError` for an unknown format or category, `DataError` when nothing can be read: a single file is
+    damaged or in no known format, a folder holds no annotation, or several formats.
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown box format {format!r}", f"choose one of {', '.join(FORMATS)}")
     if not path.exists():
         raise DataError(f"boxes {path} do not exist", f"give a file or folder in {', '.join(FORMATS)} format")
-    if format in OF_FILES and path.is_dir():
-        raise UsageError(f"{path} is a folder, {format} boxes are one file", "name the file")
-    return FORMATS[format or detect_format(path)](path)
-
-
-def detect_format(path: Path) -> str:
-    """The format of an annotation file or folder, judged by its content. Raises `DataError` when none fits."""
+    found = Annotations()
     if path.is_dir():
-        return _detect_folder(path)
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as handle:
-            first = next((line.strip() for line in handle if line.strip()), "")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    if first.startswith(("{", "[")):
-        return _detect_json(path)
-    if first.startswith("<"):
-        return "voc"
-    if csv_header(first) or path.suffix.lower() == ".csv":
-        return "csv"
-    if len(first.split()) in (5, 6) and all(_is_number(cell) for cell in first.split()):
-        return "yolo"
-    raise DataError(f"{path} is in no box format known here", f"name it with --format: {', '.join(FORMATS)}")
+        _read_folder(path, format, found)
+    else:
+        file = AnnotationFile(path, path)
+        FORMATS[format or detect_format(file)].read(file, found)
+    found.choose(categories)
+    return found
 
 
-def _detect_json(path: Path) -> str:
-    document = read_json(path)
-    if "shapes" in document:
-        return "labelme"
-    if "images" in document or "annotations" in document:
-        return "coco"
-    raise DataError(f"{path} is neither COCO (images, annotations) nor LabelMe (shapes) JSON")
+def _read_folder(path: Path, format: str | None, found: Annotations) -> None:
+    files, damaged, others = [], [], []
+    for file in annotation_files(path, FORMATS[format].suffixes if format else (".json", ".xml", ".txt", ".csv")):
+        try:
+            name = _format_of(file, format)
+        except DataError as error:
+            damaged.append((file, error))
+            continue
+        if name:
+            files.append((file, name))
+        else:
+            others.append(file.name)
+    formats = sorted({name for _, name in files})
+    if len(formats) > 1:
+        raise DataError(f"{path} holds {' and '.join(formats)} annotations", "name the format with --format")
+    if not files:
+        if damaged:
+            raise damaged[0][1]
+        wanted = format or ", ".join(FORMATS)
+        raise DataError(f"{path} holds no annotation", f"expected files in one of the formats {wanted}")
+    for file, damage in damaged:
+        if file.path.suffix.lower() in FORMATS[formats[0]].suffixes:
+            found.fault(file.name, f"{damage.message}: left out")
+    for file, name in files:
+        try:
+            FORMATS[name].read(file, found)
+        except DataError as error:
+            found.fault(file.name, f"{error.message}: left out")
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        found.notes.append(f"not read, as they hold no {formats[0]} annotation: {', '.join(others[:5])}{more}")
 
 
-def _detect_folder(path: Path) -> str:
-    kinds = {".xml": "voc", ".txt": "yolo", ".json": "labelme"}
-    files = annotation_files(path, kinds)
-    present = sorted({file.suffix.lower() for file in files})
-    if len(present) == 1:
-        found = kinds[present[0]]
-        if found == "labelme" and _detect_json(files[0]) == "coco":
-            raise DataError(f"{path} holds COCO JSON", f"name the file, for instance {files[0]}")
-        return found
-    if not present:
-        raise DataError(f"{path} holds no annotation", "expected .xml (VOC), .txt (YOLO) or .json (LabelMe) files")
-    raise DataError(f"{path} holds {' and '.join(present)} files", "name the format with --format: voc, yolo, labelme")
+def _format_of(file: AnnotationFile, format: str | None) -> str | None:
+    """The format that recognises a file, or None. Raises `DataError` where it cannot be parsed."""
+    suffix = file.path.suffix.lower()
+    syntax = {".json": JSON, ".xml": XML}.get(suffix) or _syntax(file)
+    names = [format] if format else list(FORMATS)
+    return next(
+        (
+            name
+            for name in names
+            if suffix in FORMATS[name].suffixes and syntax in FORMATS[name].syntax and FORMATS[name].recognises(file)
+        ),
+        None,
+    )
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _syntax(file: AnnotationFile) -> str:
+    return {"{": JSON, "[": JSON, "<": XML}.get(file.first_character, TEXT)
 
 
-def match_boxes(images_root: Path, annotated: list[BoxedImage]) -> BoxReport:
+def detect_format(file: AnnotationFile) -> str:
+    """The format of a single annotation file, judged by its content. Raises `DataError` when none fits."""
+    syntax = _syntax(file)
+    for name, known in FORMATS.items():
+        table = name == "yolo" and file.path.suffix.lower() == ".csv"
+        if syntax in known.syntax and not table and known.recognises(file):
+            return name
+    if file.path.suffix.lower() == ".csv":
+        return "csv"  # whose reader says which columns are missing
+    raise DataError(f"{file.path} is in no box format known here", f"name it with --format: {', '.join(FORMATS)}")
+
+
+def match_boxes(
+    images_root: Path, annotated: Annotations | Sequence[BoxedImage], boxes_of: Raster | None = None
+) -> BoxReport:
     """Find the picture of every annotation and check every box against it.
 
-    A picture is found by its path relative to `images_root`, else by its file name when only one picture has it;
-    where the record does not fix the suffix (YOLO, LabelMe) also by its stem. Boxes reaching at most `TOLERANCE`
-    pixels outside are clipped. A faulty box is left out and its picture's good ones stay; a picture that is missing,
-    unreadable, of another size than recorded, or annotated twice is left out (the second time) with all its boxes.
-    Where annotations of different paths come down to one picture by its file name, only the one with its path counts.
+    How pictures are found: `imltool.data.picture_names`. Boxes reaching a little outside are clipped. A faulty box is
+    left out and its picture's good ones stay; a picture that is missing, unreadable or of another size than recorded
+    is left out with all its boxes. Annotations of one picture, by its path, are united. Where annotations of different
+    paths come down to one picture by its file name, only the one with its path counts.
+
+    Args:
+        annotated: the faults and notes of an `Annotations` come first in the report.
+        boxes_of: the raster that boxes of pictures with an EXIF orientation were drawn on, where the recorded size does
+            not decide it; None takes the displayed one and says so in a note.
 
     Raises `DataError` when `images_root` is not a folder.
     """
     if not images_root.is_dir():
         raise DataError(f"{images_root} is not a folder of pictures")
+    read = annotated if isinstance(annotated, Annotations) else Annotations([*annotated])
     pictures = {path.relative_to(images_root).as_posix(): path for path in walk_images(images_root)}
-    report = BoxReport()
-    done: set[str] = set()
-    for entry, name in zip(annotated, _claims(pictures, annotated), strict=True):
-        if isinstance(name, DataError):
-            report.faults.append(BoxFault(entry.name, name.message))
-            continue
-        if name in done:
-            report.faults.append(BoxFault(entry.name, "annotated again: the later annotation is left out"))
-            continue
-        done.add(name)
-        try:
-            size = read_size(pictures[name])
-            _check_size(entry, size)
-        except (ImageError, DataError) as error:
-            report.faults.append(BoxFault(name, f"{error.message}: its boxes are left out"))
-            continue
-        usable, messages = _usable(entry, size)
-        report.faults += [BoxFault(name, message) for message in messages]
-        if usable:
-            boxes, accepted = zip(*usable, strict=True)
-            array = np.asarray(boxes, dtype=np.float32)
-            report.matched.append(MatchedImage(pictures[name], name, array, size, accepted))
-    report.matched.sort(key=lambda item: PurePosixPath(item.name).parts)
+    report = BoxReport(faults=[*read.faults], notes=[*read.notes])
+    known = {entry.name for entry in read.images}
+    lost = {fault.image: "unreadable annotation" for fault in read.faults if fault.image not in known}
+    matching = _Matching(pictures, report, boxes_of, frozenset(fault.image for fault in read.faults))
+    for name, entries in _by_picture(pictures, read.images, report).items():
+        matching.add(name, entries)
+    matching.finish()
     with_boxes = {item.name for item in report.matched}
+    report.lost = {name: reason for name, reason in (lost | report.lost).items() if name not in with_boxes}
+    report.matched.sort(key=lambda item: PurePosixPath(item.name).parts)
     report.without_boxes = [name for name in pictures if name not in with_boxes]
     return report
 
 
-def _claims(pictures: Iterable[str], annotated: list[BoxedImage]) -> list[str | DataError]:
+def _by_picture(
+    pictures: Iterable[str], annotated: Sequence[BoxedImage], report: BoxReport
+) -> dict[str, list[BoxedImage]]:
+    """Annotations by their picture's name; one without a picture becomes a fault."""
+    by_picture: dict[str, list[BoxedImage]] = defaultdict(list)
+    for entry, name in zip(annotated, _claims(pictures, annotated), strict=True):
+        if isinstance(name, DataError):
+            report.faults.append(BoxFault(entry.name, name.message))
+            if entry.boxes:
+                report.lost.setdefault(entry.name, "picture not found")
+        else:
+            by_picture[name].append(entry)
+    return by_picture
+
+
+def _claims(pictures: Iterable[str], annotated: Sequence[BoxedImage]) -> list[str | DataError]:
     """The picture every annotation belongs to, or why it has none; the order of annotations does not matter.
 
-    An annotation of `train/a.jpg` must not end up on another folder's `a.jpg` because its own picture is missing.
+    An annotation of `train/a.jpg` must not end up on another folder's `a.jpg` because its own picture is missing. Files
+    that all record one outdated name belong to the pictures that they are called after.
     """
-    index = _Index(pictures)
-    found: list[tuple[str, bool] | DataError] = []
-    recorded: dict[tuple[str, bool], set[str]] = defaultdict(set)
+    names = PictureNames(pictures)
+    found: list[Claim | DataError] = []
     for entry in annotated:
         try:
-            found.append(claim := index.find(entry))
-            recorded[claim].add(entry.name)
+            found.append(names.find(entry))
         except DataError as error:
             found.append(error)
-    claims: list[str | DataError] = []
-    for claim_or_error in found:
-        if isinstance(claim_or_error, DataError):
-            claims.append(claim_or_error)
-            continue
-        name, by_path = claim_or_error
-        if not by_path and (name, True) in recorded:
-            claims.append(DataError(f"no such picture ({name} has an annotation of its own): its boxes are left out"))
-        elif not by_path and len(recorded[name, False]) > 1:
-            several = " and ".join(sorted(recorded[name, False])[:2])
-            claims.append(DataError(f"{name} fits several annotations by its file name ({several}): left out"))
+    uses = Counter(claim.picture for claim in found if isinstance(claim, Claim))
+    for index, claim in enumerate(found):
+        if isinstance(claim, Claim) and uses[claim.picture] > 1:
+            found[index] = names.find_own(annotated[index]) or claim
+    recorded: dict[Claim, set[str]] = defaultdict(set)
+    for claim, entry in zip(found, annotated, strict=True):
+        if isinstance(claim, Claim):
+            recorded[claim].add(entry.name)
+    return [claim if isinstance(claim, DataError) else _judged(claim, recorded) for claim in found]
+
+
+def _judged(claim: Claim, recorded: dict[Claim, set[str]]) -> str | DataError:
+    if claim.by_path:
+        return claim.picture
+    if Claim(claim.picture, True) in recorded:
+        return DataError(f"no such picture ({claim.picture} has an annotation of its own): its boxes are left out")
+    if len(recorded[claim]) > 1:
+        several = " and ".join(sorted(recorded[claim])[:2])
+        return DataError(f"{claim.picture} fits several annotations by its file name ({several}): left out")
+    return claim.picture
+
+
+class _Matching:
+    """Checks boxes picture by picture and counts what is reported in one line for all."""
+
+    def __init__(
+        self, pictures: dict[str, Path], report: BoxReport, boxes_of: Raster | None, faulty: frozenset[str]
+    ) -> None:
+        self._pictures, self._report, self._boxes_of = pictures, report, boxes_of
+        self._faulty = faulty  # recorded names of pictures some of whose boxes could not be read
+        self._clipped = 0
+        self._turned: list[str] = []
+        self._unclear: list[str] = []
+        self._united: list[str] = []
+
+    def add(self, name: str, entries: Sequence[BoxedImage]) -> None:
+        """Check the annotations of one picture, usually one, and file its usable boxes in the report."""
+        report = self._report
+        reason = "no usable box" if any(entry.boxes or entry.name in self._faulty for entry in entries) else ""
+        usable: dict[Box, Accepted | None] = {}
+        shape = None
+        for entry in entries:
+            try:
+                shape = shape or read_shape(self._pictures[name])
+                found = self._placed(name, entry, shape)
+            except (ImageError, DataError) as error:
+                report.faults.append(BoxFault(name, f"{error.message}: its boxes are left out"))
+                reason = "unreadable picture" if isinstance(error, ImageError) else "recorded with another size"
+                continue
+            for box, accepted in self._usable(name, found, shape.size):
+                usable[box] = usable.get(box) or accepted
+        if len(entries) > 1:
+            self._united.append(name)
+        if usable and shape is not None:
+            array = np.asarray([*usable], dtype=np.float32)
+            report.matched.append(MatchedImage(self._pictures[name], name, array, shape.size, tuple(usable.values())))
+        elif reason:
+            report.lost[name] = reason
         else:
-            claims.append(name)
-    return claims
+            report.empty.append(name)
 
+    def _placed(self, name: str, entry: BoxedImage, shape: PictureShape) -> BoxedImage:
+        """The annotation with boxes in pixels of the displayed picture. Raises `DataError` for another size."""
+        raster = self._raster(name, entry, shape)
+        size = shape.stored_size if raster == "stored" else shape.size
+        boxes = tuple(scaled(box, size) if entry.normalised else box for box in entry.boxes)
+        if raster == "stored":
+            boxes = tuple(displayed_box(box, shape) for box in boxes)
+        return replace(entry, boxes=boxes, normalised=False)
 
-class _Index:
-    """Pictures by relative path, by file name, and both without suffix."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._by: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for name in names:
-            path = PurePosixPath(name)
-            self._by["path", name].append(name)
-            self._by["file name", path.name].append(name)
-            self._by["stem", path.with_suffix("").as_posix()].append(name)
-            self._by["file stem", path.stem].append(name)
-
-    def find(self, entry: BoxedImage) -> tuple[str, bool]:
-        """The picture and whether its path was recorded, not its file name alone. Raises `DataError`."""
-        path = PurePosixPath(entry.name)
-        keys = [("path", entry.name), ("file name", path.name)]
-        if entry.any_suffix and path.name:
-            keys = [keys[0], ("stem", path.with_suffix("").as_posix()), keys[1], ("file stem", path.stem)]
-        for key in keys:
-            found = self._by.get(key, [])
-            if len(found) == 1:
-                return found[0], key[0] in ("path", "stem")
-            if found:
-                raise DataError(f"{len(found)} pictures have the {key[0]} {key[1]} ({found[0]}, {found[1]}): left out")
-        raise DataError("no such picture: its boxes are left out")
-
-
-def _check_size(entry: BoxedImage, size: tuple[int, int]) -> None:
-    if entry.size is None or entry.size == size:
-        return
-    turned = ", the same turned by 90°: check the EXIF orientation" if entry.size == size[::-1] else ""
-    recorded, found = (f"{width}x{height}" for width, height in (entry.size, size))
-    raise DataError(f"recorded as {recorded}, the picture is {found}{turned}")
-
-
-def _usable(entry: BoxedImage, size: tuple[int, int]) -> tuple[list[tuple[Box, Accepted | None]], list[str]]:
-    """The boxes that hold, in pixels and clipped, with what was accepted, and a message for each that does not."""
-    usable: list[tuple[Box, Accepted | None]] = []
-    messages = []
-    labels = entry.accepted or (None,) * len(entry.boxes)
-    for position, (box, accepted) in enumerate(zip(entry.boxes, labels, strict=True), 1):
-        pixels, fault = _fit(scaled(box, size) if entry.normalised else box, size)
-        if accepted and accepted.mask and accepted.mask["size"] != [size[1], size[0]]:
-            fault = fault or "has an accepted mask of another size than the picture"
-        if fault:
-            shown = ", ".join(f"{value:g}" for value in box)
-            messages.append(f"box {position} of {len(entry.boxes)} ({shown}) {fault}: this box is left out")
+    def _raster(self, name: str, entry: BoxedImage, shape: PictureShape) -> Raster:
+        """The raster an annotation belongs to: by its recorded size where that decides, else as asked for."""
+        if entry.size is not None and entry.size not in (shape.size, shape.stored_size):
+            recorded, found = (f"{width}x{height}" for width, height in (entry.size, shape.size))
+            turned = ", the same turned by 90°" if entry.size == shape.size[::-1] else ""
+            raise DataError(f"recorded as {recorded}, the picture is {found}{turned}")
+        if shape.orientation == 1 or not entry.boxes:
+            return "displayed"
+        if entry.size is not None and shape.size != shape.stored_size:
+            raster: Raster = "displayed" if entry.size == shape.size else "stored"
         else:
+            raster = self._boxes_of or "displayed"
+            if self._boxes_of is None:
+                self._unclear.append(name)
+        if raster == "stored":
+            self._turned.append(name)
+        return raster
+
+    def _usable(self, name: str, entry: BoxedImage, size: tuple[int, int]) -> list[tuple[Box, Accepted | None]]:
+        """The boxes that hold, clipped, with what was accepted; a fault for each that does not."""
+        usable: list[tuple[Box, Accepted | None]] = []
+        labels = entry.accepted or (None,) * len(entry.boxes)
+        for position, (box, accepted) in enumerate(zip(entry.boxes, labels, strict=True), 1):
+            pixels, fault = _fit(box, size)
+            if accepted and accepted.mask and accepted.mask["size"] != [size[1], size[0]]:
+                fault = fault or "has an accepted mask of another size than the picture"
+            if fault:
+                shown = ", ".join(f"{value:g}" for value in box)
+                message = f"box {position} of {len(entry.boxes)} ({shown}) {fault}: this box is left out"
+                self._report.faults.append(BoxFault(name, message))
+                continue
+            self._clipped += _over_edge(box, size) > 0
             usable.append((pixels, accepted))
-    return usable, messages
+        return usable
+
+    def finish(self) -> None:
+        """Report what concerns many pictures, in one line each."""
+        notes = self._report.notes
+        if self._united:
+            notes.append(f"annotated more than once, boxes united: {_listed(self._united)}")
+        if self._clipped:
+            notes.append(f"boxes over the edge of their picture, clipped: {self._clipped}")
+        if self._turned:
+            notes.append(f"boxes of the stored raster, turned by the EXIF orientation: {_listed(self._turned)}")
+        if self._unclear:
+            notes.append(
+                "boxes read as those of the displayed picture, though an EXIF orientation leaves it open (if your tool "
+                f"ignores it, give --boxes-of stored): {_listed(self._unclear)}"
+            )
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:
     """A box in shares of the sides as pixels of a picture of `size` (width, height)."""
     width, height = size
     return (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+
+
+def _over_edge(box: Box, size: tuple[int, int]) -> float:
+    """Pixels that a box reaches outside, 0 or less inside; those that rounding explains count as none."""
+    return max(-box[0], -box[1], box[2] - size[0], box[3] - size[1]) - 1e-6 * max(size)
 
 
 def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
@@ -292,8 +394,9 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
         return box, "is not finite"
     if x2 <= x1 or y2 <= y1:
         return box, f"has no positive size ({x2 - x1:g}x{y2 - y1:g})"
-    outside = max(-x1, -y1, x2 - width, y2 - height)
-    if outside > TOLERANCE:
+    across, down = (max(OVER_EDGE_PIXELS, OVER_EDGE * side) for side in size)
+    if max(-x1, x2 - width) > across or max(-y1, y2 - height) > down:
+        outside = max(-x1, -y1, x2 - width, y2 - height)
         return box, f"reaches {outside:.4g} px outside the picture ({width}x{height})"
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     # compared as float32, the type handed on: two sides may fall together there
@@ -301,40 +404,3 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
     if right <= left or bottom <= top:
         return box, f"leaves nothing inside the picture ({width}x{height})"
     return clipped, ""
-
-
-def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> None:
-    """Write boxes as COCO detection JSON (one category, `tampered`; bbox = x, y, w, h in pixels). Atomic.
-
-    Args:
-        description: how the boxes were made, kept under `info`.
-
-    `read_boxes` returns what was written. Raises `DataError` for a value that is not finite or a normalised entry
-    without a recorded size, `OutputError` when the disk refuses.
-    """
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    for image_id, entry in enumerate(entries, 1):
-        image: dict[str, object] = {"id": image_id, "file_name": entry.name}
-        if entry.size is not None:
-            image |= {"width": entry.size[0], "height": entry.size[1]}
-        elif entry.normalised:
-            raise DataError(f"{entry.name}: boxes in shares of the sides need the picture's size")
-        images.append(image)
-        for box in entry.boxes:
-            x1, y1, x2, y2 = scaled(box, entry.size) if entry.normalised and entry.size else box
-            if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
-                raise DataError(f"{entry.name}: a box is not finite ({x1:g}, {y1:g}, {x2:g}, {y2:g})")
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                }
-            )
-    info = {"info": {"description": description}} if description else {}
-    document = info | {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "tampered"}]}
-    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -9,8 +9,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError
 from imltool.files import walk_images
+
+PLAIN = MaskRule()
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,15 @@ class Sample:
         name: path relative to the set's folder, with forward slashes: `tampered/a.jpg`.
         image: the picture.
         mask: its ground truth, or None for an authentic picture (nothing is tampered).
+        kind: what was done to it, None when that is not known.
+        rule: how its mask is read.
     """
 
     name: str
     image: Path
     mask: Path | None
+    kind: str | None = None
+    rule: MaskRule = PLAIN
 
     @property
     def tampered(self) -> bool:

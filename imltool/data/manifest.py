@@ -1,51 +1,32 @@
 """A data set as a manifest: one JSON line a picture, with its mask and how that mask is to be read.
 
-`{"image": "Tp/a.jpg", "kind": "splice", "mask": "Gt/a_gt.png", "mask_rule": {"colour": "grey", "polarity": "bright",
-"threshold": 127}, "source": "casia2", "split": null}`. Paths are relative to the manifest's folder when the file lies
-under it, otherwise absolute (our choice: a manifest beside its pictures can be moved with them).
+`{"image": "Tp/a.jpg", "kind": "splice", "mask": "Gt/a_gt.png", "mask_rule": {"polarity": "dark"},
+"source": "casia2", "split": null}`; a rule says what differs from
+`MaskRule`. Paths are relative to the manifest's folder when the file lies under it, otherwise absolute (our choice: a
+manifest beside its pictures can be moved with them).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imltool.data.folder import is_plain
-from imltool.errors import DataError
+from imltool.data.masks import MaskRule, read_truth
+from imltool.errors import DataError, UsageError
 from imltool.files import write_text
 from imltool.journal import dump_json
-from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
+from imltool.pictures.images import Mask
 
 Kind = Literal["authentic", "splice", "copymove", "removal", "inpainting", "mixed"]
 KINDS: tuple[str, ...] = get_args(Kind)
 """`inpainting` is content a model generated, `mixed` several kinds in one picture."""
-
-HALF = 127
-
-
-class MaskRule(BaseModel):
-    """How the pixels of a mask file become true (tampered) or false.
-
-    Attributes:
-        colour: what a pixel's value is: `grey` its brightness, `green` how much greener than red it is (0 when it is
-            not), for masks that paint the host red and the pasted region green.
-        threshold: a value strictly above it is bright.
-        polarity: `bright` when bright pixels are the tampered ones, `dark` when the mask is inverted.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    colour: Literal["grey", "green"] = "grey"
-    threshold: int = Field(HALF, ge=0, le=254)
-    polarity: Literal["bright", "dark"] = "bright"
 
 
 class Record(BaseModel):
@@ -93,11 +74,29 @@ class Manifest:
         """The file a record means by `name`."""
         return self.root / name
 
-    def truth(self, record: Record, size: tuple[int, int] | None = None) -> Mask:
-        """bool [H,W] of a tampered record, True = tampered; see `read_truth`."""
+    def truth(self, record: Record) -> Mask:
+        """bool [H,W] of a tampered record over its displayed picture, True = tampered; see `read_truth`."""
         if record.mask is None:
             raise DataError(f"{record.image} is authentic, it has no mask")
-        return read_truth(self.file(record.mask), record.mask_rule, size)
+        return read_truth(self.file(record.mask), record.mask_rule, self.file(record.image))
+
+    def ruled(self, changes: Mapping[str, object]) -> Manifest:
+        """The same records, the rules of all masks changed. Raises `UsageError` when that makes no rule."""
+        if not changes:
+            return self
+        try:
+            records = [
+                record.model_copy(
+                    update={"mask_rule": MaskRule.model_validate(record.mask_rule.model_dump() | dict(changes))}
+                )
+                for record in self.records
+            ]
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            fault = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"--mask-rule {place}: {fault}", f"known: {', '.join(MaskRule.model_fields)}") from error
+        return Manifest(self.root, records)
 
     def select(self, splits: Collection[str] | None) -> Manifest:
         """The records of the named splits and those without one; all of them for None.
@@ -111,32 +110,6 @@ class Manifest:
             if split not in known:
                 raise DataError(f"no picture has the split {split!r}", f"splits here: {', '.join(known) or 'none'}")
         return Manifest(self.root, [record for record in self.records if record.split in {None, *splits}])
-
-
-def read_truth(path: Path, rule: MaskRule, size: tuple[int, int] | None = None) -> Mask:
-    """Read a mask file by its rule as bool [H,W], True = tampered.
-
-    Args:
-        size: expected (width, height); another size raises `DataError`.
-
-    Raises `ImageError` when undecodable.
-    """
-    if rule.colour == "grey" and rule.threshold == HALF:
-        bright = read_mask(path, size)  # knows masks of 0 and 1, and 16-bit ones
-    else:
-        values = mask_values(read_rgb(path), rule)
-        if size is not None and values.shape[::-1] != size:
-            found = f"{values.shape[1]}x{values.shape[0]}"
-            raise DataError(f"mask {path} is {found}, its picture is {size[0]}x{size[1]}")
-        bright = values > rule.threshold
-    return ~bright if rule.polarity == "dark" else bright
-
-
-def mask_values(rgb: RGB, rule: MaskRule) -> np.ndarray:
-    """The value of every pixel of a mask picture (uint8 RGB [H,W,3]) that the rule's threshold is for, uint8 [H,W]."""
-    if rule.colour == "green":
-        return np.clip(rgb[..., 1].astype(np.int16) - rgb[..., 0], 0, 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -197,5 +170,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     for record in manifest.records:
         mask = None if record.mask is None else rebased(record.mask)
         moved = record.model_copy(update={"image": rebased(record.image), "mask": mask})
-        lines.append(dump_json(moved.model_dump(mode="json")))
+        values = moved.model_dump(mode="json")
+        values["mask_rule"] = record.mask_rule.model_dump(mode="json", exclude_defaults=True)
+        lines.append(dump_json(values))
     write_text(path, "".join(f"{line}\n" for line in lines))

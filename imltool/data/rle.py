@@ -1,6 +1,7 @@
 """Masks as COCO's run-length encoding, the strings that `pycocotools` writes and reads.
 
-Runs go down the columns from the top left, and the first counts zeros.
+Runs go down the columns from the top left, and the first counts zeros. Our own code: `pycocotools.decode` leaves memory
+as it was where runs are too short, and without it a compiled dependency goes.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco
 from typing_extensions import TypedDict  # pydantic cannot read typing's before Python 3.12
 
 from imltool.errors import DataError
+from imltool.pictures.faults import MAX_PIXELS
 from imltool.pictures.images import Mask
 
 
@@ -23,18 +24,49 @@ class Rle(TypedDict):
 
 
 def encode_mask(mask: Mask) -> Rle:
-    """Encode a bool mask [H,W]."""
-    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return Rle(size=[int(side) for side in encoded["size"]], counts=encoded["counts"].decode("ascii"))
+    """Encode a bool mask [H,W] of at least one pixel."""
+    runs = runs_of(mask)
+    letters = bytearray()
+    for position, run in enumerate(runs):
+        value = run - runs[position - 2] if position > 2 else run
+        more = True
+        while more:  # five bits a character, the lowest first; the sign is that of the last one's highest bit
+            code, value = value & 31, value >> 5
+            more = value != (-1 if code & 16 else 0)
+            letters.append(48 + (code | 32 if more else code))
+    height, width = mask.shape
+    return Rle(size=[height, width], counts=letters.decode("ascii"))
 
 
 def decode_mask(rle: Rle) -> Mask:
-    """Decode to bool [H,W]. Raises `DataError` when the runs do not fill a mask of that size.
+    """Decode to bool [H,W]. Raises `DataError` when the runs do not fill a mask of that size."""
+    return _fill(_parse(rle["counts"]), *rle["size"])
 
-    `pycocotools` leaves memory as it was where runs are too short, so this does not ask it.
+
+def decode_counts(value: Any, where: str) -> Mask:
+    """Decode a mask found in a JSON file, whose `counts` are a string or a list of runs, to bool [H,W].
+
+    Raises `DataError` starting with `where`, also for more pixels than a picture may have.
     """
-    height, width = rle["size"]
-    runs = _parse(rle["counts"])
+    size = value.get("size") if isinstance(value, dict) else None
+    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
+        raise DataError(f"{where} is no run-length encoding: it has no size")
+    counts = value.get("counts")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{where} has more than {MAX_PIXELS // 1_000_000} megapixels")
+    if isinstance(counts, str) and counts.isascii():
+        runs = _parse(counts)
+    elif isinstance(counts, list) and all(type(run) is int for run in counts):
+        runs = counts
+    else:
+        raise DataError(f"{where} is no run-length encoding: its counts are neither text nor whole numbers")
+    try:
+        return _fill(runs, *size)
+    except DataError as error:
+        raise DataError(f"{where}: {error.message}", error.remedy) from None
+
+
+def _fill(runs: list[int] | None, height: int, width: int) -> Mask:
     if runs is None or min(runs, default=-1) < 0 or sum(runs) != height * width:
         raise DataError(f"the runs of a mask do not fill {width}x{height} pixels", "the file is damaged")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

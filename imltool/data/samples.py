@@ -4,71 +4,55 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from imltool.data.folder import Sample, read_folder
-from imltool.data.manifest import Manifest, MaskRule, read_manifest, read_truth
+from imltool.data.manifest import Manifest, read_manifest
+from imltool.data.masks import MaskRule, read_truth
 from imltool.journal import read_rows
-from imltool.pictures.images import Mask, read_mask
+from imltool.pictures.images import Mask
 
 CASIA_NAME = re.compile(r"(?:Sp|Tp)_([DS])_")
 CASIA_KINDS = {"D": "splice", "S": "copymove"}
 """CASIA names a forgery after its sources: D (different pictures) is a splice, S (the same) a copy-move."""
 
 MANIFEST, SYNTHETIC = "manifest.jsonl", "synth.jsonl"
-"""What `imltool data convert` and `imltool synth` leave in their folder; both tell the kinds."""
-
-
-@dataclass(frozen=True)
-class LabelledSample(Sample):
-    """A picture of a test set.
-
-    Attributes:
-        kind: what was done to it, None when that is not known.
-        rule: how its mask is read, None for the folder layout's.
-    """
-
-    kind: str | None = None
-    rule: MaskRule | None = None
+"""What `imltool data convert` and `imltool synth` leave in their folder; both say the kinds."""
 
 
 def kind_of(sample: Sample) -> str | None:
     """What was done to a tampered picture: as its data set says, else from a CASIA name, else None."""
     if not sample.tampered:
         return None
-    if isinstance(sample, LabelledSample) and sample.kind:
+    if sample.kind:
         return sample.kind
     found = CASIA_NAME.match(Path(sample.name).name)
     return CASIA_KINDS[found[1]] if found else None
 
 
-def read_sample_mask(sample: Sample, size: tuple[int, int]) -> Mask:
-    """The truth of a tampered picture, bool [H,W]. Raises as `read_mask` does.
-
-    Args:
-        size: (width, height) of its picture.
-    """
+def read_sample_mask(sample: Sample) -> Mask:
+    """The truth of a tampered picture, bool [H,W] over the displayed picture. Raises as `read_truth` does."""
     assert sample.mask is not None
-    if isinstance(sample, LabelledSample) and sample.rule is not None:
-        return read_truth(sample.mask, sample.rule, size)
-    return read_mask(sample.mask, size)
+    return read_truth(sample.mask, sample.rule, sample.image)
 
 
 def folder_samples(root: Path) -> list[Sample]:
-    """The samples of a `folder` layout data set, with their kinds where the folder tells them.
+    """The samples of a `folder` layout data set, with their kinds where the folder says them.
 
-    Raises `DataError` as `read_folder` does, and when what should tell the kinds is damaged.
+    Raises `DataError` as `read_folder` does, and when what should say the kinds is damaged.
     """
     kinds: dict[str, str] = {}
+    rules: dict[str, MaskRule] = {}
     samples = read_folder(root)
     if (root / SYNTHETIC).is_file():
         kinds = {row["image"]: row["kind"] for row in read_rows(root / SYNTHETIC) if "image" in row and "kind" in row}
     if (root / MANIFEST).is_file():
-        kinds |= {record.image: record.kind for record in read_manifest(root / MANIFEST).records if record.kind}
+        records = read_manifest(root / MANIFEST).records
+        kinds |= {record.image: record.kind for record in records if record.kind}
+        rules = {record.image: record.mask_rule for record in records}
     return [
-        LabelledSample(sample.name, sample.image, sample.mask, kinds[sample.name]) if sample.name in kinds else sample
-        for sample in samples
+        replace(sample, kind=kinds.get(sample.name), rule=rules.get(sample.name, sample.rule)) for sample in samples
     ]
 
 
@@ -86,5 +70,5 @@ def manifest_samples(manifest: Manifest) -> list[Sample]:
         if shared:
             name = Path(name).relative_to(shared).as_posix()
         mask = None if record.mask is None else manifest.file(record.mask)
-        samples.append(LabelledSample(name, manifest.file(record.image), mask, record.kind, record.mask_rule))
+        samples.append(Sample(name, manifest.file(record.image), mask, record.kind, record.mask_rule))
     return sorted(samples, key=lambda sample: (not sample.tampered, sample.name))

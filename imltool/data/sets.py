@@ -9,9 +9,10 @@ from pathlib import Path
 
 from imltool.data.folder import Sample, require_plain
 from imltool.data.layouts import LAYOUTS, read_set
-from imltool.data.manifest import MaskRule
+from imltool.data.masks import MaskRule
 from imltool.data.near_duplicates import fingerprint
-from imltool.data.samples import LabelledSample, folder_samples, manifest_samples
+from imltool.data.raster import settle_rasters
+from imltool.data.samples import folder_samples, manifest_samples
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
@@ -32,6 +33,7 @@ class NamedSet:
             `hash_files` has run.
         list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
         notes: what reading the set found and left out, one line each.
+        warnings: one line each on how masks were understood.
     """
 
     name: str
@@ -43,6 +45,7 @@ class NamedSet:
     list_file: dict[str, str] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def hash_files(self, similar: bool = False) -> Iterator[Sample]:
         """Hash every picture and mask; yields each sample when its files are done.
@@ -58,7 +61,7 @@ class NamedSet:
             if similar and (found := fingerprint(sample.image)):
                 self.fingerprints[sample.name] = found
             mask = _hash(sample.mask) if sample.mask else "-"
-            if sample.mask and isinstance(sample, LabelledSample) and sample.rule not in (None, MaskRule()):
+            if sample.mask and sample.rule != MaskRule():
                 mask += f"\t{sample.rule!r}"
             total.update(f"{sample.name}\t{picture}\t{mask}\n".encode())
             yield sample
@@ -120,12 +123,19 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
     again = f"{layout}:{root.absolute()}" if native else str(root.absolute())
     if not (root.is_file() or native):
         if split is None:
-            return NamedSet(name, root, folder_samples(root), again)
+            return _settled(NamedSet(name, root, folder_samples(root), again))
         target = f"folder:{root}"
     manifest, problems = read_set(target)
     chosen = manifest.select([split] if split is not None else None)
     one = NamedSet(name, root, manifest_samples(chosen), again)
     one.notes = [f"{problem.file}: {problem.message}" for problem in problems if problem.fault]
+    return _settled(one)
+
+
+def _settled(one: NamedSet) -> NamedSet:
+    settled = settle_rasters(one.samples)
+    one.samples = settled.samples
+    one.warnings = settled.notes()
     return one
 
 

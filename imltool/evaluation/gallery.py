@@ -100,11 +100,10 @@ def picture_and_truth(sample: Sample, side: int) -> tuple[RGB | None, RGB | None
     """A picture with the outline of its truth, and the truth, uint8 RGB at most `side` pixels; None when unreadable."""
     try:
         rgb = read_rgb(sample.image)
-        height, width = rgb.shape[:2]
         small = fit(rgb, side)
         if sample.mask is None:
             return small, None
-        mask = read_sample_mask(sample, (width, height))
+        mask = read_sample_mask(sample)
     except (ImlError, MemoryError):
         return None, None
     size = (small.shape[1], small.shape[0])

@@ -112,6 +112,8 @@ def open_sets(settings: EvaluationSettings) -> tuple[list[NamedSet], ProtocolRun
 def set_warnings(sets: Sequence[NamedSet], run: ProtocolRun | None) -> Iterator[Event]:
     """What is wrong with the sets that were read: files left out, sets missing, other numbers than published."""
     for one in sets:
+        for line in one.warnings:
+            yield Said(f"{one.name}: {line}", warning=True)
         if one.notes:
             count = "1 file was" if len(one.notes) == 1 else f"{len(one.notes)} files were"
             yield Said(f"{one.name}: {count} left out, the first: {one.notes[0]}", warning=True)

@@ -119,7 +119,7 @@ def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
     width, height = size
     if sample.mask is None:
         return np.zeros((height, width), dtype=np.bool_)
-    mask = read_sample_mask(sample, size)
+    mask = read_sample_mask(sample)
     if not mask.any():  # a truth of nothing would score every picture that marks something 0
         raise DataError(f"{sample.mask}: the mask marks nothing")
     return mask

@@ -26,6 +26,8 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "AVIF", "HEIF", "
 both may call themselves `mif1`."""
 BY_PILLOW = tuple(name for name in FORMATS if name not in ("JPEG", "TIFF", "JPEG2000"))
 
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this
+
 SIGNATURES = (
     (0, b"\xff\x0a", "a JPEG XL picture"),
     (4, b"JXL ", "a JPEG XL picture"),
@@ -98,7 +100,6 @@ def learn_formats() -> None:
     for name in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Ppm", "Tiff", "WebP"):
         importlib.import_module(f"PIL.{name}ImagePlugin")
     pillow_heif.register_heif_opener()
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this
 
 
 def open_pillow(source: Source, formats: tuple[str, ...] = BY_PILLOW) -> ImageFile.ImageFile:

@@ -37,6 +37,8 @@ Map = NDArray[np.float32]
 
 VAGUE = ("BMP", "DIB", "PPM")
 """Formats whose first bytes a text can have by chance."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
 JPEG_SIDE = 65500
 """Longest side of a JPEG that its library writes."""
 
@@ -52,6 +54,51 @@ class Picture:
     def rgb(self) -> RGB:
         """uint8 [H,W,3], upright."""
         return self.pixels.rgb
+
+
+@dataclass(frozen=True)
+class PictureShape:
+    """A picture's size and how its file stores it.
+
+    Attributes:
+        size: (width, height) in pixels as displayed, the orientation applied.
+        orientation: what the stored raster is turned by, 1 to 8 as EXIF counts; 1 for a picture that is stored as it is
+            displayed. In HEIF always 1: the decoder applies the container's own rotation, and no program sees the
+            raster without it.
+    """
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of the raster as stored: what programs see that ignore the orientation."""
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
+
+
+@dataclass(frozen=True)
+class MaskPicture:
+    """A mask's pixels, upright.
+
+    Attributes:
+        rgb: uint8 [H,W,3].
+        grey: grey levels [H,W]: 0..255, or the samples themselves where none is above 255.
+        classes: [H,W], indices into the file's palette where it has one whose first colour is black, else None.
+    """
+
+    rgb: RGB
+    grey: NDArray[Any]
+    classes: NDArray[np.uint8] | None = None
+
+    @property
+    def bright(self) -> Mask:
+        """Where the grey level is above half, bool [H,W].
+
+        Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are understood too: without that they would all read as
+        empty.
+        """
+        scale = 255 if self.grey.max(initial=0) == 1 else 1
+        return np.asarray(self.grey.astype(np.int64) * scale > 127)
 
 
 @contextmanager
@@ -117,34 +164,50 @@ def read_rgb(path: Path) -> RGB:
     return read_picture(path).rgb
 
 
+def read_shape(path: Path) -> PictureShape:
+    """Size and orientation of a picture from the header alone. Raises `ImageError`."""
+    with _source(path) as source:
+        header = read_header(source)
+        return PictureShape(header.shown_size, header.orientation.applied)
+
+
 def read_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels after orientation, from the header alone. Raises `ImageError`."""
+    return read_shape(path).size
+
+
+def read_mask_picture(path: Path) -> MaskPicture:
+    """The pixels of a mask file in all the ways a mask may mean them. Raises `ImageError`."""
     with _source(path) as source:
-        return read_header(source).shown_size
+        header = read_header(source)
+        turn = TURNS[header.orientation.applied]
+        grey, rgb = turn(_grey(source, header)), decode(source, header).rgb
+        classes = None
+        if not (header.blocks.jpeg or header.layout or header.jp2):
+            with open_pillow(source) as picture:
+                palette = picture.getpalette("RGB") if picture.mode == "P" else None
+                if palette and palette[:3] == [0, 0, 0]:
+                    classes = turn(np.asarray(picture))
+        return MaskPicture(rgb, grey, classes)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
-    """Read a mask picture as bool [H,W]: grey value above half is tampered.
+    """Read a mask that imltool wrote as bool [H,W]: grey value above half is tampered.
 
-    Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are understood too: without that they would all read as empty.
+    Masks of other people are for `imltool.data.masks.read_truth`, which knows colours and orientations.
 
     Args:
         size: expected (width, height); another size raises `DataError`.
 
     Raises `ImageError` when undecodable.
     """
-    with _source(path) as source:
-        header = read_header(source)
-        grey = _grey(source, header)
-        grey = TURNS[header.orientation.applied](grey)
-    if grey.max(initial=0) == 1:
-        grey = grey * np.uint8(255)
-    if size is not None and (grey.shape[1], grey.shape[0]) != size:
-        found = f"{grey.shape[1]}x{grey.shape[0]}"
+    mask = read_mask_picture(path).bright
+    if size is not None and (mask.shape[1], mask.shape[0]) != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
         raise DataError(
             f"mask {path} is {found}, its picture is {size[0]}x{size[1]}", "masks must have their picture's size"
         )
-    return np.asarray(grey > 127)
+    return mask
 
 
 def _grey(source: Source, header: Header) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imltool.data.box_formats import BoxedImage
-from imltool.data.boxes import write_coco
+from imltool.data.box_writers import write_coco
 from imltool.errors import DataError
 from imltool.files import folder_lock, write_text
 from imltool.review.folder import ScanFolder

@@ -28,8 +28,9 @@ COMMAND = "scan"
 RECORD = "run.json"
 REPORT = "report.html"
 PDF = "report.pdf"
+COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
-WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF)
+WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
 """What a scan writes beside its parameters."""
 CASE = ("id", "examiner", "notes")
 ROW_FORMAT = 1

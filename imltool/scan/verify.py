@@ -22,6 +22,7 @@ from imltool.scan.findings import CHANGED, EXTRA, MISSING, UNCHECKED, Finding
 from imltool.scan.inputs import Root, expand
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import (
+    COCO,
     COMMAND,
     FOLDERS,
     PDF,
@@ -235,7 +236,7 @@ class Verification:
         for name, digest in reports.items():
             if change := what_happened(self.out / name, digest):
                 yield Finding(_FATES[change], name, f"{change} since it was written")
-        for name in (REPORT, PDF):
+        for name in (REPORT, PDF, COCO):
             if name not in reports and (self.out / name).exists():
                 older = f"{RECORD} has no hash of it: it is of an earlier session; make it again or remove it"
                 yield Finding(UNCHECKED, name, older)

@@ -32,11 +32,24 @@ class Student(nn.Module):
 
     def __init__(self, settings: StudentSettings | None = None) -> None:
         super().__init__()
+        self._frozen = False
         self.settings = settings or StudentSettings()
         self.backbone = build_backbone(self.settings.backbone, self.settings.drop_path)
         scales = self.backbone.channels
         self.traces = TraceBranch(self.settings, scales[0]) if self.settings.traces else None
         self.fusion = MemoryGuidedGatedFusion((*scales, WIDTH) if self.traces else scales, self.settings)
+
+    def freeze_backbone(self, frozen: bool = True) -> None:
+        """Keep the backbone's weights and statistics as they are while the rest learns."""
+        self._frozen = frozen
+        self.backbone.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Student:
+        super().train(mode)
+        if self._frozen:
+            self.backbone.eval()
+        return self
 
     def forward(self, images: Tensor, traces: Tensor | None = None) -> Tensor:
         if self.traces is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from imltool.config import save_settings
 from imltool.data.boxes import BoxedImage, MatchedImage, match_boxes
 from imltool.data.folder import pair_by_stem
-from imltool.data.layouts.coarse import SLOPPINESS, boxes_from_masks, boxes_root
+from imltool.data.layouts.coarse import JITTER, boxes_from_masks, boxes_root
 from imltool.data.manifest import Manifest, Record
 from imltool.errors import DataError
 from imltool.evaluation.events import Advanced, Said, Started
@@ -32,8 +32,8 @@ from imltool.teacher.audit import audit_rows, summarise
 from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
 from imltool.teacher.registry import load_teacher, teacher_weights
 from imltool.teacher.teacher import BoxMask, Teacher
-from imltool.training.data import read_labelled
 from imltool.training.settings import SourceSettings, TrainSettings
+from imltool.training.sources import read_source
 
 PARTS = ("train", "validation", "calibration")
 
@@ -96,7 +96,7 @@ def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
             masks = sibling_masks(settings, source)
             pseudo = root / source.pseudo if source.pseudo and source.kind == "pseudo" else None
             found[images] = Forgeries(images, root / masks if masks else None, pseudo)
-        labelled = read_labelled(settings.data, source)
+        labelled = read_source(settings.data, source).samples
         found[images].names |= {item.image.relative_to(images).as_posix() for item in labelled}
     if not found:
         raise DataError("no source has forgeries to make pseudo-masks for", "list one of kind pseudo or masks")
@@ -182,7 +182,7 @@ def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
         ]
     else:
         share = labels.jitter
-        boxed = _made_boxes(one, SLOPPINESS if share is None else (share, share))
+        boxed = _made_boxes(one, JITTER if share is None else (share, share))
     report = match_boxes(one.images, boxed)
     if report.faults:
         raise DataError(f"{one.images / report.faults[0].image}: {report.faults[0].message}")
@@ -218,9 +218,9 @@ def label_quality(settings: TrainSettings) -> LabelQuality | None:
             return None
         assert source.images is not None and source.pseudo is not None
         images, folder = settings.data.root / source.images, settings.data.root / source.pseudo
-        used = {item.image.relative_to(images).as_posix() for item in read_labelled(settings.data, source)}
+        used = {item.image.relative_to(images).as_posix() for item in read_source(settings.data, source).samples}
         rows = [row for row in read_pseudo(folder) if row["image"] in used]
-        audit += list(audit_rows(rows, folder, settings.data.root / masks))
+        audit += list(audit_rows(rows, folder, images, settings.data.root / masks))
     if not audit:
         return None
     summary = summarise(audit)

@@ -76,7 +76,7 @@ def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: i
 
 
 def _comparable(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in parameters.items() if key not in ("command", "name")}
+    return {key: value for key, value in parameters.items() if key not in ("command", "name", "data_sha256")}
 
 
 def take_over(run: Path, folder: Path) -> None:

@@ -38,10 +38,10 @@ from imltool.study.reuse import (
     take_over,
 )
 from imltool.study.settings import JOURNAL, StudySettings, Variant
-from imltool.training.data import build_pool, read_labelled
 from imltool.training.loop import Training
 from imltool.training.run_folder import STATE
 from imltool.training.settings import SourceSettings, TrainSettings
+from imltool.training.sources import build_pool, read_source
 
 ROW_NAME = "row.json"
 QUALITY_NAME = "labels.json"
@@ -261,9 +261,9 @@ def data_digest(settings: TrainSettings) -> str:
 
 def _source_files(settings: TrainSettings, source: SourceSettings) -> list[tuple[str, int]]:
     if source.kind == "synth":
-        files = build_pool(settings.data, source).files()
+        files = build_pool(settings.data, source).pool.files()
     else:
-        items = read_labelled(settings.data, source)
+        items = read_source(settings.data, source).samples
         files = [path for item in items for path in (item.image, item.mask) if path is not None]
     try:
         return sorted((path.name, path.stat().st_size) for path in files)

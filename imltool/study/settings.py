@@ -87,7 +87,7 @@ class StudySettings(Settings):
     """
 
     study: str
-    config: Path | None = None
+    config: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     rows: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)

@@ -50,6 +50,10 @@ def sample_rng(seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, index])
 
 
+class NoRegionError(DataError):
+    """No try of a forgery met the area limits: another draw may."""
+
+
 class Forge:
     """Makes synthetic forgeries from a pool of sources.
 
@@ -71,7 +75,7 @@ class Forge:
     def make(self, rng: np.random.Generator, kind: str | None = None) -> Forgery:
         """One sample of `kind`, or of a kind drawn by the settings' weights. The same `rng` state gives the same one.
 
-        Raises `ImageError` when a source cannot be decoded, `DataError` when no try meets the area limits.
+        Raises `ImageError` when a source cannot be decoded, `NoRegionError` when no try meets the area limits.
         """
         kind = kind or str(rng.choice(self._names, p=self._chances))
         low, high = self.settings.area
@@ -86,8 +90,8 @@ class Forge:
                 continue  # a few pixels, lost in a picture that was shrunk
             record = {"kind": kind} | record | edit.record
             record |= {"final": final, "area": round(float(mask.mean()), 6)}
-            return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_sloppiness), record, file)
-        raise DataError(
+            return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_jitter), record, file)
+        raise NoRegionError(
             f"no {kind} with a tampered share of {low:.1%}-{high:.1%} in {TRIES} tries", "widen synth's area range"
         )
 

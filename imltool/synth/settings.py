@@ -157,7 +157,7 @@ class SynthSettings(Settings):
     native: Share = Field(
         0.0, description="probability of a host cut along the JPEG grid of its file, neither resized nor saved before"
     )
-    box_sloppiness: Margins = Field((-0.05, 0.15), description="each coarse box side moves outwards by this share")
+    box_jitter: Margins = Field((-0.05, 0.15), description="each coarse box side moves outwards by this share")
     borders: MattingSettings = Field(default=MattingSettings(), description="uneven borders, see `matting`")
     retouch: RetouchSettings = Field(default=RetouchSettings(), description="kind retouch")
     enlarge: EnlargeSettings = Field(default=EnlargeSettings(), description="kind enlarge")

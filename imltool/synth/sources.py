@@ -9,10 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imltool.data.folder import pair_by_stem
+from imltool.data.accounts import Account, require_used
+from imltool.data.folder import Sample, pair_by_stem
+from imltool.data.masks import MaskRule, read_truth
+from imltool.data.survey import survey, usable_pictures
 from imltool.errors import DataError
 from imltool.files import walk_images
-from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
+from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.synth.settings import SynthSettings
 
 
@@ -29,6 +32,9 @@ class SourcePool:
         objects: (picture, mask) pairs; the mask marks one object.
         max_side: pictures are kept with at most this long side, pixels.
         cache_bytes: memory for decoded pictures; the least recently used ones go first.
+
+    Attributes:
+        accounts: of `from_folders`, a source each: pictures used, and left out.
 
     Raises `DataError` when there is no picture at all.
     """
@@ -50,6 +56,7 @@ class SourcePool:
         self._used = 0
         self._cache: OrderedDict[Path, tuple[RGB, Mask | None]] = OrderedDict()
         self._masks = dict(self.objects)
+        self.accounts: list[Account] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_cache": OrderedDict(), "_used": 0}  # a worker process decodes for itself
@@ -60,13 +67,29 @@ class SourcePool:
     ) -> SourcePool:
         """A pool of every picture under the folders `photos` and every pair of (images, masks) folders `objects`.
 
+        What cannot be used (no picture by its header, an object's mask that is empty or does not fit) is left out and
+        counted in `accounts`.
+
         Raises `DataError` for a missing folder, an unpaired object or an empty pool.
         """
         for folder in [*photos, *(folder for pair in objects or [] for folder in pair)]:
             if not folder.is_dir():
                 raise DataError(f"source folder {folder} does not exist", "give folders of clean photos")
-        pairs = [pair for images, masks in objects or [] for pair in pair_by_stem(images, masks)]
-        return cls([path for folder in photos for path in walk_images(folder)], pairs, max_side)
+        accounts = []
+        found: list[Path] = []
+        for folder in photos:
+            accounts.append(Account(f"{folder} (photos)"))
+            found += usable_pictures(walk_images(folder), accounts[-1])
+        pairs = []
+        for images, masks in objects or []:
+            accounts.append(Account(f"{images} (objects)"))
+            samples = [Sample(image.name, image, mask) for image, mask in pair_by_stem(images, masks)]
+            pairs += [(one.image, one.mask) for one in survey(samples, accounts[-1]) if one.mask is not None]
+        if not found and not pairs and any(account.lost for account in accounts):
+            require_used(accounts, 0.0, "")
+        pool = cls(found, pairs, max_side)
+        pool.accounts = accounts
+        return pool
 
     def files(self) -> list[Path]:
         """Every picture of the pool."""
@@ -82,7 +105,7 @@ class SourcePool:
             return self._cache[path]
         rgb = read_rgb(path)
         height, width = rgb.shape[:2]
-        mask = read_mask(self._masks[path], (width, height)) if path in self._masks else None
+        mask = read_truth(self._masks[path], MaskRule(), path) if path in self._masks else None
         factor = self.max_side / max(height, width)
         if factor < 1.0:
             size = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imltool.data.boxes import BoxedImage, write_coco
+from imltool.data.box_writers import write_coco
+from imltool.data.boxes import BoxedImage
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
 from imltool.journal import Journal, read_rows

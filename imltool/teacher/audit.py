@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from imltool.data.folder import masks_by_stem
+from imltool.data.masks import MaskRule, read_truth
 from imltool.errors import DataError
 from imltool.files import write_text
 from imltool.pictures.images import Mask, read_mask, read_rgb
@@ -71,12 +72,13 @@ def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
     return found
 
 
-def audit_rows(rows: list[dict[str, Any]], out: Path, truths: Path) -> Iterator[dict[str, Any]]:
+def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path) -> Iterator[dict[str, Any]]:
     """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area,
     fallbacks (boxes that were used in place of the teacher's mask) and seconds.
 
     Args:
         rows: rows of `pseudo.jsonl`.
+        images: folder of the pictures.
         truths: folder of ground-truth masks that pair with the pictures by stem.
 
     Raises `DataError` when a mask is missing or of another size.
@@ -85,7 +87,7 @@ def audit_rows(rows: list[dict[str, Any]], out: Path, truths: Path) -> Iterator[
     for row in rows:
         size = (row["width"], row["height"])
         predicted = read_mask(out / row["mask"], size)
-        truth = read_mask(pairs[row["image"]], size)
+        truth = read_truth(pairs[row["image"]], MaskRule(), images / row["image"])
         covered = np.zeros(truth.shape, dtype=bool)
         for record in row["boxes"]:
             covered |= fill_box(truth.shape, np.array(record["box"], dtype=np.float32))
@@ -145,7 +147,8 @@ def draw_audit(
     tiles = []
     for label, row in [("worst", row) for row in worst] + [("random", others[index]) for index in picks]:
         source = by_name[row["image"]]
-        drawn = draw_contours(read_rgb(images / row["image"]), read_mask(pairs[row["image"]]), TRUTH)
+        image = images / row["image"]
+        drawn = draw_contours(read_rgb(image), read_truth(pairs[row["image"]], MaskRule(), image), TRUTH)
         drawn = draw_contours(drawn, read_mask(out / source["mask"]), PREDICTED)
         drawn = draw_boxes(drawn, [record["box"] for record in source["boxes"]], INK, 1)
         tiles.append(
@@ -170,7 +173,7 @@ def write_audit(
     """
     rows = read_pseudo(out)
     audit = []
-    for row in audit_rows(rows, out, truths):
+    for row in audit_rows(rows, out, images, truths):
         audit.append(row)
         advance()
     summary = summarise(audit)

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -19,10 +19,11 @@ from pydantic import Field
 
 from imltool.config import Settings
 from imltool.data.boxes import Accepted, MatchedImage
+from imltool.data.coco_masks import write_masks
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
-from imltool.files import sha256_file, what_happened, write_bytes
-from imltool.journal import Journal, read_rows
+from imltool.files import sha256_file, sha256_text, what_happened, write_bytes, writing
+from imltool.journal import Journal, dump_json, read_rows
 from imltool.pictures.images import RGB, Mask, mask_png, read_rgb
 from imltool.teacher.teacher import BoxMask, Teacher
 from imltool.teacher.weightless import fill_box
@@ -30,6 +31,7 @@ from imltool.teacher.weightless import fill_box
 Row = dict[str, Any]
 JOURNAL = "pseudo.jsonl"
 MASKS = "masks"
+COCO = "pseudo.coco.json"
 ANNOTATOR = "annotator"
 """What made a mask that a person accepted, the filled box included."""
 
@@ -218,6 +220,7 @@ def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -
         "width": rgb.shape[1],
         "height": rgb.shape[0],
         "sha256": sha256,
+        "annotation_sha256": annotation_digest(item),
         "boxes": made.boxes,
         "mask": one.mask,
         "mask_sha256": hashlib.sha256(mask).hexdigest(),
@@ -244,45 +247,97 @@ def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings
         yield row
 
 
+def annotation_digest(item: MatchedImage) -> str:
+    """SHA-256 over a picture's boxes and what was accepted for them: another one means another pseudo-mask."""
+    labels = [label and [label.mask] for label in item.accepted]
+    return sha256_text(dump_json([[[float(side) for side in box] for box in item.boxes], labels]))
+
+
 def write_pseudo_masks(
     matched: list[MatchedImage],
     teacher: Teacher,
     settings: PseudoSettings,
     out: Path,
     cluster: LabelWorkers | None = None,
+    withdrawn: Collection[str] = (),
 ) -> Generator[Row, None, None]:
-    """Make what is missing in `out` and yield a row for every picture made or failed.
+    """Make what is missing in `out` and yield a row for every picture made, failed or withdrawn.
 
-    A row that is done is one line of `pseudo.jsonl`: image, teacher, engine (null for a weightless teacher), width,
-    height, sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`. A picture that
-    cannot be read, or whose accepted mask is damaged, yields status `failed` and a reason, is not journalled, and is
-    tried again by the next run.
+    A mask is kept as long as its picture, its boxes and what was accepted for them stay the same; annotating more
+    pictures makes theirs alone.
+
+    A row that is done is one line of `pseudo.jsonl`: image, teacher, engine (null for a non-learned teacher), width,
+    height, sha256, annotation_sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`.
+    A picture that cannot be read, or whose accepted mask is damaged, yields status `failed` and a reason, is not
+    journalled, and is tried again by the next run.
 
     Args:
         cluster: whose workers make them, see `imltool.cluster`; None makes them in this process. Nothing but `seconds`
             depends on it.
+        withdrawn: pictures that the annotation no longer has a usable box for. A mask made for one before is removed,
+            and a row of status `withdrawn` says so.
 
     The caller holds `out`, see `journal.output_folder`. Raises `OutputError` when the disk refuses and `ClusterError`;
     what was journalled stays valid.
     """
-    targets = mask_names([item.name for item in matched])
     with Journal(out / JOURNAL) as journal:
-        done = {row["image"]: row["sha256"] for row in journal.rows if (out / row["mask"]).is_file()}
+        rows = _newest(journal.rows)
+        for name in sorted(rows.keys() & set(withdrawn)):
+            _remove_mask(out, rows.pop(name), rows)
+            row = {"image": name, "status": "withdrawn"}
+            journal.append(row)
+            yield row
+        targets = mask_names(sorted(rows.keys() | {item.name for item in matched}))
         todo = [
             Unlabelled(item, f"{MASKS}/{targets[item.name]}")
             for item in matched
-            if item.name not in done or what_happened(item.image, done[item.name])
+            if not _is_done(item, rows.get(item.name), out)
         ]
         make = cluster.label if cluster else label
         for row in make(todo, teacher, settings, out):
             if row["status"] == "ok":
                 journal.append(row)
+                before = rows.get(row["image"])
+                rows[row["image"]] = row
+                if before and before["mask"] != row["mask"]:
+                    _remove_mask(out, before, rows)
             yield row
 
 
-def read_pseudo(out: Path) -> list[dict[str, Any]]:
-    """Rows of a finished or running `pseudo` output, the newest for each picture.
+def _is_done(item: MatchedImage, row: Row | None, out: Path) -> bool:
+    return (
+        row is not None
+        and row.get("annotation_sha256") == annotation_digest(item)
+        and (out / row["mask"]).is_file()
+        and not what_happened(item.image, row["sha256"])
+    )
+
+
+def _remove_mask(out: Path, row: Row, rows: dict[str, Row]) -> None:
+    """Remove a mask that no row needs any more."""
+    if all(other["mask"] != row["mask"] for other in rows.values()):
+        with writing(out / row["mask"]):
+            (out / row["mask"]).unlink(missing_ok=True)
+
+
+def _newest(rows: list[Row]) -> dict[str, Row]:
+    """The newest row of each picture that has a pseudo-mask."""
+    newest = {row["image"]: row for row in rows}
+    return {name: row for name, row in newest.items() if row["status"] == "ok"}
+
+
+def write_coco_masks(out: Path) -> int:
+    """Write `pseudo.coco.json` into a `pseudo` output: each picture's mask as a COCO annotation; returns their number.
+
+    Raises what `read_pseudo` and `write_masks` raise.
+    """
+    rows = sorted(read_pseudo(out), key=lambda row: PurePosixPath(row["image"]).parts)
+    return write_masks(out / COCO, [(row["image"], out / row["mask"]) for row in rows], "pseudo-masks")
+
+
+def read_pseudo(out: Path) -> list[Row]:
+    """Rows of a finished or running `pseudo` output, the newest for each picture that has a pseudo-mask.
 
     Raises `DataError` when it is absent or damaged.
     """
-    return list({row["image"]: row for row in read_rows(out / JOURNAL)}.values())
+    return list(_newest(read_rows(out / JOURNAL)).values())

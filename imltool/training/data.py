@@ -5,10 +5,9 @@ That alone makes resuming exact and lets any number of workers and processes sha
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,151 +17,31 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from imltool.data.folder import pair_by_stem
-from imltool.data.layouts.coarse import boxes_root
-from imltool.data.manifest import MaskRule, read_manifest, read_truth
-from imltool.data.samples import LabelledSample, manifest_samples
-from imltool.data.splits import read_list
+from imltool.data.accounts import Account
+from imltool.data.folder import Sample
+from imltool.data.samples import read_sample_mask
 from imltool.errors import DataError, ImageError, ImlError
 from imltool.evaluation.degradations import degrade
-from imltool.files import walk_images
 from imltool.inference.localizer import resize_input
-from imltool.pictures.images import RGB, Mask, read_mask, read_rgb
+from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.pictures.pixels import jpeg, resize_mask
 from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
-from imltool.synth.forge import Forge, sample_rng
-from imltool.synth.sources import SourcePool, working_side
+from imltool.synth.forge import Forge, NoRegionError, sample_rng
 from imltool.traces.stack import picture_traces
 from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, on_grid, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
+from imltool.training.sources import build_pool, read_source
 
+log = logging.getLogger("imltool")
 ATTEMPTS = 5
+OUTLIVE = 60
 KEPT_SIDE = 512
 """Samples are kept with at most this long side, pixels; their traces were taken before that."""
 KEPT_SEED = 20511
 SIDE_SEED = 20512
 SAMPLES_VERSION = 1
 """Counts changes of how samples are read, forged and altered; kept samples of another version are not used."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A picture and its label: a mask file, or None for an authentic picture.
-
-    `rule` says how a manifest's mask is read; None for bright is tampered.
-    """
-
-    image: Path
-    mask: Path | None
-    rule: MaskRule | None = None
-
-
-def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
-    """The pictures of `paths` that a list file names, in the list's order; all of them without a list.
-
-    Args:
-        root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
-            `imltool data split` writes them; lines of other folders are skipped.
-
-    Raises `DataError` naming the first that is missing.
-    """
-    if wanted is None:
-        return paths
-    known = {f"{root.name}/{path.relative_to(root).as_posix()}": path for path in paths}
-    names = [name for name in read_list(wanted) if name.startswith(f"{root.name}/")]
-    missing = [name for name in names if name not in known]
-    if missing or not names:
-        what = f"{missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}" if missing else "nothing"
-        raise DataError(f"list {wanted} names {what} in {root}", "check the data folder and the list")
-    return [known[name] for name in names]
-
-
-def _folder(data: DataSettings, path: Path) -> Path:
-    folder = data.root / path
-    if not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist", "set data.root to where the data lies")
-    return folder
-
-
-def _list(data: DataSettings, path: Path | None) -> Path | None:
-    return None if path is None else data.lists / path
-
-
-def read_labelled(data: DataSettings, source: SourceSettings) -> list[Labelled]:
-    """Pictures and masks of a `pseudo`, `masks` or `authentic` source. Raises `DataError`."""
-    if source.manifest is not None:
-        return _from_manifest(data, source)
-    assert source.images is not None
-    images = _folder(data, source.images)
-    chosen = select(walk_images(images), images, _list(data, source.list))
-    if source.kind == "authentic":
-        labelled = [Labelled(image, None) for image in chosen]
-    elif source.kind == "masks":
-        assert source.masks is not None
-        truths = dict(pair_by_stem(images, _folder(data, source.masks)))
-        labelled = [Labelled(image, truths[image]) for image in chosen]
-    else:
-        labelled = _with_pseudo_masks(data, source, images, chosen)
-    return _filled(source, labelled)
-
-
-def _filled(source: SourceSettings, labelled: list[Labelled]) -> list[Labelled]:
-    if not labelled:
-        raise DataError(f"source {source.name} ({source.kind}) holds no picture")
-    return labelled
-
-
-def _from_manifest(data: DataSettings, source: SourceSettings) -> list[Labelled]:
-    """The forgeries of a manifest, or for an `authentic` source its authentic pictures.
-
-    A list's names are those `imltool eval` has for the pictures; names of the other kind are skipped. Names in
-    pseudo-masks start from the folder that holds all forgeries, as those of `imltool data boxes` do.
-    """
-    assert source.manifest is not None
-    file = data.root / source.manifest
-    manifest = read_manifest(file)
-    samples = {sample.name: sample for sample in manifest_samples(manifest)}
-    wanted = _list(data, source.list)
-    names = list(samples) if wanted is None else read_list(wanted)
-    if unknown := [name for name in names if name not in samples]:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
-    chosen = [samples[name] for name in names if samples[name].tampered is (source.kind != "authentic")]
-    masks = [one.mask for one in chosen if one.mask is not None and source.kind == "masks"]
-    lost = [path for path in (*(one.image for one in chosen), *masks) if not path.is_file()]
-    if lost:
-        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise DataError(f"{file} lists files that do not exist: {lost[0]}{more}", "make the manifest anew")
-    if source.kind == "pseudo" and chosen:
-        images = [Path(os.path.abspath(one.image)) for one in chosen]
-        return _filled(source, _with_pseudo_masks(data, source, boxes_root(manifest), images))
-    rules = [one.rule if isinstance(one, LabelledSample) else None for one in chosen]
-    return _filled(source, [Labelled(one.image, one.mask, rule) for one, rule in zip(chosen, rules, strict=True)])
-
-
-def _with_pseudo_masks(data: DataSettings, source: SourceSettings, images: Path, chosen: list[Path]) -> list[Labelled]:
-    from imltool.teacher.pseudo import read_pseudo
-
-    assert source.pseudo is not None
-    out = _folder(data, source.pseudo)
-    masks = {row["image"]: out / row["mask"] for row in read_pseudo(out)}
-    found = [Labelled(path, masks.get(path.relative_to(images).as_posix())) for path in chosen]
-    labelled = [item for item in found if item.mask is not None]
-    if source.list is not None and len(labelled) < len(found):
-        lost = next(item.image for item in found if item.mask is None)
-        raise DataError(f"{out} has no pseudo-mask for {lost.name}", "run imltool pseudo over the whole folder first")
-    return labelled
-
-
-def build_pool(data: DataSettings, source: SourceSettings) -> SourcePool:
-    """The pool of a `synth` source. Raises `DataError`."""
-    objects = [(_folder(data, images), _folder(data, masks)) for images, masks in source.objects]
-    photos = []
-    for folder in (_folder(data, path) for path in source.photos):
-        photos += select(walk_images(folder), folder, _list(data, source.photo_list))
-    pairs = [pair for images, masks in objects for pair in pair_by_stem(images, masks)]
-    return SourcePool(photos, pairs, working_side(source.synth))
 
 
 class LabelledPictures:
@@ -172,7 +51,7 @@ class LabelledPictures:
         change: what is done to every picture, as `SourceSettings.change` says it.
     """
 
-    def __init__(self, items: list[Labelled], change: str | None = None) -> None:
+    def __init__(self, items: list[Sample], change: str | None = None) -> None:
         self.items, self.change = items, change
         self._cache: dict[int, tuple[RGB, Mask]] = {}
         self._used = 0
@@ -191,8 +70,7 @@ class LabelledPictures:
         rgb = read_rgb(item.image)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
         if item.mask is not None:
-            size = rgb.shape[1], rgb.shape[0]
-            mask = read_mask(item.mask, size) if item.rule is None else read_truth(item.mask, item.rule, size)
+            mask = read_sample_mask(item)
             if not mask.any():
                 raise DataError(f"mask {item.mask} marks nothing", "pictures without an edit belong in authentic")
         if self.change is not None:
@@ -226,11 +104,19 @@ class Source:
         self.kept_side = max(
             KEPT_SIDE, math.ceil(max(augmentation.sides, default=student.input_size) / augmentation.min_crop)
         )
-        self.pictures: Forge | LabelledPictures = (
-            Forge(source.synth, build_pool(data, source))
-            if source.kind == "synth"
-            else LabelledPictures(read_labelled(data, source))
-        )
+        self.pictures: Forge | LabelledPictures
+        self.accounts: list[Account]
+        self.notes: list[str] = []
+        if source.kind == "synth":
+            pool = build_pool(data, source)
+            self.pictures, self.accounts = Forge(source.synth, pool.pool), pool.accounts
+        else:
+            reading = read_source(data, source)
+            self.pictures, self.accounts, self.notes = (
+                LabelledPictures(reading.samples),
+                [reading.account],
+                reading.notes,
+            )
         unseen = {"weight", "pool", "variants"} | (set() if source.kind == "synth" else {"synth"})
         listed = [] if source.manifest is None else [data.root / source.manifest]  # it says how masks are read
         self.cache = ArrayCache(
@@ -238,7 +124,7 @@ class Source:
             {
                 "source": source.model_dump(mode="json", exclude=unseen),
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
-                "files": [file_identity(path) for path in (*self.files(), *self._masks(), *listed)],
+                "files": [file_identity(path) for path in (*self.files(), *self.masks(), *listed)],
                 "seen": bool(student.traces),
                 "grid": [student.input_size, student.max_input_size],
                 "side": self.kept_side,
@@ -252,7 +138,8 @@ class Source:
             return self.pictures.pool.files()
         return [item.image for item in self.pictures.items]
 
-    def _masks(self) -> list[Path]:
+    def masks(self) -> list[Path]:
+        """Every mask file the source may use."""
         if isinstance(self.pictures, Forge):
             return [mask for _, mask in self.pictures.pool.objects]
         return [item.mask for item in self.pictures.items if item.mask is not None]
@@ -300,7 +187,7 @@ class Source:
 
 
 def file_identity(path: Path) -> tuple[str, int, int]:
-    """What tells a file from another or a later one without reading it: path, bytes, nanoseconds of its change."""
+    """What identifies a version of a file without reading it: path, bytes, nanoseconds of its change."""
     status = path.stat()
     return str(path), status.st_size, status.st_mtime_ns
 
@@ -348,20 +235,35 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
             files.setdefault(name, []).extend(source.files())
         return files
 
+    def accounts(self) -> list[Account]:
+        """How many pictures each source has, uses and leaves out."""
+        return [account for source in self._sources for account in source.accounts]
+
+    def notes(self) -> list[str]:
+        """One line each on how masks were understood."""
+        return [f"{source.settings.name}: {note}" for source in self._sources for note in source.notes]
+
+    def masks(self) -> list[Path]:
+        """Every mask file the training may use, source by source."""
+        return [mask for source in self._sources for mask in source.masks()]
+
     def __len__(self) -> int:
         return self.length
 
     def sample(self, index: int) -> Prepared:
         """Sample `index` before it is brought to the network's size.
 
-        A picture that cannot be read, or an edit that finds no place, is drawn again a few times, so that one bad file
-        does not end a long run. Raises the last `ImageError` or `DataError`.
+        An edit that finds no place is drawn again a few times; so is a picture that has become unreadable since the
+        run began, with a warning, so that one bad file does not end a long run. Raises the last `ImageError` or
+        `DataError`.
         """
         for attempt in range(ATTEMPTS - 1):
             try:
                 return self._draw(self._rng(index, attempt))
-            except (ImageError, DataError):
+            except NoRegionError:
                 continue
+            except (ImageError, DataError) as error:
+                log.warning("sample %d is drawn again: %s", index, error.message)
         return self._draw(self._rng(index, ATTEMPTS - 1))
 
     def _rng(self, index: int, attempt: int) -> np.random.Generator:
@@ -389,9 +291,15 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def seed_worker(_: int) -> None:
-    """One OpenCV thread a worker: the cores belong to the network. Ctrl-C is the main process's to handle."""
+    """One OpenCV thread a worker: the cores belong to the network. Ctrl-C and SIGTERM are the main process's to handle.
+
+    `timeout` and SLURM send SIGTERM to all processes, and a worker that died of it would end the main process before it
+    has saved its state. A worker that nobody ends follows after `OUTLIVE` seconds.
+    """
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(OUTLIVE))
 
 
 def plain_fault(error: ImlError) -> ImlError:
@@ -399,4 +307,4 @@ def plain_fault(error: ImlError) -> ImlError:
     if "Traceback" not in error.message:
         return error
     last = error.message.strip().splitlines()[-1]
-    return DataError(last.partition(": ")[2] or last, "mend or remove the file; --resume goes on from the last state")
+    return DataError(last.partition(": ")[2] or last, "mend or remove the file; --resume continues from the last state")

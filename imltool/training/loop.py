@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from imltool.data.accounts import require_used, write_accounts
 from imltool.device import choose_device, seed_everything
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
@@ -32,10 +33,10 @@ from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
 from imltool.training.losses import LOSSES
-from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap
+from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder
 from imltool.training.schedule import learning_rate
-from imltool.training.settings import TrainSettings
+from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
 from imltool.training.trackers import Trackers, require_trackers, tracker_folder
 from imltool.training.validation import Validation
 
@@ -115,9 +116,15 @@ class Training:
             refuse_overlap(
                 hash_sets(self.validation.files()), hash_sets(self.calibration.files()), "calibration", "validation"
             )
+        parts = [part for part in (self.validation, self.calibration) if part]
+        self.accounts = [*self.data.accounts(), *(account for part in parts for account in part.accounts)]
+        self.notes = [*self.data.notes(), *(note for part in parts for note in part.notes)]
         self.folder = RunFolder(out)
         if self.main:
-            self.folder.claim(settings, resume)
+            require_used(self.accounts, settings.data.max_left_out, MAX_LEFT_OUT_OPTION)
+            masks = [*self.data.masks(), *(mask for part in parts for mask in part.masks())]
+            self.folder.claim(settings, resume, data_digest((*self.training_sets, *self.validation_sets), masks))
+            write_accounts(self.folder.path, self.accounts)
         self.accelerator.wait_for_everyone()
         state = self.folder.state
         student = Student(settings.student)
@@ -125,6 +132,7 @@ class Training:
             initialise(student, settings.init, self._first_batches)
         if optim.sync_batch_norm and self.accelerator.num_processes > 1:
             student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)
+        student.freeze_backbone(optim.backbone_lr == 0)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
         self.meter = Meter()
@@ -158,15 +166,22 @@ class Training:
         """
         settings, folder = self.settings, self.folder
         if self.main:
-            folder.open_log()
+            folder.open_log(self.accounts)
         self.best = max((row["score"] for row in folder.rows if row["event"] == "validation"), default=-2.0)
         step, steps, mark = folder.step, settings.optim.steps, time.perf_counter()
-        yield {"event": "start", "step": step, "steps": steps, "device": str(self.accelerator.device)}
+        yield {
+            "event": "start",
+            "step": step,
+            "steps": steps,
+            "device": str(self.accelerator.device),
+            "sources": [account.row() for account in self.accounts],
+        }
+        batches = self._batches()
         self.student.train()
         last = self._should_stop()  # a run that ended early and is resumed
         try:
             with deferred_interrupt() as interrupted:
-                for parts in self._batches() if not last else ():
+                for parts in batches if not last else ():
                     lr = learning_rate(step, steps, settings.optim.lr, settings.optim.warmup, settings.optim.final_lr)
                     self.meter.add(self._step(parts, step, lr))
                     step += 1
@@ -191,6 +206,7 @@ class Training:
                     if last:
                         break
         finally:
+            batches.close()  # ends the workers
             folder.close()
             self.trackers.close()
         yield {"event": "end", "step": step, "best": self.best}
@@ -256,7 +272,7 @@ class Training:
         if self.accelerator.num_processes == 1:  # with more, the others are waiting elsewhere: the last state is kept
             self._save_state(step)
 
-    def _batches(self) -> Iterator[list[Batch]]:
+    def _batches(self) -> Generator[list[Batch], None, None]:
         """The parts of each batch."""
         parts: list[Batch] = []
         try:
@@ -300,6 +316,8 @@ class Training:
         optim = self.settings.optim
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, parameter in student.named_parameters():
+            if not parameter.requires_grad:
+                continue
             scale = optim.backbone_lr if name.startswith("backbone.") else 1.0
             decay = optim.weight_decay if parameter.ndim > 1 and "attention_biases" not in name else 0.0
             groups.setdefault((scale, decay), []).append(parameter)

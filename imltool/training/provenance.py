@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -10,7 +11,8 @@ from typing import Any
 
 from imltool.data.near_duplicates import fingerprint
 from imltool.errors import DataError
-from imltool.files import sha256_file
+from imltool.files import sha256_file, sha256_text
+from imltool.journal import dump_json
 from imltool.student.header import TrainingSet
 
 
@@ -33,6 +35,14 @@ def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:
     return tuple(sets)
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a picture can be decoded."""
+    try:
+        return bool(_looks(path))
+    except OSError:
+        return False
+
+
 def _looks(path: Path) -> str:
     status = path.stat()
     return _looks_of_file(path, status.st_mtime_ns, status.st_size)
@@ -42,6 +52,18 @@ def _looks(path: Path) -> str:
 def _looks_of_file(path: Path, modified: int, size: int) -> str:
     """A run asks for its held-out pictures more than once, and each costs a decoding."""
     return fingerprint(path)
+
+
+def data_digest(sets: Iterable[TrainingSet], masks: Iterable[Path]) -> str:
+    """SHA-256 over the pictures of sets and the content of mask files, in their order; where they lie does not count.
+
+    Raises `DataError` when a mask cannot be read.
+    """
+    try:
+        labels = [sha256_file(mask) for mask in masks]
+    except OSError as error:
+        raise DataError(f"mask {error.filename} cannot be read: {error.strerror}", "check the file") from error
+    return sha256_text(dump_json([[[one.name, one.files] for one in sets], labels]))
 
 
 def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:

@@ -50,6 +50,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
         )
     student, header = load_checkpoint(run / f"{checkpoint}.safetensors")
     calibration = Validation(data, data.calibration or data.validation)
+    calibration.warn()
     seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     held_out = hash_sets(joined(seen))
     refuse_overlap(header.training_sets, held_out, "held-out")  # files may have moved since the run began
@@ -92,6 +93,7 @@ def calibrate(
         architecture = header.architecture.model_copy(update={"tta_flips": tta_flips})
         header = header.model_copy(update={"architecture": architecture})
     calibration = Validation(data, data.calibration)
+    calibration.warn()
     used = hash_sets(calibration.files())
     refuse_overlap(header.training_sets, used, "calibration")
     localizer = Localizer.of(student, header, choose_device(device))

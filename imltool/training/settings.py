@@ -19,6 +19,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "synth": ("photos",),
 }
 
+MAX_LEFT_OUT_OPTION = "--set data.max_left_out=SHARE"
+
 REPLACED = ("images", "masks")
 """What a manifest stands for."""
 
@@ -57,10 +59,12 @@ class SourceSettings(Settings):
     photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
     objects: tuple[tuple[Path, Path], ...] = Field((), description="pairs of (pictures, object masks) (kind synth)")
     pool: int | None = Field(
-        None, ge=1, description="number of forgeries drawn again and again; none makes every one anew (kind synth)"
+        None,
+        ge=1,
+        description="number of forgeries drawn again and again; none makes a new one every time (kind synth)",
     )
     variants: int = Field(
-        0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters anew every time"
+        0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters it again every time"
     )
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
     change: str | None = Field(
@@ -101,6 +105,9 @@ class DataSettings(Settings):
     lists: Path = Field(Path("configs/splits"), description="relative list files start here")
     cache: Path | None = Field(
         None, description="folder for pools and variants with their traces, shared by runs; none keeps them in memory"
+    )
+    max_left_out: float = Field(
+        0.1, ge=0, le=1, description="refuse to start when a larger share of a source's pictures is unusable"
     )
     train: tuple[SourceSettings, ...] = ()
     validation: tuple[SourceSettings, ...] = Field((), description="what a run is watched and its checkpoint chosen on")
@@ -156,7 +163,7 @@ class OptimSettings(Settings):
     )
     sync_batch_norm: bool = Field(False, description="BatchNorm statistics over all processes (several GPUs)")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
-    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr")
+    backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr; 0 freezes it")
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
     final_lr: float = Field(0.01, ge=0, le=1, description="last learning rate / peak, after a cosine")
     weight_decay: float = Field(0.05, ge=0)

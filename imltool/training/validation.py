@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from imltool.data.accounts import account_lines, require_used
 from imltool.evaluation.counts import CURVE_THRESHOLDS, count_pixels, rank_pixels
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.files import sha256_text
@@ -17,10 +19,12 @@ from imltool.inference.localizer import Localizer, image_score
 from imltool.student.header import CheckpointHeader, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces
-from imltool.training.data import LabelledPictures, file_identity, read_labelled
+from imltool.training.data import LabelledPictures, file_identity
 from imltool.training.prepared import ArrayCache, Arrays
-from imltool.training.settings import DataSettings, SourceSettings
+from imltool.training.settings import MAX_LEFT_OUT_OPTION, DataSettings, SourceSettings
+from imltool.training.sources import read_source
 
+log = logging.getLogger("imltool")
 BINS = 10
 
 
@@ -70,11 +74,25 @@ class Validation:
 
     Their labels are what the sources say: pseudo-masks where boxes are the annotation, so that choosing a checkpoint
     uses no pixel mask either.
+
+    Raises `DataError` when a source cannot be read, or more of it is unusable than `data.max_left_out`.
+
+    Attributes:
+        accounts: how many pictures each source has, uses and leaves out.
+        notes: one line each on how masks were understood.
     """
 
     def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
         self._names = [source.name for source in sources]
-        self._sets = [LabelledPictures(read_labelled(data, source), source.change) for source in sources]
+        readings = [read_source(data, source) for source in sources]
+        self.accounts = [reading.account for reading in readings]
+        self.notes = [
+            f"{source.name}: {note}" for source, one in zip(sources, readings, strict=True) for note in one.notes
+        ]
+        require_used(self.accounts, data.max_left_out, MAX_LEFT_OUT_OPTION)
+        self._sets = [
+            LabelledPictures(one.samples, source.change) for source, one in zip(sources, readings, strict=True)
+        ]
         self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
     def files(self) -> dict[str, list[Path]]:
@@ -83,6 +101,16 @@ class Validation:
         for name, pictures in zip(self._names, self._sets, strict=True):
             files.setdefault(name, []).extend(item.image for item in pictures.items)
         return files
+
+    def warn(self) -> None:
+        """Log the table of sources where some picture is left out: for commands without a table of their own."""
+        if any(account.lost for account in self.accounts):
+            for line in account_lines(self.accounts):
+                log.warning("%s", line)
+
+    def masks(self) -> list[Path]:
+        """Every mask file, source by source."""
+        return [item.mask for pictures in self._sets for item in pictures.items if item.mask is not None]
 
     def __len__(self) -> int:
         return sum(len(pictures.items) for pictures in self._sets)

@@ -10,18 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from imltool.data.layouts.common import Problem
-from imltool.data.manifest import HALF, Manifest, MaskRule, Record, mask_values, read_truth
+from imltool.data.layouts.orientation import settle_manifest
+from imltool.data.manifest import Manifest, Record
+from imltool.data.masks import HALF, MaskRule, mask_values, orientation_of, read_content
 from imltool.errors import DataError, ImageError
 from imltool.files import sha256_file
-from imltool.pictures.images import RGB, Mask, read_rgb
+from imltool.pictures.images import RGB, Mask, PictureShape, read_rgb, read_shape
 
-COLOURED = 48
-"""Spread between a pixel's channels that makes it coloured; JPEG noise stays below it."""
-
-COLOURED_SHARE = 0.001
 BETWEEN = (16, 239)
 """Grey values (0-255) between which a pixel of a two-level mask is neither."""
 
@@ -35,11 +31,12 @@ BORDER_SHARE = 0.9
 def check_files(manifest: Manifest, done: Callable[[], object] = lambda: None) -> list[Problem]:
     """Decode and hash every picture and mask of a manifest and return what is wrong with them.
 
-    Kinds: `missing`, `unreadable`, `size`, `colour`, `levels`, `empty`, `full`, `inverted`, `duplicate`.
+    Kinds: `missing`, `unreadable`, `size`, `orientation`, `colour`, `levels`, `empty`, `full`, `inverted`, `duplicate`.
 
     Args:
         done: called after each record.
     """
+    manifest, orientations = settle_manifest(manifest)
     problems: list[Problem] = []
     hashes: dict[str, list[Record]] = defaultdict(list)
     suspects, masks = [], 0
@@ -54,7 +51,7 @@ def check_files(manifest: Manifest, done: Callable[[], object] = lambda: None) -
     if len(suspects) * 2 > masks:
         message = f"{len(suspects)} of {masks} masks look inverted: the polarity of the whole set is probably wrong"
         problems.append(Problem("inverted", suspects[0].file, message))
-    return problems + _duplicates(hashes)
+    return problems + orientations + _duplicates(hashes)
 
 
 def _check_record(manifest: Manifest, record: Record) -> tuple[list[Problem], str]:
@@ -73,13 +70,14 @@ def _check_record(manifest: Manifest, record: Record) -> tuple[list[Problem], st
     except OSError as error:
         return [Problem("unreadable", record.image, error.strerror or type(error).__name__)], ""
     try:
-        height, width = read_rgb(image).shape[:2]
+        read_rgb(image)
+        shape = read_shape(image)
     except ImageError as error:
         return [Problem("unreadable", record.image, _reason(error, image))], digest
     if mask is None or record.mask is None:
         return [], digest
     try:
-        return _check_mask(record.mask, mask, record.mask_rule, (width, height)), digest
+        return _check_mask(record.mask, mask, record.mask_rule, shape), digest
     except ImageError as error:
         return [Problem("unreadable", record.mask, _reason(error, mask))], digest
 
@@ -88,17 +86,22 @@ def _reason(error: ImageError, file: Path) -> str:
     return error.message.removeprefix(f"{file}: ")
 
 
-def _check_mask(name: str, file: Path, rule: MaskRule, size: tuple[int, int]) -> list[Problem]:
+def _check_mask(name: str, file: Path, rule: MaskRule, shape: PictureShape) -> list[Problem]:
     rgb = read_rgb(file)
     found = (rgb.shape[1], rgb.shape[0])
-    if found != size:
-        turned = ", turned by 90°" if found == size[::-1] else ""
-        return [Problem("size", name, f"is {found[0]}x{found[1]}, its picture is {size[0]}x{size[1]}{turned}")]
-    problems = _check_values(name, rgb, rule)
     try:
-        truth = read_truth(file, rule)
+        orientation_of(file, found, rule, shape)
+    except DataError:
+        turned = ", turned by 90°" if found == shape.size[::-1] else ""
+        sizes = f"is {found[0]}x{found[1]}, its picture is {shape.size[0]}x{shape.size[1]}{turned}"
+        return [Problem("size", name, sizes)]
+    try:
+        content = read_content(file, rule)
     except DataError as error:
-        return [*problems, Problem("unreadable", name, error.message)]
+        reason = error.message.removeprefix(f"mask {file} ")
+        return [Problem("colour", name, f"{reason}: {error.remedy}" if error.remedy else reason)]
+    problems = [Problem("colour", name, content.note, fault=False)] if content.note else _check_levels(name, rgb, rule)
+    truth = content.marked
     share = float(truth.mean())
     if not truth.any():
         problems.append(Problem("empty", name, "marks nothing"))
@@ -110,14 +113,9 @@ def _check_mask(name: str, file: Path, rule: MaskRule, size: tuple[int, int]) ->
     return problems
 
 
-def _check_values(name: str, rgb: RGB, rule: MaskRule) -> list[Problem]:
-    """Colour and in-between levels, where the rule does not expect them."""
-    if rule.colour != "grey":
-        return []
-    coloured = float((np.ptp(rgb, axis=2) > COLOURED).mean())
-    if coloured > COLOURED_SHARE:
-        return [Problem("colour", name, f"is a colour picture ({coloured:.1%} of it), its rule expects grey")]
-    if rule.threshold != HALF:
+def _check_levels(name: str, rgb: RGB, rule: MaskRule) -> list[Problem]:
+    """In-between levels, where the rule does not expect them."""
+    if rule.colour not in ("auto", "grey") or rule.threshold != HALF:
         return []  # a threshold of its own says that there are more levels
     grey = mask_values(rgb, rule)
     between = float(((grey > BETWEEN[0]) & (grey < BETWEEN[1])).mean())

@@ -16,7 +16,7 @@ from imltool.data.manifest import Manifest
 from imltool.errors import DataError, ImageError, UsageError
 from imltool.pictures.images import Mask, read_size
 
-SLOPPINESS = (-0.05, 0.15)
+JITTER = (-0.05, 0.15)
 """Each side of a box moves outwards by a random share of its length in this range (our choice, as in `synth`)."""
 
 
@@ -32,7 +32,7 @@ def boxes_root(manifest: Manifest) -> Path:
 
 
 def boxes_from_masks(
-    manifest: Manifest, sloppiness: tuple[float, float] = SLOPPINESS, seed: int = 0
+    manifest: Manifest, jitter: tuple[float, float] = JITTER, seed: int = 0
 ) -> Iterator[BoxedImage | Problem]:
     """A `BoxedImage` for every tampered record, named relative to `boxes_root`, or a `Problem` saying why not.
 
@@ -41,10 +41,10 @@ def boxes_from_masks(
 
     Raises `UsageError` when the range is not within -0.25 … 1 or falls.
     """
-    low, high = sloppiness
+    low, high = jitter
     if not -0.25 <= low <= high <= 1.0:
         raise UsageError(
-            f"sloppiness {low:g} {high:g} is not a range within -0.25 to 1", "for instance --sloppiness -0.05 0.15"
+            f"jitter {low:g} {high:g} is not a range within -0.25 to 1", "for instance --jitter -0.05 0.15"
         )
     root = boxes_root(manifest)
     for record in manifest.records:
@@ -54,11 +54,11 @@ def boxes_from_masks(
         name = Path(os.path.abspath(file)).relative_to(root).as_posix()
         try:
             size = read_size(file)
-            truth = manifest.truth(record, size)
+            truth = manifest.truth(record)
         except (DataError, ImageError) as error:
             yield Problem("left-out", record.image, error.message)
             continue
-        boxes = coarse_boxes(_rng(seed, name), truth, sloppiness)
+        boxes = coarse_boxes(_rng(seed, name), truth, jitter)
         if boxes:
             yield BoxedImage(name, tuple(boxes), size)
         else:
@@ -66,7 +66,7 @@ def boxes_from_masks(
 
 
 def coarse_boxes(
-    rng: np.random.Generator, mask: Mask, sloppiness: tuple[float, float]
+    rng: np.random.Generator, mask: Mask, jitter: tuple[float, float]
 ) -> list[tuple[float, float, float, float]]:
     """XYXY boxes around the separate regions of a mask, each side moved outwards by a random share of its length.
 
@@ -81,7 +81,7 @@ def coarse_boxes(
     for x, y, wide, tall, area in regions:
         if area * 50 < regions[0][cv2.CC_STAT_AREA]:
             break
-        left, top, right, bottom = rng.uniform(*sloppiness, 4) * (wide, tall, wide, tall)
+        left, top, right, bottom = rng.uniform(*jitter, 4) * (wide, tall, wide, tall)
         boxes.append(
             (
                 round(max(0.0, x - left), 2),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imltool.data.layouts.common import Reading, Sorting, assemble, folders, listing, nothing_found
-from imltool.data.manifest import MaskRule
+from imltool.data.masks import MaskRule
 
 EDGE_MASK = MaskRule(colour="green", threshold=32)
 

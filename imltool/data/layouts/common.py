@@ -1,4 +1,4 @@
-"""What all layouts share: files listed once, told apart by name, pictures and masks paired by key, problems told."""
+"""What all layouts share: files listed once and sorted by name, pictures and masks paired by key, problems reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from imltool.data.folder import name_below
-from imltool.data.manifest import Kind, MaskRule, Record
+from imltool.data.manifest import Kind, Record
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError
 from imltool.files import walk_images
 
@@ -35,6 +36,11 @@ class Problem:
     message: str
     fault: bool = True
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a picture of the set is left out because of it."""
+        return self.fault and self.message.endswith("left out")
+
 
 @dataclass
 class Reading:
@@ -46,7 +52,7 @@ class Reading:
 
 @dataclass
 class Sorting:
-    """The pictures of a root told apart.
+    """The pictures of a root, sorted into their parts.
 
     Attributes:
         tampered, masks: (key, file); a picture belongs to the mask of the same key.
@@ -87,7 +93,7 @@ def assemble(
     split: Callable[[str], str | None] = lambda file: None,
     rule: MaskRule | None = None,
 ) -> Reading:
-    """Pair tampered pictures with masks by key and tell everything that is left over.
+    """Pair tampered pictures with masks by key and report everything that is left over.
 
     A picture without a mask, with two, or that shares key and split with another picture makes no record. Several
     splits may share a mask.

@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imltool.data.layouts.common import Problem
-from imltool.data.manifest import Manifest, MaskRule, Record, write_manifest
+from imltool.data.manifest import Manifest, Record, write_manifest
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError, ImageError
 from imltool.files import atomic, sha256_text
 from imltool.journal import dump_json, output_folder
-from imltool.pictures.images import read_size, write_mask
+from imltool.pictures.images import read_shape, write_mask
 
 PARAMETERS = "convert.json"
 MANIFEST = "manifest.jsonl"
@@ -57,17 +58,18 @@ def _convert(manifest: Manifest, record: Record, stem: str, out: Path, link: boo
     image = manifest.file(record.image)
     part = "tampered" if record.tampered else "authentic"
     target = f"{part}/{stem}{PurePosixPath(record.image).suffix}"
-    size = read_size(image)
+    shape = read_shape(image)
     if not record.tampered:
         _place(image, out / target, link)
         return record.model_copy(update={"image": target, "mask_rule": MaskRule()})
-    truth = manifest.truth(record, size)
+    truth = manifest.truth(record)
     if not truth.any():
         raise DataError(f"its mask {record.mask} marks nothing")
     mask = f"masks/{stem}.png"
     _place(image, out / target, link)  # first: a mask without a picture makes the folder unusable
     write_mask(out / mask, truth)
-    return record.model_copy(update={"image": target, "mask": mask, "mask_rule": MaskRule()})
+    rule = MaskRule() if shape.orientation == 1 else MaskRule(raster="displayed")
+    return record.model_copy(update={"image": target, "mask": mask, "mask_rule": rule})
 
 
 def _place(source: Path, target: Path, link: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imltool.data.layouts.common import Reading, Sorting, assemble, folders, listing, nothing_found
-from imltool.data.manifest import MaskRule
+from imltool.data.masks import MaskRule
 
 PICTURES, MASKS = ("dso-1", "images"), ("dso-1-fake-images-masks", "masks")
 """Folder names as distributed, and as one common download script renames them."""

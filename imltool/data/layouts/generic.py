@@ -56,7 +56,7 @@ def read_imdlbenco(path: Path) -> Reading:
     """A JSON list of [picture, mask] and [picture, "Negative"] pairs, as IMDL-BenCo's JsonDataset takes it.
 
     Relative paths are looked for in the list's folder, then in the working directory (where IMDL-BenCo looks).
-    Entries whose files are missing are told and left out. Raises `DataError` when the file is not such a list.
+    Entries whose files are missing are reported and left out. Raises `DataError` when the file is not such a list.
     """
     if path.is_dir():
         raise DataError(

@@ -11,7 +11,8 @@ import io
 from pathlib import Path, PurePosixPath
 
 from imltool.data.layouts.common import Problem, Reading, listing, nothing_found
-from imltool.data.manifest import Kind, MaskRule, Record
+from imltool.data.manifest import Kind, Record
+from imltool.data.masks import MaskRule
 from imltool.errors import DataError
 
 INVERTED = MaskRule(polarity="dark")

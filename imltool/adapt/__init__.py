@@ -1,0 +1,1 @@
+"""Adapting a student to a new kind of forgery with a few boxes."""

@@ -1,0 +1,216 @@
+"""An adaptation from start to end: pseudo-masks, a short training, thresholds, and a comparison of both students."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imltool.adapt.comparison import Case, Comparison, compare
+from imltool.adapt.parts import Parts, divide
+from imltool.adapt.recipe import known_forgeries, training_settings
+from imltool.adapt.settings import AdaptSettings
+from imltool.config import save_settings
+from imltool.data.boxes import BoxReport, match_boxes, read_boxes
+from imltool.device import choose_device
+from imltool.errors import DataError
+from imltool.files import make_folder, sha256_file, sha256_text, write_text
+from imltool.inference.localizer import Localizer
+from imltool.journal import dump_json, output_folder
+from imltool.student.checkpoint import load_checkpoint, save_checkpoint
+from imltool.student.header import CheckpointHeader, read_header
+from imltool.synth.forge import Forge
+from imltool.synth.sources import SourcePool, working_side
+from imltool.synth.writer import write_forgeries
+from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
+from imltool.teacher.registry import load_teacher
+from imltool.training.loop import Training
+from imltool.weights import ADAPTED, student_file
+
+PSEUDO, TRAINING, CHECK, LISTS = "pseudo", "training", "check", "lists"
+RESULTS = "adapt.json"
+CHECK_SEED = 4711
+"""Of the forgeries of known kinds, so that the same authentic pictures give the same check."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is being done: `done` of `total` steps of a stage, and a line worth keeping, "" for none."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+class Adaptation:
+    """A student adapted to the kind of forgery that boxes show: `for progress in Adaptation(...).run()`.
+
+    Files in `out`: `pseudo/`, `lists/` (which pictures taught, calibrated, measured), `training/`, `check/` (forgeries
+    of known kinds), `adapted.safetensors`, `adapt.json` (the `Comparison` and what it was made of).
+
+    Args:
+        photos: folder of the pictures that have boxes.
+        boxes: annotation file or folder, see `read_boxes`.
+        authentic: folder of authentic pictures of the kind that is worked with; None leaves the thresholds as they
+            are, and known kinds unchecked.
+        masks: folder of true masks of the photos, by stem, to measure with; None measures with the pseudo-masks.
+        weights: the student to start from; None takes the default one.
+
+    Raises `DataError` (see `parts.divide`), `WeightsError`, `ResumeError` and `UsageError` before anything is learned.
+    """
+
+    def __init__(
+        self,
+        photos: Path,
+        boxes: Path,
+        out: Path,
+        *,
+        authentic: Path | None = None,
+        masks: Path | None = None,
+        weights: Path | None = None,
+        settings: AdaptSettings | None = None,
+        device: str = "auto",
+    ) -> None:
+        for folder in filter(None, (photos, authentic, masks)):
+            if not folder.is_dir():
+                raise DataError(f"{folder} is not a folder of pictures")
+        self.photos, self.authentic, self.masks = photos, authentic, masks
+        self.out, self.device = out, choose_device(device)
+        self.settings = settings or AdaptSettings()
+        self.start = student_file(weights)
+        self.header = read_header(self.start)
+        annotated = read_boxes(boxes)
+        self.report: BoxReport = match_boxes(photos, annotated)
+        if not self.report.matched:
+            first = f": {self.report.faults[0].message}" if self.report.faults else ""
+            raise DataError(f"no box of {boxes} fits a picture in {photos}{first}", "check the names and the folder")
+        self.parts: Parts = divide(self.report.matched, authentic, self.settings)
+        self.comparison: Comparison | None = None
+        self._parameters = {
+            "command": "adapt",
+            "start_sha256": sha256_file(self.start),
+            "settings": self.settings.model_dump(mode="json", exclude={"workers"}),
+            "boxes_sha256": sha256_text(dump_json([[one.name, one.boxes.tolist()] for one in self.report.matched])),
+            "authentic": [path.name for path in (*self.parts.authentic, *self.parts.calibrating, *self.parts.checking)],
+        }
+
+    def run(self) -> Iterator[Progress]:
+        """Do all of it; a run that was cut resumes. `comparison` is there in the end."""
+        with output_folder(self.out, self._parameters):
+            save_settings(self.settings, self.out / "config.yaml")
+            yield from self._label()
+            yield from self._train()
+            yield from self._forge_check()
+            yield from self._compare()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The adapted student's file."""
+        return self.out / ADAPTED
+
+    def _label(self) -> Iterator[Progress]:
+        teacher = load_teacher(self.settings.teacher, device=self.device, engine="auto")
+        total = len(self.report.matched)
+        with ExitStack() as held:
+            folder = self.out / PSEUDO
+            held.enter_context(output_folder(folder, {"command": "pseudo", "teacher": self.settings.teacher}))
+            for done, row in enumerate(write_pseudo_masks(self.report.matched, teacher, PseudoSettings(), folder), 1):
+                if row["status"] != "ok":
+                    raise DataError(f"{row['image']}: {row['reason']}", "mend the picture or take its boxes out")
+                yield Progress("pseudo-masks", done, total)
+
+    def _train(self) -> Iterator[Progress]:
+        if self.checkpoint.is_file():
+            return
+        settings = training_settings(
+            self.start,
+            self.header,
+            self.photos.resolve(),
+            self.authentic.resolve() if self.authentic else None,
+            self._resolved(),
+            (self.out / PSEUDO).resolve(),
+            make_folder(self.out / LISTS).resolve(),
+            self.settings,
+        )
+        folder = self.out / TRAINING
+        training = Training(settings, folder, self.device, resume=folder.is_dir())
+        for event in training.run():
+            if event["event"] == "train":
+                text = f"step {event['step']}: loss {event['loss']:.3f}, {event['images_per_second']:.1f} images/s"
+                yield Progress("training", event["step"], settings.optim.steps, text)
+        student, header = load_checkpoint(folder / "last.safetensors")
+        if self.authentic is None:
+            header = _with_thresholds_of(self.header, header)
+        save_checkpoint(self.checkpoint, student.state_dict(), header)
+
+    def _resolved(self) -> Parts:
+        return Parts(**{name: tuple(path.resolve() for path in files) for name, files in vars(self.parts).items()})
+
+    def _forge_check(self) -> Iterator[Progress]:
+        if not self.parts.checking:
+            return
+        settings = known_forgeries()
+        forge = Forge(settings, SourcePool(list(self.parts.checking), None, working_side(settings)))
+        count = self.settings.check_count
+        folder = make_folder(self.out / CHECK)
+        for row in write_forgeries(forge, count, CHECK_SEED, folder):
+            yield Progress("forgeries of known kinds", row["index"] + 1, count)
+
+    def _compare(self) -> Iterator[Progress]:
+        before = Localizer.load(self.start, self.device)
+        after = Localizer.load(self.checkpoint, self.device)
+        new, known = self._held_out(), self._known()
+        clean = [Case(path, None) for path in self.parts.checking]
+        total = len(new) + len(known) + len(clean)
+        for done, one in enumerate(compare(before, after, new, known, clean), 1):
+            if isinstance(one, Comparison):
+                self.comparison = one
+            else:
+                yield Progress("comparing", done, total)
+        assert self.comparison is not None
+        write_text(self.out / RESULTS, dump_json(self.results()) + "\n")
+
+    def results(self) -> dict[str, Any]:
+        """What `adapt.json` holds: the comparison, its conclusion, the numbers of pictures and both students."""
+        assert self.comparison is not None
+        return {
+            "comparison": self.comparison.model_dump(mode="json"),
+            "recommended": self.comparison.recommended,
+            "conclusion": self.comparison.conclusion(),
+            "measured_with": "masks" if self.masks else "pseudo-masks",
+            "pictures": {name: len(files) for name, files in vars(self.parts).items()},
+            "boxes": sum(len(item.boxes) for item in self.report.matched),
+            "start": {"name": self.header.name, "sha256": self._parameters["start_sha256"]},
+            "adapted": {"file": ADAPTED, "sha256": sha256_file(self.checkpoint)},
+        }
+
+    def _held_out(self) -> list[Case]:
+        made = {row["image"]: self.out / PSEUDO / row["mask"] for row in read_pseudo(self.out / PSEUDO)}
+        cases = []
+        for path in self.parts.held_out:
+            mask = made[path.relative_to(self.photos).as_posix()]
+            if self.masks is not None:
+                true = sorted(self.masks.rglob(f"{path.stem}.*"))
+                if len(true) != 1:
+                    raise DataError(
+                        f"{path.name} has {len(true)} masks in {self.masks}", "one of the same stem is wanted"
+                    )
+                mask = true[0]
+            cases.append(Case(path, mask))
+        return cases
+
+    def _known(self) -> list[Case]:
+        if not self.parts.checking:
+            return []
+        folder = self.out / CHECK
+        pictures = sorted((folder / "tampered").iterdir())
+        return [Case(path, folder / "masks" / f"{path.stem}.png") for path in pictures]
+
+
+def _with_thresholds_of(before: CheckpointHeader, header: CheckpointHeader) -> CheckpointHeader:
+    """Without authentic pictures nothing can be calibrated: the thresholds of the student before stay."""
+    names = ("pixel_threshold", "score_threshold", "score_fpr", "score_authentic", "authentic_scores", "reliability")
+    return header.model_copy(update={name: getattr(before, name) for name in names})

@@ -1,0 +1,131 @@
+"""The adapted student against the one it started from, on pictures that neither has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.counts import count_pixels
+from imltool.evaluation.metrics import f1
+from imltool.inference.localizer import Localizer, image_score
+from imltool.pictures.images import read_mask, read_rgb
+
+GREATEST_LOSS = 0.02
+"""Mean F1 that known kinds may lose, and the false alarms that may come, before an adaptation is not recommended."""
+GREATEST_FALSE_ALARMS = 0.05
+
+
+class Change(BaseModel):
+    """A mean over pictures before and after, the paired difference, and its 95 % interval (None for one picture)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: int
+    before: float
+    after: float
+    difference: float
+    interval: tuple[float, float] | None
+
+
+class Comparison(BaseModel):
+    """What an adaptation changed.
+
+    Attributes:
+        new_f1: pixel F1 at 0.5 on held-out pictures of the new kind.
+        new_flagged: share of them above the operating point.
+        known_f1: pixel F1 on forgeries of known kinds; None without authentic pictures to make them from.
+        false_alarms: share of authentic pictures above the operating point; None without any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    new_f1: Change
+    new_flagged: Change
+    known_f1: Change | None = None
+    false_alarms: Change | None = None
+
+    @property
+    def recommended(self) -> bool:
+        """Surely better on the new kind, and no loss elsewhere that matters."""
+        better = self.new_f1.interval is not None and self.new_f1.interval[0] > 0
+        return better and not self.losses()
+
+    def losses(self) -> list[str]:
+        """In words what speaks against the adapted student, beside the new kind."""
+        against = []
+        if self.known_f1 is not None and self.known_f1.difference < -GREATEST_LOSS:
+            against.append(f"known kinds lose {-self.known_f1.difference:.3f} F1")
+        alarms = self.false_alarms
+        if alarms is not None and alarms.after > max(GREATEST_FALSE_ALARMS, alarms.before):
+            against.append(f"{alarms.after:.0%} of authentic pictures are flagged, {alarms.before:.0%} before")
+        return against
+
+    def conclusion(self) -> str:
+        """One sentence for the person who asked."""
+        change = self.new_f1
+        shown = f"F1 {change.before:.3f} → {change.after:.3f} on {change.pictures} held-out pictures"
+        if change.interval is not None:
+            shown += f" (change {change.difference:+.3f}, 95 % {change.interval[0]:+.3f} to {change.interval[1]:+.3f})"
+        if self.recommended:
+            return f"The adapted student is better at the new kind: {shown}. Nothing else got worse."
+        if change.interval is not None and change.interval[0] > 0:
+            return f"The adapted student is better at the new kind, {shown}, but {' and '.join(self.losses())}."
+        reasons = [f"an improvement is not shown: {shown}", *self.losses()]
+        return f"Not recommended: {'; '.join(reasons)}. Keep the student before, or draw more boxes."
+
+
+@dataclass
+class _Values:
+    f1: list[float] = field(default_factory=list)
+    flagged: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture and its label: a mask file, or None for an authentic picture."""
+
+    image: Path
+    mask: Path | None
+
+
+def compare(
+    before: Localizer, after: Localizer, new: Sequence[Case], known: Sequence[Case], authentic: Sequence[Case]
+) -> Iterator[Comparison | str]:
+    """Measure both students on the same pictures; yields each picture's name, at the end the `Comparison`."""
+    sets: list[tuple[_Values, _Values]] = []
+    for cases in (new, known, authentic):
+        values = (_Values(), _Values())
+        sets.append(values)
+        for case in cases:
+            rgb = read_rgb(case.image)
+            truth = read_mask(case.mask, (rgb.shape[1], rgb.shape[0])) if case.mask else None
+            for student, found in zip((before, after), values, strict=True):
+                (probabilities,) = student.maps([rgb])
+                found.flagged.append(float(image_score(probabilities) > student.header.score_threshold))
+                if truth is not None:
+                    found.f1.append(float(f1(count_pixels(probabilities, truth))))
+            yield case.image.name
+    (new_before, new_after), (known_before, known_after), (clean_before, clean_after) = sets
+    yield Comparison(
+        new_f1=_change(new_before, new_after, lambda one: one.f1),
+        new_flagged=_change(new_before, new_after, lambda one: one.flagged),
+        known_f1=_change(known_before, known_after, lambda one: one.f1) if known else None,
+        false_alarms=_change(clean_before, clean_after, lambda one: one.flagged) if authentic else None,
+    )
+
+
+def _change(before: _Values, after: _Values, values: Callable[[_Values], list[float]]) -> Change:
+    first, second = np.array(values(before)), np.array(values(after))
+    difference = second - first
+    return Change(
+        pictures=len(first),
+        before=float(first.mean()),
+        after=float(second.mean()),
+        difference=float(difference.mean()),
+        interval=mean_interval(difference, seed=0),
+    )

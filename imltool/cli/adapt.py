@@ -1,0 +1,114 @@
+"""`imltool adapt`: teach an existing student a new kind of forgery with a few boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imltool.cli import common
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from imltool.adapt.comparison import Change, Comparison
+
+
+def adapt(
+    photos: Annotated[Path, typer.Argument(help="Folder of edited pictures that have boxes.", metavar="PHOTOS")],
+    boxes: Annotated[
+        Path, typer.Option("--boxes", help="Boxes of imltool annotate or review, or any format of pseudo.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
+    authentic: Annotated[
+        Path | None,
+        typer.Option("--authentic", help="Authentic pictures of the kind you work with, 20 or more.", metavar="DIR"),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="True masks of PHOTOS, to measure with instead of pseudo-masks.", metavar="DIR"),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--from", help="Student to start from: a name or a checkpoint (default: the default student)."),
+    ] = None,
+    config: common.ConfigOption = None,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Adapt a student to a new kind of forgery with a few boxes.
+
+    Boxes become pseudo-masks, the student learns from them while it replays what it already finds, thresholds are
+    fitted to the authentic pictures, and both students are compared on pictures that were held out. The result says
+    whether the new student is better; imltool scan --weights RUN uses it.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.adapt.settings import AdaptSettings
+    from imltool.config import load_settings
+
+    settings = load_settings(AdaptSettings, config, set_)
+    from imltool.adapt.adaptation import Adaptation
+    from imltool.journal import dump_json
+
+    adaptation = Adaptation(
+        photos,
+        boxes,
+        out,
+        authentic=authentic,
+        masks=masks,
+        weights=Path(weights) if weights else None,
+        settings=settings,
+        device=device,
+    )
+    for fault in adaptation.report.faults:
+        common.log.error("%s: %s", fault.image, fault.message)
+    parts = adaptation.parts
+    common.say(f"{len(parts.taught)} pictures teach, {len(parts.held_out)} are held out to measure")
+    if authentic is None:
+        common.say("no --authentic: the thresholds stay as they are, and known kinds and false alarms are not measured")
+    else:
+        common.say(
+            f"authentic pictures: {len(parts.authentic)} teach, {len(parts.calibrating)} calibrate, "
+            f"{len(parts.checking)} measure"
+        )
+    tasks: dict[str, TaskID] = {}
+    with common.progress_bar() as bar:
+        for progress in adaptation.run():
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bar.add_task(progress.stage, total=progress.total)
+            bar.update(tasks[progress.stage], completed=progress.done)
+            if progress.message:
+                common.say(progress.message)
+    comparison = adaptation.comparison
+    assert comparison is not None
+    if as_json:
+        common.stdout.print(dump_json(adaptation.results()), markup=False, highlight=False)
+    else:
+        _print(comparison)
+    common.say(comparison.conclusion())
+    if comparison.recommended:
+        common.say(f"next: imltool scan PATH --weights {out}")
+    common.finish(len(adaptation.report.faults))
+
+
+def _print(comparison: Comparison) -> None:
+    lines: list[tuple[str, Change | None]] = [
+        ("new kind, F1", comparison.new_f1),
+        ("new kind, flagged", comparison.new_flagged),
+        ("known kinds, F1", comparison.known_f1),
+        ("authentic, flagged", comparison.false_alarms),
+    ]
+    common.stdout.print(f"{'':20}{'pictures':>9}{'before':>8}{'after':>8}  change [95 %]", highlight=False)
+    for name, change in lines:
+        if change is None:
+            continue
+        interval = f" [{change.interval[0]:+.3f}, {change.interval[1]:+.3f}]" if change.interval else ""
+        common.stdout.print(
+            f"{name:20}{change.pictures:9}{change.before:8.3f}{change.after:8.3f}  {change.difference:+.3f}{interval}",
+            markup=False,
+            highlight=False,
+        )

@@ -1,0 +1,119 @@
+"""How many pictures of each source a run uses, and why the others are left out.
+
+Every run that learns from labelled data, or makes it, starts with this table: pictures that disappear without a word
+are found in the results, months later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imltool.errors import DataError
+from imltool.files import write_text
+
+ACCOUNTS = "sources.json"
+MAX_LEFT_OUT = 0.1
+"""Share of a source above which leaving out has to be allowed (our choice)."""
+
+NAMED = 3
+
+
+@dataclass
+class Account:
+    """One source of pictures.
+
+    Attributes:
+        source: its name.
+        used: number of pictures that are used.
+        left_out: reason → names of the pictures that should have been used.
+        aside: reason → names of pictures that are rightly not used, such as those without an annotation.
+    """
+
+    source: str
+    used: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    aside: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, name: str) -> None:
+        """Count a picture that should have been used."""
+        self.left_out.setdefault(reason, []).append(name)
+
+    @property
+    def lost(self) -> int:
+        """Number of pictures left out."""
+        return sum(map(len, self.left_out.values()))
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures looked at."""
+        return self.used + self.lost + sum(map(len, self.aside.values()))
+
+    @property
+    def share(self) -> float:
+        """Left out / (left out + used); 0 for a source without either."""
+        return self.lost / max(1, self.lost + self.used)
+
+    def why(self) -> list[str]:
+        """One phrase a reason, with the first names: `mask of another size 3 (a.png, b.png, c.png)`."""
+        return [_reason(reason, names) for reason, names in (*self.left_out.items(), *self.aside.items())]
+
+    def row(self) -> dict[str, Any]:
+        """The account as JSON values: source, pictures, used, left_out and aside (reason → names)."""
+        return {
+            "source": self.source,
+            "pictures": self.pictures,
+            "used": self.used,
+            "left_out": self.left_out,
+            "aside": self.aside,
+        }
+
+
+def _reason(reason: str, names: Sequence[str]) -> str:
+    more = ", …" if len(names) > NAMED else ""
+    return f"{reason} {len(names)} ({', '.join(names[:NAMED])}{more})"
+
+
+def account_lines(accounts: Iterable[Account]) -> list[str]:
+    """The table as plain lines: source, pictures, used, left out, why; one line for every further reason."""
+    head = ("source", "pictures", "used", "left out", "why")
+    rows = [head]
+    for one in accounts:
+        first, *others = one.why() or ["–"]
+        rows.append((one.source, str(one.pictures), str(one.used), str(one.lost), first))
+        rows += [("", "", "", "", reason) for reason in others]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(row[column].rjust(widths[column]) for column in range(1, 4)), row[4]]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def write_accounts(folder: Path, accounts: Iterable[Account]) -> None:
+    """Write `sources.json` into a run's folder: a list of `Account.row`. Atomic."""
+    rows = [account.row() for account in accounts]
+    write_text(folder / ACCOUNTS, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
+    """Raises `DataError` for a source of which a larger share than `most` is left out.
+
+    Args:
+        option: how the user allows it, for the remedy: `--max-left-out SHARE`.
+    """
+    for one in accounts:
+        if one.share <= most:
+            continue
+        reasons = "; ".join(_reason(reason, names) for reason, names in one.left_out.items())
+        message = f"{one.source}: {one.lost} of {one.lost + one.used} pictures are left out: {reasons}"
+        if not one.used:
+            raise DataError(f"{message}; none is left", "mend the data, or take the source away")
+        raise DataError(
+            message, f"mend them, or allow it with {option.replace('SHARE', f'{math.ceil(one.share * 100) / 100:.2f}')}"
+        )

@@ -1,0 +1,145 @@
+"""COCO detection JSON, one file for many pictures or one a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from imltool.data.box_formats.files import AnnotationFile, as_list, four, number, posix, recorded_size
+from imltool.data.box_formats.model import Accepted, Annotations, Box, BoxedImage, bounds, rotated_bounds
+from imltool.data.rle import check_rle, decode_counts
+from imltool.errors import DataError
+
+HINT = "expected COCO: images (id, file_name), annotations (image_id, bbox)"
+
+
+def is_coco(file: AnnotationFile) -> bool:
+    """Whether a JSON file has the lists of COCO; one without annotations (only `categories`) is no annotation."""
+    document = file.json
+    return isinstance(document, dict) and ("images" in document or "annotations" in document)
+
+
+def read_coco(file: AnnotationFile, found: Annotations) -> None:
+    """`images` (id, file_name, width, height), `annotations` (image_id, bbox = x, y, w, h in pixels).
+
+    Ids and numbers may be texts. A box without `bbox` is taken from its `segmentation` (polygons or run lengths); one
+    with `attributes.rotation` (degrees, as CVAT exports it) is the box around the turned one. A segmentation is a label
+    only where `imltool annotate` noted that a person accepted it (`imltool.accepted` = `mask`): other files keep
+    polygons there that nobody has offered as labels of an edit.
+    """
+    document = file.object
+    images, annotations = (as_list(document, key, file.path) for key in ("images", "annotations"))
+    names = _category_names(document.get("categories"))
+    entries = _images(images, file, found)
+    boxes: dict[str, list[tuple[Box, Accepted | None, str]]] = {key: [] for key in entries}
+    for position, annotation in enumerate(annotations, 1):
+        where = f"{file.path}: annotation {position}"
+        image = file.name
+        try:
+            if not isinstance(annotation, dict):
+                raise DataError(f"{where} is not an object")
+            key = _key(annotation.get("image_id"))
+            if key is None or key not in boxes:
+                shown = annotation.get("image_id")
+                raise DataError(f"{where} belongs to image {shown!r}, which is not among the images")
+            image = entries[key].name
+            category = _key(annotation.get("category_id"))
+            name = names.get(category, category) if category is not None else None
+            boxes[key].append((_box(annotation, where), _accepted(annotation, where), name or ""))
+        except DataError as error:
+            found.fault(image, f"{error.message}: this box is left out")
+    for key, entry in entries.items():
+        accepted = tuple(one[1] for one in boxes[key])
+        found.images.append(
+            BoxedImage(
+                entry.name,
+                tuple(one[0] for one in boxes[key]),
+                entry.size,
+                accepted=accepted if any(accepted) else (),
+                categories=tuple(one[2] for one in boxes[key]),
+            )
+        )
+
+
+def _images(images: list[Any], file: AnnotationFile, found: Annotations) -> dict[str, BoxedImage]:
+    entries: dict[str, BoxedImage] = {}
+    for position, entry in enumerate(images, 1):
+        where = f"{file.path}: image {position}"
+        shown = file.name
+        try:
+            if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
+                raise DataError(f"{where} has no file_name")
+            shown = posix(entry["file_name"])
+            key = _key(entry.get("id"))
+            if key is None:
+                raise DataError(f"{where} ({entry['file_name']}) has no id, or one that is neither number nor text")
+            if key in entries:
+                raise DataError(f"{where} ({entry['file_name']}) has the id {key} of an earlier image")
+            entries[key] = BoxedImage(
+                file.beside(entry["file_name"]), (), recorded_size(entry, "width", "height", where)
+            )
+        except DataError as error:
+            found.fault(shown, f"{error.message}: left out")
+    return entries
+
+
+def _key(value: Any) -> str | None:
+    """An id as text: 1, 1.0 and "1" are the same one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    return str(value).strip()
+
+
+def _category_names(categories: Any) -> dict[str, str]:
+    if not isinstance(categories, list):
+        return {}
+    return {
+        key: str(entry["name"])
+        for entry in categories
+        if isinstance(entry, dict) and "name" in entry and (key := _key(entry.get("id"))) is not None
+    }
+
+
+def _box(annotation: dict[str, Any], where: str) -> Box:
+    if not annotation.get("bbox") and annotation.get("segmentation"):
+        return _segmentation_bounds(annotation["segmentation"], where)
+    x, y, width, height = four(annotation.get("bbox"), f"{where}: bbox", "x, y, width, height")
+    attributes = annotation.get("attributes")
+    turned = attributes.get("rotation") if isinstance(attributes, dict) else None
+    box = (x, y, x + width, y + height)
+    return rotated_bounds(box, number(turned, f"{where}: rotation")) if turned else box
+
+
+def _segmentation_bounds(segmentation: Any, where: str) -> Box:
+    if isinstance(segmentation, dict):
+        mask = decode_counts(segmentation, f"{where}: segmentation")
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not rows.size:
+            raise DataError(f"{where}: its segmentation marks nothing")
+        return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    polygons = segmentation if isinstance(segmentation, list) else []
+    if polygons and not isinstance(polygons[0], list):
+        polygons = [polygons]
+    points = []
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise DataError(f"{where}: a polygon of its segmentation is not a list of x, y, x, y, …")
+        values = [number(value, f"{where}: segmentation") for value in polygon]
+        points += list(zip(values[::2], values[1::2], strict=True))
+    if not points:
+        raise DataError(f"{where} has neither a bbox nor a segmentation")
+    return bounds(points)
+
+
+def _accepted(annotation: dict[str, Any], where: str) -> Accepted | None:
+    """What `imltool annotate` noted about a box; None where it noted nothing."""
+    note = annotation.get("imltool")
+    choice = note.get("accepted") if isinstance(note, dict) else None
+    if choice == "mask":
+        return Accepted(check_rle(annotation.get("segmentation"), f"{where}: segmentation"))
+    if choice not in (None, "box"):
+        raise DataError(f"{where}: imltool.accepted is {choice!r}, expected mask, box or null")
+    return Accepted(None) if choice else None

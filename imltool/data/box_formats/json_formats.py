@@ -1,0 +1,214 @@
+"""JSON of VIA (also its CSV), CreateML and Label Studio: one file for many pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from imltool.data.box_formats.files import AnnotationFile, number, recorded_size
+from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds, ellipse_bounds, rotated_bounds
+from imltool.data.box_formats.tables import header_of, table_rows
+from imltool.errors import DataError
+from imltool.files import IMAGE_SUFFIXES
+
+VIA_COLUMN = "region_shape_attributes"
+RESULTS = ("annotations", "completions")
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, or of an object's values."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, dict)]
+
+
+def is_via(file: AnnotationFile) -> bool:
+    """Whether a JSON file is a VIA 1 or 2 project or export, or a CSV file its table."""
+    if file.first_character not in ("{", "["):
+        return VIA_COLUMN in header_of(file)
+    pictures = _via_pictures(file)
+    return bool(pictures) and all("filename" in one and "regions" in one for one in pictures)
+
+
+def _via_pictures(file: AnnotationFile) -> list[dict[str, Any]]:
+    document = file.json
+    return _dicts(document.get("_via_img_metadata", document)) if isinstance(document, dict) else []
+
+
+def read_via(file: AnnotationFile, found: Annotations) -> None:
+    """VIA: `filename` and regions of the shapes rect, polygon, polyline, circle and ellipse; points are left out."""
+    pictures: dict[str, tuple[list[Box], list[str]]] = {}
+    for name, where, shape, labels in _via_regions(file, found):
+        boxes, categories = pictures.setdefault(file.beside(name), ([], []))
+        if shape is None:
+            continue
+        try:
+            boxes.append(_via_box(shape, where))
+            categories.append(_via_category(labels))
+        except DataError as error:
+            found.fault(name, f"{error.message}: this region is left out")
+    found.images += [
+        BoxedImage(name, tuple(boxes), categories=tuple(categories)) for name, (boxes, categories) in pictures.items()
+    ]
+
+
+def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str, str, dict[str, Any] | None, Any]]:
+    """(picture, place for messages, shape or None for a picture without one, attributes) of every region."""
+    if file.first_character in ("{", "["):
+        for picture in _via_pictures(file):
+            name = str(picture["filename"])
+            yield name, "", None, None
+            for position, region in enumerate(_dicts(picture["regions"]), 1):
+                shape = region.get("shape_attributes")
+                where = f"{file.path}: {name}: region {position}"
+                yield name, where, shape if isinstance(shape, dict) else {}, region.get("region_attributes")
+        return
+    header = header_of(file)
+    for line, row in list(table_rows(file))[1:]:
+        cells = dict(zip(header, row, strict=False))
+        name, where = cells.get("filename", ""), f"{file.path}: line {line}"
+        try:
+            shape, labels = (json.loads(cells.get(key) or "{}") for key in (VIA_COLUMN, "region_attributes"))
+        except (ValueError, RecursionError):
+            found.fault(name or file.name, f"{where} holds no JSON in {VIA_COLUMN}: this region is left out")
+            continue
+        if name:
+            yield name, where, shape if isinstance(shape, dict) and shape else None, labels
+
+
+def _via_category(labels: Any) -> str:
+    values = (
+        [value for value in labels.values() if isinstance(value, str) and value] if isinstance(labels, dict) else []
+    )
+    return values[0] if len(values) == 1 else ""
+
+
+def _via_box(shape: dict[str, Any], where: str) -> Box:
+    def of(*names: str) -> list[float]:
+        return [number(shape.get(name), f"{where}: {name}") for name in names]
+
+    kind = shape.get("name")
+    if kind == "rect":
+        x, y, width, height = of("x", "y", "width", "height")
+        return (x, y, x + width, y + height)
+    if kind == "circle":
+        x, y, radius = of("cx", "cy", "r")
+        return (x - radius, y - radius, x + radius, y + radius)
+    if kind == "ellipse":
+        x, y, wide, tall = of("cx", "cy", "rx", "ry")
+        return ellipse_bounds((x, y), (wide, tall), math.degrees(number(shape.get("theta") or 0, where)))
+    if kind in ("polygon", "polyline"):
+        xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+        if isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys) >= 2:
+            return bounds((number(x, where), number(y, where)) for x, y in zip(xs, ys, strict=True))
+    raise DataError(f"{where} is of the shape {kind!r}, which has no box")
+
+
+def is_createml(file: AnnotationFile) -> bool:
+    """Whether a JSON list has pictures with `annotations`, and none of the marks of Label Studio."""
+    items = _dicts(file.json) if isinstance(file.json, list) else []
+    return bool(items) and all(_createml_name(item) and isinstance(item.get("annotations"), list) for item in items)
+
+
+def _createml_name(item: dict[str, Any]) -> str:
+    return next((item[key] for key in ("image", "imagefilename") if isinstance(item.get(key), str)), "")
+
+
+def read_createml(file: AnnotationFile, found: Annotations) -> None:
+    """Apple's CreateML: `image` and `annotations` with `label` and `coordinates` (centre x, y, width, height)."""
+    for item in _dicts(file.items):
+        name = _createml_name(item)
+        boxes, categories = [], []
+        for position, annotation in enumerate(item["annotations"], 1):
+            where = f"{file.path}: {name}: annotation {position}"
+            try:
+                sides = annotation.get("coordinates") if isinstance(annotation, dict) else None
+                if not isinstance(sides, dict):
+                    raise DataError(f"{where} has no coordinates")
+                x, y, width, height = (
+                    number(sides.get(key), f"{where}: {key}") for key in ("x", "y", "width", "height")
+                )
+                boxes.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+                categories.append(str(annotation.get("label") or ""))
+            except DataError as error:
+                found.fault(name, f"{error.message}: this box is left out")
+        found.images.append(BoxedImage(file.beside(name), tuple(boxes), categories=tuple(categories)))
+
+
+def is_labelstudio(file: AnnotationFile) -> bool:
+    """Whether a JSON list has Label Studio's tasks, as its exports JSON and JSON-MIN hold them."""
+    items = _dicts(file.json) if isinstance(file.json, list) else []
+    return bool(items) and all(_task_name(item) for item in items) and not is_createml(file)
+
+
+def _task_name(task: dict[str, Any]) -> str:
+    """The picture of a task: the first text in its data that ends like a picture, or an address of one."""
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    texts = [value for key, value in data.items() if isinstance(value, str) and key != "annotator"]
+    ends = [text for text in texts if f".{text.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES]
+    return (ends or [""])[0]
+
+
+def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
+    """Label Studio: rectangles (with their rotation), polygons and ellipses in percent of the sides.
+
+    Of several annotations of one task all are used, apart from cancelled ones. Brushes and key points are left out.
+    """
+    for task in _dicts(file.items):
+        name = _task_name(task)
+        boxes: list[Box] = []
+        categories: list[str] = []
+        size = None
+        for position, region in enumerate(_regions(task), 1):
+            where = f"{file.path}: {name}: region {position}"
+            try:
+                value = region["value"] if isinstance(region.get("value"), dict) else region
+                size = recorded_size(region, "original_width", "original_height", where) or size
+                if number(region.get("image_rotation") or 0, where) % 360:
+                    raise DataError(f"{where} was drawn on a picture that Label Studio had turned")
+                boxes.append(_percent_box(value, size, where))
+                labels = next((value[key] for key in value if key.endswith("labels")), None)
+                categories.append(str(labels[0]) if isinstance(labels, list) and labels else "")
+            except DataError as error:
+                found.fault(name, f"{error.message}: this region is left out")
+        found.images.append(
+            BoxedImage(file.beside(name), tuple(boxes), size, normalised=True, categories=tuple(categories))
+        )
+
+
+def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """The drawn regions of a task; relations and labels of the whole picture are none."""
+    if isinstance(task.get("data"), dict):
+        answers = [one for key in RESULTS for one in _dicts(task.get(key)) if not one.get("was_cancelled")]
+        drawn = [region for one in answers for region in _dicts(one.get("result"))]
+        return [
+            region for region in drawn if isinstance(region.get("value"), dict) and "choices" not in region["value"]
+        ]
+    return [region for value in task.values() if isinstance(value, list) for region in _dicts(value)]
+
+
+def _percent_box(value: dict[str, Any], size: tuple[int, int] | None, where: str) -> Box:
+    """The box of a region in shares of the sides."""
+
+    def of(*names: str) -> list[float]:
+        return [number(value.get(name), f"{where}: {name}") / 100 for name in names]
+
+    degrees = number(value.get("rotation") or 0, f"{where}: rotation")
+    wide, tall = size or (1, 1)
+    if degrees and size is None:
+        raise DataError(f"{where} is rotated, and the picture's size is not recorded")
+    if isinstance(value.get("points"), list):
+        points = [point for point in value["points"] if isinstance(point, list) and len(point) == 2]
+        if len(points) >= 3:
+            return bounds((number(x, where) / 100, number(y, where) / 100) for x, y in points)
+    elif "radiusX" in value:
+        x, y, across, down = of("x", "y", "radiusX", "radiusY")
+        box = ellipse_bounds((x * wide, y * tall), (across * wide, down * tall), degrees)
+        return (box[0] / wide, box[1] / tall, box[2] / wide, box[3] / tall)
+    elif {"x", "y", "width", "height"} <= value.keys() and "keypointlabels" not in value:
+        x, y, width, height = of("x", "y", "width", "height")
+        pixels = (x * wide, y * tall, (x + width) * wide, (y + height) * tall)
+        box = rotated_bounds(pixels, degrees, around=pixels[:2])  # Label Studio turns around the top left corner
+        return (box[0] / wide, box[1] / tall, box[2] / wide, box[3] / tall)
+    raise DataError(f"{where} is no rectangle, polygon or ellipse")

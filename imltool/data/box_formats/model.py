@@ -1,0 +1,145 @@
+"""What annotation files say: boxes by picture, and everything that could not be read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imltool.data.rle import Rle
+from imltool.errors import UsageError
+
+Box = tuple[float, float, float, float]
+"""XYXY in continuous pixels: pixel i covers [i, i+1), so a box around the whole of a 4x3 picture is (0, 0, 4, 3)."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The label a person chose for a box while seeing the teacher's mask: that mask, or the filled box for None."""
+
+    mask: Rle | None
+
+
+@dataclass(frozen=True)
+class BoxedImage:
+    """The boxes recorded for one picture, not yet compared with the picture.
+
+    Attributes:
+        name: the picture as the annotation records it, forward slashes; for YOLO the annotation's own path.
+        boxes: XYXY in pixels; shares of width and height where `normalised`. Empty: nothing is boxed.
+        size: recorded (width, height) in pixels, None when the format or the file records none.
+        normalised: boxes are shares of the picture's sides, to be scaled when the picture is known.
+        any_suffix: the record does not fix the picture's suffix (YOLO, LabelMe): `a.txt` stands for `a.jpg` or `a.png`.
+        accepted: the label a person chose for each box, None where none was chosen; empty when there is none at all.
+        categories: the category's name for each box, "" where it has none; empty where the format has none.
+        own_name: path of an annotation file that belongs to one picture, without suffix: what to look for when `name`
+            is out of date. Empty where one file describes many pictures.
+    """
+
+    name: str
+    boxes: tuple[Box, ...]
+    size: tuple[int, int] | None = None
+    normalised: bool = False
+    any_suffix: bool = False
+    accepted: tuple[Accepted | None, ...] = ()
+    categories: tuple[str, ...] = ()
+    own_name: str = ""
+
+    def identity(self) -> list[Any]:
+        """What the annotation says, as JSON values: equal for equal annotations."""
+        labels = [[label and [label.mask] for label in self.accepted]] if self.accepted else []
+        return [self.name, self.boxes, self.size, *labels]
+
+
+@dataclass(frozen=True)
+class BoxFault:
+    """What is wrong with one box, one picture's annotation or one annotation file, and what became of it.
+
+    Attributes:
+        image: the picture's name relative to the root, as recorded when it was not found, else the annotation file.
+        message: one line.
+    """
+
+    image: str
+    message: str
+
+
+@dataclass
+class Annotations:
+    """Everything read from an annotation file or folder.
+
+    Attributes:
+        images: in the files' order; one picture may come more than once.
+        faults: boxes, pictures and files that could not be read, in the same order.
+        notes: one line each on how the rest was understood.
+    """
+
+    images: list[BoxedImage] = field(default_factory=list)
+    faults: list[BoxFault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fault(self, image: str, message: str) -> None:
+        """Record that something was left out."""
+        self.faults.append(BoxFault(image, message))
+
+    def categories(self) -> Counter[str]:
+        """Number of boxes by category, most frequent first."""
+        return Counter(name for image in self.images for name in image.categories if name)
+
+    def choose(self, wanted: Sequence[str]) -> None:
+        """Keep the boxes of the categories `wanted`, all of them when it is empty; a note says what was done.
+
+        Raises `UsageError` for a category that no box has.
+        """
+        counts = self.categories()
+        shown = ", ".join(f"{name} ({count})" for name, count in counts.most_common(8))
+        if not wanted:
+            if len(counts) > 1:
+                self.notes.append(f"boxes of {len(counts)} categories are all used: {shown}; --category chooses")
+            return
+        for name in wanted:
+            if name not in counts:
+                raise UsageError(f"no box has the category {name!r}", f"categories here: {shown or 'none'}")
+        total = sum(len(image.boxes) for image in self.images)
+        self.images = [_chosen(image, frozenset(wanted)) for image in self.images]
+        dropped = total - sum(len(image.boxes) for image in self.images)
+        if dropped:
+            self.notes.append(f"{dropped} boxes of other categories than {', '.join(wanted)} are not used: {shown}")
+
+
+def _chosen(image: BoxedImage, wanted: frozenset[str]) -> BoxedImage:
+    kept = [index for index, name in enumerate(image.categories) if name in wanted]
+    accepted = tuple(image.accepted[index] for index in kept) if image.accepted else ()
+    return replace(
+        image,
+        boxes=tuple(image.boxes[index] for index in kept),
+        accepted=accepted if any(accepted) else (),
+        categories=tuple(image.categories[index] for index in kept),
+    )
+
+
+def bounds(points: Iterable[tuple[float, float]]) -> Box:
+    """The box around points (x, y), at least one."""
+    xs, ys = zip(*points, strict=True)
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
+def rotated_bounds(box: Box, degrees: float, around: tuple[float, float] | None = None) -> Box:
+    """The box around a box turned clockwise by `degrees` around a point, its centre for None."""
+    if degrees % 360 == 0:
+        return box
+    x1, y1, x2, y2 = box
+    x0, y0 = around or ((x1 + x2) / 2, (y1 + y2) / 2)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    corners = ((x - x0, y - y0) for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2)))
+    return bounds([(x0 + x * cosine - y * sine, y0 + x * sine + y * cosine) for x, y in corners])
+
+
+def ellipse_bounds(centre: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> Box:
+    """The box around an ellipse with the radii (x, y), turned by `degrees`."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    wide = math.hypot(radii[0] * cosine, radii[1] * sine)
+    tall = math.hypot(radii[0] * sine, radii[1] * cosine)
+    return (centre[0] - wide, centre[1] - tall, centre[0] + wide, centre[1] + tall)

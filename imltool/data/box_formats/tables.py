@@ -1,0 +1,185 @@
+"""Tables: CSV with a header, Open Images' and RetinaNet's CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from imltool.data.box_formats.files import AnnotationFile, four, is_number, posix, recorded_size
+from imltool.data.box_formats.model import Annotations, Box, BoxedImage
+from imltool.errors import DataError
+from imltool.files import IMAGE_SUFFIXES
+
+NAME_COLUMNS = ("image", "filename", "file_name")
+CORNER_COLUMNS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
+SIDE_COLUMNS = ("x", "y", "w", "h")
+CATEGORY_COLUMNS = ("category", "class", "label", "name")
+OPEN_IMAGES = ("xmin", "ymin", "xmax", "ymax")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+@dataclass
+class _Picture:
+    """Rows of one picture."""
+
+    size: tuple[int, int] | None = None
+    boxes: list[Box] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
+
+
+def _table(file: AnnotationFile) -> str:
+    """The text of a table without the line `sep=;` that Excel may put before it."""
+    first, _, rest = file.text.partition("\n")
+    return rest if first.strip().lower().startswith("sep=") else file.text
+
+
+def _delimiter(text: str) -> str:
+    return max(",;\t", key=text.partition("\n")[0].count)
+
+
+def table_rows(file: AnnotationFile) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of a table split by comma, semicolon or tab, empty rows aside; decimal commas become points.
+
+    Raises `DataError` with the line where it is not valid CSV.
+    """
+    text = _table(file)
+    delimiter = _delimiter(text)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield rows.line_num, [_decimal(cell) for cell in cells] if delimiter != "," else cells
+    except csv.Error as error:
+        raise DataError(f"{file.path}: line {rows.line_num} is not valid CSV: {error}") from error
+
+
+def _decimal(cell: str) -> str:
+    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell
+
+
+def header_of(file: AnnotationFile) -> list[str]:
+    """Cells of the first row, lower case; empty for an empty file."""
+    first = next((line for line in _table(file).splitlines() if line.strip()), "")
+    return [cell.strip().strip('"').lower() for cell in first.split(_delimiter(first))]
+
+
+def is_csv(file: AnnotationFile) -> bool:
+    """Whether the first row names a column of pictures."""
+    return any(cell in NAME_COLUMNS for cell in header_of(file))
+
+
+def read_csv(file: AnnotationFile, found: Annotations) -> None:
+    """CSV with a header, a box a row, split by comma, semicolon or tab. Column names in any case and order:
+
+    the picture as `image`, `filename` or `file_name`; the box as `x1 y1 x2 y2`, `xmin ymin xmax ymax` (corners, pixels
+    from 0) or `x y w h`; optionally the picture's size as `width height` and a `category`, `class` or `label`. Other
+    columns are not used. A row whose four box cells are empty says that nothing is boxed in its picture.
+    """
+    header, rows = _with_header(file, "a CSV needs a header: image,x1,y1,x2,y2")
+    name_column = next((column for column in NAME_COLUMNS if column in header), None)
+    columns = next((sides for sides in (*CORNER_COLUMNS, SIDE_COLUMNS) if set(sides) <= set(header)), None)
+    if name_column is None or columns is None:
+        missing = "a picture" if name_column is None else "a box"
+        raise DataError(
+            f"{file.path}: line 1 lacks the columns of {missing}: {', '.join(header)}",
+            "expected image,x1,y1,x2,y2 or image,x,y,w,h (filename and xmin,ymin,xmax,ymax are known too)",
+        )
+    category = next((column for column in CATEGORY_COLUMNS if column in header), "")
+    pictures: dict[str, _Picture] = {}
+    for line, row in rows:
+        where, shown = f"{file.path}: line {line}", file.name
+        try:
+            cells = _cells(header, row, where)
+            shown = posix(cells[name_column])
+            if not shown:
+                raise DataError(f"{where} names no picture")
+            size = recorded_size(cells, "width", "height", where)
+            picture = pictures.setdefault(file.beside(cells[name_column]), _Picture(size))
+            if picture.size != size:
+                raise DataError(f"{where}: {shown} has another width and height than in an earlier line")
+            _add(picture, cells, columns, where, cells.get(category) or "")
+        except DataError as error:
+            found.fault(shown, f"{error.message}: this box is left out")
+    found.images += [
+        BoxedImage(name, tuple(one.boxes), one.size, categories=tuple(one.categories if category else ()))
+        for name, one in pictures.items()
+    ]
+
+
+def _with_header(file: AnnotationFile, remedy: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    rows = table_rows(file)
+    _, header = next(rows, (0, []))
+    if not header:
+        raise DataError(f"{file.path} is empty", remedy)
+    return [cell.lower() for cell in header], rows
+
+
+def _cells(header: Sequence[str], row: Sequence[str], where: str) -> dict[str, str]:
+    if len(row) != len(header):
+        raise DataError(f"{where} has {len(row)} cells, the header has {len(header)}")
+    return dict(zip(header, row, strict=True))
+
+
+def _add(picture: _Picture, cells: dict[str, str], columns: Sequence[str], where: str, category: str) -> None:
+    recorded = [cells[column] for column in columns]
+    if not any(recorded):
+        return
+    a, b, c, d = four(recorded, where, ", ".join(columns))
+    picture.boxes.append((a, b, a + c, b + d) if columns == SIDE_COLUMNS else (a, b, c, d))
+    picture.categories.append(category)
+
+
+def is_openimages(file: AnnotationFile) -> bool:
+    """Whether the header is Open Images'."""
+    return {"imageid", *OPEN_IMAGES} <= set(header_of(file))
+
+
+def read_openimages(file: AnnotationFile, found: Annotations) -> None:
+    """Open Images: `ImageID` (no suffix), `XMin XMax YMin YMax` in shares of the sides, `LabelName`; a box a row."""
+    header, rows = _with_header(file, "expected ImageID,XMin,XMax,YMin,YMax")
+    pictures: dict[str, _Picture] = {}
+    for line, row in rows:
+        where, shown = f"{file.path}: line {line}", file.name
+        try:
+            cells = _cells(header, row, where)
+            shown = posix(cells["imageid"]) or file.name
+            picture = pictures.setdefault(file.beside(cells["imageid"]), _Picture())
+            _add(picture, cells, OPEN_IMAGES, where, cells.get("labelname") or "")
+        except DataError as error:
+            found.fault(shown, f"{error.message}: this box is left out")
+    found.images += [
+        BoxedImage(name, tuple(one.boxes), None, normalised=True, any_suffix=True, categories=tuple(one.categories))
+        for name, one in pictures.items()
+    ]
+
+
+def is_retinanet(file: AnnotationFile) -> bool:
+    """Whether the first row is `path,x1,y1,x2,y2,class` without a header."""
+    cells = header_of(file)
+    suffix = cells[0].rpartition(".")[2]
+    return (
+        len(cells) in (5, 6)
+        and f".{suffix}" in IMAGE_SUFFIXES
+        and (all(map(is_number, cells[1:5])) or not any(cells[1:5]))
+    )
+
+
+def read_retinanet(file: AnnotationFile, found: Annotations) -> None:
+    """RetinaNet's CSV: `path,x1,y1,x2,y2,class` in pixels, no header; `path,,,,,` means nothing is boxed."""
+    header = ("image", *CORNER_COLUMNS[0], "class")
+    pictures: dict[str, _Picture] = {}
+    for line, row in table_rows(file):
+        where = f"{file.path}: line {line}"
+        try:
+            cells = _cells(header[: len(row)] if len(row) == 5 else header, row, where)
+            picture = pictures.setdefault(file.beside(cells["image"]), _Picture())
+            _add(picture, cells, CORNER_COLUMNS[0], where, cells.get("class") or "")
+        except DataError as error:
+            found.fault(posix(row[0]) or file.name, f"{error.message}: this box is left out")
+    found.images += [
+        BoxedImage(name, tuple(one.boxes), categories=tuple(one.categories)) for name, one in pictures.items()
+    ]

@@ -1,0 +1,84 @@
+"""YOLO text, a file a picture, named like it: boxes, polygons and oriented boxes in shares of the sides."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import yaml
+
+from imltool.data.box_formats.files import AnnotationFile, is_number, number
+from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds
+from imltool.errors import DataError
+from imltool.files import IMAGE_SUFFIXES
+
+LARGEST_SHARE = 1.5
+"""A larger value is no share of a side; boxes over the edge stay below (our choice)."""
+
+CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
+OTHER_FILES = frozenset({"classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "labelmap.txt"})
+
+
+def is_yolo(file: AnnotationFile) -> bool:
+    """Whether a text file holds labels: lists of pictures (train.txt), class names and readmes do not.
+
+    An empty file is a label file (nothing is boxed), unless it is called like one of those.
+    """
+    name = file.path.name.casefold()
+    if name in OTHER_FILES or name.startswith("readme"):
+        return False
+    rows = [line.split() for line in file.text.splitlines() if line.strip()]
+    return not rows or any(len(cells) > 2 and is_number(cells[0]) and is_number(cells[1]) for cells in rows)
+
+
+def read_yolo(file: AnnotationFile, found: Annotations) -> None:
+    """A line a box: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` of a polygon or an oriented box.
+
+    A confidence at the end is allowed and dropped; an empty file means nothing is boxed. Class names are those of
+    `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it.
+    """
+    names = _class_names(file)
+    boxes, categories = [], []
+    for line_number, line in enumerate(file.text.splitlines(), 1):
+        cells = line.split()
+        if not cells:
+            continue
+        try:
+            boxes.append(_box(cells, f"{file.path}: line {line_number}"))
+            category = cells[0].removesuffix(".0")
+            categories.append(names.get(category, f"class {category}"))
+        except DataError as error:
+            found.fault(file.name, f"{error.message}: this box is left out")
+    kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt of a.jpg
+    name = file.stem if kept else file.name
+    found.images.append(
+        BoxedImage(name, tuple(boxes), None, normalised=True, any_suffix=not kept, categories=tuple(categories))
+    )
+
+
+def _box(cells: list[str], where: str) -> Box:
+    if len(cells) < 5:
+        raise DataError(f"{where} has {len(cells)} values, expected class, centre x, centre y, width, height")
+    values = [number(cell, where) for cell in cells[1:]]
+    if len(values) % 2 and len(values) > 4:
+        values.pop()  # a confidence
+    if any(abs(value) > LARGEST_SHARE for value in values):
+        raise DataError(f"{where}: values are pixels, not shares of the sides from 0 to 1")
+    if len(values) == 4:
+        x, y, width, height = values
+        return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return bounds(zip(values[::2], values[1::2], strict=True))
+
+
+def _class_names(file: AnnotationFile) -> dict[str, str]:
+    """Class number → name; empty where no such list lies beside or above the file."""
+    for folder in list(file.path.absolute().parents)[:3]:
+        for name in CLASS_FILES:
+            path = folder / name
+            try:
+                text = path.read_text(encoding="utf-8-sig")
+                listed = yaml.safe_load(text).get("names") if path.suffix == ".yaml" else text.splitlines()
+            except (OSError, ValueError, AttributeError, yaml.YAMLError):
+                continue
+            pairs = listed.items() if isinstance(listed, dict) else enumerate(listed or [])
+            return {str(number): str(label).strip() for number, label in pairs}
+    return {}

@@ -1,0 +1,51 @@
+"""The rasters of a manifest's masks, settled and reported as findings."""
+
+from __future__ import annotations
+
+from imltool.data.folder import Sample
+from imltool.data.layouts.common import Problem
+from imltool.data.manifest import Manifest
+from imltool.data.raster import settle_rasters
+
+
+def record_samples(manifest: Manifest) -> list[Sample]:
+    """A sample for every record, in their order, named as the record names its picture."""
+    return [
+        Sample(
+            record.image,
+            manifest.file(record.image),
+            None if record.mask is None else manifest.file(record.mask),
+            record.kind,
+            record.mask_rule,
+        )
+        for record in manifest.records
+    ]
+
+
+def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
+    """The manifest with the raster of every mask filled in where the set decides it, see `settle_rasters`.
+
+    A mask that is turned from the stored raster is a note, one for which nothing decides it a fault.
+    """
+    samples = record_samples(manifest)
+    settled = settle_rasters(samples)
+    records = [
+        record.model_copy(update={"mask_rule": sample.rule})
+        for record, sample in zip(manifest.records, settled.samples, strict=True)
+    ]
+    asked = {sample.name: sample.rule.raster for sample in samples}
+    problems = [
+        Problem("orientation", name, "its mask is of the stored raster: turned by the EXIF orientation", fault=False)
+        for name in settled.turned
+        if asked[name] is None
+    ]
+    problems += [
+        Problem(
+            "orientation",
+            name,
+            "has an EXIF orientation, and nothing says whether its mask is of the stored raster: read as displayed; "
+            "--mask-rule raster=stored or raster=displayed says it",
+        )
+        for name in settled.unclear
+    ]
+    return Manifest(manifest.root, records), problems

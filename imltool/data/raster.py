@@ -1,0 +1,78 @@
+"""Which raster the masks of a set lie over, where pictures have an EXIF orientation.
+
+A mask of a picture that is turned by 90° says so by its size. Mirrored or upside-down pictures leave it open, so what
+the others of the set say counts for them; where none says anything, the displayed picture is taken and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from imltool.data.folder import Sample
+from imltool.errors import ImageError
+from imltool.pictures.images import read_shape, read_size
+
+
+@dataclass
+class Settled:
+    """The samples of a set, each with the raster of its mask.
+
+    Attributes:
+        samples: in their order, `rule.raster` filled in where a set decides it.
+        turned: names of pictures whose masks are turned from the stored raster.
+        unclear: names of pictures for which nothing decides it.
+    """
+
+    samples: list[Sample]
+    turned: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """One line each for what was turned and what is unclear."""
+        notes = []
+        if self.turned:
+            notes.append(f"masks of the stored raster, turned by the EXIF orientation: {_listed(self.turned)}")
+        if self.unclear:
+            notes.append(
+                "masks read as those of the displayed picture, though an EXIF orientation leaves it open (if they are "
+                f"of the stored raster, imltool data index --mask-rule raster=stored): {_listed(self.unclear)}"
+            )
+        return notes
+
+
+def settle_rasters(samples: Sequence[Sample]) -> Settled:
+    """Look at the headers of all pictures with a mask, and of the masks of turned ones. Unreadable ones are skipped."""
+    settled = Settled([*samples])
+    sideways: dict[str, list[str]] = {"stored": [], "displayed": []}
+    others: list[int] = []
+    for index, sample in enumerate(samples):
+        if sample.mask is None:
+            continue
+        try:
+            shape = read_shape(sample.image)
+            if shape.orientation == 1:
+                continue
+            if shape.size == shape.stored_size:
+                others.append(index)
+            elif (size := read_size(sample.mask)) in (shape.size, shape.stored_size):
+                sideways["displayed" if size == shape.size else "stored"].append(sample.name)
+        except ImageError:
+            continue
+    settled.turned += sideways["stored"]
+    agreed = next((raster for raster in sideways if sideways[raster] and not all(sideways.values())), None)
+    for index in others:
+        sample = samples[index]
+        raster = sample.rule.raster or agreed
+        if raster is None:
+            settled.unclear.append(sample.name)
+            continue
+        settled.samples[index] = replace(sample, rule=sample.rule.model_copy(update={"raster": raster}))
+        if raster == "stored":
+            settled.turned.append(sample.name)
+    return settled
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"

@@ -1,0 +1,186 @@
+"""The pictures of a configuration's sources: found, paired with their labels, the unusable ones counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imltool.data.accounts import Account
+from imltool.data.folder import Sample, pair_by_stem
+from imltool.data.layouts.coarse import boxes_root
+from imltool.data.manifest import read_manifest
+from imltool.data.raster import settle_rasters
+from imltool.data.samples import manifest_samples
+from imltool.data.splits import read_list
+from imltool.data.survey import survey, usable_pictures
+from imltool.errors import DataError
+from imltool.files import walk_images
+from imltool.synth.sources import SourcePool, working_side
+from imltool.training.provenance import is_readable
+from imltool.training.settings import DataSettings, SourceSettings
+
+NO_PSEUDO_MASK = "no pseudo-mask"
+
+
+@dataclass
+class SourceReading:
+    """A source of labelled pictures as it is used.
+
+    Attributes:
+        samples: the usable ones.
+        account: how many there are, and why others are left out.
+        notes: one line each on how masks were understood.
+    """
+
+    samples: list[Sample]
+    account: Account
+    notes: list[str]
+
+
+def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
+    """The pictures of `paths` that a list file names, in the list's order; all of them without a list.
+
+    Args:
+        root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
+            `imltool data split` writes them; lines of other folders are skipped.
+
+    Raises `DataError` naming the first that is missing.
+    """
+    if wanted is None:
+        return paths
+    known = {f"{root.name}/{path.relative_to(root).as_posix()}": path for path in paths}
+    names = [name for name in read_list(wanted) if name.startswith(f"{root.name}/")]
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        what = f"{missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}" if missing else "nothing"
+        raise DataError(f"list {wanted} names {what} in {root}", "check the data folder and the list")
+    return [known[name] for name in names]
+
+
+def _folder(data: DataSettings, path: Path) -> Path:
+    folder = data.root / path
+    if not folder.is_dir():
+        raise DataError(f"data folder {folder} does not exist", "set data.root to where the data lies")
+    return folder
+
+
+def _list(data: DataSettings, path: Path | None) -> Path | None:
+    return None if path is None else data.lists / path
+
+
+def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
+    """Pictures and masks of a `pseudo`, `masks` or `authentic` source, every picture and mask looked at.
+
+    Raises `DataError` when files cannot be paired or the source holds nothing usable.
+    """
+    account = Account(f"{source.name} ({source.kind})")
+    samples = (
+        _from_manifest(data, source, account) if source.manifest is not None else _from_folders(data, source, account)
+    )
+    settled = settle_rasters(samples)
+    found = len(samples) + account.lost
+    reading = SourceReading(survey(settled.samples, account, is_readable), account, settled.notes())
+    if not reading.samples:
+        where = source.manifest if source.manifest is not None else source.images
+        reasons = "; ".join(account.why())
+        message = (
+            f"none of its {found} pictures in {where} can be used: {reasons}" if found else f"no picture in {where}"
+        )
+        raise DataError(f"source {source.name} ({source.kind}): {message}", _hint(data, source, account))
+    return reading
+
+
+def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
+    """How to mend a source of which nothing can be used."""
+    names = account.left_out.get(NO_PSEUDO_MASK)
+    if names and source.pseudo is not None:
+        known = [row["image"] for row in _pseudo_rows(data, source)]
+        return f"its pictures are called like {names[0]}, the pseudo-masks are of {known[0] if known else 'no picture'}"
+    return "check the data folder"
+
+
+def _from_folders(data: DataSettings, source: SourceSettings, account: Account) -> list[Sample]:
+    assert source.images is not None
+    images = _folder(data, source.images)
+    chosen = select(walk_images(images), images, _list(data, source.list))
+    names = {path: path.relative_to(images).as_posix() for path in chosen}
+    if source.kind == "authentic":
+        return [Sample(name, image, None, "authentic") for image, name in names.items()]
+    if source.kind == "masks":
+        assert source.masks is not None
+        truths = dict(pair_by_stem(images, _folder(data, source.masks)))
+        return [Sample(name, image, truths[image]) for image, name in names.items()]
+    return _with_pseudo_masks(data, source, [Sample(name, image, None) for image, name in names.items()], account)
+
+
+def _from_manifest(data: DataSettings, source: SourceSettings, account: Account) -> list[Sample]:
+    """The forgeries of a manifest, or for an `authentic` source its authentic pictures.
+
+    A list's names are those `imltool eval` has for the pictures; names of the other kind are skipped. Names in
+    pseudo-masks start from the folder that holds all forgeries, as those of `imltool data boxes` do.
+    """
+    assert source.manifest is not None
+    file = data.root / source.manifest
+    manifest = read_manifest(file)
+    samples = {sample.name: sample for sample in manifest_samples(manifest)}
+    wanted = _list(data, source.list)
+    names = list(samples) if wanted is None else read_list(wanted)
+    if unknown := [name for name in names if name not in samples]:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
+    chosen = [samples[name] for name in names if samples[name].tampered is (source.kind != "authentic")]
+    if source.kind == "pseudo" and chosen:
+        root = boxes_root(manifest)
+        images = [Path(os.path.abspath(one.image)) for one in chosen]
+        named = [Sample(image.relative_to(root).as_posix(), image, None) for image in images]
+        return _with_pseudo_masks(data, source, named, account)
+    return chosen
+
+
+def _pseudo_rows(data: DataSettings, source: SourceSettings) -> list[dict[str, object]]:
+    from imltool.teacher.pseudo import read_pseudo
+
+    assert source.pseudo is not None
+    return read_pseudo(_folder(data, source.pseudo))
+
+
+def _with_pseudo_masks(
+    data: DataSettings, source: SourceSettings, chosen: Sequence[Sample], account: Account
+) -> list[Sample]:
+    """The samples that have a pseudo-mask, with it; the others are counted."""
+    assert source.pseudo is not None
+    masks = {row["image"]: data.root / source.pseudo / str(row["mask"]) for row in _pseudo_rows(data, source)}
+    found = []
+    for sample in chosen:
+        if sample.name in masks:
+            # imltool writes masks of the displayed picture
+            rule = sample.rule.model_copy(update={"raster": "displayed"})
+            found.append(replace(sample, mask=masks[sample.name], rule=rule))
+        else:
+            account.leave_out(NO_PSEUDO_MASK, sample.name)
+    return found
+
+
+@dataclass
+class PoolReading:
+    """The pool of a `synth` source, and the accounts of its photos and its objects."""
+
+    pool: SourcePool
+    accounts: list[Account]
+
+
+def build_pool(data: DataSettings, source: SourceSettings) -> PoolReading:
+    """The pool of a `synth` source. Raises `DataError`."""
+    objects = [(_folder(data, images), _folder(data, masks)) for images, masks in source.objects]
+    photos = []
+    for folder in (_folder(data, path) for path in source.photos):
+        photos += select(walk_images(folder), folder, _list(data, source.photo_list))
+    pairs = [pair for images, masks in objects for pair in pair_by_stem(images, masks)]
+    accounts = [Account(f"{source.name} (photos)"), Account(f"{source.name} (objects)")]
+    photos = usable_pictures(photos, accounts[0], is_readable)
+    samples = survey([Sample(image.name, image, mask) for image, mask in pairs], accounts[1], is_readable)
+    cut = [(sample.image, sample.mask) for sample in samples if sample.mask is not None]
+    used = [account for account in accounts if account.pictures]
+    return PoolReading(SourcePool(photos, cut, working_side(source.synth)), used)

@@ -1,0 +1,135 @@
+"""The table of pictures used and left out that every run begins with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_set, photo, write_rgb
+from PIL import Image
+
+from imltool.data.accounts import Account, account_lines, require_used
+from imltool.data.folder import Sample
+from imltool.data.survey import survey
+from imltool.errors import DataError
+
+CPU = ("--device", "cpu")
+SMALL = (
+    *("init=random", "workers=0", "student.input_size=64", "student.backbone=nano"),
+    *("optim.batch_size=2", "optim.precision=fp32"),
+)
+
+
+def train(imltool, out: Path, *sources: str, **more: str):
+    options = [*SMALL, "optim.steps=1", f"data.train=[{', '.join(sources)}]", *(f"{k}={v}" for k, v in more.items())]
+    return imltool("train", "--out", out, *(word for one in options for word in ("--set", one)), *CPU)
+
+
+def test_a_survey_says_why_each_picture_is_left_out(tmp_path: Path) -> None:
+    root = make_set(tmp_path, tampered=6, authentic=1)
+    write_rgb(root / "masks/t0.png", np.zeros((9, 9), np.uint8))
+    write_rgb(root / "masks/t1.png", np.zeros((64, 96), np.uint8))
+    (root / "masks/t2.png").write_bytes(b"none")
+    (root / "tampered/t3.png").write_bytes(b"none")
+    (root / "tampered/t4.png").unlink()
+    samples = [Sample(f"t{n}", root / f"tampered/t{n}.png", root / f"masks/t{n}.png") for n in range(6)]
+    account = Account("x")
+    assert [sample.name for sample in survey([*samples, Sample("a", root / "authentic/a0.jpg", None)], account)] == [
+        "t5",
+        "a",
+    ]
+    assert account.left_out == {
+        "mask of another size": ["t0"],
+        "mask marks nothing": ["t1"],
+        "unreadable mask": ["t2"],
+        "unreadable picture": ["t3"],
+        "file missing": ["t4"],
+    }
+    assert (account.pictures, account.used, account.lost, account.share) == (7, 2, 5, 5 / 7)
+
+
+def test_the_table_names_reasons_and_the_limit_is_inclusive() -> None:
+    account = Account("set (masks)", used=9, left_out={"mask of another size": ["a.png"]}, aside={"other": ["b"] * 5})
+    assert account_lines([account]) == [
+        "source       pictures  used  left out  why",
+        "set (masks)        15     9         1  mask of another size 1 (a.png)",
+        "                                       other 5 (b, b, b, …)",
+    ]
+    require_used([account], 0.1, "--max-left-out SHARE")
+    account.leave_out("mask marks nothing", "c.png")
+    with pytest.raises(DataError, match="2 of 11 pictures are left out") as refused:
+        require_used([account], 0.1, "--max-left-out SHARE")
+    assert refused.value.remedy == "mend them, or allow it with --max-left-out 0.19"
+    # the share in the remedy suffices
+    require_used([account], 0.19, "")
+    with pytest.raises(DataError, match="none is left"):
+        require_used([Account("x", left_out={"unreadable picture": ["a"]})], 0.5, "")
+
+
+def test_training_counts_what_it_cannot_use_and_asks_above_a_tenth(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=8, authentic=2)
+    for number in range(3):
+        write_rgb(root / f"masks/t{number}.png", np.zeros((9, 9), np.uint8))
+    masks = f"{{name: x, kind: masks, images: {root / 'tampered'}, masks: {root / 'masks'}}}"
+    authentic = f"{{name: x, kind: authentic, images: {root / 'authentic'}}}"
+    code, _, stderr = train(imltool, tmp_path / "run", masks, authentic)
+    assert code == 1 and "3 of 8 pictures are left out: mask of another size 3 (t0.png, t1.png, t2.png)" in stderr
+    assert "--set data.max_left_out=0.38" in stderr and not (tmp_path / "run").exists()
+    code, _, stderr = train(imltool, tmp_path / "run", masks, authentic, **{"data.max_left_out": "0.38"})
+    assert code == 0 and "x (masks)             8     5         3  mask of another size 3" in stderr
+    assert "x (authentic)         2     2         0  –" in stderr
+    rows = json.loads((tmp_path / "run/sources.json").read_text())
+    assert [(row["source"], row["used"]) for row in rows] == [("x (masks)", 5), ("x (authentic)", 2)]
+    first = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[0])
+    assert first == {"event": "sources", "step": 0, "sources": rows}
+
+
+def test_pictures_without_a_pseudo_mask_are_counted(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=4, authentic=0)
+    (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\nt0.png,10,10,40,40\nt1.png,5,5,50,50\n")
+    pseudo = tmp_path / "pseudo"
+    command = ("pseudo", root / "tampered", "--boxes", tmp_path / "b.csv", "--out", pseudo, "--teacher", "box")
+    assert imltool(*command)[0] == 0
+    source = f"{{name: x, kind: pseudo, images: {root / 'tampered'}, pseudo: {pseudo}}}"
+    code, _, stderr = train(imltool, tmp_path / "run", source)
+    assert code == 1 and "2 of 4 pictures are left out: no pseudo-mask 2 (t2.png, t3.png)" in stderr
+    for name in ("t0.png", "t1.png", "t2.png", "t3.png"):
+        (root / "tampered" / name).rename(root / "tampered" / f"new-{name}")
+    code, _, stderr = train(imltool, tmp_path / "run", source)
+    assert code == 1 and "called like new-t0.png, the pseudo-masks are of t0.png" in stderr
+
+
+def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=3, authentic=3)
+    (root / "authentic/a0.jpg").write_bytes(b"none")
+    write_rgb(root / "masks/t0.png", np.zeros((64, 96), np.uint8))
+    pairs = f"{root / 'tampered'}:{root / 'masks'}"
+    command = ("synth", "--photos", root / "authentic", "--objects", pairs, "--count", 1, "--out", tmp_path / "synth")
+    code, _, stderr = imltool(*command)
+    assert code == 1 and "unreadable picture 1 (a0.jpg)" in stderr and "mask marks nothing 1 (t0.png)" in stderr
+    small = ("--set", "long_side=[96,128]")
+    code, _, stderr = imltool(*command, *small, "--max-left-out", "0.34")
+    assert code in (0, 3) and len(json.loads((tmp_path / "synth/sources.json").read_text())) == 2
+    code, _, stderr = imltool("data", "convert", f"folder:{root}", "--out", tmp_path / "new")
+    assert code == 1 and "2 of 6 pictures are left out" in stderr
+    code, _, stderr = imltool("data", "convert", f"folder:{root}", "--out", tmp_path / "new", "--max-left-out", "0.34")
+    assert code == 3 and json.loads((tmp_path / "new/sources.json").read_text())[0]["used"] == 4
+
+
+def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(tmp_path: Path, caplog) -> None:
+    from imltool.student.settings import StudentSettings
+    from imltool.training.data import TrainingData
+    from imltool.training.settings import AugmentSettings, DataSettings
+
+    for name in ("a", "b"):
+        write_rgb(tmp_path / f"photos/{name}.png", photo(ord(name)))
+    sources = [{"name": "x", "kind": "authentic", "images": "photos"}]
+    data = DataSettings.model_validate({"root": tmp_path, "train": sources})
+    training = TrainingData(data, AugmentSettings(), StudentSettings(input_size=64), seed=0, length=8)
+    (tmp_path / "photos/a.png").write_bytes(b"none")
+    with caplog.at_level("WARNING", "imltool"):
+        assert len([training[index] for index in range(8)]) == 8
+    assert "is drawn again" in caplog.text and "a.png" in caplog.text
+    assert Image.open(tmp_path / "photos/b.png").size == (96, 64)

@@ -1,0 +1,162 @@
+"""`imltool adapt`: a student taught a new kind with a few boxes, and compared with the one before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import forged, photo, write_rgb
+from PIL import Image
+
+from imltool.adapt.comparison import Change, Comparison
+from imltool.adapt.parts import divide
+from imltool.adapt.settings import AdaptSettings
+from imltool.data.box_formats import BoxedImage
+from imltool.data.box_writers import write_coco
+from imltool.data.boxes import match_boxes, read_boxes
+from imltool.errors import DataError
+from imltool.student.header import read_header
+
+Imltool = Callable[..., tuple[int, str, str]]
+QUICK = [
+    word
+    for one in ("steps=3", "batch_size=2", "teacher=box", "check_count=6", "workers=0", "variants=1", "ema=0")
+    for word in ("--set", one)
+]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    """Eight edited pictures with boxes and masks, and twenty authentic ones, all of different scenes."""
+    entries = []
+    for seed in range(8):
+        rgb, mask = forged(seed)
+        write_rgb(tmp_path / "photos" / f"{seed}.png", rgb)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{seed}.png")
+        rows, columns = np.nonzero(mask)
+        box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+        entries.append(BoxedImage(f"{seed}.png", (box,), (96, 64)))
+    write_coco(tmp_path / "boxes.json", entries)
+    for seed in range(20):
+        write_rgb(tmp_path / "clean" / f"{seed}.jpg", photo(300 + seed, 160, 120))
+    return tmp_path
+
+
+def arguments(case: Path, weights: Path, *more: object) -> tuple[object, ...]:
+    given = ("adapt", case / "photos", "--boxes", case / "boxes.json", "--out", case / "run", "--from", weights)
+    return (*given, "--device", "cpu", *QUICK, *more)
+
+
+def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    options = ("--authentic", case / "clean", "--masks", case / "masks", "--json")
+    code, stdout, stderr = imltool(*arguments(case, tiny_weights, *options))
+    assert code == 0, stderr
+    results = json.loads(stdout)
+    assert results == json.loads((case / "run" / "adapt.json").read_text())
+    assert results["measured_with"] == "masks" and results["boxes"] == 8
+    pictures = results["pictures"]
+    assert pictures["taught"] + pictures["held_out"] == 8 and pictures["held_out"] >= 2
+    assert pictures["authentic"] + pictures["calibrating"] + pictures["checking"] == 20
+    comparison = results["comparison"]
+    assert comparison["new_f1"]["pictures"] == pictures["held_out"]
+    assert comparison["false_alarms"]["pictures"] == pictures["checking"]
+    assert 0 < comparison["known_f1"]["pictures"] <= 6
+    header, before = read_header(case / "run" / "adapted.safetensors"), read_header(tiny_weights)
+    assert header.ancestry[0].name == before.name and header.score_authentic == pictures["calibrating"]
+    assert {one.name for one in header.training_sets} >= {"new kind", "authentic"}
+    taught, held = (
+        {line.split("/", 1)[1] for line in (case / f"run/lists/{name}.txt").read_text().split()}
+        for name in ("taught", "held-out")
+    )
+    assert not taught & held and len(taught | held) == 8
+
+    # the same again keeps what there is; a folder of the run is a student
+    kept = (case / "run" / "adapted.safetensors").read_bytes()
+    assert imltool(*arguments(case, tiny_weights, *options))[0] == 0
+    assert (case / "run" / "adapted.safetensors").read_bytes() == kept
+    scan = ("scan", case / "photos", "--weights", case / "run", "--out", case / "scan", "--device", "cpu")
+    assert imltool(*scan)[0] == 0
+    code, _, error = imltool(*arguments(case, tiny_weights, *options, "--set", "steps=4"))
+    assert code == 2 and "steps was 3, now 4" in error
+
+
+def test_without_authentic_pictures_thresholds_stay(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    from imltool.student.checkpoint import load_checkpoint
+
+    code, stdout, stderr = imltool(*arguments(case, tiny_weights, "--set", "parts=fusion"))
+    assert code == 0 and "thresholds stay as they are" in " ".join(stderr.split())
+    assert "new kind, F1" in stdout and "authentic" not in stdout
+    header, before = read_header(case / "run" / "adapted.safetensors"), read_header(tiny_weights)
+    assert header.score_threshold == before.score_threshold
+    frozen, start = load_checkpoint(case / "run" / "adapted.safetensors")[0], load_checkpoint(tiny_weights)[0]
+    for name, tensor in start.backbone.state_dict().items():
+        assert frozen.backbone.state_dict()[name].equal(tensor), name
+    assert any(not a.equal(b) for a, b in zip(frozen.fusion.parameters(), start.fusion.parameters(), strict=True))
+
+
+def test_pictures_that_cannot_teach_are_refused(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    clean = case / "clean"
+    shutil.copy(case / "photos" / "3.png", clean / "twin.png")
+    code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
+    assert code == 1 and "given as authentic, and has boxes as 3.png" in error
+    (clean / "twin.png").unlink()
+    (clean / "0.jpg").unlink()
+    code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
+    assert code == 1 and "holds 19 authentic pictures" in error
+    for seed in range(5, 8):
+        (case / "photos" / f"{seed}.png").unlink()
+    code, _, error = imltool(*arguments(case, tiny_weights))
+    assert code == 1 and "5 pictures have usable boxes" in error
+    code, _, error = imltool("adapt", clean, *arguments(case, tiny_weights)[2:])
+    assert code == 1 and "no box of" in error
+    assert not (case / "run").exists()
+
+
+def test_one_scene_cannot_measure_itself(case: Path) -> None:
+    for seed in range(1, 8):
+        shutil.copy(case / "photos" / "0.png", case / "photos" / f"{seed}.png")
+    matched = match_boxes(case / "photos", read_boxes(case / "boxes.json")).matched
+    with pytest.raises(DataError, match="all show one scene"):
+        divide(matched, None, AdaptSettings())
+
+
+def test_scenes_named_alike_stay_together(case: Path) -> None:
+    text = (case / "boxes.json").read_text()
+    for seed in range(8):
+        name = f"s{seed // 4}_{seed}.png"
+        (case / "photos" / f"{seed}.png").rename(case / "photos" / name)
+        text = text.replace(f'"{seed}.png"', f'"{name}"')
+    (case / "boxes.json").write_text(text)
+    matched = match_boxes(case / "photos", read_boxes(case / "boxes.json")).matched
+    parts = divide(matched, None, AdaptSettings(scenes=r"(s\d)_"))
+    assert not {path.name[:2] for path in parts.taught} & {path.name[:2] for path in parts.held_out}
+
+
+def change(before: float, after: float, interval: tuple[float, float]) -> Change:
+    return Change(pictures=9, before=before, after=after, difference=after - before, interval=interval)
+
+
+BETTER, SAME, FEW = (0.05, 0.5, (0.3, 0.6)), (0.6, 0.59, (-0.03, 0.01)), (0.02, 0.04, (0.0, 0.04))
+
+
+@pytest.mark.parametrize(
+    ("new", "known", "alarms", "recommended", "words"),
+    [
+        (BETTER, SAME, FEW, True, "better at the new kind"),
+        (BETTER, (0.6, 0.5, (-0.2, 0.0)), FEW, False, "known kinds lose 0.100"),
+        (BETTER, SAME, (0.02, 0.2, (0.1, 0.3)), False, "20% of authentic"),
+        ((0.05, 0.1, (-0.1, 0.2)), SAME, FEW, False, "not shown"),
+    ],
+)
+def test_a_student_that_is_not_better_is_not_recommended(
+    new: tuple, known: tuple, alarms: tuple, recommended: bool, words: str
+) -> None:
+    comparison = Comparison(
+        new_f1=change(*new), new_flagged=change(0, 1, (0, 1)), known_f1=change(*known), false_alarms=change(*alarms)
+    )
+    assert comparison.recommended is recommended and words in comparison.conclusion()

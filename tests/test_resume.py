@@ -1,0 +1,144 @@
+"""Runs that stop and are resumed: by SIGTERM, without --config, with other settings, with moved data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import make_set
+from safetensors.numpy import load_file
+
+CPU = ("--device", "cpu")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Training of the smallest student on pixel masks."""
+    make_set(tmp_path / "data/set", tampered=4, authentic=2)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"""
+name: tiny
+init: random
+workers: 0
+student: {{input_size: 64, backbone: nano}}
+data:
+  root: {tmp_path / "data"}
+  train:
+    - {{name: set, kind: masks, images: set/tampered, masks: set/masks}}
+    - {{name: set, kind: authentic, images: set/authentic}}
+optim: {{steps: 4, batch_size: 2, warmup: 1, precision: fp32, final_lr: 1}}
+validate_every: 100
+save_every: 2
+log_every: 1
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def losses(run: Path) -> list[float]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if row["event"] == "train"]
+
+
+def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(config: Path, tmp_path: Path, imltool) -> None:
+    straight, run = tmp_path / "straight", tmp_path / "run"
+    done = imltool("train", "--config", config, "--out", straight, "--set", "optim.steps=6", *CPU)
+    assert done[0] == 0, done[2]
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    code, _, stderr = imltool("train", "--out", tmp_path / "none", "--resume", *CPU)
+    assert code == 2 and "holds no training run to resume" in stderr
+    moved = tmp_path / "moved"
+    shutil.move(tmp_path / "data", moved)
+    changes = {
+        "workers": 1,
+        "log_every": 1,
+        "save_every": 5,
+        "validate_every": 50,
+        "data.root": moved,
+        "optim.steps": 6,
+    }
+    options = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    code, _, stderr = imltool("train", "--out", run, "--resume", *options, *CPU)
+    assert code == 0 and "steps 4-6" in stderr
+    assert losses(run) == losses(straight)
+    first, second = load_file(straight / "last.safetensors"), load_file(run / "last.safetensors")
+    assert all((first[name] == second[name]).all() for name in first)
+    assert "workers: 1" in (run / "config.yaml").read_text()
+    assert imltool("train", "--out", run, "--resume", "--set", "workers=0", *CPU)[0] == 0
+
+
+def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, imltool) -> None:
+    run = tmp_path / "run"
+    options = ("--set", "optim.final_lr=0.1", *CPU)
+    assert imltool("train", "--config", config, "--out", run, *options)[0] == 0
+    before = (run / "parameters.json").read_bytes()
+    changes = ("--set", "optim.lr=1", "--set", "optim.steps=9", "--set", "workers=1")
+    code, _, stderr = imltool("train", "--out", run, "--resume", *changes, *CPU)
+    assert code == 2 and "optim.lr was 0.001, now 1.0" in stderr and "optim.steps was 4, now 9" in stderr
+    assert "unless optim.final_lr is 1" in stderr and "workers was" not in stderr
+    picture = tmp_path / "data/set/tampered/t0.png"
+    picture.write_bytes((tmp_path / "data/set/tampered/t1.png").read_bytes())
+    code, _, stderr = imltool("train", "--out", run, "--resume", *CPU)
+    assert code == 2 and "other pictures or masks" in stderr
+    assert (run / "parameters.json").read_bytes() == before
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "imltool", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def waited(process: subprocess.Popen[str], done: object) -> None:
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None and not done():  # type: ignore[operator]
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, imltool, workers: int) -> None:
+    run = tmp_path / "run"
+    many = ("--set", "optim.steps=5000", "--set", "save_every=4000", "--set", f"workers={workers}")
+    process = started("train", "--config", config, "--out", run, *many, *CPU)
+    waited(process, lambda: (run / "log.jsonl").exists() and len(losses(run)) > 2)
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and SLURM do
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "resumes where it stopped" in stderr and "Traceback" not in stderr
+    (state,) = run.glob("state-*")
+    taken = int(state.name.removeprefix("state-"))
+    assert taken >= 3 and len(losses(run)) == taken
+    more = (("--set", f"optim.steps={taken + 1}"), ("--set", "optim.steps=5001"))
+    code, _, stderr = imltool("train", "--out", run, "--resume", *more[0], *CPU)
+    assert code == 0 and f"steps {taken}-{taken + 1}" in stderr
+    code, _, stderr = imltool("train", "--out", run, "--resume", "--set", f"optim.steps={taken}", *CPU)
+    assert code == 2 and "optim.steps was" in stderr
+
+
+def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool) -> None:
+    make_set(tmp_path / "photos", tampered=0, authentic=2)
+    out = tmp_path / "out"
+    command = ("synth", "--photos", tmp_path / "photos", "--out", out, "--set", "long_side=[96,128]")
+    process = started(*command, "--count", 100000)
+    waited(process, lambda: (out / "synth.jsonl").exists() and (out / "synth.jsonl").stat().st_size > 2000)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    made = len((out / "synth.jsonl").read_text().splitlines())
+    assert imltool(*command, "--count", made)[0] in (0, 3)
+
+
+def test_without_a_terminal_training_prints_lines(config: Path, tmp_path: Path, imltool) -> None:
+    code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
+    assert code == 0
+    for step in range(1, 5):
+        assert f"step {step} of 4: loss " in stderr
