@@ -186,10 +186,10 @@ def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: A
     weights.write_bytes(b"weights")
     graph.write_bytes(b"graph")
     sent = ModelFiles.of(ray, [weights, graph])
-    with sent.at_hand() as here:
+    with sent.local() as here:
         assert here == [weights, graph]
     graph.write_bytes(b"another")
-    with sent.at_hand() as made:
+    with sent.local() as made:
         assert [path.read_bytes() for path in made] == [b"weights", b"graph"] and made[0].parent != tmp_path
     assert not made[0].exists()
 

@@ -85,9 +85,11 @@ def test_every_row_is_measured_on_every_set_as_eval_would(ablation: dict[str, An
 
 def test_a_killed_study_goes_on_from_the_state_of_its_run(ablation: dict[str, Any]) -> None:
     killed = [json.loads(line) for line in ablation["left"].splitlines()]
+    assert killed.pop(0)["event"] == "sources", "what each source holds"
     assert 0 < len(killed) < 4 and all(row["event"] == "train" for row in killed)
     interrupted = ablation["out"] / "full/seed-0"
     log = [json.loads(line) for line in (interrupted / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = [row for row in log if row["event"] != "sources"]
     assert log[0] == killed[0], "the first step, with its images a second, was not taken again"
     assert [(row["event"], row["step"]) for row in log] == [*(("train", step) for step in (1, 2, 3)), ("validation", 3)]
     assert not list(ablation["out"].glob("*/seed-0/*state-*")), "a measured run needs no state"

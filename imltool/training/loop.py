@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, broadcast_object_list
 from safetensors import SafetensorError
 from timm.utils import ModelEmaV3
@@ -82,6 +83,8 @@ class Training:
         optim = settings.optim
         seed_everything(settings.seed)
         require_trackers(settings.trackers)
+        # accelerate keeps one precision a process, and a program may train twice
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             cpu=choose_device(device) == "cpu",
             mixed_precision=PRECISIONS[optim.precision],
