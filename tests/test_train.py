@@ -372,12 +372,17 @@ def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
     damaged = sorted(folder.iterdir())
     damaged[0].write_bytes(damaged[0].read_bytes()[:300])
     quick = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
-    assert imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *CPU)[0] == 0
+    code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *CPU)
+    assert code == 1 and "data.max_left_out" in stderr, "a third of a source is more than is left out without a word"
+    allowed = ("--set", "data.max_left_out=0.5")
+    assert imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *allowed, *CPU)[0] == 0
     for number, path in enumerate(damaged[1:], 1):
         path.write_bytes(path.read_bytes()[: 300 + number])
     only = "data.train=[{name: set, kind: authentic, images: set/authentic}]"
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "b", *quick, "--set", only, *CPU)
-    assert code == 1 and "damaged picture" in stderr and stderr.count("\n") == 1
+    assert (
+        code == 1 and "none of its 3 pictures" in stderr and "unreadable picture" in stderr and stderr.count("\n") == 1
+    )
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_path: Path) -> None:
