@@ -33,6 +33,7 @@ from imltool.training.loop import Training
 from imltool.training.settings import TrainSettings
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
+COMPUTES: tuple[Compute, ...] = ("fp32", "bf16")
 ROOM = 8 * 60
 """Seconds that all of it may take."""
 
@@ -72,8 +73,8 @@ def parity() -> None:
     """The device's maps against float32 ones of the CPU, on the sample pictures."""
     images = [read_rgb(path) for path in walk_images(SAMPLES) if "masks" not in path.parts]
     truth = localizer_on("cpu").maps(images)
-    for compute in ("fp32", "bf16"):
-        maps = localizer_on(arguments.device, cast(Compute, compute)).maps(images)
+    for compute in COMPUTES:
+        maps = localizer_on(arguments.device, compute).maps(images)
         gaps = [float(np.abs(one - other).max()) for one, other in zip(maps, truth, strict=True)]
         means = [float(np.abs(one - other).mean()) for one, other in zip(maps, truth, strict=True)]
         say(f"parity {compute}", {"pictures": len(images), "largest": max(gaps), "mean": float(np.mean(means))})
@@ -168,13 +169,13 @@ def scans(place: Path) -> None:
     """Whole scans of one-megapixel pictures, everything written, with and without torch.compile."""
     folder = pictures(place)
     compile_it: Callable[[Any], Any] = torch.compile
-    for compute in ("fp32", "bf16"):
+    for compute in COMPUTES:
         for compiled in (False, True):
             with part(f"scan {compute} compiled {compiled}"):
-                localizer = localizer_on(arguments.device, cast(Compute, compute))
+                localizer = localizer_on(arguments.device, compute)
                 if compiled:
                     network = cast(TorchNetwork, localizer.network)
-                    network.student = compile_it(network.student, dynamic=False)
+                    network.student = compile_it(network.student)
                 size = 32
                 localizer.maps([read_rgb(path) for path in walk_images(folder)[:size]], fill=size)
                 out = place / f"out-{compute}-{compiled}"
