@@ -200,7 +200,7 @@ GOOD = {"layout": "coverage"}
         (["--protocol", "mvss", "--root", "data"], 1, "none of the 5 sets of protocol mvss is in data"),
         ([{**GOOD, "layout": "atlantis"}], 2, "sets.0.layout: unknown layout"),
         ([GOOD, GOOD], 2, "2 sets are named coverage"),
-        ([GOOD, {**GOOD, "name": "x"}], 2, "2 sets may lie in coverage"),
+        ([GOOD, {**GOOD, "name": "x"}], 2, "2 sets may be in"),
         ([{**GOOD, "rôle": "ood"}], 2, "unknown key sets.0.rôle"),
         ([{**GOOD, "folders": ["a/b"]}], 2, "names right below the root"),
         ([{**GOOD, "role": "test"}], 2, "sets.0.role"),

@@ -308,7 +308,7 @@ def test_boxes_are_corrected_and_leave_as_boxes_json(page: Any, out: Path) -> No
     assert drawn == pytest.approx((100, 100, 300, 250), abs=2)
     expect(page.locator("#delete-box")).to_be_enabled()
     page.wait_for_timeout(1500)
-    assert {item.name: item.boxes for item in read_boxes(out / "boxes.json")}["a.png"][0] == pytest.approx(drawn)
+    assert {item.name: item.boxes for item in read_boxes(out / "boxes.json").images}["a.png"][0] == pytest.approx(drawn)
     page.keyboard.press("Delete")
     page.wait_for_timeout(300)
     saved(page)

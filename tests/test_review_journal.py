@@ -143,7 +143,7 @@ def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool:
     journal.decide(folder.results[0], 0, EDITED)
     journal.decide(folder.results[1], 0, Opinion(conclusion="not edited"))
     write_tables(folder, journal)
-    boxes = {item.name: item.boxes for item in read_boxes(out / "boxes.json")}
+    boxes = {item.name: item.boxes for item in read_boxes(out / "boxes.json").images}
     assert boxes == {"a.png": ((10, 20, 90, 80),), "camera.jpg": ()}
     assert read_list(out / "boxes.authentic.txt") == ["in/camera.jpg"]
     pseudo = tmp_path / "pseudo"

@@ -112,8 +112,8 @@ def test_figures_come_from_the_steps_of_the_file() -> None:
 class Strange(Localizer):
     """A localizer whose maps of wide pictures fit nothing."""
 
-    def maps(self, images: Sequence[RGB], traces: Sequence[np.ndarray] | None = None) -> list[Map]:
-        found = super().maps(images, traces)
+    def maps(self, images: Sequence[RGB], traces: Sequence[np.ndarray] | None = None, fill: int = 0) -> list[Map]:
+        found = super().maps(images, traces, fill)
         return [values[:7, :9] if values.shape[1] > 200 else values for values in found]
 
 

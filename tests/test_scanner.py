@@ -104,7 +104,7 @@ def test_results_do_not_change_and_without_out_nothing_is_kept(
     assert [path.name.startswith("imltool-") for path in tmp_path.iterdir()] == [True]
     with pytest.raises(pydantic.ValidationError):
         first.score = 0.5  # type: ignore[misc]
-    with pytest.raises(DataError, match=r"cut\.jpg has no map: not a picture"):
+    with pytest.raises(DataError, match=r"cut\.jpg has no map: damaged picture"):
         next(results).read_map()
     results.close()  # type: ignore[attr-defined]
     assert not list(tmp_path.iterdir())
