@@ -36,6 +36,28 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+@contextmanager
+def noted_interrupt() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C raises KeyboardInterrupt as ever; the yielded function says whether one came, also when other code
+    has swallowed it. Outside the main thread nothing changes."""
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM, which SLURM, Docker and `timeout` send, end this process as Ctrl-C does; a second is ignored."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from imltool.errors import ClusterError, ImlError
+from imltool.interrupt import noted_interrupt
 from imltool.texts import clean
 
 REPEATS = 5
@@ -68,10 +70,13 @@ def ordered_map(
     actors, maker = [kind.remote() for _ in range(workers)], ray.put(make)
     pool: Any = ActorPool(actors * TASKS_AT_A_TIME)
     try:
-        for made in pool.map(lambda actor, task: actor.work.remote(maker, task), tasks):
-            if isinstance(made, Fault):
-                raise ClusterError(made.message, made.remedy)
-            yield from made
+        with noted_interrupt() as interrupted:
+            for made in pool.map(lambda actor, task: actor.work.remote(maker, task), tasks):
+                if interrupted():  # Ray's code has swallowed it
+                    raise KeyboardInterrupt
+                if isinstance(made, Fault):
+                    raise ClusterError(made.message, made.remedy)
+                yield from made
     except ray.exceptions.RayActorError as error:
         raise ClusterError(
             f"workers died {REPEATS + 1} times over the same task, or their machines are lost",
@@ -84,8 +89,10 @@ def ordered_map(
             "what was finished is kept: the same command resumes",
         ) from error
     finally:
-        for actor in actors:
-            ray.kill(actor)
+        # a generator left unfinished is closed while the interpreter ends: Ray's own end then takes the workers along
+        if not sys.is_finalizing():
+            for actor in actors:
+                ray.kill(actor)
 
 
 def _last_line(error: Exception) -> str:
