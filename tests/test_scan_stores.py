@@ -462,7 +462,7 @@ def test_s3_after_a_kill(
 ) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *words(tiny_weights, "s3://evidence/day", "--out", out), "--batch", "1"],
+        [sys.executable, "-m", "imltool", *words(tiny_weights, "s3://evidence/day", "--out", out)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
@@ -474,7 +474,7 @@ def test_s3_after_a_kill(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.read_bytes().count(b"\n") >= 2
-    code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out), "--batch", "1")
+    code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out))
     assert code == 3 and SECRET not in err
     assert without_places(out, "s3://evidence/day/") == without_places(local, "")
     assert imltool("verify", out, "--inputs")[0] == 0
