@@ -17,13 +17,13 @@ from imltool.traces.keypoints import UNIT, Keypoints
 Points = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-SEARCH_PIXELS = 1_600_000
+SEARCH_PIXELS = 2_100_000
 """Pictures with more pixels are shrunk to about this many before keypoints are sought."""
-LEAST_SIDE = 480
+LEAST_SIDE = 576
 """Pictures with a smaller long side are enlarged to it, at most `ENLARGED` times."""
 ENLARGED = 1.5
-KEYPOINTS = (1800, 2600)
-"""Number of keypoints of a picture of up to 0.25 and from 1.6 megapixels."""
+KEYPOINTS = (1600, 5000)
+"""Number of keypoints of a picture of up to 0.25 and from 2.1 megapixels."""
 APART = 14.0
 """Least distance of a keypoint from its partner, pixels of the picture searched ..."""
 APART_SHARE = 0.03
@@ -98,13 +98,16 @@ def _candidates(keypoints: Keypoints, apart: float) -> tuple[NDArray[np.int64], 
     firsts, seconds, near = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for top in range(0, len(points), BLOCK):
         products = descriptors[top : top + BLOCK] @ descriptors.T
-        close = products > least
-        crowded = np.flatnonzero(np.count_nonzero(close, axis=1) > CROWD)
+        flat = np.flatnonzero(products > least)
+        rows = flat // len(points)
+        crowded = np.flatnonzero(np.bincount(rows, minlength=len(products)) > CROWD)
         if len(crowded):
             nearest = np.argpartition(products[crowded], -CROWD, axis=1)[:, -CROWD:]
-            close[crowded] = False
-            close[crowded[:, None], nearest] = True
-        rows, columns = np.nonzero(close)
+            few = np.ones(len(products), bool)
+            few[crowded] = False
+            flat = np.concatenate([flat[few[rows]], (crowded[:, None] * len(points) + nearest).ravel()])
+            rows = flat // len(points)
+        columns = flat - rows * len(points)
         away = points[rows + top] - points[columns]
         far = np.flatnonzero((away * away).sum(axis=1) >= apart * apart)
         rows, columns = rows[far], columns[far]
