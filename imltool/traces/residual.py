@@ -13,7 +13,7 @@ TILE = 4096
 """Side of the parts saved at once, a multiple of a JPEG's 16: bounds memory, and no JPEG may be wider than 65,500."""
 MEAN = np.full((1, 3), 1 / 3, np.float32)
 CHANGE_ROWS = 512
-"""RowSource whose change by a save is averaged over channels at once: in floats it takes twelve bytes a pixel."""
+"""Rows whose change by a save is averaged over channels at once: in floats it takes twelve bytes a pixel."""
 WINDOW = 33
 """Side of the square in which `grid_strength` looks, pixels."""
 FINE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4.0
