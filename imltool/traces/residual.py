@@ -5,10 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imltool.pictures.images import RGB, encode_jpeg
-from imltool.pictures.pixels import decode
+from imltool.pictures.images import RGB
 from imltool.traces.jpeg_grid import corner_mask
-from imltool.traces.rows import Canvas, Plane, Rows, whole
+from imltool.traces.strips import FloatPlane, Plane, RowSource, process_in_strips
 
 TILE = 4096
 """Side of the parts saved at once, a multiple of a JPEG's 16: bounds memory, and no JPEG may be wider than 65,500."""
@@ -20,35 +19,47 @@ WINDOW = 33
 FINE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4.0
 
 
-def fine_structure(luma: Plane) -> Plane:
+def fine_structure(luma: FloatPlane) -> FloatPlane:
     """What is left of the luma after everything smooth is taken away, float32 [H,W], signed grey levels."""
     return np.asarray(cv2.filter2D(luma, cv2.CV_32F, FINE, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
 
 
-def error_level(rgb: RGB, quality: int, halved: bool = False) -> Plane:
+def error_level(rgb: RGB, quality: int, halved: bool = False) -> FloatPlane:
     """Mean absolute change of the three channels by one more JPEG save, float32 [H,W], grey levels.
 
     With `halved` 2×2 pixels are averaged: float32 [⌈H/2⌉,⌈W/2⌉].
     """
     height, width = rgb.shape[:2]
-    canvas = Canvas((height, width), halved)
+    plane = Plane((height, width), halved)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
-            part = np.ascontiguousarray(rgb[top : top + TILE, left : left + TILE])
-            change = cv2.absdiff(part, decode(encode_jpeg(part, quality, 2)))
-            for first in range(0, len(part), CHANGE_ROWS):
+            change = _change_by_save(rgb[top : top + TILE, left : left + TILE], quality)
+            for first in range(0, len(change), CHANGE_ROWS):
                 rows = change[first : first + CHANGE_ROWS].astype(np.float32)
                 # numpy's mean over channels takes six times as long
-                canvas.put(top + first, left, np.asarray(cv2.transform(rows, MEAN), dtype=np.float32))
-    return canvas.plane
+                plane.paste(top + first, left, np.asarray(cv2.transform(rows, MEAN), dtype=np.float32))
+    return plane.values
 
 
-def fine_energy(luma: Rows, halved: bool = False) -> Plane:
+def _change_by_save(rgb: RGB, quality: int) -> RGB:
+    """Absolute change of each channel by a JPEG save with halved chroma, uint8 [H,W,3].
+
+    OpenCV's encoder and decoder give the bytes and pixels of Pillow's (both are libjpeg-turbo) in half of the time.
+    """
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    saved = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if saved is None:
+        raise OSError("the JPEG just written could not be read")
+    return np.asarray(cv2.cvtColor(cv2.absdiff(bgr, saved), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def fine_energy(luma: RowSource, halved: bool = False) -> FloatPlane:
     """Absolute `fine_structure` of a luma, float32 [H,W]; with `halved` the means of 2×2."""
-    return whole(luma, 1, lambda rows, _: np.abs(fine_structure(rows)), halved)
+    return process_in_strips(luma, 1, lambda rows, _: np.abs(fine_structure(rows)), halved)
 
 
-def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = False) -> Plane:
+def grid_strength(difference: RowSource, offset: tuple[int, int], halved: bool = False) -> FloatPlane:
     """How much the picture's JPEG grid shows around each pixel, float32 [H-1,W-1], about −1..3.
 
     Mean difference across block borders minus the mean of all, over the mean of all, in a window around the pixel.
@@ -56,17 +67,17 @@ def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = Fals
     """
     size = (WINDOW, WINDOW)
 
-    def strength(rows: Plane, top: int) -> Plane:
+    def strength(rows: FloatPlane, top: int) -> FloatPlane:
         corners = corner_mask(rows.shape, (offset[0], offset[1] - top)).astype(np.float32)
         everything = cv2.blur(rows, size)
         share = cv2.blur(corners, size)
         borders = cv2.blur(rows * corners, size) / np.maximum(share, 1e-3)
         return np.asarray((borders - everything) / (everything + 0.5), dtype=np.float32)
 
-    return whole(difference, WINDOW // 2, strength, halved)
+    return process_in_strips(difference, WINDOW // 2, strength, halved)
 
 
-def relative_log(values: Plane, floor: float) -> Plane:
+def relative_log(values: FloatPlane, floor: float) -> FloatPlane:
     """log(values + floor) minus its median: how a place differs from the picture's usual."""
     logs = values + np.float32(floor)
     np.log(logs, out=logs)

@@ -1,0 +1,80 @@
+"""Planes of a picture that are made a strip of rows at a time, so that a large one needs little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.pictures.images import RGB, strips
+
+FloatPlane = NDArray[np.float32]
+
+
+class RowSource(Protocol):
+    """A plane [H,W] read by rows; float32 arrays are such planes too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice, /) -> FloatPlane: ...
+
+
+class LumaRows:
+    """Luma (BT.601) of a picture, float32 [H,W], 0..255: kept when it is one strip, else computed when rows are read.
+
+    Args:
+        rgb: uint8 [H,W,3].
+    """
+
+    def __init__(self, rgb: RGB) -> None:
+        self.shape = (rgb.shape[0], rgb.shape[1])
+        self._rgb = rgb
+        self._whole = self._make(slice(None)) if len([*strips(rgb.shape)]) == 1 else None
+
+    def __getitem__(self, rows: slice, /) -> FloatPlane:
+        return self._make(rows) if self._whole is None else self._whole[rows]
+
+    def _make(self, rows: slice) -> FloatPlane:
+        return np.asarray(cv2.cvtColor(self._rgb[rows].astype(np.float32), cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+class Plane:
+    """A plane [H,W] filled part by part; with `halved` each pixel of it is the mean of 2×2.
+
+    Attributes:
+        values: float32 [H,W], or [⌈H/2⌉,⌈W/2⌉].
+    """
+
+    def __init__(self, shape: tuple[int, ...], halved: bool) -> None:
+        self._step = 2 if halved else 1
+        self.values: FloatPlane = np.empty((-(-shape[0] // self._step), -(-shape[1] // self._step)), np.float32)
+
+    def paste(self, top: int, left: int, part: FloatPlane) -> None:
+        """Fill a part; with `halved`, top and left must be even, and an odd edge counts twice."""
+        if self._step == 2:
+            height, width = part.shape
+            even = cv2.copyMakeBorder(part, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+            half = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            top, left, part = top // 2, left // 2, np.asarray(half, dtype=np.float32)
+        self.values[top : top + part.shape[0], left : left + part.shape[1]] = part
+
+
+def process_in_strips(
+    source: RowSource, halo: int, function: Callable[[FloatPlane, int], FloatPlane], halved: bool = False
+) -> FloatPlane:
+    """The plane that `function` makes of `source`, of the same shape (see `Plane` for `halved`), strip by strip.
+
+    Args:
+        halo: rows above and below that a row of the result depends on.
+        function: rows of `source` and the number of the first → the same rows of the result; those within `halo` of an
+            end that is not the picture's are dropped.
+    """
+    plane = Plane(source.shape, halved)
+    for rows in strips(source.shape, 2):
+        top, bottom = max(0, rows.start - halo), min(source.shape[0], rows.stop + halo)
+        plane.paste(rows.start, 0, function(source[top:bottom], top)[rows.start - top : rows.stop - top])
+    return plane.values
