@@ -116,7 +116,7 @@ export async function showCopies(into, viewer, index, go) {
       ? [h("p", { className: "muted" }, "Lines join points that look alike. Which end is the copy the lines do not say; patterns that repeat by themselves match too."), h("ol", { className: "plain" }, ...copies.map((copy, at) => {
         const ends = bounds(copy.lines);
         const size = Math.abs(copy.scale - 1) > 0.03 ? `, one end ${copy.scale.toFixed(2)} times the other's size` : "";
-        return h("li", {}, h("button", { onclick: () => go(ends) }, h("span", {}, `Pair ${at + 1}: ${copy.matches} points match${size}${copy.confidence === null ? "" : `, a copy with ${Math.round(100 * copy.confidence)} % confidence`}`)));
+        return h("li", {}, h("button", { onclick: () => go(ends) }, h("span", {}, `Pair ${at + 1}: ${copy.matches} points match${size}, confidence ${copy.confidence.toFixed(2)}`)));
       }))]
       : [h("p", { className: "muted" }, "No place looks like another one.")]));
     return copies;
