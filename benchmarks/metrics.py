@@ -14,7 +14,8 @@ from imltool.device import choose_device
 from imltool.evaluation.compat import PROTOCOLS
 from imltool.evaluation.degradations import GRID, degrade
 from imltool.evaluation.roles import Overlap
-from imltool.evaluation.runner import CALIBRATED, HALF, Counting, count_image
+from imltool.evaluation.rows import CALIBRATED, HALF, Counting
+from imltool.evaluation.runner import count_image
 from imltool.evaluation.summary import summarize_set
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
@@ -59,7 +60,7 @@ for name in PROTOCOLS:
 rows = [count_image(*three, thresholds) for three in zip(samples, maps, masks, strict=True)]
 started = time.perf_counter()
 summarize_set("set", rows, Overlap("ood", False, 0, "", "", ""), score_threshold=0.5, seed=0)
-print(f"set figures          {1000 * (time.perf_counter() - started):8.2f} ms for the set, 2000 resamples each")
+print(f"set metrics          {1000 * (time.perf_counter() - started):8.2f} ms for the set, 2000 resamples each")
 for name, step in GRID.items():
     started = time.perf_counter()
     for sample, rgb, mask in zip(samples, images, masks, strict=True):

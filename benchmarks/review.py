@@ -21,8 +21,8 @@ from statistics import median
 from playwright.sync_api import Page, sync_playwright
 
 PATIENCE = 120_000
-SETTLE = 2.5
-"""Seconds an examiner looks at a picture, in which the next is prepared."""
+SETTLE = 1.0
+"""Seconds an examiner looks at a picture, after the next is prepared."""
 
 scan = Path(sys.argv[1])
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 10
@@ -74,6 +74,11 @@ try:
         for place in range(2, min(len(order), 2 * count) - 1, 2):
             index, path = order[place]
             opened.append(timed(page, f"location.hash = encodeURIComponent({path!r})", index))
+            page.wait_for_function(
+                "(index) => document.getElementById('stage').dataset.prepared === String(index)",
+                arg=order[place + 1][0],
+                timeout=PATIENCE,
+            )
             time.sleep(SETTLE)
             following.append(timed(page, f"document.body.{key}", order[place + 1][0]))
         index = order[-1][0]

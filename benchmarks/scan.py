@@ -26,11 +26,10 @@ import numpy as np
 
 from imltool.device import choose_device
 from imltool.engines.network import Compute, threads
-from imltool.evidence.context import picture_context
-from imltool.files import sha256_file
+from imltool.evidence.reading import read_evidence
 from imltool.inference.localizer import Localizer
 from imltool.inference.tiles import take_traces
-from imltool.pictures.images import RGB, encode_jpeg, read_picture
+from imltool.pictures.images import RGB, encode_jpeg
 from imltool.scan.inputs import plan_inputs
 from imltool.scan.pipeline import WORKERS
 from imltool.scan.runner import scan
@@ -49,10 +48,9 @@ if (arguments.folder is None) == (arguments.memory is None):
 
 
 def read(path: Path) -> RGB:
-    sha256_file(path)
-    picture = read_picture(path)
-    picture_context(path, picture)
-    return picture.rgb
+    rgb = read_evidence(path).rgb
+    assert rgb is not None, path
+    return rgb
 
 
 def throughput(folder: Path) -> None:

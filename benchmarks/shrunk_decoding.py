@@ -20,7 +20,8 @@ from PIL import Image
 
 from imltool.files import walk_images
 from imltool.inference.localizer import Localizer, image_score, resize_input
-from imltool.pictures.images import ORIENTATION, read_rgb
+from imltool.pictures.images import read_rgb
+from imltool.pictures.tags import ORIENTATION
 
 
 def shrunk(path: Path, least: int) -> tuple[np.ndarray, int]:

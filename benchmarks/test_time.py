@@ -14,7 +14,9 @@ from imltool.data.sets import apply_lists, named_sets
 from imltool.device import choose_device
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import mean_interval
-from imltool.evaluation.runner import HALF, evaluate_set
+from imltool.evaluation.methods import Method
+from imltool.evaluation.rows import HALF
+from imltool.evaluation.runner import evaluate_set
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import RGB, Map
 from imltool.traces.stack import Traces, picture_traces
@@ -69,7 +71,7 @@ def traces_of(images: list[RGB]) -> list[Traces] | None:
     return [known[image.tobytes()] for image in images]
 
 
-def mean_maps(variant: Variant, images: list[RGB]) -> list[Map]:
+def mean_maps(variant: Variant, images: list[RGB], traces: list[Traces] | None) -> list[Map]:
     return [np.mean(maps, axis=0) for maps in zip(*variant(images, traces_of(images)), strict=True)]
 
 
@@ -79,7 +81,8 @@ apply_lists(sets, lists)
 for one in sets:
     reference = None
     for name, variant in VARIANTS.items():
-        rows = [*evaluate_set(one.samples, partial(mean_maps, variant), {HALF: 0.5}, batch=BATCH)]
+        method = Method(name, "checkpoint", {HALF: 0.5}, predict=partial(mean_maps, variant))
+        rows = [row for _, row in evaluate_set(one.samples, [method], batch=BATCH)]
         f1 = np.array([float(metrics.f1(row.counts[HALF])) for row in rows if row.ok and row.tampered])
         area = [float(metrics.flagged_area(row.counts[HALF])) for row in rows if row.ok and not row.tampered]
         scores = [[row.score for row in rows if row.ok and row.tampered is side] for side in (True, False)]

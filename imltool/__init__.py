@@ -8,10 +8,14 @@ For programs: `load_student` gives a `Predictor` that makes a map, a mask and a 
 `imltool scan`. Importing this package is cheap; heavy libraries load with these.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from imltool.versions import __version__
+
+# newer versions of ONNX Runtime report their use to their maker once imported; imltool uses no network unasked
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from imltool.inference.predictor import Prediction, Predictor, load_student

@@ -26,7 +26,7 @@ class Ahead(Generic[T, R]):
 
     Args:
         pool: the threads.
-        items: taken one by one, when there is room for the next.
+        items: taken one by one, when there is room for the next; None says that the next is not there yet.
         work: done in a thread.
         window: items that are worked on or wait to be taken, at most.
         cost: of an item, such as its pixels; asked once an item.
@@ -36,7 +36,7 @@ class Ahead(Generic[T, R]):
     def __init__(
         self,
         pool: Executor,
-        items: Iterable[T],
+        items: Iterable[T | None],
         work: Callable[[T], R],
         window: int,
         cost: Callable[[T], int] = lambda item: 0,
@@ -47,24 +47,35 @@ class Ahead(Generic[T, R]):
         self._waiting: deque[Begun[T, R]] = deque()
         self._held = 0
         self._next: tuple[T, int] | None = None
+        self._ended = False
         self._look()
 
     def _look(self) -> None:
-        self._next = next(((item, self._cost(item)) for item in self._items), None)
+        if self._next or self._ended:
+            return
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self._ended = True
+            return
+        if item is not None:
+            self._next = item, self._cost(item)
 
     def _begin(self) -> None:
+        self._look()
         while self._next and len(self._waiting) < self._window:
             item, cost = self._next
             if self._held and self._held + cost > self._budget:
                 return
             self._held += cost
             self._waiting.append(Begun(item, cost, self._pool.submit(self._work, item)))
+            self._next = None
             self._look()
 
     @property
     def left(self) -> bool:
         """Whether there are items that were not taken."""
-        return bool(self._waiting or self._next)
+        return bool(self._waiting or self._next or not self._ended)
 
     @property
     def first(self) -> Future[R] | None:
@@ -75,13 +86,14 @@ class Ahead(Generic[T, R]):
         """The next items whose results are there: `most` of them, or fewer.
 
         Args:
-            full: wait for `most`. There are fewer at the end, when all that is held are these, and none when others
-                have to be freed before.
+            full: wait for `most`. There are fewer at the end and when all that is held are these, and none when others
+                have to be freed before, or the next item is not there yet.
         """
         self._begin()
         if full:
-            waited_for = sum(begun.cost for begun in self._waiting)
-            count = 0 if self._next and len(self._waiting) < most and self._held > waited_for else most
+            others = self._held > sum(begun.cost for begun in self._waiting)
+            more = others if self._next else not self._ended
+            count = 0 if more and len(self._waiting) < most else most
         else:
             ready = (place for place, begun in enumerate(self._waiting) if not begun.result.done())
             count = min(most, next(ready, len(self._waiting)))

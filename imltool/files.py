@@ -221,15 +221,17 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     """
     place = Path(tempfile.gettempdir())
     _remove_abandoned(place, prefix)
-    folder = place / f"{prefix}{secrets.token_hex(8)}"
+    folder = place / f"{prefix}{secrets.token_hex(4)}"  # short: Ray's sockets are in one, whose paths have 107 bytes
     lock = _lock_beside(folder)
-    with lock:  # before the folder is there: others must never see it without
-        try:
-            folder.mkdir(mode=0o700)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    Path(lock.lock_file).unlink(missing_ok=True)
+    try:
+        with lock:  # before the folder is there: others must never see it without
+            try:
+                folder.mkdir(mode=0o700)
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _lock_beside(folder: Path) -> FileLock:

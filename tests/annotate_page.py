@@ -34,7 +34,7 @@ def window(browser: Any, **options: Any) -> Iterator[Any]:
     context.on("request", lambda request: None if local(request.url) else faults.append(request.url))
     yield context
     context.close()
-    assert not faults
+    assert not faults, faults
 
 
 def local(url: str) -> bool:

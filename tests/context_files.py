@@ -12,11 +12,9 @@ import pillow_heif
 from conftest import photo
 from PIL import Image, ImageDraw
 
-from imltool.errors import ImageError
-from imltool.evidence.context import picture_context
 from imltool.evidence.model import Context
+from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import make_remarks
-from imltool.pictures.images import read_picture
 
 pillow_heif.register_heif_opener()
 
@@ -60,13 +58,10 @@ def jpeg(made: Image.Image, **options: Any) -> bytes:
 
 def context_of(path: Path) -> Context:
     """The context with the picture decoded where it can be; the same each time, and plain JSON."""
-    try:
-        read = read_picture(path)
-    except ImageError:
-        read = None
-    found = picture_context(path, read)
+    found = read_evidence(path).context
+    assert found is not None
     assert Context.model_validate_json(json.dumps(found.model_dump(mode="json"), allow_nan=False)) == found
-    assert picture_context(path, read) == found
+    assert read_evidence(path).context == found
     return found
 
 

@@ -75,6 +75,18 @@ def test_items_are_taken_as_soon_as_they_are_there_or_in_full_groups() -> None:
         assert [begun.result.result() for begun in rest] == [2, 3, 4, 5] and not work.left
 
 
+def test_an_item_that_is_not_there_yet_holds_nothing_up() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        work: Ahead[int, int] = Ahead(pool, iter([1, None, 2, None, 3]), lambda item: item, 4)
+        taken = []
+        while work.left:
+            taken += [begun.result.result() for begun in work.take(4)]
+        assert taken == [1, 2, 3]
+        work = Ahead(pool, iter([1, None, 2]), lambda item: item, 4)
+        assert work.take(2, full=True) == [], "the second may still come"
+        assert [begun.item for begun in work.take(2, full=True)] == [1, 2]
+
+
 def test_a_full_group_waits_for_what_others_give_back() -> None:
     with ThreadPoolExecutor(2) as pool:
         work = Ahead(pool, [4, 4, 4, 4], lambda item: item, 4, lambda item: item, 8)

@@ -94,7 +94,7 @@ class Spread:
 
     def at_work(self) -> set[int]:
         """Workers that have a task in hand: they keep a folder for it."""
-        return {int(path.name.split("-")[2]) for path in self.place.glob("imltool-ray-*/imltool-worker-*")}
+        return {int(path.name.split("-")[2]) for path in self.place.glob("iml-ray-*/imltool-worker-*")}
 
     def listens_on(self) -> set[str]:
         """Addresses on which processes of this scan wait for connections, as the kernel writes them."""
@@ -143,7 +143,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     assert run(["verify", str(out), "--inputs"]) == 0
     (session,) = json.loads((out / "run.json").read_text())["sessions"]
     assert session["cluster"]["engine"] == "ray" and session["cluster"]["workers"] == 2
-    assert not list(place.glob("imltool-*")), "nothing is left behind"
+    assert not [*place.glob("*iml*")], "nothing is left behind"
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     assert code == 130 and told.startswith("error: interrupted") and told.count("\n") == 1
     kept = scan.rows()
     assert 0 < kept < FILES
-    assert not list(place.glob("imltool-*"))
+    assert not [*place.glob("*iml*")]
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     assert run(words(tiny_weights, folder, "--out", out)) == 3
     assert contents(out) == alone
@@ -186,7 +186,7 @@ def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     env = {**os.environ, "TMPDIR": str(place)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (5, "")
-    assert not list(place.glob("imltool-*"))
+    assert not [*place.glob("*iml*")]
 
 
 def made(name: str) -> Made:

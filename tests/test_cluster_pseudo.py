@@ -64,7 +64,7 @@ class Labelling(Spread):
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended
                 title = (process / "cmdline").read_bytes()
-                if b"_Process)).submit" in title and str(self.place).encode() in (process / "environ").read_bytes():
+                if b"ray::_Process.work" in title and str(self.place).encode() in (process / "environ").read_bytes():
                     found.add(int(process.name))
         return found
 
@@ -105,7 +105,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
     assert code == 3 and "sub/p7.png: the runs of a mask" in told
     assert not printed, "stdout is for data"
     assert "ray" not in told.lower(), "Ray is not heard"
-    assert not list(place.glob("imltool-*")), "nothing is left behind"
+    assert not list(place.glob("iml*")), "nothing is left behind"
     assert len({row["image"] for row in rows_of(out)}) == len(rows_of(out)) == PICTURES - 1
     assert made(out) == made(alone)
     lines = (out / "pseudo.jsonl").read_bytes().splitlines(keepends=True)
@@ -131,7 +131,7 @@ def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: 
     assert code == 130 and told.startswith("error: interrupted") and told.count("\n") == 1 and not printed
     kept = rows_of(out)
     assert 4 < len(kept) < PICTURES
-    assert not list(place.glob("imltool-*")), "nothing is left behind"
+    assert not list(place.glob("iml*")), "nothing is left behind"
     assert run([*words, "--out", str(out)]) == 0
     rows = rows_of(out)
     assert rows[: len(kept)] == kept

@@ -1,4 +1,4 @@
-"""How JPEG files are coded, and the traces of an earlier save."""
+"""How JPEG files are coded, and the signs of double compression."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def test_jpeg_coding(tmp_path: Path) -> None:
     path.write_bytes(jpeg(picture(), qtables=[[17] * 64, [20] * 64]))
     found = context_of(path).jpeg
     assert found.quality_exact is False
+    assert "low-quality" not in ids(context_of(path)), "an estimate is no ground for a remark"
     path.write_bytes(jpeg(picture(), qtables=[[60] * 64, [60] * 64]))
     assert context_of(path).jpeg.quality < found.quality <= 100, "the nearest quality follows the steps"
     for mode in ("L", "CMYK"):
@@ -36,15 +37,15 @@ def test_jpeg_coding(tmp_path: Path) -> None:
     assert "low-quality" in ids(context_of(path))
 
 
-def test_an_earlier_save_leaves_traces(tmp_path: Path) -> None:
+def test_double_compression_leaves_traces(tmp_path: Path) -> None:
     made = Image.fromarray(photo(5, 640, 480))
     once, twice, lossless = tmp_path / "once.jpg", tmp_path / "twice.jpg", tmp_path / "was.png"
     made.save(once, quality=92)
     Image.open(io.BytesIO(jpeg(made, quality=60))).save(twice, quality=92)
     Image.open(io.BytesIO(jpeg(made, quality=60))).save(lossless)
     made.save(tmp_path / "never.png")
-    assert "earlier-save" in ids(context_of(twice)) and "earlier-save" in ids(context_of(lossless))
-    assert "earlier-save" not in ids(context_of(once)) | ids(context_of(tmp_path / "never.png"))
+    assert "double-jpeg" in ids(context_of(twice)) and "double-jpeg" in ids(context_of(lossless))
+    assert "double-jpeg" not in ids(context_of(once)) | ids(context_of(tmp_path / "never.png"))
     turned = exif({274: 6})
     Image.open(io.BytesIO(jpeg(made.crop((0, 0, 636, 476)), quality=60))).save(twice, quality=92, exif=turned)
-    assert "earlier-save" in ids(context_of(twice)), "blocks are counted from the corner of the stored picture"
+    assert "double-jpeg" in ids(context_of(twice)), "blocks are counted from the corner of the stored picture"

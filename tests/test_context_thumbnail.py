@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -18,59 +18,77 @@ from context_files import (
 )
 from PIL import Image
 
+from imltool.evidence.model import Thumbnail
 
-def thumbnail_facts(folder: Path, made: Image.Image, thumbnail: Image.Image | bytes, turn: int = 1) -> dict[str, Any]:
+
+def thumbnail_of(
+    folder: Path, made: Image.Image, thumbnail: Image.Image | bytes, turn: int = 1
+) -> tuple[Thumbnail, set[str], tuple[str, ...]]:
+    """What is found of a picture with this thumbnail, the remarks on it, and the problems."""
     small = thumbnail if isinstance(thumbnail, bytes) else jpeg(thumbnail, quality=80)
     (folder / "a.jpg").write_bytes(jpeg(made, exif=exif_with_thumbnail(small, turn)))
     found = context_of(folder / "a.jpg")
-    return {**found.thumbnail, "ids": {name for name in ids(found) if name.startswith("thumb")}} | {
-        "problems": found.problems
-    }
+    assert found.thumbnail is not None
+    return found.thumbnail, {name for name in ids(found) if name.startswith("thumb")}, found.problems
 
 
 def test_a_thumbnail_of_the_same_picture(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
-    found = thumbnail_facts(tmp_path, made, small)
+    found, remarks, _ = thumbnail_of(tmp_path, made, small)
     assert (found.where, found.width, found.height) == ("EXIF", 160, 120)
-    assert found.shows == "the whole picture" and not found.ids and found.correlation > 0.95
+    assert found.shows == "the whole picture" and not remarks and found.correlation > 0.98
     brighter = Image.fromarray(np.clip(np.asarray(small) * 1.2 + 10, 0, 255).astype(np.uint8))
-    assert not thumbnail_facts(tmp_path, made, brighter)["ids"], "another tone curve is no other content"
-    assert not thumbnail_facts(tmp_path, made, small, turn=6)["ids"], "both are stored the same way round"
+    assert not thumbnail_of(tmp_path, made, brighter)[1], "another tone curve is no other content"
+    assert not thumbnail_of(tmp_path, made, small, turn=6)[1], "both are stored the same way round"
+    shifted = made.crop((12, 8, 640, 480)).resize((160, 120), Image.Resampling.BOX)
+    assert not thumbnail_of(tmp_path, made, shifted)[1], "a camera's frames differ slightly"
     wide = picture(640, 360)
     bars = Image.new("RGB", (160, 120))
     bars.paste(wide.resize((160, 90), Image.Resampling.BOX), (0, 15))
-    found = thumbnail_facts(tmp_path, wide, bars)
-    assert found.shows == "the picture between bars" and not found.ids
+    found, remarks, _ = thumbnail_of(tmp_path, wide, bars)
+    assert found.shows == "the picture between bars" and not remarks
 
 
 def test_a_thumbnail_of_another_picture(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     edited = made.copy()
-    edited.paste(Image.fromarray(255 - np.asarray(made.crop((100, 300, 240, 400)))), (100, 300))
-    found = thumbnail_facts(tmp_path, edited, small)
-    assert found.ids == {"thumbnail-content"} and found.correlation > 0.8
-    assert thumbnail_facts(tmp_path, picture(640, 480, seed=9), small)["ids"] >= {"thumbnail-content"}
-    found = thumbnail_facts(tmp_path, made.rotate(90, expand=True), small)
-    assert found.ids == {"thumbnail-turned"} and found.differs is False
+    edited.paste(Image.fromarray(255 - np.asarray(made.crop((60, 200, 320, 440)))), (60, 200))
+    found, remarks, _ = thumbnail_of(tmp_path, edited, small)
+    assert remarks == {"thumbnail-content"} and found.differs
+    assert thumbnail_of(tmp_path, picture(640, 480, seed=9), small)[1] >= {"thumbnail-content"}
+    for turn, method in ((6, Image.Transpose.ROTATE_90), (2, Image.Transpose.FLIP_LEFT_RIGHT)):
+        found, remarks, _ = thumbnail_of(tmp_path, made.transpose(method), small)
+        assert remarks == {"thumbnail-turned"} and found.differs is False, turn
     cut = made.crop((0, 0, 400, 480))
-    assert "thumbnail-aspect" in thumbnail_facts(tmp_path, cut, small)["ids"]
+    assert "thumbnail-aspect" in thumbnail_of(tmp_path, cut, small)[1]
+
+
+def test_a_large_thumbnail_takes_no_longer(tmp_path: Path) -> None:
+    made = picture(640, 480)
+    began = time.process_time()
+    found, remarks, _ = thumbnail_of(tmp_path, made, jpeg(picture(1990, 1490, seed=9), quality=20))
+    assert "thumbnail-content" in remarks and found.width == 1990
+    assert time.process_time() - began < 8, "eight ways to turn it are tried at one small size"
 
 
 def test_thumbnails_that_cannot_be_compared(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
-    found = thumbnail_facts(tmp_path, made, jpeg(small)[:200])
-    assert found.differs is None and found.problems[0].startswith("thumbnail:")
-    found = thumbnail_facts(tmp_path, made, made.resize((2100, 20)))
-    assert "2100x20" in found.problems[0]
-    found = thumbnail_facts(tmp_path, made, small.resize((16, 12)))
-    assert found.differs is None and found.problems == []
+    found, _, problems = thumbnail_of(tmp_path, made, jpeg(small)[:200])
+    assert found.differs is None and problems == ("thumbnail: the file ends inside its data",)
+    found, _, problems = thumbnail_of(tmp_path, made, b"II*\0 no JPEG at all")
+    assert found.differs is None and problems == ("thumbnail: is no JPEG",)
+    assert thumbnail_of(tmp_path, made, made.resize((2100, 20)))[2] == (
+        "thumbnail: 2100x20 is no size for a thumbnail",
+    )
+    found, _, problems = thumbnail_of(tmp_path, made, small.resize((16, 12)))
+    assert found.differs is None and problems == ()
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    found = context_of(tmp_path / "cut.jpg")
-    assert found.thumbnail.width == 16 and found.thumbnail.differs is None, "its picture is damaged"
+    cut = context_of(tmp_path / "cut.jpg")
+    assert cut.thumbnail.width == 16 and cut.thumbnail.differs is None, "its picture is not whole"
 
 
 def heic(made: Image.Image, *more: Image.Image, block: bytes | None = None) -> bytes:

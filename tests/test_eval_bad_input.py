@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 from conftest import make_set
+from eval_results import results_in
 
 from imltool.weights import locate
 
 CONSTANT = ("--weights", "none", "--baseline", "constant")
 Imltool = Callable[..., tuple[int, str, str]]
-
-
-def results_in(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    return found
 
 
 def manifest(path: Path, *records: dict[str, Any]) -> Path:
@@ -154,28 +150,3 @@ def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -
     assert results_in(out)["data"]["x"]["left_out"] == ["tampered/t1.png: has no mask: left out"]
     for name in ("table.md", "report.html"):
         assert "1 file was left out when the set was read" in (out / name).read_text(encoding="utf-8")
-
-
-def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, imltool: Imltool) -> None:
-    root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
-    arguments = ("eval", *CONSTANT, "--data", f"x={root}", "--out", out)
-    assert imltool(*arguments, "--robust", "screenshot")[0] == 0
-    # a mark that only survives when nothing is measured again
-    whole = results_in(out)
-    whole["baselines"]["constant"]["sets"]["x"]["pixel_iou"] = 0.123
-    (out / "results.json").write_text(json.dumps(whole), encoding="utf-8")
-    code, table, error = imltool(*arguments)
-    assert (code, "0.123" in table, "going on with the results" in error) == (0, True, True)
-    assert results_in(out)["robust"] == whole["robust"], "figures of degraded pictures stay too"
-    assert imltool(*arguments, "--restart")[0] == 0
-    again = results_in(out)
-    assert again["baselines"]["constant"]["sets"]["x"]["pixel_iou"] != 0.123
-    assert again["robust"] is None
-
-
-def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:
-    root, out = make_set(tmp_path / "x", 2, 0), tmp_path / "boxes.json"
-    options = ("--sloppiness", "0.1", "0.2", "--seed", "7")
-    assert imltool("data", "boxes", f"folder:{root}", *options, "--out", out)[0] == 0
-    said = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
-    assert said.endswith("each side moved by 0.1 to 0.2, seed 7")

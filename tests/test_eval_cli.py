@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -13,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_rgb
+from eval_results import csv_in, method_in, results_in, sets_in
 from sklearn.metrics import f1_score
 
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
-from imltool.evaluation.baselines import BASELINES
-from imltool.evaluation.summary import PIXEL_FIGURES
+from imltool.evaluation.methods import BASELINES
+from imltool.evaluation.results import PIXEL_METRICS
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb, write_mask
@@ -48,15 +48,6 @@ def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -
     return root
 
 
-def results_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
-
-
-def csv_in(out: Path) -> list[dict[str, str]]:
-    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a checkpoint of random weights with the header fields given."""
@@ -79,12 +70,10 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     results = results_in(out)
     assert results["checkpoint"] is None
     assert results["complete"] is True
-    assert results["sets"] == {}
-    assert {role: (mean["sets"], mean["pixel_f1"]) for role, mean in results["mean"].items()} == {
-        "ind": ([], None),
-        "ood": ([], None),
-    }
-    block = results["baselines"]["constant"]
+    block = method_in(out, "constant")
+    assert (block["kind"], block["score_threshold"], block["maps"]) == ("baseline", 0.5, None)
+    assert [one["label"] for one in results["methods"]] == ["constant"]
+    assert (results["sets"], results["mean"]) == (block["sets"], block["mean"]), "the first method's, once more"
     figures = block["sets"]["x"]
     assert set(KEYS) <= figures.keys()
     areas = [200 / 2000, 400 / 2000, 600 / 2000]
@@ -101,16 +90,16 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     assert (figures["role"], figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == ("ood", 3, 2, 0)
     low, high = figures["pixel_f1_ci"]
     assert low < figures["pixel_f1"] < high
-    assert block["mean"]["ood"] == {"sets": ["x"], **{key: figures[key] for key in PIXEL_FIGURES}}
-    assert block["mean"]["ind"] == {"sets": [], **dict.fromkeys(PIXEL_FIGURES)}
+    assert block["mean"]["ood"] == {"sets": ["x"], **{key: figures[key] for key in PIXEL_METRICS}}
+    assert block["mean"]["ind"] == {"sets": [], **dict.fromkeys(PIXEL_METRICS)}
 
 
 def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x"), tmp_path / "out"
     assert run(["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]) == 0
-    figures = results_in(out)["baselines"]["ela"]["sets"]["x"]
+    figures = sets_in(out, "ela")["x"]
     samples = [sample for sample in read_folder(root) if sample.mask]
-    maps = BASELINES["ela"](None, torch.device("cpu"), 0)([read_rgb(sample.image) for sample in samples])
+    maps = BASELINES["ela"](None, torch.device("cpu"), 0)([read_rgb(sample.image) for sample in samples], None)
     masks = [read_mask(sample.mask) for sample in samples if sample.mask]
 
     def mean_f1(threshold: float) -> float:
@@ -229,7 +218,7 @@ def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
     arguments = ["eval", *CONSTANT, "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]
     assert run(arguments) == 3
     assert "2 pictures could not be scored, the first: x/tampered/0.png" in capsys.readouterr().err
-    figures = results_in(out)["baselines"]["ela"]["sets"]["x"]
+    figures = sets_in(out, "ela")["x"]
     assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 1, 2)
     failed = {row["image"]: row["reason"] for row in csv_in(out) if row["status"] == "failed"}
     assert failed.keys() == {"tampered/0.png", "authentic/a0.png"}
@@ -242,7 +231,7 @@ def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authe
     out = tmp_path / "out"
     root = make_set(tmp_path / "x", tampered, authentic)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 0
-    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    figures = sets_in(out, "constant")["x"]
     absent = {key for key in KEYS if figures[key] is None} - {"pixel_f1_calibrated", "list"}
     of_tampered = {key for key in KEYS if key.startswith("pixel_")} | {"image_tpr"}
     of_both = {"image_auc", "image_tpr_at_5fpr"}
@@ -255,13 +244,13 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
     (bad / "tampered" / "0.png").write_bytes(b"no picture")
     arguments = ["eval", *CONSTANT, "--data", f"bad={bad}", "--data", f"good={good}", "--out", str(out)]
     assert run(arguments) == 3
-    assert "constant has no figures on bad: " in capsys.readouterr().err
+    assert "constant has no metrics on bad: " in capsys.readouterr().err
     results = results_in(out)
     assert results["complete"] is True
-    assert results["baselines"]["constant"]["sets"].keys() == {"good"}
+    assert sets_in(out, "constant").keys() == {"good"}
     assert results["unusable"]["bad"]["constant"].endswith("not a picture format known here")
     assert len(csv_in(out)) == 6
-    assert "bad: constant has no figures" in (out / "table.md").read_text(encoding="utf-8")
+    assert "bad: constant has no metrics" in (out / "table.md").read_text(encoding="utf-8")
     assert run(["eval", *CONSTANT, "--data", f"bad={bad}", "--out", str(tmp_path / "none")]) == 1
     assert "bad has no usable picture" in capsys.readouterr().err
 
@@ -270,7 +259,7 @@ def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "1.png", np.zeros((40, 50), dtype=np.bool_))
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 3
-    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    figures = sets_in(out, "constant")["x"]
     assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 2, 1)
     assert figures["pixel_iou"] == pytest.approx((0.1 + 0.3) / 2)
     (failed,) = [row for row in csv_in(out) if row["status"] == "failed"]
@@ -283,7 +272,7 @@ def test_list_keeps_the_named_pictures_only(tmp_path: Path, encoding: str) -> No
     root, out, names = make_set(tmp_path / "x"), tmp_path / "out", tmp_path / "val.txt"
     names.write_text("# held out\ntampered/1.png\n\nauthentic/a0.png\n", encoding=encoding)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--list", f"x={names}", "--out", str(out)]) == 0
-    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    figures = sets_in(out, "constant")["x"]
     assert (figures["n_tampered"], figures["n_authentic"]) == (1, 1)
     assert figures["pixel_iou"] == pytest.approx(0.2)
     assert figures["list"] == {"name": "val.txt", "sha256": sha256_file(names)}
@@ -319,7 +308,7 @@ def test_without_data_the_sample_sets_are_used_and_results_go_to_imltool_eval(
     (tmp_path / "sample_images" / "notes").mkdir()
     monkeypatch.chdir(tmp_path)
     assert run(["eval", "--ood", *CONSTANT]) == 0
-    assert results_in(tmp_path / "imltool-eval")["baselines"]["constant"]["sets"].keys() == {"one", "two"}
+    assert sets_in(tmp_path / "imltool-eval", "constant").keys() == {"one", "two"}
 
 
 @pytest.mark.parametrize(

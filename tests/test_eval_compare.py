@@ -16,7 +16,8 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
-from imltool.evaluation import bootstrap, metrics
+from imltool.evaluation.compare import Entrant, compare
+from imltool.evaluation.rows import ImageRow
 from imltool.pictures.images import read_mask, read_size, write_map
 
 Values = NDArray[np.float32]
@@ -57,7 +58,7 @@ def f1_in(out: Path) -> dict[str, float]:
 
 def rows_in(out: Path) -> dict[str, dict[str, Any]]:
     found = json.loads((out / "compare.json").read_text(encoding="utf-8"))
-    return {row["figure"]: row for row in found["rows"]}
+    return {row["metric"]: row for row in found["rows"]}
 
 
 def test_the_difference_is_that_of_the_paired_pictures(
@@ -72,7 +73,7 @@ def test_the_difference_is_that_of_the_paired_pictures(
     assert (row["first"], row["second"], row["n"]) == ("bad", "good", 8)
     assert row["difference"] == pytest.approx(np.mean(change))
     assert row["first_mean"] == pytest.approx(np.mean(list(first.values())))
-    assert (row["wins"], row["losses"], row["ties"], row["surely"]) == (8, 0, 0, "better")
+    assert (row["wins"], row["losses"], row["ties"], row["significant"]) == (8, 0, 0, "better")
     rng = np.random.default_rng(0)
     draws = [rng.choice(change, 8).mean() for _ in range(4000)]
     assert row["difference_ci"] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.02)
@@ -81,7 +82,7 @@ def test_the_difference_is_that_of_the_paired_pictures(
     assert f"{row['difference']:+.3f}" in table
     assert (out / "compare.md").read_text(encoding="utf-8").count("8/0/0") == 1
     with (out / "compare.csv").open(encoding="utf-8", newline="") as handle:
-        lines = {line["figure"]: line for line in csv.DictReader(handle)}
+        lines = {line["metric"]: line for line in csv.DictReader(handle)}
     assert float(lines["f1"]["low"]) == row["difference_ci"][0]
     assert lines["image_auc"]["wins"] == ""
 
@@ -92,7 +93,7 @@ def test_less_false_area_is_a_win(tmp_path: Path, results: tuple[Path, Path]) ->
     assert run(["compare", str(good), str(bad), "--metric", "fp_area", "--out", str(out)]) == 0
     row = rows_in(out)["fp_area"]
     assert row["difference"] > 0
-    assert (row["wins"], row["losses"], row["surely"], row["n"]) == (0, 4, "worse", 4)
+    assert (row["wins"], row["losses"], row["significant"], row["n"]) == (0, 4, "worse", 4)
 
 
 def test_a_method_ties_with_itself(tmp_path: Path, results: tuple[Path, Path]) -> None:
@@ -102,7 +103,7 @@ def test_a_method_ties_with_itself(tmp_path: Path, results: tuple[Path, Path]) -
     assert run(["compare", str(results[0]), str(twin), "--out", str(out)]) == 0
     for row in rows_in(out).values():
         assert row["difference"] == 0.0
-        assert row["surely"] == ""
+        assert row["significant"] == ""
     assert rows_in(out)["f1"]["ties"] == 8
     assert not (out / "differences.png").exists(), "there is no picture on which they differ"
 
@@ -185,8 +186,13 @@ def test_what_cannot_be_paired_is_told(
     head = json.loads((results[1] / "results.json").read_text(encoding="utf-8"))
     head["options"]["min_max"] = True
     (fewer / "results.json").write_text(json.dumps(head), encoding="utf-8")
-    lines = (results[1] / "per_image.csv").read_text(encoding="utf-8").splitlines()
-    (fewer / "per_image.csv").write_text("\n".join(lines[:-2]) + "\n", encoding="utf-8")
+    lines = (results[1] / "per_image.jsonl").read_text(encoding="utf-8").splitlines()
+    for index in (-1, -2):
+        row = json.loads(lines[index])
+        lines[index] = json.dumps(
+            {key: row[key] for key in ("set", "method", "image", "tampered")} | {"reason": "gone"}
+        )
+    (fewer / "per_image.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert run(["compare", str(results[0]), str(fewer), "--out", str(tmp_path / "out")]) == 0
     notes = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))["notes"]
     assert notes[0] == "x: 2 pictures were not scored in all evaluations and cannot be paired with all"
@@ -206,7 +212,7 @@ def test_several_sets_have_a_row_each_and_one_together(tmp_path: Path) -> None:
     assert rows[2]["difference"] == pytest.approx((rows[0]["difference"] + rows[1]["difference"]) / 2)
 
 
-def test_the_paired_interval_of_an_auc_agrees_with_a_loop() -> None:
+def test_the_paired_interval_of_an_auc_agrees_with_a_loop(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     tampered, authentic = rng.random(30) ** 0.5, rng.random(20)
     other = np.clip(tampered + rng.normal(0, 0.1, 30), 0, 1), np.clip(authentic + rng.normal(0, 0.1, 20), 0, 1)
@@ -215,9 +221,20 @@ def test_the_paired_interval_of_an_auc_agrees_with_a_loop() -> None:
         i, j = rng.integers(0, 30, 30), rng.integers(0, 20, 20)
         first, second = (float((t[i][:, None] > a[j]).mean()) for t, a in ((tampered, authentic), other))
         draws.append(second - first)
-    found = bootstrap.paired_auc_interval((tampered, authentic), other, metrics.auc, 0)
-    assert found == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.015)
-    assert bootstrap.paired_auc_interval((tampered[:1], authentic), other, metrics.auc, 0) is None
+
+    def entrant(label: str, scores: tuple[Values, Values]) -> Entrant:
+        rows = [
+            ImageRow(f"{side}{i}", bool(side), score=float(one))
+            for side in (1, 0)
+            for i, one in enumerate(scores[1 - side])
+        ]
+        return Entrant(label, tmp_path, label, {("x", row.name): row for row in rows}, {}, False)
+
+    entrants = [entrant("first", (tampered, authentic)), entrant("second", other)]
+    (row,) = compare(entrants, ["image_auc"], 0)
+    assert row.difference_ci == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.015)
+    (row,) = compare([entrant("first", (tampered[:1], authentic)), entrants[1]], ["image_auc"], 0)
+    assert row.difference_ci is None
 
 
 def test_changed_pictures_are_told(
@@ -252,16 +269,21 @@ def test_mistakes_get_one_line(
     code: int,
     message: str,
 ) -> None:
-    for name, change in (("stopped", {"complete": False}), ("elsewhere", {}), ("cut", {}), ("other", {"data": 7})):
+    for name, change in (("stopped", {"complete": False}), ("cut", {}), ("other", {"data": 7})):
         folder = tmp_path / name
         folder.mkdir()
         found = json.loads((results[1] / "results.json").read_text(encoding="utf-8")) | change
         (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
-        text = (results[1] / "per_image.csv").read_text(encoding="utf-8")
-        (folder / "per_image.csv").write_text(text.replace("bad,x,", "bad,y,"), encoding="utf-8")
-    (tmp_path / "cut" / "per_image.csv").write_text(text[:-40], encoding="utf-8")
+        text = (results[1] / "per_image.jsonl").read_text(encoding="utf-8")
+        (folder / "per_image.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "cut" / "per_image.jsonl").write_text(text[:-40], encoding="utf-8")
+    evaluated(make_set(tmp_path / "y", 1, 1), tmp_path / "elsewhere", noisy(0.1, 1), "elsewhere")
+    for part in ("results.json", "per_image.jsonl"):
+        renamed = (tmp_path / "elsewhere" / part).read_text(encoding="utf-8").replace('"x"', '"y"')
+        (tmp_path / "elsewhere" / part).write_text(renamed, encoding="utf-8")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep", encoding="utf-8")
+    capsys.readouterr()
     names = {"good": results[0], "bad": results[1], "tmp": tmp_path}
     command = ["compare", *(argument.format(**names) for argument in arguments)]
     assert run(command if "--out" in command else [*command, "--out", str(tmp_path / "out")]) == code

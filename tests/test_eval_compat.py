@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import make_set
+from eval_results import csv_in, sets_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from imltool.cli.app import run
-from imltool.evaluation.compat import PictureFigures, imdlbenco, mvss, summarize, trufor
+from imltool.evaluation.compat import PictureResult, imdlbenco, imdlbenco_padded, mvss, summarize, trufor
 
 few = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -75,10 +73,36 @@ def test_imdlbenco_resizes_then_counts(seed: int) -> None:
 def test_imdlbenco_scores_every_authentic_picture_zero() -> None:
     empty = np.zeros((8, 8), np.bool_)
     for values in (np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)):
-        assert imdlbenco(values, empty, 16) == {"f1": 0.0, "iou": 0.0}
-    rows = [PictureFigures(True, 0.9, {"f1": 0.8, "iou": 0.7}), PictureFigures(False, 0.1, {"f1": 0.0, "iou": 0.0})]
-    found = summarize("imdlbenco", rows, 0)
-    assert (found["f1"], found["f1_tampered"], found["iou"]) == (0.4, 0.8, 0.35)
+        assert set(imdlbenco(values, empty, 16).values()) == {0.0}
+    nothing = dict.fromkeys(("f1", "f1_permuted", "iou", "auc"), 0.0)
+    found = {"f1": 0.8, "f1_permuted": 0.9, "iou": 0.7, "auc": 0.6}
+    summary = summarize("imdlbenco", [PictureResult(True, 0.9, found), PictureResult(False, 0.1, nothing)], 0)
+    assert [summary.value(key) for key in ("f1", "f1_tampered", "iou")] == [0.4, 0.8, 0.35]
+    assert [summary.value(key) for key in ("f1_permuted", "auc", "auc_tampered")] == [0.9, 0.3, 0.6]
+
+
+@few
+@given(seeds)
+def test_imdlbenco_auc_and_permuted_f1_against_scikit_learn(seed: int) -> None:
+    values, mask = blob(seed, 20)
+    found, padded = imdlbenco(values, mask, 20), imdlbenco_padded(values, mask)
+    truth, flagged = mask.ravel(), (values > 0.5).ravel()
+    either = max(f1_score(truth, one, zero_division=0.0) for one in (flagged, ~flagged))
+    assert found["f1_permuted"] == pytest.approx(either)
+    assert found["auc"] == pytest.approx(math.nan if mask.all() else roc_auc_score(truth, values.ravel()), nan_ok=True)
+    assert padded == pytest.approx(found, nan_ok=True), "at its own size a small picture is the same with padding"
+
+
+def test_padding_cuts_large_pictures_off() -> None:
+    mask = np.zeros((1100, 1030), np.bool_)
+    mask[1000:1100, 1000:1030] = True
+    values = np.where(mask, 0.9, 0.1).astype(np.float32)
+    values[:20, :30] = 0.7
+    inside = 24 * 24
+    assert imdlbenco_padded(values, mask)["f1"] == pytest.approx(2 * inside / (2 * inside + 600))
+    gone = np.zeros_like(mask)
+    gone[1050:, :10] = True
+    assert set(imdlbenco_padded(values, gone).values()) == {0.0}, "nothing of the truth is left"
 
 
 def trufor_oracle(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -131,12 +155,12 @@ def test_trufor_leaves_out_what_its_code_skips() -> None:
     found = trufor(np.zeros((40, 40), np.float32), tiny)
     assert found["f1_best"] == 0.0
     assert math.isnan(found["f1_fixed"])
-    rows = [PictureFigures(True, 0.9, found), PictureFigures(True, 0.8, {"f1_best": 0.6, "f1_fixed": 0.5})]
-    rows += [PictureFigures(False, 0.7, {}), PictureFigures(False, 0.2, {})]
+    rows = [PictureResult(True, 0.9, found), PictureResult(True, 0.8, {"f1_best": 0.6, "f1_fixed": 0.5})]
+    rows += [PictureResult(False, 0.7, {}), PictureResult(False, 0.2, {})]
     summary = summarize("trufor", rows, 0)
-    assert (summary["f1_best"], summary["f1_fixed"], summary["n_skipped"]) == (0.3, 0.5, 1)
-    assert summary["image_auc"] == roc_auc_score([1, 1, 0, 0], [0.9, 0.8, 0.7, 0.2])
-    assert summary["image_balanced_accuracy"] == balanced_accuracy_score([1, 1, 0, 0], [1, 1, 1, 0])
+    assert (summary.value("f1_best"), summary.value("f1_fixed"), summary.value("n_skipped")) == (0.3, 0.5, 1)
+    assert summary.value("image_auc") == roc_auc_score([1, 1, 0, 0], [0.9, 0.8, 0.7, 0.2])
+    assert summary.value("image_balanced_accuracy") == balanced_accuracy_score([1, 1, 0, 0], [1, 1, 1, 0])
 
 
 @few
@@ -159,41 +183,41 @@ def test_mvss_keeps_stored_eight_bit_values_at_their_level() -> None:
 
 
 def test_mvss_image_f1_is_the_harmonic_mean_of_sensitivity_and_specificity() -> None:
-    rows = [PictureFigures(True, 0.0, {"f1": f1, "score": score}) for f1, score in ((0.5, 0.9), (0.7, 0.8), (0.0, 0.3))]
-    rows += [PictureFigures(False, 0.0, {"f1": 1.0, "score": score}) for score in (0.6, 0.1)]
+    rows = [PictureResult(True, 0.0, {"f1": f1, "score": score}) for f1, score in ((0.5, 0.9), (0.7, 0.8), (0.0, 0.3))]
+    rows += [PictureResult(False, 0.0, {"f1": 1.0, "score": score}) for score in (0.6, 0.1)]
     found = summarize("mvss", rows, 0)
     sensitivity, specificity = 2 / 3, 1 / 2
     image = 2 * sensitivity * specificity / (sensitivity + specificity)
-    assert found["f1"] == pytest.approx(0.4)
-    assert found["image_f1"] == pytest.approx(image)
-    assert found["combined_f1"] == pytest.approx(2 * 0.4 * image / (0.4 + image))
-    assert found["image_auc"] == pytest.approx(roc_auc_score([1, 1, 1, 0, 0], [0.9, 0.8, 0.3, 0.6, 0.1]))
-
-
-def results_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert found.value("f1") == pytest.approx(0.4)
+    assert found.value("image_f1") == pytest.approx(image)
+    assert found.value("combined_f1") == pytest.approx(2 * 0.4 * image / (0.4 + image))
+    assert found.value("image_auc") == pytest.approx(roc_auc_score([1, 1, 1, 0, 0], [0.9, 0.8, 0.3, 0.6, 0.1]))
 
 
 def test_each_protocol_has_a_table_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x')}"]
-    protocols = ["--compat", "imdlbenco", "--compat", "trufor", "--compat", "mvss", "--compat-size", "32"]
+    names = ("imdlbenco", "imdlbenco-padded", "trufor", "mvss")
+    protocols = [*(word for name in names for word in ("--compat", name)), "--compat-size", "32"]
     assert run([*arguments, *protocols, "--out", str(out)]) == 0
-    figures = results_in(out)["baselines"]["constant"]["sets"]["x"]
+    figures = sets_in(out, "constant")["x"]
     compat = figures["compat"]
     assert compat["imdlbenco"]["f1"] == pytest.approx(compat["imdlbenco"]["f1_tampered"] * 3 / 5)
     assert compat["mvss"]["f1"] == pytest.approx(figures["pixel_f1"]), "a map of ones is one in 8 bits"
     assert (compat["mvss"]["image_sensitivity"], compat["mvss"]["image_specificity"]) == (1.0, 0.0)
     assert compat["trufor"]["f1_best"] >= compat["trufor"]["f1_fixed"]
     table = (out / "table.md").read_text(encoding="utf-8")
-    for name in ("imdlbenco", "trufor", "mvss"):
+    for name in names:
         assert table.count(f"## Measured as {name} does: ") == 1
     assert "--compat-size 32" in table
-    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    rows = csv_in(out)
     fixed = [float(row["trufor_f1_fixed"]) for row in rows if row["trufor_f1_fixed"]]
     assert np.mean(fixed) == pytest.approx(compat["trufor"]["f1_fixed"], abs=1e-6)
     assert {row["imdlbenco_f1"] for row in rows if row["tampered"] == "0"} == {"0.0"}
+    assert compat["imdlbenco"]["auc"] == pytest.approx(0.5 * 3 / 5), "a constant map has 0.5, an authentic picture 0"
+    assert compat["imdlbenco-padded"]["f1_permuted"] == pytest.approx(figures["pixel_f1"])
+    padded = [float(row["imdlbenco-padded_auc"]) for row in rows]
+    assert np.mean(padded) == pytest.approx(compat["imdlbenco-padded"]["auc"], abs=1e-6)
 
 
 def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +231,7 @@ def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys:
 def test_an_unknown_protocol_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x', 1, 0)}"]
     assert run([*arguments, "--compat", "magic", "--out", str(tmp_path / "out")]) == 2
-    assert "imdlbenco, trufor, mvss" in capsys.readouterr().err
+    assert "imdlbenco, imdlbenco-padded, trufor, mvss" in capsys.readouterr().err
 
 
 def test_min_max_changes_the_figures_and_says_so(tmp_path: Path) -> None:
@@ -215,9 +239,7 @@ def test_min_max_changes_the_figures_and_says_so(tmp_path: Path) -> None:
     for name, option in (("plain", []), ("stretched", ["--min-max"])):
         arguments = ["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", *option]
         assert run([*arguments, "--out", str(tmp_path / name)]) == 0
-    plain, stretched = (
-        results_in(tmp_path / name)["baselines"]["ela"]["sets"]["x"]["pixel_f1"] for name in ("plain", "stretched")
-    )
+    plain, stretched = (sets_in(tmp_path / name, "ela")["x"]["pixel_f1"] for name in ("plain", "stretched"))
     assert plain != stretched
     assert "stretched to 0..1" in (tmp_path / "stretched" / "table.md").read_text(encoding="utf-8")
     assert "stretched" not in (tmp_path / "plain" / "table.md").read_text(encoding="utf-8")

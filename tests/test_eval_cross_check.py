@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from eval_results import csv_in, sets_in
 
 from imltool.cli.app import run
 from imltool.data.folder import Sample, read_folder
@@ -37,8 +37,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows_in(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
-        return {row["image"]: row for row in csv.DictReader(handle)}
+    return {row["image"]: row for row in csv_in(out)}
 
 
 def figures(truth: Any, values: Any) -> dict[str, float]:
@@ -69,7 +68,7 @@ def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
         found = {key: float(rows[sample.name][key]) for key in expected[sample.name]}
         assert found == pytest.approx(expected[sample.name], abs=1e-6), sample.name
     assert len(expected) == 5
-    block = json.loads((scanned / "maps/results.json").read_text(encoding="utf-8"))["maps"]["maps"]["sets"][NAME]
+    block = sets_in(scanned / "maps", "maps")[NAME]
     for key in ("f1", "iou", "mcc", "recall", "auc", "ap"):
         mean = np.mean([one[key] for one in expected.values()])
         assert block[f"pixel_{key}"] == pytest.approx(mean, abs=1e-9), key

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_eval_cli import CONSTANT, csv_in, make_set, results_in
+from eval_results import csv_in, results_in
+from test_eval_cli import CONSTANT, make_set
 
 from imltool.cli.app import run
 from imltool.files import folder_lock
@@ -15,25 +16,63 @@ from imltool.files import folder_lock
 Imltool = Callable[..., tuple[int, str, str]]
 
 
-def test_a_stopped_evaluation_goes_on_with_the_missing_sets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 7, 13, 19])
+def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, kept: int) -> None:
+    """Two sets of five pictures, two methods, batches of two: a kill may come after any row."""
     out = tmp_path / "out"
     data = [part for name in "ab" for part in ("--data", f"{name}={make_set(tmp_path / name)}")]
-    arguments = ["eval", *CONSTANT, *data]
-    assert run([*arguments, "--out", str(out)]) == 0
-    whole = results_in(out)
-    rows = csv_in(out)
-    # what a kill during the second set leaves, with a mark that only survives when the first is not measured again
-    stopped = json.loads(json.dumps(whole)) | {"complete": False}
-    del stopped["baselines"]["constant"]["sets"]["b"]
-    stopped["baselines"]["constant"]["sets"]["a"]["n_seen"] = 7
-    (out / "results.json").write_text(json.dumps(stopped), encoding="utf-8")
-    assert run([*arguments, "--out", str(out)]) == 0
-    again = results_in(out)
-    assert again["baselines"]["constant"]["sets"]["a"].pop("n_seen") == 7
-    assert again["complete"] is True
-    del whole["baselines"]["constant"]["sets"]["a"]["n_seen"]
-    assert again == whole
-    assert csv_in(out) == rows
+    arguments = ["eval", *CONSTANT, "--baseline", "ela", *data, "--batch", "2", "--out", str(out)]
+    assert run(arguments) == 0
+    written = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    journal = out / "per_image.jsonl"
+    lines = written[journal.name].splitlines(keepends=True)
+    assert len(lines) == 1 + 2 * 2 * 5
+    # what a kill leaves: some rows, half of one more, and the tables of then
+    journal.write_bytes(b"".join(lines[: 1 + kept]) + lines[1 + kept][:40])
+    for name in written.keys() - {journal.name, "eval_parameters.json"}:
+        (out / name).unlink()
+    assert run(arguments) == 0
+    again = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert again.keys() == written.keys()
+    assert sorted(again[journal.name].splitlines()) == sorted(line.rstrip() for line in lines)
+    assert all(again[name] == written[name] for name in written if name != journal.name)
+
+
+def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    arguments = ["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]
+    assert run([*arguments, "--robust", "screenshot"]) == 0
+    journal, robust = out / "per_image.jsonl", results_in(out)["robust"]
+    # a mark that only survives when nothing is measured again
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    marked = json.loads(lines[1]) | {"score": 0.125}
+    journal.write_text("\n".join([lines[0], json.dumps(marked), *lines[2:]]) + "\n", encoding="utf-8")
+    assert run(arguments) == 0
+    assert "resuming: 5 rows are in" in capsys.readouterr().err
+    assert "0.125" in {row["score"] for row in csv_in(out)}
+    kept = results_in(out)["robust"]["methods"]["constant"]["x"]["screenshot"][1]
+    assert kept == robust["methods"]["constant"]["x"]["screenshot"][1], "metrics of degraded pictures stay too"
+    assert run([*arguments, "--restart"]) == 0
+    assert "0.125" not in {row["score"] for row in csv_in(out)}
+    assert results_in(out)["robust"] is None
+
+
+@pytest.mark.parametrize("damage", ["versions", "line"])
+def test_rows_that_cannot_be_kept_are_measured_again(tmp_path: Path, imltool: Imltool, damage: str) -> None:
+    out = tmp_path / "out"
+    arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
+    assert imltool(*arguments)[0] == 0
+    journal = out / "per_image.jsonl"
+    whole = journal.read_text(encoding="utf-8").splitlines()
+    changed = list(whole)
+    if damage == "versions":
+        changed[0] = changed[0].replace('"numpy": "', '"numpy": "0.')
+    else:
+        changed[2] = changed[2].replace('"counts"', '"cuonts"')
+    journal.write_text("\n".join(changed) + "\n", encoding="utf-8")
+    code, _, error = imltool(*arguments)
+    assert code == 0 and "measured again" in error
+    assert journal.read_text(encoding="utf-8").splitlines() == whole
 
 
 def test_results_of_other_parameters_are_kept_unless_restarted(
@@ -50,7 +89,7 @@ def test_results_of_other_parameters_are_kept_unless_restarted(
     (out / "my notes.txt").write_text("keep", encoding="utf-8")
     assert (out / "results.json").read_bytes() == before
     assert run([*arguments, "--baseline", "ela", "--restart"]) == 0
-    assert results_in(out)["baselines"].keys() == {"ela"}
+    assert [one["label"] for one in results_in(out)["methods"]] == ["ela"]
     assert (out / "my notes.txt").exists()
 
 
@@ -79,15 +118,14 @@ def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool:
     assert imltool(*arguments, "--restart")[0] == 0
 
 
-def test_a_damaged_table_is_made_again(tmp_path: Path, imltool: Imltool) -> None:
+def test_tables_are_made_from_the_rows_whatever_became_of_them(tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
     arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
-    table = out / "per_image.csv"
-    whole = table.read_text(encoding="utf-8")
-    table.write_text(whole + '"' + "a" * 140_000, encoding="utf-8")  # a cell longer than csv takes
+    written = {name: (out / name).read_bytes() for name in ("per_image.csv", "results.json", "table.md", "curves.json")}
+    for name in written:
+        (out / name).write_text("damaged", encoding="utf-8")
     code, _, error = imltool("compare", out, out, "--out", tmp_path / "difference")
     assert code == 1 and "damaged evaluation" in error
-    code, _, error = imltool(*arguments)
-    assert code == 0 and "measured again" in error
-    assert table.read_text(encoding="utf-8") == whole
+    assert imltool(*arguments)[0] == 0
+    assert {name: (out / name).read_bytes() for name in written} == written

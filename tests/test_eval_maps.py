@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_set
+from eval_results import csv_in, method_in, results_in, sets_in
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import f1_score
@@ -77,13 +76,7 @@ def evaluate(tmp_path: Path, *arguments: str, out: str = "out", data: str | None
 
 
 def figures_in(tmp_path: Path, name: str, out: str = "out") -> dict[str, Any]:
-    results = json.loads((tmp_path / out / "results.json").read_text(encoding="utf-8"))
-    return results["maps"][name]["sets"]["x"]
-
-
-def csv_in(out: Path) -> list[dict[str, str]]:
-    with (out / "per_image.csv").open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    return dict(sets_in(tmp_path / out, name)["x"])
 
 
 @pytest.mark.parametrize(
@@ -130,9 +123,9 @@ def test_maps_are_found_by_path_or_stem(tmp_path: Path, layout: dict[str, Any]) 
     root = make_set(tmp_path / "x")
     maps = write_maps(root, tmp_path / "method", **layout)
     assert evaluate(tmp_path, "--maps", str(maps), "--name", "Other work", out="out") == 0
-    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert results["checkpoint"] is None
-    assert results["maps"]["Other work"]["n_maps"] == 5
+    assert results_in(tmp_path / "out")["checkpoint"] is None
+    method = method_in(tmp_path / "out", "Other work")
+    assert (method["kind"], method["maps"]["n_maps"]) == ("maps", 5)
     assert "Other work" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
@@ -166,9 +159,8 @@ def test_a_set_without_maps_costs_no_other(tmp_path: Path, capsys: pytest.Captur
     (other / "authentic" / "a0.jpg").rename(other / "authentic" / "ya0.jpg")
     maps = write_maps(other, tmp_path / "method", prefix="y")
     assert evaluate(tmp_path, "--maps", str(maps), "--data", f"y={other}") == 3
-    assert "method has no figures on x: no map for" in capsys.readouterr().err
-    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert results["maps"]["method"]["sets"]["y"]["n_tampered"] == 2
+    assert "method has no metrics on x: no map for" in capsys.readouterr().err
+    assert sets_in(tmp_path / "out", "method")["y"]["n_tampered"] == 2
 
 
 def test_two_maps_for_one_picture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +242,76 @@ def test_maps_of_zeros_and_ones_are_not_nearly_black(tmp_path: Path) -> None:
     assert evaluate(tmp_path, *(word for folder in folders for word in ("--maps", str(folder)))) == 0
     for name in ("hard", "wide"):
         assert figures_in(tmp_path, name)["pixel_f1"] == pytest.approx(figures_in(tmp_path, "soft")["pixel_f1"])
+
+
+def test_maps_as_other_programs_save_them(tmp_path: Path) -> None:
+    def batched(path: Path, values: Values) -> None:
+        np.save(path.with_name(f"{path.name}.npy"), values[None, None])
+
+    def channel_last(path: Path, values: Values) -> None:
+        np.save(path.with_name(f"{path.name}.npy"), values[None, ..., None])
+
+    def softmax(path: Path, values: Values) -> None:
+        picture = np.zeros((*values.shape, 3), np.uint8)
+        np.savez(path.with_name(f"{path.name}.npz"), pred=np.stack([1 - values, values]), img=picture)
+
+    def named(path: Path, values: Values) -> None:
+        write_map(path.with_name(f"{path.name}_pred.png"), values)
+
+    root = make_set(tmp_path / "x")
+    soft = write_maps(root, tmp_path / "soft")
+    savers = {"batched": batched, "last": channel_last, "softmax": softmax, "named": named}
+    folders = [soft, *(write_maps(root, tmp_path / name, save) for name, save in savers.items())]
+    folders.append(write_maps(root, tmp_path / "flat", named, flat=True))
+    assert evaluate(tmp_path, *(word for folder in folders for word in ("--maps", str(folder)))) == 0
+    expected = figures_in(tmp_path, "soft")
+    for name in (*savers, "flat"):
+        assert figures_in(tmp_path, name)["pixel_f1"] == expected["pixel_f1"], name
+        assert figures_in(tmp_path, name)["pixel_auc"] == pytest.approx(expected["pixel_auc"], abs=1e-6), name
+
+
+def test_a_palette_of_classes_is_a_mask_and_of_many_colours_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def classes(path: Path, values: Values) -> None:
+        picture = Image.fromarray((values > 0.5).astype(np.uint8), "P")
+        picture.putpalette([0, 0, 0, 128, 0, 0])
+        picture.save(path.with_name(f"{path.name}.png"))
+
+    def coloured(path: Path, values: Values) -> None:
+        colours = np.stack([values, 1 - values, values], axis=2)
+        Image.fromarray(np.rint(colours * 255).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
+
+    root = make_set(tmp_path / "x")
+    soft, hard = write_maps(root, tmp_path / "soft"), write_maps(root, tmp_path / "hard", classes)
+    assert evaluate(tmp_path, "--maps", str(soft), "--maps", str(hard)) == 0
+    assert figures_in(tmp_path, "hard")["pixel_f1"] == figures_in(tmp_path, "soft")["pixel_f1"]
+    assert evaluate(tmp_path, "--maps", str(write_maps(root, tmp_path / "coloured", coloured)), out="c") == 1
+    assert "is a colour picture, not a map of one channel: save the values before" in capsys.readouterr().err
+
+
+def test_arrays_whose_map_nobody_can_tell_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def two(path: Path, values: Values) -> None:
+        np.savez(path.with_name(f"{path.name}.npz"), first=values, second=values)
+
+    def logits(path: Path, values: Values) -> None:
+        np.save(path.with_name(f"{path.name}.npy"), np.stack([values - 0.5, values * 3]))
+
+    root = make_set(tmp_path / "x", 1, 0)
+    assert evaluate(tmp_path, "--maps", str(write_maps(root, tmp_path / "two", two)), out="a") == 1
+    assert "holds first, second: name the map `map`" in capsys.readouterr().err
+    assert evaluate(tmp_path, "--maps", str(write_maps(root, tmp_path / "logits", logits)), out="b") == 1
+    assert "has the shape (2, 64, 96), not height×width" in capsys.readouterr().err
+
+
+def test_weights_of_another_program_are_measured_by_their_maps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_set(tmp_path / "x", 1, 0)
+    (tmp_path / "net.pth").write_bytes(b"PK")
+    assert evaluate(tmp_path, "--weights", str(tmp_path / "net.pth")) == 2
+    error = capsys.readouterr().err
+    assert "--maps DIR" in error and error.strip().count("\n") == 0
 
 
 def test_maps_of_nothing_do_not_hide_that_the_others_are_zeros_and_ones(tmp_path: Path) -> None:

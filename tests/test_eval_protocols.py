@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from conftest import make_set
+from eval_results import method_in, results_in, sets_in
 from layout_trees import grown
 
 from imltool.cli.app import run
@@ -28,10 +28,6 @@ from imltool.student.header import CheckpointHeader, TrainingSet
 from imltool.student.settings import StudentSettings
 
 CONSTANT = ("--weights", "none", "--baseline", "constant")
-
-
-def results_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
 def write_protocol(path: Path, *sets: dict[str, Any], **fields: Any) -> Path:
@@ -101,7 +97,7 @@ def test_sets_of_another_number_are_told(partial: tuple[int, Path, str, str]) ->
 
 def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[int, Path, str, str]) -> None:
     _, out, stdout, _ = partial
-    block = results_in(out)["baselines"]["constant"]
+    block = method_in(out, "constant")
     sets, mean = block["sets"], block["mean"]
     assert {name: one["role"] for name, one in sets.items()} == {
         "columbia": "ind",
@@ -131,7 +127,7 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Callable[..., tup
         {"layout": "comofod", "split": "JC1", "tampered": 1, "authentic": 1},
         {"layout": "folder", "name": "mine", "folders": ["mine"], "role": "ind"},
         compat=["mvss"],
-        figure="pixel_f1_oracle",
+        metric="pixel_f1_oracle",
     )
     out, names = tmp_path / "out", tmp_path / "names.txt"
     names.write_text("tampered/t1.png\nauthentic/a0.jpg\n", encoding="utf-8")
@@ -139,7 +135,7 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Callable[..., tup
     code, _, err = imltool("eval", "--protocol", file, "--root", root, *CONSTANT, *options, "--out", out)
     assert code == 0 and "warning" not in err
     results = results_in(out)
-    figures = results["baselines"]["constant"]["sets"]
+    figures = sets_in(out, "constant")
     assert (results["protocol"]["name"], results["protocol"]["missing"], results["compat"]) == (
         *("ours", []),
         ["mvss", "trufor"],
@@ -168,7 +164,7 @@ def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Calla
     code, _, _ = imltool(
         "eval", "--protocol", file, "--root", root, "--maps", tmp_path / "maps", "--out", tmp_path / "o"
     )
-    block = results_in(tmp_path / "o")["maps"]["maps"]
+    block = method_in(tmp_path / "o", "maps")
     assert code == 0 and block["sets"]["coverage"]["role"] == "ind", "no checkpoint says otherwise"
     assert block["mean"]["ind"]["sets"] == ["coverage"] and block["sets"]["coverage"]["n_authentic"] == 1
 

@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_curve, roc_curve
 
 from imltool.cli.app import run
-from imltool.evaluation import bootstrap, metrics
-from imltool.evaluation.curves import calibration_error, precision_recall_points, reliability, roc_points
+from imltool.evaluation import metrics
+from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, stack
+from imltool.evaluation.curves import precision_recall_points, reliability, roc_points
 from imltool.evaluation.gallery import choose
+from imltool.evaluation.roles import find_overlap
+from imltool.evaluation.rows import HALF, Curve, ImageRow
+from imltool.evaluation.summary import summarize_set
 from imltool.pictures.images import write_mask
 
 seeds = st.integers(0, 2**32 - 1)
@@ -50,9 +54,18 @@ def test_interval_of_a_balanced_accuracy_agrees_with_a_loop() -> None:
     rng = np.random.default_rng(4)
     tampered, authentic = rng.random(40) < 0.7, rng.random(30) < 0.2
     draws = [(rng.choice(tampered, 40).mean() + 1 - rng.choice(authentic, 30).mean()) / 2 for _ in range(3000)]
-    found = bootstrap.flags_interval(tampered, authentic, metrics.balanced_accuracy, 0)
+    rows = [scored_row(flag, True) for flag in tampered] + [scored_row(flag, False) for flag in authentic]
+    overlap = find_overlap("x", {}, [])
+    found = summarize_set("x", rows, overlap, score_threshold=0.5, seed=0).interval("image_balanced_accuracy")
     assert found == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.02)
-    assert bootstrap.flags_interval(tampered[:1], authentic, metrics.balanced_accuracy, 0) is None
+    alone = summarize_set("x", rows[39:], overlap, score_threshold=0.5, seed=0)
+    assert alone.n_tampered == 1 and alone.interval("image_balanced_accuracy") is None
+
+
+def scored_row(flagged: bool, tampered: bool) -> ImageRow:
+    counts = Counts.from_array(np.array([1, 0, 0, 3]))
+    curve = Curve.of(stack([counts] * CURVE_THRESHOLDS.size)) if tampered else None
+    return ImageRow(f"{flagged}", tampered, score=float(flagged), counts={HALF: counts}, curve=curve)
 
 
 @settings(max_examples=40, deadline=None)
@@ -73,14 +86,14 @@ def test_image_curves_agree_with_scikit_learn(seed: int) -> None:
 @given(seeds)
 def test_reliability_groups_hold_every_picture_once_and_keep_equal_scores_together(seed: int) -> None:
     tampered, authentic = scores(seed)
-    groups = reliability(tampered, authentic)
-    total = tampered.size + authentic.size
-    assert sum(group["n"] for group in groups) == total
-    assert sum(group["n"] * group["tampered"] for group in groups) == pytest.approx(tampered.size)
-    assert sum(group["n"] * group["score"] for group in groups) == pytest.approx(tampered.sum() + authentic.sum())
+    found = reliability(tampered, authentic)
+    groups, total = found.groups, tampered.size + authentic.size
+    assert sum(group.n for group in groups) == total
+    assert sum(group.n * group.tampered for group in groups) == pytest.approx(tampered.size)
+    assert sum(group.n * group.score for group in groups) == pytest.approx(tampered.sum() + authentic.sum())
     assert len(groups) <= min(10, len(np.unique(np.r_[tampered, authentic])))
-    expected = sum(group["n"] * abs(group["score"] - group["tampered"]) for group in groups) / total
-    assert calibration_error(groups) == pytest.approx(expected)
+    expected = sum(group.n * abs(group.score - group.tampered) for group in groups) / total
+    assert found.error == pytest.approx(expected)
 
 
 def test_a_gallery_shows_each_picture_once() -> None:
@@ -113,7 +126,7 @@ def evaluated(out: Path, *data: str) -> dict[str, Any]:
 
 def test_strata_by_area_and_by_the_kind_in_casia_names(tmp_path: Path) -> None:
     results = evaluated(tmp_path / "out", f"x={casia_like(tmp_path / 'x')}")
-    strata = results["baselines"]["constant"]["sets"]["x"]["strata"]
+    strata = results["sets"]["x"]["strata"]
     areas = [2 * (index + 1) / 64 for index in range(10)]
     f1 = [2 * area / (1 + area) for area in areas]
     assert [one["n"] for one in strata["area"]] == [2] * 5
@@ -142,7 +155,7 @@ def test_kinds_and_mask_rules_come_from_a_manifest(tmp_path: Path) -> None:
     lines.append({"image": "a.png", "kind": "authentic"})
     manifest = tmp_path / "x" / "set.jsonl"
     manifest.write_text("".join(json.dumps(line | {"source": "mine"}) + "\n" for line in lines), encoding="utf-8")
-    figures = evaluated(tmp_path / "out", f"x={manifest}")["baselines"]["constant"]["sets"]["x"]
+    figures = evaluated(tmp_path / "out", f"x={manifest}")["sets"]["x"]
     assert (figures["n_tampered"], figures["n_authentic"]) == (3, 1)
     assert figures["pixel_iou"] == pytest.approx(np.mean([forged(index)[1].mean() for index in range(3)]))
     assert {one["stratum"]: one["n"] for one in figures["strata"]["kind"]} == {"removal": 2, "unknown": 1}
@@ -157,7 +170,7 @@ def test_a_set_as_it_is_distributed_is_read_by_its_layout(tmp_path: Path, capsys
         if index < 2:
             write_mask(root / "Gt" / f"{stem}_gt.png", mask)
     write_rgb(root / "Au" / "Au_ani_0001.jpg", photo(9))
-    figures = evaluated(tmp_path / "out", f"casia1:{root}")["baselines"]["constant"]["sets"]["CASIA 1.0"]
+    figures = evaluated(tmp_path / "out", f"casia1:{root}")["sets"]["CASIA 1.0"]
     assert "1 file was left out" in capsys.readouterr().err
     assert (figures["n_tampered"], figures["n_authentic"]) == (2, 1)
     assert [one["stratum"] for one in figures["strata"]["kind"]] == ["copymove", "splice"]
@@ -167,13 +180,13 @@ def test_kinds_of_a_folder_come_from_what_made_it(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x")
     rows = [{"image": "tampered/t0.png", "kind": "retouch"}, {"image": "tampered/t1.png", "kind": "splice"}]
     (root / "synth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    strata = evaluated(tmp_path / "out", f"x={root}")["baselines"]["constant"]["sets"]["x"]["strata"]
+    strata = evaluated(tmp_path / "out", f"x={root}")["sets"]["x"]["strata"]
     assert [(one["stratum"], one["n"]) for one in strata["kind"]] == [("retouch", 1), ("splice", 1), ("unknown", 1)]
 
 
 def test_a_set_without_kinds_has_no_table_of_kinds(tmp_path: Path) -> None:
     results = evaluated(tmp_path / "out", f"x={make_set(tmp_path / 'x')}")
-    assert results["baselines"]["constant"]["sets"]["x"]["strata"]["kind"] == []
+    assert results["sets"]["x"]["strata"]["kind"] == []
     assert "By kind" not in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
@@ -186,11 +199,11 @@ def test_the_report_opens_offline_and_shows_figures_and_pictures(tmp_path: Path)
     assert "<b>x & y" not in page, "names are text, not markup"
     assert page.count("data:image/svg+xml;base64,") == 5
     assert page.count("data:image/jpeg;base64,") == 3 * 3, "picture, truth and map of three tampered pictures"
-    figures = results["baselines"]["constant"]["sets"][name]
+    figures = results["sets"][name]
     assert f"{figures['pixel_f1']:.3f}" in page
     assert results["data"][name]["sha256"] in page
     assert results["versions"]["numpy"] in page
-    assert "imltool eval --data" in page.replace("&#39;", "'").replace("--weights none ", "")
+    assert "imltool eval --weights none --baseline constant --data" in page
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert "## To repeat this" in table
     assert results["data"][name]["sha256"] in table
@@ -206,16 +219,3 @@ def test_previews_are_removed_with_the_results_and_nothing_else(tmp_path: Path) 
     assert run([*arguments, "--restart"]) == 0
     assert (previews / "mine.png").read_bytes() == b"keep"
     assert len(list(previews.iterdir())) == 6
-
-
-def test_a_stopped_evaluation_keeps_its_curves(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    data = [f"{name}={make_set(tmp_path / name)}" for name in ("a", "b")]
-    results = evaluated(out, *data)
-    page, curves = (out / "report.html").read_bytes(), (out / "curves.json").read_bytes()
-    results["complete"] = False
-    del results["baselines"]["constant"]["sets"]["b"]
-    (out / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    evaluated(out, *data)
-    assert (out / "report.html").read_bytes() == page
-    assert json.loads((out / "curves.json").read_bytes()) == json.loads(curves)

@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
-from imltool.evaluation.baselines import error_level_analysis
 from imltool.evaluation.degradations import GRID, degrade
+from imltool.evaluation.methods import error_level_analysis
 from imltool.pictures.images import read_mask, read_rgb
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,30 +12,38 @@ import pytest
 from test_eval_cli import make_set
 
 from imltool.data.folder import Sample, read_folder
+from imltool.evaluation.methods import Method, Predict
+from imltool.evaluation.rows import ImageRow
 from imltool.evaluation.runner import evaluate_set
 from imltool.pictures.images import RGB, Map, Mask, read_rgb
+from imltool.traces.stack import picture_traces
+
+
+def rows_of(samples: Sequence[Sample], predict: Predict, **options: Any) -> list[ImageRow]:
+    method = Method("m", "checkpoint", {"half": 0.5}, predict=predict)
+    return [row for _, row in evaluate_set(samples, [method], **options)]
 
 
 def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:
     samples = read_folder(make_set(tmp_path / "x", 3, 0))
     big = read_rgb(samples[1].image)
 
-    def predict(images: Sequence[RGB]) -> list[Map]:
+    def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         if len(images) > 1 or np.array_equal(images[0], big):
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise MemoryError
         return [np.ones(image.shape[:2], np.float32) for image in images]
 
-    rows = list(evaluate_set(samples, predict, {"half": 0.5}))
+    rows = rows_of(samples, predict)
     assert [row.reason for row in rows] == ["", "out of memory", ""]
     assert [int(row.counts["half"].tp) for row in rows if row.ok] == [200, 600]
 
 
 def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
-    def predict(images: Sequence[RGB]) -> list[Map]:
+    def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        list(evaluate_set(read_folder(make_set(tmp_path / "x")), predict, {"half": 0.5}))
+        rows_of(read_folder(make_set(tmp_path / "x")), predict)
 
 
 def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
@@ -48,22 +57,58 @@ def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
             raise cv2.error(said)
         return rgb, mask
 
-    def predict(images: Sequence[RGB]) -> list[Map]:
+    def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         return [np.ones(image.shape[:2], np.float32) for image in images]
 
-    reasons = [row.reason for row in evaluate_set(samples, predict, {"half": 0.5}, prepare=prepare)]
+    reasons = [row.reason for row in rows_of(samples, predict, prepare=prepare)]
     assert reasons == ["", f"{samples[1].image}: out of memory", ""]
     said = "(-215:Assertion failed) !ssize.empty()"
     with pytest.raises(cv2.error, match="Assertion"):
-        list(evaluate_set(samples, predict, {"half": 0.5}, prepare=prepare))
+        rows_of(samples, predict, prepare=prepare)
 
 
 @pytest.mark.parametrize("fault", [float("nan"), 1.5])
 def test_an_impossible_map_fails_its_picture_only(tmp_path: Path, fault: float) -> None:
-    def predict(images: Sequence[RGB]) -> list[Map]:
+    def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         maps = [np.ones(image.shape[:2], np.float32) for image in images]
         maps[0][0, 0] = fault
         return maps
 
-    rows = list(evaluate_set(read_folder(make_set(tmp_path / "x")), predict, {"half": 0.5}, batch=8))
+    rows = rows_of(read_folder(make_set(tmp_path / "x")), predict, batch=8)
     assert ["0..1" in row.reason for row in rows] == [True, False, False, False, False]
+
+
+def test_every_method_gets_the_same_pictures_and_traces(tmp_path: Path) -> None:
+    samples = read_folder(make_set(tmp_path / "x", 3, 2))
+    seen: dict[str, list[Any]] = {"a": [], "b": [], "blind": []}
+
+    def method(name: str, take: Callable[[RGB], Any] | None) -> Method:
+        def predict(images: Sequence[RGB], traces: Sequence[Any] | None) -> list[Map]:
+            seen[name] += list(zip(images, traces or [None] * len(images), strict=True))
+            return [np.ones(image.shape[:2], np.float32) for image in images]
+
+        return Method(name, "baseline", {"half": 0.5}, predict=predict, traces=take)
+
+    methods = [method("a", picture_traces), method("blind", None), method("b", picture_traces)]
+    rows = list(evaluate_set(samples, methods, batch=2))
+    assert [(one.label, row.name) for one, row in rows[:6]] == [
+        (name, sample.name) for name in ("a", "blind", "b") for sample in samples[:2]
+    ]
+    assert len(rows) == 15 and all(row.ok for _, row in rows)
+    assert all(one[0] is other[0] and one[1] is other[1] for one, other in zip(seen["a"], seen["b"], strict=True))
+    assert all((one[1] == picture_traces(one[0])).all() for one in seen["a"])
+    assert all(traces is None for _, traces in seen["blind"])
+
+
+def test_batches_are_the_same_whatever_is_known(tmp_path: Path) -> None:
+    samples = read_folder(make_set(tmp_path / "x", 5, 0))
+    sizes: list[int] = []
+
+    def predict(images: Sequence[RGB], traces: object) -> list[Map]:
+        sizes.append(len(images))
+        return [np.ones(image.shape[:2], np.float32) for image in images]
+
+    known = {samples[0].name, samples[1].name, samples[2].name}
+    rows = rows_of(samples, predict, batch=2, done=lambda method, sample: sample.name in known)
+    assert [row.name for row in rows] == [samples[3].name, samples[4].name]
+    assert sizes == [2, 1], "the first batch is known, the second is predicted whole"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as oracle
 
 from imltool.errors import DataError
@@ -226,33 +227,44 @@ def test_bootstrap_of_a_mean_agrees_with_a_loop() -> None:
     assert bootstrap.mean_interval([*values, float("nan")], 0) == bootstrap.mean_interval(values, 0)
 
 
-def test_bootstrap_of_a_pooled_figure_draws_whole_pictures() -> None:
+def test_bootstrap_of_a_pooled_metric_draws_whole_pictures() -> None:
     rng = np.random.default_rng(6)
     rows = rng.integers(0, 50, (30, 4))
-    counts = Counts.from_array(rows)
     draws = [float(metrics.f1(pool(Counts.from_array(rows[rng.integers(0, 30, 30)])))) for _ in range(2000)]
-    assert bootstrap.pooled_interval(counts, metrics.f1, 0) == pytest.approx(slow_interval(draws), abs=0.015)
+    found = bootstrap.interval(lambda weights: metrics.f1(Counts.from_array(weights @ rows)), [30], 0)
+    assert found == pytest.approx(slow_interval(draws), abs=0.015)
+
+
+def scores_interval(
+    tampered: ArrayLike, authentic: ArrayLike, metric: Callable[..., NDArray[np.float64]]
+) -> tuple[float, float] | None:
+    levels = bootstrap.resampled_levels(tampered, authentic)
+    return bootstrap.interval(lambda *drawn: metric(*levels(*drawn)), [np.size(tampered), np.size(authentic)], 0)
 
 
 def test_bootstrap_of_an_auc_agrees_with_a_loop() -> None:
     rng = np.random.default_rng(7)
     tampered, authentic = np.round(rng.random(25) ** 0.6, 1), np.round(rng.random(15), 1)
     draws = [metrics.image_auc(rng.choice(tampered, 25), rng.choice(authentic, 15)) for _ in range(2000)]
-    assert bootstrap.scores_interval(tampered, authentic, metrics.auc, 0) == pytest.approx(
-        slow_interval(draws), abs=0.03
-    )
-    assert bootstrap.scores_interval([0.8, 0.9], [0.1, 0.2], metrics.auc, 0) == (1.0, 1.0)
+    assert scores_interval(tampered, authentic, metrics.auc) == pytest.approx(slow_interval(draws), abs=0.03)
+    assert scores_interval([0.8, 0.9], [0.1, 0.2], metrics.auc) == (1.0, 1.0)
 
 
 def test_bootstrap_of_a_true_positive_rate_agrees_with_a_loop() -> None:
     rng = np.random.default_rng(8)
     tampered, authentic = np.round(rng.random(30) ** 0.5, 2), np.round(rng.random(40), 2)
     draws = [metrics.image_tpr_at_fpr(rng.choice(tampered, 30), rng.choice(authentic, 40)) for _ in range(2000)]
-    found = bootstrap.scores_interval(tampered, authentic, metrics.tpr_at_fpr, 0)
-    assert found == pytest.approx(slow_interval(draws), abs=0.04)
+    assert scores_interval(tampered, authentic, metrics.tpr_at_fpr) == pytest.approx(slow_interval(draws), abs=0.04)
+
+
+def test_resamples_drawn_in_parts_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(9).random(30)
+    whole = bootstrap.mean_interval(values, 3)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 700)
+    assert bootstrap.mean_interval(values, 3) == whole
 
 
 def test_an_interval_needs_two_pictures() -> None:
     assert bootstrap.mean_interval([0.5], 0) is None
-    assert bootstrap.pooled_interval(stack([counted(1, 2, 3, 4)]), metrics.f1, 0) is None
-    assert bootstrap.scores_interval([0.5, 0.6], [0.5], metrics.auc, 0) is None
+    assert scores_interval([0.5, 0.6], [0.5], metrics.auc) is None
+    assert bootstrap.interval(lambda: np.zeros(0), [], 0) is None

@@ -96,7 +96,7 @@ def test_verify_finds_every_change_of_a_decision(out: Path, imltool: Callable) -
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     for number in range(3):
         journal.decide(folder.results[number], 0, Opinion(text=f"note {number}"))
-    write_tables(out, journal)
+    write_tables(folder, journal)
     assert imltool("verify", out)[0] == 0
     path = out / "decisions.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -138,22 +138,18 @@ def test_tables_keep_the_examiner_apart_from_the_machine(out: Path, imltool: Cal
     assert imltool("verify", out)[0] == 0
 
 
-def test_boxes_are_what_pseudo_and_train_read(out: Path, imltool: Callable, tmp_path: Path) -> None:
+def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     journal.decide(folder.results[0], 0, EDITED)
     journal.decide(folder.results[1], 0, Opinion(conclusion="not edited"))
-    write_tables(out, journal)
+    write_tables(folder, journal)
     boxes = {item.name: item.boxes for item in read_boxes(out / "boxes.json")}
     assert boxes == {"a.png": ((10, 20, 90, 80),), "camera.jpg": ()}
-    assert read_list(out / "boxes.authentic.txt") == ["camera.jpg"]
-    code, _, stderr = (
-        imltool(
-            "pseudo", out.parent / "in", "--boxes", out / "boxes.json", "--out", tmp_path / "pseudo", "--teacher", "box"
-        )
-        if (out.parent / "in").is_dir()
-        else (0, "", "")
-    )
-    assert code == 0, stderr
+    assert read_list(out / "boxes.authentic.txt") == ["in/camera.jpg"]
+    pseudo = tmp_path / "pseudo"
+    words = ["pseudo", scanned.parent / "in", "--boxes", out / "boxes.json", "--out", pseudo, "--teacher", "box"]
+    code, _, stderr = imltool(*words)
+    assert code == 0 and (pseudo / "masks/a.png").is_file(), stderr
 
 
 def test_a_scan_restarted_or_resumed_keeps_decisions(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import c2pa
 import pytest
@@ -19,9 +19,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from imltool.evidence import credentials
-from imltool.evidence.context import picture_context
+from imltool.evidence.credentials import concern_of, is_fault
+from imltool.evidence.model import Context, Finding
+from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import make_remarks
-from imltool.pictures.images import read_picture
+from imltool.files import sha256_file
+from imltool.pictures import source
 
 MADE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 MANIFEST = {
@@ -35,7 +38,13 @@ MANIFEST = {
 }
 
 
-def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey) -> bytes:
+def certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    by: ec.EllipticCurvePrivateKey,
+    until: datetime = datetime(2049, 1, 1),
+) -> bytes:
     """A certificate in PEM; of an authority where `name` is `issuer`, else of a signer."""
 
     def full(common: str) -> x509.Name:
@@ -56,7 +65,7 @@ def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime(2024, 1, 1))
-        .not_valid_after(datetime(2049, 1, 1))
+        .not_valid_after(until)
         .add_extension(x509.BasicConstraints(root, None), critical=True)
         .add_extension(x509.KeyUsage(**usage), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -67,26 +76,31 @@ def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.
     return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-@pytest.fixture(scope="module")
-def sign() -> Callable[[Path], None]:
-    """Signs a picture file in its place."""
+def signer(until: datetime = datetime(2049, 1, 1)) -> Callable[[Path], None]:
+    """Signs a picture file in its place, with a certificate that is good until then (UTC)."""
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    chain = certificate("Signer", key, "Root", authority) + certificate("Root", authority, "Root", authority)
+    chain = certificate("Signer", key, "Root", authority, until) + certificate("Root", authority, "Root", authority)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     settings = c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
-    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", chain, private, None))
+    made = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", chain, private, None))
     kinds = {".jpg": "jpeg", ".tif": "tiff"}
 
     def write(path: Path) -> None:
         builder = c2pa.Builder.from_json(json.dumps(MANIFEST), context=c2pa.Context(settings))
         signed = io.BytesIO()
         kind = kinds.get(path.suffix, path.suffix[1:])
-        builder.sign(signer, f"image/{kind}", io.BytesIO(path.read_bytes()), signed)
+        builder.sign(made, f"image/{kind}", io.BytesIO(path.read_bytes()), signed)
         path.write_bytes(signed.getvalue())
 
     return write
+
+
+@pytest.fixture(scope="module")
+def sign() -> Callable[[Path], None]:
+    """A signer whose certificate is good for long."""
+    return signer()
 
 
 def signed(folder: Path, sign: Callable[[Path], None], ending: str = "jpg") -> Path:
@@ -96,11 +110,13 @@ def signed(folder: Path, sign: Callable[[Path], None], ending: str = "jpg") -> P
     return path
 
 
-def context_of(path: Path) -> dict[str, Any]:
-    return picture_context(path, read_picture(path))
+def context_of(path: Path) -> Context:
+    found = read_evidence(path).context
+    assert found is not None
+    return found
 
 
-def texts(context: dict[str, Any]) -> list[str]:
+def texts(context: Context) -> list[str]:
     return [remark.text for remark in make_remarks(context) if remark.id.startswith("credentials")]
 
 
@@ -108,10 +124,10 @@ def texts(context: dict[str, Any]) -> list[str]:
 def test_credentials_that_fit(tmp_path: Path, sign: Callable[[Path], None], ending: str) -> None:
     context = context_of(signed(tmp_path, sign, ending))
     found = context.credentials
-    assert (found.state, found.failures, found.reason) == ("valid", [], None)
+    assert (found.state, found.findings, found.reason) == ("valid", (), None)
     assert (found.generator, found.signer) == ("Example Editor 1.2", "Example")
-    assert found.actions == ["c2pa.created", "c2pa.cropped"]
-    assert context.source_types == ["trainedAlgorithmicMedia"]
+    assert found.actions == ("c2pa.created", "c2pa.cropped")
+    assert context.source_types == ("trainedAlgorithmicMedia",)
     assert texts(context) == ["Content Credentials fit the file; whether their signer is Example was not checked"]
     assert "synthetic" in {remark.id for remark in make_remarks(context)}
 
@@ -123,8 +139,13 @@ def test_a_picture_changed_after_signing(tmp_path: Path, sign: Callable[[Path], 
     path.write_bytes(data)
     context = context_of(path)
     assert context.credentials.state == "invalid"
-    assert context.credentials.failures == ["assertion.dataHash.mismatch"]
-    assert texts(context) == ["Content Credentials do not fit the file (assertion.dataHash.mismatch)"]
+    (finding,) = context.credentials.findings
+    assert (finding.code, finding.concerns) == ("assertion.dataHash.mismatch", "binding") and finding.explanation
+    checks = context.credentials
+    assert (checks.binding, checks.signature, checks.time) == ("fails", "holds", "holds")
+    assert texts(context) == [
+        "Content Credentials do not fit the file (the pixels or metadata were changed after signing)"
+    ]
 
 
 def test_credentials_cut_in_two(tmp_path: Path, sign: Callable[[Path], None]) -> None:
@@ -139,7 +160,7 @@ def test_credentials_cut_in_two(tmp_path: Path, sign: Callable[[Path], None]) ->
 @pytest.mark.parametrize(
     ("library", "state", "reason"),
     [
-        ("raise ImportError('no such library')", "not checked", "c2pa-python cannot be loaded (no such library)"),
+        ("raise ImportError('no such library')", "not checked", "c2pa-python cannot be loaded"),
         ("import os; os.abort()", "unreadable", "the C2PA library stopped"),
         ("import time; time.sleep(60)", "unreadable", "reading took more than 2 s"),
         ("x = bytearray(10**12)", "not checked", "c2pa-python cannot be loaded"),
@@ -173,9 +194,128 @@ def test_a_module_beside_the_evidence_is_not_loaded(
     assert context_of(path).credentials.state == "valid"
 
 
-def test_the_mark_is_found_wherever_it_lies(tmp_path: Path) -> None:
-    for before in (0, credentials.CHUNK - 3, 2 * credentials.CHUNK):
+def test_the_mark_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a file is read piece by piece and the mark is on the border of two."""
+    monkeypatch.setattr(source, "IN_MEMORY", 1000)
+    for before in (0, source.CHUNK - 3, 2 * source.CHUNK):
         (tmp_path / "a").write_bytes(b"j" * before + credentials.MARK + b"rest")
-        assert credentials.holds(tmp_path / "a", credentials.MARK)
-    (tmp_path / "a").write_bytes(b"jumdc2p" + b"\0" * credentials.CHUNK + b"a")
-    assert not credentials.holds(tmp_path / "a", credentials.MARK)
+        with source.open_source(tmp_path / "a", (credentials.MARK,)) as opened:
+            assert opened.found == {credentials.MARK}
+            assert opened.sha256 == sha256_file(tmp_path / "a") and opened.size_bytes == before + 12
+    (tmp_path / "a").write_bytes(b"jumdc2p" + b"\0" * source.CHUNK + b"a")
+    with source.open_source(tmp_path / "a", (credentials.MARK,)) as opened:
+        assert not opened.found
+
+
+def test_an_expired_certificate_is_no_changed_picture(tmp_path: Path) -> None:
+    """Signed while its certificate was good for two more seconds, and read after them."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photo(1)).save(path)
+    soon = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0) + timedelta(seconds=2)
+    signer(until=soon)(path)
+    time.sleep(max(0.0, (soon - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds()) + 1.5)
+    context = context_of(path)
+    found = context.credentials
+    assert (found.state, found.binding, found.signature, found.time) == ("valid with faults", "holds", "holds", "fails")
+    assert {finding.concerns for finding in found.findings if is_fault(finding)} == {"time"}
+    assert all(finding.explanation for finding in found.findings)
+    assert texts(context) == [
+        "Content Credentials fit the file and are signed, with faults in other parts "
+        "(the time of the signing certificate)"
+    ]
+
+
+def test_what_a_code_concerns() -> None:
+    """Codes of the C2PA specification, and of the library for identities."""
+    assert {
+        code: concern_of(code)
+        for code in (
+            "assertion.dataHash.mismatch", "assertion.bmffHash.mismatch", "assertion.boxesHash.mismatch",
+            "claimSignature.mismatch", "assertion.hashedURI.mismatch", "claim.missing", "signingCredential.expired",
+            "timeStamp.mismatch", "signingCredential.untrusted", "signingCredential.revoked",
+            "cawg.ica.did_unavailable", "ingredient.manifest.mismatch", "assertion.ingredient.malformed",
+            "assertion.action.malformed",
+        )
+    } == {
+        "assertion.dataHash.mismatch": "binding",
+        "assertion.bmffHash.mismatch": "binding",
+        "assertion.boxesHash.mismatch": "binding",
+        "claimSignature.mismatch": "signature",
+        "assertion.hashedURI.mismatch": "signature",
+        "claim.missing": "signature",
+        "signingCredential.expired": "time",
+        "timeStamp.mismatch": "time",
+        "signingCredential.untrusted": "identity",
+        "signingCredential.revoked": "identity",
+        "cawg.ica.did_unavailable": "identity",
+        "ingredient.manifest.mismatch": "ingredient",
+        "assertion.ingredient.malformed": "ingredient",
+        "assertion.action.malformed": "other",
+    }  # fmt: skip
+    assert not is_fault(Finding(code="cawg.ica.did_unavailable", concerns="identity"))
+    assert not is_fault(Finding(code="signingCredential.ocsp.inaccessible", concerns="identity"))
+    assert is_fault(Finding(code="assertion.inaccessible", concerns="signature"))
+
+
+def library_that_says(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: list[dict[str, str]]) -> None:
+    """A module of the library's name whose reader gives these results, as the library gives those of rare files."""
+    active = {
+        "success": [],
+        "informational": [],
+        "failure": [],
+        **{key: results[key] for key in results if key != "deltas"},
+    }
+    store = {
+        "manifests": {"m": {"signature_info": {"issuer": "Example"}}},
+        "active_manifest": "m",
+        "validation_state": "Invalid",
+        "validation_results": {
+            "activeManifest": active,
+            "ingredientDeltas": [{"validationDeltas": {"failure": results.get("deltas", [])}}],
+        },
+    }
+    (folder / "library").mkdir(exist_ok=True)
+    (folder / "library" / "c2pa.py").write_text(
+        "class Settings:\n from_dict = staticmethod(dict)\n"
+        "def Context(settings): return None\n"
+        f"class Reader:\n def __init__(self, *_, **__): pass\n def json(self): return {json.dumps(store)!r}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder / "library"))
+
+
+def test_an_identity_that_cannot_be_asked_offline_accuses_nobody(
+    tmp_path: Path, sign: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = signed(tmp_path, sign)
+    good = [{"code": "claimSignature.validated"}, {"code": "assertion.dataHash.match"}]
+    unknown = {"code": "cawg.ica.did_unavailable", "explanation": "DID resolution failed at 0x7f75d757e8e0"}
+    library_that_says(tmp_path, monkeypatch, success=good, failure=[unknown])
+    context = context_of(path)
+    found = context.credentials
+    assert (found.state, found.binding, found.signature, found.identity) == ("valid", "holds", "holds", "not checked")
+    assert found.findings[0].explanation == "DID resolution failed at 0x…", "kept, but for what changes with the run"
+    assert texts(context) == ["Content Credentials fit the file; whether their signer is Example was not checked"]
+    inner = {"code": "claimSignature.mismatch", "explanation": "claim signature is not valid"}
+    library_that_says(tmp_path, monkeypatch, success=good, deltas=[inner])
+    context = context_of(path)
+    found = context.credentials
+    assert (found.state, found.signature, found.ingredients) == ("valid with faults", "holds", "fails")
+    assert texts(context)[0].endswith("with faults in other parts (a source of the picture)")
+    library_that_says(tmp_path, monkeypatch, success=good[1:], failure=[inner])
+    context = context_of(path)
+    assert (context.credentials.state, context.credentials.binding) == ("invalid", "holds")
+    assert texts(context) == [
+        "the signature of the Content Credentials does not hold (the signed statements were changed)"
+    ]
+
+
+def test_credentials_that_were_removed(tmp_path: Path) -> None:
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<r:Description xmlns:d="http://purl.org/dc/terms/" d:provenance="{}"/></r:RDF></x:xmpmeta>'
+    )
+    for address, state in (("self#jumbf=/c2pa/a/c2pa.claim", "removed"), ("https://example.org/m.c2pa", "elsewhere")):
+        Image.fromarray(photo(1)).save(tmp_path / "a.jpg", xmp=packet.format(address).encode())
+        context = context_of(tmp_path / "a.jpg")
+        assert (context.credentials.state, context.credentials.address) == (state, address)
+        assert len(texts(context)) == 1 and address in texts(context)[0]

@@ -80,7 +80,7 @@ def test_the_score_of_strips_is_that_of_the_whole(shape: tuple[int, int], monkey
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     whole = image_score(values)
     assert whole == pytest.approx(slow_score(values), abs=1e-7)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 500)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 500)
     assert image_score(values) == pytest.approx(whole, abs=1e-12)
     values[-1, 0] = np.nan
     assert np.isnan(image_score(values))
@@ -95,7 +95,7 @@ def test_regions_are_told_where_they_are_in_the_picture(monkeypatch: pytest.Monk
         {"x": 100, "y": 50, "width": 60, "height": 30, "area": 1800, "score": 0.75},
     ]
     assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 700)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 700)
     assert [region.model_dump() for region in find_regions(values, 0.5)] == expected
     assert find_regions(values, 1.0) == []
     (everything,) = find_regions(values + 0.01, 0.0)
@@ -148,5 +148,5 @@ def test_pixels_converted_in_strips_are_those_of_the_whole(
     file = tmp_path / ("a.png" if mode in ("P", "I;16") else "a.tif")
     picture.save(file)
     whole = read_rgb(file)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 130 * 7)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 130 * 7)
     assert np.array_equal(read_rgb(file), whole)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -285,6 +286,25 @@ def test_verify_finds_objects_that_changed(
     assert code == 2 and "a/1.png changed since this scan began" in err
     assert imltool(*words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
     assert len(rows_of(out)) == 9
+
+
+def test_a_row_waits_for_no_other_object(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an engine that sees pictures by themselves."""
+    first, second = f"{BUCKET}/a/1.png", f"{BUCKET}/a/4.png"
+    come, answer = threading.Event(), memory.MemoryFileSystem._open
+
+    def open_late(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
+        assert not path.endswith("/4.png") or come.wait(600)
+        return answer(self, path, *arguments, **options)
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "_open", open_late)
+    rows = Scanner("boxprompt", "cpu", engine="onnx").scan([first, second], tmp_path / "out")
+    try:
+        assert next(rows).path == first
+        come.set()
+        assert next(rows).path == second
+    finally:
+        come.set()
 
 
 def test_a_scan_that_was_cut_goes_on(tiny_weights: Path, store: Any, tmp_path: Path) -> None:

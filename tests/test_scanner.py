@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -139,6 +140,14 @@ def test_the_example_of_the_guide(folder: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "evidence").symlink_to(folder)
     exec(compile(example, "docs/scan.md", "exec"), {})
     assert len(read_rows(tmp_path / "scan-out/results.jsonl")) == 6
+
+
+def test_the_graph_engine_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime writes its session for telemetry beside temporary files as soon as it is imported."""
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    program = "import imltool.engines.onnx_runtime"
+    subprocess.run([sys.executable, "-c", program], env=env | {"TMPDIR": str(tmp_path)}, check=True)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_package_stays_light() -> None:

@@ -136,7 +136,7 @@ def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: d
         ours = [[values["two", "baseline", name][seed] for name in pictures] for seed in (0, 1)]
         theirs = [[values["two", "full", name][seed] for name in pictures] for seed in (0, 1)]
         figure = results["sets"]["two"]["baseline"][key]
-        assert figure["mean"] == pytest.approx(np.mean(ours)) and figure["against"] == "full"
+        assert figure["mean"] == pytest.approx(np.mean(ours)) and figure["reference"] == "full"
         assert figure["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
         assert list(figure["seeds"].values()) == pytest.approx([np.mean(seed) for seed in ours])
         drawn = slow_resamples([ours], 0)
@@ -145,7 +145,7 @@ def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: d
         paired = np.percentile(np.array(drawn) - np.array(against), [2.5, 97.5]).tolist()
         assert figure["difference_interval"] == pytest.approx(paired)
     single = results["sets"]["two"]["without-memory"]
-    assert single["seeds"] == [0] and single["pixel_f1"]["against"] == "full"
+    assert single["seeds"] == [0] and single["pixel_f1"]["reference"] == "full"
     assert list(single["pixel_f1"]["difference_seeds"]) == ["0"]
     assert results["sets"]["two"]["full"]["pixel_f1"]["difference"] is None
 

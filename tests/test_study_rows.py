@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import make_set
 
-from imltool.study.settings import Row, StudySettings
+from imltool.study.settings import StudySettings, Variant
 from imltool.study.studies import STUDIES, available, drop_repetitions
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 def plan(name: str, *overrides: str, config: str = "configs/boxprompt.yaml") -> tuple[StudySettings, dict[str, str]]:
     """The study of a shipped configuration, and the rows left out with their reasons."""
     fields = {"study": name, "config": ROOT / config, "overrides": overrides}
-    base = StudySettings.model_validate({**fields, "rows": [Row(name="x")]}).base
+    base = StudySettings.model_validate({**fields, "rows": [Variant(name="x")]}).base
     rows, absent = available(STUDIES[name](base, "mobile-sam"))
     settings, repeated = drop_repetitions(StudySettings.model_validate({**fields, "rows": rows}))
     return settings, {one.name: one.reason for one in (*absent, *repeated)}
@@ -63,9 +63,9 @@ def test_rows_of_the_other_studies(tmp_path: Path) -> None:
     journal.parent.mkdir()
     journal.write_text('{"image": "a.jpg", "teacher": "grabcut"}\n')
     settings, absent = plan("pseudo", f"data.root={tmp_path}")
-    assert settings.rows[0] == Row(name="grabcut"), "the configured pseudo-masks stand for their teacher"
+    assert settings.rows[0] == Variant(name="grabcut"), "the configured pseudo-masks stand for their teacher"
     assert {row.name for row in settings.rows} >= {"mobile-sam", "box"} and "pixel-masks" in absent
-    assert [row.labels.sloppiness for row in plan("boxes")[0].rows if row.labels] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [row.labels.jitter for row in plan("boxes")[0].rows if row.labels] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 def test_a_manifest_has_its_masks_and_no_pseudo_masks_of_a_study(tmp_path: Path, imltool) -> None:

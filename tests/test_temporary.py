@@ -51,3 +51,11 @@ def test_what_a_killed_process_left_is_removed_and_what_is_used_stays(
         assert not later.exists()
     assert not used.exists() and not ours.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "imltool-some-link", "imltool-other-folder"}
+
+
+def test_an_error_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="no room"), temporary_folder("imltool-some-") as folder:
+        (folder / "copy").write_bytes(b"x")
+        raise ValueError("no room")
+    assert not [*tmp_path.iterdir()]

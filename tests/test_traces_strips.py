@@ -40,7 +40,7 @@ def luma_of(rgb: RGB) -> NDArray[np.float32]:
 def test_no_trace_depends_on_the_strips(monkeypatch: pytest.MonkeyPatch, pixels: int, size: tuple[int, int]) -> None:
     rgb = edited() if size == (333, 270) else photo(1, *size)
     whole = picture_traces(rgb)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", pixels)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", pixels)
     assert np.array_equal(whole, picture_traces(rgb))
 
 
@@ -48,7 +48,7 @@ def test_strips_give_each_plane_of_the_whole_picture(monkeypatch: pytest.MonkeyP
     rgb = edited()
     luma = luma_of(rgb)
     difference = cross_difference(luma)
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 4000)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 4000)
     rows = CrossDifference(LumaRows(rgb))
     assert rows.shape == difference.shape
     assert grid_offset(rows) == grid_offset(difference) == (0, 0)
@@ -89,7 +89,7 @@ def slow_history(luma: NDArray[np.float32]) -> list[NDArray[np.float64]]:
 
 def test_histories_are_those_of_a_slow_count(monkeypatch: pytest.MonkeyPatch) -> None:
     luma = luma_of(edited()[:210, :170])
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 4000)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 4000)
     for fast, slow in zip(history_likelihood(luma, (0, 0)), slow_history(luma), strict=True):
         # a coefficient half-way between two levels may round to either: of some blocks, one of 14 terms
         assert np.mean(np.abs(fast - slow) < 1e-4) > 0.9 and np.corrcoef(fast.ravel(), slow.ravel())[0, 1] > 0.99
@@ -99,7 +99,7 @@ def test_histories_are_those_of_a_slow_count(monkeypatch: pytest.MonkeyPatch) ->
 def test_grid_strength_is_that_of_a_slow_window(monkeypatch: pytest.MonkeyPatch, offset: tuple[int, int]) -> None:
     difference = cross_difference(luma_of(edited()))
     height, width = difference.shape
-    monkeypatch.setattr("imltool.pictures.images.STRIP_PIXELS", 20 * width)
+    monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 20 * width)
     strength = grid_strength(difference, offset)
     reach = WINDOW // 2
     for row, column in ((reach, reach), (39, 100), (40, 100), (41, 200), (height - 1 - reach, width - 1 - reach)):

@@ -276,9 +276,38 @@ def losses_of(run: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_batch_that_processes_cannot_share_is_refused(config: Path, tmp_path: Path) -> None:
-    done = launch_two("--config", config, "--out", tmp_path / "r", "--set", "optim.batch_size=3")
-    assert done.returncode != 0 and "cannot be shared by 2 processes" in done.stderr
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("optim.batch_size=3",), "optim.batch_size 3 cannot be shared by 2 processes"),
+        (("optim.batch_size=6", "optim.accumulate=2"), "optim.batch_size 6 in 2 parts cannot be shared by 2 processes"),
+        (("optim.batch_size=4", "optim.sync_batch_norm=true"), "optim.sync_batch_norm needs CUDA devices"),
+    ],
+)
+def test_what_two_processes_cannot_do_is_refused(
+    overrides: tuple[str, ...], reason: str, config: Path, tmp_path: Path
+) -> None:
+    options = [word for one in overrides for word in ("--set", one)]
+    done = launch_two("--config", config, "--out", tmp_path / "r", *options)
+    assert done.returncode != 0 and reason in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_take_a_batch_in_parts_and_end_early_together(config: Path, tmp_path: Path) -> None:
+    sets = (
+        "optim.batch_size=8",
+        "optim.accumulate=2",
+        "optim.steps=20",
+        "optim.lr=1e-9",
+        "validate_every=2",
+        "patience=1",
+    )
+    options = [word for one in sets for word in ("--set", one)]
+    done = launch_two("--config", config, "--out", tmp_path / "two", *options)
+    assert done.returncode == 0, done.stderr
+    watched = [(row["step"], row["score"]) for row in log_of(tmp_path / "two") if row["event"] == "validation"]
+    assert watched[-1][0] < 20 and watched[-1][1] <= watched[-2][1]
+    assert (tmp_path / f"two/state-{watched[-1][0]:08}/random_states_1.pkl").exists()
 
 
 def launch_two(*arguments: object) -> subprocess.CompletedProcess[str]:

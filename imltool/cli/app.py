@@ -98,6 +98,7 @@ def _register() -> None:
         study,
         synth,
         train,
+        validate,
         verify,
         version,
         weights,
@@ -113,6 +114,7 @@ def _register() -> None:
     app.add_typer(data.app, name="data", rich_help_panel="Teach")
     app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
     app.command("compare", rich_help_panel="Measure")(compare.compare)
+    app.command("validate", rich_help_panel="Measure")(validate.validate)
     app.command("study", rich_help_panel="Measure")(study.study)
     app.add_typer(model.app, name="model", rich_help_panel="Tool")
     app.command("export", rich_help_panel="Tool")(export.export)
@@ -137,6 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return the exit code."""
+    common.arguments[:] = arguments
     try:
         return _invoke(arguments)
     except ImlError as error:

@@ -32,6 +32,7 @@ from rich.text import Text
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
 
 if TYPE_CHECKING:
+    from imltool.tables import Table
     from imltool.teacher.embeddings import EmbeddingFolder
 
 
@@ -44,6 +45,8 @@ def _open_streams() -> None:
 
 _open_streams()
 log = logging.getLogger("imltool")
+arguments: list[str] = []
+"""What the command line was called with, for records."""
 stderr = Console(stderr=True)
 stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table stays whole
 
@@ -215,6 +218,23 @@ def progress_bar() -> Iterator[Progress]:
         transient=True,
     ) as progress:
         yield progress
+
+
+def print_table(table: Table, console: Console) -> None:
+    """A table for people: as wide as the terminal, or whole for a file or a pipe, whose width nobody knows."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=box.SIMPLE_HEAD)
+    for index, head in enumerate(table.heads):
+        shown.add_column(head, justify="left" if index < table.text_columns else "right", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    if console.is_terminal:
+        console.print(shown, soft_wrap=False)
+    else:
+        Console(file=console.file, width=10_000, quiet=console.quiet).print(shown)
 
 
 @contextmanager

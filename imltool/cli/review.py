@@ -40,7 +40,7 @@ def review(
 
     if export:
         with open_review(out, examiner, None) as session:
-            write_tables(out, session.journal)
+            write_tables(session.folder, session.journal)
             for name in write_reports(session.folder, pdf or None):
                 common.say(f"{name} written → {printable(str(out / name))}")
         return

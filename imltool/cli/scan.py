@@ -171,6 +171,8 @@ def scan(
                 f"left out {printable(str(folder))}: ground truth of a labelled data set "
                 "(give this folder as PATH to scan it)"
             )
+        if plan.passed_over:
+            common.say(plan.passed_over_text())
         require_pictures(plan)
 
         with common.waiting("loading the model …"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +15,8 @@ from imltool.errors import UsageError
 from imltool.texts import command_text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from imltool.data.sets import NamedSet
-    from imltool.study.settings import Row, StudySettings
+    from imltool.study.settings import StudySettings, Variant
 
 OWN_ROWS = (".yaml", ".yml")
 
@@ -72,14 +71,15 @@ def study(
 ) -> None:
     """Train the rows of a study with every seed, measure them with true masks, compare them picture by picture.
 
-    DIR gets results.json, table.md, table.csv, per_image.csv, plot.png and a folder ROW/seed-N for every run. Run it
-    again after an interruption and only what is missing is done; seeds and test sets may be added later.
+    DIR gets results.json, report.html, table.md, table.csv, per_image.csv, plot.png and a folder ROW/seed-N for every
+    run. Run it again after an interruption and only what is missing is done; seeds and test sets may be added later.
     """
     common.setup_logging(verbose, quiet)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a study runs in one process", "share its rows among GPUs with --only and --device")
     from imltool.data.sets import apply_lists, named_sets, sample_sets
 
+    _refuse_unknown_name(name)
     sets = []
     if tiny or not plan:
         sets = named_sets(data) if data else sample_sets(samples)
@@ -92,14 +92,17 @@ def study(
         _print_plan(settings, json_output)
         return
     out = out or Path("studies") / settings.study
-    words = ["imltool", "study", name, *(["--config", str(config)] if config else []), *(["--tiny"] if tiny else [])]
-    words += [word for override in set_ or [] for word in ("--set", override)]
-    words += [*(["--steps", str(steps)] if steps else []), "--seeds", seeds]
-    words += [word for one in data or [] for word in ("--data", one)] or ["--samples", str(samples)]
-    words += [word for one in lists or [] for word in ("--list", one)]
-    words += [word for folder in reuse or [] for word in ("--reuse", str(folder))]
-    words += ["--checkpoint", checkpoint, "--teacher", teacher, "--out", str(out)]
-    _run(settings, sets, out, device, only or [], reuse or [], command_text(words), json_output)
+    command = command_text(["imltool", *common.arguments])
+    _run(settings, sets, out, device, only or [], reuse or [], command, json_output)
+
+
+def _refuse_unknown_name(name: str) -> None:
+    from imltool.study.studies import STUDIES
+
+    if name not in STUDIES and Path(name).suffix.lower() not in OWN_ROWS:
+        raise UsageError(
+            f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
+        )
 
 
 def _numbers(seeds: str) -> tuple[int, ...]:
@@ -145,12 +148,8 @@ def _settings(
         raise UsageError("nothing to train on", "give a --config that lists sources under data.train, or --tiny")
     if name in STUDIES:
         rows, absent = available(STUDIES[name](base, teacher))
-    elif Path(name).suffix.lower() in OWN_ROWS:
-        rows, absent = load_settings(RowsSettings, Path(name)).rows, []
     else:
-        raise UsageError(
-            f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
-        )
+        rows, absent = load_settings(RowsSettings, Path(name)).rows, []
     fields = {"study": Path(name).stem, "config": config, "overrides": overrides, "rows": rows, "seeds": seeds}
     try:
         settings = StudySettings.model_validate({**fields, "checkpoint": checkpoint})
@@ -175,26 +174,23 @@ def _print_plan(settings: StudySettings, json_output: bool) -> None:
     if json_output:
         typer.echo(json.dumps({row.name: row.model_dump(mode="json") for row in settings.rows}, indent=2))
         return
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    from imltool.tables import Table
 
     count = len(settings.rows) * len(settings.seeds)
     runs = f"{count} runs of {settings.base.optim.steps} steps, seeds {', '.join(map(str, settings.seeds))}"
-    table = Table(title=f"{settings.study}: {runs}", box=box.SIMPLE_HEAD, title_justify="left")
-    for head in ("row", "changes", "against"):
-        table.add_column(head, overflow="fold")
+    lines = []
     for row in settings.rows:
         reference = settings.reference(row)
-        table.add_row(escape(row.name), escape(_changes(row)), "–" if reference == row.name else escape(reference))
-    common.stdout.print(table)
+        lines.append([row.name, _changes(row), "–" if reference == row.name else reference])
+    common.stdout.print(f"{settings.study}: {runs}", markup=False, highlight=False)
+    common.print_table(Table(settings.study, ["row", "changes", "compared with"], lines, 3), common.stdout)
 
 
-def _changes(row: Row) -> str:
+def _changes(row: Variant) -> str:
     labels = []
     if row.labels is not None:
-        sloppy = row.labels.sloppiness
-        boxes = "the boxes there are" if sloppy is None else f"boxes {sloppy:.0%} too large on every side"
+        jitter = row.labels.jitter
+        boxes = "the boxes there are" if jitter is None else f"boxes {jitter:.0%} too large on every side"
         labels.append(f"pseudo-masks by {row.labels.teacher} from {boxes}")
     return ", ".join([*row.overrides, *labels]) or "none"
 
@@ -209,90 +205,60 @@ def _run(
     command: str,
     as_json: bool,
 ) -> None:
-    from imltool.study.plot import draw_study
-    from imltool.study.report import PLOT_NAME, RESULTS_NAME, TABLE_NAME, results_text, study_results, write_report
+    from imltool.cli.progress import Update, follow
+    from imltool.evaluation.events import Advanced, Started
+    from imltool.study.events import Measured, Trained
+    from imltool.study.plot import draw_study, study_plot
+    from imltool.study.report import (
+        PAGE_NAME,
+        PLOT_NAME,
+        RESULTS_NAME,
+        TABLE_NAME,
+        study_results,
+        terminal_table,
+        write_page,
+        write_report,
+    )
+    from imltool.study.results import StudyResults
     from imltool.study.runner import Study
 
-    def report() -> dict[str, Any]:
+    def report() -> StudyResults:
         measurements = running.measurements()
         results = study_results(settings, measurements, running.qualities(), command)
         write_report(out, results, measurements)
         return results
 
-    with common.progress_bar() as bar:
+    def hashing() -> Iterator[Started | Advanced]:
         for one in sets:
-            task = bar.add_task(f"hashing {one.name}", total=len(one.samples))
+            yield Started(f"hashing {one.name}", len(one.samples))
             for _ in one.hash_files():
-                bar.advance(task)
-            bar.remove_task(task)
-        running = Study(settings, sets, out, device, only, reuse)
-        current: TaskID | None = None
-        try:
-            for event in running.run():
-                current = _show(event, bar, current)
-                if event["event"] == "measured":
-                    report()
-        finally:  # Ctrl-C too leaves a picture of what there is
-            results = report()
-            draw_study(out / PLOT_NAME, results)
-            running.close()
+                yield Advanced()
+
+    def show(event: Trained | Measured, update: Update) -> None:
+        if isinstance(event, Measured):
+            f1 = "–" if event.pixel_f1 is None else f"{event.pixel_f1:.3f}"
+            common.say(f"{event.run}: {event.set} ({event.role.upper()}) F1 {f1}")
+            report()
+        elif event.event["event"] == "start":
+            common.say(f"{event.run}: training, steps {event.event['step']}-{event.event['steps']}")
+        elif event.event["event"] == "train":
+            update(event.event["step"], f"{event.run}: loss {event.event['loss']:.4f}")
+
+    follow(hashing())
+    running = Study(settings, sets, out, device, only, reuse)
+    try:
+        follow(running.run(), show)
+    finally:  # Ctrl-C too leaves a picture of what there is
+        results = report()
+        draw_study(out / PLOT_NAME, results)
+        write_page(out, results, study_plot(results))
+        running.close()
     if as_json:
-        typer.echo(results_text(results))
-    _print_table(results, as_json)
-    common.say(f"written: {out / TABLE_NAME}, {RESULTS_NAME}, {PLOT_NAME}")
-    unscored = [line for line in running.measurements() if line["n_failed"]]
+        typer.echo(results.text())
+    common.print_table(terminal_table(results), common.stderr if as_json else common.stdout)
+    common.say(f"written: {out}: {TABLE_NAME}, {RESULTS_NAME}, {PAGE_NAME}, {PLOT_NAME}")
+    unscored = [line for line in running.measurements() if line.n_failed]
     if unscored:
         first = unscored[0]
-        common.say(
-            f"{first['n_failed']} pictures of {first['set']} could not be scored, the first: {first['first_failure']}"
-        )
+        common.say(f"{first.n_failed} pictures of {first.set} could not be scored, the first: {first.first_failure}")
     common.finish(len(running.failed) + len(unscored))
-
-
-def _show(event: dict[str, Any], bar: Progress, task: TaskID | None) -> TaskID | None:
-    """Progress of the current run; what is worth keeping is said in a line. Returns the task in progress."""
-    kind = event["event"]
-    where = f"{event['row']}, seed {event['seed']}" if "row" in event else ""
-    if kind in ("run", "measure", "label") and not (kind == "label" and task is not None):
-        if task is not None:
-            bar.remove_task(task)
-        what = {"run": where, "measure": f"measuring {where} on {event.get('set')}", "label": "pseudo-masks"}[kind]
-        return bar.add_task(what, total=event.get("steps") if kind == "run" else event.get("images"))
-    if kind == "label" and task is not None:
-        bar.advance(task)
-    elif kind == "train" and task is not None:
-        bar.update(task, completed=event["step"], description=f"{where}: loss {event['loss']:.4f}")
-    elif kind == "start":
-        common.say(f"{where}: training, steps {event['step']}-{event['steps']}")
-    elif kind == "reused":
-        common.say(f"{where or event['labels']}: taken over from {event['run']}")
-    elif kind == "measured":
-        f1 = event["figures"]["pixel_f1"]
-        common.say(f"{where}: {event['set']} ({event['role'].upper()}) F1 {'–' if f1 is None else f'{f1:.3f}'}")
-    elif kind == "failed":
-        common.log.error("%s: %s", where, event["reason"])
-    return task
-
-
-def _print_table(results: dict[str, Any], json_output: bool) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    from imltool.study.report import blocks, number
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for head in ("set", "role", "row"):
-        table.add_column(head, overflow="fold")
-    for head in ("seeds", "F1 [95 %]", "ΔF1 [95 %]", "F1 cal.", "AUC", "img AUC", "FP area"):
-        table.add_column(head, justify="right")
-    for name, rows in blocks(results):
-        for row, figures in rows.items():
-            f1 = figures["pixel_f1"]
-            table.add_row(
-                *(escape(name), figures["role"].upper(), escape(row), str(len(figures["seeds"]))),
-                number(f1["mean"], f1["interval"]),
-                number(f1["difference"], f1["difference_interval"], sign=True),
-                *(number(figures[key]["mean"]) for key in ("pixel_f1_calibrated", "pixel_auc", "image_auc", "fp_area")),
-            )
-    (common.stderr if json_output else common.stdout).print(table)

@@ -34,18 +34,16 @@ class Fault:
 
 
 class _Process:
-    """A worker in a process of its own."""
+    """A worker in a process of its own, made by its first task: Ray would lose what a constructor was given."""
 
-    def __init__(self, make: Callable[[], Worker]) -> None:
-        self._fault: Fault | None = None
-        try:
-            self._worker = make()
-        except ImlError as error:  # raised here it would be tried for ever
-            self._fault = Fault(error.message, error.remedy)
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
 
-    def work(self, task: Any) -> list[Any] | Fault:
+    def work(self, make: Callable[[], Worker], task: Any) -> list[Any] | Fault:
         try:
-            return self._fault or list(self._worker(task))
+            if self._worker is None:
+                self._worker = make()
+            return list(self._worker(task))
         except ImlError as error:
             return Fault(error.message, error.remedy)
 
@@ -67,10 +65,10 @@ def ordered_map(
     from ray.util import ActorPool
 
     kind = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=REPEATS)(_Process)
-    actors = [kind.remote(make) for _ in range(workers)]
+    actors, maker = [kind.remote() for _ in range(workers)], ray.put(make)
     pool: Any = ActorPool(actors * TASKS_AT_A_TIME)
     try:
-        for made in pool.map(lambda actor, task: actor.work.remote(task), tasks):
+        for made in pool.map(lambda actor, task: actor.work.remote(maker, task), tasks):
             if isinstance(made, Fault):
                 raise ClusterError(made.message, made.remedy)
             yield from made

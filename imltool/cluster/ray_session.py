@@ -73,7 +73,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
 
 def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
     """See `connected`: `ray`; what ends it goes to `ends`."""
-    folder = str(ends.enter_context(temporary_folder("imltool-ray-")))
+    folder = str(ends.enter_context(temporary_folder("iml-ray-")))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     ends.enter_context(_environment(_QUIET))
     if address is None:

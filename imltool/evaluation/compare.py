@@ -1,61 +1,69 @@
 """Two or more evaluations of the same pictures, paired picture by picture.
 
-Pairing takes out what the pictures have in common: two methods whose intervals overlap widely can still differ surely
-on the same pictures, and only the paired difference says so.
+Pairing removes what the pictures have in common: the difference of two methods whose intervals overlap widely can still
+be significant on the same pictures, and only the paired difference says so.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from imltool.errors import DataError, UsageError
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import mean_interval, paired_auc_interval
+from imltool.evaluation.bootstrap import Interval, interval, mean_interval, resampled_levels
+from imltool.evaluation.report import JOURNAL_NAME, RESULTS_NAME
+from imltool.evaluation.results import DataInfo, Results
+from imltool.evaluation.rows import ImageRow
+from imltool.journal import read_rows
 
 TIE = 1e-6
-"""Differences up to this are ties: `per_image.csv` keeps six decimals."""
+"""Differences up to this are ties (our choice)."""
 
 
 @dataclass(frozen=True)
-class Figure:
+class Compared:
     """What can be compared.
 
     Attributes:
         heading: in tables.
-        column: of `per_image.csv`; for `image_auc` the score it is computed from.
+        name: of `ImageRow.metric`; "" for the image AUC, which is computed from scores.
         tampered: over tampered pictures (True), authentic ones (False), or both (None).
         higher: higher is better.
     """
 
     heading: str
-    column: str
+    name: str
     tampered: bool | None
     higher: bool = True
 
+    def of(self, row: ImageRow) -> float | None:
+        """The metric of a picture, or its score for the image AUC; None where it does not exist."""
+        if not self.name:
+            return row.score
+        return row.metric(self.name) if row.tampered is self.tampered else None
 
-FIGURES: dict[str, Figure] = {
-    "f1": Figure("pixel F1", "f1", True),
-    "f1_calibrated": Figure("pixel F1 calibrated", "f1_calibrated", True),
-    "iou": Figure("pixel IoU", "iou", True),
-    "mcc": Figure("pixel MCC", "mcc", True),
-    "auc": Figure("pixel AUC", "auc", True),
-    "ap": Figure("pixel AP", "ap", True),
-    "fp_area": Figure("FP area", "flagged_area", False, higher=False),
-    "image_auc": Figure("image AUC", "score", None),
+
+METRICS: dict[str, Compared] = {
+    "f1": Compared("pixel F1", "f1", True),
+    "f1_calibrated": Compared("pixel F1 calibrated", "f1_calibrated", True),
+    "iou": Compared("pixel IoU", "iou", True),
+    "mcc": Compared("pixel MCC", "mcc", True),
+    "auc": Compared("pixel AUC", "auc", True),
+    "ap": Compared("pixel AP", "ap", True),
+    "fp_area": Compared("FP area", "flagged_area", False, higher=False),
+    "image_auc": Compared("image AUC", "", None),
 }
-"""Name of `--metric` → figure."""
+"""Name of `--metric` → what it compares."""
 DEFAULT = ("f1", "fp_area", "image_auc")
 
-
-Rows = dict[tuple[str, str], dict[str, str]]
-"""(set, picture) → row of `per_image.csv`."""
+Rows = dict[tuple[str, str], ImageRow]
+"""(set, picture) → row that was scored."""
+RowPair = tuple[ImageRow, ImageRow]
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,59 @@ class Entrant:
         folder: of the evaluation.
         method: its label there.
         rows: of the pictures it has scored.
-        data, options: these blocks of `results.json`.
+        data: the sets of the evaluation.
+        min_max: maps were stretched to 0..1 there.
     """
 
     label: str
     folder: Path
     method: str
     rows: Rows
-    data: dict[str, Any]
-    options: dict[str, Any]
+    data: dict[str, DataInfo]
+    min_max: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method against the first by one metric on one set: a row of the tables.
+
+    Attributes:
+        set: "all sets" for all pictures together.
+        metric: a key of `METRICS`.
+        first, second: labels.
+        n: pictures that both have scored.
+        difference: second minus first.
+        difference_ci: 95 %, paired bootstrap over pictures; None for fewer than two.
+        significant: of the second, `better` or `worse` when the interval leaves 0 out, else "".
+        wins, losses, ties: pictures, of the second; None for the image AUC, which no picture has by itself.
+    """
+
+    set: str
+    metric: str
+    first: str
+    second: str
+    n: int
+    first_mean: float
+    second_mean: float
+    difference: float
+    difference_ci: Interval | None
+    significant: str
+    wins: int | None = None
+    losses: int | None = None
+    ties: int | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture that all entrants have scored, and its metric under each entrant's label."""
+
+    set: str
+    image: str
+    values: dict[str, float]
+
+    @property
+    def spread(self) -> float:
+        return max(self.values.values()) - min(self.values.values())
 
 
 def read_entrants(targets: Sequence[str]) -> list[Entrant]:
@@ -86,15 +138,15 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
 
     Raises `DataError` when a folder holds no finished evaluation, `UsageError` for an unknown method or fewer than two.
     """
-    found: list[tuple[Path, str, Rows, dict[str, Any]]] = []
+    found: list[tuple[Path, str, Rows, Results]] = []
     for target in targets:
         folder, wanted = _folder_and_method(target)
-        head, by_method = _read_folder(folder)
+        results, by_method = _read_folder(folder)
         if wanted and wanted not in by_method:
             raise UsageError(f"{folder} holds no method {wanted!r}", f"it holds {', '.join(by_method)}")
-        for method, rows in by_method.items():
-            if not wanted or method == wanted:
-                found.append((folder, method, rows, head))
+        found += [
+            (folder, method, rows, results) for method, rows in by_method.items() if not wanted or method == wanted
+        ]
     if len(found) < 2:
         raise UsageError("only one method is given", "give two folders of imltool eval, or one with several methods")
     methods = [method for _, method, _, _ in found]
@@ -105,8 +157,8 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
         doubled = next(label for label in labels if labels.count(label) > 1)
         raise UsageError(f"{doubled} is given twice", "give each method once")
     return [
-        Entrant(label, folder, method, rows, head["data"], head["options"])
-        for label, (folder, method, rows, head) in zip(labels, found, strict=True)
+        Entrant(label, folder, method, rows, results.data, results.options.min_max)
+        for label, (folder, method, rows, results) in zip(labels, found, strict=True)
     ]
 
 
@@ -120,38 +172,39 @@ def _folder_and_method(target: str) -> tuple[Path, str]:
     return Path(target), ""
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Rows]]:
+def _read_folder(folder: Path) -> tuple[Results, dict[str, Rows]]:
     """`results.json` of an evaluation, and the rows of its methods."""
-    results, table = folder / "results.json", folder / "per_image.csv"
     try:
-        head = json.loads(results.read_text(encoding="utf-8"))
-        with table.open(encoding="utf-8", newline="") as handle:
-            lines = list(csv.DictReader(handle))
-        complete = head["complete"]
-        if not isinstance(head["data"], dict) or not isinstance(head["options"], dict):
-            raise TypeError("results.json is not as imltool eval writes it")
-        by_method: dict[str, Rows] = {}
-        for line in lines:
-            rows = by_method.setdefault(line["method"], {})
-            if line["status"] == "ok":
-                _check_numbers(line)
-                rows[line["set"], line["image"]] = line
+        results = Results.model_validate_json((folder / RESULTS_NAME).read_bytes())
     except OSError as error:
         raise DataError(
             f"{folder} holds no evaluation: {error.filename}: {error.strerror}", "give a folder of imltool eval"
         ) from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError(f"{folder} holds a damaged evaluation: {error}", "run imltool eval again") from error
-    if not complete:
+    except ValueError as error:
+        reason = " ".join(str(error).split()[:20])
+        raise DataError(f"{folder} holds a damaged evaluation: {reason}", "run imltool eval again") from error
+    if not results.complete:
         raise DataError(f"the evaluation in {folder} is not complete", "run the same imltool eval command again")
-    return head, by_method
-
-
-def _check_numbers(line: Mapping[str, str]) -> None:
-    """Raises `ValueError` or `TypeError` when a cell that may be compared is no number: a damaged or cut line."""
-    for figure in FIGURES.values():
-        if line[figure.column] != "":
-            float(line[figure.column])
+    by_method: dict[str, Rows] = {one.label: {} for one in results.methods}
+    counts = {(one.label, name): 0 for one in results.methods for name in results.data}
+    try:
+        for line in read_rows(folder / JOURNAL_NAME)[1:]:
+            row = ImageRow.from_line(line)
+            counts[line["method"], line["set"]] += 1
+            if row.ok:
+                by_method[line["method"]][line["set"], row.name] = row
+    except (DataError, KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        raise DataError(
+            f"{folder} holds a damaged evaluation: {JOURNAL_NAME}: {error}", "run imltool eval again"
+        ) from (error)
+    for (label, name), count in counts.items():
+        if count != results.data[name].n:
+            raise DataError(
+                f"{folder} holds a damaged evaluation: {JOURNAL_NAME} has {count} of {results.data[name].n} pictures "
+                f"of {name} by {label}",
+                "run imltool eval again",
+            )
+    return results, by_method
 
 
 def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
@@ -168,28 +221,25 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
         )
     notes = []
     for name in dict.fromkeys(set_name for one in entrants for set_name, _ in one.rows):
-        digests = {one.data[name]["sha256"] for one in entrants if name in one.data}
+        digests = {one.data[name].sha256 for one in entrants if name in one.data}
         if len(digests) > 1:
             notes.append(f"{name} was not the same in all evaluations: pictures or masks differ")
         scored = set().union(*({key for key in one.rows if key[0] == name} for one in entrants))
         if left_out := len(scored - shared):
             count = "1 picture was" if left_out == 1 else f"{left_out} pictures were"
             notes.append(f"{name}: {count} not scored in all evaluations and cannot be paired with all")
-    if len({bool(one.options.get("min_max")) for one in entrants}) > 1:
+    if len({bool(one.min_max) for one in entrants}) > 1:
         notes.append("maps were stretched to 0..1 in some evaluations and not in others (--min-max)")
     return notes
 
 
-def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Each entrant against the first: one row for each set, each figure and each other entrant, then all sets together.
+def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> list[Comparison]:
+    """Each entrant against the first: one row for each set, each metric and each other entrant, then all sets together.
 
-    A row: `set` ("all sets" over all pictures when there is more than one), `figure`, `first`, `second` (labels), `n`,
-    `first_mean`, `second_mean`, `difference` (second − first), `difference_ci` (95 %, paired bootstrap over pictures),
-    `wins`, `losses`, `ties` (of the second; None for `image_auc`, which no picture has by itself) and `surely`:
-    `better` or `worse` when the interval leaves 0 out, else "". Figures that do not exist have no row.
+    All sets have a row when there is more than one. A metric that does not exist on a set has no row there.
     """
     reference = entrants[0]
-    sets = list(dict.fromkeys(set_name for set_name, _ in reference.rows))
+    sets: list[str | None] = [*dict.fromkeys(set_name for set_name, _ in reference.rows)]
     rows = []
     for set_name in [*sets, None] if len(sets) > 1 else sets:
         for other in entrants[1:]:
@@ -197,80 +247,80 @@ def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> lis
             keys = [key for key in reference.rows if key in other.rows and set_name in (None, key[0])]
             pairs = [(reference.rows[key], other.rows[key]) for key in keys]
             for name in names:
-                row = _auc_row(pairs, seed) if name == "image_auc" else _mean_row(pairs, FIGURES[name], seed)
-                if row is not None:
-                    head = {"set": set_name or "all sets", "figure": name}
-                    rows.append(head | {"first": reference.label, "second": other.label} | row)
+                head = (set_name or "all sets", name, reference.label, other.label)
+                row = _auc_row(head, pairs, seed) if name == "image_auc" else _mean_row(head, pairs, seed)
+                rows += [row] if row is not None else []
     return rows
 
 
-def paired(entrants: Sequence[Entrant], name: str) -> list[dict[str, Any]]:
-    """One row a picture that all entrants have: `set`, `image`, and the figure under each entrant's label."""
-    figure = FIGURES[name]
-    rows = []
+def paired(entrants: Sequence[Entrant], name: str) -> list[Pair]:
+    """The pictures on which all entrants have a metric."""
+    pairs = []
     for key in entrants[0].rows:
-        lines = [one.rows.get(key) for one in entrants]
-        values = [line[figure.column] if line and _belongs(line, figure) else "" for line in lines]
-        if all(values):
-            figures = {one.label: float(value) for one, value in zip(entrants, values, strict=True)}
-            rows.append({"set": key[0], "image": key[1], "figures": figures})
-    return rows
+        values = {one.label: METRICS[name].of(one.rows[key]) for one in entrants if key in one.rows}
+        known = {label: value for label, value in values.items() if value is not None}
+        if len(known) == len(entrants):
+            pairs.append(Pair(*key, known))
+    return pairs
 
 
-def most_different(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """The `paired` rows with the largest spread between entrants, ties in their order; equal ones are left out."""
-
-    def spread(row: Mapping[str, Any]) -> float:
-        return float(max(row["figures"].values()) - min(row["figures"].values()))
-
-    return [row for row in sorted(rows, key=spread, reverse=True)[:count] if spread(row) > TIE]
+def most_different(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """The pairs with the largest spread between entrants, ties in their order; equal ones are left out."""
+    ranked = sorted(pairs, key=lambda pair: pair.spread, reverse=True)
+    return [pair for pair in ranked[:count] if pair.spread > TIE]
 
 
-def _belongs(line: Mapping[str, str], figure: Figure) -> bool:
-    return figure.tampered is None or (line["tampered"] == "1") is figure.tampered
+Head = tuple[str, str, str, str]
 
 
-def _mean_row(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], figure: Figure, seed: int) -> Any:
-    values = np.array(
-        [
-            (float(one[figure.column]), float(other[figure.column]))
-            for one, other in pairs
-            if _belongs(one, figure) and one[figure.column] != "" and other[figure.column] != ""
-        ],
-        dtype=np.float64,
-    ).reshape(-1, 2)
+def _mean_row(head: Head, pairs: Sequence[RowPair], seed: int) -> Comparison | None:
+    metric = METRICS[head[1]]
+    found = [(metric.of(one), metric.of(other)) for one, other in pairs]
+    values = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
     if not len(values):
         return None
     change = values[:, 1] - values[:, 0]
-    gain = change if figure.higher else -change
-    return {
-        "n": len(values),
-        "first_mean": float(values[:, 0].mean()),
-        "second_mean": float(values[:, 1].mean()),
-        **_difference(float(change.mean()), mean_interval(change, seed), figure.higher),
-        "wins": int((gain > TIE).sum()),
-        "losses": int((gain < -TIE).sum()),
-        "ties": int((np.abs(gain) <= TIE).sum()),
-    }
+    gain = change if metric.higher else -change
+    limits = mean_interval(change, seed)
+    return Comparison(
+        *head,
+        n=len(values),
+        first_mean=float(values[:, 0].mean()),
+        second_mean=float(values[:, 1].mean()),
+        difference=float(change.mean()),
+        difference_ci=limits,
+        significant=_significant(limits, metric.higher),
+        wins=int((gain > TIE).sum()),
+        losses=int((gain < -TIE).sum()),
+        ties=int((np.abs(gain) <= TIE).sum()),
+    )
 
 
-def _auc_row(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], seed: int) -> Any:
+def _auc_row(head: Head, pairs: Sequence[RowPair], seed: int) -> Comparison | None:
     sides = [
-        tuple([float(pair[who]["score"]) for pair in pairs if pair[who]["tampered"] == side] for side in ("1", "0"))
-        for who in (0, 1)
+        [[pair[who].score for pair in pairs if pair[who].tampered is side] for side in (True, False)] for who in (0, 1)
     ]
-    if not sides[0][0] or not sides[0][1]:
+    if not all(sides[0]):
         return None
-    first, second = ((one[0], one[1]) for one in sides)
-    means = metrics.image_auc(*first), metrics.image_auc(*second)
-    interval = paired_auc_interval(first, second, metrics.auc, seed)
-    nothing = {"wins": None, "losses": None, "ties": None}
-    found = {"n": len(pairs), "first_mean": means[0], "second_mean": means[1]}
-    return found | _difference(means[1] - means[0], interval, True) | nothing
+    first, second = (metrics.image_auc(*both) for both in sides)
+    levels = [resampled_levels(*both) for both in sides]
+    limits = interval(
+        lambda *drawn: metrics.auc(*levels[1](*drawn)) - metrics.auc(*levels[0](*drawn)),
+        [len(side) for side in sides[0]],
+        seed,
+    )
+    return Comparison(
+        *head,
+        n=len(pairs),
+        first_mean=first,
+        second_mean=second,
+        difference=second - first,
+        difference_ci=limits,
+        significant=_significant(limits, True),
+    )
 
 
-def _difference(change: float, interval: tuple[float, float] | None, higher: bool) -> dict[str, Any]:
-    surely = ""
-    if interval and (interval[0] > 0 or interval[1] < 0):
-        surely = "better" if (interval[0] > 0) is higher else "worse"
-    return {"difference": change, "difference_ci": list(interval) if interval else None, "surely": surely}
+def _significant(limits: Interval | None, higher: bool) -> str:
+    if limits is None or limits[0] <= 0 <= limits[1]:
+        return ""
+    return "better" if (limits[0] > 0) is higher else "worse"

@@ -1,21 +1,21 @@
 """Other people's protocols, to stand next to published tables: one function each, one table each, never mixed.
 
 Our own headline is none of them. Each follows the evaluation code that its name stands for, without that code's
-epsilons (they move a figure by less than 1e-6).
+epsilons (they move a metric by less than 1e-6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.bootstrap import Interval, mean_interval
 from imltool.evaluation.counts import Counts, count_pixels, rank_pixels
+from imltool.evaluation.results import Measured
 from imltool.pictures.images import Map, Mask
 
 DEFAULT_SIDE = 512
@@ -24,27 +24,54 @@ DEFAULT_SIDE = 512
 EROSION, DILATION = 15, 11
 """Sides in pixels of the squares by which `trufor` takes the truth's inner and outer edge out of the score."""
 
-Figures = dict[str, float]
+PADDED_SIDE = 1024
+"""Side in pixels of the canvas of `imdlbenco-padded`, as that benchmark pads."""
+
+PictureMetrics = dict[str, float]
 
 
-def imdlbenco(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
-    """F1 and IoU at the resized size, as IMDLBenCo has them when it resizes pictures; both empty scores 0.
+def imdlbenco(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
+    """F1, permuted F1, IoU and pixel AUC at the resized size, as IMDLBenCo has them when it resizes pictures.
+
+    Truth and prediction both empty score 0, as does the pixel AUC of an authentic picture. The permuted F1 is the
+    better of the map's and the inverted map's (that code's mode `double`). Equal values count half in the AUC, where
+    that code's depends on the order of its sort.
 
     The map comes to side×side by bilinear interpolation (there the network's own output has that size; ours is what
     is left of it, our choice), the mask by nearest neighbour; predicted is strictly above 0.5.
 
     Args:
         values: float32 [H,W] in [0,1].
-        mask: bool [H,W], True = tampered; an authentic picture's is empty, and then every figure is 0.
+        mask: bool [H,W], True = tampered; an authentic picture's is empty, and then every metric is 0.
         side: pixels.
     """
     resized = np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     truth = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    c = count_pixels(resized, truth)
-    return {"f1": float(metrics.f1(c, both_empty=0.0)), "iou": float(metrics.iou(c, both_empty=0.0))}
+    return _as_imdlbenco(resized, truth)
 
 
-def trufor(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
+def imdlbenco_padded(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
+    """As `imdlbenco`, for models that IMDLBenCo pads pictures for: at the picture's own size, without the padding.
+
+    There a picture is at the top left of a canvas of 1024×1024 pixels, and what of it is outside is cut off.
+    `side` is not used.
+    """
+    kept = slice(PADDED_SIDE), slice(PADDED_SIDE)
+    return _as_imdlbenco(np.ascontiguousarray(values[kept]), np.ascontiguousarray(mask[kept]))
+
+
+def _as_imdlbenco(values: Map, mask: Mask) -> PictureMetrics:
+    c = count_pixels(values, mask)
+    ranking = rank_pixels(values, mask)
+    return {
+        "f1": float(metrics.f1(c, both_empty=0.0)),
+        "f1_permuted": float(_either_way(c)),
+        "iou": float(metrics.iou(c, both_empty=0.0)),
+        "auc": float(metrics.auc(ranking.tampered, ranking.authentic)) if mask.any() else 0.0,
+    }
+
+
+def trufor(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
     """Best-threshold and 0.5 F1, each the better of map and inverted map, without pixels near the true edge.
 
     Tampered is what is left of the mask after erosion by 15×15, authentic what is outside its dilation by 11×11; the
@@ -74,7 +101,7 @@ def _either_way(c: Counts) -> metrics.FloatArray:
     return np.maximum(metrics.f1(c, both_empty=0.0), metrics.f1(inverse, both_empty=0.0))
 
 
-def mvss(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
+def mvss(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
     """F1 of the 8-bit map strictly above 0.5, and the picture's score: the map's maximum, as MVSS-Net has them.
 
     The map is cut (not rounded) to 8 bits, so 128/255 is the lowest value that counts. Arguments as in `imdlbenco`;
@@ -86,24 +113,35 @@ def mvss(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> Figures:
 
 
 @dataclass(frozen=True)
-class PictureFigures:
-    """Figures of one picture under one protocol; `score` is imltool's own image score in [0,1]."""
+class PictureResult:
+    """Metrics of one picture under one protocol; `score` is imltool's own image score in [0,1]."""
 
     tampered: bool
     score: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
-def _mean(rows: Sequence[PictureFigures], key: str) -> list[float]:
-    return [row.figures[key] for row in rows]
+def _mean(rows: Sequence[PictureResult], key: str) -> list[float]:
+    return [row.metrics[key] for row in rows]
 
 
-def _imdlbenco_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+SetMetrics = dict[str, "float | list[float]"]
+"""A list stands for its mean over the pictures that have the metric."""
+
+
+def _imdlbenco_set(rows: Sequence[PictureResult]) -> SetMetrics:
     tampered = [row for row in rows if row.tampered]
-    return {"f1": _mean(rows, "f1"), "f1_tampered": _mean(tampered, "f1"), "iou": _mean(rows, "iou")}
+    return {
+        "f1": _mean(rows, "f1"),
+        "f1_tampered": _mean(tampered, "f1"),
+        "f1_permuted": _mean(tampered, "f1_permuted"),
+        "iou": _mean(rows, "iou"),
+        "auc": _mean(rows, "auc"),
+        "auc_tampered": _mean(tampered, "auc"),
+    }
 
 
-def _trufor_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+def _trufor_set(rows: Sequence[PictureResult]) -> SetMetrics:
     tampered = [row for row in rows if row.tampered]
     sides = _scores(rows, None)
     return {
@@ -111,11 +149,11 @@ def _trufor_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
         "f1_fixed": _mean(tampered, "f1_fixed"),
         "image_auc": metrics.image_auc(*sides),
         "image_balanced_accuracy": float(metrics.balanced_accuracy(metrics.image_counts(*sides, 0.5))),
-        "n_skipped": float(sum(np.isnan(row.figures["f1_fixed"]) for row in tampered)),
+        "n_skipped": float(sum(np.isnan(row.metrics["f1_fixed"]) for row in tampered)),
     }
 
 
-def _mvss_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
+def _mvss_set(rows: Sequence[PictureResult]) -> SetMetrics:
     tampered = [row for row in rows if row.tampered]
     sides = _scores(rows, "score")
     pictures = metrics.image_counts(*sides, 0.5)
@@ -132,11 +170,11 @@ def _mvss_set(rows: Sequence[PictureFigures]) -> dict[str, Any]:
     }
 
 
-def _scores(rows: Sequence[PictureFigures], key: str | None) -> tuple[list[float], list[float]]:
-    """Scores of the tampered and of the authentic pictures: imltool's own, or a figure of the protocol."""
+def _scores(rows: Sequence[PictureResult], key: str | None) -> tuple[list[float], list[float]]:
+    """Scores of the tampered and of the authentic pictures: imltool's own, or the protocol's."""
     both: tuple[list[float], list[float]] = ([], [])
     for row in rows:
-        both[0 if row.tampered else 1].append(row.score if key is None else row.figures[key])
+        both[0 if row.tampered else 1].append(row.score if key is None else row.metrics[key])
     return both
 
 
@@ -146,24 +184,40 @@ class Protocol:
 
     Attributes:
         says: what it means, one line for a table's foot.
-        columns: figure → heading.
-        picture: (map, mask, side) → figures of one picture.
+        columns: metric → heading.
+        picture: (map, mask, side) → metrics of one picture.
         authentic: authentic pictures are given to `picture` too.
-        of_set: rows → figures; a list stands for its mean over the pictures that have the figure.
+        of_set: pictures → metrics of their set.
     """
 
     says: str
     columns: dict[str, str]
-    picture: Callable[[Map, Mask, int], Figures]
+    picture: Callable[[Map, Mask, int], PictureMetrics]
     authentic: bool
-    of_set: Callable[[Sequence[PictureFigures]], dict[str, Any]]
+    of_set: Callable[[Sequence[PictureResult]], SetMetrics]
 
 
+IMDLBENCO_COLUMNS = {
+    "f1": "F1, all pictures",
+    "f1_tampered": "F1, tampered",
+    "f1_permuted": "permuted F1, tampered",
+    "iou": "IoU, all pictures",
+    "auc": "pixel AUC, all pictures",
+    "auc_tampered": "pixel AUC, tampered",
+}
 PROTOCOLS: dict[str, Protocol] = {
     "imdlbenco": Protocol(
         "map and mask resized, strictly above 0.5, mean over all pictures; an authentic picture scores 0",
-        {"f1": "F1, all pictures", "f1_tampered": "F1, tampered", "iou": "IoU, all pictures"},
+        IMDLBENCO_COLUMNS,
         imdlbenco,
+        True,
+        _imdlbenco_set,
+    ),
+    "imdlbenco-padded": Protocol(
+        "original size, cut to the top left 1024×1024, strictly above 0.5, mean over all pictures; an authentic "
+        "picture scores 0",
+        IMDLBENCO_COLUMNS,
+        imdlbenco_padded,
         True,
         _imdlbenco_set,
     ),
@@ -200,22 +254,18 @@ PROTOCOLS: dict[str, Protocol] = {
 """Name of `--compat` → protocol."""
 
 
-def measure(name: str, values: Map, mask: Mask, tampered: bool, side: int = DEFAULT_SIDE) -> Figures | None:
-    """Figures of one picture under the protocol `name`; None for an authentic one that it does not look at."""
+def measure(name: str, values: Map, mask: Mask, tampered: bool, side: int = DEFAULT_SIDE) -> PictureMetrics | None:
+    """Metrics of one picture under the protocol `name`; None for an authentic one that it does not look at."""
     protocol = PROTOCOLS[name]
     return protocol.picture(values, mask, side) if tampered or protocol.authentic else None
 
 
-def summarize(name: str, rows: Sequence[PictureFigures], seed: int) -> dict[str, Any]:
-    """Figures of a set under the protocol `name`, JSON values; None where one does not exist.
-
-    Means over pictures carry a 95 % bootstrap interval as `…_ci`.
-    """
-    summary: dict[str, Any] = {}
+def summarize(name: str, rows: Sequence[PictureResult], seed: int) -> Measured:
+    """Metrics of a set under the protocol `name`; means over pictures have a 95 % bootstrap interval."""
+    summary: dict[str, int | float | Interval | None] = {}
     for key, found in PROTOCOLS[name].of_set(rows).items():
         value = metrics.mean_or_nan(found) if isinstance(found, list) else found
         summary[key] = None if np.isnan(value) else int(value) if key == "n_skipped" else value
         if isinstance(found, list):
-            interval = mean_interval(found, seed)
-            summary[f"{key}_ci"] = list(interval) if interval else None
-    return summary
+            summary[f"{key}_ci"] = mean_interval(found, seed)
+    return Measured.model_validate(summary)

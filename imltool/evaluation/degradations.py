@@ -18,7 +18,8 @@ import PIL
 from PIL import Image, features
 
 from imltool.errors import ImageError, UsageError
-from imltool.pictures.images import RGB, Mask, encode_jpeg
+from imltool.pictures import pixels
+from imltool.pictures.images import RGB, Mask
 
 Level = float | str
 Change = Callable[[RGB, Mask, Level, np.random.Generator], tuple[RGB, Mask]]
@@ -33,14 +34,9 @@ UPLOADS: dict[str, tuple[int, int, int]] = {
 """Longest side in pixels, quality as saved, quality as saved again (our choice; no service's own figures)."""
 
 
-def _decode(data: bytes) -> RGB:
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.array(picture.convert("RGB"))
-
-
 def _jpeg_round(rgb: RGB, quality: int) -> RGB:
     try:
-        return _decode(encode_jpeg(rgb, quality))
+        return pixels.jpeg(rgb, quality, subsampling=2)
     except OSError as error:
         raise ImageError(f"the picture cannot be saved as JPEG: {error}") from error
 
@@ -75,7 +71,7 @@ def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[
         Image.fromarray(rgb).save(buffer, "WEBP", quality=int(level), method=4)
     except (OSError, ValueError) as error:
         raise ImageError(f"the picture cannot be saved as WebP: {error}") from error
-    return _decode(buffer.getvalue()), mask
+    return pixels.decode(buffer.getvalue()), mask
 
 
 def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
@@ -101,13 +97,8 @@ def upload(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tupl
 
 
 def _scaled(rgb: RGB, mask: Mask, size: tuple[int, int]) -> tuple[RGB, Mask]:
-    height, width = rgb.shape[:2]
-    if size == (width, height):
-        return rgb, mask
-    shrinks = size[0] <= width and size[1] <= height
-    scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    truth = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(scaled, dtype=np.uint8), truth.astype(np.bool_)
+    truth = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    return pixels.resize(rgb, size, enlarge=cv2.INTER_LINEAR), truth
 
 
 @dataclass(frozen=True)

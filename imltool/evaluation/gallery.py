@@ -1,34 +1,41 @@
-"""The pictures of a report: best, median and worst of each method on each set, with truth and map."""
+"""The pictures of a report: best, median and worst of each method on each set, with truth and map.
+
+Small copies of maps are kept beside the results, so that a gallery needs no second prediction.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from imltool.data.folder import Sample
 from imltool.data.samples import read_sample_mask
 from imltool.errors import ImlError
-from imltool.evaluation.previews import preview_path, read_preview
-from imltool.pictures.draw import fit
-from imltool.pictures.images import RGB, encode_jpeg, read_rgb
+from imltool.evaluation.rows import ImageRow
+from imltool.files import write_bytes, writing
+from imltool.pictures.draw import colour_map, fit
+from imltool.pictures.images import RGB, Map, encode_jpeg, encode_png, read_rgb
 from imltool.pictures.sheet import TRUTH, draw_contours
 
 SHOWN = 3
-SIDE = 200
+SIDE = 480
+"""Longest side in pixels of pictures and maps in the report; they are shown small and enlarged on a click."""
+PREVIEWS = "previews"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a gallery: its name, figure, and data URIs (None where a file can no longer be read)."""
+    """One picture of a gallery: its name, F1, and data URIs (None where a file can no longer be read)."""
 
     name: str
-    figure: float
+    f1: float
     picture: str | None
     truth: str | None
     map: str | None
@@ -45,21 +52,18 @@ class Gallery:
 
 
 def galleries(
-    out: Path, lines: Sequence[Mapping[str, Any]], samples: Mapping[tuple[str, str], Sample]
+    out: Path, rows: Mapping[tuple[str, str], Sequence[ImageRow]], samples: Mapping[tuple[str, str], Sample]
 ) -> list[Gallery]:
-    """Galleries of every method and set, in the order of `lines`.
+    """Galleries of every method and set, in the order of `rows`.
 
     Args:
-        lines: rows of `per_image.csv`.
+        rows: (set, method) → rows.
         samples: (set, name) → sample.
     """
-    groups: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for line in lines:
-        if line["status"] == "ok" and line.get("f1") not in (None, ""):
-            groups.setdefault((line["set"], line["method"]), []).append((float(line["f1"]), line["image"]))
     found = []
-    for (set_name, method), rows in groups.items():
-        ranked = sorted(rows, key=lambda row: (-row[0], row[1]))
+    for (set_name, method), scored in rows.items():
+        known = [(f1, row.name) for row in scored if (f1 := row.metric("f1")) is not None]
+        ranked = sorted(known, key=lambda one: (-one[0], one[1]))
         for heading, part in choose(ranked).items():
             tiles = [
                 make_tile(samples.get((set_name, name)), name, f1, preview_path(out, method, set_name, name))
@@ -85,11 +89,11 @@ def choose(ranked: Sequence[tuple[float, str]]) -> dict[str, list[tuple[float, s
     return {heading: chosen[heading] for heading in ("best", "median", "worst") if chosen[heading]}
 
 
-def make_tile(sample: Sample | None, name: str, figure: float, preview: Path) -> Tile:
+def make_tile(sample: Sample | None, name: str, f1: float, preview: Path) -> Tile:
     """Shrink a picture, its truth and its map's preview to data URIs."""
     found = read_preview(preview)
     picture, truth = picture_and_truth(sample, SIDE) if sample is not None else (None, None)
-    return Tile(name, figure, _uri(picture), _uri(truth), _uri(None if found is None else fit(found, SIDE)))
+    return Tile(name, f1, _uri(picture), _uri(truth), _uri(None if found is None else fit(found, SIDE)))
 
 
 def picture_and_truth(sample: Sample, side: int) -> tuple[RGB | None, RGB | None]:
@@ -113,3 +117,36 @@ def _uri(rgb: RGB | None) -> str | None:
     if rgb is None:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, 75)).decode()}"
+
+
+def preview_path(out: Path, method: str, set_name: str, name: str) -> Path:
+    """Where the preview of a picture's map is: its name is a hash, so that any label and any path will do."""
+    digest = hashlib.sha256("\0".join((method, set_name, name)).encode()).hexdigest()
+    return out / PREVIEWS / f"{digest[:24]}.png"
+
+
+def write_preview(path: Path, values: Map) -> None:
+    """Write an 8-bit preview of a map, float32 [H,W] in [0,1]. Raises `OutputError`."""
+    write_bytes(path, encode_png(np.rint(fit(values, SIDE) * 255.0).astype(np.uint8)))
+
+
+def read_preview(path: Path) -> RGB | None:
+    """A preview in colour, uint8 RGB [H,W,3]; None when there is none or it is damaged."""
+    try:
+        with Image.open(path) as picture:
+            return colour_map(np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0))
+    except (OSError, SyntaxError):
+        return None
+
+
+def remove_previews(out: Path) -> None:
+    """Delete the previews in an evaluation's folder, and nothing else. Raises `OutputError`."""
+    folder = out / PREVIEWS
+    if not folder.is_dir():
+        return
+    with writing(folder):
+        for path in folder.glob("*.png"):
+            if len(path.stem) == 24 and set(path.stem) <= set("0123456789abcdef"):
+                path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imltool.data.sets import NamedSet
+import cv2
+import numpy as np
+
 from imltool.errors import UsageError
-from imltool.evaluation.baselines import BASELINES, Predict
-from imltool.evaluation.maps import MapFolder
-from imltool.evaluation.runner import (
-    CALIBRATED,
-    HALF,
-    PLAIN,
-    Counting,
-    ImageRow,
-    OnMap,
-    evaluate_maps,
-    evaluate_set,
-)
+from imltool.evaluation.results import MethodKind
+from imltool.evaluation.rows import CALIBRATED, HALF
+from imltool.evaluation.saved_maps import MapFolder
 from imltool.pictures.images import RGB, Map
+from imltool.traces.residual import error_level
+from imltool.traces.stack import Traces
 
 if TYPE_CHECKING:
     import torch
 
     from imltool.inference.localizer import Localizer
+    from imltool.student.settings import StudentSettings
 
-BASELINE_SCORE_THRESHOLD = 0.5
+Predict = Callable[[Sequence[RGB], "Sequence[Traces] | None"], list[Map]]
+"""Pictures, uint8 RGB [H,W,3] of any sizes, and their traces where these are known → maps, float32 [H,W] in [0,1],
+each of its picture's size."""
+
+TakeTraces = Callable[[RGB], Traces]
+"""Picture → its traces. Methods with the same function are given the same traces."""
+
+PLAIN_THRESHOLD = 0.5
+"""Image operating point of a method that brings none along."""
+OTHER_WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".h5", ".keras", ".pkl", ".tar"})
+"""Suffixes of weights of other programs."""
+
+ELA_QUALITY = 90
+ELA_SIGMA = 3.0
+ELA_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True)
@@ -37,62 +47,104 @@ class Method:
 
     Attributes:
         label: its name in tables and in the CSV.
-        baseline: its key in `BASELINES`, None for the checkpoint.
-        predict: pictures → maps at their own sizes.
-        thresholds: name → pixel threshold; the checkpoint has a calibrated one, baselines do not.
+        kind: where its maps come from.
+        thresholds: name → pixel threshold; the checkpoint has a calibrated one, others do not.
         score_threshold: image operating point, a score strictly above it.
+        predict: None for saved maps.
+        traces: makes of a picture the traces that `predict` uses when they are given; None where it uses none, or
+            computes its own.
         maps: where its maps were saved, None for a method that predicts.
     """
 
     label: str
-    baseline: str | None
-    predict: Predict
+    kind: MethodKind
     thresholds: dict[str, float]
-    score_threshold: float
+    score_threshold: float = PLAIN_THRESHOLD
+    predict: Predict | None = None
+    traces: TakeTraces | None = None
     maps: MapFolder | None = None
 
-    def rows(
-        self, one: NamedSet, *, batch: int = 8, counting: Counting = PLAIN, on_map: OnMap | None = None
-    ) -> Iterator[ImageRow]:
-        """Score a set: a row per sample, in the set's order."""
-        if self.maps is not None:
-            source = self.maps.source(one.name)
-            return evaluate_maps(one.samples, source, self.thresholds, counting=counting, on_map=on_map)
-        return evaluate_set(one.samples, self.predict, self.thresholds, batch=batch, counting=counting, on_map=on_map)
 
-
-def checkpoint_label(name: str) -> str:
-    """A checkpoint's name in tables; one named like a baseline must not be taken for it."""
-    return f"{name} (checkpoint)" if name in BASELINES else name or "checkpoint"
-
-
-def choose_methods(
-    localizer: Localizer | None, baselines: Sequence[str], device: str | torch.device, seed: int, tiles: bool = False
-) -> list[Method]:
-    """The checkpoint, if there is one, then the baselines in the order given (names of `BASELINES`).
+def checkpoint_method(localizer: Localizer, tiles: bool = False) -> Method:
+    """A checkpoint as a method; one named like a baseline is given another label.
 
     Args:
-        tiles: the checkpoint sees large pictures in tiles too, see `imltool.inference.tiles`.
+        tiles: large pictures are predicted in tiles too, see `imltool.inference.tiles`.
     """
-    methods = []
-    if localizer:
-        header = localizer.header
-        thresholds = {HALF: 0.5, CALIBRATED: header.pixel_threshold}
-        from imltool.inference.tiles import maps_with_tiles
+    from imltool.inference.tiles import maps_with_tiles
 
-        seen: Predict = partial(maps_with_tiles, localizer) if tiles else localizer.maps
-        methods.append(Method(checkpoint_label(header.name), None, seen, thresholds, header.score_threshold))
-    architecture = localizer.header.architecture if localizer else None
-    for name in baselines:
-        predict = BASELINES[name](architecture, device, seed)
-        methods.append(Method(name, name, predict, {HALF: 0.5}, BASELINE_SCORE_THRESHOLD))
-    return methods
+    header = localizer.header
+    label = f"{header.name} (checkpoint)" if header.name in BASELINES else header.name or "checkpoint"
+    predict: Predict = (lambda images, traces: maps_with_tiles(localizer, images)) if tiles else localizer.maps
+    thresholds = {HALF: 0.5, CALIBRATED: header.pixel_threshold}
+    traces = localizer.traces if localizer.sees_traces and not tiles else None
+    return Method(label, "checkpoint", thresholds, header.score_threshold, predict, traces)
+
+
+def baseline_method(name: str, localizer: Localizer | None, device: str | torch.device, seed: int) -> Method:
+    """A baseline of `BASELINES` as a method; `untrained` has the architecture of `localizer`."""
+    predict = BASELINES[name](localizer.header.architecture if localizer else None, device, seed)
+    # of one architecture, so with the traces of the checkpoint
+    traces = localizer.traces if name == "untrained" and localizer and localizer.sees_traces else None
+    return Method(name, "baseline", {HALF: 0.5}, predict=predict, traces=traces)
 
 
 def maps_method(maps: MapFolder) -> Method:
-    """A folder of saved maps as a method; it has no calibrated threshold."""
-    return Method(maps.name, None, _cannot_predict, {HALF: 0.5}, BASELINE_SCORE_THRESHOLD, maps)
+    """A folder of saved maps as a method."""
+    return Method(maps.name, "maps", {HALF: 0.5}, maps=maps)
 
 
-def _cannot_predict(images: Sequence[RGB]) -> list[Map]:
-    raise UsageError("saved maps cannot be made for other pictures", "measure this with a checkpoint or a baseline")
+def refuse_doubled(methods: Sequence[Method]) -> None:
+    """Raises `UsageError` when two methods have the same label."""
+    labels = [method.label for method in methods]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"two methods are named {label}", "give each --maps its own --name")
+
+
+def refuse_other_weights(path: Path) -> None:
+    """Raises `UsageError` for weights of another program, which imltool cannot run but whose maps it can measure."""
+    if path.suffix.lower() in OTHER_WEIGHTS:
+        raise UsageError(
+            f"{path} is not a checkpoint of imltool, and other networks are not run",
+            "save the network's maps and measure these with --maps DIR",
+        )
+
+
+def error_level_analysis(rgb: RGB) -> Map:
+    """Error-level analysis at native resolution (settings are our choice).
+
+    The picture is saved as JPEG (quality 90, 4:2:0) and compared with itself: absolute difference averaged over the
+    channels, Gaussian blur with σ = 3 pixels, divided by its 99.9 percentile, clipped to [0,1]. A picture that JPEG
+    does not change gives a map of zeros.
+    """
+    blurred = cv2.GaussianBlur(error_level(rgb, ELA_QUALITY), (0, 0), ELA_SIGMA)
+    top = float(np.percentile(blurred, ELA_PERCENTILE))
+    if top <= 0.0:
+        return np.zeros(rgb.shape[:2], dtype=np.float32)
+    return np.clip(blurred / np.float32(top), 0.0, 1.0).astype(np.float32)
+
+
+Baseline = Callable[["StudentSettings | None", "str | torch.device", int], Predict]
+
+
+def _ela(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
+    return lambda images, traces: [error_level_analysis(image) for image in images]
+
+
+def _constant(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
+    return lambda images, traces: [np.ones(image.shape[:2], dtype=np.float32) for image in images]
+
+
+def _untrained(architecture: StudentSettings | None, device: str | torch.device, seed: int) -> Predict:
+    from imltool.inference.localizer import Localizer
+
+    return Localizer.untrained(architecture, device, seed).maps
+
+
+BASELINES: dict[str, Baseline] = {"ela": _ela, "constant": _constant, "untrained": _untrained}
+"""Name → builder(architecture, device, seed) of the prediction.
+
+`ela`: error-level analysis. `constant`: 1 everywhere, "all is tampered". `untrained`: the checkpoint's architecture
+(the default one without a checkpoint) with random weights.
+"""

@@ -172,7 +172,7 @@ def harmonic_mean(one: ArrayLike, other: ArrayLike) -> FloatArray:
 
 
 def two_sided_f1(c: Counts) -> FloatArray:
-    """F1 of `image_counts`; NaN when one side is missing, because it then tells nothing of the other."""
+    """F1 of `image_counts`; NaN when one side is missing, because it then says nothing of the other."""
     return np.where((c.tp + c.fn > 0) & (c.tn + c.fp > 0), f1(c), np.nan)
 
 

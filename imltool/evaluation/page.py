@@ -4,106 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import jinja2
 
 from imltool.data.folder import Sample
 from imltool.evaluation import plots
-from imltool.evaluation.folder import PAGE_NAME
+from imltool.evaluation.curves import PooledCurve
 from imltool.evaluation.gallery import galleries
+from imltool.evaluation.results import Results
+from imltool.evaluation.rows import ImageRow
 from imltool.evaluation.tables import (
     compat_tables,
     headline_tables,
-    methods_of,
     notes,
     reproduction,
     robust_tables,
     strata_tables,
-    table_rows,
 )
 from imltool.files import write_text
+from imltool.templates import environment
+
+PAGE_NAME = "report.html"
+
+Rows = Mapping[tuple[str, str], Sequence[ImageRow]]
+"""(set, label of the method) → rows."""
+Curves = Mapping[str, Mapping[str, PooledCurve]]
+"""Label of the method → set → curve."""
 
 
 def write_page(
-    out: Path,
-    results: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
-    curves: Mapping[str, Mapping[str, Any]],
-    samples: Mapping[tuple[str, str], Sample],
+    out: Path, results: Results, rows: Rows, curves: Curves, samples: Mapping[tuple[str, str], Sample]
 ) -> Path:
     """Write the report of a finished evaluation and return its path. Atomic.
 
     Args:
-        results: the content of `results.json`.
-        lines: rows of `per_image.csv`.
-        curves: the content of `curves.json`.
         samples: (set, name) → sample, whose pictures are shown.
 
     Raises `OutputError`.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("imltool.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown = galleries(out, lines, samples)
-    names = list(dict.fromkeys(name for name, _, _ in table_rows(results)))
-    page = environment.get_template("report.html.j2").render(
-        methods=list(methods_of(results)),
-        headline=headline_tables(results),
-        notes=notes(results),
-        sets=[
-            {
-                "name": name,
-                "figures": _figures(name, results, lines, curves),
-                "galleries": [one for one in shown if one.set_name == name],
-            }
-            for name in names
-        ],
-        strata=strata_tables(results),
-        compat=compat_tables(results),
-        robust=[(table, _robust(name, results)) for name, table in robust_tables(results).items()],
-        reproduction=[(head, text.replace("`", "")) for head, text in reproduction(results)],
+    shown = galleries(out, rows, samples)
+    page = (
+        environment("imltool.evaluation")
+        .get_template("report.html.j2")
+        .render(
+            methods=[method.label for method in results.methods],
+            headline=headline_tables(results),
+            notes=notes(results),
+            sets=[
+                {
+                    "name": name,
+                    "plots": _plots(name, results, rows, curves),
+                    "galleries": [one for one in shown if one.set_name == name],
+                }
+                for name in dict.fromkeys(name for name, _, _ in results.rows())
+            ],
+            strata=strata_tables(results),
+            compat=compat_tables(results),
+            robust=[(table, _robust(name, results)) for name, table in robust_tables(results).items()],
+            reproduction=[(head, text.replace("`", "")) for head, text in reproduction(results)],
+        )
     )
     write_text(out / PAGE_NAME, page)
     return out / PAGE_NAME
 
 
-def _figures(
-    name: str,
-    results: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
-    curves: Mapping[str, Mapping[str, Any]],
-) -> list[tuple[str, str]]:
-    """(what it shows, data URI) of one set's figures."""
+def _plots(name: str, results: Results, rows: Rows, curves: Curves) -> list[tuple[str, str]]:
+    """(what it shows, data URI) of one set's plots."""
     scores: dict[str, tuple[list[float], list[float]]] = {}
-    for line in lines:
-        if line["set"] == name and line["status"] == "ok":
-            sides = scores.setdefault(line["method"], ([], []))
-            sides[0 if str(line["tampered"]) == "1" else 1].append(float(line["score"]))
-    groups = {
-        label: sets[name].get("reliability", {}).get("groups", [])
-        for label, sets in methods_of(results).items()
-        if name in sets
-    }
+    for (set_name, label), found in rows.items():
+        scored = [row for row in found if row.ok]
+        if set_name == name and scored:
+            sides = ([row.score for row in scored if row.tampered is side] for side in (True, False))
+            scores[label] = (next(sides), next(sides))
+    reliability = {method.label: found.reliability for set_name, method, found in results.rows() if set_name == name}
     pixels = plots.pixel_curves({label: sets[name] for label, sets in curves.items() if name in sets})
     drawn = [
         ("ROC of the image score", plots.image_roc(scores)),
         ("Precision and recall of the image score", plots.image_pr(scores)),
-        ("Reliability of the image score", plots.reliability_figure(groups)),
+        ("Reliability of the image score", plots.reliability_plot(reliability)),
         *([("ROC of all pixels", pixels[0]), ("Precision and recall of all pixels", pixels[1])] if pixels else []),
     ]
     return [(what, uri) for what, uri in drawn if uri]
 
 
-def _robust(name: str, results: Mapping[str, Any]) -> str:
+def _robust(name: str, results: Results) -> str:
     tables = {
         f"{label} on {set_name}": found[name]
-        for label, sets in results["robust"]["methods"].items()
+        for label, sets in (results.robust.methods if results.robust else {}).items()
         for set_name, found in sets.items()
         if name in found
     }
-    return plots.robust_figure(name, tables)
+    return plots.robust_plot(name, tables)

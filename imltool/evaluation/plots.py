@@ -1,4 +1,4 @@
-"""Figures of the report, as SVG data URIs: one file, no network, sharp at any size."""
+"""Plots of the report, as SVG data URIs: one file, no network, sharp at any size."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imltool.evaluation.curves import calibration_error, precision_recall_points, roc_points
+from imltool.evaluation.curves import PooledCurve, precision_recall_points, roc_points
 from imltool.evaluation.degradations import GRID
+from imltool.evaluation.results import Reliability, RobustLine
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's colours, which stay apart for every common kind of colour blindness."""
 SIZE = (4.2, 3.4)  # inches
 
 
-def _uri(figure: Figure) -> str:
+def svg_uri(figure: Figure) -> str:
+    """A figure as the data URI of an SVG."""
     buffer = io.BytesIO()
     # no date and fixed ids: the same results give the same bytes
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "imltool"}):
@@ -70,10 +72,10 @@ def _lines(figure: Figure, axes: Axes, scores: Mapping[str, Scores], points: Any
     if not drawn:
         return None
     axes.legend(fontsize=7, frameon=False)
-    return _uri(figure)
+    return svg_uri(figure)
 
 
-def pixel_curves(curves: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str, str] | None:
     """ROC and precision-recall of all pixels of a set's tampered pictures together, a line a method."""
     if not curves:
         return None
@@ -82,30 +84,29 @@ def pixel_curves(curves: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | N
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     for index, (label, curve) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": _colour(index), "label": label, "linewidth": 1.4}
-        tp, fp = curve["tp"], curve["fp"]
-        true = [1.0, *(value / curve["positives"] for value in tp), 0.0]
-        if curve["negatives"]:
-            left.plot([1.0, *(value / curve["negatives"] for value in fp), 0.0], true, **style)
-        points = [(hit / curve["positives"], hit / (hit + alarm)) for hit, alarm in zip(tp, fp, strict=True) if hit]
+        tp, fp = curve.tp, curve.fp
+        true = [1.0, *(value / curve.positives for value in tp), 0.0]
+        if curve.negatives:
+            left.plot([1.0, *(value / curve.negatives for value in fp), 0.0], true, **style)
+        points = [(hit / curve.positives, hit / (hit + alarm)) for hit, alarm in zip(tp, fp, strict=True) if hit]
         right.plot([recall for recall, _ in points], [precision for _, precision in points], **style)
     for axes in (left, right):
         axes.legend(fontsize=7, frameon=False)
-    return _uri(roc), _uri(pr)
+    return svg_uri(roc), svg_uri(pr)
 
 
-def reliability_figure(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str | None:
+def reliability_plot(found: Mapping[str, Reliability]) -> str | None:
     """Share of tampered pictures against the mean image score of ten groups, a line a method."""
     figure, axes = _axes("mean image score", "share tampered", "Reliability of the image score")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     drawn = False
-    for index, (label, found) in enumerate(groups.items()):
-        if found:
-            error = calibration_error([dict(group) for group in found])
+    for index, (label, one) in enumerate(found.items()):
+        if one.groups:
             axes.plot(
-                [group["score"] for group in found],
-                [group["tampered"] for group in found],
+                [group.score for group in one.groups],
+                [group.tampered for group in one.groups],
                 color=_colour(index),
-                label=f"{label} (error {error:.3f})",
+                label=f"{label} (error {one.error:.3f})",
                 marker="o",
                 markersize=3,
                 linewidth=1.2,
@@ -114,12 +115,12 @@ def reliability_figure(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     if not drawn:
         return None
     axes.legend(fontsize=7, frameon=False)
-    return _uri(figure)
+    return svg_uri(figure)
 
 
-def robust_figure(name: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:
     """F1 along one degradation, a line for each method and set, and dashed the share of authentic pictures flagged;
-    the untouched pictures stand left.
+    the untouched pictures are at the left.
 
     Args:
         tables: label → the lines of the degradation's table.
@@ -130,16 +131,17 @@ def robust_figure(name: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) 
     for index, (label, lines) in enumerate(tables.items()):
         named: str | None = label  # once, whichever of its lines there are
         for key, dashes in (("pixel_f1", "-"), ("image_fpr", "--")):
-            points = [(ticks.index(line["level"]), line[key]) for line in lines if line[key] is not None]
+            found = [(ticks.index(line.level), line.value(key)) for line in lines]
+            points = [point for point in found if point[1] is not None]
             if points:
                 style: dict[str, Any] = {"color": _colour(index), "linestyle": dashes, "linewidth": 1.2}
                 axes.plot(*zip(*points, strict=True), label=named, marker="o", markersize=3, **style)
                 named = None
-        spans = [(ticks.index(line["level"]), *line["pixel_f1_ci"]) for line in lines if line["pixel_f1_ci"]]
+        spans = [(ticks.index(line.level), *limits) for line in lines if (limits := line.interval("pixel_f1"))]
         if len(spans) > 1:
             x, low, high = zip(*spans, strict=True)
             axes.fill_between(x, low, high, color=_colour(index), alpha=0.15, linewidth=0)
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_ylim(-0.02, 1.02)  # all degradations on one scale
     axes.legend(fontsize=7, framealpha=0.8, edgecolor="none")
-    return _uri(figure)
+    return svg_uri(figure)

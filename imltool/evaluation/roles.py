@@ -14,12 +14,14 @@ TRAINED, VALIDATED = "trained", "validated"
 
 
 class SeenSet(Protocol):
-    """What is asked of a set in a checkpoint's header: its name and the SHA-256 of every picture file used."""
+    """What is asked of a set in a checkpoint's header: name, SHA-256 and perceptual hash of every picture used."""
 
     @property
     def name(self) -> str: ...
     @property
     def files(self) -> tuple[str, ...]: ...
+    @property
+    def similar(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,14 @@ def find_overlap(
 ) -> Overlap:
     """Compare a test set with what a checkpoint was trained and validated on.
 
-    Both count alike: pictures that chose the checkpoint and fitted its thresholds tell nothing about unseen ones.
+    Both count alike: what holds for pictures that chose the checkpoint and its thresholds need not hold for others.
 
     Args:
         set_name: the test set's name.
         files: picture name → SHA-256 of its file, in the order they are to be reported.
         training_sets, validation_sets: as the checkpoint's header has them.
         fingerprints: picture name → perceptual hash, to be compared with the `similar` of the seen sets.
-            Near-duplicates do not change the role: they are told beside it.
+            Near-duplicates do not change the role: they are reported beside it.
     """
     training_sets, validation_sets = list(training_sets), list(validation_sets)
     known = [(TRAINED, one.name, set(one.files)) for one in training_sets]
@@ -89,8 +91,8 @@ def find_overlap(
     if seen and not same_name:
         source = max(known, key=lambda one: sum(digest in one[2] for digest in files.values()))[1]
     exact = set(seen)
-    looks = [(one.name, looks_of(one)) for one in (*training_sets, *validation_sets)]
-    similar = find_similar({name: text for name, text in (fingerprints or {}).items() if name not in exact}, looks)
+    hashes = [(one.name, one.similar) for one in (*training_sets, *validation_sets)]
+    similar = find_similar({name: text for name, text in (fingerprints or {}).items() if name not in exact}, hashes)
     return Overlap(
         role="ind" if same_name or seen else "ood",
         named=bool(same_name),
@@ -98,16 +100,10 @@ def find_overlap(
         seen_as=f"{' or '.join(sorted(uses))} on" if uses else "",
         source_set=source,
         first=seen[0] if seen else "",
-        n_similar=len(similar.names) if any(found for _, found in looks) else None,
+        n_similar=len(similar.names) if any(found for _, found in hashes) else None,
         similar_source=similar.source,
         similar_first=similar.names[0] if similar.names else "",
     )
-
-
-def looks_of(one: SeenSet) -> tuple[str, ...]:
-    """The perceptual hashes of a seen set; none for a checkpoint from before they were kept."""
-    found: tuple[str, ...] = getattr(one, "similar", ())
-    return found
 
 
 def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
@@ -153,11 +149,11 @@ def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None
     if overlap.named:
         raise DataError(
             f"{set_name} is not out of distribution: the checkpoint has seen a set of that name ({overlap.source_set})",
-            "leave out --ood, or give --allow-overlap, which is told in the results",
+            "leave out --ood, or give --allow-overlap, which the results then say",
         )
     if overlap.n_similar:
         raise DataError(
             f"{set_name} may not be out of distribution: {_pictures(overlap.n_similar, 'looks', 'look')} like one the "
             f"checkpoint has seen ({overlap.similar_source}), the first is {overlap.similar_first}",
-            "look at them, then remove those pictures or give --allow-overlap, which is told in the results",
+            "look at them, then remove those pictures or give --allow-overlap, which the results then say",
         )

@@ -1,135 +1,118 @@
-"""One pass over a data set: decode ahead, predict in batches, count. Everything later is arithmetic on the rows."""
+"""One pass over a data set for all methods: decode ahead, predict in batches, count. All else is arithmetic on rows."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from imltool.data.folder import Sample
 from imltool.data.samples import kind_of, read_sample_mask
 from imltool.errors import DataError, ImlError
 from imltool.evaluation import compat, metrics
-from imltool.evaluation.baselines import Predict
-from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, check_map, count_pixels, rank_pixels
+from imltool.evaluation.counts import CURVE_THRESHOLDS, check_map, count_pixels, rank_pixels
+from imltool.evaluation.methods import Method, TakeTraces
+from imltool.evaluation.rows import PLAIN, Counting, Curve, ImageRow
 from imltool.inference.localizer import image_score
 from imltool.pictures.images import RGB, Map, Mask, read_rgb, read_size
+from imltool.traces.stack import Traces
 
 BATCH_PIXELS = 64_000_000
 """A batch is cut short when its pictures hold this many pixels, so that camera originals do not fill the memory."""
+LOADERS = min(4, os.cpu_count() or 1)
+"""Threads that load pictures; the traces of a large one take some 200 MB."""
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "outofmemory")
-# as torch (CUDA, MPS, CPU) and OpenCV word it; torch raises a plain RuntimeError on the CPU
-
-HALF = "half"
-CALIBRATED = "calibrated"
-
-MapSource = Callable[[Sample, tuple[int, int]], "tuple[Map, float | None]"]
-"""Sample and its picture's (width, height) → its map, float32 [H,W] in [0,1], and its score if the method has one."""
-OnMap = Callable[[Sample, Map], None]
+OnMap = Callable[[Method, Sample, Map], None]
 Prepare = Callable[[Sample, RGB, Mask], "tuple[RGB, Mask]"]
 """Sample, picture and truth → picture and truth as they are to be predicted and scored."""
+Done = Callable[[Method, Sample], bool]
+"""Whether a method has its row of a picture already."""
 
 
-@dataclass(frozen=True)
-class Counting:
-    """What is measured of each picture beside the counts at its thresholds.
-
-    Attributes:
-        protocols: names of `compat.PROTOCOLS`.
-        side: pixels at which the protocol `imdlbenco` measures.
-        curves: also pixel AUC, AP and the counts at every threshold of a curve.
-        min_max: stretch each map to 0..1 before anything is counted. It changes F1, because a map that marks nothing
-            then marks something; for methods that publish their figures so.
-    """
-
-    protocols: tuple[str, ...] = ()
-    side: int = compat.DEFAULT_SIDE
-    curves: bool = True
-    min_max: bool = False
-
-
-PLAIN = Counting()
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """What is known of one picture after prediction.
-
-    Attributes:
-        name: the sample's name within its set.
-        tampered: has ground truth with something in it to find.
-        reason: why it failed; "" when it was scored. A failed row has no other figure.
-        width, height: pixels.
-        score: image score in [0,1].
-        counts: threshold name → confusion counts at the picture's own resolution.
-        curve: counts [T] at `CURVE_THRESHOLDS`; None for an authentic picture.
-        pixel_auc, pixel_ap: of this picture's pixels; NaN where they do not exist.
-        kind: what was done to the picture, None when that is not known.
-        compat: protocol → figures of this picture under it.
-    """
-
-    name: str
-    tampered: bool
-    reason: str = ""
-    width: int = 0
-    height: int = 0
-    score: float = float("nan")
-    counts: Mapping[str, Counts] = field(default_factory=dict)
-    curve: Counts | None = None
-    pixel_auc: float = float("nan")
-    pixel_ap: float = float("nan")
-    kind: str | None = None
-    compat: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return not self.reason
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Loaded:
-    """One picture's data: RGB for a method that predicts, or its map where that was made before."""
+    """One picture's data, for all methods.
+
+    Attributes:
+        mask: its truth, None when nothing of it can be scored.
+        rgb, traces: for methods that predict, as far as they need them.
+        fault: why no method can score it, or, where it has a mask, none that predicts.
+        maps: label of a method with saved maps → map and score, or why it has none.
+    """
 
     sample: Sample
-    rgb: RGB | None = None
     mask: Mask | None = None
-    values: Map | None = None
-    score: float | None = None
-    reason: str = ""
+    rgb: RGB | None = None
+    traces: dict[TakeTraces, Traces | None] = field(default_factory=dict)
+    fault: str = ""
+    maps: dict[str, tuple[Map, float | None] | str] = field(default_factory=dict)
 
 
-def _load(sample: Sample, prepare: Prepare | None) -> _Loaded:
-    try:
-        rgb = read_rgb(sample.image)
-        mask = _truth(sample, (rgb.shape[1], rgb.shape[0]))
-        if prepare is not None:
-            rgb, mask = prepare(sample, rgb, mask)
-            if sample.tampered and not mask.any():
-                return _Loaded(sample, reason=f"{sample.image}: nothing is left of what was edited")
-        return _Loaded(sample, rgb, mask)
-    except Exception as error:
-        return _unloaded(sample, error)
+class _Loader:
+    """Loads samples for methods; each picture is decoded, and its traces are computed, once."""
+
+    def __init__(self, methods: Sequence[Method], set_name: str, prepare: Prepare | None) -> None:
+        self._predict = any(one.predict for one in methods)
+        self._traces = list(dict.fromkeys(one.traces for one in methods if one.traces))
+        self._saved = [one for one in methods if one.maps]
+        self._set_name, self._prepare = set_name, prepare
+
+    def __call__(self, sample: Sample) -> _Loaded:
+        loaded = _Loaded(sample)
+        try:
+            if self._predict:
+                self._decode(loaded)
+            size = (loaded.rgb.shape[1], loaded.rgb.shape[0]) if loaded.rgb is not None else read_size(sample.image)
+            loaded.mask = _truth(sample, size)
+            if self._prepare is not None and loaded.rgb is not None:
+                loaded.rgb, loaded.mask = self._prepare(sample, loaded.rgb, loaded.mask)
+                if sample.tampered and not loaded.mask.any():
+                    raise DataError(f"{sample.image}: nothing is left of what was edited")
+        except Exception as error:
+            return _Loaded(sample, fault=loaded.fault or _fault(sample, error))
+        if loaded.rgb is not None:
+            loaded.traces = {take: _traces(take, loaded.rgb) for take in self._traces}
+        for method in self._saved:
+            loaded.maps[method.label] = self._saved_map(method, sample, size)
+        return loaded
+
+    def _decode(self, loaded: _Loaded) -> None:
+        try:
+            loaded.rgb = read_rgb(loaded.sample.image)
+        except Exception as error:
+            loaded.fault = _fault(loaded.sample, error)
+            if not self._saved:
+                raise
+
+    def _saved_map(self, method: Method, sample: Sample, size: tuple[int, int]) -> tuple[Map, float | None] | str:
+        assert method.maps is not None
+        try:
+            return method.maps.read(self._set_name, sample, size)
+        except Exception as error:
+            return _fault(sample, error)
 
 
-def _load_map(sample: Sample, source: MapSource) -> _Loaded:
-    try:
-        size = read_size(sample.image)
-        values, score = source(sample, size)
-        return _Loaded(sample, mask=_truth(sample, size), values=values, score=score)
-    except Exception as error:
-        return _unloaded(sample, error)
-
-
-def _unloaded(sample: Sample, error: Exception) -> _Loaded:
-    """A picture that could not be had; raises again what is no picture's fault."""
+def _fault(sample: Sample, error: Exception) -> str:
+    """Why a picture cannot be loaded; raises again what is no picture's fault."""
     if not (reason := _reason(error)):
         raise error
-    return _Loaded(sample, reason=reason if isinstance(error, ImlError) else f"{sample.image}: {reason}")
+    return reason if isinstance(error, ImlError) else f"{sample.image}: {reason}"
+
+
+def _traces(take: TakeTraces, rgb: RGB) -> Traces | None:
+    """A picture's traces; None where that fails: the prediction then tries again and reports why."""
+    try:
+        return take(rgb)
+    except Exception as error:
+        if not _reason(error):
+            raise
+        return None
 
 
 def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
@@ -144,7 +127,7 @@ def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
 
 def _ahead(samples: Sequence[Sample], window: int, load: Callable[[Sample], _Loaded]) -> Iterator[_Loaded]:
     """Load in threads (Pillow releases the interpreter lock), in order, at most `window` pictures ahead."""
-    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(max_workers=LOADERS, thread_name_prefix="decode")
     try:
         waiting: deque[Future[_Loaded]] = deque()
         rest = iter(samples)
@@ -164,7 +147,7 @@ def count_image(
     values: Map,
     mask: Mask,
     thresholds: Mapping[str, float],
-    score: Callable[[Map], float] = image_score,
+    score: float | None = None,
     counting: Counting = PLAIN,
 ) -> ImageRow:
     """Everything that is computed from the pixels of one picture.
@@ -172,6 +155,7 @@ def count_image(
     Args:
         values: map, float32 [H,W] in [0,1]; mask: bool [H,W], True = tampered.
         thresholds: name → threshold; a pixel counts as predicted when strictly above.
+        score: the picture's image score in [0,1]; None for `image_score` of the map.
 
     Raises `DataError` when the map does not fit the mask or holds NaN or values outside 0..1.
     """
@@ -183,68 +167,111 @@ def count_image(
         ranking = rank_pixels(values, mask)
         auc = float(metrics.auc(ranking.tampered, ranking.authentic))
         ap = float(metrics.average_precision(ranking.tampered, ranking.authentic))
-        curve = ranking.counts_above(CURVE_THRESHOLDS)
+        curve = Curve.of(ranking.counts_above(CURVE_THRESHOLDS))
     return ImageRow(
         name=sample.name,
         tampered=sample.tampered,
         width=width,
         height=height,
-        score=score(values),
+        score=image_score(values) if score is None else score,
         counts={name: count_pixels(values, mask, threshold) for name, threshold in thresholds.items()},
         curve=curve,
         pixel_auc=auc,
         pixel_ap=ap,
         kind=kind_of(sample),
         compat={
-            name: figures
+            name: found
             for name in counting.protocols
-            if (figures := compat.measure(name, values, mask, sample.tampered, counting.side)) is not None
+            if (found := compat.measure(name, values, mask, sample.tampered, counting.side)) is not None
         },
     )
 
 
 def evaluate_set(
     samples: Sequence[Sample],
-    predict: Predict,
-    thresholds: Mapping[str, float],
+    methods: Sequence[Method],
     *,
+    set_name: str = "",
     batch: int = 8,
     counting: Counting = PLAIN,
     on_map: OnMap | None = None,
     prepare: Prepare | None = None,
-) -> Iterator[ImageRow]:
-    """Yield a row per sample, in the samples' order. A picture that cannot be scored is a row with a reason.
+    done: Done | None = None,
+) -> Iterator[tuple[Method, ImageRow]]:
+    """Yield a row per sample and method: batch by batch, in each batch method by method, in the samples' order.
+
+    A picture that cannot be scored is a row with a reason. Every picture is decoded, and its traces are computed, once
+    for all methods. Where all methods have saved maps the pictures are not decoded at all.
 
     Args:
-        predict: pictures → maps at their own sizes.
-        thresholds: name → threshold, for instance {"half": 0.5, "calibrated": 0.41}.
-        batch: pictures given to `predict` at once. When memory runs out they are given again one by one.
+        set_name: under which the maps of a `MapFolder` are found.
+        batch: pictures predicted at once. When memory runs out they are predicted again one by one.
         on_map: called with every map that was scored.
         prepare: changes picture and truth before they are predicted, in the loading threads; a tampered picture whose
             truth is then empty is a row with a reason.
+        done: rows that are known already are not yielded; a batch of which all are known is not loaded. Batches are
+            cut alike whatever is known, so that maps do not depend on it.
     """
-    for group in _group(_ahead(samples, batch + 2, lambda sample: _load(sample, prepare)), batch):
-        maps = iter(_predict(predict, [one.rgb for one in group if one.rgb is not None]))
-        for one in group:
-            found = next(maps) if one.rgb is not None else one.reason
-            yield _row(one, found, thresholds, counting, on_map)
+    known: Done = done or (lambda method, sample: False)
+    todo: list[Sample] = []
+    ends = set()  # how many samples are loaded when a batch is full
+    for start in range(0, len(samples), batch):
+        part = samples[start : start + batch]
+        if not all(known(method, sample) for method in methods for sample in part):
+            todo += part
+            ends.add(len(todo))
+    loader = _ahead(todo, batch + 2, _Loader(methods, set_name, prepare))
+    for group in _group(loader, ends):
+        for method in methods:
+            if all(known(method, one.sample) for one in group):
+                continue
+            for one, (found, score) in zip(group, _maps(method, group), strict=True):
+                if not known(method, one.sample):
+                    yield method, _row(method, one, found, score, counting, on_map)
 
 
-def evaluate_maps(
-    samples: Sequence[Sample],
-    source: MapSource,
-    thresholds: Mapping[str, float],
-    *,
-    counting: Counting = PLAIN,
-    on_map: OnMap | None = None,
-) -> Iterator[ImageRow]:
-    """As `evaluate_set`, for maps that some other program has made; the pictures are not decoded."""
-    for one in _ahead(samples, 8, lambda sample: _load_map(sample, source)):
-        yield _row(one, one.reason if one.values is None else one.values, thresholds, counting, on_map)
+def _group(loader: Iterator[_Loaded], ends: set[int]) -> Iterator[list[_Loaded]]:
+    group: list[_Loaded] = []
+    pixels = 0
+    for number, loaded in enumerate(loader, 1):
+        group.append(loaded)
+        pixels += loaded.mask.size if loaded.mask is not None else 0
+        if number in ends or pixels >= BATCH_PIXELS:
+            yield group
+            group, pixels = [], 0
+
+
+def _maps(method: Method, group: Sequence[_Loaded]) -> list[tuple[Map | str, float | None]]:
+    """Map and score of each picture by one method, or in the map's place why there is none."""
+    if method.maps is not None:
+        saved = [one.maps.get(method.label, one.fault) for one in group]
+        return [(found, None) if isinstance(found, str) else found for found in saved]
+    made = iter(_predict(method, [one for one in group if one.rgb is not None]))
+    return [(next(made) if one.rgb is not None else one.fault, None) for one in group]
+
+
+def _predict(method: Method, pictures: Sequence[_Loaded]) -> list[Map | str]:
+    """Maps, or in a map's place the reason why its picture has none; a picture's fault costs no other its map."""
+    assert method.predict is not None
+    if not pictures:
+        return []
+    images = [one.rgb for one in pictures if one.rgb is not None]
+    found = [one.traces[method.traces] for one in pictures] if method.traces else []
+    traces = [one for one in found if one is not None]
+    try:
+        return list(method.predict(images, traces if len(traces) == len(images) else None))
+    except Exception as error:
+        reason = _reason(error)
+        if not reason:
+            raise
+    # outside the handler, so that the exception no longer keeps the failed attempt's memory
+    if len(images) == 1:
+        return [reason]
+    return [one for picture in pictures for one in _predict(method, [picture])]
 
 
 def _row(
-    one: _Loaded, found: Map | str, thresholds: Mapping[str, float], counting: Counting, on_map: OnMap | None
+    method: Method, one: _Loaded, found: Map | str, score: float | None, counting: Counting, on_map: OnMap | None
 ) -> ImageRow:
     """Score one picture's map, or say why there is none."""
     if isinstance(found, str) or one.mask is None:
@@ -252,15 +279,13 @@ def _row(
     try:
         check_map(found, one.mask)
         values = stretched(found) if counting.min_max else found
-        given = one.score
-        score = image_score if given is None else lambda _: given
-        row = count_image(one.sample, values, one.mask, thresholds, score, counting)
+        row = count_image(one.sample, values, one.mask, method.thresholds, score, counting)
     except Exception as error:
         if not (reason := _reason(error)):
             raise
         return ImageRow(one.sample.name, one.sample.tampered, reason=reason)
     if on_map is not None:
-        on_map(one.sample, values)
+        on_map(method, one.sample, values)
     return row
 
 
@@ -272,40 +297,9 @@ def stretched(values: Map) -> Map:
     return ((values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
 
 
-def _predict(predict: Predict, images: list[RGB]) -> list[Map | str]:
-    """Maps, or in a map's place the reason why its picture has none; a picture's fault costs no other its map."""
-    if not images:
-        return []
-    try:
-        return list(predict(images))
-    except Exception as error:
-        reason = _reason(error)
-        if not reason:
-            raise
-    # outside the handler, so that the exception no longer keeps the failed attempt's memory alive
-    if len(images) == 1:
-        return [reason]
-    return [one for image in images for one in _predict(predict, [image])]
-
-
 def _reason(error: Exception) -> str:
     """One line for a fault that one picture may cause; "" for any other, which is a bug and must be seen."""
     if isinstance(error, ImlError):
         return error.message
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
-        return "out of memory"
-    return ""
-
-
-def _group(loader: Iterator[_Loaded], batch: int) -> Iterator[list[_Loaded]]:
-    group: list[_Loaded] = []
-    pixels = 0
-    for loaded in loader:
-        group.append(loaded)
-        pixels += loaded.mask.size if loaded.mask is not None else 0
-        if len(group) >= batch or pixels >= BATCH_PIXELS:
-            yield group
-            group, pixels = [], 0
-    if group:
-        yield group
+    opencv = isinstance(error, cv2.error) and "Insufficient memory" in str(error)
+    return "out of memory" if opencv or isinstance(error, MemoryError) else ""

@@ -1,58 +1,54 @@
-"""Rows of pictures → the figures of a data set, with bootstrap intervals over pictures."""
+"""Rows of pictures → the metrics of a data set and of parts of it, with bootstrap intervals over pictures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from imltool.errors import DataError
-from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import Interval, flags_interval, mean_interval, pooled_interval, scores_interval
+from imltool.evaluation import compat, metrics
+from imltool.evaluation.bootstrap import Interval, Weights, interval, mean_interval, resampled_levels
 from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, pool, stack
+from imltool.evaluation.curves import reliability
+from imltool.evaluation.results import (
+    METRICS,
+    PIXEL_METRICS,
+    STRATUM_METRICS,
+    ListFile,
+    Mean,
+    SetResult,
+    Strata,
+    Stratum,
+)
 from imltool.evaluation.roles import Overlap, Role
-from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow
+from imltool.evaluation.rows import HALF, ImageRow
 
-PIXEL_FIGURES = (
-    "pixel_f1",
-    "pixel_f1_calibrated",
-    "pixel_f1_pooled",
-    "pixel_f1_oracle",
-    "pixel_iou",
-    "pixel_mcc",
-    "pixel_precision",
-    "pixel_recall",
-    "pixel_auc",
-    "pixel_ap",
-)
-FIGURES = (
-    *PIXEL_FIGURES,
-    "image_auc",
-    "image_fpr",
-    "image_tpr",
-    "image_balanced_accuracy",
-    "image_f1",
-    "image_tpr_at_5fpr",
-    "fp_area",
-)
-"""The figures of a set. Pixel figures are of tampered pictures only, `fp_area` and `image_fpr` of authentic ones."""
+QUINTILES = 5
+
+Estimate = tuple[float, "Interval | None"]
+"""A metric, NaN where it does not exist, and its interval."""
 
 
 def summarize_set(
-    name: str, rows: Sequence[ImageRow], overlap: Overlap, *, score_threshold: float, seed: int
-) -> dict[str, Any]:
-    """Figures of one set as JSON values; a figure that does not exist is None, as is the interval of fewer than two.
+    name: str,
+    rows: Sequence[ImageRow],
+    overlap: Overlap,
+    *,
+    score_threshold: float,
+    seed: int,
+    protocols: Sequence[str] = (),
+    list_file: Mapping[str, str] | None = None,
+) -> SetResult:
+    """The metrics of one set, see `results.METRICS`; the interval of fewer than two pictures is None.
 
-    Definitions (headline): pixel figures over tampered pictures at "map strictly above 0.5", averaged over pictures;
-    `pixel_f1_pooled` from summed counts; `pixel_f1_calibrated` at the checkpoint's threshold, None when the rows carry
-    no such counts; `pixel_f1_oracle` at the one of `CURVE_THRESHOLDS` that is best for this very set (reported as
-    `pixel_f1_oracle_threshold`), an upper bound whose interval holds the threshold fixed; `fp_area` mean share of
-    pixels above 0.5 on authentic pictures; `image_fpr` and `image_tpr` share of authentic and tampered pictures with a
-    score strictly above `score_threshold`; `image_balanced_accuracy` and `image_f1` at the same operating point, the
-    latter with tampered as the positive class; `image_tpr_at_5fpr` the highest share of tampered pictures that a
-    threshold flags while it flags at most 5 % of this set's authentic ones, an upper bound too.
+    Args:
+        score_threshold: the image operating point.
+        protocols: names of `compat.PROTOCOLS` that the rows were measured under too.
+        list_file: name and SHA-256 of the list that chose the pictures.
+
     Raises `DataError` when no row was scored.
     """
     scored = [row for row in rows if row.ok]
@@ -61,66 +57,70 @@ def summarize_set(
         raise DataError(f"data set {name} has no usable picture: {first}", "check the folder and its masks")
     tampered = [row for row in scored if row.tampered]
     authentic = [row for row in scored if not row.tampered]
+    estimates = _pixel_estimates(tampered, seed)
+    estimates["fp_area"] = _mean([row.metric("flagged_area") for row in authentic], seed)
+    oracle, threshold = _oracle(tampered)
+    estimates["pixel_f1_oracle"] = _mean(oracle, seed)
+    sides = [row.score for row in tampered], [row.score for row in authentic]
+    estimates |= _image_estimates(*sides, score_threshold, seed)
+    result = SetResult(
+        role=overlap.role,
+        n_tampered=len(tampered),
+        n_authentic=len(authentic),
+        n_failed=len(rows) - len(scored),
+        n_seen=overlap.n_seen,
+        n_similar=overlap.n_similar,
+        pixel_f1_oracle_threshold=threshold,
+        list=ListFile.model_validate(list_file) if list_file else None,
+        strata=Strata(area=_area_strata(tampered, seed), kind=_kind_strata(tampered, seed)),
+        reliability=reliability(*sides),
+        compat={
+            one: compat.summarize(
+                one, [compat.PictureResult(row.tampered, row.score, row.compat.get(one, {})) for row in scored], seed
+            )
+            for one in protocols
+        },
+    )
+    return result.model_copy(update=flat({key: estimates[key] for key in METRICS}))
+
+
+def flat(estimates: Mapping[str, Estimate]) -> dict[str, float | Interval | None]:
+    """Metrics and intervals as a `results.Measured` holds them: `KEY` and `KEY_ci`."""
+    found: dict[str, float | Interval | None] = {}
+    for key, (value, limits) in estimates.items():
+        found |= {key: None if math.isnan(value) else value, f"{key}_ci": limits}
+    return found
+
+
+def _mean(values: ArrayLike | Sequence[float | None], seed: int) -> Estimate:
+    array = np.asarray(values, np.float64)  # None becomes NaN
+    return metrics.mean_or_nan(array), mean_interval(array, seed)
+
+
+def _pixel_estimates(tampered: Sequence[ImageRow], seed: int) -> dict[str, Estimate]:
     half = stack(row.counts[HALF] for row in tampered)
-    clean = stack(row.counts[HALF] for row in authentic)
-    scores = [row.score for row in tampered]
-    clean_scores = [row.score for row in authentic]
-
-    per_image: dict[str, Any] = {
-        "pixel_f1": metrics.f1(half),
-        "pixel_iou": metrics.iou(half),
-        "pixel_mcc": metrics.mcc(half),
-        "pixel_precision": metrics.precision(half),
-        "pixel_recall": metrics.recall(half),
-        "pixel_auc": [row.pixel_auc for row in tampered],
-        "pixel_ap": [row.pixel_ap for row in tampered],
-        "fp_area": metrics.flagged_area(clean),
-        "pixel_f1_calibrated": _calibrated(tampered),
+    rows = half.as_array()
+    estimates = {
+        "pixel_f1": _mean(metrics.f1(half), seed),
+        "pixel_iou": _mean(metrics.iou(half), seed),
+        "pixel_mcc": _mean(metrics.mcc(half), seed),
+        "pixel_precision": _mean(metrics.precision(half), seed),
+        "pixel_recall": _mean(metrics.recall(half), seed),
+        "pixel_auc": _mean([row.pixel_auc for row in tampered], seed),
+        "pixel_ap": _mean([row.pixel_ap for row in tampered], seed),
+        "pixel_f1_calibrated": _mean([row.metric("f1_calibrated") for row in tampered], seed),
     }
-    values = {key: metrics.mean_or_nan(figures) for key, figures in per_image.items()}
-    intervals: dict[str, Interval | None] = {key: mean_interval(figures, seed) for key, figures in per_image.items()}
-    oracle, oracle_threshold = _oracle(tampered)
-    values["pixel_f1_oracle"] = metrics.mean_or_nan(oracle)
-    intervals["pixel_f1_oracle"] = mean_interval(oracle, seed)
-    values["pixel_f1_pooled"] = float(metrics.f1(pool(half))) if tampered else math.nan
-    intervals["pixel_f1_pooled"] = pooled_interval(half, metrics.f1, seed)
-    values["image_auc"] = metrics.image_auc(scores, clean_scores)
-    intervals["image_auc"] = scores_interval(scores, clean_scores, metrics.auc, seed)
-    values["image_tpr_at_5fpr"] = metrics.image_tpr_at_fpr(scores, clean_scores)
-    intervals["image_tpr_at_5fpr"] = scores_interval(scores, clean_scores, metrics.tpr_at_fpr, seed)
-    flags, clean_flags = np.asarray(scores) > score_threshold, np.asarray(clean_scores) > score_threshold
-    for key, side in (("image_fpr", clean_flags), ("image_tpr", flags)):
-        values[key] = metrics.mean_or_nan(side)
-        intervals[key] = mean_interval(side, seed)
-    pictures = metrics.image_counts(scores, clean_scores, score_threshold)
-    for key, metric in (("image_balanced_accuracy", metrics.balanced_accuracy), ("image_f1", metrics.two_sided_f1)):
-        values[key] = float(metric(pictures))
-        intervals[key] = flags_interval(flags, clean_flags, metric, seed)
-
-    summary: dict[str, Any] = {
-        "role": overlap.role,
-        "n_tampered": len(tampered),
-        "n_authentic": len(authentic),
-        "n_failed": len(rows) - len(scored),
-        "n_seen": overlap.n_seen,
-        "n_similar": overlap.n_similar,
-    }
-    for key in FIGURES:
-        interval = intervals[key]
-        summary[key] = _or_none(values[key])
-        summary[f"{key}_ci"] = None if interval is None else list(interval)
-    summary["pixel_f1_oracle_threshold"] = oracle_threshold
-    return summary
-
-
-def _calibrated(tampered: Iterable[ImageRow]) -> Any:
-    counts: list[Counts] = [row.counts[CALIBRATED] for row in tampered if CALIBRATED in row.counts]
-    return metrics.f1(stack(counts))
+    pooled = interval(lambda weights: metrics.f1(Counts.from_array(weights @ rows)), [len(rows)], seed)
+    estimates["pixel_f1_pooled"] = float(metrics.f1(pool(half))) if tampered else math.nan, pooled
+    return estimates
 
 
 def _oracle(tampered: Iterable[ImageRow]) -> tuple[metrics.FloatArray, float | None]:
-    """F1 [N] of the pictures at the threshold best for their mean, and that threshold; no picture, no threshold."""
-    curves = [metrics.f1(row.curve) for row in tampered if row.curve is not None]
+    """F1 [N] of the pictures at the threshold best for their mean, and that threshold; no picture, no threshold.
+
+    The interval of their mean holds the threshold fixed.
+    """
+    curves = [metrics.f1(row.curve.counts()) for row in tampered if row.curve is not None]
     if not curves:
         return np.zeros(0), None
     curve = np.stack(curves)
@@ -128,34 +128,81 @@ def _oracle(tampered: Iterable[ImageRow]) -> tuple[metrics.FloatArray, float | N
     return curve[:, best], float(CURVE_THRESHOLDS[best])
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _image_estimates(
+    scores: Sequence[float], clean: Sequence[float], score_threshold: float, seed: int
+) -> dict[str, Estimate]:
+    sizes = [len(scores), len(clean)]
+    levels = resampled_levels(scores, clean)
+    flags, alarms = np.asarray(scores) > score_threshold, np.asarray(clean) > score_threshold
+
+    def counts(first: Weights, second: Weights) -> Counts:
+        tp, fp = first @ flags.astype(np.int64), second @ alarms.astype(np.int64)
+        return Counts(tp, fp, flags.size - tp, alarms.size - fp)
+
+    estimates = {"image_tpr": _mean(flags, seed), "image_fpr": _mean(alarms, seed)}
+    auc = interval(lambda *drawn: metrics.auc(*levels(*drawn)), sizes, seed)
+    estimates["image_auc"] = metrics.image_auc(scores, clean), auc
+    at_5 = interval(lambda *drawn: metrics.tpr_at_fpr(*levels(*drawn)), sizes, seed)
+    estimates["image_tpr_at_5fpr"] = metrics.image_tpr_at_fpr(scores, clean), at_5
+    pictures = metrics.image_counts(scores, clean, score_threshold)
+    accuracy = interval(lambda *drawn: metrics.balanced_accuracy(counts(*drawn)), sizes, seed)
+    estimates["image_balanced_accuracy"] = float(metrics.balanced_accuracy(pictures)), accuracy
+    f1 = interval(lambda *drawn: metrics.two_sided_f1(counts(*drawn)), sizes, seed)
+    estimates["image_f1"] = float(metrics.two_sided_f1(pictures)), f1
+    return estimates
 
 
-def mean_by_role(
-    sets: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Role] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Pixel figures averaged over the sets of a role; each set counts once, whatever its size.
+def _area_strata(tampered: Sequence[ImageRow], seed: int) -> list[Stratum]:
+    """Five groups of equal size, from the smallest edits to the largest.
+
+    Pictures of one area may fall into two groups; fewer than five pictures make as many groups as there are.
+    """
+    if not tampered:
+        return []
+    order = np.argsort([row.edit_area() for row in tampered], kind="stable")
+    parts = np.array_split(order, min(QUINTILES, len(tampered)))
+    return [_stratum(str(number), [tampered[i] for i in part], seed) for number, part in enumerate(parts, 1)]
+
+
+def _kind_strata(tampered: Sequence[ImageRow], seed: int) -> list[Stratum]:
+    """By kind, `unknown` last; empty when no picture's kind is known."""
+    kinds: list[str | None] = [*sorted({row.kind for row in tampered if row.kind})]
+    parts = {kind or "unknown": [row for row in tampered if row.kind == kind] for kind in [*kinds, None]}
+    return [_stratum(kind, part, seed) for kind, part in parts.items() if part and kinds]
+
+
+def _stratum(name: str, rows: Sequence[ImageRow], seed: int) -> Stratum:
+    half = stack(row.counts[HALF] for row in rows)
+    areas = [row.edit_area() for row in rows]
+    found: dict[str, float | Interval | None] = {
+        key: float(getattr(metrics, key.removeprefix("pixel_"))(half).mean()) for key in STRATUM_METRICS
+    }
+    found["pixel_f1_ci"] = mean_interval(metrics.f1(half), seed)
+    return Stratum(stratum=name, area=(min(areas), max(areas)), n=len(rows)).model_copy(update=found)
+
+
+def mean_by_role(sets: Mapping[str, SetResult], groups: Mapping[str, Role] | None = None) -> dict[str, Mean]:
+    """Pixel metrics averaged over the sets of a role; each set counts once, whatever its size.
 
     Args:
-        sets: name → figures of one method.
+        sets: name → result of one method.
         groups: set → role by a protocol. A set with another role than there counts nowhere, and there is a mean over
             both groups beside `ind` and `ood`: `all`.
 
     Returns:
-        Role → figures and `sets`, the names of those averaged; a set without forgeries is none of them. None for the
-        figures of a role without sets, or that not all of its sets have.
+        Role → mean; a set without forgeries is in none. None for the metrics of a role without sets, or that not all
+        of its sets have.
     """
-    roles = {name: one["role"] for name, one in sets.items() if one["pixel_f1"] is not None}
+    roles = {name: one.role for name, one in sets.items() if one.value("pixel_f1") is not None}
     if groups is not None:
         roles = {name: role for name, role in roles.items() if groups.get(name) == role}
     means = {role: _mean_of(sets, [name for name in roles if roles[name] == role]) for role in ("ind", "ood")}
     return means if groups is None else means | {"all": _mean_of(sets, list(roles))}
 
 
-def _mean_of(sets: Mapping[str, Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
-    mean: dict[str, Any] = {"sets": names}
-    for key in PIXEL_FIGURES:
-        values = [sets[name][key] for name in names]
-        mean[key] = sum(values) / len(values) if values and None not in values else None
-    return mean
+def _mean_of(sets: Mapping[str, SetResult], names: list[str]) -> Mean:
+    found: dict[str, float | None] = {}
+    for key in PIXEL_METRICS:
+        values = [value for name in names if (value := sets[name].value(key)) is not None]
+        found[key] = sum(values) / len(values) if values and len(values) == len(names) else None
+    return Mean(sets=names).model_copy(update=found)

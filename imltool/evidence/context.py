@@ -2,200 +2,180 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import datetime, timezone
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from PIL import Image, ImageCms
-
-from imltool.errors import ImageError
-from imltool.evidence import credentials, exif, thumbnail, xmp
+from imltool.evidence import credentials, metadata, thumbnail
 from imltool.evidence.double_jpeg import double_jpeg
-from imltool.evidence.jpeg_file import jpeg_facts
-from imltool.evidence.model import Camera, Clocks, Context, Position, Thumbnail, Times, Trace
-from imltool.pictures.images import ORIENTATION, SUBFILE_TYPE, Picture, open_header
-from imltool.texts import clean
+from imltool.evidence.exif import exif_size
+from imltool.evidence.iptc import THUMBNAIL
+from imltool.evidence.jpeg_coding import jpeg_coding
+from imltool.evidence.model import Context, DoubleJpeg, Thumbnail
+from imltool.evidence.trailer import find_trailer
+from imltool.pictures import tags
+from imltool.pictures.decode import Pixels
+from imltool.pictures.faults import phrase
+from imltool.pictures.header import Header
+from imltool.pictures.orientation import unturn
+from imltool.pictures.source import Source
+from imltool.pictures.tiff import LOSSLESS as LOSSLESS_TIFF
 
-FRAMES_COUNTED = 1000
-"""Frames and pages are counted up to here."""
-TEXTS_KEPT = 20
-PROFILE_BYTES = 4_000_000
-EAST, WEST = 14 * 3600, 12 * 3600
-"""Seconds that local time may be ahead of and behind UTC."""
+log = logging.getLogger("imltool")
+T = TypeVar("T")
 
-PHOTOSHOP_QUALITY, PHOTOSHOP_VERSION = 1030, 1057
-"""Blocks of APP13 that only Photoshop's own saving writes."""
 LOSSLESS = ("PNG", "TIFF", "BMP")
-SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
+SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP", "AVIF": "AVIF"}
+ENDINGS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"), "JPEG"),
+    **dict.fromkeys((".png", ".apng"), "PNG"),
+    **dict.fromkeys((".tif", ".tiff", ".dng", ".nef", ".cr2", ".arw", ".pef", ".srw"), "TIFF"),
+    **dict.fromkeys((".bmp", ".dib"), "BMP"),
+    **dict.fromkeys((".heic", ".heif", ".hif", ".heics"), "HEIF"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"), "JPEG2000"),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), "PPM"),
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".avifs": "AVIF",
+    **dict.fromkeys(
+        (".pdf", ".txt", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".zip", ".rar", ".7z", ".exe", ".dll", ".html"),
+        "no picture",
+    ),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".mp3", ".wav", ".psd", ".jxl", ".svg", ".ico"), "no picture"),
+}
+"""Endings that stand for a format. Others stand for none: browsers and services make up their own (`.jpg_large`)."""
 
 
-def picture_context(path: Path, picture: Picture | None = None) -> Context:
-    """What a file says beside its pixels. Nothing is written, no error is raised, the same file gives the same answer.
+def picture_context(source: Source, header: Header | None, pixels: Pixels | None = None) -> Context:
+    """What a file says beside its pixels. Nothing is written, no error is raised, the same bytes give the same answer.
 
     Args:
-        path: a regular file.
-        picture: the file decoded by `read_picture`; None when it could not be decoded.
+        source: the file, opened with the mark of `imltool.evidence.credentials`.
+        header: what `read_header` found; None when it could not be read.
+        pixels: what `decode` gave; None when the picture could not be decoded.
     """
-    problems: list[str] = []
-    context: dict[str, Any] = {}
+    if header is None:
+        attempt = _Attempts()
+        found = attempt("Content Credentials", lambda: credentials.read_credentials(source, None, None), None)
+        return Context(credentials=found, problems=tuple(attempt.problems))
+    return _context(source, header, pixels)
 
-    def attempt(what: str, read: Callable[[], Any], otherwise: Any) -> Any:
+
+class _Attempts:
+    """Runs readers; one that fails is a problem with a fixed phrase, and its library's text goes to the log."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, what: str, read: Callable[[], T], otherwise: T) -> T:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return read()
         except Exception as error:  # damaged metadata makes libraries raise anything
-            problems.append(f"{what}: {clean(error, 160) or type(error).__name__}")
+            log.info("%s: %s: %s", what, type(error).__name__, error)
+            self.problems.append(f"{what}: {phrase(error)}")
             return otherwise
 
-    packet: xmp.Xmp | None = None
-    try:
-        with open_header(path) as header:
-            info: dict[str, Any] = {str(key): value for key, value in header.info.items()}
-            info |= picture.info if picture else {}
-            context |= attempt("header", lambda: _header_facts(header, path), {})
-            context["frames"] = attempt("frames", lambda: _frames(header), None)
-            block = attempt("EXIF", lambda: exif.read_exif(header, info), exif.ExifBlock())
-            packet = attempt("XMP", lambda: xmp.read_xmp(info), None)
-            iptc = attempt("IPTC", lambda: xmp.read_iptc(header), [])
-            context |= attempt("EXIF values", lambda: _exif_facts(block, header, info), {})
-            context |= attempt("times", lambda: _time_facts(block, packet), {})
-            context["profile"] = attempt("ICC profile", lambda: _profile_name(info), None)
-            blocks = attempt("comments", lambda: _comments(header, info), [])
-            traces = [*exif.software(block), *(packet.software if packet else ()), *iptc, *blocks]
-            context["software"] = [Trace(where=where, text=text) for where, text in traces if text]
-            if packet:
-                context |= {"history": [*packet.steps], "derived": packet.derived}
-                context["source_types"] = [*packet.source_types]
-            if header.format in ("JPEG", "MPO"):
-                context["jpeg"] = attempt("JPEG tables", lambda: jpeg_facts(header), None)
-            if picture and (context.get("jpeg") or (header.format in LOSSLESS and header.mode in ("L", "RGB", "RGBA"))):
-                stored = thumbnail.unturn(picture.rgb, context.get("orientation") or 1)
-                context["double_jpeg"] = attempt("double JPEG", lambda: double_jpeg(stored, _luma(header)), None)
-            found = thumbnail.find_thumbnail(path, header.format, block.thumbnail, info)
-            if found:
-                where, read = found
-                rgb, turn = (
-                    (picture.rgb if picture else None),
-                    1 if where == "HEIF" else context.get("orientation") or 1,
-                )
-                context["thumbnail"] = attempt(
-                    "thumbnail",
-                    lambda: thumbnail.compare_thumbnail(where, read(), rgb, turn),
-                    Thumbnail(where=where),
-                )
-    except ImageError as error:
-        problems.append(error.message.removeprefix(f"{path}: "))
-    except Exception as error:
-        problems.append(f"file: {clean(error, 160) or type(error).__name__}")
-    address = packet.provenance if packet else None
-    context["credentials"] = attempt(
-        "Content Credentials", lambda: credentials.read_credentials(path, context.get("format"), address), None
-    )
-    if context["credentials"]:
-        named = [*context.get("source_types", ()), *context["credentials"].source_types]
-        context["source_types"] = dict.fromkeys(named)
-    lists = {name: tuple(value) for name, value in context.items() if isinstance(value, list | dict)}
-    return Context(**{**context, **lists}, problems=tuple(problems))
 
-
-def _luma(header: Image.Image) -> list[int] | None:
-    """The steps of a JPEG file's first component."""
-    layers = getattr(header, "layer", None)
-    return header.quantization[layers[0][3]] if layers else None  # type: ignore[attr-defined]
-
-
-def _header_facts(header: Image.Image, path: Path) -> dict[str, Any]:
-    named = Image.EXTENSION.get(path.suffix.lower())
-    real = SAME_FORMAT.get(header.format or "", header.format)
-    tags = getattr(header, "tag_v2", {})
-    return {
+def _context(source: Source, header: Header, pixels: Pixels | None) -> Context:
+    attempt = _Attempts()
+    found = attempt("metadata", lambda: metadata.read_metadata(source, header), metadata.Metadata())
+    exif, turn = found.exif, header.orientation
+    size = exif_size(exif) if exif else None
+    stored = (header.width, header.height)
+    table, structure = header.blocks.table, header.blocks.jpeg
+    address = found.xmp.provenance if found.xmp else None
+    signed = attempt("Content Credentials", lambda: credentials.read_credentials(source, header.format, address), None)
+    types = [*(found.xmp.source_types if found.xmp else ()), *(signed.source_types if signed else ())]
+    values: dict[str, Any] = {
         "format": header.format,
         "mode": header.mode,
-        "preview_page": bool(int(tags.get(SUBFILE_TYPE, 0)) & 1),
-        "name_differs": bool(path.suffix) and SAME_FORMAT.get(named or "", named) != real,
+        "frames": header.frames,
+        "preview_page": bool(table and (table.number(tags.SUBFILE) or 0) & 1),
+        "name_differs": _name_differs(source.path, header.format),
+        "orientation": turn.value,
+        "orientation_source": turn.source,
+        "camera": metadata.camera(found),
+        "gps": metadata.position(found),
+        "software": metadata.traces(found),
+        **metadata.clocks(found),
+        "exif_size": size,
+        "size_differs": size is not None and size not in (stored, stored[::-1]),
+        "profile": found.profile,
+        "history": found.xmp.steps if found.xmp else (),
+        "derived": bool(found.xmp and found.xmp.derived),
+        "source_types": tuple(dict.fromkeys(types)),
+        "jpeg": attempt("JPEG tables", lambda: jpeg_coding(structure), None) if structure else None,
+        "double_jpeg": attempt("double JPEG", lambda: _double_jpeg(header, pixels), None),
+        "thumbnail": _thumbnail(source, header, pixels, found, attempt),
+        "credentials": signed,
+        "ending": _ending(header, pixels),
+        "rows_decoded": pixels.rows if pixels else None,
+        "trailer": attempt("trailer", lambda: find_trailer(source, header.blocks), None),
+        "carriers": tuple(found.carriers),
+        "unparsed": tuple(found.notes.unparsed),
     }
+    problems = [*(pixels.problems if pixels else ()), *header.blocks.problems, *found.notes.problems, *attempt.problems]
+    return Context(**values, problems=tuple(dict.fromkeys(problems)))
 
 
-def _frames(header: Image.Image) -> int:
-    if header.format != "TIFF":
-        return int(getattr(header, "n_frames", 1))
-    count = 1  # Pillow counts pages without an end, and looks up each among all before
-    with suppress(EOFError, OSError, ValueError, SyntaxError, KeyError):
-        while count < FRAMES_COUNTED:
-            header.seek(count)
-            count += 1
-    with suppress(Exception):
-        header.seek(0)
-    return count
+def _name_differs(path: Path, image_format: str) -> bool:
+    named = ENDINGS.get(path.suffix.lower())
+    return named is not None and named != SAME_FORMAT.get(image_format, image_format)
 
 
-def _exif_facts(block: exif.ExifBlock, header: Image.Image, info: Mapping[str, Any]) -> dict[str, Any]:
-    turn = block.main.get(ORIENTATION) if info.get("original_orientation") is None else info["original_orientation"]
-    exif_size, size = exif.exif_size(block), header.size
-    return {
-        "orientation": int(turn) if isinstance(turn, int) and 1 <= turn <= 8 else None,
-        "camera": Camera(**exif.camera(block)),
-        "gps": Position(**exif.position(block)),
-        "exif_size": exif_size,
-        "size_differs": exif_size is not None and exif_size not in (size, size[::-1]),
-    }
-
-
-def _time_facts(block: exif.ExifBlock, packet: xmp.Xmp | None) -> dict[str, Any]:
-    times = exif.times(block)
-    times |= {"xmp_created": packet.created if packet else None, "xmp_changed": packet.changed if packet else None}
-    taken, gps = times["taken"], times["gps"]
-    clocks = {name: _after(times[name], taken) for name in ("changed", "digitised", "xmp_created")}
-    return {
-        "times": Times(**{name: moment.isoformat() if moment else None for name, moment in times.items()}),
-        "clocks": Clocks(**clocks, gps=_beyond_zones(gps, taken)),
-    }
-
-
-def _after(moment: datetime | None, taken: datetime | None) -> int | None:
-    """Seconds between two clocks; where one does not tell its zone, both are taken for the same zone's."""
-    if moment is None or taken is None:
+def _ending(header: Header, pixels: Pixels | None) -> str | None:
+    if pixels and pixels.rows is not None:
+        return "cut off"
+    if header.blocks.ended is None:
         return None
-    if moment.tzinfo is None or taken.tzinfo is None:
-        moment, taken = moment.replace(tzinfo=None), taken.replace(tzinfo=None)
-    return round((moment - taken).total_seconds())
+    if header.blocks.ended:
+        return "complete"
+    return "no end marker" if pixels else "cut off"
 
 
-def _beyond_zones(gps: datetime | None, taken: datetime | None) -> int | None:
-    """Seconds by which the satellites' clock is after the camera's that no time zone explains."""
-    if gps is None or taken is None:
+def _double_jpeg(header: Header, pixels: Pixels | None) -> DoubleJpeg | None:
+    """Where 8-bit pixels keep traces of a JPEG save: in JPEG files with steps of their own, and in lossless formats."""
+    if pixels is None or header.mode not in ("L", "RGB", "RGBA", "CMYK"):
         return None
-    if taken.tzinfo is not None:
-        return _after(gps, taken)
-    gap = round((gps - taken.replace(tzinfo=timezone.utc)).total_seconds())
-    return gap - min(max(gap, -EAST), WEST)
-
-
-def _profile_name(info: Mapping[str, Any]) -> str | None:
-    data = info.get("icc_profile")
-    if not data:
+    structure = header.blocks.jpeg
+    luma: tuple[int, ...] | None = None
+    if structure and structure.frame:
+        luma = structure.tables.get(structure.frame.components[0][2])
+        if luma is None:  # a lossless JPEG has no steps
+            return None
+    elif (
+        header.format not in LOSSLESS
+        or header.mode == "CMYK"
+        or (header.layout and header.layout.compression not in LOSSLESS_TIFF)
+    ):
         return None
-    if len(data) > PROFILE_BYTES:
-        raise ValueError(f"longer than {PROFILE_BYTES} bytes")
-    return clean(ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data))))
+    return double_jpeg(unturn(pixels.rgb, header.orientation.applied), luma)
 
 
-def _comments(header: Image.Image, info: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """Comments and text blocks, and blocks of an editor that hold no text."""
-    found: list[tuple[str, str | None]] = [(f"{header.format} comment", clean(info.get("comment")))]
-    if header.format == "PNG":
-        skipped = {"XML:com.adobe.xmp", "xmp", "comment"}
-        texts = {key: value for key, value in info.items() if isinstance(value, str) and key not in skipped}
-        keys = [key for key in texts if not key.startswith("Raw profile type")][:TEXTS_KEPT]
-        found += [(f"PNG text {clean(key, 40)}", clean(texts[key])) for key in keys]
-    blocks = info.get("photoshop")
-    if isinstance(blocks, dict) and (PHOTOSHOP_QUALITY in blocks or PHOTOSHOP_VERSION in blocks):
-        found.append(("JPEG block APP13", "Adobe Photoshop"))
-    if any(name == "APP12" and data.startswith(b"Ducky") for name, data in getattr(header, "applist", ())):
-        found.append(("JPEG block APP12", "Adobe Save for Web"))
-    return found
+def _thumbnail(
+    source: Source, header: Header, pixels: Pixels | None, found: metadata.Metadata, attempt: _Attempts
+) -> Thumbnail | None:
+    own = found.exif.thumbnail if found.exif else None
+    in_heif = header.format == "HEIF" and bool(header.info.get("thumbnails"))
+    there = thumbnail.find_thumbnail(source, own, found.resources.get(THUMBNAIL), in_heif)
+    if there is None:
+        return None
+    where, read = there
+    try:
+        stored = read()
+    except ValueError as error:  # of our own: what is wrong with it, as a fixed phrase
+        ours = str(error).startswith("is no JPEG") or "is no size" in str(error)
+        attempt.problems.append(f"thumbnail: {error if ours else phrase(error)}")
+        return Thumbnail(where=where)
+    except Exception as error:
+        log.info("%s: thumbnail: %s", source.path, error)
+        attempt.problems.append(f"thumbnail: {phrase(error)}")
+        return Thumbnail(where=where)
+    whole = pixels.rgb if pixels and pixels.rows is None else None
+    turn = 1 if where == "HEIF" else header.orientation.value or 1
+    return attempt("thumbnail", lambda: thumbnail.compare_thumbnail(where, stored, whole, turn), Thumbnail(where=where))

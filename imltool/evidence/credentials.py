@@ -1,15 +1,19 @@
-"""Content Credentials (C2PA): whether a file carries them, whether they hold, and what they say."""
+"""Content Credentials (C2PA): whether a file carries them, which of their checks hold, and what they say."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from imltool.evidence.model import Credentials, Finding
+from imltool.evidence.model import Check, Credentials, Finding
 from imltool.evidence.xmp import source_types
+from imltool.pictures.source import Source
 from imltool.texts import clean
 
 MARK = b"jumdc2pa"
@@ -17,7 +21,7 @@ MARK = b"jumdc2pa"
 READER = Path(__file__).with_name("credentials_reader.py")
 SECONDS = 60
 """Wall-clock time the reader may take (our choice)."""
-CHUNK = 1 << 20
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{5,}")
 
 MIME = {
     "JPEG": "image/jpeg",
@@ -28,59 +32,126 @@ MIME = {
     "GIF": "image/gif",
     "HEIF": "image/heic",
     "AVIF": "image/avif",
+    "JPEG2000": "image/jp2",
 }
+Concern = Literal["binding", "signature", "time", "identity", "ingredient", "other"]
+CONCERNS: tuple[tuple[Concern, re.Pattern[str]], ...] = (
+    ("ingredient", re.compile(r"^ingredient\.|^assertion\.ingredient")),
+    ("binding", re.compile(r"^assertion\.(dataHash|bmffHash|boxesHash|collectionHash|multiAssetHash)|hardBindings?")),
+    ("time", re.compile(r"^timeStamp\.|\.expired$|Validity$|notYetValid|timeOfSigning")),
+    ("identity", re.compile(r"^cawg\.|^signingCredential\.")),
+    ("signature", re.compile(r"^claimSignature\.|^claim\.|^assertion\.(hashedURI|missing|notRedacted|inaccessible)")),
+)
+"""What a code of the C2PA specification concerns; the first pattern that fits counts."""
+OFFLINE = re.compile(r"unavailable|inaccessible|\.ocsp\.|skipped|notChecked|did_|unresolved|fetch", re.IGNORECASE)
+"""Codes of what could not be checked without a network; no fault."""
+PROVES: Mapping[Concern, re.Pattern[str]] = {
+    "binding": re.compile(r"^assertion\.(dataHash|bmffHash|boxesHash|collectionHash|multiAssetHash)\.match$"),
+    "signature": re.compile(r"^claimSignature\.validated$"),
+    "time": re.compile(r"^claimSignature\.insideValidity$|^timeStamp\.(validated|trusted)$"),
+    "identity": re.compile(r"^cawg\.ica\.credential_valid$|^cawg\..*\.trusted$|^signingCredential\.trusted$"),
+    "ingredient": re.compile(r"^ingredient\.(manifest|claimSignature)\.validated$"),
+}
+"""Codes that say that a check holds."""
 
 
-def read_credentials(path: Path, image_format: str | None, provenance: str | None) -> Credentials:
-    """The Content Credentials of a file, read by the official library in a process of its own.
+def read_credentials(source: Source, image_format: str | None, provenance: str | None) -> Credentials:
+    """The Content Credentials of a file, read by the official library in a process of its own, without network.
 
     Args:
+        source: opened with `MARK` among its marks.
         image_format: Pillow's name of the format, None when unknown.
-        provenance: the address XMP tells of credentials that lie elsewhere. It is told, never fetched.
+        provenance: the address of credentials in XMP. It is reported, never fetched.
 
     Returns:
-        `state`: "absent"; "elsewhere" (only an address is told); "valid" (the signature holds and the file is what was
-        signed); "invalid" (`failures` has C2PA's codes); "unreadable" and "not checked" (`reason` says why). Whether
-        the signer can be trusted is not judged: no list of trusted signers is consulted. `generator`, `signer`,
-        `signed` (time), `actions`, `source_types`: what the active manifest says. `address`: see `provenance`.
-
-    Raises OSError when the file cannot be read.
+        `state`: "absent"; "removed" (XMP says that they are in this file, and they are not); "elsewhere" (only an
+        address is given); "valid" (the file is what was signed, the signature holds, and nothing is wrong); "valid with
+        faults" (the same, and something else is wrong: a certificate's time, an identity, an ingredient); "invalid"
+        (the file is not what was signed, or the signature does not hold); "unreadable"; "not checked" (`reason` says
+        why). `binding`, `signature`, `time`, `identity`, `ingredients`: these checks one by one. Whether the signer can
+        be trusted is not judged: no list of trusted signers is consulted. `findings`: faults, and what could not be
+        checked offline, with the library's explanations.
     """
-    if not holds(path, MARK):
-        return Credentials(state="elsewhere" if provenance else "absent", address=provenance)
-    answer = _ask(path, MIME.get(image_format or "", ""))
+    if MARK not in source.found:
+        if not provenance:
+            return Credentials()
+        inside = provenance.startswith(("self#", "#"))
+        return Credentials(state="removed" if inside else "elsewhere", address=provenance)
+    answer = _ask(source, MIME.get(image_format or "", ""))
+    if "state" in answer:
+        return Credentials(state=answer["state"], reason=clean(answer.get("reason")), address=provenance)
+    said = {name: clean(answer.get(name)) for name in ("generator", "signer", "signed")}
+    codes = [str(each.get("code")) for each in answer.get("success") or []]
+    findings = [_finding(each, ingredient=False) for each in answer.get("failure") or []]
+    findings += [_finding(each, ingredient=True) for each in answer.get("ingredient_failure") or []]
+    checks = {concern: _check(concern, codes, findings) for concern in PROVES}
     return Credentials(
-        address=provenance,
-        state=answer.get("state"),
+        state=_state(checks, findings, answer.get("validation_state") in ("Valid", "Trusted")),
+        reason=None,
+        binding=checks["binding"],
+        signature=checks["signature"],
+        time=checks["time"],
+        identity=checks["identity"],
+        ingredients=checks["ingredient"],
+        findings=tuple(findings),
         source_types=source_types(answer.get("source_types") or []),
         actions=tuple(clean(each, 80) or "?" for each in answer.get("actions") or []),
-        findings=tuple(Finding(code=clean(each, 80) or "?", concerns="other") for each in answer.get("failures") or []),
-        **{name: clean(answer.get(name)) for name in ("reason", "generator", "signer", "signed")},
+        address=provenance,
+        **said,
     )
 
 
-def holds(path: Path, mark: bytes) -> bool:
-    """Whether a file's bytes hold `mark`; read in pieces, whatever its size."""
-    rest = b""
-    with path.open("rb") as handle:
-        while block := handle.read(CHUNK):
-            if mark in rest + block:
-                return True
-            rest = block[-len(mark) :]
-    return False
+def concern_of(code: str) -> Concern:
+    """What a code concerns."""
+    return next((concern for concern, pattern in CONCERNS if pattern.search(code)), "other")
 
 
-def _ask(path: Path, mime: str) -> dict[str, Any]:
-    """What the reader says. It gets the open file, so that no name can be taken for an option."""
+def _finding(status: Mapping[str, Any], ingredient: bool) -> Finding:
+    code = clean(status.get("code"), 80) or "?"
+    explanation = clean(status.get("explanation"))
+    return Finding(
+        code=code,
+        concerns="ingredient" if ingredient else concern_of(code),
+        explanation=ADDRESS.sub("0x…", explanation) if explanation else None,
+    )
+
+
+def is_fault(finding: Finding) -> bool:
+    """Whether a finding is a fault, and not only something that cannot be checked offline."""
+    return not OFFLINE.search(finding.code) or finding.concerns in ("binding", "signature")
+
+
+def _check(concern: Concern, codes: Sequence[str], findings: Sequence[Finding]) -> Check:
+    if any(finding.concerns == concern and is_fault(finding) for finding in findings):
+        return "fails"
+    return "holds" if any(PROVES[concern].search(code) for code in codes) else "not checked"
+
+
+def _state(
+    checks: Mapping[Concern, Check], findings: Sequence[Finding], accepted: bool
+) -> Literal["valid", "valid with faults", "invalid"]:
+    """Only the binding and the signature decide whether credentials fit their file."""
+    if "fails" in (checks["binding"], checks["signature"]):
+        return "invalid"
+    proven = checks["binding"] == checks["signature"] == "holds"
+    if accepted or (proven and not any(is_fault(finding) for finding in findings)):
+        return "valid"
+    return "valid with faults" if proven else "invalid"
+
+
+def _ask(source: Source, mime: str) -> dict[str, Any]:
+    """What the reader says. It gets the bytes and no name, so that none can be taken for an option."""
+    command = [sys.executable, str(READER), mime]
     try:
-        with path.open("rb") as handle:
-            done = subprocess.run(
-                [sys.executable, str(READER), mime], stdin=handle, capture_output=True, timeout=SECONDS, check=False
-            )
+        if isinstance(source.stream, io.BytesIO):
+            done = subprocess.run(command, input=source.whole(), capture_output=True, timeout=SECONDS, check=False)
+        else:
+            source.stream.seek(0)
+            done = subprocess.run(command, stdin=source.stream, capture_output=True, timeout=SECONDS, check=False)
         if done.returncode == 0:
             return dict(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
         return {"state": "unreadable", "reason": f"reading took more than {SECONDS} s"}
-    except (OSError, ValueError) as error:
-        return {"state": "not checked", "reason": f"the reader could not be started ({error})"}
-    return {"state": "unreadable", "reason": f"the C2PA library stopped (exit status {done.returncode})"}
+    except (OSError, ValueError):
+        return {"state": "not checked", "reason": "the reader could not be started"}
+    return {"state": "unreadable", "reason": "the C2PA library stopped"}

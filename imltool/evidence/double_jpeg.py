@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -19,7 +21,7 @@ quality 90, 2 of 48 never saved; by 28 of 48 saved at 85 then 95, 40 of 48 at 60
 48 at 90 then 75, and 45 of 48 saved at 85 and then without loss."""
 
 
-def double_jpeg(stored: RGB, luma_table: list[int] | None) -> DoubleJpeg:
+def double_jpeg(stored: RGB, luma_table: Sequence[int] | None) -> DoubleJpeg:
     """Look for steps larger than the file's own.
 
     A save at a higher quality leaves the coefficients near the multiples of the earlier, larger steps; one at a lower

@@ -3,185 +3,225 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-from PIL import Image
-from PIL.ExifTags import IFD
-
-from imltool.pictures.exif_guard import exif_fault
+from imltool.evidence.model import Camera, Position
+from imltool.evidence.programs import Field, Text
+from imltool.evidence.values import Notes, degrees, read_time, text_of
+from imltool.pictures import tags
 from imltool.texts import clean
 
-MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY = 271, 272, 305, 306, 316, 11
+MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY, DESCRIPTION = 271, 272, 305, 306, 316, 11, 270
 TAKEN, DIGITISED, ZONES = 36867, 36868, {CHANGED: 36880, 36867: 36881, 36868: 36882}
-SERIAL, LENS, WIDTH, HEIGHT, COMMENT = 42033, 42036, 40962, 40963, 37510
-THUMBNAIL_START, THUMBNAIL_BYTES = 513, 514
+SERIAL, LENS, WIDTH, HEIGHT, COMMENT, MAKER_NOTE = 42033, 42036, 40962, 40963, 37510, 37500
+XP_TITLE, XP_COMMENT = 0x9C9B, 0x9C9C
+COMPRESSION = 259
 """Numbers of EXIF tags."""
-
-STAMP = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?")
-ZONE = re.compile(r"([+-])(\d\d):?(\d\d)$")
+NAMES = {
+    MAKE: "Make",
+    MODEL: "Model",
+    SOFTWARE: "Software",
+    CHANGED: "DateTime",
+    HOST: "HostComputer",
+    TAKEN: "DateTimeOriginal",
+    DIGITISED: "DateTimeDigitized",
+    LENS: "LensModel",
+    SERIAL: "BodySerialNumber",
+    36880: "OffsetTime",
+    36881: "OffsetTimeOriginal",
+    36882: "OffsetTimeDigitized",
+    COMMENT: "UserComment",
+    tags.EXIF: "ExifIFD",
+    tags.GPS: "GPSInfo",
+    tags.ORIENTATION: "Orientation",
+    DESCRIPTION: "ImageDescription",
+}
+CAMERA_TEXT = 200
 
 
 @dataclass(frozen=True)
 class ExifBlock:
-    """The tables of an EXIF block by tag number, and the thumbnail's bytes (JPEG), or None."""
+    """The tables of an EXIF block, the thumbnail's bytes (JPEG) or None, and the size of a maker note.
 
-    main: Mapping[int, Any] = field(default_factory=dict)
-    detail: Mapping[int, Any] = field(default_factory=dict)
-    gps: Mapping[int, Any] = field(default_factory=dict)
+    `partly` says whether a tag or a table could not be read.
+    """
+
+    main: tags.Table = field(default_factory=tags.Table)
+    detail: tags.Table = field(default_factory=tags.Table)
+    gps: tags.Table = field(default_factory=tags.Table)
     thumbnail: bytes | None = None
+    maker_note: int = 0
+    partly: bool = False
 
 
-def read_exif(picture: Image.Image, info: Mapping[str, Any]) -> ExifBlock:
-    """The EXIF of an opened picture; an empty block when it has none. Raises ValueError and what Pillow raises."""
-    data: bytes | None = info.get("exif")
-    if data is None and isinstance(info.get("Raw profile type exif"), str):
-        data = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
-    if data is None and picture.format == "TIFF":
-        exif = picture.getexif()
-        return ExifBlock(dict(exif), exif.get_ifd(IFD.Exif), exif.get_ifd(IFD.GPSInfo))
-    if not data:
-        return ExifBlock()
-    while data.startswith(b"Exif\0\0"):
-        data = data[6:]
-    if fault := exif_fault(data):
-        raise ValueError(fault)
-    exif = Image.Exif()
-    exif.load(data)
-    preview = {} if exif_fault(data, thumbnail=True) else exif.get_ifd(IFD.IFD1)
-    return ExifBlock(dict(exif), exif.get_ifd(IFD.Exif), exif.get_ifd(IFD.GPSInfo), _thumbnail(data, preview))
+def read_exif(read: tags.Read, notes: Notes, main: tags.Table | None = None) -> ExifBlock | None:
+    """The EXIF of a block or of a TIFF file, as far as it can be read; None when nothing of it can.
 
-
-def _thumbnail(data: bytes, preview: Mapping[int, Any]) -> bytes | None:
-    start, count = preview.get(THUMBNAIL_START), preview.get(THUMBNAIL_BYTES)
-    if not isinstance(start, int) or not isinstance(count, int) or not 0 < start < len(data) or count <= 0:
+    Args:
+        read: gives its bytes.
+        notes: what could not be read is noted there, tag by tag.
+        main: the first table where it has been read before.
+    """
+    reader = tags.TagReader.open(read)
+    if reader is None:
+        notes.problem("EXIF: has no TIFF header")
         return None
-    return data[start : start + count]
+    if main is None:
+        try:
+            main = reader.table(reader.first)
+        except ValueError as error:
+            notes.problem(f"EXIF: its first table {error}")
+            return None
+    partly = _note_damaged("EXIF", main, notes)
+    tables = {}
+    for tag in (tags.EXIF, tags.GPS):
+        tables[tag] = tags.Table()
+        place = main.number(tag)
+        if place is None:
+            continue
+        try:
+            tables[tag] = reader.table(place)
+            partly |= _note_damaged(f"EXIF {NAMES[tag]}", tables[tag], notes)
+        except ValueError as error:
+            notes.problem(f"EXIF {NAMES[tag]}: the table {error}")
+            partly = True
+    detail = tables[tags.EXIF]
+    if (place := detail.number(tags.INTEROPERABILITY)) is not None:
+        try:
+            reader.table(place)
+        except ValueError as error:
+            notes.problem(f"EXIF Interoperability: the table {error}")
+            partly = True
+    return ExifBlock(main, detail, tables[tags.GPS], _thumbnail(reader, main), len(detail.raw(MAKER_NOTE)), partly)
 
 
-def camera(exif: ExifBlock) -> dict[str, str | None]:
-    """`make`, `model`, `lens` and `serial` number as the camera wrote them."""
-    return {
-        "make": _text(exif.main.get(MAKE)),
-        "model": _text(exif.main.get(MODEL)),
-        "lens": _text(exif.detail.get(LENS)),
-        "serial": _text(exif.detail.get(SERIAL)),
+def _note_damaged(where: str, table: tags.Table, notes: Notes) -> bool:
+    for tag in table.damaged[:20]:
+        if tag < 0:
+            notes.problem(f"{where}: the table is cut off")
+        elif tag != MAKER_NOTE:
+            notes.problem(f"{where}: tag {NAMES.get(tag, tag)} points outside the block or has no known type")
+    return bool(table.damaged)
+
+
+def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
+    """The bytes of the JPEG thumbnail; programs that write none leave anything where its table should be."""
+    if not main.next:
+        return None
+    try:
+        preview = reader.table(main.next)
+    except ValueError:
+        return None
+    start, count = preview.number(tags.THUMBNAIL_START), preview.number(tags.THUMBNAIL_BYTES)
+    if not start or not count or start < 0 or count < 0:
+        return None
+    return reader.read(start, min(count, tags.VALUE_BYTES)) or None
+
+
+def camera(exif: ExifBlock) -> Camera:
+    """The camera as EXIF names it."""
+    found = {
+        "make": text_of(exif.main.raw(MAKE)),
+        "model": text_of(exif.main.raw(MODEL)),
+        "lens": text_of(exif.detail.raw(LENS)),
+        "serial": text_of(exif.detail.raw(SERIAL)),
     }
+    return Camera(**found, source="EXIF" if any(found.values()) else None)
 
 
-def software(exif: ExifBlock) -> list[tuple[str, str | None]]:
-    """Where EXIF names a program, and what it says there."""
+def fields(exif: ExifBlock) -> list[Field]:
+    """The places of EXIF that may name a program, with their whole texts."""
+    main, detail = exif.main, exif.detail
     return [
-        ("EXIF Software", _text(exif.main.get(SOFTWARE))),
-        ("EXIF ProcessingSoftware", _text(exif.main.get(PROCESSED_BY))),
-        ("EXIF HostComputer", _text(exif.main.get(HOST))),
-        ("EXIF UserComment", _comment(exif.detail.get(COMMENT))),
+        Field("EXIF Software", _whole(main.raw(SOFTWARE)), Text.PROGRAM),
+        Field("EXIF ProcessingSoftware", _whole(main.raw(PROCESSED_BY)), Text.PROGRAM),
+        Field("EXIF HostComputer", _whole(main.raw(HOST)), Text.PROGRAM),
+        Field("EXIF ImageDescription", _whole(main.raw(DESCRIPTION)), Text.FREE),
+        Field("EXIF XPTitle", _wide(main.raw(XP_TITLE)), Text.FREE),
+        Field("EXIF XPComment", _wide(main.raw(XP_COMMENT)), Text.FREE),
+        Field("EXIF UserComment", _comment(detail.raw(COMMENT)), Text.FREE),
     ]
 
 
-def _text(value: object) -> str | None:
-    """A text; Pillow takes its bytes for Latin-1, and today's cameras write UTF-8."""
-    if isinstance(value, str):
-        try:
-            return clean(value.encode("latin-1"))
-        except UnicodeEncodeError:
-            return clean(value)
-    return clean(value)
-
-
-def _comment(value: object) -> str | None:
-    """A user comment, which begins with the name of its character set in 8 bytes."""
-    if not isinstance(value, bytes):
-        return clean(value)
-    text = value[8:2000]
-    if value.startswith(b"UNICODE"):  # in which byte order, the standard leaves open
-        return clean(text.decode("utf-16-be" if text[:1] == b"\0" else "utf-16-le", "replace"))
-    return clean(text)
-
-
-def parse_time(text: object, zone: object = None) -> datetime | None:
-    """A time as EXIF, XMP or PNG write it, with its zone when one is told; None for blanks and what is no time.
-
-    XMP may leave the seconds out.
-    """
-    raw = clean(text) or ""
-    found = STAMP.match(raw)
-    if found is None:
-        return None
+def _whole(value: bytes) -> str:
+    """A whole text: UTF-8, or Latin-1 where it is not."""
     try:
-        moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
-    except ValueError:
-        return None
-    rest = raw[found.end() :]
-    if rest.endswith("Z"):
-        return moment.replace(tzinfo=timezone.utc)
-    shift = ZONE.search(rest) or ZONE.match(clean(zone) or "")
-    if shift is None:
-        return moment
-    sign = -1 if shift[1] == "-" else 1
-    minutes = sign * (60 * int(shift[2]) + int(shift[3]))
-    return moment.replace(tzinfo=timezone(timedelta(minutes=minutes))) if abs(minutes) < 1440 else moment
+        return value.decode("utf-8").rstrip("\0 ")
+    except UnicodeDecodeError:
+        return value.decode("latin-1").rstrip("\0 ")
 
 
-def times(exif: ExifBlock) -> dict[str, datetime | None]:
+def _wide(value: bytes) -> str:
+    return value.decode("utf-16-le", "replace").rstrip("\0 ")
+
+
+def _comment(value: bytes) -> str:
+    """A user comment, which begins with the name of its character set in 8 bytes.
+
+    The standard leaves the byte order of "UNICODE" open: the one that gives fewer letters of high number is taken, as
+    texts mostly are of one script.
+    """
+    text = value[8:]
+    if not value.startswith(b"UNICODE"):
+        return _whole(text if value[:8] in (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8) else value)
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return text.decode("utf-16", "replace").rstrip("\0 ")
+    orders = [text.decode(order, "replace") for order in ("utf-16-le", "utf-16-be")]
+    return min(orders, key=lambda each: sum(ord(letter) > 0x2FF for letter in each)).rstrip("\0 ")
+
+
+def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
     """`taken`, `digitised` and `changed` by the camera's clock, and `gps` by the satellites' (UTC)."""
     places = {"taken": (exif.detail, TAKEN), "digitised": (exif.detail, DIGITISED), "changed": (exif.main, CHANGED)}
-    found = {name: parse_time(table.get(tag), exif.detail.get(ZONES[tag])) for name, (table, tag) in places.items()}
-    return {**found, "gps": _gps_time(exif.gps)}
+    found = {
+        name: read_time(
+            f"EXIF {NAMES[tag]}", table.raw(tag), notes, exif.detail.raw(ZONES[tag]), f"EXIF {NAMES[ZONES[tag]]}"
+        )
+        for name, (table, tag) in places.items()
+    }
+    return {**found, "gps": _gps_time(exif.gps, notes)}
 
 
-def _gps_time(gps: Mapping[int, Any]) -> datetime | None:
-    day, clock = clean(gps.get(29)), gps.get(7)
-    numbers = _numbers(clock, 3)
-    if not day or numbers is None:
+def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
+    day, clock = clean(gps.raw(29)), _floats(gps, 7)
+    if not day or not clock:
         return None
-    hours, minutes, seconds = numbers
     try:
-        start = datetime.strptime(day[:10].replace("-", ":"), "%Y:%m:%d").replace(tzinfo=timezone.utc)
+        start = datetime.strptime(day[:10].replace("-", ":").replace(" ", "0"), "%Y:%m:%d").replace(tzinfo=timezone.utc)
+        hours, minutes, seconds = clock
+        if not 0 <= hours < 24 or not 0 <= minutes < 60 or not 0 <= seconds < 61:
+            raise ValueError
         return start + timedelta(seconds=round(3600 * hours + 60 * minutes + seconds))
     except (ValueError, OverflowError):
+        notes.keep("EXIF GPSTimeStamp", f"{day} {', '.join(f'{number:g}' for number in clock)}", "a time")
         return None
 
 
-def position(exif: ExifBlock) -> dict[str, Any]:
-    """`present`: whether coordinates are told; `latitude`, `longitude` in degrees (north, east), `altitude` in m."""
-    latitude = _degrees(exif.gps.get(2), exif.gps.get(1), "S", 90.0)
-    longitude = _degrees(exif.gps.get(4), exif.gps.get(3), "W", 180.0)
-    height = _numbers((exif.gps.get(6),), 1)
-    below = exif.gps.get(5) in (1, b"\x01")
-    known = latitude is not None and longitude is not None
-    return {
-        "present": known,
-        "latitude": latitude if known else None,
-        "longitude": longitude if known else None,
-        "altitude": round(-height[0] if below else height[0], 1) if known and height else None,
-    }
+def position(exif: ExifBlock, notes: Notes) -> Position:
+    """Where EXIF says that the picture was taken."""
+    gps = exif.gps
+    latitude = degrees("EXIF GPSLatitude", _floats(gps, 2), gps.raw(1), notes)
+    longitude = degrees("EXIF GPSLongitude", _floats(gps, 4), gps.raw(3), notes)
+    if latitude is None or longitude is None:
+        return Position()
+    height = _floats(gps, 6)
+    altitude = None
+    if height:
+        if len(height) == 1 and math.isfinite(height[0]):
+            altitude = round(-height[0] if gps.number(5) == 1 else height[0], 1)
+        else:
+            notes.keep("EXIF GPSAltitude", ", ".join(f"{number:g}" for number in height), "a height")
+    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="EXIF")
 
 
-def _degrees(value: Any, reference: Any, negative: str, most: float) -> float | None:
-    numbers = _numbers(value, 3)
-    if numbers is None:
-        return None
-    angle = numbers[0] + numbers[1] / 60 + numbers[2] / 3600
-    if not 0 <= angle <= most:
-        return None
-    return round(-angle if (clean(reference) or "").upper() == negative else angle, 6)
-
-
-def _numbers(value: Any, count: int) -> list[float] | None:
-    """Finite numbers, exactly `count` of them, or None."""
-    try:
-        numbers = [float(each) for each in value]
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:
+    value = table.values.get(tag)
+    return [float(each) for each in value] if value and not isinstance(value, bytes) else None
 
 
 def exif_size(exif: ExifBlock) -> tuple[int, int] | None:
     """(width, height) in pixels of the stored picture by EXIF, or None."""
-    width, height = exif.detail.get(WIDTH), exif.detail.get(HEIGHT)
-    known = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
-    return (int(width), int(height)) if known else None  # type: ignore[arg-type]
+    width, height = exif.detail.number(WIDTH), exif.detail.number(HEIGHT)
+    return (width, height) if width and height and width > 0 and height > 0 else None

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from imltool.evidence.model import Camera, Context, Credentials, DoubleJpeg, JpegCoding, Thumbnail
+from imltool.evidence.model import (
+    Camera,
+    Carrier,
+    Context,
+    Credentials,
+    DoubleJpeg,
+    JpegCoding,
+    Thumbnail,
+    Trailer,
+)
+from imltool.files import human_size
 
 TIMES = {
     "taken": "taken",
@@ -11,6 +21,7 @@ TIMES = {
     "gps": "satellites",
     "xmp_created": "XMP created",
     "xmp_changed": "XMP changed",
+    "iptc_created": "IPTC created",
 }
 
 
@@ -34,7 +45,10 @@ def describe(context: Context | None) -> list[tuple[str, str]]:
         "Thumbnail": _thumbnail(context.thumbnail),
         "Colour profile": context.profile,
         "Content Credentials": _credentials(made),
-        "Not readable": "; ".join(context.problems),
+        "After the end": _trailer(context.trailer),
+        "Not understood": "; ".join(f"{value.where}: {value.text}" for value in context.unparsed),
+        "Not read": "; ".join(_unread(context.carriers)),
+        "Problems": "; ".join(context.problems),
     }
     return [(name, value) for name, value in lines.items() if value]
 
@@ -54,7 +68,9 @@ def _format(context: Context) -> str:
         context.format,
         context.mode,
         f"{context.frames} frames or pages" if (context.frames or 1) > 1 else None,
-        f"EXIF orientation {context.orientation}" if (context.orientation or 1) > 1 else None,
+        f"{context.orientation_source} orientation {context.orientation}" if (context.orientation or 1) > 1 else None,
+        "no end marker" if context.ending == "no end marker" else None,
+        f"cut off after {context.rows_decoded} rows" if context.rows_decoded else None,
         f"EXIF says {size[0]} × {size[1]} px" if size and context.size_differs else None,
     )
 
@@ -62,7 +78,7 @@ def _format(context: Context) -> str:
 def _coding(jpeg: JpegCoding | None) -> str:
     if not jpeg:
         return ""
-    kind = "the IJG library's tables" if jpeg.quality_exact else "other tables, nearest IJG quality"
+    kind = "the IJG library's tables" if jpeg.quality_exact else "an estimate, as the tables are not the IJG's"
     return _joined(
         f"quality {jpeg.quality} ({kind})" if jpeg.quality else None,
         jpeg.subsampling,
@@ -89,14 +105,42 @@ def _thumbnail(found: Thumbnail | None) -> str:
     )
 
 
+def _trailer(found: Trailer | None) -> str:
+    return f"{found.kind}, {human_size(found.size_bytes)}" if found else ""
+
+
+def _unread(carriers: tuple[Carrier, ...]) -> list[str]:
+    return [
+        carrier.where if carrier.state == "not read" else f"{carrier.where} (in part)"
+        for carrier in carriers
+        if carrier.state != "read"
+    ]
+
+
+STATES = {
+    "valid": "fit the file",
+    "valid with faults": "fit the file, with faults",
+    "invalid": "do not hold",
+    "removed": "removed",
+}
+
+
 def _credentials(made: Credentials) -> str:
-    if made.state in ("absent", "elsewhere", "not checked", "unreadable"):
+    if made.state in ("absent", "elsewhere", "removed", "not checked", "unreadable"):
         return _joined(made.state, made.reason, made.address)
+    checks = {
+        "binding": made.binding,
+        "signature": made.signature,
+        "certificate's time": made.time,
+        "identity": made.identity,
+        "sources": made.ingredients,
+    }
     return _joined(
-        "fit the file" if made.state == "valid" else "do not fit the file",
+        STATES[made.state],
+        *(f"{name} {outcome}" for name, outcome in checks.items()),
         made.generator,
         f"signed in the name of {made.signer}" if made.signer else None,
         made.signed,
         *made.actions,
-        *(finding.code for finding in made.findings),
+        *(f"{finding.code} ({finding.explanation})" for finding in made.findings),
     )

@@ -14,6 +14,10 @@ Check = Literal["holds", "fails", "not checked"]
 """The outcome of one check of Content Credentials."""
 
 
+State = Literal["read", "partly read", "not read"]
+"""Whether a metadata block was read."""
+
+
 class Part(BaseModel):
     """A frozen value without unknown fields."""
 
@@ -57,15 +61,19 @@ class Unparsed(Part):
 
 
 class Carrier(Part):
-    """A metadata block of the file, and whether it was read."""
+    """A metadata block of the file: its kind ("EXIF", "XMP", …), its place, and whether it was read."""
 
+    kind: str
     where: str
-    state: Literal["read", "partly read", "not read"]
+    state: State
     size_bytes: int | None = None
 
 
 class Times(Part):
-    """Times that the file reports, ISO 8601, with a zone where the file has one."""
+    """Times that the file reports, ISO 8601, with a zone where the file has one.
+
+    `taken` is EXIF's, or XMP's or IPTC's where EXIF has none; `taken_source` says whose.
+    """
 
     taken: str | None = None
     digitised: str | None = None
@@ -75,6 +83,7 @@ class Times(Part):
     xmp_created: str | None = None
     xmp_changed: str | None = None
     iptc_created: str | None = None
+    taken_source: str | None = None
 
 
 class Clocks(Part):

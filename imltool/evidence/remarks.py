@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from imltool.evidence.model import Context, Remark
+from imltool.evidence.credentials import is_fault
+from imltool.evidence.model import Carrier, Context, Finding, Remark, Trace
 
 Condition = tuple[str, str, Any]
 """Where to look in the context (keys with dots between), a name in `TESTS`, and what that test compares with."""
@@ -38,64 +38,6 @@ class Rule:
     when: tuple[Condition, ...]
 
 
-EDITORS = (
-    r"photoshop(?! lightroom)",
-    r"\bgimp\b",
-    r"lightroom",
-    r"camera raw",
-    r"adobe (imageready|bridge|fireworks|illustrator|save for web)",
-    r"affinity",
-    r"pixelmator",
-    r"paint\.net",
-    r"snapseed",
-    r"picsart",
-    r"photopea",
-    r"\bcanva\b",
-    r"paint ?shop",
-    r"acdsee",
-    r"picasa",
-    r"photoscape",
-    r"photofiltre",
-    r"\bcorel",
-    r"\bkrita\b",
-    r"capture one",
-    r"darktable",
-    r"rawtherapee",
-    r"luminar",
-    r"\bdxo\b",
-    r"\bvsco\b",
-    r"meitu|beautyplus|airbrush",
-    r"facetune|faceapp",
-    r"remini",
-    r"polarr|pixlr|fotor|befunky|inshot",
-    r"photo ?editor",
-    r"irfanview|xnview",
-    r"windows photo|microsoft photos|paint 3d",
-    r"topaz|gigapixel",
-    r"photomatix|aurora hdr",
-)
-STITCHERS = (r"\bhugin\b|ptgui|autostitch|image composite editor",)
-LIBRARIES = (
-    r"imagemagick|graphicsmagick|date:create",
-    r"gd-jpeg",
-    r"\blavc\d|ffmpeg",
-    r"libvips|openjpeg",
-    r"lead technologies|intel\(r\) jpeg",
-    r"applemark",
-)
-METADATA_TOOLS = (r"exiftool|exiv2|exif ?pilot|geosetter|jhead",)
-GENERATORS = (
-    r"midjourney",
-    r"stable ?diffusion|comfyui|automatic1111|invokeai|novelai|fooocus",
-    r"^PNG text (parameters|prompt|workflow|sd-metadata|invokeai_metadata|dream):",
-    r"steps: \d+, sampler: ",
-    r"dall[ .·-]?e\b|openai|chatgpt",
-    r"adobe firefly|ideogram|leonardo\.ai|black forest labs",
-)
-SCREENSHOTS = (r"screen ?shot|screen ?capture|greenshot|sharex|snipping",)
-NETWORKS = (r"instructions: fbmd", r"instagram|facebook|whatsapp|snapchat|wechat")
-"""Patterns are looked for in `place: text`, without regard to case."""
-
 SYNTHETIC = (
     "trainedAlgorithmicMedia",
     "compositeWithTrainedAlgorithmicMedia",
@@ -103,6 +45,8 @@ SYNTHETIC = (
     "compositeSynthetic",
 )
 COMPOSITE = ("composite", "compositeCapture", "digitalArt", "humanEdits", "virtualRecording", "dataDrivenMedia")
+DESCRIBING = ("EXIF", "XMP", "IPTC", "Photoshop", "maker note", "other")
+"""Kinds of metadata that could name a camera, those that are not read among them."""
 CAMERA_FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
 
 
@@ -111,13 +55,13 @@ def _rule(name: str, text: str, *when: Condition) -> Rule:
 
 
 RULES = (
-    _rule("editor", "saved by an editor ({seen})", ("software", "names", EDITORS)),
-    _rule("stitcher", "joined from several pictures ({seen})", ("software", "names", STITCHERS)),
-    _rule("library", "written by a program library, not a camera ({seen})", ("software", "names", LIBRARIES)),
-    _rule("metadata-tool", "metadata written by a tool ({seen})", ("software", "names", METADATA_TOOLS)),
-    _rule("generator", "metadata names a picture generator ({seen})", ("software", "names", GENERATORS)),
-    _rule("screenshot", "metadata calls it a screenshot ({seen})", ("software", "names", SCREENSHOTS)),
-    _rule("network", "passed through a social network ({seen})", ("software", "names", NETWORKS)),
+    _rule("editor", "saved by an editor ({seen})", ("software", "names", "editor")),
+    _rule("stitcher", "joined from several pictures ({seen})", ("software", "names", "stitcher")),
+    _rule("library", "written by a program library, not a camera ({seen})", ("software", "names", "library")),
+    _rule("metadata-tool", "metadata written by a tool ({seen})", ("software", "names", "metadata-tool")),
+    _rule("generator", "metadata names a picture generator ({seen})", ("software", "names", "generator")),
+    _rule("screenshot", "metadata calls it a screenshot ({seen})", ("software", "names", "screenshot")),
+    _rule("network", "passed through a social network ({seen})", ("software", "names", "network")),
     _rule("synthetic", "declared as made by a computer ({seen})", ("source_types", "holds", SYNTHETIC)),
     _rule("composite", "declared as composed or edited ({seen})", ("source_types", "holds", COMPOSITE)),
     _rule("history", "its metadata lists earlier steps ({seen})", ("history", "filled", None)),
@@ -128,11 +72,22 @@ RULES = (
         ("format", "in", CAMERA_FORMATS),
         ("camera.make", "is", None),
         ("camera.model", "is", None),
+        ("carriers", "none of metadata", None),
+        ("problems", "is", ()),
+    ),
+    _rule(
+        "camera-not-named",
+        "its metadata names no camera",
+        ("format", "in", CAMERA_FORMATS),
+        ("camera.make", "is", None),
+        ("camera.model", "is", None),
+        ("carriers", "all read", None),
+        ("problems", "is", ()),
     ),
     _rule(
         "size", "its size is not the one EXIF says ({seen})", ("exif_size", "size", None), ("size_differs", "is", True)
     ),
-    _rule("clock-changed", "EXIF tells of a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
+    _rule("clock-changed", "EXIF reports a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
     _rule(
         "clock-before",
         "two clocks disagree: changed {seen} before it was taken",
@@ -140,17 +95,17 @@ RULES = (
     ),
     _rule(
         "clock-digitised",
-        "two clocks disagree: taken and digitised lie {seen} apart",
+        "two clocks disagree: taken and digitised are {seen} apart",
         ("clocks.digitised", "apart", MINUTE),
     ),
     _rule(
         "clock-gps",
-        "two clocks disagree: the satellites' and the camera's lie {seen} apart",
+        "two clocks disagree: the satellites' and the camera's are {seen} apart",
         ("clocks.gps", "apart", HOUR),
     ),
     _rule(
         "clock-xmp",
-        "two clocks disagree: XMP and EXIF lie {seen} apart on when it was made",
+        "two clocks disagree: XMP and EXIF are {seen} apart on when it was made",
         ("clocks.xmp_created", "apart", DAY),
     ),
     _rule(
@@ -174,8 +129,21 @@ RULES = (
     ),
     _rule(
         "low-quality",
-        "strongly compressed (JPEG quality about {seen}): weak traces are lost",
+        "strongly compressed (JPEG quality {seen}): weak traces are lost",
         ("jpeg.quality", "below", 60),
+        ("jpeg.quality_exact", "is", True),
+    ),
+    _rule(
+        "cut-off",
+        "damaged: only its first {seen} rows could be decoded and were analysed",
+        ("rows_decoded", "known", None),
+    ),
+    _rule("no-end", "its data has no end marker; no pixel is missing", ("ending", "in", ("no end marker",))),
+    _rule(
+        "trailer",
+        "{seen} follows the end of the picture",
+        ("trailer.kind", "known", None),
+        ("trailer.kind", "not in", ("padding",)),
     ),
     _rule("frames", "only one of its {seen} frames or pages was analysed", ("frames", "above", 1)),
     _rule("preview-page", "the page analysed is marked as a reduced copy", ("preview_page", "is", True)),
@@ -190,12 +158,34 @@ RULES = (
         "Content Credentials fit the file; whether their signer is {seen} was not checked",
         ("credentials.signer", "known", None),
         ("credentials.state", "is", "valid"),
+        ("credentials.identity", "is", "not checked"),
+    ),
+    _rule(
+        "credentials-identity",
+        "Content Credentials fit the file, and name {seen}",
+        ("credentials.signer", "known", None),
+        ("credentials.state", "is", "valid"),
+        ("credentials.identity", "is", "holds"),
+    ),
+    _rule(
+        "credentials-faults",
+        "Content Credentials fit the file and are signed, with faults in other parts ({seen})",
+        ("credentials.findings", "faults", None),
+        ("credentials.state", "is", "valid with faults"),
     ),
     _rule(
         "credentials-invalid",
         "Content Credentials do not fit the file ({seen})",
-        ("credentials.findings", "findings", None),
+        ("credentials.findings", "faults", None),
         ("credentials.state", "is", "invalid"),
+        ("credentials.binding", "is", "fails"),
+    ),
+    _rule(
+        "credentials-signature",
+        "the signature of the Content Credentials does not hold ({seen})",
+        ("credentials.findings", "faults", None),
+        ("credentials.state", "is", "invalid"),
+        ("credentials.binding", "in", ("holds", "not checked")),
     ),
     _rule(
         "credentials-unread",
@@ -204,14 +194,20 @@ RULES = (
         ("credentials.state", "in", ("unreadable", "not checked")),
     ),
     _rule(
+        "credentials-removed",
+        "XMP says that this file holds Content Credentials ({seen}), and it holds none",
+        ("credentials.address", "known", None),
+        ("credentials.state", "is", "removed"),
+    ),
+    _rule(
         "credentials-elsewhere",
-        "Content Credentials are said to lie at {seen}, which was not asked",
+        "Content Credentials are said to be at {seen}, which was not asked",
         ("credentials.address", "known", None),
         ("credentials.state", "is", "elsewhere"),
     ),
     _rule(
         "problems",
-        "metadata could not be read in full ({seen})",
+        "the file could not be read in full ({seen})",
         ("problems", "filled", None),
         ("format", "known", None),
     ),
@@ -242,15 +238,22 @@ def _plain(value: Any) -> Match | None:
     return Match(str(value), str(value))
 
 
-def _names(traces: Any, patterns: tuple[str, ...]) -> Match | None:
-    """Whether a program's name is among the traces (`where`, `text`)."""
-    hits = [
-        trace
-        for trace in traces or []
-        if any(re.search(pattern, f"{trace.where}: {trace.text}", re.IGNORECASE) for pattern in patterns)
-    ]
+def _names(traces: Sequence[Trace], kind: str) -> Match | None:
+    """Whether a place in the file names a program of a kind."""
+    hits = [trace for trace in traces if kind in trace.kinds]
     texts = dict.fromkeys(hit.text for hit in hits)
     return Match(_listed([*texts]), "; ".join(f"{hit.where}: {hit.text}" for hit in hits)) if hits else None
+
+
+def _no_metadata(carriers: Sequence[Carrier], _: None) -> Match | None:
+    """Whether a file has no block that could name a camera."""
+    return None if any(carrier.kind in DESCRIBING for carrier in carriers) else Match("", "")
+
+
+def _all_read(carriers: Sequence[Carrier], _: None) -> Match | None:
+    """Whether a file has blocks that could name a camera, and all were read."""
+    describing = [carrier for carrier in carriers if carrier.kind in DESCRIBING]
+    return Match("", "") if describing and all(carrier.state == "read" for carrier in describing) else None
 
 
 def _holds(values: Any, wanted: tuple[str, ...]) -> Match | None:
@@ -262,9 +265,22 @@ def _filled(values: Any, _: None) -> Match | None:
     return Match(_listed([str(value) for value in values]), "; ".join(map(str, values))) if values else None
 
 
-def _findings(values: Any, _: None) -> Match | None:
-    """The codes of a list of findings, empty ones too."""
-    return _filled([finding.code for finding in values or ()], None) or Match("no reason given", "")
+def _faults(findings: Sequence[Finding], _: None) -> Match | None:
+    """What the faults among findings concern, and their codes; an empty list too."""
+    faults = [finding for finding in findings or () if is_fault(finding)]
+    concerns = dict.fromkeys(NAMES.get(finding.concerns, finding.code) for finding in faults)
+    codes = dict.fromkeys(f"{finding.code}: {finding.explanation or '-'}" for finding in faults)
+    return Match(", ".join(concerns) or "no reason given", "; ".join(codes))
+
+
+NAMES = {
+    "binding": "the pixels or metadata were changed after signing",
+    "signature": "the signed statements were changed",
+    "time": "the time of the signing certificate",
+    "identity": "the signer's identity",
+    "ingredient": "a source of the picture",
+}
+"""What a finding concerns, in words."""
 
 
 def _listed(texts: list[str], most: int = 3) -> str:
@@ -304,6 +320,9 @@ TESTS: dict[str, Callable[[Any, Any], Match | None]] = {
     "names": _names,
     "holds": _holds,
     "filled": _filled,
-    "findings": _findings,
+    "faults": _faults,
+    "all read": _all_read,
+    "none of metadata": _no_metadata,
+    "not in": lambda value, unwanted: _plain(value) if value is not None and value not in unwanted else None,
 }
 """Name → test of what was found against the operand of a condition."""

@@ -1,12 +1,10 @@
-"""The thumbnail inside a file, held against the picture: some programs edit the one and keep the other."""
+"""The thumbnail inside a file, compared with the picture: some programs edit the one and keep the other."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.evidence.model import Thumbnail
-from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB
+from imltool.pictures.orientation import TURNS
+from imltool.pictures.source import Source
 
 Plane = NDArray[np.float32]
 
@@ -23,70 +22,52 @@ THUMBNAIL_SIDE = 2000
 """Larger thumbnails are not decoded."""
 SMALLEST_SIDE = 24
 """Smaller thumbnails, or parts of them, show too little to compare."""
+COMPARED_SIDE = 96
+"""Both are compared at this many pixels along the longer side, so that the time does not grow with the thumbnail."""
+BLUR = 1.5
+"""Standard deviation of the blur in pixels: sharpening, noise and a camera's slightly other frame do not count."""
 ASPECT_TOLERANCE = 0.03
 """Relative difference of the aspect ratios that whole pixels and a camera's own crop explain."""
 DARK = 40
 """Bars beside a picture in a thumbnail of another shape are darker than this level."""
 CORRELATION = 0.9
-LOCAL_DIFFERENCE = 40.0
-"""A thumbnail differs when its correlation with the picture is below, or its largest local difference above these."""
-
-PHOTOSHOP_THUMBNAIL = 1036
-
-TURNS: dict[int, Callable[[RGB], RGB]] = {
-    1: lambda array: array,
-    2: np.fliplr,
-    3: lambda array: np.rot90(array, 2),
-    4: np.flipud,
-    5: lambda array: array.transpose(1, 0, 2),
-    6: lambda array: np.rot90(array, -1),
-    7: lambda array: np.rot90(array, 2).transpose(1, 0, 2),
-    8: np.rot90,
-}
-"""EXIF orientation → what turns the stored pixels upright."""
-
-
-def unturn(rgb: RGB, orientation: int) -> RGB:
-    """The pixels as they are stored, of an upright picture with this EXIF orientation."""
-    return TURNS[{6: 8, 8: 6}.get(orientation, orientation)](rgb)
+"""A thumbnail differs when its correlation with the picture is below (see docs/scan.md for how it was fitted)."""
 
 
 def find_thumbnail(
-    path: Path, image_format: str | None, exif: bytes | None, info: Mapping[str, Any]
+    source: Source, exif: bytes | None, photoshop: bytes | None, heif: bool
 ) -> tuple[str, Callable[[], RGB]] | None:
     """Where a file's thumbnail is, and what decodes it as it is stored; None when there is none.
 
-    "EXIF", "Photoshop"'s block, or "HEIF"'s own, which lies in the container and is turned like the picture. Only one
-    is looked at, in this order: the later ones are more often made anew with the picture.
+    "EXIF", "Photoshop"'s resource, or "HEIF"'s own, which is in the container and turned like the picture. Only one is
+    compared, in this order: the later ones are more often written again with the picture.
 
     Args:
-        image_format: Pillow's name of the file's format.
-        exif: JPEG bytes of the thumbnail in its EXIF block.
-        info: what Pillow found beside the pixels.
+        exif: JPEG bytes of the thumbnail in the EXIF block.
+        photoshop: the content of Photoshop's thumbnail resource.
+        heif: whether the container has one.
 
-    The decoder raises what Pillow and pillow-heif raise for a damaged thumbnail, ValueError for one too large.
+    The decoder raises what the libraries raise for a damaged thumbnail, ValueError for one too large.
     """
     if exif:
         return "EXIF", partial(_decode_jpeg, exif)
-    blocks = info.get("photoshop")
-    block = blocks.get(PHOTOSHOP_THUMBNAIL) if isinstance(blocks, dict) else None
-    if isinstance(block, bytes) and len(block) > 28:
-        return "Photoshop", partial(_decode_jpeg, block[28:])
-    if image_format == "HEIF" and info.get("thumbnails"):
-        return "HEIF", partial(_decode_heif, path)
-    return None
+    if photoshop and len(photoshop) > 28:
+        return "Photoshop", partial(_decode_jpeg, photoshop[28:])
+    return ("HEIF", partial(_decode_heif, source)) if heif else None
 
 
 def _decode_jpeg(data: bytes) -> RGB:
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("is no JPEG")
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
         _check_size(picture.size)
         return np.array(picture.convert("RGB"))
 
 
-def _decode_heif(path: Path) -> RGB:
+def _decode_heif(source: Source) -> RGB:
     import pillow_heif
 
-    container = pillow_heif.open_heif(path)
+    container = pillow_heif.open_heif(source.fresh())
     picture = container[container.primary_index].get_thumbnail(0)
     _check_size(picture.size)
     return np.array(picture.to_pillow().convert("RGB"))
@@ -98,124 +79,101 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def compare_thumbnail(where: str, stored: RGB, rgb: RGB | None, orientation: int) -> Thumbnail:
-    """Hold a thumbnail against its picture.
+    """Compare a thumbnail with its picture: the shape, and the correlation of the two, blurred and at one size.
 
     Args:
+        where: its place in the file.
         stored: the thumbnail as it is stored, uint8 [h,w,3].
-        rgb: the picture, uint8 [H,W,3], upright; None when it could not be decoded.
+        rgb: the picture, uint8 [H,W,3], upright; None when it could not be decoded whole.
         orientation: how the thumbnail has to be turned, as EXIF counts: the picture's own orientation, and 1 for
             HEIF's thumbnail.
 
-    Returns:
-        `width`, `height` as stored; `shows`: "the whole picture", "the picture between bars", "its middle" or "the
-        picture, stretched", whichever agrees best; `aspect_differs`: whether neither of the first two does;
-        `turned`: whether it agrees only when turned or mirrored; `correlation` of the two, and `local_difference`, the
-        largest mean difference in 8-bit levels over about 1/100 of the area once the tone curves are fitted;
-        `differs`: whether these two are beyond the limits of this module (our choice). None where not measured.
+    `shows`: "the whole picture", "the picture between bars", "its middle" or "the picture, stretched", whichever agrees
+    best; `aspect_differs`: whether neither of the first two does; `turned`: whether it agrees only when turned or
+    mirrored; `differs`: whether the correlation is below the limit of this module.
     """
     facts = Thumbnail(where=where, height=stored.shape[0], width=stored.shape[1])
     if rgb is None or min(stored.shape[:2]) < SMALLEST_SIDE:
         return facts
-    rgb = fit(rgb, 4 * max(stored.shape[:2]))  # once, as it may be laid against the thumbnail many times
-    best = _hold_against(TURNS.get(orientation, TURNS[1])(stored), rgb)
+    picture = _small(rgb)
+    small = _small(stored)
+    shows, correlation = _best(TURNS[orientation](small), picture)
     turned = False
-    if best["correlation"] < CORRELATION:
-        others = [_hold_against(turn(stored), rgb) for number, turn in TURNS.items() if number != orientation]
-        other = max(others, key=lambda each: float(each["correlation"]))
-        turned = other["correlation"] >= CORRELATION and other["local_difference"] <= LOCAL_DIFFERENCE
-        best = other if turned else best
-    differs = best["correlation"] < CORRELATION or best["local_difference"] > LOCAL_DIFFERENCE
-    del best["local_difference"]
-    return facts.model_copy(update={**best, "turned": turned, "differs": differs})
+    if correlation < CORRELATION:
+        others = [_best(turn(small), picture) for number, turn in TURNS.items() if number != orientation]
+        other = max(others, key=lambda each: each[1])
+        turned = other[1] >= CORRELATION
+        shows, correlation = other if turned else (shows, correlation)
+    return facts.model_copy(
+        update={
+            "shows": shows,
+            "aspect_differs": shows in ("its middle", "the picture, stretched"),
+            "turned": turned,
+            "correlation": round(correlation, 4),
+            "differs": correlation < CORRELATION,
+        }
+    )
 
 
-def _hold_against(thumbnail: RGB, rgb: RGB) -> dict[str, Any]:
-    """The reading of what the thumbnail shows that agrees best, with its figures."""
-    found = []
-    for shows, small, large in _readings(np.ascontiguousarray(thumbnail), rgb):
-        correlation, difference = _agreement(small, large)
-        aspect = shows in ("its middle", "the picture, stretched")
-        found.append(
-            {
-                "shows": shows,
-                "aspect_differs": aspect,
-                "correlation": round(correlation, 4),
-                "local_difference": round(difference, 2),
-            }
-        )
-    return max(found, key=lambda each: float(each["correlation"]))
+def _small(rgb: RGB) -> Plane:
+    """A picture in grey levels, float32, its longer side at most four times `COMPARED_SIDE`."""
+    height, width = rgb.shape[:2]
+    share = min(1.0, 4 * COMPARED_SIDE / max(height, width))
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    shrunk = cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_AREA) if share < 1 else rgb
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(shrunk), cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
-def _readings(thumbnail: RGB, rgb: RGB) -> list[tuple[str, RGB, RGB]]:
+def _best(thumbnail: Plane, picture: Plane) -> tuple[str, float]:
+    """The reading of what the thumbnail shows that agrees best, and its correlation."""
+    readings = _readings(np.ascontiguousarray(thumbnail), picture)
+    return max(((shows, _correlation(small, large)) for shows, small, large in readings), key=lambda each: each[1])
+
+
+def _readings(thumbnail: Plane, picture: Plane) -> list[tuple[str, Plane, Plane]]:
     """Ways to lay the two over each other: (what the thumbnail shows, its part, the picture's part)."""
-    height, width = thumbnail.shape[:2]
-    aspect = rgb.shape[1] / rgb.shape[0]
+    height, width = thumbnail.shape
+    aspect = picture.shape[1] / picture.shape[0]
     slack = ASPECT_TOLERANCE + 1.5 / min(height, width)
     if abs(width / height / aspect - 1) <= slack:
-        return [("the whole picture", thumbnail, rgb)]
+        return [("the whole picture", thumbnail, picture)]
     inner = _without_bars(thumbnail)
-    if min(inner.shape[:2]) >= SMALLEST_SIDE and abs(inner.shape[1] / inner.shape[0] / aspect - 1) <= 2 * slack:
-        return [("the picture between bars", inner, rgb)]
-    return [("its middle", thumbnail, _middle(rgb, width / height)), ("the picture, stretched", thumbnail, rgb)]
+    if min(inner.shape) >= SMALLEST_SIDE // 2 and abs(inner.shape[1] / inner.shape[0] / aspect - 1) <= 2 * slack:
+        return [("the picture between bars", inner, picture)]
+    return [("its middle", thumbnail, _middle(picture, width / height)), ("the picture, stretched", thumbnail, picture)]
 
 
-def _without_bars(thumbnail: RGB) -> RGB:
+def _without_bars(thumbnail: Plane) -> Plane:
     """The thumbnail without the dark rows and columns at its rim."""
-    luma = thumbnail.max(axis=2)
-    rows = np.flatnonzero(np.percentile(luma, 95, axis=1) >= DARK)
-    columns = np.flatnonzero(np.percentile(luma, 95, axis=0) >= DARK)
+    rows = np.flatnonzero(np.percentile(thumbnail, 95, axis=1) >= DARK)
+    columns = np.flatnonzero(np.percentile(thumbnail, 95, axis=0) >= DARK)
     if not len(rows) or not len(columns):
         return thumbnail
     return thumbnail[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _middle(array: RGB, aspect: float) -> RGB:
+def _middle(picture: Plane, aspect: float) -> Plane:
     """The largest middle part with an aspect ratio (width / height)."""
-    height, width = array.shape[:2]
+    height, width = picture.shape
     if width / height > aspect:
         inner = min(width, max(1, round(height * aspect)))
         start = (width - inner) // 2
-        return array[:, start : start + inner]
+        return picture[:, start : start + inner]
     inner = min(height, max(1, round(width / aspect)))
     start = (height - inner) // 2
-    return array[start : start + inner]
+    return picture[start : start + inner]
 
 
-def _agreement(thumbnail: RGB, rgb: RGB) -> tuple[float, float]:
-    """Correlation of two pictures, and their largest local difference in levels once tones are fitted.
-
-    Both are blurred first, so that sharpening and JPEG noise do not count.
-    """
-    height, width = thumbnail.shape[:2]
-    # cameras cut the two to slightly different frames: without its rim the thumbnail is laid where it fits best
-    rim_y, rim_x = max(1, height // 24), max(1, width // 24)
-    small = np.ascontiguousarray(_soften(thumbnail)[rim_y : height - rim_y, rim_x : width - rim_x])
-    large = _soften(np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)))
-    fits = np.nan_to_num(cv2.matchTemplate(large, small, cv2.TM_CCOEFF_NORMED))
-    y, x = np.unravel_index(fits.argmax(), fits.shape) if np.ptp(fits) > 0 else (rim_y, rim_x)
-    large = large[y : y + small.shape[0], x : x + small.shape[1]]
-    first, second = small - small.mean(axis=(0, 1)), large - large.mean(axis=(0, 1))
-    energy = float((first**2).sum() * (second**2).sum())
-    if energy < 1e-6:  # a flat picture, or a flat thumbnail
-        return 1.0 if float(np.abs(small - large).mean()) < DARK else 0.0, float(np.abs(small - large).max())
-    correlation = float((first * second).sum() / np.sqrt(energy))
-    difference = np.abs(small - _tone(large, small)).mean(axis=2)
-    side = max(5, round(np.sqrt(height * width) / 10))
-    local = np.asarray(cv2.blur(difference, (side, side), borderType=cv2.BORDER_REFLECT))
-    return correlation, float(local.max())
-
-
-def _tone(source: Plane, target: Plane) -> Plane:
-    """`source` with the tones of `target`: a cubic curve a channel, as the two may come by different curves."""
-    fitted = np.empty_like(source)
-    for channel in range(3):
-        values = source[..., channel].ravel() / 255.0
-        curve = np.polynomial.Polynomial.fit(
-            values, target[..., channel].ravel(), 3, domain=[0.0, 1.0], window=[0.0, 1.0]
-        )
-        fitted[..., channel] = curve(source[..., channel] / 255.0)
-    return fitted
-
-
-def _soften(array: RGB) -> Plane:
-    return np.asarray(cv2.GaussianBlur(array.astype(np.float32), (0, 0), 1.0))
+def _correlation(thumbnail: Plane, picture: Plane) -> float:
+    """Pearson correlation of the two, blurred, at `COMPARED_SIDE` or the thumbnail's own size."""
+    height, width = thumbnail.shape
+    share = min(1.0, COMPARED_SIDE / max(height, width))
+    size = (max(2, round(width * share)), max(2, round(height * share)))
+    first, second = (
+        cv2.GaussianBlur(cv2.resize(np.ascontiguousarray(each), size, interpolation=cv2.INTER_AREA), (0, 0), BLUR)
+        for each in (thumbnail, picture)
+    )
+    energy = float(first.std() * second.std())
+    if energy < 1.0:  # a flat picture, or a flat thumbnail
+        return 1.0 if float(np.abs(first - second).mean()) < DARK else 0.0
+    return float(((first - first.mean()) * (second - second.mean())).mean() / energy)

@@ -1,22 +1,26 @@
-"""What XMP and IPTC say of a picture: programs, clocks, its history, and how it was made."""
+"""What XMP says of a picture: camera, programs, clocks, position, its history, and how it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ParseError
 
-from PIL import ImageFile, IptcImagePlugin
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
-from imltool.evidence.exif import parse_time
+from imltool.evidence.model import Camera, Position
+from imltool.evidence.programs import Field, Text
+from imltool.evidence.values import Notes, degrees, read_time
+from imltool.pictures.orientation import decode_xmp
 from imltool.texts import clean
 
-XMP_BYTES = 2_000_000
-"""Longer XMP is not read (our choice)."""
 STEPS_KEPT = 20
 """Steps of a history and programs named in it that are kept (our choice)."""
+ELEMENTS = 100_000
+"""Packets of more elements are not read (our choice)."""
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NAMESPACES = {
@@ -24,29 +28,37 @@ NAMESPACES = {
     "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
     "stEvt": "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#",
     "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "exifEX": "http://cipa.jp/exif/1.0/",
+    "aux": "http://ns.adobe.com/exif/1.0/aux/",
     "crs": "http://ns.adobe.com/camera-raw-settings/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
     "dcterms": "http://purl.org/dc/terms/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "iptcExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
 META = "{adobe:ns:meta/}"
+COORDINATE = re.compile(r"\s*([\d.]+(?:,[\d.]+){0,2})\s*([NSEW]?)\s*", re.IGNORECASE)
 
-IPTC = {(2, 65): "IPTC Originating Program", (2, 70): "IPTC Program Version", (2, 40): "IPTC Special Instructions"}
 
-
-@dataclass(frozen=True)
+@dataclass
 class Xmp:
-    """What was read of an XMP packet.
+    """What was read of a file's XMP packets.
 
     Attributes:
-        software: where a program is named, and what it says there.
-        created, changed: the file's own clocks.
+        camera, position: as XMP has them.
+        fields: places that may name a program, with their whole texts.
+        taken, created, changed: clocks.
         steps: what was done, oldest first: "saved", "converted", …
         derived: whether it names another document as its origin.
         source_types: IPTC terms for how it was made, such as `digitalCapture`.
-        provenance: address of Content Credentials that lie elsewhere.
+        provenance: the address it gives of Content Credentials.
     """
 
-    software: tuple[tuple[str, str | None], ...] = ()
+    camera: Camera = field(default_factory=Camera)
+    position: Position = field(default_factory=Position)
+    fields: list[Field] = field(default_factory=list)
+    taken: datetime | None = None
     created: datetime | None = None
     changed: datetime | None = None
     steps: tuple[str, ...] = ()
@@ -55,39 +67,99 @@ class Xmp:
     provenance: str | None = None
 
 
-def read_xmp(info: Mapping[str, Any]) -> Xmp | None:
-    """The XMP packet of an opened picture, or None. Raises ValueError for one that is damaged or not safe to read."""
-    packet = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if not packet:
-        return None
-    if len(packet) > XMP_BYTES:
-        raise ValueError(f"longer than {XMP_BYTES} bytes")
-    text = _decode(packet) if isinstance(packet, bytes) else str(packet)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # XMP has neither; both can be made to take memory
-        raise ValueError("holds a document type")
+def parse_xmp(packet: bytes) -> Element:
+    """The root of an XMP packet. Raises ValueError with a fixed phrase for one that is damaged or not safe to read."""
     try:
-        root = ElementTree.fromstring(text.strip("\0 \t\r\n\ufeff"))
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not XML ({error})") from None
-    parts = [part for tree in root.iter(f"{{{RDF}}}RDF") for part in tree.findall(f"{{{RDF}}}Description")]
+        # XMP has no document type; with one it can be made to take memory
+        root: Element = fromstring(decode_xmp(packet).strip("\0 \t\r\n\ufeff"), forbid_dtd=True)
+    except DefusedXmlException:
+        raise ValueError("holds a document type") from None
+    except (ParseError, ValueError):  # the latter for letters that are none
+        raise ValueError("is no whole XML") from None
+    if sum(1 for _ in root.iter()) > ELEMENTS:
+        raise ValueError(f"has more than {ELEMENTS} elements")
+    return root
+
+
+def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
+    """What the packets of a file say together, the main one first; None when there is none."""
+    if not roots:
+        return None
+    trees = [tree for root in roots for tree in root.iter(f"{{{RDF}}}RDF")]
+    parts = [part for tree in trees for part in tree.findall(f"{{{RDF}}}Description")]
     steps = [step for part in parts for step in _items(part.find(_name("xmpMM:History")))]
-    agents = dict.fromkeys(clean(_value([step], "stEvt:softwareAgent")) for step in steps)
-    raw_settings = _value(parts, "crs:Version")
+    camera = {
+        "make": clean(_value(parts, "tiff:Make")),
+        "model": clean(_value(parts, "tiff:Model")),
+        "lens": clean(_value(parts, "exifEX:LensModel") or _value(parts, "aux:Lens")),
+        "serial": clean(_value(parts, "exifEX:BodySerialNumber") or _value(parts, "aux:SerialNumber")),
+    }
     return Xmp(
-        software=(
-            ("XMP CreatorTool", clean(_value(parts, "xmp:CreatorTool"))),
-            ("XMP Software", clean(_value(parts, "tiff:Software"))),
-            ("XMP camera raw settings", clean(f"Camera Raw {raw_settings}") if raw_settings else None),
-            ("XMP toolkit", clean(root.get(f"{META}xmptk"))),
-            *(("XMP history", agent) for agent in [*agents][:STEPS_KEPT]),
-        ),
-        created=parse_time(_value(parts, "xmp:CreateDate")),
-        changed=parse_time(_value(parts, "xmp:ModifyDate")),
+        camera=Camera(**camera, source="XMP" if any(camera.values()) else None),
+        position=_position(parts, notes),
+        fields=[*_fields(parts, roots, steps)],
+        taken=_time(parts, "exif:DateTimeOriginal", notes) or _time(parts, "photoshop:DateCreated", notes),
+        created=_time(parts, "xmp:CreateDate", notes),
+        changed=_time(parts, "xmp:ModifyDate", notes),
         steps=tuple(clean(_value([step], "stEvt:action"), 40) or "?" for step in steps[:STEPS_KEPT]),
         derived=any(part.find(_name("xmpMM:DerivedFrom")) is not None for part in parts),
         source_types=source_types([_value(parts, "iptcExt:DigitalSourceType")]),
         provenance=clean(_value(parts, "dcterms:provenance")),
     )
+
+
+def _fields(parts: list[Element], roots: list[Element], steps: list[Element]) -> Iterator[Field]:
+    raw_settings = _value(parts, "crs:Version")
+    yield Field("XMP CreatorTool", _value(parts, "xmp:CreatorTool") or "", Text.PROGRAM)
+    yield Field("XMP Software", _value(parts, "tiff:Software") or "", Text.PROGRAM)
+    yield Field("XMP camera raw settings", f"Camera Raw {raw_settings}" if raw_settings else "", Text.PROGRAM)
+    for toolkit in dict.fromkeys(root.get(f"{META}xmptk") or "" for root in roots):
+        yield Field("XMP toolkit", toolkit, Text.PROGRAM)
+    agents = dict.fromkeys(_value([step], "stEvt:softwareAgent") or "" for step in steps)
+    for agent in [*agents][:STEPS_KEPT]:
+        yield Field("XMP history", agent, Text.PROGRAM)
+    yield Field("XMP description", _value(parts, "dc:description") or "", Text.FREE)
+    yield Field("XMP ImageDescription", _value(parts, "tiff:ImageDescription") or "", Text.FREE)
+    yield Field("XMP UserComment", _value(parts, "exif:UserComment") or "", Text.FREE)
+
+
+def _time(parts: list[Element], name: str, notes: Notes) -> datetime | None:
+    return read_time(f"XMP {name.partition(':')[2]}", _value(parts, name), notes)
+
+
+def _position(parts: list[Element], notes: Notes) -> Position:
+    latitude = _coordinate(parts, "exif:GPSLatitude", notes)
+    longitude = _coordinate(parts, "exif:GPSLongitude", notes)
+    if latitude is None or longitude is None:
+        return Position()
+    raw = _value(parts, "exif:GPSAltitude")
+    altitude = None
+    if raw:
+        up, _, down = raw.partition("/")
+        try:
+            height = float(up) / float(down or 1)
+            below = (_value(parts, "exif:GPSAltitudeRef") or "0").strip() == "1"
+            altitude = round(-height if below else height, 1)
+        except (ValueError, ZeroDivisionError):
+            notes.keep("XMP GPSAltitude", raw, "a height")
+    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="XMP")
+
+
+def _coordinate(parts: list[Element], name: str, notes: Notes) -> float | None:
+    """Degrees of `33,51.5S` or `33,51,30S`."""
+    raw = _value(parts, name)
+    if not raw:
+        return None
+    where = f"XMP {name.partition(':')[2]}"
+    found = COORDINATE.fullmatch(raw)
+    try:
+        numbers = [float(each) for each in found[1].split(",")] if found else []
+    except ValueError:
+        numbers = []
+    if not found or not numbers:
+        notes.keep(where, raw, "a position")
+        return None
+    return degrees(where, numbers, found[2], notes)
 
 
 def source_types(addresses: list[str | None]) -> tuple[str, ...]:
@@ -96,41 +168,19 @@ def source_types(addresses: list[str | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term for term in terms if term))
 
 
-def read_iptc(picture: ImageFile.ImageFile) -> list[tuple[str, str | None]]:
-    """Where the IPTC block of an opened picture names programs, and what it says there."""
-    block = IptcImagePlugin.getiptcinfo(picture) or {}
-    found = []
-    for key, where in IPTC.items():
-        value = block.get(key)
-        found.append((where, clean(value[0] if isinstance(value, list) and value else value)))
-    return found
-
-
-def _decode(packet: bytes) -> str:
-    for mark, encoding in (
-        (b"\xff\xfe", "utf-16"),
-        (b"\xfe\xff", "utf-16"),
-        (b"<\0", "utf-16-le"),
-        (b"\0<", "utf-16-be"),
-    ):
-        if packet.startswith(mark):
-            return packet.decode(encoding, "replace")
-    return packet.decode("utf-8", "replace")
-
-
 def _name(name: str) -> str:
     prefix, _, rest = name.partition(":")
     return f"{{{NAMESPACES[prefix]}}}{rest}"
 
 
-def _items(container: ElementTree.Element | None) -> Iterator[ElementTree.Element]:
+def _items(container: Element | None) -> Iterator[Element]:
     """The entries of a list; each is the element that carries their properties."""
     for item in container.iter(f"{{{RDF}}}li") if container is not None else ():
         inner = item.find(f"{{{RDF}}}Description")
         yield item if inner is None else inner
 
 
-def _value(parts: list[ElementTree.Element], name: str) -> str | None:
+def _value(parts: list[Element], name: str) -> str | None:
     """The first value of a property, written as attribute, element or list."""
     key = _name(name)
     for part in parts:

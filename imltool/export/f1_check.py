@@ -7,7 +7,9 @@ from imltool.engines.graph_info import F1Check
 from imltool.errors import DataError
 from imltool.evaluation import metrics
 from imltool.evaluation.counts import stack
-from imltool.evaluation.runner import HALF, Counting, evaluate_set
+from imltool.evaluation.methods import checkpoint_method
+from imltool.evaluation.rows import HALF, Counting
+from imltool.evaluation.runner import evaluate_set
 from imltool.inference.localizer import Localizer
 
 
@@ -24,7 +26,8 @@ def _mean_f1(localizer: Localizer, one: NamedSet) -> float:
     tampered = [sample for sample in one.samples if sample.tampered]
     if not tampered:
         raise DataError(f"set {one.name} has no tampered picture to measure F1 on", "give a labelled set")
-    rows = list(evaluate_set(tampered, localizer.maps, {HALF: 0.5}, counting=Counting(curves=False)))
+    scored = evaluate_set(tampered, [checkpoint_method(localizer)], counting=Counting(curves=False))
+    rows = [row for _, row in scored]
     if failed := [row for row in rows if not row.ok]:
         raise DataError(f"{one.name}/{failed[0].name}: {failed[0].reason}")
     return float(metrics.f1(stack(row.counts[HALF] for row in rows)).mean())

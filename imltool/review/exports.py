@@ -18,22 +18,29 @@ BOXES = "boxes.json"
 AUTHENTIC = "boxes.authentic.txt"
 
 
-def write_tables(out: Path, journal: DecisionJournal) -> None:
+def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
     """Write `decisions.csv`, `decisions.json`, `boxes.json` and `boxes.authentic.txt` into the scan's folder.
 
     Raises `OutputError`.
     """
     decisions = latest(journal.rows)
     for name, text in EXPORTS.items():
-        write_text(out / name, text(decisions))
-    write_boxes(out, decisions)
+        write_text(folder.out / name, text(decisions))
+    alone = next((Path(root["path"]).name for root in folder.run["inputs"] if not root["label"]), "")
+    write_boxes(folder.out, decisions, alone)
 
 
-def write_boxes(out: Path, decisions: Mapping[str, Decision]) -> None:
+def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") -> None:
     """Write the boxes that examiners have drawn or corrected, as COCO JSON, and the pictures they hold for unedited.
 
     A picture concluded not to be edited has no box in the file and is in the list; one without a conclusion, or with an
-    inconclusive one, is in neither unless it has boxes. Raises `OutputError`.
+    inconclusive one, is in neither unless it has boxes.
+
+    Args:
+        root: name of the folder that the decisions' paths are relative to, which the list puts first, as a `list` of
+            `imltool train` has it; "" when the paths begin with it.
+
+    Raises `OutputError`.
     """
     entries = [
         BoxedImage(path, () if row.conclusion == "not edited" else row.boxes or (), (row.width, row.height))
@@ -43,7 +50,7 @@ def write_boxes(out: Path, decisions: Mapping[str, Decision]) -> None:
     write_coco(out / BOXES, entries, "boxes drawn or corrected with imltool review")
     names = [path for path, row in decisions.items() if row.conclusion == "not edited"]
     head = "# pictures that an examiner concluded not to be edited, with imltool review\n"
-    write_text(out / AUTHENTIC, head + "".join(f"{name}\n" for name in names))
+    write_text(out / AUTHENTIC, head + "".join(f"{root}/{name}\n" if root else f"{name}\n" for name in names))
 
 
 def write_reports(folder: ScanFolder, pdf: bool | None = None) -> Iterator[str]:

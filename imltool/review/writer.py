@@ -67,7 +67,7 @@ class ExportWriter:
         try:
             if self._changed:
                 self._changed = False
-                write_tables(self._folder.out, self._journal)
+                write_tables(self._folder, self._journal)
             if self.state == "wanted":
                 self.state = "writing"
                 self._since_report = False
@@ -85,7 +85,7 @@ class ExportWriter:
         self._thread.join()
         self._journal.refresh()
         if self._journal.rows:
-            write_tables(self._folder.out, self._journal)
+            write_tables(self._folder, self._journal)
 
     def __enter__(self) -> ExportWriter:
         return self

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from imltool.errors import ImageError
-from imltool.evidence.context import picture_context
 from imltool.evidence.model import Context
-from imltool.files import sha256_file
+from imltool.evidence.reading import read_evidence
 from imltool.inference.localizer import Localizer
 from imltool.inference.tiles import take_traces
-from imltool.pictures.images import RGB, read_picture, read_size
-from imltool.texts import clean
+from imltool.pictures.images import RGB, read_size
 from imltool.traces.stack import Traces
+
+log = logging.getLogger("imltool")
 
 
 @dataclass
@@ -34,31 +35,14 @@ class Decoded:
 
 
 def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
-    """Hash and decode one file, and take its context and traces; a fault is the `reason`, without the path."""
-    sha256 = size = picture = reason = None
-    traces: tuple[Traces, ...] = ()
+    """Read one file, and take its context and traces; a fault is the `reason`, without the path."""
+    read = read_evidence(path)
+    made = Decoded(read.sha256, read.size_bytes, read.rgb, read.reason, (), read.context)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
-            return Decoded(reason="not a regular file")
-        size = status.st_size
-        sha256 = sha256_file(path)
-        picture = read_picture(path)
-        traces = take_traces(localizer, picture.rgb, tiles)
-    except ImageError as error:
-        reason, picture = error.message.removeprefix(f"{path}: "), None
-    except FileNotFoundError:
-        reason = "broken link" if path.is_symlink() else "no such file"
-    except PermissionError:
-        reason = "no permission to read"
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror or type(error).__name__})"
-    except MemoryError:
-        reason, picture = "not enough memory to decode", None
-    except Exception as error:  # whatever a library makes of a file, it must not end the scan
-        reason, picture = failure(error), None
-    context = picture_context(path, picture) if sha256 else None
-    return Decoded(sha256, size, picture.rgb if picture else None, reason, traces, context)
+        made.traces = () if made.rgb is None else take_traces(localizer, made.rgb, tiles)
+    except Exception as error:  # whatever a library makes of a picture, it must not end the scan
+        made.rgb, made.reason = None, failure(error)
+    return made
 
 
 def count_pixels(path: Path) -> int:
@@ -73,5 +57,10 @@ def count_pixels(path: Path) -> int:
 
 
 def failure(error: Exception) -> str:
-    """The reason of a failed row for an error that a library raised."""
-    return f"analysis failed ({clean(error) or type(error).__name__})"
+    """The reason of a failed row for an error that a library raised: fixed, as texts of libraries hold addresses."""
+    log.info("%s: %s", type(error).__name__, error)
+    return (
+        "not enough memory to analyse"
+        if isinstance(error, MemoryError)
+        else f"analysis failed ({type(error).__name__})"
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imltool.ahead import ahead
+from imltool.ahead import Ahead
 from imltool.errors import ObjectError, ObjectGone
 from imltool.files import temporary_folder, what_happened, writing
 from imltool.scan.inputs import Input
@@ -36,33 +37,60 @@ class LocalFile:
             self.path.unlink(missing_ok=True)
 
 
-@contextmanager
-def local_files(inputs: Sequence[Input]) -> Iterator[Iterator[LocalFile]]:
-    """The files of a scan's inputs, in their order. No thread or folder is needed where no input is an object.
+class LocalFiles:
+    """The files of a scan's inputs, in their order; None where the next object is still being fetched.
 
-    The iterator raises `StoreError` when a store does not answer, and `OutputError` when a copy cannot be written.
+    No thread or folder is needed where no input is an object. The iterator raises `StoreError` when a store does not
+    answer, and `OutputError` when a copy cannot be written.
     """
-    if not any(isinstance(item.path, Stored) for item in inputs):
-        yield (_local(item) for item in inputs)
-        return
-    stop = threading.Event()
-    with _temporary_folder() as folder:
 
-        def get(numbered: tuple[int, Input]) -> LocalFile:
-            number, item = numbered
-            if isinstance(item.path, Path) or item.fault:
-                return _local(item)
-            try:
-                return LocalFile(item, fetch(item.path, folder, str(number), stop))
-            except ObjectError as error:
-                return LocalFile(item, error.message)
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._inputs = inputs
+        self._stop = threading.Event()
+        self._fetching: Ahead[tuple[int, Input], LocalFile] | None = None
+        self._exit = ExitStack()
 
-        files = ahead(enumerate(inputs), get, AHEAD, FETCHERS, lambda numbered: _size(numbered[1]), BYTES_AHEAD)
+    def __enter__(self) -> LocalFiles:
+        if any(isinstance(item.path, Stored) for item in self._inputs):
+            self._folder = self._exit.enter_context(_temporary_folder())
+            pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="imltool-fetch")
+            self._exit.callback(pool.shutdown, wait=True, cancel_futures=True)
+            self._exit.callback(self._stop.set)
+            numbered = enumerate(self._inputs)
+            self._fetching = Ahead(pool, numbered, self._get, AHEAD, lambda one: _size(one[1]), BYTES_AHEAD)
+        else:
+            self._local = map(_local, self._inputs)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    @property
+    def first(self) -> Future[LocalFile] | None:
+        """The object that is next, while it is being fetched."""
+        return self._fetching.first if self._fetching else None
+
+    def __iter__(self) -> LocalFiles:
+        return self
+
+    def __next__(self) -> LocalFile | None:
+        if self._fetching is None:
+            return next(self._local)
+        for begun in self._fetching.take(1):
+            self._fetching.free(begun.cost)
+            return begun.result.result()
+        if not self._fetching.left:
+            raise StopIteration
+        return None
+
+    def _get(self, numbered: tuple[int, Input]) -> LocalFile:
+        number, item = numbered
+        if isinstance(item.path, Path) or item.fault:
+            return _local(item)
         try:
-            yield files
-        finally:
-            stop.set()
-            files.close()
+            return LocalFile(item, fetch(item.path, self._folder, str(number), self._stop))
+        except ObjectError as error:
+            return LocalFile(item, error.message)
 
 
 def _local(item: Input) -> LocalFile:

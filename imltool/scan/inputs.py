@@ -14,10 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from imltool.errors import DataError, UsageError
 from imltool.scan.stores import FILE, OF_ONE_PROCESS, Stored, exists, is_address, list_objects, read_address
-from imltool.scan.walk import choose_pictures, walk_pictures
+from imltool.scan.walk import Others, choose_pictures, kind_of, walk_pictures
 from imltool.texts import printable, readable
 
 GROUND_TRUTH = "masks"
+KINDS_SHOWN = 8
+MASK = "ground-truth mask"
+"""The kind of the files in folders that are left out."""
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
 LONGEST_COMPONENT = 200
 """Bytes of a name we mirror unshortened: file systems stop at 255, and suffixes and temporary names are added."""
@@ -25,6 +28,12 @@ DIGEST = 24
 """Hexadecimal digits of a hash in a name: too many for two names to be made that share them."""
 MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg)?\Z", re.IGNORECASE)
 """The end of a name that has such a hash."""
+ILLEGAL = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
+"""Characters that Windows allows in no name, and control characters."""
+RESERVED = re.compile(
+    r"(CON|PRN|AUX|NUL|COM[0-9\u00b9\u00b2\u00b3]|LPT[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
+)
+"""Names of devices, which Windows allows no file to have, whatever its extension."""
 LONGEST_OUTPUT = 700
 """Bytes of a path that we mirror: systems stop at 4096 or 1024, the output folder's own path included (our choice)."""
 
@@ -68,6 +77,14 @@ class Root:
 
 
 @dataclass(frozen=True)
+class PassedOver:
+    """How many files below the folders given are not looked at, and their kind: an extension, or what they are."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will look at.
 
@@ -75,11 +92,21 @@ class Plan:
         roots: the PATHs, in the order given.
         inputs: the files, in the order they are analysed.
         skipped: folders left out because they hold the ground truth of a labelled data set.
+        passed_over: the files that are no pictures, or in those folders, by kind, the most first.
     """
 
     roots: tuple[Root, ...]
     inputs: tuple[Input, ...]
     skipped: tuple[Path | Stored, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+
+    def passed_over_text(self) -> str:
+        """The files passed over in a sentence: `passed over 9 other files: 5 .txt, 4 .pdf`."""
+        kinds = [f"{each.count} {each.kind}" for each in self.passed_over[:KINDS_SHOWN]]
+        rest = len(self.passed_over) - len(kinds)
+        total = sum(each.count for each in self.passed_over)
+        listed = ", ".join(kinds) + (f", and {rest} more kinds" if rest else "")
+        return f"passed over {total} other file{'' if total == 1 else 's'}: {listed}"
 
 
 def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:
@@ -145,16 +172,20 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
     taken: set[str] = set()
     skipped: dict[Path | Stored, None] = {}
     found: list[tuple[Path | Stored, str, str]] = []
+    passed: Counter[str] = Counter()
+    counted: set[Path] = set()
+    masks: set[Path] = set()
     for root in roots:
         if isinstance(root.path, Stored):
-            objects, left_out = _walk_store(root.path)
+            objects, left_out = _walk_store(root.path, passed)
             skipped |= dict.fromkeys(left_out)
             for stored in objects:
                 if stored not in seen:
                     seen.add(stored)
                     found.append((stored, _unique(readable(stored.url), taken), ""))
             continue
-        for path, fault in _walk(root.path):
+        others: Others = Counter()
+        for path, fault in _walk(root.path, others):
             if path in seen:
                 continue
             if path == root.path:
@@ -165,17 +196,24 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
                 truth = _ground_truth(path, root.path)
                 if truth is not None:
                     skipped[truth] = None
+                    masks.add(path)
                     continue
                 below = path.relative_to(root.path).as_posix()
                 name = f"{root.label}/{below}" if root.label else below
             seen.add(path)
             found.append((path, _unique(readable(name), taken), fault))
+        for (folder, kind), count in others.items():
+            if folder not in counted and not inside(folder):
+                passed[kind] += count
+        counted |= {folder for folder, _ in others}
     outputs = _output_names([name for _, name, _ in found])
     inputs = tuple(Input(path, name, output, fault) for (path, name, fault), output in zip(found, outputs, strict=True))
-    return Plan(roots, inputs, tuple(skipped))
+    passed[MASK] += len(masks - seen)
+    kinds = sorted((+passed).items(), key=lambda each: (-each[1], each[0]))
+    return Plan(roots, inputs, tuple(skipped), tuple(PassedOver(kind, count) for kind, count in kinds))
 
 
-def _walk_store(root: Stored) -> tuple[list[Stored], list[Stored]]:
+def _walk_store(root: Stored, passed: Counter[str]) -> tuple[list[Stored], list[Stored]]:
     """The pictures below a folder of a store, sorted by path as `_walk` sorts them, and its folders of ground truth.
 
     An object is itself; so is an address where nothing is.
@@ -193,13 +231,16 @@ def _walk_store(root: Stored) -> tuple[list[Stored], list[Stored]]:
             above = names[: depth - 1]
             if names[depth - 1] == GROUND_TRUTH and any((*above, name) in folders for name in BESIDE_GROUND_TRUTH):
                 left_out[Stored("/".join([root.url, *names[:depth]]))] = None
+                passed[MASK] += 1
                 break
         else:
             wanted.append(stored)
-    return choose_pictures(wanted), [*left_out]
+    pictures = choose_pictures(wanted)
+    passed.update(kind_of(str(stored.name)) for stored in set(wanted) - set(pictures))
+    return pictures, [*left_out]
 
 
-def _walk(root: Path) -> list[tuple[Path, str]]:
+def _walk(root: Path, others: Others) -> list[tuple[Path, str]]:
     """The pictures of a folder, and its unreadable folders with their fault, sorted by path; a file as it is."""
     if not root.is_dir():
         return [(root, "")]
@@ -212,7 +253,7 @@ def _walk(root: Path) -> list[tuple[Path, str]]:
         detail = f"the folder cannot be read ({error.strerror or type(error).__name__})"
         faults[Path(error.filename)] = "no permission to read the folder" if denied else detail
 
-    pictures = dict.fromkeys(walk_pictures(root, note), "")
+    pictures = dict.fromkeys(walk_pictures(root, note, others), "")
     return sorted((pictures | faults).items(), key=lambda item: item[0].relative_to(root).parts)
 
 
@@ -301,7 +342,10 @@ def _digest(name: str) -> str:
 def _shorten(part: str) -> str:
     if part == ".." or "\0" in part:  # no file has such a name, and an object may
         return f"~{_digest(part)}"
-    data = part.encode()
-    if len(data) <= LONGEST_COMPONENT and not MARKED.search(part):
-        return part
+    safe = ILLEGAL.sub("_", part)
+    safe = f"{safe[:-1]}_" if safe[-1] in ". " else safe
+    safe = f"_{safe}" if RESERVED.match(safe) else safe
+    data = safe.encode()
+    if len(data) <= LONGEST_COMPONENT and not MARKED.search(safe):
+        return safe if safe == part else f"{safe}~{_digest(part)}"
     return data[: LONGEST_COMPONENT - DIGEST - 1].decode(errors="ignore") + "~" + _digest(part)

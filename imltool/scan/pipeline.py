@@ -14,7 +14,7 @@ from typing import Any
 from imltool.ahead import Ahead, Begun
 from imltool.inference.localizer import Localizer
 from imltool.scan.decode import Decoded, count_pixels, decode
-from imltool.scan.fetch import LocalFile, local_files
+from imltool.scan.fetch import LocalFile, LocalFiles
 from imltool.scan.finish import finish
 from imltool.scan.inputs import Input
 from imltool.scan.predict import changed_scores, predict_maps
@@ -41,7 +41,7 @@ def analyse(
     Raises `OutputError` when results cannot be written, and `StoreError` when a store does not answer.
     """
     with ExitStack() as stack:
-        files = stack.enter_context(local_files(inputs))
+        files = stack.enter_context(LocalFiles(inputs))
         # two pools: what is written frees memory and must not queue behind what is decoded
         readers, writers = (ThreadPoolExecutor(WORKERS, f"imltool-{name}") for name in ("decode", "write"))
         for pool in (readers, writers):
@@ -56,10 +56,9 @@ def analyse(
                 finishing += _predict_batch(writers, localizer, begun, out, settings, batch)
                 del begun
             else:  # nothing to predict: wait for what is written, or decoded
-                awaited: list[Future[Any]] = [finishing[0][1]] if finishing else []
-                if reading.first and not (full and finishing):
-                    awaited.append(reading.first)
-                wait(awaited, return_when=FIRST_COMPLETED)
+                written = finishing[0][1] if finishing else None
+                awaited: list[Future[Any] | None] = [written, files.first, None if full else reading.first]
+                wait([future for future in awaited if future], return_when=FIRST_COMPLETED)
             while finishing and (len(finishing) > 2 * batch or finishing[0][1].done()):
                 pixels, result = finishing.popleft()
                 reading.free(pixels)

@@ -142,6 +142,7 @@ def write_record(
         "parameters": parameters(plan, localizer, settings),
         "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
         "skipped": [readable(str(folder)) for folder in plan.skipped],
+        "passed_over": {each.kind: each.count for each in plan.passed_over},
         "counts": count_results(results),
         "case": {name: case.get(name) for name in CASE},
         "chain": {"rows": len(results), "head": head},

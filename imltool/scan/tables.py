@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from imltool.evidence.model import Part
 from imltool.scan.results import ScanResult
+from imltool.texts import printable
 
 TABLE = "results.csv"
 ERRORS = "errors.csv"
@@ -97,5 +98,8 @@ def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any, guard: str) -> Any:
-    """A value that no spreadsheet runs."""
-    return guard + value if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") else value
+    """A value that no spreadsheet runs; control characters, which names of files may hold, are written as escapes."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return guard + text if text[:1] in tuple("=+-@") or value[:1] in tuple("\t\r\n") else text

@@ -4,31 +4,55 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from imltool.files import named_like_picture, walk_images
 from imltool.pictures.images import looks_like_picture
 from imltool.scan.stores import Stored, read_head
+from imltool.texts import printable
 
 LOOKERS = 8
 """Objects looked at at once (our choice)."""
 
 
-def walk_pictures(root: Path, on_error: Callable[[OSError], None]) -> list[Path]:
+Others = Counter[tuple[Path, str]]
+"""How many files of a folder were passed over, by kind."""
+NO_FILE, NO_ENDING, CLOSED = "not a file", "no extension", "cannot be opened"
+
+
+def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Others) -> list[Path]:
     """As `walk_images`, and files of other names that begin like a picture: evidence is often named so.
 
     Hidden folders are looked into: whoever hides pictures puts them there. A file named like a picture is there
     whatever it holds, so that a damaged one is told and not passed over. One of another name that cannot be opened is
     left out.
+
+    Args:
+        others: counts the files that are left out, by folder and kind.
     """
-    return walk_images(root, on_error, _is_picture, hidden=True)
+    return walk_images(root, on_error, partial(_is_picture, others=others), hidden=True)
 
 
-def _is_picture(path: Path) -> bool:
+def _is_picture(path: Path, others: Others) -> bool:
+    if named_like_picture(path):
+        return True
     # opening a pipe could wait for ever, so only regular files are; Path.is_file raises where it may not look
-    return named_like_picture(path) or (os.path.isfile(path) and looks_like_picture(path))
+    regular = os.path.isfile(path)
+    if regular and looks_like_picture(path):
+        return True
+    readable = regular and os.access(path, os.R_OK)
+    others[path.parent, kind_of(path.name) if readable else CLOSED if regular else NO_FILE] += 1
+    return False
+
+
+def kind_of(name: str) -> str:
+    """The kind of a file that is no picture: its extension in lower case."""
+    ending = PurePosixPath(name).suffix.lower()
+    return printable(ending) if 1 < len(ending) <= 12 else NO_ENDING
 
 
 def choose_pictures(objects: Sequence[Stored]) -> list[Stored]:

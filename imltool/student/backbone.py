@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from imltool.errors import ConfigError, WeightsError
+from imltool.student.settings import TINY_VIT
 
 BackboneName = Literal["nano", "5m", "11m", "21m"]
 TIMM_NAMES: dict[str, str] = {"5m": "tiny_vit_5m_224", "11m": "tiny_vit_11m_224", "21m": "tiny_vit_21m_224"}
@@ -99,7 +100,7 @@ class TimmBackbone(nn.Module):
             self.out_indices = tuple(reductions.index(stride) for stride in self.strides)
             return timm.create_model(name, features_only=True, out_indices=self.out_indices, **options)
         except Exception as error:  # timm raises many types for names, and for models without features
-            near = difflib.get_close_matches(name, [*TIMM_NAMES, "nano", *timm.list_models()], n=1)
+            near = difflib.get_close_matches(name, [*TINY_VIT, *timm.list_models()], n=1)
             raise ConfigError(
                 f"student.backbone: {name} is no model of timm's with features at strides 4, 8, 16 and 32",
                 f"did you mean {near[0]}?" if near and near[0] != name else _TRY,
@@ -111,12 +112,12 @@ class TimmBackbone(nn.Module):
         return [first if hint is None else first + hint, *others]
 
 
-_TRY = "choose nano, 5m, 11m, 21m, or a convolutional model of timm's such as resnet18"
+_TRY = f"choose {', '.join(TINY_VIT)}, or a convolutional model of timm's such as resnet18"
 
 
 def build_backbone(name: str, drop_path: float = 0.0) -> TinyVitBackbone | TimmBackbone:
     """The backbone called `name`, see `StudentSettings.backbone`, with random weights. Raises `ConfigError`."""
-    if name == "nano" or name in TIMM_NAMES:
+    if name in TINY_VIT:
         return TinyVitBackbone(name, drop_path)  # type: ignore[arg-type]
     return TimmBackbone(name, drop_path)
 

@@ -28,7 +28,7 @@ class TrainingSet(Settings):
         name: the set's name; a test set of the name of a training set is in distribution.
         files: SHA-256 of every picture file used.
         similar: perceptual hash of every picture used (`evaluation.near_duplicates.fingerprint`), by which the same
-            photograph is known in another file; absent in checkpoints from before it was kept.
+            photograph is known in another file.
     """
 
     name: str
@@ -52,14 +52,14 @@ class CheckpointHeader(Settings):
         pixel_threshold: map values above it are tampered, see `Calibration`.
         score_threshold: image scores above it are an indication.
         score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
-        score_authentic: how many they were; 0 in checkpoints that do not tell.
+        score_authentic: how many they were; 0 when it was not measured.
         authentic_scores: image scores of those pictures by the name of their set, ascending, from which other operating
-            points are computed (`student.operating_points`); absent in checkpoints from before they were kept.
+            points are computed (`student.operating_points`).
         trace_version: the version of the traces the weights were trained with.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
         training_sets: what the weights were fitted to.
         validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
-        figures: validation figures at the saved step.
+        figures: validation metrics at the saved step.
         configuration: the resolved training configuration.
     """
 

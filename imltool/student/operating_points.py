@@ -1,7 +1,7 @@
-"""Image scores above which a picture is called out, and how often that happens to an authentic one.
+"""Thresholds of the image score with a bounded false-positive rate (split conformal prediction).
 
-A point is fitted to the scores of authentic pictures that were set apart for it (split conformal prediction): what it
-promises holds for new pictures of the kinds that were measured, whatever the scores' distribution is.
+A threshold is fitted to the scores of authentic pictures that were set apart for it: the rate holds for new pictures of
+the kinds that were measured, whatever the scores' distribution is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class KindRate:
         if self.exceeding == self.pictures:
             return 0.0, 1.0
         a, b, tail = self.exceeding + 1, self.pictures - self.exceeding, (1 - CONFIDENCE) / 2
-        return _beta_quantile(tail, a, b), _beta_quantile(1 - tail, a, b)
+        return beta_quantile(tail, a, b), beta_quantile(1 - tail, a, b)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def pictures_needed(rate: float) -> int:
     return math.ceil((1 - SLACK) / rate) - 1
 
 
-def _beta_quantile(probability: float, a: int, b: int) -> float:
+def beta_quantile(probability: float, a: int, b: int) -> float:
     """Quantile of Beta(a, b) for whole numbers, whose distribution function is a tail of the binomial one."""
     n = a + b - 1
     coefficients = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(a, n + 1)]

@@ -18,6 +18,8 @@ STD = (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in [0,1], which TinyViT and SAM were both trained with."""
 STRIDE = 32
 """Of the backbone's coarsest features: the height and width of its input are multiples of it."""
+TINY_VIT = ("nano", "5m", "11m", "21m")
+"""Sizes of TinyViT, as `StudentSettings.backbone` names them."""
 LEAST_SIDE, GREATEST_SIDE = 64, 2048
 """Bounds of that height and width (our choice)."""
 
@@ -94,6 +96,11 @@ class StudentSettings(Settings):
         if self.max_input_size is not None and self.max_input_size < self.input_size:
             raise ValueError(f"max_input_size {self.max_input_size} is less than input_size {self.input_size}")
         return self
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone's name for reports: `tinyvit-5m`, or that of a timm model."""
+        return f"tinyvit-{self.backbone}" if self.backbone in TINY_VIT else self.backbone
 
     @property
     def greatest_side(self) -> int:

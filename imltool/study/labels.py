@@ -20,9 +20,11 @@ from imltool.data.folder import pair_by_stem
 from imltool.data.layouts.coarse import SLOPPINESS, boxes_from_masks, boxes_root
 from imltool.data.manifest import Manifest, Record
 from imltool.errors import DataError
+from imltool.evaluation.events import Advanced, Said, Started
 from imltool.files import sha256_file, sha256_text
 from imltool.journal import dump_json, output_folder
 from imltool.pictures.images import RGB
+from imltool.study.results import LabelQuality
 from imltool.study.reuse import find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
 from imltool.study.studies import sibling_masks
@@ -34,7 +36,6 @@ from imltool.training.data import read_labelled
 from imltool.training.settings import SourceSettings, TrainSettings
 
 PARTS = ("train", "validation", "calibration")
-Event = dict[str, Any]
 
 
 @dataclass
@@ -121,11 +122,11 @@ def _folder(out: Path, labels: LabelSettings, number: int) -> Path:
 
 def make_labels(
     settings: TrainSettings, wanted: list[LabelSettings], out: Path, device: str, reuse: Sequence[Path] = ()
-) -> Iterator[Event]:
+) -> Iterator[Started | Advanced | Said]:
     """Make the pseudo-masks of several rows, each a `pseudo` output in `out`; yields one event a picture and row.
 
     What is there already stays, and what the studies in `reuse` have made by the same teacher from the same boxes is
-    taken over (`reused` with the row's folder of `labels` and the `run` it came from). The rows of one teacher go
+    taken over. The rows of one teacher go
     through the pictures together, so that a picture is embedded once for all of them.
 
     Raises `DataError` when a picture or its mask cannot be used, `WeightsError`, `ResumeError` when the boxes of
@@ -144,10 +145,11 @@ def make_labels(
                     known = None if folder.exists() else find_labels(reuse, parameters, len(matched))
                     if known is not None:
                         take_over(known, folder)
-                        yield {"event": "reused", "labels": labels.folder, "run": str(known)}
+                        yield Said(f"{labels.folder}: taken over from {known}")
                     held.enter_context(output_folder(folder, parameters))
                     save_settings(PseudoSettings(), folder / "config.yaml")
                     streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
+                yield Started(f"pseudo-masks by {name}", len(one.names) * len(rows))
                 for made in itertools.zip_longest(*streams):
                     for row in made:
                         if row is None:
@@ -156,7 +158,7 @@ def make_labels(
                             raise DataError(
                                 f"{one.images / row['image']}: {row['reason']}", "mend it or take it off the list"
                             )
-                        yield {"event": "label", "teacher": name, "image": row["image"]}
+                        yield Advanced()
 
 
 def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
@@ -172,14 +174,14 @@ def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
 
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
     """The boxes of the pictures in use: those of the configured pseudo-masks, or made from the true masks."""
-    if labels.sloppiness is None and one.pseudo is not None:
+    if labels.jitter is None and one.pseudo is not None:
         rows = [row for row in read_pseudo(one.pseudo) if row["image"] in one.names]
         boxed = [
             BoxedImage(row["image"], tuple(tuple(box["box"]) for box in row["boxes"]), (row["width"], row["height"]))
             for row in rows
         ]
     else:
-        share = labels.sloppiness
+        share = labels.jitter
         boxed = _made_boxes(one, SLOPPINESS if share is None else (share, share))
     report = match_boxes(one.images, boxed)
     if report.faults:
@@ -187,7 +189,7 @@ def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
     return report.matched
 
 
-def _made_boxes(one: Forgeries, sloppiness: tuple[float, float]) -> list[BoxedImage]:
+def _made_boxes(one: Forgeries, jitter: tuple[float, float]) -> list[BoxedImage]:
     if one.masks is None:
         raise DataError(f"no true masks to make boxes from for {one.images}", "they are expected in masks/ beside it")
     pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pair_by_stem(one.images, one.masks)}
@@ -195,15 +197,15 @@ def _made_boxes(one: Forgeries, sloppiness: tuple[float, float]) -> list[BoxedIm
     manifest = Manifest(one.images, records)
     below = boxes_root(manifest).relative_to(os.path.abspath(one.images))
     boxed = []
-    for made in boxes_from_masks(manifest, sloppiness):
+    for made in boxes_from_masks(manifest, jitter):
         if not isinstance(made, BoxedImage):
             raise DataError(made.message, "mend it or take it off the list")
         boxed.append(BoxedImage((below / made.name).as_posix(), made.boxes, made.size))
     return boxed
 
 
-def label_quality(settings: TrainSettings) -> dict[str, Any] | None:
-    """Pseudo-masks trained on against the true masks: `iou_mean`, `iou_median`, `boundary_f`, `images` and more.
+def label_quality(settings: TrainSettings) -> LabelQuality | None:
+    """Pseudo-masks trained on against the true masks.
 
     None where the mix has no pseudo-mask, or true masks are missing. The student never sees this comparison.
     """
@@ -222,4 +224,4 @@ def label_quality(settings: TrainSettings) -> dict[str, Any] | None:
     if not audit:
         return None
     summary = summarise(audit)
-    return {key: summary[key] for key in ("images", "iou_mean", "iou_median", "boundary_f", "under_half", "fallback")}
+    return LabelQuality.model_validate({key: summary[key] for key in LabelQuality.model_fields})

@@ -1,17 +1,27 @@
-"""What a study leaves to read: results.json, table.md, table.csv, per_image.csv and plot.png."""
+"""What a study leaves to read: results.json, table.md, table.csv, per_image.csv, report.html (and plot.png)."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from imltool.evaluation.bootstrap import Interval
 from imltool.files import write_text
-from imltool.study.results import IMAGE_FIGURES, ROLES, SET_FIGURES, Results
+from imltool.study.results import (
+    IMAGE_METRICS,
+    ROLES,
+    SET_METRICS,
+    LabelQuality,
+    Measurement,
+    RowInfo,
+    RowMetric,
+    RowResult,
+    StudyResults,
+    Summary,
+)
 from imltool.study.settings import StudySettings
+from imltool.tables import Table, csv_text
+from imltool.templates import environment
 from imltool.versions import installed_versions
 
 RESULTS_NAME = "results.json"
@@ -19,6 +29,7 @@ TABLE_NAME = "table.md"
 CSV_NAME = "table.csv"
 IMAGES_NAME = "per_image.csv"
 PLOT_NAME = "plot.png"
+PAGE_NAME = "report.html"
 
 HEADINGS = {
     "pixel_f1": "F1",
@@ -29,73 +40,98 @@ HEADINGS = {
     "fp_area": "FP area",
 }
 COMPARED = ("pixel_f1", "pixel_f1_calibrated")
-"""Figures whose paired difference stands in table.md; table.csv has those of all `IMAGE_FIGURES`."""
+"""Metrics whose paired difference is in table.md; table.csv has those of all `IMAGE_METRICS`."""
 CSV_COLUMNS = (
-    *("set", "role", "row", "seeds", "figure", "mean", "low", "high"),
-    *("against", "difference", "difference_low", "difference_high", "n_tampered", "n_authentic"),
+    *("set", "role", "row", "seeds", "metric", "mean", "low", "high"),
+    *("reference", "difference", "difference_low", "difference_high", "n_tampered", "n_authentic"),
 )
 
 
 def study_results(
     settings: StudySettings,
-    measurements: Sequence[Mapping[str, Any]],
-    qualities: Mapping[str, dict[str, Any] | None],
+    measurements: Sequence[Measurement],
+    qualities: Mapping[str, LabelQuality | None],
     command: str,
-) -> dict[str, Any]:
-    """The content of results.json: what was asked for, the figures (see `Results.as_json`), command and versions.
-
-    `complete` is true when every row and seed is measured on every set.
-    """
-    results = Results(settings, [dict(line) for line in measurements])
+) -> StudyResults:
+    """What was asked for, and the metrics of everything that is measured."""
+    summary = Summary(settings, measurements)
     wanted = {(row.name, seed) for row in settings.rows for seed in settings.seeds}
-    done = {
-        name: {(line["row"], line["seed"]) for line in measurements if line["set"] == name} for name in results.sets
-    }
-    return {
-        "study": settings.study,
-        "complete": bool(done) and all(wanted <= found for found in done.values()),
-        "checkpoint": settings.checkpoint,
-        "seeds": list(settings.seeds),
-        "rows": {
-            row.name: {
-                "overrides": list(row.overrides),
-                "labels": row.labels.model_dump(mode="json") if row.labels else None,
-                "label_quality": qualities.get(row.name),
-            }
+    done = {name: {(line.row, line.seed) for line in measurements if line.set == name} for name in summary.sets}
+    sets = summary.by_set()
+    return StudyResults(
+        study=settings.study,
+        complete=bool(done) and all(wanted <= found for found in done.values()),
+        checkpoint=settings.checkpoint,
+        seeds=list(settings.seeds),
+        rows={
+            row.name: RowInfo(
+                overrides=list(row.overrides),
+                labels=row.labels.model_dump(mode="json") if row.labels else None,
+                label_quality=qualities.get(row.name),
+            )
             for row in settings.rows
         },
-        **results.as_json(),
-        "command": command,
-        "versions": installed_versions(),
-    }
-
-
-def write_report(out: Path, results: Mapping[str, Any], measurements: Sequence[Mapping[str, Any]]) -> None:
-    """Write all but the plot, each file atomically; results.json comes last. Raises `OutputError`."""
-    write_text(out / TABLE_NAME, markdown_table(results))
-    _write_csv(out / CSV_NAME, CSV_COLUMNS, _csv_rows(results))
-    _write_csv(
-        out / IMAGES_NAME, ("row", "seed", "set", "image", "tampered", *IMAGE_FIGURES), _image_rows(measurements)
+        sets=sets,
+        roles=summary.by_role(sets),
+        command=command,
+        versions=installed_versions(),
     )
-    write_text(out / RESULTS_NAME, results_text(results) + "\n")
 
 
-def results_text(results: Mapping[str, Any]) -> str:
-    """The content of results.json; NaN never gets in (ValueError)."""
-    return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
+def write_report(out: Path, results: StudyResults, measurements: Sequence[Measurement]) -> None:
+    """Write the tables, each file atomically; results.json comes last. Raises `OutputError`."""
+    table = main_table(results)
+    lines = [f"# {table.title}", "", *table.markdown(), "", *notes(results), "", f"Command: `{results.command}`", ""]
+    write_text(out / TABLE_NAME, "\n".join(lines))
+    write_text(out / CSV_NAME, csv_text(CSV_COLUMNS, _csv_rows(results)))
+    columns = ("row", "seed", "set", "image", "tampered", *IMAGE_METRICS)
+    write_text(out / IMAGES_NAME, csv_text(columns, _image_rows(measurements)))
+    write_text(out / RESULTS_NAME, results.text() + "\n")
 
 
-def blocks(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(heading, row → figures) of every set, then of the means over sets of one role."""
-    yield from results["sets"].items()
+def write_page(out: Path, results: StudyResults, plots: Sequence[tuple[str, str]]) -> None:
+    """Write report.html, one file that opens offline. Atomic; raises `OutputError`.
+
+    Args:
+        plots: (what it shows, data URI).
+    """
+    changes = [[name, ", ".join(row.overrides) or "none", _label_text(row)] for name, row in results.rows.items()]
+    page = (
+        environment("imltool.study", "imltool.evaluation")
+        .get_template("study.html.j2")
+        .render(
+            table=main_table(results),
+            changes=Table("Rows", ["row", "changes", "labels"], changes, 3),
+            notes=notes(results),
+            plots=plots,
+            reproduction=[
+                ("Command", results.command),
+                ("Versions", ", ".join(f"{name} {one}" for name, one in results.versions.items() if one)),
+            ],
+        )
+    )
+    write_text(out / PAGE_NAME, page)
+
+
+def _label_text(row: RowInfo) -> str:
+    if row.labels is None:
+        return "as configured"
+    jitter = row.labels["jitter"]
+    boxes = "its boxes" if jitter is None else f"boxes {jitter:.0%} too far out on every side"
+    return f"{row.labels['teacher']} from {boxes}"
+
+
+def blocks(results: StudyResults) -> Iterator[tuple[str, Mapping[str, RowResult]]]:
+    """(heading, row → result) of every set, then of the means over sets of one role."""
+    yield from results.sets.items()
     for role in ROLES:
-        if role in results["roles"]:
-            block = results["roles"][role]
-            yield f"mean of {len(block['sets'])} {role.upper()} sets", block["rows"]
+        if role in results.roles:
+            block = results.roles[role]
+            yield f"mean of {len(block.sets)} {role.upper()} sets", block.rows
 
 
-def number(value: float | None, limits: Sequence[float] | None = None, sign: bool = False) -> str:
-    """A figure with three decimals, its interval in brackets; `–` where it does not exist."""
+def number(value: float | None, limits: Interval | None = None, sign: bool = False) -> str:
+    """A metric with three decimals, its interval in brackets; `–` where it does not exist."""
     if value is None:
         return "–"
     form = "{:+.3f}" if sign else "{:.3f}"
@@ -103,97 +139,107 @@ def number(value: float | None, limits: Sequence[float] | None = None, sign: boo
     return f"{text} [{', '.join(form.format(limit) for limit in limits)}]" if limits else text
 
 
-def seed_range(figure: Mapping[str, Any]) -> str:
+def seed_range(metric: RowMetric) -> str:
     """Lowest and highest mean of a seed; `–` with fewer than two seeds."""
-    known = [value for value in figure["seeds"].values() if value is not None]
+    known = [value for value in metric.seeds.values() if value is not None]
     return f"{min(known):.3f}–{max(known):.3f}" if len(known) > 1 else "–"
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The table for people, with the definitions below it."""
-    qualities = {name: row["label_quality"] for name, row in results["rows"].items()}
+def main_table(results: StudyResults) -> Table:
+    """Every row on every set, and the means over sets."""
+    qualities = {name: row.label_quality for name, row in results.rows.items()}
     with_labels = any(qualities.values())
     heads = ["set", "role", "row", "seeds", *(["label IoU"] if with_labels else [])]
-    left = 3
     for key, heading in HEADINGS.items():
         heads.append(f"{heading} [95 %]" if key in COMPARED else heading)
         if key in COMPARED:
             heads.append(f"Δ {heading} [95 %]")
-    heads.append("F1 of the seeds")
-    lines = [f"# Study: {results['study']}", ""]
-    lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * left + "---:|" * (len(heads) - left)]
+    lines = []
     for name, rows in blocks(results):
-        for row, figures in rows.items():
-            cells = [name.replace("|", r"\|"), figures["role"].upper(), row, str(len(figures["seeds"]))]
+        for row, found in rows.items():
+            cells = [name, found.role.upper(), row, str(len(found.seeds))]
             if with_labels:
                 quality = qualities[row]
-                cells.append(number(quality["iou_mean"] if quality else None))
+                cells.append(number(quality.iou_mean if quality else None))
             for key in HEADINGS:
-                figure = figures[key]
-                cells.append(number(figure["mean"], figure["interval"] if key in COMPARED else None))
+                metric = found.metric(key)
+                cells.append(number(metric.mean, metric.interval if key in COMPARED else None))
                 if key in COMPARED:
-                    cells.append(number(figure["difference"], figure["difference_interval"], sign=True))
-            lines.append("| " + " | ".join([*cells, seed_range(figures["pixel_f1"])]) + " |")
-    return "\n".join([*lines, "", *_notes(results), "", f"Command: `{results['command']}`", ""])
+                    cells.append(number(metric.difference, metric.difference_interval, sign=True))
+            lines.append([*cells, seed_range(found.pixel_f1)])
+    return Table(f"Study: {results.study}", [*heads, "F1 of the seeds"], lines, 3)
 
 
-def _notes(results: Mapping[str, Any]) -> list[str]:
-    notes = [] if results["complete"] else ["**Not complete: rows, seeds or sets are missing.**"]
-    against = {figures["pixel_f1"]["against"] for _, rows in blocks(results) for figures in rows.values()} - {None}
-    notes.append(
-        f"Measured on the {results['checkpoint']} checkpoint of every run, with true masks. F1: tampered pictures, "
+def terminal_table(results: StudyResults) -> Table:
+    """The columns of `main_table` that a terminal has room for."""
+    heads = ["set", "role", "row", "seeds", "F1 [95 %]", "ΔF1 [95 %]", "F1 cal.", "AUC", "img AUC", "FP area"]
+    others = ("pixel_f1_calibrated", "pixel_auc", "image_auc", "fp_area")
+    lines = [
+        [
+            *(name, found.role.upper(), row, str(len(found.seeds))),
+            number(found.pixel_f1.mean, found.pixel_f1.interval),
+            number(found.pixel_f1.difference, found.pixel_f1.difference_interval, sign=True),
+            *(number(found.metric(key).mean) for key in others),
+        ]
+        for name, rows in blocks(results)
+        for row, found in rows.items()
+    ]
+    return Table(f"Study: {results.study}", heads, lines, 3)
+
+
+def notes(results: StudyResults) -> list[str]:
+    """What the table's numbers mean, a sentence or more a line."""
+    found = [] if results.complete else ["**Not complete: rows, seeds or sets are missing.**"]
+    references = {one.pixel_f1.reference for _, rows in blocks(results) for one in rows.values()} - {None}
+    found.append(
+        f"Measured on the {results.checkpoint} checkpoint of every run, with true masks. F1: tampered pictures, "
         "map strictly above 0.5 (calibrated: above the checkpoint's threshold), original resolution, averaged over "
-        "pictures and seeds. In brackets: 95 % bootstrap interval over pictures and seeds, both drawn; one seed tells "
-        "nothing of how far another would differ, a few tell less than there is. F1 oracle: at the one threshold best "
+        "pictures and seeds. In brackets: 95 % bootstrap interval over pictures and seeds, both drawn; one seed says "
+        "nothing of how far another would differ, a few say less than there is. F1 oracle: at the one threshold best "
         "for the set, an upper bound that needs the truth."
     )
-    if against:
-        notes.append(f"Δ: minus {', '.join(sorted(against))}, the same pictures and seeds, paired bootstrap.")
-    if any(row["label_quality"] for row in results["rows"].values()):
-        notes.append("Label IoU: the pseudo-masks trained on against the true masks, mean over pictures.")
-    return notes
+    if references:
+        names = ", ".join(sorted(name for name in references if name))
+        found.append(f"Δ: minus {names}, the same pictures and seeds, paired bootstrap.")
+    if any(row.label_quality for row in results.rows.values()):
+        found.append("Label IoU: the pseudo-masks trained on against the true masks, mean over pictures.")
+    return found
 
 
-def _csv_rows(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _csv_rows(results: StudyResults) -> Iterator[dict[str, object]]:
     for name, rows in blocks(results):
-        for row, figures in rows.items():
-            for key in (*IMAGE_FIGURES, *SET_FIGURES):
-                figure = figures[key]
-                low, high = figure.get("interval") or (None, None)
-                difference_low, difference_high = figure.get("difference_interval") or (None, None)
+        for row, found in rows.items():
+            for key in (*IMAGE_METRICS, *SET_METRICS):
+                metric = found.metric(key)
+                low, high = metric.interval or (None, None)
+                difference_low, difference_high = metric.difference_interval or (None, None)
                 yield {
                     "set": name,
-                    "role": figures["role"],
+                    "role": found.role,
                     "row": row,
-                    "seeds": len(figures["seeds"]),
-                    "figure": key,
-                    "mean": figure["mean"],
+                    "seeds": len(found.seeds),
+                    "metric": key,
+                    "mean": metric.mean,
                     "low": low,
                     "high": high,
-                    "against": figure.get("against"),
-                    "difference": figure.get("difference"),
+                    "reference": metric.reference,
+                    "difference": metric.difference,
                     "difference_low": difference_low,
                     "difference_high": difference_high,
-                    "n_tampered": figures["n_tampered"],
-                    "n_authentic": figures["n_authentic"],
+                    "n_tampered": found.n_tampered,
+                    "n_authentic": found.n_authentic,
                 }
 
 
-def _image_rows(measurements: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _image_rows(measurements: Iterable[Measurement]) -> Iterator[dict[str, object]]:
     for line in measurements:
-        images = line["images"]
-        for index, name in enumerate(images["name"]):
+        columns = line.images
+        for index, name in enumerate(columns.name):
             yield {
-                **{key: line[key] for key in ("row", "seed", "set")},
+                "row": line.row,
+                "seed": line.seed,
+                "set": line.set,
                 "image": name,
-                "tampered": int(images["tampered"][index]),
-                **{key: images[key][index] for key in IMAGE_FIGURES},
+                "tampered": int(columns.tampered[index]),
+                **{key: getattr(columns, key)[index] for key in IMAGE_METRICS},
             }
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)  # None becomes an empty cell
-    write_text(path, text.getvalue())

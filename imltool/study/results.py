@@ -1,32 +1,168 @@
-"""From measurements to the figures of a study: means over seeds, intervals, paired differences.
+"""From measurements to the metrics of a study: means over seeds, intervals, paired differences.
 
 Intervals are of a bootstrap that draws pictures and seeds, both with replacement and crossed: a drawn picture comes
-with every drawn seed. Few seeds still make them too narrow; the spread of the seeds is told beside them (our choice).
+with every drawn seed. Few seeds still make them too narrow; the spread of the seeds is reported beside them (our
+choice).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from imltool.evaluation.bootstrap import CONFIDENCE, RESAMPLES, resampling_weights
+from imltool.evaluation.bootstrap import Interval, Weights, interval
+from imltool.evaluation.results import ListFile
+from imltool.evaluation.roles import Role
 from imltool.study.settings import StudySettings
 
-IMAGE_FIGURES = ("pixel_f1", "pixel_f1_calibrated", "pixel_auc", "fp_area")
-"""Figures of single pictures: they have intervals and paired differences. `fp_area` is of authentic pictures."""
-SET_FIGURES = ("pixel_f1_oracle", "image_auc", "image_tpr_at_5fpr")
-"""Figures of a whole set: their mean over seeds alone is told."""
+IMAGE_METRICS = ("pixel_f1", "pixel_f1_calibrated", "pixel_auc", "fp_area")
+"""Metrics of single pictures: they have intervals and paired differences. `fp_area` is of authentic pictures."""
+SET_METRICS = ("pixel_f1_oracle", "image_auc", "image_tpr_at_5fpr")
+"""Metrics of a whole set: only their mean over seeds is reported."""
 ROLES = ("ind", "ood")
 
 FloatArray = NDArray[np.float64]
-Line = dict[str, Any]
+Values = list[float | None]
 
 
-def figure_matrix(lines: Sequence[Line], key: str, names: Sequence[str]) -> FloatArray:
-    """A figure of single pictures as float64 [S,N], NaN where it does not exist.
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PictureColumns(_Model):
+    """The pictures of a set that were scored, as columns of equal length; None where a metric does not exist."""
+
+    name: list[str]
+    tampered: list[bool]
+    pixel_f1: Values
+    pixel_f1_calibrated: Values
+    pixel_auc: Values
+    fp_area: Values
+
+
+class Measurement(_Model):
+    """A run on a set: a line of the journal.
+
+    Attributes:
+        files: hash of the set's pictures and masks.
+        first_failure: the first picture that could not be scored and why, None when all were.
+        metrics: `pixel_f1` and those of `SET_METRICS`, as `imltool eval` has them.
+    """
+
+    row: str
+    seed: int
+    checkpoint: str
+    set: str
+    files: str
+    list: ListFile | None
+    weights_sha256: str | None
+    role: Role
+    n_tampered: int
+    n_authentic: int
+    n_failed: int
+    n_seen: int
+    first_failure: str | None
+    metrics: dict[str, float | None]
+    images: PictureColumns
+
+
+class RowMetric(_Model):
+    """One metric of a row: mean over seeds and sets, its interval, and what it differs by from another row.
+
+    Attributes:
+        seeds: seed → mean.
+        reference: the row it is compared with over the seeds that both have; None where there is none.
+        difference: ours minus theirs, picture by picture.
+    """
+
+    mean: float | None = None
+    interval: Interval | None = None
+    seeds: dict[str, float | None] = {}
+    reference: str | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+    difference_seeds: dict[str, float | None] = {}
+
+
+class RowResult(_Model):
+    """A row on one set, or on all sets of a role."""
+
+    role: Role
+    seeds: list[int]
+    n_tampered: int
+    n_authentic: int
+    n_failed: int
+    pixel_f1: RowMetric
+    pixel_f1_calibrated: RowMetric
+    pixel_auc: RowMetric
+    fp_area: RowMetric
+    pixel_f1_oracle: RowMetric
+    image_auc: RowMetric
+    image_tpr_at_5fpr: RowMetric
+
+    def metric(self, key: str) -> RowMetric:
+        """The metric of that name."""
+        found: RowMetric = getattr(self, key)
+        return found
+
+
+class RoleResult(_Model):
+    """The sets of one role in all rows, each counting once."""
+
+    sets: list[str]
+    rows: dict[str, RowResult]
+
+
+class LabelQuality(_Model):
+    """Pseudo-masks trained on against the true masks."""
+
+    images: int
+    iou_mean: float | None
+    iou_median: float | None
+    boundary_f: float | None
+    under_half: int
+    fallback: int
+
+
+class RowInfo(_Model):
+    """What a row changes, and how good its pseudo-masks are."""
+
+    overrides: list[str]
+    labels: dict[str, Any] | None
+    label_quality: LabelQuality | None
+
+
+class StudyResults(_Model):
+    """The content of a study's `results.json`.
+
+    Attributes:
+        complete: every row and seed is measured on every set.
+        sets: set → row → result.
+        roles: `ind`, `ood` → the mean over sets of that role, where there are two or more.
+    """
+
+    study: str
+    complete: bool
+    checkpoint: str
+    seeds: list[int]
+    rows: dict[str, RowInfo]
+    sets: dict[str, dict[str, RowResult]]
+    roles: dict[str, RoleResult]
+    command: str
+    versions: dict[str, str | None]
+
+    def text(self) -> str:
+        """The file's content; NaN never gets in (ValueError)."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def metric_matrix(lines: Sequence[Measurement], key: str, names: Sequence[str]) -> FloatArray:
+    """A metric of single pictures as float64 [S,N], NaN where it does not exist.
 
     Args:
         lines: lines of the journal for one row and set, one for each of S seeds.
@@ -35,7 +171,7 @@ def figure_matrix(lines: Sequence[Line], key: str, names: Sequence[str]) -> Floa
     matrix = np.full((len(lines), len(names)), np.nan)
     place = {name: index for index, name in enumerate(names)}
     for seed, line in enumerate(lines):
-        for name, value in zip(line["images"]["name"], line["images"][key], strict=True):
+        for name, value in zip(line.images.name, getattr(line.images, key), strict=True):
             if value is not None and name in place:
                 matrix[seed, place[name]] = value
     return matrix
@@ -48,7 +184,7 @@ def complete_matrix(matrix: FloatArray) -> FloatArray:
     return np.where(np.isnan(kept), np.nansum(kept, axis=0) / count, kept)
 
 
-def estimate(parts: Iterable[FloatArray], seed: int = 0) -> tuple[float, list[float] | None] | None:
+def estimate(parts: Iterable[FloatArray], seed: int = 0) -> tuple[float, Interval | None] | None:
     """Mean over sets, each counting once, of the means of their values, and its 95 % bootstrap interval.
 
     Args:
@@ -63,101 +199,85 @@ def estimate(parts: Iterable[FloatArray], seed: int = 0) -> tuple[float, list[fl
     mean = float(np.mean([values.mean() for values in kept]))
     if any(values.shape[1] < 2 for values in kept):
         return mean, None
-    rng = np.random.default_rng(seed)
-    seeds = kept[0].shape[0]
-    drawn_seeds = np.concatenate(list(resampling_weights(seeds, rng))) / seeds
-    drawn = np.zeros(RESAMPLES)
-    for values in kept:
-        weights = resampling_weights(values.shape[1], rng)
-        by_seed = np.concatenate([chunk @ values.T / values.shape[1] for chunk in weights])
-        drawn += (drawn_seeds * by_seed).sum(axis=1) / len(kept)
-    tail = 50.0 * (1.0 - CONFIDENCE)
-    return mean, [float(limit) for limit in np.percentile(drawn, [tail, 100.0 - tail])]
+    count = kept[0].shape[0]
+
+    def means(*weights: Weights) -> FloatArray:
+        seeds, pictures = (weights[0], weights[1:]) if count > 1 else (np.ones((len(weights[0]), 1)), weights)
+        total = np.zeros(len(weights[0]))
+        for values, drawn in zip(kept, pictures, strict=True):
+            by_seed = drawn @ values.T / values.shape[1]
+            total += (seeds / count * by_seed).sum(axis=1) / len(kept)
+        return total
+
+    sizes = [count] if count > 1 else []  # of one seed there is nothing to draw
+    return mean, interval(means, [*sizes, *(values.shape[1] for values in kept)], seed)
 
 
-class Results:
-    """The figures of a study from its measurements (lines of the journal, see `runner.measure`)."""
+class Summary:
+    """The metrics of a study from its measurements."""
 
-    def __init__(self, settings: StudySettings, measurements: Iterable[Line]) -> None:
+    def __init__(self, settings: StudySettings, measurements: Iterable[Measurement]) -> None:
         self.settings = settings
-        self._lines: dict[tuple[str, str], dict[int, Line]] = {}
+        self._lines: dict[tuple[str, str], dict[int, Measurement]] = {}
         for line in measurements:
-            self._lines.setdefault((line["set"], line["row"]), {})[line["seed"]] = line
+            self._lines.setdefault((line.set, line.row), {})[line.seed] = line
         self.sets = list(dict.fromkeys(name for name, _ in self._lines))
         # pictures of a set that any run has scored: one order for all, so that runs can be compared picture by picture
         self._pictures: dict[str, dict[str, None]] = {name: {} for name in self.sets}
         for (name, _), by_seed in self._lines.items():
             for line in by_seed.values():
-                self._pictures[name] |= dict.fromkeys(line["images"]["name"])
+                self._pictures[name] |= dict.fromkeys(line.images.name)
 
     def rows_of(self, name: str) -> list[str]:
         """Rows that are measured on a set, in the study's order."""
         return [row.name for row in self.settings.rows if (name, row.name) in self._lines]
 
-    def as_json(self) -> dict[str, Any]:
-        """`sets`: set → row → figures; `roles`: ind and ood → their `sets` and, as for a set, `rows`.
+    def by_set(self) -> dict[str, dict[str, RowResult]]:
+        """Set → row → result."""
+        return {name: {row: self._result([name], row) for row in self.rows_of(name)} for name in self.sets}
 
-        A row's figures: `role`, `seeds`, `n_tampered`, `n_authentic`, `n_failed`, and for each figure `mean`,
-        `interval`, `seeds` (seed → mean) and, against another row over the seeds that both have, `difference` (ours
-        minus theirs, picture by picture), `difference_interval`, `difference_seeds` and `against`.
-        A role's mean is over the sets that have this role in all rows, each counting once; it is told for two and more.
-        """
-        sets = {name: {row: self._figures([name], row) for row in self.rows_of(name)} for name in self.sets}
+    def by_role(self, sets: dict[str, dict[str, RowResult]]) -> dict[str, RoleResult]:
+        """Role → mean over the sets that have this role in all rows, for roles with two such sets or more."""
         roles = {}
         for role in ROLES:
-            members = [
-                name for name, rows in sets.items() if rows and all(one["role"] == role for one in rows.values())
-            ]
+            members = [name for name, rows in sets.items() if rows and all(one.role == role for one in rows.values())]
             if len(members) > 1:
                 rows = [row for row in self.rows_of(members[0]) if all(row in sets[name] for name in members)]
-                roles[role] = {"sets": members, "rows": {row: self._figures(members, row) for row in rows}}
-        return {"sets": sets, "roles": roles}
+                roles[role] = RoleResult(sets=members, rows={row: self._result(members, row) for row in rows})
+        return roles
 
-    def _figures(self, names: Sequence[str], row: str) -> dict[str, Any]:
-        """The figures of a row on one set, or on several together."""
+    def _result(self, names: Sequence[str], row: str) -> RowResult:
+        """A row on one set, or on several together."""
         ours = [self._lines[name, row] for name in names]
         seeds = sorted(set.intersection(*(set(lines) for lines in ours)))
         first = [lines[min(lines)] for lines in ours]
-        figures: dict[str, Any] = {
-            "role": first[0]["role"],
-            "seeds": seeds,
-            **{key: sum(line[key] for line in first) for key in ("n_tampered", "n_authentic", "n_failed")},
-        }
-        for key in IMAGE_FIGURES:
-            figures[key] = self._image_figure(names, row, key, seeds)
-        for key in SET_FIGURES:
-            figures[key] = _set_figure(ours, key, seeds)
-        return figures
+        return RowResult(
+            role=first[0].role,
+            seeds=seeds,
+            n_tampered=sum(line.n_tampered for line in first),
+            n_authentic=sum(line.n_authentic for line in first),
+            n_failed=sum(line.n_failed for line in first),
+            **{key: self._image_metric(names, row, key, seeds) for key in IMAGE_METRICS},
+            **{key: _set_metric(ours, key, seeds) for key in SET_METRICS},
+        )
 
-    def _image_figure(self, names: Sequence[str], row: str, key: str, seeds: list[int]) -> dict[str, Any]:
+    def _image_metric(self, names: Sequence[str], row: str, key: str, seeds: list[int]) -> RowMetric:
         matrices = [self._matrix(name, row, key, seeds) for name in names]
-        whole = estimate([complete_matrix(matrix) for matrix in matrices])
-        result: dict[str, Any] = {
-            "mean": whole[0] if whole else None,
-            "interval": whole[1] if whole else None,
-            "seeds": _by_seed(matrices, seeds),
-            "against": None,
-            "difference": None,
-            "difference_interval": None,
-            "difference_seeds": {},
-        }
+        whole = estimate([complete_matrix(matrix) for matrix in matrices]) or (None, None)
+        result = RowMetric(mean=whole[0], interval=whole[1], seeds=_by_seed(matrices, seeds))
         other = next(self.settings.reference(one) for one in self.settings.rows if one.name == row)
         theirs = [self._lines.get((name, other), {}) for name in names]
         common = [seed for seed in seeds if all(seed in lines for lines in theirs)]
         if other != row and common:
             pairs = [self._matrix(name, row, key, common) - self._matrix(name, other, key, common) for name in names]
             if difference := estimate([complete_matrix(pair) for pair in pairs]):
-                result |= {
-                    "against": other,
-                    "difference": difference[0],
-                    "difference_interval": difference[1],
-                    "difference_seeds": _by_seed(pairs, common),
-                }
+                result.reference, result.difference, result.difference_interval = other, *difference
+                result.difference_seeds = _by_seed(pairs, common)
         return result
 
     def _matrix(self, name: str, row: str, key: str, seeds: Sequence[int]) -> FloatArray:
         lines = self._lines[name, row]
-        return figure_matrix([lines[seed] for seed in seeds], key, list(self._pictures[name]))
+        return metric_matrix([lines[seed] for seed in seeds], key, list(self._pictures[name]))
 
 
 def _by_seed(matrices: Sequence[FloatArray], seeds: Sequence[int]) -> dict[str, float | None]:
@@ -169,10 +289,10 @@ def _by_seed(matrices: Sequence[FloatArray], seeds: Sequence[int]) -> dict[str, 
     return means
 
 
-def _set_figure(ours: list[dict[int, Line]], key: str, seeds: list[int]) -> dict[str, Any]:
+def _set_metric(ours: list[dict[int, Measurement]], key: str, seeds: list[int]) -> RowMetric:
     by_seed: dict[str, float | None] = {}
     for seed in seeds:
-        values = [lines[seed]["figures"][key] for lines in ours]
-        by_seed[str(seed)] = float(np.mean(values)) if all(value is not None for value in values) else None
+        values = [value for lines in ours if (value := lines[seed].metrics[key]) is not None]
+        by_seed[str(seed)] = float(np.mean(values)) if len(values) == len(ours) else None
     known = [value for value in by_seed.values() if value is not None]
-    return {"mean": float(np.mean(known)) if known else None, "seeds": by_seed}
+    return RowMetric(mean=float(np.mean(known)) if known else None, seeds=by_seed)

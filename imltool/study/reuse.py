@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from imltool.errors import DataError
 from imltool.files import make_folder, writing
 from imltool.journal import PARAMETERS, dump_json, read_rows
+from imltool.study.results import Measurement
 from imltool.study.settings import JOURNAL, LABELS
 from imltool.teacher.pseudo import read_pseudo
 from imltool.training.run_folder import STATE
@@ -89,8 +92,16 @@ def take_over(run: Path, folder: Path) -> None:
         hidden.rename(folder)
 
 
-def known_figures(run: Path) -> list[dict[str, Any]]:
-    """What its own study has measured of a run: lines of the journal, all sets and checkpoints."""
+def known_measurements(run: Path) -> list[Measurement]:
+    """What its own study has measured of a run: all sets and checkpoints. Raises `DataError`."""
     row, seed = run.parent.name, run.name.removeprefix("seed-")
-    lines = read_rows(run.parents[1] / JOURNAL)
-    return [line for line in lines if line["row"] == row and str(line["seed"]) == seed]
+    return [line for line in read_measurements(run.parents[1] / JOURNAL) if (line.row, str(line.seed)) == (row, seed)]
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """The lines of a study's journal. Raises `DataError` when it is damaged, or of another version of imltool."""
+    try:
+        return [Measurement.model_validate(line) for line in read_rows(path)]
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise DataError(f"{path} is not a study's journal as this imltool writes it: {where}") from error

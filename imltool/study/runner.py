@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,24 +17,32 @@ from imltool.data.folder import require_plain
 from imltool.data.sets import NamedSet
 from imltool.device import choose_device
 from imltool.errors import DataError, ResumeError, TrainingError
-from imltool.evaluation import metrics
-from imltool.evaluation.methods import choose_methods
-from imltool.evaluation.roles import find_overlap
-from imltool.evaluation.runner import CALIBRATED, HALF, ImageRow, evaluate_set
-from imltool.evaluation.summary import summarize_set
+from imltool.evaluation.evaluation import Evaluation
+from imltool.evaluation.events import Said, Started
+from imltool.evaluation.inputs import EvaluationSettings
+from imltool.evaluation.results import ListFile
+from imltool.evaluation.rows import ImageRow
 from imltool.files import sha256_text, write_text
 from imltool.inference.localizer import Localizer
-from imltool.journal import Journal, dump_json, keep_parameters, output_folder, read_rows
+from imltool.journal import Journal, dump_json, keep_parameters, output_folder
+from imltool.study.events import Event, Measured, Run, Trained
 from imltool.study.labels import label_overrides, label_quality, make_labels
-from imltool.study.results import SET_FIGURES
-from imltool.study.reuse import DATA_NAME, find_run, is_trained, known_figures, refuse_no_study, take_over
-from imltool.study.settings import JOURNAL, Row, StudySettings
+from imltool.study.results import SET_METRICS, LabelQuality, Measurement, PictureColumns
+from imltool.study.reuse import (
+    DATA_NAME,
+    find_run,
+    is_trained,
+    known_measurements,
+    read_measurements,
+    refuse_no_study,
+    take_over,
+)
+from imltool.study.settings import JOURNAL, StudySettings, Variant
 from imltool.training.data import build_pool, read_labelled
 from imltool.training.loop import Training
 from imltool.training.run_folder import STATE
 from imltool.training.settings import SourceSettings, TrainSettings
 
-Event = dict[str, Any]
 ROW_NAME = "row.json"
 QUALITY_NAME = "labels.json"
 
@@ -71,7 +78,7 @@ class Study:
         require_plain(out)  # rows name the pseudo-masks in it
         self.settings, self.sets, self.out, self.device, self.reuse = settings, sets, out, device, reuse
         self.rows = [row for row in settings.rows if not only or row.name in only]
-        self.failed: list[Event] = []
+        self.failed: list[Run] = []
         for row in settings.rows:
             settings.training(row, settings.seeds[0])
         unnamed = {"name", "seed"}
@@ -93,61 +100,62 @@ class Study:
         self._held.close()
 
     def run(self) -> Iterator[Event]:
-        """Train and measure. Yields `label`, `reused`, `run`, the events of training (with `row`, `seed`), `measure`,
-        `measured` and `failed`. Seeds come one after another, so that a table of all rows is there after the first.
-        """
+        """Train and measure. Seeds come one after another, so that a table of all rows is there after the first."""
         yield from self._prepare()
         for seed in self.settings.seeds:
             for row in self.rows:
                 try:
                     yield from self._run(row, seed)
                 except TrainingError as error:  # a row that diverges or needs too much memory costs no other
-                    failure = {"event": "failed", "row": row.name, "seed": seed, "reason": str(error)}
-                    self.failed.append(failure)
-                    yield failure
+                    self.failed.append(Run(row.name, seed))
+                    yield Said(f"{self.failed[-1]}: {error}", error=True)
                     _free_memory()
 
-    def measurements(self) -> list[dict[str, Any]]:
-        """Every line of the journal for the study's checkpoint, the newest of each row, seed and set."""
-        chosen = [line for line in self._journal() if line["checkpoint"] == self.settings.checkpoint]
-        return list({(line["row"], line["seed"], line["set"]): line for line in chosen}.values())
+    def measurements(self) -> list[Measurement]:
+        """What the journal holds for the study's checkpoint, the newest of each row, seed and set."""
+        chosen = [line for line in self._journal() if line.checkpoint == self.settings.checkpoint]
+        return list({(line.row, line.seed, line.set): line for line in chosen}.values())
 
-    def _journal(self) -> list[dict[str, Any]]:
+    def _journal(self) -> list[Measurement]:
         path = self.out / JOURNAL
-        return read_rows(path) if path.exists() else []
+        return read_measurements(path) if path.exists() else []
 
-    def qualities(self) -> dict[str, dict[str, Any] | None]:
-        """Row → how good its pseudo-masks are (see `label_quality`), for the rows where that was measured."""
+    def qualities(self) -> dict[str, LabelQuality | None]:
+        """Row → how good its pseudo-masks are, for the rows where that was measured."""
         files = {row.name: self.out / row.name / QUALITY_NAME for row in self.settings.rows}
-        return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
+        found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
+        return {name: None if one is None else LabelQuality.model_validate(one) for name, one in found.items()}
 
     def _refuse_other_sets(self) -> None:
-        known = {line["set"]: line["files"] for line in self._journal()}
+        known = {line.set: line.files for line in self._journal()}
         for one in self.sets:
             if known.get(one.name, one.digest) != one.digest:
                 raise ResumeError(
-                    f"{self.out} holds figures of other pictures or masks under the name {one.name}",
+                    f"{self.out} holds measurements of other pictures or masks under the name {one.name}",
                     "give the set another NAME, or choose another --out",
                 )
 
-    def _trained(self, row: Row, seed: int) -> bool:
+    def _trained(self, row: Variant, seed: int) -> bool:
         return is_trained(self._folder(row, seed), self.settings.training(row, seed).optim.steps)
 
-    def _data(self, row: Row) -> dict[str, Any]:
+    def _data(self, row: Variant) -> dict[str, Any]:
         return dict(json.loads((self.out / row.name / DATA_NAME).read_text(encoding="utf-8")))
 
-    def _take_figures(self, run: Path, here: Event) -> None:
+    def _take_measurements(self, run: Path, here: Run) -> None:
         """Take over what is known of a reused run, as far as it was measured on the very same pictures and masks."""
         wanted = {one.name: one.digest for one in self.sets}
-        with Journal(self.out / JOURNAL) as journal:
-            for line in known_figures(run):
-                if wanted.get(line["set"]) == line["files"]:
-                    journal.append({**line, **here})
+        for line in known_measurements(run):
+            if wanted.get(line.set) == line.files:
+                self._keep(line.model_copy(update={"row": here.row, "seed": here.seed}))
 
-    def _folder(self, row: Row, seed: int) -> Path:
+    def _keep(self, line: Measurement) -> None:
+        with Journal(self.out / JOURNAL) as journal:
+            journal.append(line.model_dump(mode="json"))
+
+    def _folder(self, row: Variant, seed: int) -> Path:
         return self.out / row.name / f"seed-{seed}"
 
-    def _more(self, row: Row) -> list[str]:
+    def _more(self, row: Variant) -> list[str]:
         return label_overrides(self.settings.base, row.labels, self.out) if row.labels else []
 
     def _prepare(self) -> Iterator[Event]:
@@ -163,38 +171,77 @@ class Study:
             keep_parameters(self.out / row.name / DATA_NAME, seen)
             if about_labels:
                 quality = label_quality(training)
-                write_text(self.out / row.name / QUALITY_NAME, dump_json(quality) + "\n")
+                text = dump_json(quality.model_dump(mode="json") if quality else None)
+                write_text(self.out / row.name / QUALITY_NAME, text + "\n")
 
-    def _run(self, row: Row, seed: int) -> Iterator[Event]:
-        folder, here = self._folder(row, seed), {"row": row.name, "seed": seed}
+    def _run(self, row: Variant, seed: int) -> Iterator[Event]:
+        folder, here = self._folder(row, seed), Run(row.name, seed)
         if not self._trained(row, seed):
             settings = self.settings.training(row, seed, *self._more(row))
             run = None if folder.exists() else find_run(self.reuse, settings, self._data(row))
             if run is not None:
                 take_over(run, folder)
-                self._take_figures(run, here)
-                yield {"event": "reused", **here, "run": str(run)}
+                self._take_measurements(run, here)
+                yield Said(f"{here}: taken over from {run}")
             else:
-                yield {"event": "run", **here, "steps": settings.optim.steps}
+                yield Started(f"{here}: training", settings.optim.steps)
                 training = Training(settings, folder, self.device, resume=True)
                 for event in training.run():
-                    yield {**event, **here}
+                    yield Trained(here, event)
                 del training  # before the checkpoint is loaded
         for state in (*folder.glob(f"{STATE}*"), *folder.glob(f".{STATE}*")):
             shutil.rmtree(state, ignore_errors=True)
-        done = {line["set"] for line in self.measurements() if (line["row"], line["seed"]) == (row.name, seed)}
+        done = {line.set for line in self.measurements() if (line.row, line.seed) == (row.name, seed)}
         missing = [one for one in self.sets if one.name not in done]
-        if not missing:
-            return
-        localizer = Localizer.load(folder / f"{self.settings.checkpoint}.safetensors", choose_device(self.device))
-        for one in missing:
-            yield {"event": "measure", **here, "set": one.name, "images": len(one.samples)}
-            measured = measure(localizer, one)
-            with Journal(self.out / JOURNAL) as journal:
-                journal.append({**here, "checkpoint": self.settings.checkpoint, **measured})
-            yield {"event": "measured", **here, **{key: measured[key] for key in ("set", "role", "figures")}}
+        if missing:
+            yield from self._measure(here, folder / f"{self.settings.checkpoint}.safetensors", missing)
+
+    def _measure(self, here: Run, weights: Path, sets: Sequence[NamedSet]) -> Iterator[Event]:
+        """Evaluate a checkpoint on sets with their true masks, as `imltool eval` does."""
+        localizer = Localizer.load(weights, choose_device(self.device))
+        for one in sets:
+            evaluation = Evaluation(EvaluationSettings(device=self.device), sets=[one], localizer=localizer)
+            # what the sets are to the checkpoint is in the journal, and would be said for every run again
+            yield from (event for event in evaluation.run() if not isinstance(event, Said))
+            (method,) = evaluation.results.methods
+            found, rows = method.sets[one.name], evaluation.rows[one.name, method.label]
+            self._keep(
+                Measurement(
+                    row=here.row,
+                    seed=here.seed,
+                    checkpoint=self.settings.checkpoint,
+                    set=one.name,
+                    files=one.digest,
+                    list=ListFile.model_validate(one.list_file) if one.list_file else None,
+                    weights_sha256=localizer.sha256,
+                    role=found.role,
+                    n_tampered=found.n_tampered,
+                    n_authentic=found.n_authentic,
+                    n_failed=found.n_failed,
+                    n_seen=found.n_seen,
+                    first_failure=next((f"{one.image}: {one.reason}" for one in evaluation.failures), None),
+                    metrics={key: found.value(key) for key in ("pixel_f1", *SET_METRICS)},
+                    images=_columns([row for row in rows if row.ok]),
+                )
+            )
+            yield Measured(here, one.name, found.role, found.value("pixel_f1"))
         del localizer
         _free_memory()
+
+
+def _columns(rows: Sequence[ImageRow]) -> PictureColumns:
+    def column(name: str, tampered: bool = True) -> list[float | None]:
+        values = [row.metric(name) if row.tampered is tampered else None for row in rows]
+        return [None if value is None else round(value, 6) for value in values]
+
+    return PictureColumns(
+        name=[row.name for row in rows],
+        tampered=[row.tampered for row in rows],
+        pixel_f1=column("f1"),
+        pixel_f1_calibrated=column("f1_calibrated"),
+        pixel_auc=column("auc"),
+        fp_area=column("flagged_area", tampered=False),
+    )
 
 
 def _free_memory() -> None:
@@ -222,41 +269,3 @@ def _source_files(settings: TrainSettings, source: SourceSettings) -> list[tuple
         return sorted((path.name, path.stat().st_size) for path in files)
     except OSError as error:
         raise DataError(f"source {source.name}: {error.filename} cannot be read: {error.strerror}") from error
-
-
-def measure(localizer: Localizer, one: NamedSet) -> dict[str, Any]:
-    """A checkpoint on a set with its true masks, as a line of the journal.
-
-    `figures` are those of `imltool eval`; `images` has columns of equal length, one entry for each picture that was
-    scored: `name`, `tampered`, and the figures of single pictures (None where one does not exist).
-    Raises `DataError` when no picture can be scored.
-    """
-    (method,) = choose_methods(localizer, [], localizer.device, 0)
-    header = localizer.header
-    overlap = find_overlap(one.name, one.pictures, header.training_sets, header.validation_sets)
-    rows = list(evaluate_set(one.samples, method.predict, method.thresholds))
-    summary = summarize_set(one.name, rows, overlap, score_threshold=method.score_threshold, seed=0)
-    images = [_image_figures(row) for row in rows if row.ok]
-    return {
-        "set": one.name,
-        "files": one.digest,
-        "list": one.list_file,
-        "weights_sha256": localizer.sha256,
-        **{key: summary[key] for key in ("role", "n_tampered", "n_authentic", "n_failed", "n_seen")},
-        "first_failure": next((f"{row.name}: {row.reason}" for row in rows if not row.ok), None),
-        "figures": {key: summary[key] for key in ("pixel_f1", *SET_FIGURES)},
-        "images": {key: [image[key] for image in images] for key in images[0]},
-    }
-
-
-def _image_figures(row: ImageRow) -> dict[str, Any]:
-    half = row.counts[HALF]
-    figures = dict.fromkeys(("pixel_f1", "pixel_f1_calibrated", "pixel_auc", "fp_area"), math.nan)
-    if row.tampered:
-        figures["pixel_f1"] = float(metrics.f1(half))
-        figures["pixel_f1_calibrated"] = float(metrics.f1(row.counts[CALIBRATED]))
-        figures["pixel_auc"] = row.pixel_auc
-    else:
-        figures["fp_area"] = float(metrics.flagged_area(half))
-    known = {key: None if math.isnan(value) else round(value, 6) for key, value in figures.items()}
-    return {"name": row.name, "tampered": row.tampered, **known}

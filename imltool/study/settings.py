@@ -36,7 +36,7 @@ class LabelSettings(Settings):
     """Pseudo-masks that a row makes for itself, in place of those that the configuration names."""
 
     teacher: str = Field("mobile-sam", description="who turns the boxes into masks")
-    sloppiness: float | None = Field(
+    jitter: float | None = Field(
         None,
         ge=-0.2,
         le=1.0,
@@ -54,16 +54,16 @@ class LabelSettings(Settings):
     @property
     def folder(self) -> str:
         """Name of the folder of these pseudo-masks: teacher and boxes."""
-        return f"{self.teacher}-{'drawn' if self.sloppiness is None else f'sloppy-{self.sloppiness:g}'}"
+        return f"{self.teacher}-{'drawn' if self.jitter is None else f'jitter-{self.jitter:g}'}"
 
 
-class Row(Settings):
-    """One row of a study's table: a training configuration, told by its changes of the study's own."""
+class Variant(Settings):
+    """One row of a study's table: a training configuration, named by its changes of the study's own."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="in tables, and of the row's folder")
     overrides: tuple[str, ...] = Field((), description="changes in the form a.b=value, as --set takes them")
     labels: LabelSettings | None = Field(None, description="pseudo-masks of the row's own")
-    against: str | None = Field(None, description="the row it is compared with; none is the study's first")
+    reference: str | None = Field(None, description="the row it is compared with; none is the study's first")
 
     @field_validator("name")
     @classmethod
@@ -76,7 +76,7 @@ class Row(Settings):
 class RowsSettings(Settings):
     """A study of one's own: the file that is given in place of a study's name."""
 
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Variant, ...] = Field(min_length=1)
 
 
 class StudySettings(Settings):
@@ -89,7 +89,7 @@ class StudySettings(Settings):
     study: str
     config: Path | None = None
     overrides: tuple[str, ...] = ()
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     checkpoint: Checkpoint = Field("last", description="which checkpoint of a run is measured")
 
@@ -99,8 +99,8 @@ class StudySettings(Settings):
         if len(set(names)) < len(names):
             raise ValueError("two rows have the same name")
         for row in self.rows:
-            if row.against is not None and row.against not in {other.name for other in self.rows}:
-                raise ValueError(f"row {row.name} is compared with {row.against}, which is no row")
+            if row.reference is not None and row.reference not in {other.name for other in self.rows}:
+                raise ValueError(f"row {row.name} is compared with {row.reference}, which is no row")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers from 0 up")
         return self
@@ -110,11 +110,11 @@ class StudySettings(Settings):
         """The configuration that the rows change. Raises `ConfigError`."""
         return load_settings(TrainSettings, self.config, list(self.overrides))
 
-    def training(self, row: Row, seed: int, *more: str) -> TrainSettings:
+    def training(self, row: Variant, seed: int, *more: str) -> TrainSettings:
         """The configuration of a row with a seed; `more` changes come after the row's. Raises `ConfigError`."""
         own = (*row.overrides, *more, f"name={json.dumps(f'{self.study}-{row.name}')}", f"seed={seed}")
         return load_settings(TrainSettings, self.config, [*self.overrides, *own])
 
-    def reference(self, row: Row) -> str:
+    def reference(self, row: Variant) -> str:
         """Name of the row that `row` is compared with; the first row is compared with itself."""
-        return row.against or self.rows[0].name
+        return row.reference or self.rows[0].name

@@ -14,26 +14,26 @@ from typing import get_args
 
 from imltool.errors import WeightsError
 from imltool.student.settings import MemoryKind, TraceGroup
-from imltool.study.settings import LabelSettings, Row, StudySettings
+from imltool.study.settings import LabelSettings, StudySettings, Variant
 from imltool.teacher.pseudo import read_pseudo
 from imltool.teacher.registry import TEACHERS, teacher_weights
 from imltool.training.settings import OptimSettings, SourceSettings, TrainSettings
 
-SLOPPINESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+JITTER = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Shares by which every side of a box moves outwards in the `boxes` study."""
 ALPHAS = (0.5, 0.3, 0.7)
 EMA = 0.998
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A row that cannot be had here, and why."""
+class Skipped:
+    """A row that cannot be trained here, and why."""
 
     name: str
     reason: str
 
 
-Rows = list[Row | LeftOut]
+Variants = list[Variant | Skipped]
 
 
 def _memory(base: TrainSettings) -> str:
@@ -41,7 +41,7 @@ def _memory(base: TrainSettings) -> str:
     return base.student.memory if base.student.memory != "none" else "prototypes"
 
 
-def ablation(base: TrainSettings, teacher: str) -> Rows:
+def ablation(base: TrainSettings, teacher: str) -> Variants:
     """The paper's Table 5: memory and gating on and off."""
     parts = {
         "full": (_memory(base), True),
@@ -50,57 +50,57 @@ def ablation(base: TrainSettings, teacher: str) -> Rows:
         "baseline": ("none", False),
     }
     return [
-        Row(name=name, overrides=(f"student.memory={memory}", f"student.gating={str(gating).lower()}"))
+        Variant(name=name, overrides=(f"student.memory={memory}", f"student.gating={str(gating).lower()}"))
         for name, (memory, gating) in parts.items()
     ]
 
 
-def memory(base: TrainSettings, teacher: str) -> Rows:
+def memory(base: TrainSettings, teacher: str) -> Variants:
     """The readings of the memory bank that the paper leaves open."""
-    return [Row(name=kind, overrides=(f"student.memory={kind}",)) for kind in get_args(MemoryKind)]
+    return [Variant(name=kind, overrides=(f"student.memory={kind}",)) for kind in get_args(MemoryKind)]
 
 
-def alpha(base: TrainSettings, teacher: str) -> Rows:
+def alpha(base: TrainSettings, teacher: str) -> Variants:
     """α of Eq. 4: fixed, and learned from 0.5."""
     bank = f"student.memory={_memory(base)}"
-    rows: Rows = [
-        Row(name=f"alpha-{value:g}", overrides=(bank, f"student.alpha={value}", "student.learn_alpha=false"))
+    rows: Variants = [
+        Variant(name=f"alpha-{value:g}", overrides=(bank, f"student.alpha={value}", "student.learn_alpha=false"))
         for value in ALPHAS
     ]
-    return [*rows, Row(name="alpha-learned", overrides=(bank, "student.alpha=0.5", "student.learn_alpha=true"))]
+    return [*rows, Variant(name="alpha-learned", overrides=(bank, "student.alpha=0.5", "student.learn_alpha=true"))]
 
 
-def resolution(base: TrainSettings, teacher: str) -> Rows:
+def resolution(base: TrainSettings, teacher: str) -> Variants:
     """The configured input size and twice that: 224 and 448."""
     side = base.student.input_size
-    return [Row(name=f"{size}", overrides=(f"student.input_size={size}",)) for size in (side, 2 * side)]
+    return [Variant(name=f"{size}", overrides=(f"student.input_size={size}",)) for size in (side, 2 * side)]
 
 
-def recipe(base: TrainSettings, teacher: str) -> Rows:
+def recipe(base: TrainSettings, teacher: str) -> Variants:
     """The configuration as it is, and with one thing changed in each row."""
-    rows: Rows = [Row(name="recipe")]
+    rows: Variants = [Variant(name="recipe")]
     losses = get_args(OptimSettings.model_fields["loss"].annotation)
-    rows += [Row(name=f"loss-{loss}", overrides=(f"optim.loss={loss}",)) for loss in losses]
-    rows += [Row(name=f"init-{init}", overrides=(f"init={init}",)) for init in ("teacher", "random")]
-    rows += [Row(name="without-ema", overrides=("optim.ema=0",))]
-    rows += [Row(name="with-ema", overrides=(f"optim.ema={base.optim.ema or EMA}",))]
+    rows += [Variant(name=f"loss-{loss}", overrides=(f"optim.loss={loss}",)) for loss in losses]
+    rows += [Variant(name=f"init-{init}", overrides=(f"init={init}",)) for init in ("teacher", "random")]
+    rows += [Variant(name="without-ema", overrides=("optim.ema=0",))]
+    rows += [Variant(name="with-ema", overrides=(f"optim.ema={base.optim.ema or EMA}",))]
     rows += [
         _without(base, "without-real-forgeries", ("pseudo", "masks")),
         _without(base, "without-synthetic", ("synth",)),
         _without_authentic(base),
         _pixel_masks(base),
     ]
-    rows += [Row(name=f"jpeg-{share}", overrides=(f"augment.jpeg={share}",)) for share in (0, 1)]
+    rows += [Variant(name=f"jpeg-{share}", overrides=(f"augment.jpeg={share}",)) for share in (0, 1)]
     groups = get_args(TraceGroup)
     for name, traces in {"none": (), **{group: (group,) for group in groups}, "all": groups}.items():
-        rows.append(Row(name=f"traces-{name}", overrides=(f"student.traces={json.dumps(traces)}",)))
+        rows.append(Variant(name=f"traces-{name}", overrides=(f"student.traces={json.dumps(traces)}",)))
     return rows
 
 
-def diversity(base: TrainSettings, teacher: str) -> Rows:
+def diversity(base: TrainSettings, teacher: str) -> Variants:
     """With and without the memory bank, on the first data set of the mix, the first two, and so on."""
     names = list(dict.fromkeys(source.name for source in base.data.train if source.weight))
-    rows: Rows = []
+    rows: Variants = []
     for count in range(1, len(names) + 1):
         used = set(names[:count])
         if not any(source.name in used and _forged(source) for source in base.data.train):
@@ -108,34 +108,36 @@ def diversity(base: TrainSettings, teacher: str) -> Rows:
         drops = _drops(base, [source for source in base.data.train if source.name not in used])
         sets = "1-set" if count == 1 else f"{count}-sets"
         plain = f"{sets}-without-memory"
-        rows.append(Row(name=plain, overrides=(*drops, "student.memory=none"), against=plain))
+        rows.append(Variant(name=plain, overrides=(*drops, "student.memory=none"), reference=plain))
         rows.append(
-            Row(name=f"{sets}-with-memory", overrides=(*drops, f"student.memory={_memory(base)}"), against=plain)
+            Variant(name=f"{sets}-with-memory", overrides=(*drops, f"student.memory={_memory(base)}"), reference=plain)
         )
     return rows
 
 
-def boxes(base: TrainSettings, teacher: str) -> Rows:
+def boxes(base: TrainSettings, teacher: str) -> Variants:
     """From boxes that fit the edit to boxes that are half too large on every side."""
     return [
-        Row(name=f"sloppy-{round(100 * share)}", labels=LabelSettings(teacher=teacher, sloppiness=share))
-        for share in SLOPPINESS
+        Variant(name=f"jitter-{round(100 * share)}", labels=LabelSettings(teacher=teacher, jitter=share))
+        for share in JITTER
     ]
 
 
-def pseudo(base: TrainSettings, teacher: str) -> Rows:
+def pseudo(base: TrainSettings, teacher: str) -> Variants:
     """The same boxes turned into masks by every teacher on this machine; pixel masks as what they stand for."""
     made_by = _configured_teacher(base)
-    rows: Rows = [Row(name=made_by)] if made_by else [Row(name=teacher, labels=LabelSettings(teacher=teacher))]
+    rows: Variants = (
+        [Variant(name=made_by)] if made_by else [Variant(name=teacher, labels=LabelSettings(teacher=teacher))]
+    )
     for name in TEACHERS:
         if name == (made_by or teacher):
             continue
         try:
             teacher_weights(name)
         except WeightsError as error:
-            rows.append(LeftOut(name, error.message))
+            rows.append(Skipped(name, error.message))
             continue
-        rows.append(Row(name=name, labels=LabelSettings(teacher=name)))
+        rows.append(Variant(name=name, labels=LabelSettings(teacher=name)))
     return [*rows, _pixel_masks(base)]
 
 
@@ -159,14 +161,14 @@ def _drops(base: TrainSettings, dropped: list[SourceSettings]) -> tuple[str, ...
     )
 
 
-def _without(base: TrainSettings, name: str, kinds: tuple[str, ...]) -> Row | LeftOut:
+def _without(base: TrainSettings, name: str, kinds: tuple[str, ...]) -> Variant | Skipped:
     dropped = [source for source in base.data.train if source.kind in kinds]
     if not any(_forged(source) and source not in dropped for source in base.data.train):
-        return LeftOut(name, "no forgery would be left to train on")
-    return Row(name=name, overrides=_drops(base, dropped))
+        return Skipped(name, "no forgery would be left to train on")
+    return Variant(name=name, overrides=_drops(base, dropped))
 
 
-def _without_authentic(base: TrainSettings) -> Row:
+def _without_authentic(base: TrainSettings) -> Variant:
     """No authentic picture, neither from a source of its own nor from a generator."""
     dropped, generators = [], []
     for index, source in enumerate(base.data.train):
@@ -175,7 +177,7 @@ def _without_authentic(base: TrainSettings) -> Row:
             dropped.append(source)
         elif source.kind == "synth" and source.synth.kinds.get("authentic"):
             generators.append(f"data.train.{index}.synth.kinds={json.dumps(kinds)}")
-    return Row(name="without-authentic", overrides=(*_drops(base, dropped), *generators))
+    return Variant(name="without-authentic", overrides=(*_drops(base, dropped), *generators))
 
 
 def sibling_masks(base: TrainSettings, source: SourceSettings) -> Path | None:
@@ -189,7 +191,7 @@ def sibling_masks(base: TrainSettings, source: SourceSettings) -> Path | None:
     return beside if beside is not None and (base.data.root / beside).is_dir() else None
 
 
-def _pixel_masks(base: TrainSettings) -> Row | LeftOut:
+def _pixel_masks(base: TrainSettings) -> Variant | Skipped:
     """True masks in place of the pseudo-masks trained on: the fully supervised comparison."""
     name, overrides = "pixel-masks", []
     for index, source in enumerate(base.data.train):
@@ -200,12 +202,14 @@ def _pixel_masks(base: TrainSettings) -> Row | LeftOut:
             continue
         masks = sibling_masks(base, source)
         if masks is None:
-            return LeftOut(name, f"source {source.name} has no masks/ beside its pictures in {source.images}")
+            return Skipped(name, f"source {source.name} has no masks/ beside its pictures in {source.images}")
         overrides += [f"data.train.{index}.kind=masks", f"data.train.{index}.masks={json.dumps(str(masks))}"]
-    return Row(name=name, overrides=tuple(overrides)) if overrides else LeftOut(name, "no pseudo-mask is trained on")
+    return (
+        Variant(name=name, overrides=tuple(overrides)) if overrides else Skipped(name, "no pseudo-mask is trained on")
+    )
 
 
-STUDIES: dict[str, Callable[[TrainSettings, str], Rows]] = {
+STUDIES: dict[str, Callable[[TrainSettings, str], Variants]] = {
     "ablation": ablation,
     "memory": memory,
     "alpha": alpha,
@@ -217,7 +221,7 @@ STUDIES: dict[str, Callable[[TrainSettings, str], Rows]] = {
 }
 
 
-def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[LeftOut]]:
+def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[Skipped]]:
     """The study without rows that change nothing against the first one, which would be trained for nothing."""
     first, *others = study.rows
     unnamed = {"name": "", "seed": 0}
@@ -225,16 +229,16 @@ def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[LeftOut]
     kept, dropped = [first], []
     for row in others:
         if row.labels == first.labels and study.training(row, 0).model_copy(update=unnamed) == wanted:
-            dropped.append(LeftOut(row.name, f"the same as {first.name}"))
+            dropped.append(Skipped(row.name, f"the same as {first.name}"))
         else:
             kept.append(row)
     # a row compared with one that fell away is compared with its equal
     gone = {row.name for row in dropped}
-    kept = [row.model_copy(update={"against": None}) if row.against in gone else row for row in kept]
+    kept = [row.model_copy(update={"reference": None}) if row.reference in gone else row for row in kept]
     return study.model_copy(update={"rows": tuple(kept)}), dropped
 
 
-def available(rows: Iterable[Row | LeftOut]) -> tuple[tuple[Row, ...], list[LeftOut]]:
+def available(rows: Iterable[Variant | Skipped]) -> tuple[tuple[Variant, ...], list[Skipped]]:
     """The rows that can be trained here, and those left out."""
     rows = list(rows)
-    return tuple(row for row in rows if isinstance(row, Row)), [row for row in rows if isinstance(row, LeftOut)]
+    return tuple(row for row in rows if isinstance(row, Variant)), [row for row in rows if isinstance(row, Skipped)]

@@ -1,6 +1,6 @@
-"""Protocols of published tables: which sets they have, in which role, and where these lie below one folder.
+"""Protocols of published tables: which sets they have, in which role, and where these are below one folder.
 
-A protocol is a YAML file beside this one, or anybody's own. Sets that are not there are told, never passed over.
+A protocol is a YAML file beside this one, or anybody's own. Sets that are not there are reported, never passed over.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from imltool.data.samples import MANIFEST
 from imltool.data.sets import NamedSet, apply_lists, read_target
 from imltool.errors import DataError, UsageError
 from imltool.evaluation.compat import PROTOCOLS as COMPAT
+from imltool.evaluation.results import ProtocolInfo, ProtocolSetInfo
 from imltool.evaluation.roles import Role, plain_name
 from imltool.files import sha256_file
 
@@ -32,7 +33,7 @@ class ProtocolSet(Settings):
     """One set of a protocol."""
 
     name: str = Field(min_length=1, description="as results are filed")
-    layout: str = Field(description="how it is read when it lies there as distributed")
+    layout: str = Field(description="how it is read when it is there as distributed")
     folders: tuple[str, ...] = Field(min_length=1, description="names it may have below the root")
     role: Role
     tampered: int | None = Field(None, ge=0, description="number of forgeries the published tables have")
@@ -60,7 +61,7 @@ class Protocol(Settings):
 
     says: str = Field(min_length=1, description="what it is, and what a method is trained on under it")
     source: str = Field(min_length=1, description="where it is published")
-    figure: Literal["pixel_f1", "pixel_f1_calibrated", "pixel_f1_oracle"] = Field(
+    metric: Literal["pixel_f1", "pixel_f1_calibrated", "pixel_f1_oracle"] = Field(
         "pixel_f1", description="the F1 its tables have: at 0.5, at the calibrated or at the best threshold"
     )
     compat: tuple[str, ...] = Field((), description="names of --compat whose tables belong to it")
@@ -70,7 +71,7 @@ class Protocol(Settings):
     def _consistent(self) -> Protocol:
         for what, names in (
             ("sets are named", [one.name for one in self.sets]),
-            ("sets may lie in", [name for one in self.sets for name in {plain_name(name) for name in one.folders}]),
+            ("sets may be in", [name for one in self.sets for name in {plain_name(name) for name in one.folders}]),
         ):
             name, count = Counter(names).most_common(1)[0]
             if count > 1:
@@ -89,7 +90,7 @@ class ProtocolRun:
         name: of the protocol: its file's, without suffix.
         settings: the protocol.
         sha256: of its file.
-        root: the folder its sets lie in.
+        root: the folder its sets are in.
         sets: those found, in the protocol's order.
     """
 
@@ -110,33 +111,36 @@ class ProtocolRun:
         """Set → the role that the protocol gives it."""
         return {one.name: one.role for one in self.settings.sets}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ProtocolInfo:
         """The `protocol` block of `results.json`."""
         found = {one.name: one for one in self.sets}
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            **self.settings.model_dump(mode="json", exclude={"sets"}),
-            "root": str(self.root),
-            "sets": {one.name: _describe(one, found.get(one.name)) for one in self.settings.sets},
-            "missing": [one.name for one in self.missing],
-        }
+        return ProtocolInfo(
+            name=self.name,
+            sha256=self.sha256,
+            says=self.settings.says,
+            source=self.settings.source,
+            metric=self.settings.metric,
+            compat=self.settings.compat,
+            root=str(self.root),
+            sets={one.name: _describe(one, found.get(one.name)) for one in self.settings.sets},
+            missing=[one.name for one in self.missing],
+        )
 
 
-def _describe(wanted: ProtocolSet, found: NamedSet | None) -> dict[str, Any]:
+def _describe(wanted: ProtocolSet, found: NamedSet | None) -> ProtocolSetInfo:
     published = {"tampered": wanted.tampered, "authentic": wanted.authentic}
     there = None
     if found is not None:
         tampered = sum(sample.tampered for sample in found.samples)
         there = {"tampered": tampered, "authentic": len(found.samples) - tampered}
-    return {
-        "role": wanted.role,
-        "pictures": wanted.pictures,
-        "place": None if found is None else str(found.root),
-        "published": published,
-        "found": there,
-        "differs": there is not None and any(n is not None and n != there[part] for part, n in published.items()),
-    }
+    return ProtocolSetInfo(
+        role=wanted.role,
+        pictures=wanted.pictures,
+        place=None if found is None else str(found.root),
+        published=published,
+        found=there,
+        differs=there is not None and any(n is not None and n != there[part] for part, n in published.items()),
+    )
 
 
 def load_protocol(name: str) -> tuple[str, Path, Protocol]:
@@ -190,7 +194,7 @@ def open_protocol(name: str, root: Path, lists: Sequence[str] = ()) -> ProtocolR
 
 
 def _place(wanted: ProtocolSet, entries: Sequence[Path]) -> Path | None:
-    """Where a set lies among the entries of the root; None where it is missing."""
+    """Where a set is among the entries of the root; None where it is missing."""
     names = {plain_name(name) for name in wanted.folders}
     listed = {".jsonl", ".json"} if wanted.layout == "imdlbenco" else {".jsonl"}
     fitting = [path for path in entries if path.suffix in listed and plain_name(path.stem) in names and path.is_file()]

@@ -2,6 +2,14 @@
 
 const name = (key) => ({ ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" })[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 
+const MOVES = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", " "]);
+
+// whether what has the focus takes the key for itself: a field any, a slider or a tick those that change it
+function takes(target, key) {
+  const field = target.closest?.("input, select, textarea, dialog");
+  return Boolean(field) && (!field.matches("input[type=range], input[type=checkbox]") || MOVES.has(key));
+}
+
 export class Keys {
   #rows = [];
 
@@ -13,7 +21,7 @@ export class Keys {
 
   listen(target, when, act) {
     target.addEventListener("keydown", (event) => {
-      if (event.target.closest?.("input, select, textarea, dialog") || !when()) return;
+      if (takes(event.target, event.key) || !when()) return;
       const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
       const plain = `${control}${event.altKey ? "Alt+" : ""}${key}`;

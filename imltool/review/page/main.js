@@ -31,6 +31,7 @@ let open = { index: -1, facts: null, region: -1, waiting: [] };
 let magnifying = false;
 let beside = [0, 0]; // the pointer on the stage
 let known = { rows: 0, decisions: 0 };
+let preparing = -1; // the picture whose tiles are fetched ahead; `data-prepared` says when they are there
 const ahead = new Map(); // index → what the server says of the picture that comes next
 
 // notices
@@ -65,7 +66,10 @@ async function show(index, push = true) {
   viewer.lines = false;
   for (const id of ["traces", "copies"]) by(id).replaceChildren();
   if (row.verdict) viewer.show(index, ...row.size);
-  else viewer.clear();
+  else {
+    viewer.clear();
+    by("stage").dataset.ready = String(index); // nothing to draw
+  }
   by("hint").textContent = row.verdict ? "" : `not analysed: ${row.reason}`;
   let facts;
   try {
@@ -103,6 +107,7 @@ function prefetch() {
   const next = list.listed[list.at + 1];
   if (list.at < 0 || !next?.verdict || next.size[0] * next.size[1] > 60e6) return; // of huge pictures no two have room
   viewer.prefetch(next.index, ...next.size);
+  preparing = next.index;
   if (!ahead.has(next.index)) ahead.set(next.index, ask(next.index).catch(() => ask(next.index)));
 }
 
@@ -248,6 +253,7 @@ function look() {
   lens.draw(picture.layers.original, place, viewer.pointed ? beside : centre, by("stage"));
 }
 store.addEventListener("loaded", look);
+store.addEventListener("loaded", () => { if (store.idle) by("stage").dataset.prepared = String(preparing); });
 
 function slide(share) {
   viewer.divider = Math.min(Math.max(share, 0), 1);
@@ -360,7 +366,7 @@ const toggle = (name, on) => opacity(name, viewer.shown[name] ? 0 : on);
 function layersPanel(on = by("layers").hidden) {
   by("layers").hidden = !on;
   by("open-layers").ariaExpanded = String(on);
-  if (on) by("layers").querySelector("input").focus();
+  by(on ? "opacity-map" : "pane-a").focus();
 }
 
 // filters

@@ -84,6 +84,7 @@ export class Viewer extends EventTarget {
 
   draw() {
     const [first, second] = this.panes;
+    if (!first.clientWidth || !first.clientHeight) return; // a phone shows the list
     second.hidden = this.mode !== "side";
     for (const pane of this.panes) {
       if (pane.hidden) continue;

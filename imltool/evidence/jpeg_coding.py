@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.evidence.model import JpegCoding
+from imltool.pictures.jpeg_structure import PROGRESSIVE, JpegStructure, Segment
 from imltool.texts import clean
 
 Tables = NDArray[np.int64]
@@ -21,36 +23,36 @@ SEGMENTS_KEPT = 24
 """Blocks listed (our choice)."""
 
 
-def jpeg_facts(picture: Image.Image) -> JpegCoding:
-    """Facts of an opened JPEG or MPO file.
+def jpeg_coding(structure: JpegStructure) -> JpegCoding:
+    """How a file is coded.
 
-    Returns:
-        `tables_sha256`: SHA-256 of the quantisation tables, in order of their numbers, each as its number (1 byte) and
-        its 64 steps row by row (16 bit, big-endian); our choice, the same whatever order or width the file stores.
-        `quality`: the IJG quality, 1..100, whose tables are these or come nearest; `quality_exact`: whether they are
-        these. `subsampling` in J:a:b notation, None for grey. `progressive`. `segments`: the blocks before the pixels.
+    `tables_sha256` is the SHA-256 of the quantisation tables, in order of their numbers, each as its number (1 byte)
+    and its 64 steps row by row (16 bit, big-endian); our choice, the same whatever order or width the file stores.
     """
-    tables: dict[int, list[int]] = picture.quantization  # type: ignore[attr-defined]
-    layers: list[tuple[int, int, int, int]] = picture.layer  # type: ignore[attr-defined]
+    tables, frame = structure.tables, structure.frame
+    components = frame.components if frame else ()
     digest = hashlib.sha256()
     for number in sorted(tables):
         digest.update(struct.pack(">B64H", number, *tables[number]))
-    used = dict.fromkeys(layer[3] for layer in layers)
+    used = dict.fromkeys(table for _, _, table in components)
     quality, exact = estimate_quality([tables[number] for number in used if number in tables][:2])
     return JpegCoding(
         tables_sha256=digest.hexdigest() if tables else None,
         quality=quality,
         quality_exact=exact,
-        subsampling=_subsampling([(layer[1], layer[2]) for layer in layers]),
-        progressive=bool(picture.info.get("progressive")),
-        segments=tuple(_segment(name, data) for name, data in picture.applist[:SEGMENTS_KEPT]),  # type: ignore[attr-defined]
+        subsampling=_subsampling([(across, down) for across, down, _ in components]),
+        progressive=frame is not None and frame.marker in PROGRESSIVE,
+        segments=tuple(
+            _segment(each) for each in structure.segments if 0xE0 <= each.marker <= 0xEF or each.marker == 0xFE
+        )[:SEGMENTS_KEPT],
     )
 
 
-def estimate_quality(tables: list[list[int]]) -> tuple[int | None, bool]:
+def estimate_quality(tables: Sequence[Sequence[int]]) -> tuple[int | None, bool]:
     """The IJG quality of a luma and a chroma table (or a luma table alone), and whether it is met exactly.
 
-    The nearest is the one with the smallest mean relative difference of the luma steps (our choice).
+    Of other tables it is an estimate by their mean effect (our choice): the quality whose luma steps are as coarse, the
+    mean of the ratios of the steps being nearest to 1.
     """
     if not tables:
         return None, False
@@ -59,8 +61,8 @@ def estimate_quality(tables: list[list[int]]) -> tuple[int | None, bool]:
     same = np.flatnonzero((standard == found).all(axis=(1, 2)))
     if len(same):
         return int(same[-1]) + 1, True
-    distance = (np.abs(standard[:, 0] - found[0]) / standard[:, 0]).mean(axis=1)
-    return int(distance.argmin()) + 1, False
+    ratios = (found[0] / standard[:, 0]).mean(axis=1)
+    return int(np.abs(np.log(ratios)).argmin()) + 1, False
 
 
 @lru_cache(maxsize=1)
@@ -86,8 +88,8 @@ def _subsampling(factors: list[tuple[int, int]]) -> str | None:
     return ",".join(f"{width}x{height}" for width, height in factors)
 
 
-def _segment(name: str, data: bytes) -> str:
+def _segment(segment: Segment) -> str:
     """`APP1 Exif`: a block and the name it begins with."""
-    label = data[:32].split(b"\0", 1)[0]
-    word = clean(label, 32) if name.startswith("APP") and label.isascii() else None
-    return f"{name} {word}" if word else name
+    label = segment.data[:32].split(b"\0", 1)[0]
+    word = clean(label, 32) if segment.name.startswith("APP") and label.isascii() else None
+    return f"{segment.name} {word}" if word else segment.name

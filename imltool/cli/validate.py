@@ -1,0 +1,91 @@
+"""`imltool validate`: error rates of the tool on a laboratory's own pictures."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imltool.cli import common
+from imltool.texts import command_text
+
+
+class SensitivityChoice(str, Enum):
+    """`imltool.scan.verdicts.Sensitivity`."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
+def validate(
+    authentic: Annotated[
+        Path, typer.Option("--authentic", help="Folder of authentic pictures, as you receive them.", metavar="DIR")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the report: new, empty or an earlier one's.", metavar="DIR")
+    ],
+    tampered: Annotated[
+        Path | None, typer.Option("--tampered", help="Folder of edited pictures.", metavar="DIR")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="Folder of their true masks, named like the pictures.", metavar="DIR"),
+    ] = None,
+    weights: common.WeightsOption = None,
+    sensitivity: Annotated[
+        SensitivityChoice, typer.Option("--sensitivity", help="The one you use in casework, as in imltool scan.")
+    ] = SensitivityChoice.medium,
+    tiles: Annotated[bool, typer.Option("--tiles", help="As in imltool scan, if you use it in casework.")] = False,
+    examiner: Annotated[
+        str | None, typer.Option("--examiner", help="Who validates, for the report.", metavar="NAME")
+    ] = None,
+    notes: Annotated[
+        str | None, typer.Option("--notes", help="Where the pictures come from, for the report.", metavar="TEXT")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write report.pdf too (needs imltool[pdf]).")] = True,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the earlier results in DIR instead of resuming.")
+    ] = False,
+    json_output: common.JsonOption = False,
+    device: common.DeviceOption = "auto",
+    engine: common.EngineOption = "auto",
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Measure false-alarm and detection rates on pictures of your own, and write a validation report.
+
+    Scans the pictures as in casework and counts, with exact 95 % intervals, how many authentic pictures get an
+    indication and how many edited ones do, also by camera, program and coding. Writes report.html, report.pdf,
+    validation.json, pictures.csv and the two scans. A stopped validation resumes.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.cli.progress import follow
+    from imltool.validation.report import rate_table
+    from imltool.validation.validation import Validation, ValidationSettings
+
+    settings = ValidationSettings(
+        authentic=authentic,
+        tampered=tampered,
+        masks=masks,
+        weights=weights,
+        sensitivity=sensitivity.value,
+        tiles=tiles,
+        device=device,
+        engine=engine,
+        examiner=examiner,
+        notes=notes,
+        pdf=pdf,
+    )
+    command = command_text(["imltool", *common.arguments])
+    validation = Validation(settings, out, restart=restart, command=command)
+    follow(validation.run())
+    results = validation.results
+    if json_output:
+        typer.echo(results.text())
+    common.print_table(rate_table(results), common.stderr if json_output else common.stdout)
+    common.say(f"written: {out / 'report.html'}, validation.json, pictures.csv")
+    failed = len(results.authentic.failed) + (len(results.tampered.failed) if results.tampered else 0)
+    common.finish(failed + bool(results.localization and results.localization.reason))

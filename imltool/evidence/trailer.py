@@ -1,0 +1,61 @@
+"""Bytes after the end of a picture: a motion photo's video, an appended archive, a maker's own trailer, padding."""
+
+from __future__ import annotations
+
+from imltool.evidence.model import Trailer
+from imltool.pictures.blocks import Blocks
+from imltool.pictures.source import Source
+
+LOOKED_AT = 1_000_000
+"""Bytes of a trailer that are looked at for what it is (our choice)."""
+STARTS = (
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "a ZIP archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x1f\x8b\x08", "a gzip archive"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"MZ", "a Windows program"),
+    (b"\x7fELF", "a Linux program"),
+    (b"<?php", "a PHP script"),
+)
+ARCHIVES = ((b"PK\x05\x06", "a ZIP archive"),)
+
+
+def find_trailer(source: Source, blocks: Blocks) -> Trailer | None:
+    """What follows the picture in a file; None for nothing, and where the format does not say where a picture ends."""
+    if blocks.end is None or blocks.end >= source.size_bytes:
+        return None
+    size = source.size_bytes - blocks.end
+    return Trailer(offset=blocks.end, size_bytes=size, kind=_kind(source, blocks.end, size))
+
+
+def _kind(source: Source, start: int, size: int) -> str:
+    head, tail = source.read(start, LOOKED_AT), source.read(max(start, source.size_bytes - 70_000), 70_000)
+    if not head.strip(b"\0"):
+        return "padding" if size <= LOOKED_AT and not tail.strip(b"\0") else "unknown data after zero bytes"
+    begins = head.lstrip(b"\0")
+    for mark, kind in STARTS:
+        if begins.startswith(mark):
+            return kind
+    if 0 <= head.find(b"ftyp") <= len(head) - 8:
+        return "a video (motion photo)"
+    if tail.endswith(b"SEFT"):
+        return "a Samsung trailer"
+    for mark, kind in ARCHIVES:
+        if mark in tail:
+            return kind
+    return "text" if _is_text(head[:4096]) else "unknown data"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        letters = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 4:  # not only a letter that is cut in two
+            return False
+        letters = data[: error.start].decode("utf-8")
+    return all(letter.isprintable() or letter in "\t\r\n" for letter in letters)

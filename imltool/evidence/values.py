@@ -1,0 +1,104 @@
+"""Values as cameras and programs write them: texts, times, positions; the raw text is kept where one is unclear."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from imltool.evidence.model import Unparsed
+from imltool.texts import clean
+
+STAMP = re.compile(
+    r"\s*(\d{4})[:/.-]\s?(\d{1,2})[:/.-]\s?(\d{1,2})(?:[ T]\s?(\d{1,2}):\s?(\d{1,2})(?::\s?(\d{1,2}))?(?:[.,]\d*)?)?\s*"
+)
+ZONE = re.compile(r"(Z)|([+-])(\d\d):?(\d\d)")
+BLANK = re.compile(r"[\s0:.TZ/-]*")
+"""What stands where a clock was not set."""
+
+
+@dataclass
+class Notes:
+    """What reading came upon: values that were not understood, and problems as fixed phrases."""
+
+    unparsed: list[Unparsed] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def keep(self, where: str, raw: object, what: str) -> None:
+        """Keep a value that is not understood: `what` says what it should have been ("a time")."""
+        text = clean(raw)
+        if text:
+            self.unparsed.append(Unparsed(where=where, text=text))
+            self.problem(f"{where}: not {what}")
+
+    def problem(self, text: str) -> None:
+        """Note a problem once."""
+        if text not in self.problems:
+            self.problems.append(text)
+
+
+def text_of(value: object) -> str | None:
+    """A text of EXIF; programs that pad with blanks or NULs leave nothing behind."""
+    return clean(value)
+
+
+def parse_time(text: object, zone: object = None) -> datetime | None:
+    """A time as EXIF, XMP, IPTC or PNG write it, with its zone when there is one; None for blanks and what is no time.
+
+    Padded numbers are understood; XMP may leave the seconds out, and the time.
+    """
+    raw = clean(text) or ""
+    found = STAMP.match(raw)
+    if found is None:
+        return None
+    try:
+        moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    rest = raw[found.end() :].strip()
+    shift = ZONE.fullmatch(rest) or (ZONE.fullmatch((clean(zone) or "").strip()) if not rest else None)
+    if rest and shift is None:
+        return None
+    return moment.replace(tzinfo=_zone(shift)) if shift else moment
+
+
+def _zone(shift: re.Match[str]) -> timezone | None:
+    if shift[1]:
+        return timezone.utc
+    minutes = (-1 if shift[2] == "-" else 1) * (60 * int(shift[3]) + int(shift[4]))
+    return timezone(timedelta(minutes=minutes)) if abs(minutes) < 1440 else None
+
+
+def read_time(where: str, text: object, notes: Notes, zone: object = None, zone_where: str = "") -> datetime | None:
+    """`parse_time`, with what is no time, or no zone, kept in `notes` as raw text."""
+    raw = clean(text) or ""
+    moment = parse_time(text, zone)
+    if moment is None and not BLANK.fullmatch(raw):
+        notes.keep(where, raw, "a time")
+    told = (clean(zone) or "").strip(": ")
+    if told and moment is not None:
+        shift = ZONE.fullmatch(told)
+        if shift is None or _zone(shift) is None:
+            notes.keep(zone_where, told, "a time zone")
+    return moment
+
+
+def degrees(where: str, numbers: Sequence[float] | None, reference: object, notes: Notes) -> float | None:
+    """Degrees north or east of up to three numbers (degrees, minutes, seconds) and the name of a direction.
+
+    A direction is known by its first letter, as some programs write it in full. What is not understood is kept.
+    """
+    if not numbers:
+        return None
+    latitude = "atitude" in where
+    letter = (clean(reference) or " ")[0].upper()
+    raw = f"{', '.join(f'{number:g}' for number in numbers)} {clean(reference) or ''}".strip()
+    most, plus, minus = (90.0, "N", "S") if latitude else (180.0, "E", "W")
+    known = len(numbers) <= 3 and all(math.isfinite(number) and number >= 0 for number in numbers)
+    angle = sum(number / 60**power for power, number in enumerate(numbers)) if known else -1.0
+    if not 0 <= angle <= most or letter not in (plus, minus):
+        notes.keep(where, raw, "a position")
+        return None
+    return round(-angle if letter == minus else angle, 6)

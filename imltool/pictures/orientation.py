@@ -1,0 +1,105 @@
+"""How a stored picture has to be turned: one answer for pixels, sizes, the context and thumbnails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imltool.pictures import tags
+from imltool.pictures.blocks import Blocks
+
+RGB = NDArray[np.uint8]
+
+TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    1: lambda array: array,
+    2: np.fliplr,
+    3: lambda array: np.rot90(array, 2),
+    4: np.flipud,
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: np.rot90(array, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""EXIF orientation → what turns the stored pixels upright."""
+
+IN_XMP = re.compile(r"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """What a file says of its orientation.
+
+    Attributes:
+        value: 1..8 as EXIF counts, None where nothing says.
+        source: the carrier that says so: "EXIF", "XMP", or "container" (AVIF's rotation).
+        applied: what the stored pixels are turned by: `value`, or 1 where the decoder has turned them.
+    """
+
+    value: int | None = None
+    source: str | None = None
+    applied: int = 1
+
+
+def find_orientation(image_format: str, blocks: Blocks) -> Orientation:
+    """The orientation of a file: EXIF's tag, else XMP's.
+
+    HEIF's own rotation is applied by its decoder and AVIF's is in the EXIF that Pillow gives, so that XMP does not
+    count in them.
+    """
+    value, source = _in_exif(blocks), "EXIF"
+    if image_format == "AVIF":
+        return Orientation(value, "container", value) if value else Orientation()
+    if value is None and image_format != "HEIF":
+        value, source = _in_xmp(block.data for block in blocks.blocks if block.kind == "XMP"), "XMP"
+    if value is None:
+        return Orientation()
+    return Orientation(value, source, 1 if image_format == "HEIF" else value)
+
+
+def _in_exif(blocks: Blocks) -> int | None:
+    tables = [blocks.table] if blocks.table else []
+    for block in blocks.blocks:
+        if block.kind == "EXIF" and block.data:
+            reader = tags.TagReader.open(lambda start, count, data=block.data: data[start : start + count])  # type: ignore[misc]
+            try:
+                tables += [reader.table(reader.first)] if reader else []
+            except ValueError:
+                continue
+    values = (table.number(tags.ORIENTATION) for table in tables)
+    return next((value for value in values if value is not None and 1 <= value <= 8), None)
+
+
+def _in_xmp(packets: Iterable[bytes]) -> int | None:
+    for packet in packets:
+        found = IN_XMP.search(decode_xmp(packet))
+        if found:
+            return int(found[1])
+    return None
+
+
+def decode_xmp(packet: bytes) -> str:
+    """The text of an XMP packet, in whichever encoding of Unicode."""
+    for mark, encoding in (
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+        (b"<\0", "utf-16-le"),
+        (b"\0<", "utf-16-be"),
+    ):
+        if packet.startswith(mark):
+            return packet.decode(encoding, "replace")
+    return packet.decode("utf-8", "replace")
+
+
+def upright(rgb: RGB, orientation: int) -> RGB:
+    """Stored pixels [H,W,3] turned upright."""
+    return np.ascontiguousarray(TURNS[orientation](rgb))
+
+
+def unturn(rgb: RGB, orientation: int) -> RGB:
+    """The pixels as they are stored, of an upright picture with this orientation."""
+    return TURNS[{6: 8, 8: 6}.get(orientation, orientation)](rgb)

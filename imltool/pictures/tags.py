@@ -1,0 +1,153 @@
+"""Tables of tags, as TIFF files and EXIF blocks hold them: one damaged tag costs that tag and not the others.
+
+Classic TIFF and BigTIFF in both byte orders. Bounded, because a tag may claim the whole block as its value, and tables
+may lead to each other in circles.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Read = Callable[[int, int], bytes]
+"""What reads (start, count) bytes of a file or block; fewer where it ends."""
+
+ENTRIES = 1000
+"""Tags of a table that are read (our choice, several times what cameras write)."""
+TABLES = 10
+"""Tables of one block that are read: cameras write five (our choice)."""
+VALUE_BYTES = 4_000_000
+"""Longer values are not read (our choice: previews and profiles are shorter)."""
+BUDGET = 16_000_000
+"""Bytes of values read of one file at most (our choice)."""
+
+SUBFILE, WIDTH, HEIGHT, ORIENTATION = 254, 256, 257, 274
+EXIF, GPS, INTEROPERABILITY, SUB_FILES = 0x8769, 0x8825, 0xA005, 330
+XMP, IPTC, PHOTOSHOP, ICC, DNG = 700, 33723, 34377, 34675, 50706
+THUMBNAIL_START, THUMBNAIL_BYTES = 513, 514
+
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+CODES = {3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
+
+Value = bytes | tuple[int, ...] | tuple[float, ...]
+"""Text and bytes as they are; integers; rational numbers and floats, nan where a denominator is 0."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: tag → value, where the next table is (0 for none), and the tags that could not be read."""
+
+    values: Mapping[int, Value] = field(default_factory=dict)
+    next: int = 0
+    damaged: tuple[int, ...] = ()
+
+    def number(self, tag: int) -> int | None:
+        """The first integer of a tag, or None."""
+        value = self.values.get(tag)
+        if isinstance(value, bytes):
+            value = tuple(value) if len(value) == 1 else ()
+        return value[0] if value and isinstance(value[0], int) else None
+
+    def raw(self, tag: int) -> bytes:
+        """The bytes of a tag; empty where it has none. Lists of small integers count as bytes."""
+        value = self.values.get(tag, b"")
+        if isinstance(value, bytes):
+            return value
+        small = all(isinstance(each, int) and 0 <= each < 256 for each in value)
+        return bytes(int(each) for each in value) if small else b""
+
+
+@dataclass
+class TagReader:
+    """Reads tables of one block.
+
+    Attributes:
+        read: gives bytes at places counted from the block's start.
+        order: "<" or ">"; big: whether it is a BigTIFF; first: where the first table is.
+    """
+
+    read: Read
+    order: str
+    big: bool
+    first: int
+    _budget: int = BUDGET
+
+    @classmethod
+    def open(cls, read: Read) -> TagReader | None:
+        """The reader of a block, or None when it does not begin like one."""
+        head = read(0, 16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or len(head) < 8:
+            return None
+        (magic,) = struct.unpack_from(order + "H", head, 2)
+        if magic == 43 and len(head) == 16 and struct.unpack_from(order + "HH", head, 4) == (8, 0):
+            return cls(read, order, True, struct.unpack_from(order + "Q", head, 8)[0])
+        # other numbers are those of camera raw files, whose tables are the same
+        return cls(read, order, False, struct.unpack_from(order + "L", head, 4)[0]) if magic != 43 else None
+
+    def table(self, offset: int) -> Table:
+        """The table at `offset`. Raises ValueError when there is none, or one of too many tags."""
+        count_form, entry_form, next_form = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
+        count_size, entry_size = struct.calcsize("=" + count_form), struct.calcsize("=" + entry_form)
+        head = self.read(offset, count_size)
+        if offset < 8 or len(head) < count_size:
+            raise ValueError("points outside the block")
+        (count,) = struct.unpack(self.order + count_form, head)
+        if count > ENTRIES:
+            raise ValueError(f"has more than {ENTRIES} tags")
+        body = self.read(offset + count_size, count * entry_size + struct.calcsize("=" + next_form))
+        values: dict[int, Value] = {}
+        damaged = []
+        for number in range(count):
+            entry = body[number * entry_size : (number + 1) * entry_size]
+            if len(entry) < entry_size:
+                damaged.append(-1)
+                break
+            tag, kind, length, inline = struct.unpack(self.order + entry_form, entry)
+            value = self._value(kind, length, inline)
+            if value is None:
+                damaged.append(tag)
+            else:
+                values.setdefault(tag, value)
+        rest = body[count * entry_size :]
+        follows = struct.unpack(self.order + next_form, rest)[0] if len(rest) == struct.calcsize("=" + next_form) else 0
+        return Table(values, follows, tuple(damaged))
+
+    def chain(self, most: int) -> list[int]:
+        """Where the tables are that follow each other from the first on, at most `most`; circles end."""
+        count_form, entry_size, next_form = ("Q", 20, "Q") if self.big else ("H", 12, "L")
+        places: list[int] = []
+        seen: set[int] = set()
+        offset = self.first
+        while offset and offset not in seen and len(places) < most:
+            head = self.read(offset, struct.calcsize("=" + count_form))
+            if len(head) < struct.calcsize("=" + count_form):
+                break
+            seen.add(offset)
+            places.append(offset)
+            (count,) = struct.unpack(self.order + count_form, head)
+            after = self.read(offset + len(head) + count * entry_size, struct.calcsize("=" + next_form))
+            if len(after) < struct.calcsize("=" + next_form):
+                break
+            (offset,) = struct.unpack(self.order + next_form, after)
+        return places
+
+    def _value(self, kind: int, length: int, inline: bytes) -> Value | None:
+        size = SIZES.get(kind, 0) * length
+        if kind not in SIZES or size > min(VALUE_BYTES, self._budget):
+            return None
+        if size <= len(inline):
+            data = inline[:size]
+        else:
+            self._budget -= size
+            (place,) = struct.unpack(self.order + ("Q" if self.big else "L"), inline)
+            data = self.read(place, size)
+            if len(data) < size:
+                return None
+        if kind in (1, 2, 7):
+            return data
+        if kind in (5, 10):
+            pairs = struct.unpack(f"{self.order}{2 * length}{'L' if kind == 5 else 'l'}", data)
+            return tuple(up / down if down else float("nan") for up, down in zip(pairs[::2], pairs[1::2], strict=True))
+        return struct.unpack(f"{self.order}{length}{CODES[kind]}", data)

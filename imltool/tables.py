@@ -1,0 +1,43 @@
+"""A table as a value, and its forms: Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells.
+
+    Attributes:
+        title: one line above it.
+        heads: a heading for each column.
+        rows: cells, as many in each row as there are headings.
+        text_columns: how many leading columns hold text; the others hold numbers and are aligned to the right.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: int
+
+    def markdown(self) -> list[str]:
+        """Lines of a Markdown table, without the title."""
+        rule = "|" + "---|" * self.text_columns + "---:|" * (len(self.heads) - self.text_columns)
+        return [_line(self.heads), rule, *(_line(row) for row in self.rows)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """The content of a CSV file with a line of headings; None and absent cells are empty, other keys are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

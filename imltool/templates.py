@@ -1,0 +1,19 @@
+"""HTML pages from templates: how every report of imltool is rendered."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jinja2
+
+
+@lru_cache
+def environment(*packages: str) -> jinja2.Environment:
+    """Templates of the `templates` folders of `packages`, the first that has a name; text is escaped as HTML."""
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

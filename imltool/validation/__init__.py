@@ -1,0 +1,1 @@
+"""Validation of the tool on a laboratory's own pictures: `imltool validate`."""

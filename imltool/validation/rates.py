@@ -1,0 +1,44 @@
+"""Shares of pictures with exact confidence intervals."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from imltool.student.operating_points import beta_quantile
+
+CONFIDENCE = 0.95
+FEW = 20
+"""Pictures below which a rate says little: without one event among 20 the upper limit is still 17 % (our choice)."""
+
+
+class Rate(BaseModel):
+    """How many of `n` pictures showed something, with a 95 % Clopper-Pearson interval of the share.
+
+    Attributes:
+        k, n: pictures that did, and all of them.
+        share: k / n; None without pictures.
+        low, high: limits of the interval; 0 and 1 without pictures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int
+    n: int
+    share: float | None
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, k: int, n: int) -> Rate:
+        return cls(
+            k=k, n=n, share=k / n if n else None, **dict(zip(("low", "high"), exact_interval(k, n), strict=True))
+        )
+
+
+def exact_interval(k: int, n: int) -> tuple[float, float]:
+    """The 95 % Clopper-Pearson interval of a share of which k of n were observed: it covers the true share at least
+    that often, whatever it is. (0, 1) for n = 0."""
+    tail = (1 - CONFIDENCE) / 2
+    low = beta_quantile(tail, k, n - k + 1) if k else 0.0
+    high = beta_quantile(1 - tail, k + 1, n - k) if k < n else 1.0
+    return low, high

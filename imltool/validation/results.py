@@ -1,0 +1,103 @@
+"""The shape of `validation.json`: what was tried, under which conditions, and what came of it."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import BaseModel, ConfigDict
+
+from imltool.evaluation.bootstrap import Interval
+from imltool.validation.rates import Rate
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Conditions(_Model):
+    """What the results hold for: another version, checkpoint, engine or setting needs its own validation."""
+
+    date: str
+    examiner: str | None
+    notes: str | None
+    command: str
+    versions: dict[str, str | None]
+    platform: str
+    checkpoint: str
+    checkpoint_sha256: str | None
+    engine: str
+    sensitivity: str
+    tiles: bool
+    indication_threshold: float | None
+    inconclusive_threshold: float | None
+
+
+class Material(_Model):
+    """Pictures of one side.
+
+    Attributes:
+        sha256: over the names and hashes of all files, sorted by name.
+        failed: pictures that could not be analysed → reason.
+        seen: names of pictures that the checkpoint was trained, validated or calibrated on, by hash.
+    """
+
+    folder: str
+    n: int
+    sha256: str
+    failed: dict[str, str]
+    seen: list[str]
+
+
+class Group(_Model):
+    """Pictures that share something, with the rates among them.
+
+    Attributes:
+        name: of the camera, the program or the coding.
+        false_alarms: authentic pictures with an indication.
+        detections: tampered pictures with an indication.
+    """
+
+    name: str
+    false_alarms: Rate
+    detections: Rate
+
+
+class Localization(_Model):
+    """Agreement of maps and true masks; means over pictures with 95 % bootstrap intervals."""
+
+    n: int
+    pixel_f1: float | None
+    pixel_f1_ci: Interval | None
+    pixel_iou: float | None
+    pixel_iou_ci: Interval | None
+    reason: str | None
+
+
+class ValidationResults(_Model):
+    """The content of `validation.json`.
+
+    Attributes:
+        false_alarms, inconclusive: among authentic pictures.
+        detections, detections_inconclusive: among tampered pictures.
+        image_auc: of the score, and its interval; None without both sides.
+        quantiles: score that 50, 80, 95 and 99 % of the authentic pictures do not exceed.
+        groups: "camera", "program", "coding", "remark" → groups; a picture can have several remarks.
+        localization: None without masks.
+    """
+
+    conditions: Conditions
+    authentic: Material
+    tampered: Material | None
+    false_alarms: Rate
+    inconclusive: Rate
+    detections: Rate
+    detections_inconclusive: Rate
+    image_auc: float | None
+    image_auc_ci: Interval | None
+    quantiles: dict[str, float]
+    groups: dict[str, list[Group]]
+    localization: Localization | None
+
+    def text(self) -> str:
+        """The file's content; NaN never gets in (ValueError)."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,299 @@
+"""A validation as it runs: the laboratory's pictures are scanned as in casework, then counted."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from imltool.config import Settings
+from imltool.data.folder import Sample, name_below, pair_by_stem
+from imltool.data.sets import NamedSet
+from imltool.errors import DataError, UsageError
+from imltool.evaluation import metrics
+from imltool.evaluation.bootstrap import interval, resampled_levels
+from imltool.evaluation.evaluation import Evaluation
+from imltool.evaluation.events import Advanced, Said, Scored, Started
+from imltool.evaluation.inputs import EvaluationSettings
+from imltool.files import sha256_file, sha256_text, walk_images
+from imltool.journal import output_folder
+from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Sensitivity, Word, choose_verdicts
+from imltool.scanner import Scanner
+from imltool.student.header import read_header
+from imltool.validation.rates import Rate
+from imltool.validation.report import JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME, write_report
+from imltool.validation.results import Conditions, Group, Localization, Material, ValidationResults
+from imltool.versions import installed_versions
+from imltool.weights import student_file
+
+if TYPE_CHECKING:
+    from imltool.scan.results import ScanResult
+
+AUTHENTIC, TAMPERED = "authentic", "tampered"
+WRITTEN = (JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME)
+Event = Started | Advanced | Scored | Said
+
+
+class ValidationSettings(Settings):
+    """What is validated on what: the options of `imltool validate`."""
+
+    authentic: Path = Field(description="folder of authentic pictures")
+    tampered: Path | None = Field(None, description="folder of edited pictures")
+    masks: Path | None = Field(None, description="folder of their true masks, named like the pictures")
+    weights: Path | None = Field(None, description="checkpoint file or name; null: the bundled student")
+    sensitivity: Sensitivity = "medium"
+    tiles: bool = False
+    device: str = "auto"
+    engine: str = "auto"
+    examiner: str | None = None
+    notes: str | None = None
+    pdf: bool = Field(True, description="write the report as PDF too, where WeasyPrint is available")
+
+    def check(self) -> None:
+        """Raises `UsageError` for options that do not go together."""
+        if self.masks is not None and self.tampered is None:
+            raise UsageError("--masks are those of edited pictures", "give --tampered DIR too")
+
+
+@dataclass
+class Side:
+    """The scanned pictures of one folder, and where their scan is."""
+
+    folder: Path
+    out: Path
+    rows: list[ScanResult] = field(default_factory=list)
+
+    @property
+    def ok(self) -> list[ScanResult]:
+        return [row for row in self.rows if row.status == "ok"]
+
+    def material(self, seen: set[str]) -> Material:
+        listed = "".join(f"{row.path}\t{row.sha256}\n" for row in sorted(self.rows, key=lambda row: row.path))
+        return Material(
+            folder=str(self.folder),
+            n=len(self.rows),
+            sha256=sha256_text(listed),
+            failed={row.path: row.reason or "" for row in self.rows if row.status != "ok"},
+            seen=[row.path for row in self.rows if row.sha256 in seen],
+        )
+
+
+class Validation:
+    """`for event in Validation(settings, out).run()`, then `results`.
+
+    The scans are in OUT/authentic and OUT/tampered, as `imltool scan` writes them, so that every picture can be
+    inspected; a stopped validation resumes with the pictures that are missing.
+
+    Attributes:
+        results: the content of `validation.json`.
+    """
+
+    results: ValidationResults
+
+    def __init__(self, settings: ValidationSettings, out: Path, *, restart: bool = False, command: str = "") -> None:
+        settings.check()
+        self.settings, self.out, self.command, self._restart = settings, out, command, restart
+
+    def run(self) -> Iterator[Event]:
+        """Scan, count, write the report.
+
+        Raises `UsageError`, `DataError`, `WeightsError`, `ResumeError` or `OutputError`.
+        """
+        settings = self.settings
+        header = read_header(student_file(settings.weights))
+        sides = {AUTHENTIC: Side(settings.authentic, self.out / AUTHENTIC)}
+        if settings.tampered is not None:
+            sides[TAMPERED] = Side(settings.tampered, self.out / TAMPERED)
+        counts = {name: len(_pictures(side.folder)) for name, side in sides.items()}
+        truth = self._truth()
+        parameters = {
+            "command": "validate",
+            "weights_sha256": sha256_file(student_file(settings.weights)),
+            **settings.model_dump(mode="json", include={"authentic", "tampered", "masks", "sensitivity", "tiles"}),
+        }
+        with output_folder(self.out, parameters, written=WRITTEN, restart=self._restart):
+            scanner = Scanner(
+                settings.weights,
+                settings.device,
+                engine=settings.engine,
+                sensitivity=settings.sensitivity,
+                tiles=settings.tiles,
+            )
+            for name, side in sides.items():
+                yield Started(f"scanning {name} pictures", counts[name])
+                for row in scanner.scan(side.folder, side.out, restart=self._restart):
+                    side.rows.append(row)
+                    yield Advanced()
+                if not side.ok:
+                    raise DataError(
+                        f"no picture in {side.folder} could be analysed", "see the reasons in its errors.csv"
+                    )
+            localization = None
+            if truth is not None:
+                localization = yield from self._localize(truth, sides[TAMPERED].out)
+            seen = {digest for one in (*header.training_sets, *header.validation_sets) for digest in one.files}
+            self.results = self._count(sides, seen, localization)
+            yield from self._warnings()
+            yield from write_report(
+                self.out, self.results, {name: side.rows for name, side in sides.items()}, settings.pdf
+            )
+
+    def _truth(self) -> NamedSet | None:
+        """The edited pictures with their masks; raises before anything is scanned where they do not pair."""
+        images, masks = self.settings.tampered, self.settings.masks
+        if images is None or masks is None:
+            return None
+        samples = [Sample(name_below(images, image), image, mask) for image, mask in pair_by_stem(images, masks)]
+        return NamedSet(TAMPERED, images, samples, str(images.absolute()))
+
+    def _localize(self, truth: NamedSet, scanned: Path) -> Generator[Event, None, Localization]:
+        """Compare the maps of the scan with the true masks."""
+        evaluation = Evaluation(EvaluationSettings(maps=(scanned / "maps",), names=("scan",)), sets=[truth])
+        try:
+            for event in evaluation.run():
+                if not isinstance(event, Said):
+                    yield event
+        except DataError as error:
+            return Localization(
+                n=0, pixel_f1=None, pixel_f1_ci=None, pixel_iou=None, pixel_iou_ci=None, reason=error.message
+            )
+        found = evaluation.results.methods[0].sets[TAMPERED]
+        failures = evaluation.failures
+        return Localization(
+            n=found.n_tampered,
+            pixel_f1=found.value("pixel_f1"),
+            pixel_f1_ci=found.interval("pixel_f1"),
+            pixel_iou=found.value("pixel_iou"),
+            pixel_iou_ci=found.interval("pixel_iou"),
+            reason=f"{failures[0].image}: {failures[0].reason}" if failures else None,
+        )
+
+    def _count(self, sides: dict[str, Side], seen: set[str], localization: Localization | None) -> ValidationResults:
+        authentic, tampered = sides[AUTHENTIC], sides.get(TAMPERED)
+        edited = tampered.ok if tampered else []
+        scores = [[row.score for row in rows if row.score is not None] for rows in (edited, authentic.ok)]
+        auc = metrics.image_auc(*scores) if all(scores) else None
+        levels = resampled_levels(*scores)
+        limits = interval(lambda *drawn: metrics.auc(*levels(*drawn)), [len(side) for side in scores], 0)
+        return ValidationResults(
+            conditions=self._conditions(authentic.out),
+            authentic=authentic.material(seen),
+            tampered=tampered.material(seen) if tampered else None,
+            false_alarms=_rate(authentic.ok, INDICATION),
+            inconclusive=_rate(authentic.ok, INCONCLUSIVE),
+            detections=_rate(edited, INDICATION),
+            detections_inconclusive=_rate(edited, INCONCLUSIVE),
+            image_auc=auc,
+            image_auc_ci=limits if auc is not None else None,
+            quantiles={
+                f"{share}": float(np.quantile(scores[1], share / 100, method="higher")) for share in (50, 80, 95, 99)
+            },
+            groups={what: _groups(authentic.ok, edited, names) for what, names in GROUPS.items()},
+            localization=localization,
+        )
+
+    def _conditions(self, scanned: Path) -> Conditions:
+        header = read_header(student_file(self.settings.weights))
+        verdicts = choose_verdicts(header, self.settings.sensitivity)
+        model = json.loads((scanned / "run.json").read_text(encoding="utf-8"))["model"]
+        return Conditions(
+            date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            examiner=self.settings.examiner,
+            notes=self.settings.notes,
+            command=self.command,
+            versions=installed_versions(),
+            platform=platform.platform(),
+            checkpoint=header.name,
+            checkpoint_sha256=sha256_file(student_file(self.settings.weights)),
+            engine=model["engine"],
+            sensitivity=self.settings.sensitivity,
+            tiles=self.settings.tiles,
+            indication_threshold=verdicts.indication.threshold if verdicts.indication else None,
+            inconclusive_threshold=verdicts.inconclusive.threshold if verdicts.inconclusive else None,
+        )
+
+    def _warnings(self) -> Iterator[Event]:
+        results = self.results
+        for name, material in ((AUTHENTIC, results.authentic), (TAMPERED, results.tampered)):
+            if material and material.seen:
+                count = "1 picture was" if len(material.seen) == 1 else f"{len(material.seen)} pictures were"
+                text = f"{name}: {count} part of the checkpoint's training, validation or calibration"
+                yield Said(f"{text}, the first is {material.seen[0]}: the rates do not hold for new pictures", True)
+            if material and material.failed:
+                first, reason = next(iter(material.failed.items()))
+                count = "1 picture" if len(material.failed) == 1 else f"{len(material.failed)} pictures"
+                yield Said(f"{name}: {count} could not be analysed, the first: {first}: {reason}", True)
+        if results.localization and results.localization.reason:
+            yield Said(f"not all masks could be compared: {results.localization.reason}", True)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder", "give a folder of pictures")
+    found = walk_images(folder)
+    if not found:
+        raise DataError(f"{folder} holds no picture", "give a folder of pictures")
+    return found
+
+
+def _camera(row: ScanResult) -> list[str]:
+    camera = row.context.camera if row.context else None
+    named = " ".join(part for part in (camera.make, camera.model) if part) if camera else ""
+    return [named or "no camera named"]
+
+
+def _program(row: ScanResult) -> list[str]:
+    programs = row.context.software if row.context else ()
+    return [programs[0].text if programs else "no program named"]
+
+
+def _coding(row: ScanResult) -> list[str]:
+    context = row.context
+    if context is None or context.format is None:
+        return ["unknown"]
+    quality = context.jpeg.quality if context.jpeg else None
+    if quality is None:
+        return [context.format]
+    band = next(f"{low} to {high}" for low, high in ((95, 100), (85, 94), (75, 84), (0, 74)) if quality >= low)
+    return [f"{context.format}, quality {band}"]
+
+
+def _remarks(row: ScanResult) -> list[str]:
+    return sorted({remark.id for remark in row.remarks}) or ["no remark"]
+
+
+GROUPS: dict[str, Callable[[ScanResult], list[str]]] = {
+    "camera": _camera,
+    "program": _program,
+    "coding": _coding,
+    "remark": _remarks,
+}
+"""What the rates are broken down by → the groups that a picture belongs to."""
+
+
+def _groups(
+    authentic: Sequence[ScanResult], tampered: Sequence[ScanResult], names: Callable[[ScanResult], list[str]]
+) -> list[Group]:
+    """Groups from the one with the most pictures to the one with the fewest."""
+    members: dict[str, tuple[list[ScanResult], list[ScanResult]]] = {}
+    for side, rows in enumerate((authentic, tampered)):
+        for row in rows:
+            for name in names(row):
+                members.setdefault(name, ([], []))[side].append(row)
+    ranked = sorted(members.items(), key=lambda one: (-len(one[1][0]) - len(one[1][1]), one[0]))
+    return [
+        Group(name=name, false_alarms=_rate(clean, INDICATION), detections=_rate(edited, INDICATION))
+        for name, (clean, edited) in ranked
+    ]
+
+
+def _rate(rows: Sequence[ScanResult], word: Word) -> Rate:
+    """How many pictures have the verdict `word`."""
+    return Rate.of(sum(row.verdict == word for row in rows), len(rows))

@@ -1,0 +1,174 @@
+"""JPEG files that are damaged, rare, or only look damaged; and JPEG 2000 files by what their boxes say."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from conftest import photo
+from context_files import context_of, ids
+from numpy.typing import NDArray
+from PIL import Image
+
+from imltool.errors import ImageError
+from imltool.evidence.reading import read_evidence
+from imltool.evidence.remarks import make_remarks
+from imltool.pictures.images import read_rgb, read_size
+
+RGB = NDArray[np.uint8]
+
+
+def jpeg(rgb: RGB, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", **{"quality": 90, **options})
+    return buffer.getvalue()
+
+
+def test_a_file_without_its_end_marker_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    for options in ({}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}):
+        whole = jpeg(photo(1, 320, 240), **options)
+        path.write_bytes(whole)
+        expected = read_rgb(path)
+        assert context_of(path).ending == "complete"
+        for data in (whole[:-2], whole[:-2] + b"\0\0", whole[:-2] + b"\0" * 5000):
+            path.write_bytes(data)
+            read = read_evidence(path)
+            assert read.reason is None and np.array_equal(read.rgb, expected), options
+            assert read.context is not None
+            assert (read.context.ending, read.context.rows_decoded) == ("no end marker", None)
+            assert "no-end" in ids(read.context) and np.array_equal(read_rgb(path), expected)
+
+
+def test_the_whole_rows_of_a_picture_that_breaks_off(tmp_path: Path) -> None:
+    rgb = photo(1, 320, 240)
+    path = tmp_path / "a.jpg"
+    for options in ({}, {"subsampling": 0}, {"restart_marker_blocks": 5}):
+        whole = jpeg(rgb, **options)
+        path.write_bytes(whole)
+        expected = read_rgb(path)
+        start = whole.index(b"\xff\xda")
+        for share in (0.3, 0.7):
+            cut = start + int((len(whole) - start) * share)
+            for data in (whole[:cut], whole[:cut] + b"\0" * 999, whole[:cut] + b"\xff\xd9"):
+                path.write_bytes(data)
+                read = read_evidence(path)
+                rows = read.context.rows_decoded
+                if rows is None:  # an end marker was put where it breaks off: seen where the rest is flat
+                    assert data.endswith(b"\xff\xd9")
+                    continue
+                assert read.rgb.shape == (rows, 320, 3) and share * 240 - 40 < rows <= share * 240 + 24
+                assert np.abs(read.rgb[: rows - 1].astype(int) - expected[: rows - 1]).max() == 0, (
+                    "and no row is made up"
+                )
+                assert read.context.ending == "cut off" and read.reason is None
+                (remark,) = [one for one in make_remarks(read.context) if one.id == "cut-off"]
+                assert f"only its first {rows} rows" in remark.text
+                assert read_size(path) == (320, 240)
+                with pytest.raises(ImageError, match="rows are whole"):
+                    read_rgb(path)  # nothing but a scan takes a part for a picture
+    path.write_bytes(whole[: start + 40])
+    assert "breaks off before its first rows" in read_evidence(path).reason
+    whole = jpeg(rgb, progressive=True)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "progressive JPEG that breaks off" in read_evidence(path).reason
+
+
+def test_an_end_marker_where_the_picture_breaks_off(tmp_path: Path) -> None:
+    """Repair tools put one there; the rest then is grey."""
+    whole = jpeg(photo(1, 320, 240))
+    start = whole.index(b"\xff\xda")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[: start + (len(whole) - start) // 2] + b"\xff\xd9")
+    found = context_of(path)
+    assert found.ending == "cut off" and 90 < found.rows_decoded < 140
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    path.write_bytes(jpeg(flat))
+    assert context_of(path).ending == "complete", "a picture that is grey itself is whole"
+
+
+def test_kinds_that_one_library_does_not_decode(tmp_path: Path) -> None:
+    grey = np.ascontiguousarray(photo(1)[..., 0])
+    path = tmp_path / "a.jpg"
+    path.write_bytes(imagecodecs.jpeg8_encode(grey, lossless=True))
+    found = read_evidence(path)
+    assert np.array_equal(found.rgb[..., 0], grey) and found.context.problems == ()
+    assert (found.context.double_jpeg, found.context.jpeg.quality) == (None, None), "it has no steps"
+    deep = (np.tile(np.arange(96, dtype=np.uint16), (64, 1)) * 43)[..., None].repeat(3, axis=2)
+    path.write_bytes(imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12))
+    found = read_evidence(path)
+    assert np.abs(found.rgb.astype(int) - (deep >> 4)).mean() < 2 and found.context.mode == "RGB;12"
+    path.write_bytes(imagecodecs.jpegls_encode(grey))
+    assert read_evidence(path).reason == "intact but not supported: JPEG-LS of 1 components"
+
+
+def test_metadata_stops_no_decoder(tmp_path: Path) -> None:
+    """A JFIF segment cut short, blocks whose length is wrong by their own words, thousands of comments."""
+    whole = jpeg(photo(1))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole)
+    expected = read_rgb(path)
+    body = whole[2 + 2 + 16 :]
+    for name, data in (
+        ("a short JFIF segment", b"\xff\xe0\0\x07JFIF\0"),
+        ("an empty EXIF block", b"\xff\xe1\0\x08Exif\0\0"),
+        ("half an ICC profile", b"\xff\xe2\0\x0fICC_PROFILE\0\x01"),
+        ("a resource of wrong length", b"\xff\xed\0\x1cPhotoshop 3.0\x008BIM\4\4\xff\0\0\0\xff\xff"),
+        ("comments", b"\xff\xfe\0\x05abc" * 1500),
+        ("a multi-picture table", b"\xff\xe2\0\x0eMPF\0MM\0*\0\0\0\x08"),
+    ):
+        path.write_bytes(b"\xff\xd8" + data + body)
+        read = read_evidence(path)
+        assert read.reason is None and np.array_equal(read.rgb, expected), name
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    data = b"".join(content)
+    return struct.pack(">L4s", 8 + len(data), name) + data
+
+
+def jp2(samples: NDArray[np.generic], space: int, *more: bytes) -> bytes:
+    """A JPEG 2000 file of components as they are, its colour space by number."""
+    code = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="j2k", mct=False)
+    height, width = samples.shape[:2]
+    parts = samples.shape[2] if samples.ndim == 3 else 1
+    header = box(b"ihdr", struct.pack(">LLHBBBB", height, width, parts, 7, 7, 0, 0))
+    colour = box(b"colr", struct.pack(">BBBL", 1, 0, 0, space))
+    signature = b"\0\0\0\x0cjP  \r\n\x87\n" + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return signature + box(b"jp2h", header, colour, *more) + box(b"jp2c", code)
+
+
+def test_jpeg_2000_by_its_colour_space(tmp_path: Path) -> None:
+    rgb = photo(1)
+    path = tmp_path / "a.jp2"
+    ycc = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    alpha = np.tile(np.arange(96, dtype=np.uint8), (64, 1))
+    swapped = box(b"cdef", struct.pack(">H9H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))
+    indices = rgb[..., 0] // 16
+    palette = np.arange(48, dtype=np.uint8).reshape(16, 3) * 5
+    mapped = box(b"pclr", struct.pack(">HB3B", 16, 3, 7, 7, 7), palette.tobytes()) + box(
+        b"cmap", *(struct.pack(">HBB", 0, 1, column) for column in range(3))
+    )
+    cases = {
+        "sRGB": (jp2(rgb, 16), rgb, 0),
+        "sYCC": (jp2(ycc, 18), rgb, 3),
+        "grey": (jp2(rgb[..., 0], 17), rgb[..., :1].repeat(3, axis=2), 0),
+        "grey and alpha": (jp2(np.dstack([rgb[..., 0], alpha]), 17), rgb[..., :1].repeat(3, axis=2), 0),
+        "colour and alpha": (jp2(np.dstack([rgb, alpha]), 16), rgb, 0),
+        "blue first": (jp2(np.ascontiguousarray(rgb[..., ::-1]), 16, swapped), rgb, 0),
+        "a palette": (jp2(indices, 16, mapped), palette[indices], 0),
+    }
+    for name, (data, expected, limit) in cases.items():
+        path.write_bytes(data)
+        assert np.abs(read_rgb(path).astype(int) - expected).max() <= limit, name
+        assert read_size(path) == (96, 64)
+    for space, reason in ((12, "CMYK"), (14, "CIE L*a*b*"), (99, "colour space 99")):
+        path.write_bytes(jp2(rgb, space))
+        assert read_evidence(path).reason == f"intact but not supported: JPEG 2000 with {reason}"
+    whole = jp2(rgb, 16)
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    assert read_evidence(path).reason.startswith("damaged picture (")

@@ -1,0 +1,266 @@
+"""TIFF layouts written here by tifffile: read right, as Pillow or ImageMagick reads them too, or refused by name."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import struct
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from imltool.errors import ImageError
+from imltool.evidence.reading import read_evidence
+from imltool.pictures.images import read_mask, read_rgb, read_size
+
+Samples = NDArray[Any]
+WIDTH, HEIGHT = 64, 48
+Y, X = np.mgrid[:HEIGHT, :WIDTH]
+COLOURS = np.dstack([X * 255 // WIDTH, Y * 255 // HEIGHT, (X * 3 + Y * 5) % 256]) / 255.0
+KINDS = {
+    "grey": (1, "minisblack"), "inverted": (1, "miniswhite"), "grey+alpha": (2, "minisblack"), "rgb": (3, "rgb"),
+    "rgb+alpha": (4, "rgb"), "cmyk": (4, "separated"),
+}  # fmt: skip
+"""Kind → samples of a pixel, and photometric interpretation."""
+TYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8")
+PACKED = (None, "lzw", "deflate", "packbits", "zstd", "lzma")
+
+
+def values_of(kind: str) -> Samples:
+    """The samples of a kind in [0,1], [H,W,samples]."""
+    extra = {"grey+alpha": COLOURS[..., 1:2], "rgb+alpha": COLOURS[..., 1:2], "cmyk": COLOURS[..., 1:2] * 0.3}
+    base = COLOURS[..., :1] if KINDS[kind][1].startswith("minis") else COLOURS
+    return np.dstack([base, extra[kind]]) if kind in extra else base
+
+
+def expected_of(kind: str) -> Samples:
+    """The RGB levels of a kind, in floating point."""
+    values = values_of(kind)
+    if kind == "cmyk":
+        return 255.0 * (1 - values[..., :3]) * (1 - values[..., 3:])
+    if kind.startswith("rgb"):
+        return 255.0 * values[..., :3]
+    grey = 1 - values if kind == "inverted" else values[..., :1]
+    return np.repeat(255.0 * grey, 3, axis=2)
+
+
+def as_type(values: Samples, dtype: str) -> Samples:
+    number = np.dtype(dtype)
+    if number.kind == "f":
+        return values.astype(number)
+    return np.rint(values * float(np.iinfo(number).max)).astype(number)
+
+
+def write(path: Path, kind: str, dtype: str, planar: bool = False, order: str = "<", **options: Any) -> Samples:
+    """Write a layout; the samples as they are stored."""
+    count, photometric = KINDS[kind]
+    samples = as_type(values_of(kind), dtype)
+    if kind.endswith("alpha"):
+        options["extrasamples"] = ["unassalpha"]
+    if count > 1:
+        options["planarconfig"] = "separate" if planar else "contig"
+    array = samples[..., 0] if count == 1 else np.moveaxis(samples, 2, 0) if planar else samples
+    tifffile.imwrite(path, array, photometric=photometric, byteorder=order, metadata=None, **options)
+    return samples
+
+
+def by_magick(path: Path) -> Samples | None:
+    """The picture as ImageMagick reads it, uint8 [H,W,3]; None where it is not installed or refuses."""
+    program = shutil.which("convert")
+    if program is None:
+        return None
+    command = [program, f"tiff:{path}[0]", "-alpha", "off", "-colorspace", "sRGB", "-depth", "8", "rgb:-"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    read = np.frombuffer(done.stdout, np.uint8)
+    return read.reshape(HEIGHT, WIDTH, 3).astype(int) if read.size == HEIGHT * WIDTH * 3 else None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layout_is_read_or_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """Bits, sign, planes, compression, byte order, predictor and tiles, against the values that were written."""
+    path = tmp_path / "a.tif"
+    outcomes: Counter[str] = Counter()
+    planes = (False, True) if KINDS[kind][0] > 1 else (False,)
+    stored = [(packed, "<", None, None) for packed in PACKED] + [(packed, ">", None, None) for packed in (None, "lzw")]
+    stored += itertools.product(("deflate",), "<>", (None, True), (None, (16, 32)))
+    for dtype, planar, (packed, order, predictor, tile) in itertools.product(TYPES, planes, stored):
+        write(path, kind, dtype, planar, order, compression=packed, predictor=predictor, tile=tile)
+        assert read_size(path) == (WIDTH, HEIGHT)
+        try:
+            read = read_rgb(path)
+        except ImageError as refused:
+            assert "intact but not supported: a TIFF of" in refused.message
+            outcomes[f"{dtype} refused"] += 1
+            continue
+        assert float(np.abs(read - expected_of(kind)).max()) <= 1.01, (dtype, planar, packed, order, predictor)
+        outcomes[f"{dtype} read"] += 1
+    read_types = {name.split()[0] for name in outcomes if name.endswith("read")}
+    assert (
+        read_types
+        == {
+            "grey": {"u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"},
+            "inverted": {"u1", "u2"},
+            "grey+alpha": {"u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"},
+            "rgb": {"u1", "u2", "u4", "f2", "f4", "f8"},
+            "rgb+alpha": {"u1", "u2", "u4", "f2", "f4", "f8"},
+            "cmyk": {"u1", "u2"},
+        }[kind]
+    )
+
+
+def test_a_second_decoder_agrees(tmp_path: Path) -> None:
+    """ImageMagick on every combination of kind, type and planes that both read; Pillow on those it reads right."""
+    compared: Counter[str] = Counter()
+    path = tmp_path / "a.tif"
+    for kind, dtype, planar in itertools.product(KINDS, ("u1", "u2", "u4", "f4"), (False, True)):
+        if planar and KINDS[kind][0] == 1:
+            continue
+        write(path, kind, dtype, planar, compression="deflate")
+        try:
+            read = read_rgb(path).astype(int)
+        except ImageError:
+            continue
+        other = by_magick(path)
+        if (kind, planar) == ("grey+alpha", True):
+            other = None  # which it mixes up
+        if other is not None and dtype != "f4":
+            assert np.abs(read - other).max() <= 2, (kind, dtype, planar)
+            compared["ImageMagick"] += 1
+        if dtype == "u1":
+            with Image.open(path) as picture:
+                assert np.abs(read - np.asarray(picture.convert("RGB"))).max() <= 1, (kind, planar)
+            compared["Pillow"] += 1
+    assert compared["Pillow"] == 10 and (compared["ImageMagick"] >= 20 or not shutil.which("convert")), compared
+
+
+def test_palettes_of_eight_and_sixteen_bits(tmp_path: Path) -> None:
+    indices = np.rint(COLOURS[..., 0] * 255).astype(np.uint8)
+    colours = np.stack([np.arange(256), 255 - np.arange(256), (np.arange(256) * 7) % 256]).astype(np.uint16)
+    for scale in (257, 1):
+        path = tmp_path / f"{scale}.tif"
+        tifffile.imwrite(path, indices, photometric="palette", colormap=colours * scale, metadata=None)
+        assert np.array_equal(read_rgb(path), colours.T[indices]), "neither is black"
+    sixteen = np.repeat(np.arange(16, dtype=np.uint16) * 4369, 3).reshape(16, 3).T
+    picture = Image.fromarray(indices // 16).convert("P")
+    picture.putpalette([int(value) >> 8 for value in sixteen.T.ravel()])
+    picture.save(tmp_path / "4.tif")
+    assert np.array_equal(read_rgb(tmp_path / "4.tif")[..., 0], (indices // 16) * 17)
+
+
+def test_few_bits_and_twelve(tmp_path: Path) -> None:
+    for bits in (1, 2, 4, 12):
+        top = 2**bits - 1
+        levels = np.rint(COLOURS[..., 0] * top).astype(np.uint16 if bits > 8 else np.uint8)
+        path = tmp_path / f"{bits}.tif"
+        if bits == 1:
+            tifffile.imwrite(path, levels.astype(bool), photometric="minisblack", metadata=None)
+        else:
+            packed = np.packbits(
+                ((levels[..., None] >> np.arange(bits - 1, -1, -1)) & 1).astype(np.uint8).reshape(HEIGHT, -1), axis=1
+            )
+            data = packed.tobytes()
+            tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: 1, 262: 1, 273: 0, 277: 1, 278: HEIGHT, 279: len(data)}
+            tags[273] = 8 + 2 + 12 * len(tags) + 4
+            table = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+            path.write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + table + b"\0" * 4 + data)
+        assert np.abs(read_rgb(path)[..., 0] - levels * 255.0 / top).max() <= 0.5, bits
+
+
+def test_big_tiff_and_lossy_compression(tmp_path: Path) -> None:
+    rgb = np.rint(COLOURS * 255).astype(np.uint8)
+    for order in "<>":
+        path = tmp_path / "big.tif"
+        tifffile.imwrite(path, rgb, photometric="rgb", bigtiff=True, byteorder=order, metadata=None)
+        assert np.array_equal(read_rgb(path), rgb), "BigTIFF of both byte orders"
+    smooth = np.dstack([X * 3, Y * 4, (X + Y) * 2]).astype(np.uint8)
+    for packed, options in (("webp", {"lossless": True}), ("jpeg", {"level": 95}), ("jpeg2000", {"reversible": True})):
+        path = tmp_path / f"{packed}.tif"
+        compression = {"jpeg2000": 34712}.get(packed, packed)
+        tifffile.imwrite(
+            path, smooth, photometric="rgb", compression=compression, compressionargs=options, metadata=None
+        )
+        assert np.abs(read_rgb(path).astype(int) - smooth).mean() < (3 if packed == "jpeg" else 0.01), packed
+    Image.fromarray(smooth).save(tmp_path / "ycc.tif", compression="jpeg", quality=95)
+    assert np.abs(read_rgb(tmp_path / "ycc.tif").astype(int) - smooth).mean() < 3
+
+
+def test_premultiplied_colours_are_given_back(tmp_path: Path) -> None:
+    rgb = np.rint(COLOURS * 255).astype(np.uint8)
+    alpha = np.full((HEIGHT, WIDTH, 1), 128, np.uint8)
+    mixed = np.rint(rgb * (128 / 255.0)).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.dstack([mixed, alpha]), photometric="rgb", extrasamples=["assocalpha"], metadata=None)
+    assert np.abs(read_rgb(path).astype(int) - rgb).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({262: 32803}, "a colour filter array"),
+        ({262: 34892}, "linear raw"),
+        ({259: 34887}, "LERC"),
+        ({259: 65123}, "compression 65123"),
+        ({339: 6}, "complex or undefined"),
+        ({258: 24}, "24-bit"),
+        ({277: 5}, "5 unsigned"),
+    ],
+)
+def test_what_is_not_proven_is_named(tmp_path: Path, changes: dict[int, int], reason: str) -> None:
+    tags = {256: WIDTH, 257: HEIGHT, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: HEIGHT, 279: WIDTH * HEIGHT}
+    tags |= changes
+    table = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + table + b"\0" * 4 + b"\0" * WIDTH * HEIGHT)
+    read = read_evidence(path)
+    assert read.reason and read.reason.startswith("intact but not supported: a TIFF of") and reason in read.reason
+    assert read.context and read.context.format == "TIFF", "what the file says is read all the same"
+
+
+def test_damaged_strips_are_no_black_ones(tmp_path: Path) -> None:
+    rgb = np.rint(COLOURS * 255).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    for packed in PACKED:
+        tifffile.imwrite(path, rgb, photometric="rgb", compression=packed, rowsperstrip=16, metadata=None)
+        data = path.read_bytes()
+        with tifffile.TiffFile(path) as file:
+            place = file.pages[0].tags[279].valueoffset
+            last = file.pages[0].dataoffsets[-1]
+        for damaged in (data[: last + 9], data[:place] + b"\0" * 4 + data[place + 4 :]):
+            path.write_bytes(damaged)
+            with pytest.raises(ImageError, match="damaged picture"):
+                read_rgb(path)
+
+
+def test_faults_that_libtiff_reports_belong_to_their_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Fax: its decoder goes past bad codes and tells stderr; here it becomes a problem of that file, and no line."""
+    bits = Image.fromarray(((X // 3 + Y // 2) % 2 * 255).astype(np.uint8)).convert("1")
+    path = tmp_path / "a.tif"
+    for packed in ("group3", "group4"):
+        bits.save(path, compression=packed)
+        assert np.array_equal(read_rgb(path)[..., 0] > 0, np.asarray(bits))
+        assert read_evidence(path).context.problems == ()
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        start, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    data[start + count // 2 : start + count // 2 + 12] = b"\x15\xaa\x01" * 4
+    path.write_bytes(data)
+    capfd.readouterr()
+    read = read_evidence(path)
+    assert read.rgb is not None and read.context is not None
+    assert any(problem.startswith("pixels: ") for problem in read.context.problems)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_masks_keep_their_values(tmp_path: Path) -> None:
+    truth = X > Y
+    for dtype, top in (("u1", 1), ("u1", 255), ("u2", 1), ("u2", 255), ("u2", 65535), ("u4", 255)):
+        path = tmp_path / "mask.tif"
+        tifffile.imwrite(path, (truth * top).astype(dtype), photometric="minisblack", metadata=None)
+        assert np.array_equal(read_mask(path), truth), (dtype, top)
