@@ -310,4 +310,5 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
     )
     common.say(f"final hash (keep it elsewhere): {run['chain']['head']}", whole=True)
     common.say(f"report: {printable(str(out / REPORT))}", whole=True)
+    common.say(f"next: {command_text(['imltool', 'review', str(out)])}", whole=True)
     common.say(f"next: {command_text(['imltool', 'verify', str(out), '--head', run['chain']['head']])}", whole=True)
