@@ -72,7 +72,7 @@ class OutputError(ImlError):
 
 
 class ClusterError(ImlError):
-    """A cluster cannot be had, or its workers cannot do their part; what they had finished is saved."""
+    """A cluster is unavailable, or its workers cannot do their part; what they had finished is saved."""
 
 
 class TrainingError(ImlError):

@@ -27,7 +27,11 @@ class Scanner:
         device: "auto", "cpu", "cuda" or "mps".
         engine: what runs the student: "auto", "torch", "onnx" or "openvino".
         precision: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
-        threshold, sensitivity, tiles, stability, companions: see `ScanSettings.of`.
+        threshold: see `ScanSettings.of`, for the four that follow too.
+        sensitivity: how much is called an indication.
+        tiles: predict large pictures in tiles too.
+        stability: score every picture again under mild changes.
+        companions: companion maps to draw.
         batch: batch size, at most.
         cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
             depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.

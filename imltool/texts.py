@@ -52,7 +52,7 @@ def without_secrets(text: str) -> str:
 
 
 def command_text(words: Iterable[str]) -> str:
-    """A command as a person would type it, on one line; names that are no text are told by `printable`.
+    """A command as a person would type it, on one line; undecodable file names are escaped by `printable`.
 
     What may be secret in addresses is left out.
     """

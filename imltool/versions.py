@@ -1,4 +1,4 @@
-"""Versions of what a result can depend on, told with the same keys by every command."""
+"""Versions of what a result can depend on, reported with the same keys by every command."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Root:
 
     @property
     def address(self) -> str:
-        """By what another run tells whether it is given the same."""
+        """What another run compares to see whether it is given the same."""
         return self.label if is_address(self.label) else readable(str(self.path))
 
 

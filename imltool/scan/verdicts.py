@@ -66,7 +66,7 @@ class Verdicts:
         return NOT_CALIBRATED if self.indication is None else None
 
     def describe(self) -> dict[str, Any]:
-        """What `run.json` tells of the points, as plain values, with `notes` for a person."""
+        """What `run.json` says of the operating points, as plain values, with `notes` for a person."""
         return {
             "sensitivity": self.sensitivity,
             "calibration": self.calibration,

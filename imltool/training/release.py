@@ -1,4 +1,4 @@
-"""From a finished run to the file that is shipped, and thresholds fitted anew: calibrated as it is stored."""
+"""From a finished run to the file that is shipped, and thresholds fitted again: calibrated as it is stored."""
 
 from __future__ import annotations
 
