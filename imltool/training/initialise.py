@@ -17,33 +17,12 @@ from torch import Tensor, nn
 from imltool.errors import WeightsError
 from imltool.files import sha256_file
 from imltool.student.backbone import TIMM_NAMES, TimmBackbone, load_teacher_encoder, restore_batch_norm
-from imltool.student.header import Ancestor, CheckpointHeader, read_header
+from imltool.student.header import Ancestor, CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.model import Student
-from imltool.traces.stack import TRACES, VERSION
 from imltool.weights import student_file
 
 log = logging.getLogger("imltool")
 BATCH_NORM_BATCHES = 4
-FIRST_TRACES = (
-    "error level 90",
-    "error level 75",
-    "history likelihood, last step",
-    "history likelihood, earlier step",
-    "grid strength",
-    "fine structure",
-    "copy agreement",
-    "copy confidence",
-    "copy fine agreement",
-    "copy scale",
-    "copy error level",
-    "copy history, last step",
-    "copy history, earlier step",
-    "copy fine structure",
-)
-"""`TRACES` of version 1, by which the weights of students of that version are carried over."""
-FIRST_GROUPS = {"jpeg": range(5), "noise": range(5, 6), "copy": range(6, 14)}
-ENTER = "traces.enter.0.weight"
-"""The convolution [width,planes,3,3] that sees the planes of the traces."""
 Batches = Callable[[], list[Tensor]]
 
 
@@ -130,6 +109,7 @@ def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]])
 
 def _from_student(student: Student, start: Start) -> None:
     """Take over what fits by name and shape, and log what does not: another head or other traces may be wanted."""
+    refuse_other_traces(start.path, start.header)
     theirs, ours = start.header.architecture.backbone, student.settings.backbone
     if theirs != ours:
         raise WeightsError(
@@ -140,8 +120,6 @@ def _from_student(student: Student, start: Start) -> None:
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{start.path} cannot be read: {error}") from error
     wanted = student.state_dict()
-    if start.header.trace_version == 1 < VERSION and student.traces is not None and ENTER in tensors:
-        tensors[ENTER] = _moved_planes(tensors[ENTER].float(), start.header, student.traces.chosen.tolist())
     fitting = {name: tensor for name, tensor in tensors.items() if _fits(wanted.get(name), tensor)}
     student.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in fitting.items()}, strict=False)
     reshaped = [name for name in tensors if name in wanted and name not in fitting]
@@ -152,14 +130,6 @@ def _from_student(student: Student, start: Start) -> None:
     ):
         if names:
             log.warning("start from %s: %s %s", start.header.name, _modules(names), what)
-
-
-def _moved_planes(weight: Tensor, header: CheckpointHeader, chosen: list[int]) -> Tensor:
-    """Weights [width,planes,3,3] of a student of the first traces, for the planes of now; new planes start at zero."""
-    seen = sorted(index for group in header.architecture.traces for index in FIRST_GROUPS[group])
-    known = {FIRST_TRACES[index]: weight[:, place] for place, index in enumerate(seen)}
-    nothing = torch.zeros_like(weight[:, 0])
-    return torch.stack([known.get(TRACES[index], nothing) for index in chosen], dim=1)
 
 
 def _fits(wanted: Tensor | None, tensor: Tensor) -> bool:
