@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,16 @@ import pytest
 from conftest import forged, photo, write_rgb
 from PIL import Image
 
+from imltool.annotate import embedding_worker
 from imltool.annotate.embedding_worker import EmbeddingWorker, Superseded
 from imltool.annotate.pictures import find_pictures
 from imltool.annotate.records import DrawnBox
 from imltool.errors import ImageError
+from imltool.pictures.images import RGB, read_rgb
 from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
 
+Slow = Callable[[Path, Callable[[], None]], AbstractContextManager[None]]
 BOX = DrawnBox(box=(20, 12, 76, 54))
 PATIENCE = 240.0
 """Seconds anything here may take on a busy machine; without a fault an embedding is a second."""
@@ -41,14 +43,35 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-@contextmanager
-def slow(path: Path, want: Callable[[], None]) -> Iterator[None]:
-    """A picture that the worker, once it is wanted, goes on reading until the end."""
-    path.unlink()
-    os.mkfifo(path)
-    want()
-    with path.open("wb"):  # opens when the worker does
-        yield
+class SlowReading:
+    """Reading pictures as always, except that one file is not read before it is `released`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.started, self.released = threading.Event(), threading.Event()
+
+    def __call__(self, path: Path) -> RGB:
+        if path == self.path:
+            self.started.set()
+            assert self.released.wait(PATIENCE)
+        return read_rgb(path)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    @contextmanager
+    def reading(path: Path, want: Callable[[], None]) -> Iterator[None]:
+        """A picture that the worker, once it is wanted, keeps reading until the end of the block."""
+        read = SlowReading(path)
+        monkeypatch.setattr(embedding_worker, "read_rgb", read)
+        want()
+        assert read.started.wait(PATIENCE)
+        try:
+            yield
+        finally:
+            read.released.set()
+
+    return reading
 
 
 @pytest.fixture
@@ -87,7 +110,7 @@ def test_pictures_are_embedded_ahead_and_a_damaged_one_is_told(folder: Path, wor
         worker.mask("1.png", BOX)
 
 
-def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: EmbeddingWorker) -> None:
+def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
     with slow(folder / "0.png", lambda: worker.want(["0.png"])):
         left = [Asking(lambda: worker.mask("0.png", BOX)), Asking(lambda: worker.ready("0.png", PATIENCE))]
         deadline = time.monotonic() + PATIENCE
@@ -105,7 +128,7 @@ def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
     assert worker.ready("0.png", PATIENCE) and worker.ready("3.png", PATIENCE)
 
 
-def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker) -> None:
+def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
     assert worker.view("0.png").facts[1:] == (96, 64)
     worker.want(["0.png"])
     assert worker.ready("0.png", PATIENCE)
