@@ -14,10 +14,13 @@ import pytest
 from imltool.data.boxes import read_boxes
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
-from imltool.review.exports import write_tables
+from imltool.files import sha256_text
+from imltool.journal import dump_json
+from imltool.review.exports import write_reports, write_tables
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
 from imltool.scan.decisions import Opinion, latest, read_decisions
+from imltool.scan.run_record import record_text
 
 EDITED = Opinion(
     status="relevant", conclusion="edited", text="The lamp’s noise differs.\nSee 4:1.", boxes=((10, 20, 90, 80),)
@@ -136,6 +139,43 @@ def test_tables_keep_the_examiner_apart_from_the_machine(out: Path, imltool: Cal
     page = (out / "report.html").read_text()
     assert "The findings support that the picture was edited." in page and "The lamp’s noise differs." in page
     assert imltool("verify", out)[0] == 0
+
+
+def test_reports_show_what_the_scan_chose_and_what_was_decided(
+    scanned: Path, tiny_weights: Path, tmp_path: Path, imltool: Callable
+) -> None:
+    out = tmp_path / "out"
+    words = ["scan", scanned.parent / "in", "--out", out, "--weights", tiny_weights, "--device", "cpu", "-q"]
+    assert imltool(*words, "--top", "1")[0] == 3
+    folder = ScanFolder(out)
+    shown, decided, other = sorted((row for row in folder.results if row.status == "ok"), key=lambda row: -row.score)
+    DecisionJournal(out, "A. Meier").decide(decided, 0, EDITED)
+    assert imltool("review", out, "--export")[0] == 0
+    page = (out / "report.html").read_text()
+    assert "2 of the 3 analysed pictures" in page and "and those decided about" in page
+    assert shown.sha256 in page and decided.sha256 in page and other.sha256 not in page
+
+
+def test_no_report_is_made_where_the_scan_made_none(out: Path) -> None:
+    (out / "report.html").unlink()
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    journal.decide(folder.results[0], 0, EDITED)
+    assert list(write_reports(folder, new=False)) == [] and not (out / "report.html").exists()
+    assert list(write_reports(folder)) == ["report.html"]
+
+
+def test_a_record_of_another_version_is_read_or_refused_in_a_line(out: Path, imltool: Callable) -> None:
+    def without(*names: str) -> None:
+        record = {key: value for key, value in json.loads((out / "run.json").read_text()).items() if key not in names}
+        del record["self_sha256"]
+        record["self_sha256"] = sha256_text(dump_json(record))
+        (out / "run.json").write_text(record_text(record))
+
+    without("passed_over", "reports_show")
+    assert imltool("review", out, "--export")[0] == 0
+    without("verdicts")
+    code, _, stderr = imltool("review", out, "--export")
+    assert code == 2 and "run.json has no verdicts" in stderr and len(stderr.splitlines()) <= 2
 
 
 def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def review(
 
     Prints an address that only this machine can open and that is good for this run. Every decision is on disk at once,
     in OUT/decisions.jsonl; Ctrl-C ends, and the same command resumes. At the end decisions.csv, decisions.json,
-    boxes.json and the reports are written with what was decided, apart from the machine's verdicts.
+    boxes.json and the scan's reports are written with what was decided, apart from the machine's verdicts.
     """
     common.setup_logging(verbose, quiet)
     from imltool.review.exports import write_reports, write_tables
@@ -42,7 +42,7 @@ def review(
         with open_review(out, examiner, None) as session:
             write_tables(session.folder, session.journal)
             for name in write_reports(session.folder, pdf or None):
-                common.say(f"{name} written → {printable(str(out / name))}")
+                common.say(f"{name} written: {printable(str(out / name))}", whole=True)
         return
     with open_review(out, examiner, port) as session:
         assert session.server is not None
@@ -55,7 +55,11 @@ def review(
         with suppress(KeyboardInterrupt):  # the way to end
             session.server.run()
     decided = len({row.path for row in session.journal.rows})
-    common.say(f"{decided} pictures decided → {printable(str(out / 'decisions.jsonl'))}")
+    if not decided:
+        common.say("no picture was decided")
+        return
+    pictures = "1 picture" if decided == 1 else f"{decided} pictures"
+    common.say(f"{pictures} decided: {printable(str(out / 'decisions.jsonl'))}", whole=True)
     if session.writer and session.writer.report_is_old and session.folder.is_finished:
-        for name in write_reports(session.folder, pdf or None):
-            common.say(f"{name} written with the decisions → {printable(str(out / name))}")
+        for name in write_reports(session.folder, pdf or None, new=False):
+            common.say(f"{name} written with the decisions: {printable(str(out / name))}", whole=True)

@@ -17,8 +17,8 @@ from imltool.errors import OutputError, UsageError
 from imltool.journal import dump_json
 
 if TYPE_CHECKING:
-    from imltool.scan.report import Selection
     from imltool.scan.results import ScanResult
+    from imltool.scan.selection import Selection
 
 TOP = 12
 SHOWN = "Shown (results.jsonl and results.csv always hold all rows)"
@@ -188,7 +188,8 @@ def scan(
             from imltool.scan import runner
             from imltool.scan.coco import write_coco
             from imltool.scan.pdf import require_pdf, write_pdf
-            from imltool.scan.report import Selection, write_report
+            from imltool.scan.report import write_report
+            from imltool.scan.selection import Selection
             from imltool.scan.settings import ScanSettings
 
             cluster = choose_cluster(engine_cluster, cluster_address, cluster_workers)
@@ -240,7 +241,7 @@ def scan(
                 task = bar.add_task(name, total=len(results))
                 for _ in write(out, run, results, selection):
                     bar.advance(task)
-            run = run_record.note_reports(out, *writers)
+            run = run_record.note_reports(out, [*writers], selection)
         _summarise(results, selection, run, out, time.monotonic() - begun)
         runner.require_analysed(run["counts"], out)
         common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)

@@ -13,6 +13,7 @@ from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
 from imltool.scan.decisions import EXPORTS, Decision, latest
 from imltool.scan.run_record import PDF, REPORT, note_reports
+from imltool.scan.selection import Selection
 
 BOXES = "boxes.json"
 AUTHENTIC = "boxes.authentic.txt"
@@ -53,11 +54,14 @@ def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") ->
     write_text(out / AUTHENTIC, head + "".join(f"{root}/{name}\n" if root else f"{name}\n" for name in names))
 
 
-def write_reports(folder: ScanFolder, pdf: bool | None = None) -> Iterator[str]:
+def write_reports(folder: ScanFolder, pdf: bool | None = None, new: bool = True) -> Iterator[str]:
     """Write `report.html` again, and `report.pdf`, with the decisions in them; yield the name of each once it is there.
+
+    They show the pictures that the scan's own report shows.
 
     Args:
         pdf: None writes it where there is one already.
+        new: write `report.html` where the scan has written none, too.
 
     Raises `DataError` while the scan is not finished (it writes the reports itself, with the decisions), `UsageError`
     when another command writes into the folder or a PDF cannot be made, `OutputError`.
@@ -67,15 +71,16 @@ def write_reports(folder: ScanFolder, pdf: bool | None = None) -> Iterator[str]:
     out = folder.out
     if not folder.is_finished:
         raise DataError("the scan is not finished, and writes the reports itself", "wait for it, or run it again")
-    writers = {REPORT: write_report}
+    writers = {REPORT: write_report} if new or (out / REPORT).exists() else {}
     if (out / PDF).exists() if pdf is None else pdf:
         from imltool.scan.pdf import require_pdf, write_pdf
 
         require_pdf()
         writers[PDF] = write_pdf
     with folder_lock(out):
+        selection = Selection.of_record(folder.run)
         for name, write in writers.items():
-            for _ in write(out, folder.run, folder.results):
+            for _ in write(out, folder.run, folder.results, selection):
                 pass
             yield name
-        note_reports(out, *writers)
+        note_reports(out, [*writers], selection)

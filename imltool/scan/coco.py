@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from imltool.data.coco_masks import write_masks
-from imltool.scan.report import Selection
 from imltool.scan.results import ScanResult
 from imltool.scan.run_record import COCO
+from imltool.scan.selection import Selection
 
 
 def write_coco(

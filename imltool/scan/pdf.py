@@ -10,9 +10,10 @@ from typing import Any
 
 from imltool.errors import UsageError
 from imltool.files import atomic
-from imltool.scan.report import Selection, render
+from imltool.scan.report import render
 from imltool.scan.results import ScanResult
 from imltool.scan.run_record import PDF
+from imltool.scan.selection import Selection
 
 MOST = 500
 """Cases in a PDF at most, from the highest score, and failed files (our choice: it is laid out as a whole, a third of a

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from imltool.errors import ImageError
+from imltool.errors import DataError, ImageError
 from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import fit, palette
@@ -26,8 +26,9 @@ from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read
 from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.previews import Preview, read_preview
 from imltool.scan.results import ScanResult
-from imltool.scan.run_record import REPORT
+from imltool.scan.run_record import RECORD, REPORT
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
+from imltool.scan.selection import Selection
 from imltool.texts import command_text, printable
 
 WHOLE = 1000
@@ -39,24 +40,6 @@ PAPER_SIDE, PAPER_QUALITY = 1000, 75
 """Longest side and JPEG quality of an overlay on paper: 140 pixels an inch over the sheet's width (our choice)."""
 REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The analysed files that the report and the terminal show; what a scan records is never narrowed.
-
-    Attributes:
-        only_indicated: leave out files without an indication.
-        top: show the files with the N highest scores of the rest; None shows all.
-    """
-
-    only_indicated: bool = False
-    top: int | None = None
-
-    def choose(self, results: Sequence[ScanResult]) -> list[ScanResult]:
-        """The results to show, highest score first, equal ones by path. Failed files are never among them."""
-        chosen = [one for one in results if one.status == "ok" and (one.is_indicated or not self.only_indicated)]
-        return sorted(chosen, key=lambda one: (-(one.score or 0.0), one.path))[: self.top]
 
 
 @dataclass(frozen=True)
@@ -101,11 +84,11 @@ def render(
         paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
         most: cases shown at most, those with the highest scores, and failed files listed at most.
     """
-    chosen = selection.choose(results)
+    decisions = latest(read_decisions(out))
+    chosen = selection.choose(results, decisions)
     cases = chosen[:most]
     failed = [result for result in results if result.status != "ok"]
     placed: list[ScanResult] = []
-    decisions = latest(read_decisions(out))
     scores = ScoreScale(run["model"])
 
     def entries() -> Iterator[Shown]:
@@ -145,10 +128,16 @@ def render(
             large=partial(_large_overlay, out),
         )
     )
-    for piece in pieces:
-        handle.write(piece)
-        while placed:
-            yield placed.pop(0)
+    try:
+        for piece in pieces:
+            handle.write(piece)
+            while placed:
+                yield placed.pop(0)
+    except jinja2.UndefinedError as error:
+        raise DataError(
+            f"{out / RECORD} is not as this version of imltool writes it: {error.message}",
+            "use the version that it names under tool_version, or scan again",
+        ) from error
     yield from failed
 
 

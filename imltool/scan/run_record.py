@@ -15,6 +15,7 @@ from imltool.files import sha256_file, sha256_text, write_text, writing
 from imltool.journal import PARAMETERS, dump_json, holds_run, output_folder
 from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
+from imltool.scan.selection import Selection
 from imltool.scan.tables import ERRORS, TABLE
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
 from imltool.texts import readable
@@ -32,6 +33,8 @@ COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
 WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
 """What a scan writes beside its parameters."""
+SECTIONS = ("model", "verdicts", "parameters", "inputs", "counts", "case", "chain", "sessions")
+"""What `run.json` must hold to be read."""
 CASE = ("id", "examiner", "notes")
 ROW_FORMAT = 1
 """Rows of another format are not mixed with these."""
@@ -148,16 +151,21 @@ def write_record(
         "case": {name: case.get(name) for name in CASE},
         "chain": {"rows": len(results), "head": head},
         "reports_sha256": {},
+        "reports_show": Selection().describe(),
         "sessions": sessions,
     }
     _write(out, record)
 
 
-def note_reports(out: Path, *names: str) -> dict[str, Any]:
-    """Add the hashes of reports that were made from `run.json` to it, and give what it holds. Raises `OutputError`."""
+def note_reports(out: Path, names: Sequence[str], selection: Selection) -> dict[str, Any]:
+    """Add to `run.json` the hashes of reports that were made from it and what they show, and give what it holds.
+
+    Raises `OutputError`.
+    """
     record = read_record(out)
     with writing(out / RECORD):
         record["reports_sha256"] = {name: sha256_file(out / name) for name in names}
+    record["reports_show"] = selection.describe()
     _write(out, record)
     return record
 
@@ -188,7 +196,10 @@ def checksum_ok(record: Mapping[str, Any]) -> bool:
 
 
 def read_record(out: Path) -> dict[str, Any]:
-    """What `run.json` holds; empty when there is none. Raises `ResumeError` when it does not fit its checksum."""
+    """What `run.json` holds; empty when there is none.
+
+    Raises `ResumeError` when it does not fit its checksum, or when another version wrote it in another form.
+    """
     path = out / RECORD
     if not path.exists():
         return {}
@@ -200,5 +211,10 @@ def read_record(out: Path) -> dict[str, Any]:
         raise ResumeError(
             f"{path} was changed since it was written",
             "imltool verify says more; --restart discards the earlier results",
+        )
+    if missing := [name for name in SECTIONS if name not in record]:
+        raise ResumeError(
+            f"{path} has no {', '.join(missing)}: another version of imltool wrote it",
+            "use the version that it names under tool_version, or scan again",
         )
     return record
