@@ -39,7 +39,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 @contextmanager
 def noted_interrupt() -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C raises KeyboardInterrupt as ever; the yielded function says whether one came, also when other code
-    has swallowed it. Outside the main thread nothing changes."""
+    has swallowed it. Outside the main thread nothing changes.
+    """
     came = False
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -16,7 +16,8 @@ from imltool.files import sha256_file, sha256_text
 from imltool.journal import dump_json, read_rows
 from imltool.pictures.images import read_map, write_map, write_mask
 from imltool.scan.chain import ChainedJournal
-from imltool.scan.run_record import RESULTS, read_record, record_text
+from imltool.scan.results import RESULTS
+from imltool.scan.run_record import read_record, record_text
 
 WIDE, TALL = 600, 400
 NAMES = ("a.png", "camera.jpg", "sub/c.png")

@@ -21,7 +21,7 @@ from imltool.journal import read_rows
 from imltool.pictures.images import read_map, read_rgb
 from imltool.review.pyramid import BoundedCache, Pyramid
 from imltool.scan.decisions import read_decisions
-from imltool.scan.run_record import RESULTS
+from imltool.scan.results import RESULTS
 from imltool.scan.score_reading import ScoreScale
 
 

@@ -187,7 +187,8 @@ class AnnotationStore:
     def overview(self) -> dict[str, Any]:
         """This annotator's `verdicts` by picture (None: boxes not yet judged), how many `boxes`, `median_seconds` a
         judged picture, the `fault` of the last attempt to write the boxes file, and the `rows` read so far: of two
-        overviews the one with more is later."""
+        overviews the one with more is later.
+        """
         with self._lock:
             self._refresh()
             rows = self._records.rows

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 class PrecisionChoice(str, Enum):
+    """What a graph computes in."""
+
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"

@@ -43,9 +43,9 @@ class _Lines(logging.Formatter):
 
 
 class _File(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         with writing(Path(self.baseFilename)):
-            raise  # logging itself would print a traceback and go on
+            raise  # noqa: PLE0704 logging calls this in an except block, and would print a traceback itself
 
 
 @contextmanager

@@ -14,6 +14,8 @@ app = typer.Typer(help="Look at a student.", no_args_is_help=True)
 
 
 class CheckpointChoice(str, Enum):
+    """Which checkpoint of a run is released."""
+
     best = "best"
     last = "last"
 

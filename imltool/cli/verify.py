@@ -51,7 +51,8 @@ def verify(
     from itertools import chain
 
     from imltool.review.journal import verify_decisions
-    from imltool.scan.verify import UNCHECKED, Finding, Verification
+    from imltool.scan.findings import UNCHECKED, Finding
+    from imltool.scan.verify import Verification
     from imltool.texts import printable
 
     verification = Verification(out)

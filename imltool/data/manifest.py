@@ -75,7 +75,7 @@ class Manifest:
         return self.root / name
 
     def truth(self, record: Record) -> Mask:
-        """bool [H,W] of a tampered record over its displayed picture, True = tampered; see `read_truth`."""
+        """Bool [H,W] of a tampered record over its displayed picture, True = tampered; see `read_truth`."""
         if record.mask is None:
             raise DataError(f"{record.image} is authentic, it has no mask")
         return read_truth(self.file(record.mask), record.mask_rule, self.file(record.image))

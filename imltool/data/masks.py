@@ -169,7 +169,7 @@ def read_content(path: Path, rule: MaskRule) -> MaskContent:
 def mask_values(rgb: RGB, rule: MaskRule) -> NDArray[np.uint8]:
     """The value of every pixel of a mask picture (uint8 RGB [H,W,3]) that the rule's threshold is for, uint8 [H,W]."""
     if rule.colour == "green":
-        return np.clip(rgb[..., 1].astype(np.int16) - rgb[..., 0], 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(rgb[..., 1].astype(np.int16) - rgb[..., 0], 0, 255), dtype=np.uint8)
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 

@@ -98,7 +98,7 @@ _ONES = np.array([value.bit_count() for value in range(1 << 16)], dtype=np.uint8
 
 
 def _near(tests: NDArray[np.uint16], known: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """bool [N]: whether some of the known fingerprints [M,8] is within `DISTANCE` bits of each test one [N,8]."""
+    """Bool [N]: whether some of the known fingerprints [M,8] is within `DISTANCE` bits of each test one [N,8]."""
     near = np.zeros(len(tests), dtype=np.bool_)
     if not len(known):
         return near

@@ -141,8 +141,7 @@ def _readings(entry: BoxedImage) -> Iterator[tuple[str, bool]]:
     """Names that an annotation may mean, as recorded first, each with whether its suffix counts for nothing."""
     seen = set()
     candidates = [(entry.name, entry.any_suffix)]
-    for decoded in _decoded(entry.name):
-        candidates.append((decoded, entry.any_suffix))
+    candidates += [(decoded, entry.any_suffix) for decoded in _decoded(entry.name)]
     for name, any_suffix in [*candidates]:
         path = PurePosixPath(name)
         if UPLOAD.match(path.name):

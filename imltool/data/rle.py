@@ -70,7 +70,7 @@ def _fill(runs: list[int] | None, height: int, width: int) -> Mask:
     if runs is None or min(runs, default=-1) < 0 or sum(runs) != height * width:
         raise DataError(f"the runs of a mask do not fill {width}x{height} pixels", "the file is damaged")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return flat.reshape((width, height)).T
+    return np.transpose(flat.reshape((width, height)))
 
 
 def _parse(counts: str) -> list[int] | None:

@@ -20,16 +20,16 @@ def displayed_mask(mask: Mask, orientation: int) -> Mask:
         orientation: EXIF's tag, 1 to 8.
     """
     turned = {
-        1: lambda: mask,
-        2: lambda: mask[:, ::-1],
-        3: lambda: mask[::-1, ::-1],
-        4: lambda: mask[::-1],
-        5: lambda: mask.T,
-        6: lambda: mask[::-1].T,
-        7: lambda: mask[::-1, ::-1].T,
-        8: lambda: mask[:, ::-1].T,
+        1: mask,
+        2: mask[:, ::-1],
+        3: mask[::-1, ::-1],
+        4: mask[::-1],
+        5: mask.T,
+        6: mask[::-1].T,
+        7: mask[::-1, ::-1].T,
+        8: mask[:, ::-1].T,
     }
-    return np.ascontiguousarray(turned[orientation]())
+    return np.ascontiguousarray(turned[orientation])
 
 
 def displayed_box(box: Box, shape: PictureShape) -> Box:

@@ -104,10 +104,12 @@ def _supports_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind != "cpu":
         return False
     if sys.platform == "darwin":
-        answer = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True)
+        answer = subprocess.run(
+            ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, check=False
+        )
         return answer.stdout.strip() == "1"
     return bool(_BFLOAT16.search(_CPU_FACTS.read_text(encoding="utf-8"))) if _CPU_FACTS.is_file() else False

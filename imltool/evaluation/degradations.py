@@ -76,7 +76,8 @@ def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[
 
 def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
     """As seen on a screen and captured: scaled down to fit 1280×720, nine tenths of each side kept at a random place,
-    stored without loss (our choice)."""
+    stored without loss (our choice).
+    """
     height, width = rgb.shape[:2]
     scale = min(1.0, SCREEN[0] / width, SCREEN[1] / height)
     rgb, mask = _scaled(rgb, mask, (max(1, round(width * scale)), max(1, round(height * scale))))

@@ -120,7 +120,7 @@ def _uri(rgb: RGB | None) -> str | None:
 
 def preview_path(out: Path, method: str, set_name: str, name: str) -> Path:
     """Where the preview of a picture's map is: its name is a hash, so that any label and any path will do."""
-    digest = hashlib.sha256("\0".join((method, set_name, name)).encode()).hexdigest()
+    digest = hashlib.sha256(f"{method}\0{set_name}\0{name}".encode()).hexdigest()
     return out / PREVIEWS / f"{digest[:24]}.png"
 
 

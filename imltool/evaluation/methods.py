@@ -122,7 +122,7 @@ def error_level_analysis(rgb: RGB) -> Map:
     top = float(np.percentile(blurred, ELA_PERCENTILE))
     if top <= 0.0:
         return np.zeros(rgb.shape[:2], dtype=np.float32)
-    return np.clip(blurred / np.float32(top), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(blurred / np.float32(top), 0.0, 1.0), dtype=np.float32)
 
 
 Baseline = Callable[["StudentSettings | None", "str | torch.device", int], Predict]

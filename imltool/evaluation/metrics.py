@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 
 def _ratio(above: ArrayLike, below: ArrayLike, otherwise: float = np.nan) -> FloatArray:
-    """above / below as float64, `otherwise` where the denominator is 0."""
+    """Above / below as float64, `otherwise` where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     result = np.full(numerator.shape, float(otherwise))
     np.divide(numerator, denominator, out=result, where=denominator != 0)

@@ -1,5 +1,6 @@
 """The shape of `results.json`: every key of it is a field here, with its meaning. docs/evaluation.md is checked
-against these."""
+against these.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ class _Model(BaseModel):
 
 class Measured(BaseModel):
     """Something that metrics were measured on: beside its fields it has `KEY` for each metric, None where that does
-    not exist, and `KEY_ci` for its 95 % interval."""
+    not exist, and `KEY_ci` for its 95 % interval.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, int | float | Interval | None]
@@ -105,6 +107,8 @@ class Stratum(Measured):
 
 
 class Strata(_Model):
+    """Recall by the size of the edit and by its kind."""
+
     area: list[Stratum]
     kind: list[Stratum]
 
@@ -118,11 +122,15 @@ class ReliabilityGroup(_Model):
 
 
 class Reliability(_Model):
+    """How well scores fit shares of tampered pictures."""
+
     groups: list[ReliabilityGroup]
     error: float | None
 
 
 class ListFile(_Model):
+    """A list of pictures that an evaluation was restricted to."""
+
     name: str
     sha256: str
 
@@ -255,6 +263,8 @@ class Robust(_Model):
 
 
 class Options(_Model):
+    """How maps were compared with masks."""
+
     min_max: bool
     compat_size: int
     tiles: bool

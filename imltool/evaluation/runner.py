@@ -294,7 +294,7 @@ def stretched(values: Map) -> Map:
     low, high = float(values.min()), float(values.max())
     if not high > low:
         return values
-    return ((values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
+    return np.asarray((values - np.float32(low)) / np.float32(high - low), dtype=np.float32)
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from imltool.data.folder import Sample
 from imltool.data.sets import NamedSet
 from imltool.errors import DataError
 from imltool.evaluation.rows import ImageRow
-from imltool.files import IMAGE_SUFFIXES, sha256_file
+from imltool.files import IMAGE_SUFFIXES, sha256_file, walk_images
 from imltool.pictures.images import Map
 
 SUFFIXES = frozenset({".npz", ".npy", ".png", ".tif", ".tiff"})
@@ -72,7 +71,7 @@ class MapFolder:
 
         Raises `DataError` when the folder does not exist, no map fits, two maps fit one picture or one map fits two.
         """
-        found = list(self._walk())
+        found = self._walk()
         indexes = _index(self.folder, found), _index(self.folder, found, ENDINGS)
         self.files = {}
         owners: dict[Path, str] = {}
@@ -104,14 +103,10 @@ class MapFolder:
         self.unused = len(found) - len(owners)
         self._survey()
 
-    def _walk(self) -> Iterator[Path]:
+    def _walk(self) -> list[Path]:
         if not self.folder.is_dir():
             raise DataError(f"maps folder {self.folder} does not exist", "give --maps a folder of map files")
-        for folder, subfolders, names in os.walk(self.folder):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in sorted(names):
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                    yield Path(folder) / name
+        return walk_images(self.folder, wanted=lambda path: path.suffix.lower() in SUFFIXES)
 
     def _survey(self) -> None:
         """Look at maps spread over the folder: integers that never exceed 1 are 0 and 1, not nearly black.
@@ -259,7 +254,7 @@ def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim == 3 and values.dtype.kind == "f":
         for axis in (0, 2):
             if values.shape[axis] == 2 and np.allclose(values.sum(axis=axis, dtype=np.float64), 1.0, atol=1e-3):
-                return np.take(values, 1, axis=axis)
+                return values[1] if axis == 0 else values[..., 1]
     return values
 
 
@@ -316,7 +311,7 @@ def as_map(path: Path, raw: NDArray[Any], binary: bool = False) -> Map:
             if raw.max() > 1:
                 raise DataError(f"map {path} holds values up to {raw.max()}, the others of its folder only 0 and 1")
             return raw.astype(np.float32)
-        return raw.astype(np.float32) / np.float32(np.iinfo(raw.dtype).max)
+        return np.asarray(raw.astype(np.float32) / np.float32(np.iinfo(raw.dtype).max))
     values = raw.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if np.isnan(low) or np.isnan(high):

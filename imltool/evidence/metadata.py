@@ -102,7 +102,7 @@ def read_metadata(source: Source, header: Header) -> Metadata:
             found.fields.append(Field(block.where, block.data.decode(), Text.PROGRAM))
         elif block.kind == "time":
             read_time(block.where, block.data, found.notes)
-        elif block.kind not in ("Photoshop",):
+        elif block.kind != "Photoshop":
             found.carriers.append(
                 Carrier(kind=block.kind, where=block.where, state="not read", size_bytes=block.size_bytes)
             )

@@ -54,7 +54,7 @@ def parse_time(text: object, zone: object = None) -> datetime | None:
     if found is None:
         return None
     try:
-        moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
+        moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:
         return None
     rest = raw[found.end() :].strip()

@@ -36,8 +36,9 @@ class FreeWindows(nn.Module):
         seen = self.attn(windows.reshape(batch * rows * columns, side * side, channels))
         joined = seen.reshape(batch, rows, columns, side, side, channels).transpose(2, 3)
         x = x + joined.reshape(batch, rows * side, columns * side, channels)[:, :height, :width]
-        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.mlp(x)
+        mixed: Tensor = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        widened: Tensor = self.mlp(mixed)
+        return mixed + widened
 
 
 def free_windows(student: Student) -> Student:

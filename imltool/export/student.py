@@ -62,7 +62,8 @@ class _Forward(nn.Module):
         self.student = student
 
     def forward(self, pixels: Tensor, traces: Tensor | None = None) -> Tensor:
-        return self.student(pixels, traces).sigmoid()[:, 0]
+        logits: Tensor = self.student(pixels, traces)
+        return logits.sigmoid()[:, 0]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,8 @@ from imltool.engines.network import Batch, Compute, Network, Probabilities, norm
 from imltool.engines.registry import graph_of, load_student_graph, pick_engine
 from imltool.errors import WeightsError
 from imltool.files import sha256_file
-from imltool.pictures.images import RGB, Map, strips
+from imltool.pictures.images import RGB, Map
+from imltool.pictures.strips import strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, picture_traces
@@ -191,7 +192,7 @@ class Localizer:
 
         if not isinstance(self.network, TorchNetwork):
             raise TypeError(f"{self.engine} runs a graph, which has no module")
-        return self.network.student
+        return cast("Student", self.network.student)
 
     def save(self, path: Path) -> None:
         """Write weights and header as a checkpoint."""

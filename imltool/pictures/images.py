@@ -279,4 +279,4 @@ def read_map(path: Path) -> Map:
     """Read what `write_map` wrote, as float32 [H,W] in [0,1]. Raises `ImageError`."""
     with _source(path) as source, open_pillow(source) as picture:
         picture.load()
-        return np.asarray(picture, dtype=np.float32) / np.float32(65535.0)
+        return np.asarray(np.asarray(picture, dtype=np.float32) / np.float32(65535.0))

@@ -168,8 +168,8 @@ def _to_eight(plane: NDArray[Any], bits: int, grey: bool) -> RGB:
     if bits == 8:
         return plane.astype(np.uint8)
     if bits > 8 and not grey:
-        return np.right_shift(plane, bits - 8).astype(np.uint8)
-    return np.clip(np.rint(plane.astype(np.float64) * (255.0 / (2**bits - 1))), 0, 255).astype(np.uint8)
+        return np.asarray(np.right_shift(plane, bits - 8), dtype=np.uint8)
+    return np.asarray(np.clip(np.rint(plane.astype(np.float64) * (255.0 / (2**bits - 1))), 0, 255), dtype=np.uint8)
 
 
 def _from_sycc(ycc: RGB) -> RGB:
@@ -177,4 +177,4 @@ def _from_sycc(ycc: RGB) -> RGB:
     values = ycc.astype(np.float32)
     luma, blue, red = values[..., 0], values[..., 1] - 128, values[..., 2] - 128
     rgb = np.dstack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue])
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(rgb), 0, 255), dtype=np.uint8)

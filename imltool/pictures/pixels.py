@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imltool.pictures.images import RGB, Mask, encode_jpeg, strips
+from imltool.pictures.images import RGB, Mask, encode_jpeg
+from imltool.pictures.strips import strips
 
 LEAST_SIDE = 16
 """No resize goes below this many pixels."""

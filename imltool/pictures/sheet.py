@@ -25,14 +25,14 @@ TRUTH = (26, 133, 255)
 def draw_contours(rgb: RGB, mask: Mask, colour: tuple[int, int, int], width: int = 2) -> RGB:
     """A copy of a uint8 RGB picture with the outline of a bool mask drawn on it; `width` in pixels."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    drawn = rgb.copy()
+    drawn: RGB = rgb.copy()
     cv2.drawContours(drawn, contours, -1, colour, width)
     return drawn
 
 
 def draw_boxes(rgb: RGB, boxes: Sequence[Sequence[float]], colour: tuple[int, int, int], width: int = 2) -> RGB:
     """A copy of a uint8 RGB picture with XYXY boxes drawn on it."""
-    drawn = rgb.copy()
+    drawn: RGB = rgb.copy()
     for x1, y1, x2, y2 in boxes:
         cv2.rectangle(drawn, (round(x1), round(y1)), (round(x2), round(y2)), colour, width)
     return drawn

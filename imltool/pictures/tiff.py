@@ -297,7 +297,7 @@ def _to_eight(samples: NDArray[Any], layout: TiffLayout, white: float) -> RGB:
             raise ImageError(f"intact but not supported: {describe(layout)}, negative values among them")
         white = float(2 ** (layout.bits - 1) - 1)
     if layout.number == "u" and layout.bits in (12, 16) and layout.photometric == RGB_:
-        return np.right_shift(samples, layout.bits - 8).astype(np.uint8)
+        return np.asarray(np.right_shift(samples, layout.bits - 8), dtype=np.uint8)
     values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=white, neginf=0.0)
     return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
 

@@ -12,8 +12,8 @@ from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
 from imltool.scan.fetch import local_copy
 from imltool.scan.inputs import Plan, Root, expand
-from imltool.scan.results import ScanResult
-from imltool.scan.run_record import RESULTS, holds_scan, read_record
+from imltool.scan.results import RESULTS, ScanResult
+from imltool.scan.run_record import holds_scan, read_record
 from imltool.scan.stores import Stored
 from imltool.scan.verify import original_path
 
@@ -125,7 +125,8 @@ class ScanFolder:
 
     def output(self, name: str) -> Path:
         """A file that the scan wrote, by its path relative to the output folder. Raises `ImageError` when it is not
-        in that folder or not there."""
+        in that folder or not there.
+        """
         path = self.out / name
         if not path.resolve().is_relative_to(self.out.resolve()) or not path.is_file():
             raise ImageError(f"{name} is not in the scan's folder")

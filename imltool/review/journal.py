@@ -30,8 +30,7 @@ from imltool.scan.decisions import (
     read_decisions,
 )
 from imltool.scan.findings import CHANGED, MISSING, UNCHECKED, Finding
-from imltool.scan.results import ScanResult
-from imltool.scan.run_record import RESULTS
+from imltool.scan.results import RESULTS, ScanResult
 from imltool.versions import __version__
 
 LOCK = ".decisions.lock"

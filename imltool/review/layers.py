@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from imltool.errors import ImageError
 from imltool.pictures.draw import palette
-from imltool.pictures.images import RGB, open_header, read_rgb, strips
+from imltool.pictures.images import RGB, open_header, read_rgb
+from imltool.pictures.strips import strips
 from imltool.review.copies import CopiedPlace, find_copied_places
 from imltool.review.folder import ScanFolder
 from imltool.review.pyramid import BoundedCache, Pixels, Pyramid

@@ -18,11 +18,12 @@ from imltool.pages.server import mount_page, new_app
 from imltool.pictures.thumbnails import read_thumbnail
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
-from imltool.review.layers import COMPANIONS, LAYERS, ORIGINAL, Layers
+from imltool.review.layers import LAYERS, ORIGINAL, Layers
 from imltool.review.pyramid import TILE, encode_tile
 from imltool.review.trace_words import words_of
 from imltool.review.writer import ExportWriter
 from imltool.scan.companion_words import COMPANION_WORDS
+from imltool.scan.companions import COMPANIONS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, Opinion
 from imltool.scan.results import ScanResult
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from imltool.errors import UsageError
 from imltool.pictures.draw import fit
 from imltool.pictures.grey_png import encode_grey
-from imltool.pictures.images import RGB, strips
+from imltool.pictures.images import RGB
+from imltool.pictures.strips import strips
 from imltool.traces.jpeg_grid import BLOCK
 from imltool.traces.residual import TILE, error_level, fine_structure
 
@@ -146,7 +147,7 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
 
 
 def _shade(values: NDArray[np.floating]) -> Grey:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
 def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:

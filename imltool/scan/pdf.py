@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from imltool.errors import UsageError
@@ -25,7 +24,7 @@ def require_pdf() -> None:
     _load()
 
 
-def _load() -> ModuleType:
+def _load() -> Any:
     try:
         import weasyprint
     except ImportError:

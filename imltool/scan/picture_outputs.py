@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from imltool.inference.localizer import image_score
 from imltool.pictures.draw import levels, palette
-from imltool.pictures.images import RGB, Map, Mask, strips
+from imltool.pictures.images import RGB, Map, Mask
+from imltool.pictures.strips import strips
 from imltool.scan.results import Region
 
 OVERLAY_SIDE = 1600

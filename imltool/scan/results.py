@@ -95,13 +95,13 @@ class ScanResult(Part):
             result = cls.model_validate(row)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out = out
+        result._out = out  # noqa: SLF001
         return result
 
     def chained(self, previous_sha256: str, out: Path) -> ScanResult:
         """The result as it goes into the journal of the output folder `out`, after the line of that hash."""
         result = self.model_copy(update={"previous_sha256": previous_sha256})
-        result._out = out
+        result._out = out  # noqa: SLF001
         return result
 
     @classmethod
@@ -111,7 +111,7 @@ class ScanResult(Part):
             result = cls.model_validate_json(line)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out = out
+        result._out = out  # noqa: SLF001
         return result
 
     @property

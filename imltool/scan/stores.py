@@ -123,7 +123,7 @@ def open_store(scheme: str) -> Any:
     package = SCHEMES[scheme].package
     missing = [name for name in ("fsspec", package) if name and importlib.util.find_spec(name) is None]
     if missing:
-        install = " ".join(["'imltool[storage]'", package]).strip()
+        install = f"'imltool[storage]' {package}".strip()
         raise UsageError(f"{scheme}:// needs {' and '.join(missing)}, not installed here", f"pip install {install}")
     import fsspec
 
@@ -141,7 +141,7 @@ def _ask(place: Stored, request: Callable[[Any, str], Result], may_be_locked: bo
     """
     store = open_store(place.scheme)
     try:
-        return request(store, str(store._strip_protocol(place.url)))
+        return request(store, str(store._strip_protocol(place.url)))  # noqa: SLF001 fsspec has no other way
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -207,7 +207,7 @@ def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None =
     path = folder / (stem + (suffix if len(suffix.encode()) <= LONGEST_SUFFIX and "\0" not in suffix else ".long"))
     store = open_store(place.scheme)
     try:
-        store.get_file(store._strip_protocol(place.url), str(path), callback=_bound(stop or threading.Event()))
+        store.get_file(store._strip_protocol(place.url), str(path), callback=_bound(stop or threading.Event()))  # noqa: SLF001
         if not path.is_file():  # what fsspec leaves of a folder
             raise ObjectError("is a folder, not an object")
     except Exception as error:

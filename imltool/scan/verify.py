@@ -75,7 +75,7 @@ class Verification:
     def __init__(self, out: Path) -> None:
         self.out = out
         try:
-            held = os.listdir(out) if out.is_dir() else []
+            held = [path.name for path in out.iterdir()] if out.is_dir() else []
             self._parameters, self._record = (_read_json(out / name) for name in (PARAMETERS, RECORD))
             origin = sha256_file(out / PARAMETERS) if (out / PARAMETERS).is_file() else ""
             present = [name for name in JOURNALS if name == RESULTS or (out / name).is_file()]

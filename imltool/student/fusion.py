@@ -92,7 +92,7 @@ class DualGuidance(nn.Module):
 
     def forward(self, fused: Tensor, gate: Tensor, prior: Tensor | None) -> Tensor:
         """F_fused [B,C,g,g], G_avg [B,1,g,g] and A_mem [B,1,g,g] or None → A_final [B,1,g,g] in [0,1]."""
-        observed = self.base(fused).sigmoid() * gate
+        observed: Tensor = self.base(fused).sigmoid() * gate
         if prior is None:
             return observed
         alpha = self.alpha
@@ -118,7 +118,8 @@ class Refinement(nn.Module):
         )
 
     def forward(self, fused: Tensor, final: Tensor) -> Tensor:
-        return self.body(torch.cat([fused, final], dim=1) if self.with_features else final)
+        logits: Tensor = self.body(torch.cat([fused, final], dim=1) if self.with_features else final)
+        return logits
 
 
 class MemoryGuidedGatedFusion(nn.Module):
@@ -140,4 +141,5 @@ class MemoryGuidedGatedFusion(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         fused, gate = self.integration(self.alignment(features))
         prior = self.memory(fused) if self.memory is not None else None
-        return self.refinement(fused, self.guidance(fused, gate, prior))
+        logits: Tensor = self.refinement(fused, self.guidance(fused, gate, prior))
+        return logits

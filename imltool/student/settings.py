@@ -113,5 +113,6 @@ class StudentSettings(Settings):
 
     def trace_grid(self, side: int) -> int:
         """The side of the grid of traces beside an input of `side` pixels: half of it where the input size grows with
-        the picture, so that traces are as fine as the finest features; else always `GRID`."""
+        the picture, so that traces are as fine as the finest features; else always `GRID`.
+        """
         return GRID if self.max_input_size is None else side // 2

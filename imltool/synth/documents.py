@@ -138,7 +138,7 @@ def _paper(rng: np.random.Generator, rgb: RGB, box: Box) -> RGB:
             x, y = int(rng.integers(0, rgb.shape[1] - wide + 1)), int(rng.integers(0, rgb.shape[0] - tall + 1))
             found = rgb[y : y + tall, x : x + wide]
             if found.std() < 12 and found.mean() > light.mean() - 25:
-                return found.copy()
+                return np.array(found)
     hole = np.zeros(rgb.shape[:2], np.uint8)
     hole[y1:y2, x1:x2] = 1
     rows, columns = slice(max(0, y1 - 8), y2 + 8), slice(max(0, x1 - 8), x2 + 8)
@@ -173,7 +173,7 @@ def _moved(rng: np.random.Generator, source: RGB, box: Box, size: tuple[int, int
     """What a box of a page shows, at the size (width, height) of the place it is pasted to."""
     part = source[box[1] : box[3], box[0] : box[2]]
     if part.shape[:2] == (size[1], size[0]):
-        return part.copy()
+        return np.array(part)
     kernel = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA]))
     return np.asarray(cv2.resize(part, size, interpolation=kernel), dtype=np.uint8)
 

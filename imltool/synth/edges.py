@@ -84,7 +84,7 @@ def defringe(rgb: RGB, weight: Weight, reach: int) -> RGB:
     near = cv2.blur(core, box, borderType=cv2.BORDER_CONSTANT)
     colours = cv2.blur(rgb.astype(np.float32) * core[..., None], box, borderType=cv2.BORDER_CONSTANT)
     taken = (core < 0.5) & (near > 1e-3)
-    result = rgb.copy()
+    result: RGB = rgb.copy()
     result[taken] = np.rint(colours[taken] / near[taken][:, None]).clip(0, 255).astype(np.uint8)
     return result
 

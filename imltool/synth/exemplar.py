@@ -71,7 +71,7 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
         part[target][missing] = found[missing]
         grey[target][missing] = found[missing].mean(axis=1)
         unknown[target] = False
-    result = rgb.copy()
+    result: RGB = rgb.copy()
     filled = result[rows, columns]
     inside = hole[rows, columns]
     filled[inside] = np.clip(part[inside], 0, 255).astype(np.uint8)

@@ -93,7 +93,7 @@ class CutObject:
     @property
     def score(self) -> float:
         """Sure and stable masks first, then whole shapes over fringed ones and large objects over tiny parts."""
-        shape = self.solidity**0.25 * min(1.0, self.area / ROOMY) ** 0.25
+        shape: float = self.solidity**0.25 * min(1.0, self.area / ROOMY) ** 0.25
         return min(self.predicted_iou, 1.0) * self.stability * shape
 
 

@@ -35,7 +35,7 @@ def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, An
     record |= {"method": method, "radius": round(radius, 2)}
     # inpainting looks only at the surroundings: a crop gives the same result sooner
     rows, columns = around(bounds(hole), 12, *hole.shape)
-    result = rgb.copy()
+    result: RGB = rgb.copy()
     result[rows, columns] = cv2.inpaint(
         np.ascontiguousarray(rgb[rows, columns]),
         np.ascontiguousarray(hole[rows, columns]).astype(np.uint8),

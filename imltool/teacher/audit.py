@@ -35,7 +35,7 @@ def iou(first: Mask, second: Mask) -> float:
 def _boundary(mask: Mask) -> Mask:
     padded = np.pad(mask.astype(np.uint8), 1)
     inner = cv2.erode(padded, np.ones((3, 3), np.uint8))
-    return (padded.astype(bool) & ~inner.astype(bool))[1:-1, 1:-1]
+    return np.asarray(padded > inner)[1:-1, 1:-1]
 
 
 def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS) -> float:

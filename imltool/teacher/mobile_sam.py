@@ -40,7 +40,8 @@ class MobileSamEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.neck(self.backbone(images)[-1])
+        features: Tensor = self.neck(self.backbone(images)[-1])
+        return features
 
 
 def build_mobile_sam(weights: Path) -> Sam:

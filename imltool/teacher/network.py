@@ -78,7 +78,7 @@ class PromptedDecoder(nn.Module):
         prompts = self.prompt_encoder
         positions = prompts.get_dense_pe() if positions is None else positions
         # a pixel's place is its centre
-        places = prompts.pe_layer._pe_encoding((points + 0.5) / INPUT_SIZE)
+        places = prompts.pe_layer._pe_encoding((points + 0.5) / INPUT_SIZE)  # noqa: SLF001
         kinds = labels[..., None]
         sparse = torch.where(kinds == PADDING, prompts.not_a_point_embed.weight, places)
         for kind, embedding in enumerate(prompts.point_embeddings):
@@ -114,7 +114,8 @@ class TorchSam:
     @torch.inference_mode()
     def encode(self, view: RGB) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(view)).to(self.device).permute(2, 0, 1)[None]
-        return self.sam.image_encoder(self.sam.preprocess(pixels))
+        features: Tensor = self.sam.image_encoder(self.sam.preprocess(pixels))
+        return features
 
     @torch.inference_mode()
     def decode(

@@ -30,7 +30,8 @@ POINTS_AT_ONCE = 4
 @dataclass(frozen=True)
 class Embedding:
     """What the encoder makes of a picture: `features` float [1,256,64,64]; `inner` and `size` are (H, W) before padding
-    and of the picture."""
+    and of the picture.
+    """
 
     features: Tensor
     inner: tuple[int, int]

@@ -34,7 +34,8 @@ class BoxMask:
 
 class Teacher(Protocol):
     """Anything that turns a picture and boxes into masks: the encoder runs once per picture, the decoder once per
-    box."""
+    box.
+    """
 
     name: str
 

@@ -68,4 +68,4 @@ class GrabCutTeacher:
             cv2.grabCut(rgb[..., ::-1].copy(), labels, (0, 0, 0, 0), *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
         except cv2.error:
             return inside  # fewer pixels than colour components: nothing to cut
-        return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+        return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))

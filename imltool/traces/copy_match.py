@@ -178,7 +178,7 @@ def _support(copy: Copy, height: int, width: int) -> Plane:
     columns, rows = np.rint(copy.here).astype(int).T
     seeds[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)] = 0
     away = cv2.distanceTransform(seeds, cv2.DIST_L2, 3)
-    field = np.exp(-((away / (0.12 * max(height, width))) ** 2)).astype(np.float32)
+    field: Plane = np.exp(-((away / (0.12 * max(height, width))) ** 2)).astype(np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     m = copy.matrix.astype(np.float32)
     to_x, to_y = m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]

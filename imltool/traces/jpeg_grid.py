@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.pictures.images import strips
+from imltool.pictures.strips import strips
 from imltool.traces.rows import Plane, Rows
 
 BLOCK = 8
@@ -34,7 +34,7 @@ COSINES = _cosines()
 
 def cross_difference(luma: Plane) -> Plane:
     """|I(x,y) + I(x+1,y+1) − I(x+1,y) − I(x,y+1)|, float32 [H-1,W-1]: blind to slopes, loud at block corners."""
-    return np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1])
+    return np.asarray(np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1]))
 
 
 class CrossDifference:
@@ -79,7 +79,7 @@ def low_frequencies(luma: Plane) -> Plane:
     rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
     strips = luma[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK)
     vertical = np.matmul(COSINES, strips).reshape(rows, 5, columns, BLOCK)
-    return np.matmul(vertical, COSINES.T)
+    return np.asarray(np.matmul(vertical, COSINES.T))
 
 
 def quantisation_steps(values: Plane) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def _levels(values: Plane, step: int) -> NDArray[np.int64]:
 
 
 def corner_mask(shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.bool_]:
-    """bool [H-1,W-1]: where `cross_difference` looks across the border of two blocks of the grid."""
+    """Bool [H-1,W-1]: where `cross_difference` looks across the border of two blocks of the grid."""
     columns = (np.arange(shape[1]) - offset[0]) % BLOCK == BLOCK - 1
     rows = (np.arange(shape[0]) - offset[1]) % BLOCK == BLOCK - 1
-    return rows[:, None] | columns[None]
+    return np.asarray(rows[:, None] | columns[None])

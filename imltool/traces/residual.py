@@ -68,7 +68,7 @@ def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = Fals
 
 def relative_log(values: Plane, floor: float) -> Plane:
     """log(values + floor) minus its median: how a place differs from the picture's usual."""
-    logs = values + np.float32(floor)
+    logs: Plane = values + np.float32(floor)
     np.log(logs, out=logs)
     logs -= np.float32(np.median(logs[:: max(1, logs.shape[0] // 256), :: max(1, logs.shape[1] // 256)]))
     return logs

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.pictures.images import RGB, strips
+from imltool.pictures.images import RGB
+from imltool.pictures.strips import strips
 
 Plane = NDArray[np.float32]
 

@@ -8,14 +8,14 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, broadcast_object_list
 from safetensors import SafetensorError
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -84,7 +84,7 @@ class Training:
         seed_everything(settings.seed)
         require_trackers(settings.trackers)
         # accelerate keeps one precision a process, and a program may train twice
-        AcceleratorState._reset_state()
+        AcceleratorState._reset_state()  # noqa: SLF001 there is no public way
         self.accelerator = Accelerator(
             cpu=choose_device(device) == "cpu",
             mixed_precision=PRECISIONS[optim.precision],
@@ -134,7 +134,7 @@ class Training:
         if state is None:
             initialise(student, settings.init, self._first_batches)
         if optim.sync_batch_norm and self.accelerator.num_processes > 1:
-            student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)
+            student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
         student.freeze_backbone(optim.backbone_lr == 0)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
@@ -351,9 +351,9 @@ class Training:
 
     def _weights(self) -> Student:
         if self.ema is not None:
-            return self.ema.module
+            return cast(Student, self.ema.module)
         # without accelerate's autocast, so that thresholds are fitted in the precision they are used in
-        return self.accelerator.unwrap_model(self.student, keep_fp32_wrapper=False)
+        return cast(Student, self.accelerator.unwrap_model(self.student, keep_fp32_wrapper=False))
 
     def _validate(self, step: int) -> Event:
         """Validate the weights, write last.safetensors (and best.safetensors), log and draw the curves.

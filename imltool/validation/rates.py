@@ -37,7 +37,8 @@ class Rate(BaseModel):
 
 def exact_interval(k: int, n: int) -> tuple[float, float]:
     """The 95 % Clopper-Pearson interval of a share of which k of n were observed: it covers the true share at least
-    that often, whatever it is. (0, 1) for n = 0."""
+    that often, whatever it is. (0, 1) for n = 0.
+    """
     tail = (1 - CONFIDENCE) / 2
     low = beta_quantile(tail, k, n - k + 1) if k else 0.0
     high = beta_quantile(1 - tail, k + 1, n - k) if k < n else 1.0

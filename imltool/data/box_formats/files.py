@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import os
 import posixpath
 from collections.abc import Iterable
 from functools import cached_property
@@ -18,6 +17,7 @@ from defusedxml import ElementTree
 
 from imltool.data.box_formats.model import Box
 from imltool.errors import DataError
+from imltool.files import walk_images
 
 SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 
@@ -122,13 +122,8 @@ class AnnotationFile:
 def annotation_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[AnnotationFile]:
     """Files under `folder` with one of `suffixes` (lower case), hidden ones aside, sorted."""
     wanted = frozenset(suffixes)
-    found: list[Path] = []
-    for parent, subfolders, names in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in wanted:
-                found.append(Path(parent) / name)
-    return [AnnotationFile(file, folder) for file in sorted(found, key=lambda file: file.relative_to(folder).parts)]
+    found = walk_images(folder, wanted=lambda path: path.suffix.lower() in wanted)
+    return [AnnotationFile(file, folder) for file in found]
 
 
 def as_list(document: dict[str, Any], key: str, where: Path | str) -> list[Any]:
