@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from shortcut_cues import Cues, Judged, compare_regions, cue_aucs, joint_auc, picture_cues, stronger
 
 from imltool.data.folder import pair_by_stem
 from imltool.files import walk_images
@@ -20,7 +21,6 @@ from imltool.pictures.images import read_mask, read_rgb
 from imltool.synth.forge import Forge, sample_rng
 from imltool.synth.kinds import KINDS
 from imltool.synth.settings import SynthSettings
-from imltool.synth.shortcuts import Cues, Judged, compare_regions, cue_aucs, joint_auc, picture_cues, stronger
 from imltool.synth.sources import SourcePool
 
 

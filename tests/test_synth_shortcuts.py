@@ -6,14 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from test_synth import make_forge, make_sources
-
-from imltool.errors import DataError
-from imltool.pictures.images import encode_jpeg
-from imltool.synth.forge import sample_rng
-from imltool.synth.shortcuts import (
+from shortcut_cues import (
     Judged,
     compare_regions,
     cue_aucs,
@@ -23,6 +16,13 @@ from imltool.synth.shortcuts import (
     region_cues,
     stronger,
 )
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from test_synth import make_forge, make_sources
+
+from imltool.errors import DataError
+from imltool.pictures.images import encode_jpeg
+from imltool.synth.forge import sample_rng
 
 
 def picture(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:

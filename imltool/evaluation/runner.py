@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from imltool.ahead import ahead
 from imltool.data.folder import Sample
 from imltool.data.samples import kind_of, read_sample_mask
 from imltool.errors import DataError, ImlError
@@ -125,23 +123,6 @@ def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
     return mask
 
 
-def _ahead(samples: Sequence[Sample], window: int, load: Callable[[Sample], _Loaded]) -> Iterator[_Loaded]:
-    """Load in threads (Pillow releases the interpreter lock), in order, at most `window` pictures ahead."""
-    pool = ThreadPoolExecutor(max_workers=LOADERS, thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[_Loaded]] = deque()
-        rest = iter(samples)
-        for sample in itertools.islice(rest, window):
-            waiting.append(pool.submit(load, sample))
-        while waiting:
-            loaded = waiting.popleft().result()
-            for sample in itertools.islice(rest, 1):
-                waiting.append(pool.submit(load, sample))
-            yield loaded
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def count_image(
     sample: Sample,
     values: Map,
@@ -220,7 +201,7 @@ def evaluate_set(
         if not all(known(method, sample) for method in methods for sample in part):
             todo += part
             ends.add(len(todo))
-    loader = _ahead(todo, batch + 2, _Loader(methods, set_name, prepare))
+    loader = ahead(todo, _Loader(methods, set_name, prepare), batch + 2, LOADERS)
     for group in _group(loader, ends):
         for method in methods:
             if all(known(method, one.sample) for one in group):

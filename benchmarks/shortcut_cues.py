@@ -15,6 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from imltool.errors import DataError
 from imltool.evaluation.metrics import image_auc
@@ -150,16 +154,11 @@ def joint_auc(
     for group in (*groups[0], *groups[1]):
         order.setdefault(group, len(order))
     fold = np.array([order[group] % folds for group in (*groups[0], *groups[1])])
-    scores = []
-    for number in range(folds):
-        test = fold == number
-        if len(set(labels[test])) < 2 or len(set(labels[~test])) < 2:
-            return float("nan")
-        mean, spread = values[~test].mean(axis=0), values[~test].std(axis=0) + 1e-9
-        weights = _logistic((values[~test] - mean) / spread, labels[~test])
-        guessed = np.c_[(values[test] - mean) / spread, np.ones(test.sum())] @ weights
-        scores.append(image_auc(guessed[labels[test] == 1], guessed[labels[test] == 0]))
-    return float(np.mean(scores))
+    sides = [(labels[fold == number], labels[fold != number]) for number in range(folds)]
+    if any(len(set(side)) < 2 for pair in sides for side in pair):
+        return float("nan")
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0 / RIDGE))
+    return float(cross_val_score(model, values, labels, cv=PredefinedSplit(fold), scoring="roc_auc").mean())
 
 
 def compare_regions(items: Sequence[Judged], seed: int = 0) -> tuple[list[Cues], list[Cues], list[Judged]]:
@@ -220,19 +219,3 @@ def _coarseness(file: bytes | None) -> float:
     with Image.open(io.BytesIO(file)) as picture:
         tables = getattr(picture, "quantization", None) or {}
     return float(np.log(np.mean(tables[0]))) if tables else 0.0
-
-
-def _logistic(values: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients, the constant last, of a ridge logistic regression, by Newton's method."""
-    design = np.c_[values, np.ones(len(values))]
-    penalty = np.diag([RIDGE] * values.shape[1] + [1e-6])
-    weights = np.zeros(design.shape[1])
-    for _ in range(25):
-        guessed = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
-        slope = design.T @ (labels - guessed) - penalty @ weights
-        bend = (design * (guessed * (1 - guessed))[:, None]).T @ design + penalty
-        change = np.linalg.solve(bend, slope)
-        weights += change
-        if np.abs(change).max() < 1e-6:
-            break
-    return weights
