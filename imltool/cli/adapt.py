@@ -20,7 +20,7 @@ def adapt(
     boxes: Annotated[
         Path, typer.Option("--boxes", help="Boxes of imltool annotate or review, or any format of pseudo.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
+    out: Annotated[Path, common.out_option("Folder of the run.", "RUN")],
     authentic: Annotated[
         Path | None,
         typer.Option("--authentic", help="Authentic pictures of the kind you work with, 20 or more.", metavar="DIR"),
@@ -52,7 +52,6 @@ def adapt(
 
     settings = load_settings(AdaptSettings, config, set_)
     from imltool.adapt.adaptation import Adaptation
-    from imltool.journal import dump_json
 
     adaptation = Adaptation(
         photos,
@@ -86,7 +85,7 @@ def adapt(
     comparison = adaptation.comparison
     assert comparison is not None
     if as_json:
-        common.stdout.print(dump_json(adaptation.results()), markup=False, highlight=False)
+        common.print_json(adaptation.results())
     else:
         _print(comparison)
     common.say(comparison.conclusion())

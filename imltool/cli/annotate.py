@@ -36,22 +36,16 @@ BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file tha
 @app.command(DEFAULT)
 def start(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="COCO JSON to write; an earlier one is resumed.")
-    ] = Path("boxes.json"),
-    teacher: Annotated[
-        str, typer.Option("--teacher", metavar="NAME", help="mobile-sam, vit-b, vit-l or vit-h.")
-    ] = "mobile-sam",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", metavar="FILE", help="The teacher's weights, when not bundled.")
-    ] = None,
+    out: Annotated[Path, common.out_option("COCO JSON to write; an earlier one is resumed.", "FILE")] = Path(
+        "boxes.json"
+    ),
+    teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
+    weights: common.TeacherWeightsOption = None,
     boxes: Annotated[
         Path | None,
         typer.Option("--boxes", metavar="FILE", help="Boxes to correct: COCO, VOC, YOLO, CSV or LabelMe."),
     ] = None,
-    box_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Their format; default: detected.")
-    ] = None,
+    box_format: common.BoxFormatOption = None,
     annotator: Annotated[
         str | None, typer.Option("--annotator", metavar="NAME", help="Whose work it is (default: the user's name).")
     ] = None,
@@ -60,8 +54,8 @@ def start(
     ] = False,
     embeddings: common.EmbeddingsOption = None,
     embeddings_size: common.EmbeddingsSizeOption = 10.0,
-    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    port: common.PortOption = 0,
+    browser: common.BrowserOption = True,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -101,7 +95,7 @@ def start(
     ) as session:
         if boxes:
             common.say(f"{session.take_over(report.matched)} pictures with boxes to correct")
-        common.stdout.print(session.server.address, markup=False, highlight=False)
+        common.print_line(session.server.address)
         common.say(f"{len(pictures.names)} pictures; Ctrl-C ends")
         if browser:
             import webbrowser
@@ -120,11 +114,10 @@ def stats(
 ) -> None:
     """Seconds and boxes a picture of every annotator, and how well annotators agree."""
     from imltool.annotate.stats import annotation_stats
-    from imltool.journal import dump_json
 
     found = annotation_stats(boxes)
     if as_json:
-        common.stdout.print(dump_json(found), markup=False, highlight=False)
+        common.print_json(found)
         return
     for table in _tables(found):
         common.stdout.print(table)
@@ -174,7 +167,7 @@ def _cell(value: Any, form: str) -> str:
 def export(
     boxes: BoxesArgument,
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="coco (a file), voc or yolo (folders).")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="File or new folder to write.")],
+    out: Annotated[Path, common.out_option("File or new folder to write.", "PATH")],
     annotator: Annotated[
         str | None, typer.Option("--annotator", metavar="NAME", help="One annotator's boxes (default: the latest).")
     ] = None,

@@ -28,8 +28,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.text import Text
+from typer.models import OptionInfo
 
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
+from imltool.journal import dump_json
+from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.accounts import Account
@@ -103,6 +106,37 @@ EmbeddingsSizeOption = Annotated[
         min=0.005,
     ),
 ]
+
+
+def out_option(help: str, metavar: str = "DIR") -> OptionInfo:
+    """`--out`, `-o`."""
+    return typer.Option("--out", "-o", help=help, metavar=metavar)
+
+
+def teacher_option(help: str = "mobile-sam, vit-b, vit-l or vit-h.") -> OptionInfo:
+    """`--teacher`."""
+    return typer.Option("--teacher", help=help, metavar="NAME")
+
+
+TeacherWeightsOption = Annotated[
+    Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
+]
+BoxFormatOption = Annotated[
+    str | None, typer.Option("--format", help="Format of the boxes (default: detected).", metavar="NAME")
+]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Discard the earlier results in the folder instead of resuming.")
+]
+PortOption = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")]
+BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")]
+
+
+class SensitivityChoice(str, Enum):
+    """`imltool.scan.verdicts.Sensitivity`."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
 
 
 class PrecisionChoice(str, Enum):
@@ -288,6 +322,21 @@ def say_accounts(accounts: Sequence[Account]) -> None:
 
     for line in account_lines(accounts):
         say(line)
+
+
+def print_line(text: str) -> None:
+    """A line of data on stdout, whole and as it is."""
+    stdout.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """A value on stdout as one line of JSON."""
+    print_line(dump_json(value))
+
+
+def command_line() -> str:
+    """The command as it can be typed again."""
+    return command_text(["imltool", *arguments])
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:

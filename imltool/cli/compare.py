@@ -9,7 +9,6 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import ImlError, UsageError
-from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.folder import Sample
@@ -32,7 +31,7 @@ def compare(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Folder for the comparison: new, empty or an earlier one's.", metavar="DIR"),
+        common.out_option("Folder for the comparison: new, empty or an earlier one's."),
     ] = Path("imltool-compare"),
     pictures: Annotated[int, typer.Option("--pictures", help="Pictures on the sheet.", min=0, max=200)] = 12,
     json_output: common.JsonOption = False,
@@ -80,7 +79,7 @@ def compare(
         raise UsageError(f"no picture has the metric {names[0]} in all evaluations", "choose another --metric")
     pairs = paired(entrants, names[0])
     methods = [ComparedMethod(one.label, one.method, str(one.folder)) for one in entrants]
-    results = ComparisonResults(methods, rows, notes, command_text(["imltool", *common.arguments]))
+    results = ComparisonResults(methods, rows, notes, common.command_line())
     write_tables(out, results, entrants, pairs)
     shown = most_different(pairs, pictures)
     if shown:

@@ -63,23 +63,15 @@ def split(
 @app.command()
 def objects(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them (recursive).", metavar="PHOTOS...")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for images/, masks/ and objects.jsonl.", metavar="OBJECTS")
-    ],
-    teacher: Annotated[
-        str, typer.Option("--teacher", help="mobile-sam, vit-b, vit-l or vit-h.", metavar="NAME")
-    ] = "mobile-sam",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
-    ] = None,
+    out: Annotated[Path, common.out_option("Folder for images/, masks/ and objects.jsonl.", "OBJECTS")],
+    teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
+    weights: common.TeacherWeightsOption = None,
     max_per_photo: Annotated[int, typer.Option("--max-per-photo", min=1, help="Objects of one photo, at most.")] = 2,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Look at this many photos, drawn with --seed.")
     ] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 96 objects on sheet.png.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier objects in OBJECTS instead of resuming.")
-    ] = False,
+    restart: common.RestartOption = False,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
@@ -98,7 +90,6 @@ def objects(
     from imltool.config import load_settings, save_settings
     from imltool.errors import DataError
     from imltool.files import sha256_file
-    from imltool.journal import dump_json
     from imltool.scan.inputs import plan_inputs
     from imltool.synth import objects as cutting
     from imltool.teacher.registry import load_teacher, teacher_weights
@@ -134,7 +125,7 @@ def objects(
                     failures += 1
                     common.log.error("%s: %s", row["photo"], row["reason"])
                 if as_json:
-                    common.stdout.print(dump_json(row), markup=False, highlight=False)
+                    common.print_json(row)
         kept = len(chosen) - made - failures
         common.say(
             f"{found} objects cut from {made} photos{f', {kept} photos kept from before' if kept else ''} → {out}"

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common
-from imltool.texts import command_text
 
 MAPS = "Saved maps of other methods"
 PROTOCOL = "Protocol"
@@ -119,14 +118,10 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", help="Folder for the results: new, empty or an earlier evaluation's.", metavar="DIR"
-        ),
+        common.out_option("Folder for the results: new, empty or an earlier evaluation's."),
     ] = Path("imltool-eval"),
     batch: Annotated[int, typer.Option("--batch", help="Pictures predicted at once.", min=1)] = 8,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier results in DIR instead of resuming.")
-    ] = False,
+    restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
@@ -174,7 +169,7 @@ def evaluate(
         precision=precision.value,
         seed=seed,
     )
-    command = command_text(["imltool", *common.arguments])
+    command = common.command_line()
     evaluation = Evaluation(settings, out, restart=restart, command=command)
     follow(evaluation.run())
     common.say(f"written: {out}: results.json, per_image.csv, table.md, report.html")

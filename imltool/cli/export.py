@@ -28,19 +28,13 @@ def export(
     weights: common.WeightsOption = None,
     teacher: Annotated[
         str | None,
-        typer.Option(
-            "--teacher",
-            help="Export a teacher instead, as two graphs, encoder and decoder: mobile-sam.",
-            metavar="NAME",
-        ),
+        common.teacher_option("Export a teacher instead, as two graphs, encoder and decoder: mobile-sam."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Graph to write, a teacher's folder of graphs (default: beside the weights, where --engine looks).",
-            metavar="FILE|DIR",
+        common.out_option(
+            "Graph to write, a teacher's folder of graphs (default: beside the weights, where --engine looks).",
+            "FILE|DIR",
         ),
     ] = None,
     precision: Annotated[
@@ -163,10 +157,9 @@ def _export_teacher(
 
 def _report(target: Path, info: Settings, differences: str, as_json: bool) -> None:
     from imltool.files import human_size, sha256_file
-    from imltool.journal import dump_json
 
     size = target.stat().st_size
     facts = {"file": str(target), "size_bytes": size, "sha256": sha256_file(target)}
     if as_json:
-        common.stdout.print(dump_json(facts | {"info": info.model_dump(mode="json")}), markup=False, highlight=False)
+        common.print_json(facts | {"info": info.model_dump(mode="json")})
     common.say(f"{target}: {human_size(size)}, {differences}")

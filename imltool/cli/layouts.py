@@ -49,7 +49,7 @@ def register(group: typer.Typer) -> None:
 
 def index(
     target: TargetArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (JSON Lines).", metavar="FILE")],
+    out: Annotated[Path, common.out_option("Manifest to write (JSON Lines).", "FILE")],
     split: SplitOption = None,
     mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
@@ -101,9 +101,7 @@ def check(
 
 def convert(
     target: TargetArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="New folder for tampered/, masks/, authentic/.", metavar="DIR")
-    ],
+    out: Annotated[Path, common.out_option("New folder for tampered/, masks/, authentic/.")],
     link: Annotated[bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")] = False,
     max_left_out: common.MaxLeftOutOption = 0.1,
     split: SplitOption = None,
@@ -150,7 +148,7 @@ def convert(
 
 def boxes(
     target: TargetArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="COCO JSON to write.", metavar="FILE")],
+    out: Annotated[Path, common.out_option("COCO JSON to write.", "FILE")],
     jitter: Annotated[
         tuple[float, float],
         typer.Option(
@@ -238,9 +236,8 @@ def _severity(problem: Problem) -> str:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    from imltool.journal import dump_json
 
-    common.stdout.print(dump_json(value), markup=False, highlight=False, soft_wrap=True)
+    common.print_json(value)
 
 
 def _report(problems: Iterable[Problem]) -> None:
@@ -258,9 +255,9 @@ def _show(manifest: Manifest, problems: list[Problem]) -> None:
     summary = _summary(manifest)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary["kinds"].items()) if kind != "authentic")
     head = f"{summary['tampered']} tampered{f' (kind: {kinds})' if kinds else ''}, {summary['authentic']} authentic"
-    common.stdout.print(head, markup=False, highlight=False)
+    common.print_line(head)
     if not problems:
-        common.stdout.print("nothing found", markup=False, highlight=False)
+        common.print_line("nothing found")
         return
     counts = Counter((_severity(problem), problem.kind) for problem in problems)
     common.stdout.print(_table(counts))
@@ -268,10 +265,10 @@ def _show(manifest: Manifest, problems: list[Problem]) -> None:
         alike = [problem for problem in problems if (_severity(problem), problem.kind) == (severity, kind)]
         for problem in alike[:LISTED]:
             line = f"{severity} {kind}: {problem.file}: {problem.message}"
-            common.stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+            common.print_line(line)
         if len(alike) > LISTED:
             line = f"{severity} {kind}: and {len(alike) - LISTED} more, all with --json"
-            common.stdout.print(line, markup=False, highlight=False)
+            common.print_line(line)
 
 
 def _table(counts: Counter[tuple[str, str]]) -> Table:

@@ -48,7 +48,6 @@ def info(
     common.setup_logging(verbose, quiet)
     from imltool.config import load_settings
     from imltool.errors import UsageError
-    from imltool.journal import dump_json
     from imltool.training.settings import TrainSettings
 
     if weights is not None and (config is not None or set_):
@@ -60,7 +59,7 @@ def info(
     else:
         facts = describe_checkpoint(weights)
     if as_json:
-        common.stdout.print(dump_json(facts), markup=False, highlight=False)
+        common.print_json(facts)
         return
     from rich.table import Table
 
@@ -73,7 +72,7 @@ def info(
 @app.command()
 def release(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.", metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.", metavar="FILE")],
+    out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     checkpoint: Annotated[
         CheckpointChoice, typer.Option("--checkpoint", help="The best in validation, or the last one.")
     ] = CheckpointChoice.best,
@@ -85,21 +84,20 @@ def release(
     """Calibrate a run's checkpoint on its calibration split and store it as float16, ready to ship."""
     common.setup_logging(verbose, quiet)
     from imltool.files import human_size, sha256_file
-    from imltool.journal import dump_json
     from imltool.training.release import release as write_release
 
     figures = write_release(run, out, device, checkpoint.value)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
-        common.stdout.print(dump_json(facts), markup=False, highlight=False)
+        common.print_json(facts)
     else:
-        common.stdout.print(f"{facts['sha256']}  {facts['size_bytes']}  {out}", markup=False, highlight=False)
+        common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
     common.say(f"{out}: {human_size(out.stat().st_size)}, {_shown(figures)}")
 
 
 @app.command()
 def calibrate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.", metavar="FILE")],
+    out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     weights: common.WeightsOption = None,
     authentic: Annotated[
         list[str] | None,
@@ -134,7 +132,6 @@ def calibrate(
     from imltool.config import load_settings
     from imltool.errors import UsageError
     from imltool.files import sha256_file
-    from imltool.journal import dump_json
     from imltool.training.release import calibrate as write_calibrated
     from imltool.training.settings import DataSettings, SourceSettings, TrainSettings
 
@@ -157,9 +154,9 @@ def calibrate(
     figures = write_calibrated(weights, data, out, device, int(tta_flips.value) if tta_flips else None)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
-        common.stdout.print(dump_json(facts), markup=False, highlight=False)
+        common.print_json(facts)
     else:
-        common.stdout.print(f"{facts['sha256']}  {facts['size_bytes']}  {out}", markup=False, highlight=False)
+        common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
     common.say(
         f"{out}: score threshold {figures['score_threshold']:.3f} on {figures['n_authentic']} authentic pictures"
     )

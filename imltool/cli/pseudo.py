@@ -34,16 +34,10 @@ def pseudo(
             "--boxes", help="Annotation file, or a folder of them; docs/data.md lists the formats.", metavar="FILE|DIR"
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and pseudo.jsonl.", metavar="DIR")],
-    teacher: Annotated[
-        str, typer.Option("--teacher", help="mobile-sam, vit-b, vit-l, vit-h, box or grabcut.", metavar="NAME")
-    ] = "mobile-sam",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
-    ] = None,
-    box_format: Annotated[
-        str | None, typer.Option("--format", help="Format of the boxes; default: detected.", metavar="NAME")
-    ] = None,
+    out: Annotated[Path, common.out_option("Folder for masks/ and pseudo.jsonl.")],
+    teacher: Annotated[str, common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, box or grabcut.")] = "mobile-sam",
+    weights: common.TeacherWeightsOption = None,
+    box_format: common.BoxFormatOption = None,
     categories: Annotated[
         list[str] | None,
         typer.Option("--category", help="Use only boxes of this category. Repeatable.", metavar="NAME"),
@@ -92,7 +86,7 @@ def pseudo(
     from imltool.data.boxes import match_boxes, read_boxes
     from imltool.errors import DataError
     from imltool.files import sha256_file
-    from imltool.journal import dump_json, output_folder
+    from imltool.journal import output_folder
     from imltool.teacher.pseudo import COCO, PseudoSettings, read_pseudo, write_coco_masks, write_pseudo_masks
     from imltool.teacher.registry import load_teacher, teacher_weights
 
@@ -139,7 +133,7 @@ def pseudo(
             elif row["status"] == "withdrawn":
                 common.say(f"{row['image']}: its box is gone, its pseudo-mask is removed")
             if as_json:
-                common.stdout.print(dump_json(row), markup=False, highlight=False)
+                common.print_json(row)
         made = counts["ok"]
         kept = len(report.matched) - made - counts["failed"]
         common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
@@ -181,14 +175,13 @@ def _unmatched(report: BoxReport) -> str:
 
 
 def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:
-    from imltool.journal import dump_json
     from imltool.teacher.audit import write_audit
 
     with common.progress_bar() as bar:
         task = bar.add_task("audit", total=None)
         summary = write_audit(out, images, gt, seed, lambda: bar.advance(task))
     if as_json:
-        common.stdout.print(dump_json({"audit": summary}), markup=False, highlight=False)
+        common.print_json({"audit": summary})
     else:
         common.stdout.print(_table(summary))
     common.say(f"audit → {out / 'audit.json'}, {out / 'audit.csv'}, {out / 'audit.png'}")

@@ -16,8 +16,8 @@ def review(
     examiner: Annotated[
         str | None, typer.Option("--examiner", metavar="NAME", help="Whose decisions (default: the user's name).")
     ] = None,
-    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    port: common.PortOption = 0,
+    browser: common.BrowserOption = True,
     export: Annotated[
         bool, typer.Option("--export", help="Only write the tables, boxes and reports with the decisions, and end.")
     ] = False,
@@ -46,7 +46,7 @@ def review(
         return
     with open_review(out, examiner, port) as session:
         assert session.server is not None
-        common.stdout.print(session.server.address, markup=False, highlight=False, soft_wrap=True)
+        common.print_line(session.server.address)
         common.say(f"{len(session.folder.results)} files; Ctrl-C ends")
         if browser:
             import webbrowser

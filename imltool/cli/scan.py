@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,14 +24,6 @@ SHOWN = "Shown (results.jsonl and results.csv always hold all rows)"
 CASE = "Case (goes into run.json and the report)"
 
 
-class SensitivityChoice(str, Enum):
-    """How much is called an indication, see `imltool.scan.verdicts`."""
-
-    low = "low"
-    medium = "medium"
-    high = "high"
-
-
 def scan(
     paths: Annotated[
         list[str],  # a path would take one of the slashes of an address
@@ -43,7 +34,7 @@ def scan(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the results: new, empty, or of an earlier scan."),
+        common.out_option("Folder for the results: new, empty, or of an earlier scan."),
     ] = Path("imltool-scan"),
     weights: common.WeightsOption = None,
     threshold: Annotated[
@@ -58,9 +49,9 @@ def scan(
         ),
     ] = None,
     sensitivity: Annotated[
-        SensitivityChoice,
+        common.SensitivityChoice,
         typer.Option("--sensitivity", "-s", help="At most 1, 5 or 10 % of authentic pictures become an indication."),
-    ] = SensitivityChoice.medium,
+    ] = common.SensitivityChoice.medium,
     stability: Annotated[
         bool,
         typer.Option(
@@ -88,9 +79,7 @@ def scan(
             "--batch", "-b", metavar="N", min=1, max=1024, help="Batch size (matters with --engine torch only)."
         ),
     ] = 8,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier scan in DIR instead of resuming it.")
-    ] = False,
+    restart: common.RestartOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each row on stdout as a line of JSON as soon as it is written.")
     ] = False,

@@ -12,7 +12,6 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import UsageError
-from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.sets import NamedSet
@@ -29,9 +28,7 @@ def study(
             metavar="NAME",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the study; default: studies/NAME.", metavar="DIR")
-    ] = None,
+    out: Annotated[Path | None, common.out_option("Folder of the study; default: studies/NAME.")] = None,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
     seeds: Annotated[str, typer.Option("--seeds", help="Seeds of every row.", metavar="N,N,…")] = "0",
@@ -56,9 +53,7 @@ def study(
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", help="Which checkpoint of a run is measured: last or best.", metavar="NAME")
     ] = "last",
-    teacher: Annotated[
-        str, typer.Option("--teacher", help="Teacher of rows that make their own pseudo-masks.", metavar="NAME")
-    ] = "mobile-sam",
+    teacher: Annotated[str, common.teacher_option("Teacher of rows that make their own pseudo-masks.")] = "mobile-sam",
     tiny: Annotated[
         bool,
         typer.Option("--tiny", help="Seconds a run, to see it work; without --config it trains on the test sets."),
@@ -92,7 +87,7 @@ def study(
         _print_plan(settings, json_output)
         return
     out = out or Path("studies") / settings.study
-    command = command_text(["imltool", *common.arguments])
+    command = common.command_line()
     _run(settings, sets, out, device, only or [], reuse or [], command, json_output)
 
 
@@ -182,7 +177,7 @@ def _print_plan(settings: StudySettings, json_output: bool) -> None:
     for row in settings.rows:
         reference = settings.reference(row)
         lines.append([row.name, _changes(row), "–" if reference == row.name else reference])
-    common.stdout.print(f"{settings.study}: {runs}", markup=False, highlight=False)
+    common.print_line(f"{settings.study}: {runs}")
     common.print_table(Table(settings.study, ["row", "changes", "compared with"], lines, 3), common.stdout)
 
 

@@ -11,9 +11,7 @@ from imltool.cli import common
 
 
 def synth(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for tampered/, masks/, authentic/, boxes.json.", metavar="DIR")
-    ],
+    out: Annotated[Path, common.out_option("Folder for tampered/, masks/, authentic/, boxes.json.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples wanted in the folder.")],
     photos: Annotated[
         list[Path] | None, typer.Option("--photos", help="Folder of clean photos; repeatable.", metavar="DIR")
@@ -44,7 +42,7 @@ def synth(
     from imltool.config import load_settings, save_settings
     from imltool.data.accounts import require_used, write_accounts
     from imltool.errors import UsageError
-    from imltool.journal import dump_json, output_folder
+    from imltool.journal import output_folder
     from imltool.synth.forge import Forge
     from imltool.synth.settings import SynthSettings
     from imltool.synth.sources import SourcePool, working_side
@@ -80,7 +78,7 @@ def synth(
                         common.log.error("%s", row["reason"])
                     reasons.append(row["reason"])
                 if as_json:
-                    common.stdout.print(dump_json(row), markup=False, highlight=False)
+                    common.print_json(row)
         kept = count - made - len(reasons)
         lost = f", {len(reasons)} failed" if reasons else ""
         common.say(f"{made} samples made{f', {kept} kept from before' if kept else ''}{lost} → {out}")

@@ -11,7 +11,7 @@ from imltool.cli import common
 
 
 def train(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", metavar="RUN")],
+    out: Annotated[Path, common.out_option("Folder of the run.", "RUN")],
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
     start: Annotated[
@@ -43,7 +43,6 @@ def train(
     import json
 
     from imltool.config import load_settings
-    from imltool.journal import dump_json
     from imltool.training.run_folder import RunFolder
     from imltool.training.settings import TrainSettings
 
@@ -63,7 +62,7 @@ def train(
         task = bar.add_task("training", total=settings.optim.steps)
         for event in training.run():
             if as_json and training.main:
-                common.stdout.print(dump_json(event), markup=False, highlight=False)
+                common.print_json(event)
             if event["event"] == "start":
                 bar.update(task, completed=event["step"])
                 common.say_accounts(training.accounts)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imltool.cli import common
-from imltool.texts import command_text
-
-
-class SensitivityChoice(str, Enum):
-    """`imltool.scan.verdicts.Sensitivity`."""
-
-    low = "low"
-    medium = "medium"
-    high = "high"
 
 
 def validate(
     authentic: Annotated[
         Path, typer.Option("--authentic", help="Folder of authentic pictures, as you receive them.", metavar="DIR")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the report: new, empty or an earlier one's.", metavar="DIR")
-    ],
+    out: Annotated[Path, common.out_option("Folder for the report: new, empty or an earlier one's.")],
     tampered: Annotated[
         Path | None, typer.Option("--tampered", help="Folder of edited pictures.", metavar="DIR")
     ] = None,
@@ -36,8 +24,8 @@ def validate(
     ] = None,
     weights: common.WeightsOption = None,
     sensitivity: Annotated[
-        SensitivityChoice, typer.Option("--sensitivity", help="The one you use in casework, as in imltool scan.")
-    ] = SensitivityChoice.medium,
+        common.SensitivityChoice, typer.Option("--sensitivity", help="The one you use in casework, as in imltool scan.")
+    ] = common.SensitivityChoice.medium,
     tiles: Annotated[bool, typer.Option("--tiles", help="As in imltool scan, if you use it in casework.")] = False,
     examiner: Annotated[
         str | None, typer.Option("--examiner", help="Who validates, for the report.", metavar="NAME")
@@ -46,9 +34,7 @@ def validate(
         str | None, typer.Option("--notes", help="Where the pictures come from, for the report.", metavar="TEXT")
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write report.pdf too (needs imltool[pdf]).")] = True,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the earlier results in DIR instead of resuming.")
-    ] = False,
+    restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
@@ -79,7 +65,7 @@ def validate(
         notes=notes,
         pdf=pdf,
     )
-    command = command_text(["imltool", *common.arguments])
+    command = common.command_line()
     validation = Validation(settings, out, restart=restart, command=command)
     follow(validation.run())
     results = validation.results

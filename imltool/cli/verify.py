@@ -66,7 +66,7 @@ def verify(
             findings.append(finding)
             if not as_json:
                 line = f"{finding.kind:<9} {printable(finding.where)}: {printable(finding.what)}"
-                common.stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+                common.print_line(line)
     unchecked = sum(finding.kind == UNCHECKED for finding in findings)
     changed = len(findings) - unchecked
     if as_json:

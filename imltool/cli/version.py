@@ -12,19 +12,18 @@ def version(
 ) -> None:
     """Versions of imltool and its libraries, SHA-256 of the bundled weights, usable devices."""
     common.setup_logging(verbose, quiet)
-    from imltool.journal import dump_json
 
     facts = collect()
     if as_json:
-        common.stdout.print(dump_json(facts), markup=False, highlight=False)
+        common.print_json(facts)
         return
     for name, value in facts.items():
         if isinstance(value, dict):
             for key, inner in value.items():
-                common.stdout.print(f"{name} {key}: {inner}", markup=False, highlight=False)
+                common.print_line(f"{name} {key}: {inner}")
         else:
             shown = ", ".join(value) if isinstance(value, list) else value
-            common.stdout.print(f"{name}: {shown}", markup=False, highlight=False)
+            common.print_line(f"{name}: {shown}")
 
 
 def collect() -> dict[str, Any]:

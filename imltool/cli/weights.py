@@ -23,12 +23,11 @@ def list_(
 ) -> None:
     """All known weights: what they are for, where they are, size, licence, SHA-256."""
     common.setup_logging(verbose, quiet)
-    from imltool.journal import dump_json
     from imltool.weights import WEIGHTS
 
     rows = [_describe(info) for info in WEIGHTS.values()]
     if as_json:
-        common.stdout.print(dump_json(rows), markup=False, highlight=False)
+        common.print_json(rows)
         return
     from rich.table import Table
 
@@ -66,7 +65,6 @@ def verify(
 ) -> None:
     """Recompute SHA-256; exit code 3 when a file is wrong or a named one absent."""
     common.setup_logging(verbose, quiet)
-    from imltool.journal import dump_json
     from imltool.weights import verify as verify_weights
 
     failures = 0
@@ -80,10 +78,10 @@ def verify(
                 "sha256": outcome.sha256,
                 "expected": outcome.info.sha256,
             }
-            common.stdout.print(dump_json(row), markup=False, highlight=False)
+            common.print_json(row)
         else:
             line = f"{outcome.info.name}  {outcome.status}  {outcome.sha256 or '–'}  {outcome.path}"
-            common.stdout.print(line, markup=False, highlight=False)
+            common.print_line(line)
         if outcome.status == "wrong":
             common.log.error("%s: expected SHA-256 %s", outcome.path, outcome.info.sha256)
     common.finish(failures)
@@ -101,7 +99,7 @@ def import_(
 
     info, path = import_file(file)
     common.say(f"{file} is {info.name}" + (", which is bundled" if info.bundled else ""))
-    common.stdout.print(str(path), markup=False, highlight=False)
+    common.print_line(str(path))
 
 
 @app.command()
@@ -116,4 +114,4 @@ def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.Q
         task = bar.add_task(f"{name} (MB)", total=info.size_bytes // 1_000_000)
         fetch_weights(info, lambda present: bar.update(task, completed=present // 1_000_000))
     common.say(f"{name} is complete, its SHA-256 is right")
-    common.stdout.print(str(place(info)), markup=False, highlight=False)
+    common.print_line(str(place(info)))
