@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +15,28 @@ from imltool.errors import ConfigError
 from imltool.files import write_text
 
 
-class Settings(BaseModel):
-    """Base of every configuration model: unknown keys are errors, values do not change after loading."""
+class Exact(BaseModel):
+    """Base of typed values that are written or sent as JSON: keys that are not theirs are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
+
+
+class JsonFile(Exact):
+    """Base of what is a whole file."""
+
+    def text(self) -> str:
+        """The file's content, JSON; NaN never gets in (ValueError)."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+class Frozen(Exact):
+    """Base of models whose values do not change."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Settings(Frozen):
+    """Base of every configuration model."""
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +22,11 @@ PARAMETERS = "parameters.json"
 def dump_json(value: Any) -> str:
     """One line of JSON with sorted keys, UTF-8 kept readable. NaN is refused (ValueError)."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def utc_now(timespec: str = "microseconds") -> str:
+    """The time in UTC, ISO 8601, which sorts as text: `2026-01-31T12:00:00.000000Z`."""
+    return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

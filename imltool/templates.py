@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from typing import Any
 
 import jinja2
 
 
-@lru_cache
-def environment(*packages: str) -> jinja2.Environment:
+def environment(*packages: str, **filters: Callable[..., Any]) -> jinja2.Environment:
     """Templates of the `templates` folders of `packages`, the first that has a name; text is escaped as HTML."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters.update(filters)
+    return made

@@ -1,7 +1,8 @@
-"""Names of files and text found in evidence, made safe to store and show."""
+"""Text for people: names of files and text found in evidence made safe to show, and numbers with their nouns."""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shlex
@@ -46,9 +47,19 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """`1 picture`, `2 pictures`; `more` is the plural where an s does not make it."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def without_secrets(text: str) -> str:
     """`text` with `…` for what may be secret in addresses: `user:password@`, and a query."""
     return _ADDRESS.sub(lambda address: _SECRET.sub("…", address[0]), text)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """A picture's bytes as an address that a page holds in itself; `kind` is jpeg, webp, svg+xml."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def command_text(words: Iterable[str]) -> str:

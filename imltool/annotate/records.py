@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from imltool.config import Frozen
 from imltool.data.rle import Rle
 from imltool.errors import DataError
 
@@ -31,11 +32,7 @@ Coordinate = Annotated[float, Field(ge=-LIMIT, le=LIMIT, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Click(_Strict):
+class Click(Frozen):
     """A place that belongs to the edit (`inside`) or does not, in pixels of the upright picture."""
 
     x: Coordinate
@@ -43,7 +40,7 @@ class Click(_Strict):
     inside: bool
 
 
-class DrawnBox(_Strict):
+class DrawnBox(Frozen):
     """One box.
 
     Attributes:
@@ -77,7 +74,7 @@ class DrawnBox(_Strict):
         return self.box == other.box and self.clicks == other.clicks
 
 
-class Content(_Strict):
+class Content(Frozen):
     """What is said about a picture; `verdict` is None until the person has judged it (imported boxes alone)."""
 
     verdict: Verdict | None = None
@@ -92,7 +89,7 @@ class Content(_Strict):
         return self
 
 
-class State(_Strict):
+class State(Frozen):
     """One row of the journal that changes a picture.
 
     Attributes:
@@ -117,7 +114,7 @@ class State(_Strict):
     content: Content
 
 
-class Spent(_Strict):
+class Spent(Frozen):
     """One row of the journal that adds time: `seconds` an annotator was at work on a picture, idle time left out."""
 
     event: Literal["time"] = "time"
@@ -127,7 +124,7 @@ class Spent(_Strict):
     seconds: Seconds
 
 
-class SessionStart(_Strict):
+class SessionStart(Frozen):
     """The first row of every journal: who, with what, on which folder."""
 
     event: Literal["session"] = "session"

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from imltool.annotate.embedding_worker import MASK_SIDE, EmbeddingWorker, Superseded, View
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import Content, DrawnBox, History, Seconds, is_judged
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
+from imltool.config import Exact
 from imltool.data.rle import decode_mask, encode_mask, runs_of
 from imltool.pages.server import mount_page, new_app
 from imltool.pictures.draw import fit
@@ -30,11 +31,7 @@ WAIT = 25.0
 """Seconds an answer to "is it embedded?" may take; the page asks again."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ChangeBody(_Body):
+class ChangeBody(Exact):
     """A change of the page: the revision it started from, and all that is now said about the picture."""
 
     base: int = Field(ge=0)
@@ -42,14 +39,14 @@ class ChangeBody(_Body):
     suggested: bool = False
 
 
-class StepBody(_Body):
+class StepBody(Exact):
     """Undo or redo, from a revision."""
 
     base: int = Field(ge=0)
     direction: Literal["undo", "redo"]
 
 
-class TimeBody(_Body):
+class TimeBody(Exact):
     """Seconds at work since the last report."""
 
     seconds: Seconds

@@ -12,12 +12,13 @@ from imltool.annotate.embedding_worker import EmbeddingWorker
 from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import MOST_BOXES, Content, DrawnBox, SessionStart
 from imltool.annotate.server import build_app
-from imltool.annotate.store import AnnotationStore, utc_now
+from imltool.annotate.store import AnnotationStore
 from imltool.data.boxes import MatchedImage
 from imltool.device import choose_device
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
+from imltool.journal import utc_now
 from imltool.pages.server import PageServer
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.registry import WEIGHTLESS, load_sam, teacher_weights

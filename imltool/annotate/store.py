@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -22,7 +21,7 @@ from imltool.annotate.pictures import PictureFolder
 from imltool.annotate.records import Content, History, Records, SessionStart, Spent, State, is_judged, journal_folder
 from imltool.errors import DataError, OutputError, ResumeError
 from imltool.files import folder_lock
-from imltool.journal import Journal
+from imltool.journal import Journal, utc_now
 
 OTHERS_EVERY = 2.0
 """Seconds between looks at the journals of other servers."""
@@ -36,11 +35,6 @@ class Conflict(Exception):
 
 class NothingLeft(Exception):
     """There is nothing to undo or redo."""
-
-
-def utc_now() -> str:
-    """The time in UTC, ISO 8601 with microseconds, which sorts as text."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class AnnotationStore:

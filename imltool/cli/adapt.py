@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -66,7 +67,7 @@ def adapt(
     for fault in adaptation.report.faults:
         common.log.error("%s: %s", fault.image, fault.message)
     parts = adaptation.parts
-    common.say(f"{len(parts.taught)} pictures teach, {len(parts.held_out)} are held out to measure")
+    common.say(f"{counted(len(parts.taught), 'picture')} to learn from, {len(parts.held_out)} held out to measure")
     if authentic is None:
         common.say("no --authentic: the thresholds stay as they are, and known kinds and false alarms are not measured")
     else:

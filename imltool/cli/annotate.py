@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from imltool.cli import common
+from imltool.texts import counted
 
 DEFAULT = "start"
 
@@ -94,9 +95,9 @@ def start(
         embeddings=common.embedding_folder(embeddings, embeddings_size),
     ) as session:
         if boxes:
-            common.say(f"{session.take_over(report.matched)} pictures with boxes to correct")
+            common.say(f"{counted(session.take_over(report.matched), 'picture')} with boxes to correct")
         common.print_line(session.server.address)
-        common.say(f"{len(pictures.names)} pictures; Ctrl-C ends")
+        common.say(f"{counted(len(pictures.names), 'picture')}; Ctrl-C ends")
         if browser:
             import webbrowser
 
@@ -175,4 +176,4 @@ def export(
     """Write the boxes in another format. Only COCO keeps clicks, accepted masks and verdicts."""
     from imltool.annotate.export import export_boxes
 
-    common.say(f"{export_boxes(boxes, to, out, annotator)} pictures → {out}")
+    common.say(f"{counted(export_boxes(boxes, to, out, annotator), 'picture')} → {out}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,7 +28,6 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.text import Text
-from typer.models import OptionInfo
 
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
 from imltool.journal import dump_json
@@ -108,12 +107,12 @@ EmbeddingsSizeOption = Annotated[
 ]
 
 
-def out_option(help: str, metavar: str = "DIR") -> OptionInfo:
+def out_option(help: str, metavar: str = "DIR") -> Any:
     """`--out`, `-o`."""
     return typer.Option("--out", "-o", help=help, metavar=metavar)
 
 
-def teacher_option(help: str = "mobile-sam, vit-b, vit-l or vit-h.") -> OptionInfo:
+def teacher_option(help: str = "mobile-sam, vit-b, vit-l or vit-h.") -> Any:
     """`--teacher`."""
     return typer.Option("--teacher", help=help, metavar="NAME")
 

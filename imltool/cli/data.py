@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common, layouts
+from imltool.texts import counted
 
 app = typer.Typer(help="Prepare data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -128,7 +129,8 @@ def objects(
                     common.print_json(row)
         kept = len(chosen) - made - failures
         common.say(
-            f"{found} objects cut from {made} photos{f', {kept} photos kept from before' if kept else ''} → {out}"
+            f"{counted(found, 'object')} cut from {counted(made, 'photo')}"
+            f"{f', {kept} photos kept from before' if kept else ''} → {out}"
         )
         if sheet:
             common.say(f"sheet → {cutting.write_sheet(out)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +85,7 @@ def _table(results: Results, columns: list[str]) -> Table:
     for position, (role, label, mean) in enumerate(mean_rows(results)):
         if position == 0:
             table.add_section()
-        count = f"{len(mean.sets)} set{'s' * (len(mean.sets) != 1)}"
+        count = counted(len(mean.sets), "set")
         cells = [metric_text(mean, key) for key in ("pixel_f1", *columns)]
         table.add_row("mean", role.upper(), escape(label), count, *cells)
     return table

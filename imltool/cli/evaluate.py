@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 MAPS = "Saved maps of other methods"
 PROTOCOL = "Protocol"
@@ -176,7 +177,7 @@ def evaluate(
     show(evaluation.results, json_output)
     failures = evaluation.failures
     if failures:
-        count = "1 picture" if len(failures) == 1 else f"{len(failures)} pictures"
+        count = counted(len(failures), "picture")
         common.say(f"{count} could not be scored, the first: {failures[0].set}/{failures[0].image}")
         common.say(f"  {failures[0].reason}")
     if evaluation.missing:

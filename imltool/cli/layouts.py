@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -190,7 +191,7 @@ def boxes(
     if as_json:
         findings = [_row(problem) for problem in [*problems, *failed]]
         _print_json({"images": len(made), "boxes": count, "root": str(root), "findings": findings})
-    common.say(f"{count} boxes in {len(made)} pictures, named relative to {root} → {out}")
+    common.say(f"{counted(count, 'box', 'boxes')} in {counted(len(made), 'picture')}, named relative to {root} → {out}")
     _finish([*problems, *failed])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from imltool.data.accounts import Account
@@ -136,12 +137,12 @@ def pseudo(
                 common.print_json(row)
         made = counts["ok"]
         kept = len(report.matched) - made - counts["failed"]
-        common.say(f"{made} pseudo-masks made{f', {kept} kept from before' if kept else ''} → {out}")
+        common.say(f"{counted(made, 'pseudo-mask')} made{f', {kept} kept from before' if kept else ''} → {out}")
         others = len(read_pseudo(out)) - made - kept if made + kept else 0
         if others > 0:
-            common.say(f"{others} pseudo-masks in {out} are of pictures that these boxes do not mention: kept")
+            common.say(f"{counted(others, 'pseudo-mask')} in {out} kept, of pictures that these boxes do not mention")
         if coco:
-            common.say(f"{write_coco_masks(out)} masks → {out / COCO}")
+            common.say(f"{counted(write_coco_masks(out), 'mask')} → {out / COCO}")
     if made:
         reused = f", {folder.found} embeddings from {embeddings}" if folder else ""
         spread = f", workers: {cluster.describe()['workers']}" if cluster else ""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 
 def review(
@@ -47,7 +48,7 @@ def review(
     with open_review(out, examiner, port) as session:
         assert session.server is not None
         common.print_line(session.server.address)
-        common.say(f"{len(session.folder.results)} files; Ctrl-C ends")
+        common.say(f"{counted(len(session.folder.results), 'file')}; Ctrl-C ends")
         if browser:
             import webbrowser
 
@@ -58,7 +59,7 @@ def review(
     if not decided:
         common.say("no picture was decided")
         return
-    pictures = "1 picture" if decided == 1 else f"{decided} pictures"
+    pictures = counted(decided, "picture")
     common.say(f"{pictures} decided: {printable(str(out / 'decisions.jsonl'))}", whole=True)
     if session.writer and session.writer.report_is_old and session.folder.is_finished:
         for name in write_reports(session.folder, pdf or None, new=False):

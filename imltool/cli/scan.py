@@ -14,6 +14,7 @@ from imltool.cli import common
 from imltool.cli.log_file import LogFileOption, log_to
 from imltool.errors import OutputError, UsageError
 from imltool.journal import dump_json
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from imltool.scan.results import ScanResult
@@ -302,7 +303,7 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
     before = f" ({session['kept']} done before)" if session["kept"] else ""
     without = counts["analysed"] - counts["indication"] - counts["inconclusive"]
     common.say(
-        f"{counts['files']} {'file' if counts['files'] == 1 else 'files'}{before} in {common.duration(seconds)}: "
+        f"{counted(counts['files'], 'file')}{before} in {common.duration(seconds)}: "
         f"{counts['indication']} with an indication, {counts['inconclusive']} inconclusive, {without} without, "
         f"{counts['failed']} failed"
     )

@@ -12,6 +12,7 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import UsageError
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from imltool.data.sets import NamedSet
@@ -172,7 +173,8 @@ def _print_plan(settings: StudySettings, json_output: bool) -> None:
     from imltool.tables import Table
 
     count = len(settings.rows) * len(settings.seeds)
-    runs = f"{count} runs of {settings.base.optim.steps} steps, seeds {', '.join(map(str, settings.seeds))}"
+    seeds = ", ".join(map(str, settings.seeds))
+    runs = f"{counted(count, 'run')} of {counted(settings.base.optim.steps, 'step')}, seeds {seeds}"
     lines = []
     for row in settings.rows:
         reference = settings.reference(row)
@@ -255,5 +257,7 @@ def _run(
     unscored = [line for line in running.measurements() if line.n_failed]
     if unscored:
         first = unscored[0]
-        common.say(f"{first.n_failed} pictures of {first.set} could not be scored, the first: {first.first_failure}")
+        common.say(
+            f"{counted(first.n_failed, 'picture')} of {first.set} could not be scored, the first: {first.first_failure}"
+        )
     common.finish(len(running.failed) + len(unscored))

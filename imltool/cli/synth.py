@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 
 def synth(
@@ -81,7 +82,7 @@ def synth(
                     common.print_json(row)
         kept = count - made - len(reasons)
         lost = f", {len(reasons)} failed" if reasons else ""
-        common.say(f"{made} samples made{f', {kept} kept from before' if kept else ''}{lost} → {out}")
+        common.say(f"{counted(made, 'sample')} made{f', {kept} kept from before' if kept else ''}{lost} → {out}")
         if sheet:
             common.say(f"sheet → {write_sheet(out)}")
     common.finish(len(reasons))

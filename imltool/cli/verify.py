@@ -12,6 +12,7 @@ import typer
 
 from imltool.cli import common
 from imltool.errors import UsageError
+from imltool.texts import counted
 
 
 def verify(
@@ -88,7 +89,7 @@ def verify(
     if unchecked:
         words += f", {unchecked} not checked"
     for journal in verification.journals:
-        common.say(f"{journal.name}: {len(journal.links)} rows, final hash {journal.head}", whole=True)
+        common.say(f"{journal.name}: {counted(len(journal.links), 'row')}, final hash {journal.head}", whole=True)
     compared = "" if head else "; compare the final hash with the one you kept, or give it as --head"
     common.say(f"{words}{compared}")
     common.finish(unchecked, changed)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from imltool.config import Frozen
 from imltool.data.folder import is_plain
 from imltool.data.masks import MaskRule, read_truth
 from imltool.errors import DataError, UsageError
@@ -29,7 +30,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 """`inpainting` is content a model generated, `mixed` several kinds in one picture."""
 
 
-class Record(BaseModel):
+class Record(Frozen):
     """One picture of a data set.
 
     Attributes:
@@ -40,8 +41,6 @@ class Record(BaseModel):
         source: name of the data set.
         mask_rule: how to read the mask.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: str = Field(min_length=1)
     mask: str | None = Field(None, min_length=1)

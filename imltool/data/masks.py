@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from imltool.config import Frozen
 from imltool.data.stored import displayed_mask
 from imltool.errors import DataError, UsageError
 from imltool.pictures.images import RGB, Mask, MaskPicture, PictureShape, read_mask_picture, read_shape
@@ -34,7 +35,7 @@ BORDER_SHARE = 0.9
 COLOUR_NAME = re.compile(r"#[0-9a-f]{6}")
 
 
-class MaskRule(BaseModel):
+class MaskRule(Frozen):
     """How the pixels of a mask file become true (tampered) or false.
 
     Attributes:
@@ -50,8 +51,6 @@ class MaskRule(BaseModel):
         raster: whether the mask lies over the picture as stored or as displayed, where an EXIF orientation makes a
             difference; None lets the sizes decide, and takes the displayed picture where they cannot.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     colour: Literal["auto", "grey", "green", "listed"] = "auto"
     threshold: int = Field(HALF, ge=0, le=254)

@@ -20,6 +20,7 @@ from imltool.evaluation.report import JOURNAL_NAME, RESULTS_NAME
 from imltool.evaluation.results import DataInfo, Results
 from imltool.evaluation.rows import ImageRow
 from imltool.journal import read_rows
+from imltool.texts import counted
 
 TIE = 1e-6
 """Differences up to this are ties (our choice)."""
@@ -226,7 +227,7 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
             notes.append(f"{name} was not the same in all evaluations: pictures or masks differ")
         scored = set().union(*({key for key in one.rows if key[0] == name} for one in entrants))
         if left_out := len(scored - shared):
-            count = "1 picture was" if left_out == 1 else f"{left_out} pictures were"
+            count = counted(left_out, "picture was", "pictures were")
             notes.append(f"{name}: {count} not scored in all evaluations and cannot be paired with all")
     if len({bool(one.min_max) for one in entrants}) > 1:
         notes.append("maps were stretched to 0..1 in some evaluations and not in others (--min-max)")

@@ -55,6 +55,7 @@ from imltool.evaluation.summary import mean_by_role, summarize_set
 from imltool.evaluation.tables import DEFINITION
 from imltool.journal import Journal, holds_run, output_folder
 from imltool.pictures.images import Map
+from imltool.texts import counted
 from imltool.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -166,11 +167,12 @@ class Evaluation:
                 header = {"versions": self.results.versions, "definition": DEFINITION}
                 journal, known, why = open_rows(self.out / JOURNAL_NAME, header, _read_row)
                 held.enter_context(journal)
+                kept = counted(len(known), "row is", "rows are")
                 if known or why:
                     yield Said(
                         f"the rows in {self.out} {why}: measured again"
                         if why
-                        else f"resuming: {len(known)} rows are in {self.out} (--restart measures them again)"
+                        else f"resuming: {kept} in {self.out} (--restart measures them again)"
                     )
             for one in self.sets:
                 yield from self._measure(one, counting, known, journal)

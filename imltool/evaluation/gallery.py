@@ -5,7 +5,6 @@ Small copies of maps are kept beside the results, so that a gallery needs no sec
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from imltool.files import write_bytes, writing
 from imltool.pictures.draw import colour_map, fit
 from imltool.pictures.images import RGB, Map, encode_jpeg, encode_png, read_rgb
 from imltool.pictures.sheet import TRUTH, draw_contours
+from imltool.texts import data_uri
 
 SHOWN = 3
 SIDE = 480
@@ -113,9 +113,7 @@ def picture_and_truth(sample: Sample, side: int) -> tuple[RGB | None, RGB | None
 
 
 def _uri(rgb: RGB | None) -> str | None:
-    if rgb is None:
-        return None
-    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, 75)).decode()}"
+    return None if rgb is None else data_uri("jpeg", encode_jpeg(rgb, 75))
 
 
 def preview_path(out: Path, method: str, set_name: str, name: str) -> Path:

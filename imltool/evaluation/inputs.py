@@ -19,6 +19,7 @@ from imltool.evaluation.protocols import ProtocolRun, open_protocol
 from imltool.evaluation.roles import Overlap, Role, find_overlap, refuse_hidden_overlap, under_protocol
 from imltool.evaluation.saved_maps import MapFolder
 from imltool.evaluation.tables import count_difference
+from imltool.texts import counted
 
 if TYPE_CHECKING:
     from imltool.inference.localizer import Localizer
@@ -115,7 +116,7 @@ def set_warnings(sets: Sequence[NamedSet], run: ProtocolRun | None) -> Iterator[
         for line in one.warnings:
             yield Said(f"{one.name}: {line}", warning=True)
         if one.notes:
-            count = "1 file was" if len(one.notes) == 1 else f"{len(one.notes)} files were"
+            count = counted(len(one.notes), "file was", "files were")
             yield Said(f"{one.name}: {count} left out, the first: {one.notes[0]}", warning=True)
     if run is None:
         return
@@ -136,7 +137,7 @@ def open_maps(settings: EvaluationSettings, sets: Sequence[NamedSet], folders: l
         one = MapFolder(name, folder, settings.invert, settings.resize_maps)
         one.match(sets)
         if one.unused:
-            count = "1 map" if one.unused == 1 else f"{one.unused} maps"
+            count = counted(one.unused, "map")
             yield Said(f"{count} in {folder} belong to no picture", warning=True)
         yield Started(f"hashing maps of {one.name}", len(one.files))
         for _ in one.hash_files():
@@ -185,10 +186,10 @@ def find_overlaps(
 
 def _overlap_texts(overlap: Overlap) -> Iterator[str]:
     if overlap.n_seen:
-        pictures = "1 picture was" if overlap.n_seen == 1 else f"{overlap.n_seen} pictures were"
+        pictures = counted(overlap.n_seen, "picture was", "pictures were")
         yield f"{pictures} {overlap.seen_as} ({overlap.source_set}), the first is {overlap.first}"
     if overlap.n_similar:
-        pictures = "1 picture looks" if overlap.n_similar == 1 else f"{overlap.n_similar} pictures look"
+        pictures = counted(overlap.n_similar, "picture looks", "pictures look")
         source = overlap.similar_source
         yield f"{pictures} like one the checkpoint has seen ({source}), the first is {overlap.similar_first}"
     if overlap.conflict:

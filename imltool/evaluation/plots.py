@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from imltool.evaluation.curves import PooledCurve, precision_recall_points, roc_points
 from imltool.evaluation.degradations import GRID
 from imltool.evaluation.results import Reliability, RobustLine
+from imltool.texts import data_uri
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's colours, which stay apart for every common kind of colour blindness."""
@@ -26,7 +26,7 @@ def svg_uri(figure: Figure) -> str:
     # no date and fixed ids: the same results give the same bytes
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "imltool"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("svg+xml", buffer.getvalue())
 
 
 def _axes(x: str, y: str, title: str, share: bool = True) -> tuple[Figure, Axes]:

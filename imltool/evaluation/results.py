@@ -4,12 +4,12 @@ against these.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imltool.config import Exact, JsonFile
 from imltool.evaluation.bootstrap import Interval
 from imltool.evaluation.roles import Role
 
@@ -75,10 +75,6 @@ ROBUST_METRICS: dict[str, str] = {
 """Key of a robustness line → heading."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 class Measured(BaseModel):
     """Something that metrics were measured on: beside its fields it has `KEY` for each metric, None where that does
     not exist, and `KEY_ci` for its 95 % interval.
@@ -106,14 +102,14 @@ class Stratum(Measured):
     n: int
 
 
-class Strata(_Model):
+class Strata(Exact):
     """Recall by the size of the edit and by its kind."""
 
     area: list[Stratum]
     kind: list[Stratum]
 
 
-class ReliabilityGroup(_Model):
+class ReliabilityGroup(Exact):
     """Pictures of similar image score: how many, their mean score, the share of them that is tampered."""
 
     n: int
@@ -121,14 +117,14 @@ class ReliabilityGroup(_Model):
     tampered: float
 
 
-class Reliability(_Model):
+class Reliability(Exact):
     """How well scores fit shares of tampered pictures."""
 
     groups: list[ReliabilityGroup]
     error: float | None
 
 
-class ListFile(_Model):
+class ListFile(Exact):
     """A list of pictures that an evaluation was restricted to."""
 
     name: str
@@ -157,7 +153,7 @@ class Mean(Measured):
     sets: list[str]
 
 
-class MapsInfo(_Model):
+class MapsInfo(Exact):
     """A folder of saved maps."""
 
     folder: str
@@ -168,7 +164,7 @@ class MapsInfo(_Model):
     resized: bool
 
 
-class MethodResult(_Model):
+class MethodResult(Exact):
     """One method on all sets."""
 
     label: str = Field(description="its name in tables and in per_image.csv")
@@ -179,7 +175,7 @@ class MethodResult(_Model):
     mean: dict[str, Mean] = Field({}, description="`ind`, `ood` and, with a protocol, `all` → mean over these sets")
 
 
-class CheckpointInfo(_Model):
+class CheckpointInfo(Exact):
     """The checkpoint that was measured."""
 
     name: str
@@ -197,7 +193,7 @@ class CheckpointInfo(_Model):
     tool_version: str
 
 
-class Seen(_Model):
+class Seen(Exact):
     """Pictures of a set that a checkpoint has seen, or that look like such: how many, of which set, and the first."""
 
     n: int | None
@@ -205,7 +201,7 @@ class Seen(_Model):
     first: str
 
 
-class DataInfo(_Model):
+class DataInfo(Exact):
     """A data set: its role, where it was read, its hash, and what of it was seen before."""
 
     role: Role
@@ -220,7 +216,7 @@ class DataInfo(_Model):
     left_out: tuple[str, ...]
 
 
-class ProtocolSetInfo(_Model):
+class ProtocolSetInfo(Exact):
     """A set of a protocol: published and found numbers of `tampered` and `authentic` pictures."""
 
     role: Role
@@ -231,7 +227,7 @@ class ProtocolSetInfo(_Model):
     differs: bool
 
 
-class ProtocolInfo(_Model):
+class ProtocolInfo(Exact):
     """The protocol whose sets were measured."""
 
     name: str
@@ -254,7 +250,7 @@ class RobustLine(Measured):
     n_failed: int
 
 
-class Robust(_Model):
+class Robust(Exact):
     """Degraded pictures: method → set → degradation → levels, the untouched pictures first."""
 
     seed: int
@@ -262,7 +258,7 @@ class Robust(_Model):
     methods: dict[str, dict[str, dict[str, list[RobustLine]]]]
 
 
-class Options(_Model):
+class Options(Exact):
     """How maps were compared with masks."""
 
     min_max: bool
@@ -270,7 +266,7 @@ class Options(_Model):
     tiles: bool
 
 
-class Results(_Model):
+class Results(JsonFile):
     """The content of `results.json`."""
 
     complete: bool = Field(False, description="false while the evaluation runs, and when it was stopped")
@@ -293,8 +289,7 @@ class Results(_Model):
     def text(self) -> str:
         """The file's content; NaN never gets in (ValueError)."""
         first = self.methods[0]
-        whole = self.model_copy(update={"sets": first.sets, "mean": first.mean}).model_dump(mode="json")
-        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+        return JsonFile.text(self.model_copy(update={"sets": first.sets, "mean": first.mean}))
 
     def rows(self) -> list[tuple[str, MethodResult, SetResult]]:
         """(set, method, result), set by set; what is not measured yet has no row."""

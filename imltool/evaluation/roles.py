@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from imltool.data.near_duplicates import find_similar
 from imltool.errors import DataError
+from imltool.texts import counted
 
 Role = Literal["ind", "ood"]
 TRAINED, VALIDATED = "trained", "validated"
@@ -117,7 +118,7 @@ def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
     if expected == overlap.role:
         return overlap
     if expected == "ood":
-        seen = _pictures(overlap.n_seen, "was", "were") + f" {overlap.seen_as} ({overlap.source_set})"
+        seen = _seen(overlap)
         named = f"the checkpoint has seen a set of that name ({overlap.source_set})"
         return replace(
             overlap, conflict=f"OOD by the protocol, but {seen if overlap.n_seen else named}: it is IND and in no mean"
@@ -126,8 +127,9 @@ def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
     return replace(overlap, role="ind", conflict=doubt if listed else "")
 
 
-def _pictures(count: int, one: str, more: str) -> str:
-    return f"1 picture of it {one}" if count == 1 else f"{count} pictures of it {more}"
+def _seen(overlap: Overlap) -> str:
+    pictures = counted(overlap.n_seen, "picture of it was", "pictures of it were")
+    return f"{pictures} {overlap.seen_as} ({overlap.source_set})"
 
 
 def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None = None) -> None:
@@ -142,8 +144,7 @@ def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None
     if overlap.n_seen:
         rename = "" if expected else f" name the set {overlap.source_set},"
         raise DataError(
-            f"{set_name} is not out of distribution: {_pictures(overlap.n_seen, 'was', 'were')} {overlap.seen_as} "
-            f"({overlap.source_set}), the first is {overlap.first}",
+            f"{set_name} is not out of distribution: {_seen(overlap)}, the first is {overlap.first}",
             f"leave out --ood, remove those pictures,{rename} or give --allow-overlap",
         )
     if overlap.named:
@@ -152,8 +153,9 @@ def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None
             "leave out --ood, or give --allow-overlap, which the results then say",
         )
     if overlap.n_similar:
+        alike = counted(overlap.n_similar, "picture of it looks", "pictures of it look")
         raise DataError(
-            f"{set_name} may not be out of distribution: {_pictures(overlap.n_similar, 'looks', 'look')} like one the "
+            f"{set_name} may not be out of distribution: {alike} like one the "
             f"checkpoint has seen ({overlap.similar_source}), the first is {overlap.similar_first}",
             "look at them, then remove those pictures or give --allow-overlap, which the results then say",
         )

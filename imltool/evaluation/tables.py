@@ -19,6 +19,7 @@ from imltool.evaluation.results import (
     Results,
 )
 from imltool.tables import Table
+from imltool.texts import counted
 
 DEFINITION = (
     "Pixel metrics: tampered pictures only, map strictly above 0.5, original resolution, averaged over pictures; "
@@ -192,13 +193,13 @@ def notes(results: Results) -> list[str]:
     for name, one in results.data.items():
         if one.seen.n or one.similar.n:
             found.append(
-                f"{name}: {one.seen.n} pictures the checkpoint has seen"
+                f"{name}: {counted(one.seen.n or 0, 'picture')} the checkpoint has seen"
                 + (f" ({one.seen.source})" if one.seen.n else "")
                 + (f", {one.similar.n} more look like one it has seen" if one.similar.n is not None else "")
                 + (f" ({one.similar.source})." if one.similar.n else ".")
             )
         if one.left_out:
-            count = "1 file was" if len(one.left_out) == 1 else f"{len(one.left_out)} files were"
+            count = counted(len(one.left_out), "file was", "files were")
             found.append(f"{name}: {count} left out when the set was read, the first: {one.left_out[0]}.")
     if results.checkpoint and any(one.similar.n is None for one in results.data.values()):
         found.append(
@@ -239,12 +240,12 @@ def reproduction(results: Results) -> list[tuple[str, str]]:
         rows.append(("Weights", f"{results.checkpoint.name}, SHA-256 `{results.checkpoint.sha256}`"))
     for method in results.methods:
         if method.maps:
-            text = f"{method.maps.n_maps} files, SHA-256 over them `{method.maps.sha256}`"
+            text = f"{counted(method.maps.n_maps, 'file')}, SHA-256 over them `{method.maps.sha256}`"
             rows.append((f"Maps of {method.label}", text))
     if results.protocol:
         rows.append(("Protocol", f"{results.protocol.name}, SHA-256 of its file `{results.protocol.sha256}`"))
     for name, one in results.data.items():
-        text = f"{one.n} pictures, SHA-256 over them and their masks `{one.sha256}`"
+        text = f"{counted(one.n, 'picture')}, SHA-256 over them and their masks `{one.sha256}`"
         if one.list:
             text += f", list {one.list.name} with SHA-256 `{one.list.sha256}`"
         rows.append((f"Set {name}", text))

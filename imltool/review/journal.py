@@ -10,14 +10,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock
 
 from imltool.errors import DataError, OutputError
 from imltool.files import writing
-from imltool.journal import dump_json
+from imltool.journal import dump_json, utc_now
 from imltool.scan.chain import read_chain
 from imltool.scan.decisions import (
     DECISIONS,
@@ -39,11 +38,6 @@ LOCK = ".decisions.lock"
 
 class Stale(Exception):
     """The picture was decided about elsewhere since the state that a change started from."""
-
-
-def utc_now() -> str:
-    """The time in UTC, ISO 8601 with microseconds, which sorts as text."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class DecisionJournal:

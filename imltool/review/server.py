@@ -9,8 +9,9 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from imltool.config import Exact
 from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.files import human_size
@@ -34,10 +35,8 @@ from imltool.traces.stack import GROUPS, TRACES
 PAGE = Path(__file__).parent / "page"
 
 
-class DecisionBody(BaseModel):
+class DecisionBody(Exact):
     """A change of the page: the revision it started from, and all that is now said about the picture."""
-
-    model_config = ConfigDict(extra="forbid")
 
     base: int = Field(ge=0)
     opinion: Opinion

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from imltool.config import Frozen
 from imltool.errors import DataError
 from imltool.files import sha256_text
 from imltool.scan.tables import csv_text
@@ -41,11 +42,7 @@ Coordinate = Annotated[float, Field(ge=0, le=LIMIT, allow_inf_nan=False)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Opinion(_Strict):
+class Opinion(Frozen):
     """What an examiner says about a picture.
 
     Attributes:

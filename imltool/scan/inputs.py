@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from imltool.errors import DataError, UsageError
 from imltool.scan.stores import FILE, OF_ONE_PROCESS, Stored, exists, is_address, list_objects, read_address
 from imltool.scan.walk import Others, choose_pictures, kind_of, walk_pictures
-from imltool.texts import printable, readable
+from imltool.texts import counted, printable, readable
 
 GROUND_TRUTH = "masks"
 KINDS_SHOWN = 8
@@ -106,7 +106,7 @@ class Plan:
         rest = len(self.passed_over) - len(kinds)
         total = sum(each.count for each in self.passed_over)
         listed = ", ".join(kinds) + (f", and {rest} more kinds" if rest else "")
-        return f"passed over {total} other file{'' if total == 1 else 's'}: {listed}"
+        return f"passed over {counted(total, 'other file')}: {listed}"
 
 
 def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:

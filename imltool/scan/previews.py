@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -19,6 +18,7 @@ from imltool.pictures.draw import colour_map, fit
 from imltool.pictures.images import RGB, Map, encode_jpeg
 from imltool.scan.picture_outputs import mask_outlines, overlay, wash
 from imltool.scan.results import ScanResult
+from imltool.texts import data_uri
 
 THUMBNAIL_SIDE = 160
 PREVIEW_SIDE = 480
@@ -60,8 +60,8 @@ def make_preview(rgb: RGB, values: Map, threshold: float) -> Preview:
     small = overlay(fit(rgb, THUMBNAIL_SIDE), fit(values, THUMBNAIL_SIDE), threshold)
     return Preview(
         thumbnail=_webp(Image.fromarray(small), quality=60),
-        picture=_uri("jpeg", _small_jpeg(rgb)),
-        map=_uri("jpeg", encode_jpeg(colour_map(values), quality=60)),
+        picture=data_uri("jpeg", _small_jpeg(rgb)),
+        map=data_uri("jpeg", encode_jpeg(colour_map(values), quality=60)),
         wash=_webp(Image.fromarray(wash(values)), quality=50, alpha_quality=50),
         size=(values.shape[1], values.shape[0]),
         outline=_path((values > threshold).view(np.uint8)),
@@ -102,8 +102,4 @@ def _small_jpeg(rgb: RGB) -> bytes:
 def _webp(picture: Image.Image, **options: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", method=2, **options)  # as small as by 4 on smooth maps, in half the time
-    return _uri("webp", buffer.getvalue())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return data_uri("webp", buffer.getvalue())

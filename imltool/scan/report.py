@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -29,7 +28,8 @@ from imltool.scan.results import ScanResult
 from imltool.scan.run_record import RECORD, REPORT
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
 from imltool.scan.selection import Selection
-from imltool.texts import command_text, printable
+from imltool.templates import environment
+from imltool.texts import command_text, data_uri, printable
 
 WHOLE = 1000
 """Cases whose picture, map and overlay are in the report itself, from the highest score; the others show the files
@@ -99,7 +99,7 @@ def render(
             placed.append(result)  # when the next is asked for, the page holds this one
 
     pieces = (
-        _environment(paper)
+        environment("imltool.scan", **FILTERS, breakable=partial(_breakable, paper=paper))
         .get_template("report.html.j2")
         .generate(
             run=run,
@@ -141,29 +141,6 @@ def render(
     yield from failed
 
 
-def _environment(paper: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("imltool.scan"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        printable=printable,
-        human_size=human_size,
-        percent=percent,
-        base=lambda name: PurePosixPath(name).name,
-        breakable=partial(_breakable, paper=paper),
-        command=command_text,
-        beside=quote,
-        facts=describe,
-        keys=_keys,
-        utc=lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
-    )
-    return environment
-
-
 def _breakable(path: str, paper: bool) -> Markup:
     """A path that is broken after slashes, dashes and underscores, not in the middle of a word."""
     marked = re.sub(r"(?<=[/_-])(?=[^/_-])", "\0", printable(path))
@@ -189,7 +166,7 @@ def _large_overlay(out: Path, row: ScanResult) -> str:
         rgb = fit(read_rgb(out / str(row.overlay)), PAPER_SIDE)
     except ImageError:
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(rgb, PAPER_QUALITY)).decode()}"
+    return data_uri("jpeg", encode_jpeg(rgb, PAPER_QUALITY))
 
 
 def percent(share: float) -> str:
@@ -220,3 +197,16 @@ def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, Any]:
         "remarks": len(row.remarks),
         "text": "\n".join(searched).lower(),
     }
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "printable": printable,
+    "human_size": human_size,
+    "percent": percent,
+    "base": lambda name: PurePosixPath(name).name,
+    "command": command_text,
+    "beside": quote,
+    "facts": describe,
+    "keys": _keys,
+    "utc": lambda stamp: stamp.replace("T", " ").replace("Z", " UTC"),
+}

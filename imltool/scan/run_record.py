@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +80,6 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
     """
     with output_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
         yield
-
-
-def utc_now() -> str:
-    """The time in UTC to the second: `2026-01-31T12:00:00Z`."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def count_results(results: Sequence[ScanResult]) -> dict[str, int]:

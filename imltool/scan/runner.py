@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from imltool.errors import DataError, ResumeError
 from imltool.files import sha256_file, write_text
 from imltool.inference.localizer import Localizer
-from imltool.journal import PARAMETERS
+from imltool.journal import PARAMETERS, utc_now
 from imltool.scan import run_record
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.fetch import compare_with_hash
@@ -86,7 +86,7 @@ def scan(
         results = [ScanResult.of_row(row, out) for row in journal.rows]
         journal.rows.clear()  # a row in memory once
         session: dict[str, Any] = {
-            "started": run_record.utc_now(),
+            "started": utc_now("seconds"),
             "finished": None,
             "command_line": [readable(without_secrets(argument)) for argument in command_line],
             "device": str(localizer.device),
@@ -111,7 +111,7 @@ def scan(
             results.append(result)
             session["made"] += 1
             yield result
-        session["finished"] = run_record.utc_now()
+        session["finished"] = utc_now("seconds")
         session["cluster"] = cluster and cluster.describe()  # it knows its workers now
         for name, text in TABLES.items():
             write_text(out / name, text(results))

@@ -7,14 +7,14 @@ choice).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from imltool.config import Exact, JsonFile
 from imltool.evaluation.bootstrap import Interval, Weights, interval
 from imltool.evaluation.results import ListFile
 from imltool.evaluation.roles import Role
@@ -30,11 +30,7 @@ FloatArray = NDArray[np.float64]
 Values = list[float | None]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class PictureColumns(_Model):
+class PictureColumns(Exact):
     """The pictures of a set that were scored, as columns of equal length; None where a metric does not exist."""
 
     name: list[str]
@@ -45,7 +41,7 @@ class PictureColumns(_Model):
     fp_area: Values
 
 
-class Measurement(_Model):
+class Measurement(Exact):
     """A run on a set: a line of the journal.
 
     Attributes:
@@ -71,7 +67,7 @@ class Measurement(_Model):
     images: PictureColumns
 
 
-class RowMetric(_Model):
+class RowMetric(Exact):
     """One metric of a row: mean over seeds and sets, its interval, and what it differs by from another row.
 
     Attributes:
@@ -82,14 +78,14 @@ class RowMetric(_Model):
 
     mean: float | None = None
     interval: Interval | None = None
-    seeds: dict[str, float | None] = {}
+    seeds: dict[str, float | None] = Field(default_factory=dict)
     reference: str | None = None
     difference: float | None = None
     difference_interval: Interval | None = None
-    difference_seeds: dict[str, float | None] = {}
+    difference_seeds: dict[str, float | None] = Field(default_factory=dict)
 
 
-class RowResult(_Model):
+class RowResult(Exact):
     """A row on one set, or on all sets of a role."""
 
     role: Role
@@ -111,14 +107,14 @@ class RowResult(_Model):
         return found
 
 
-class RoleResult(_Model):
+class RoleResult(Exact):
     """The sets of one role in all rows, each counting once."""
 
     sets: list[str]
     rows: dict[str, RowResult]
 
 
-class LabelQuality(_Model):
+class LabelQuality(Exact):
     """Pseudo-masks trained on against the true masks."""
 
     images: int
@@ -129,7 +125,7 @@ class LabelQuality(_Model):
     fallback: int
 
 
-class RowInfo(_Model):
+class RowInfo(Exact):
     """What a row changes, and how good its pseudo-masks are."""
 
     overrides: list[str]
@@ -137,7 +133,7 @@ class RowInfo(_Model):
     label_quality: LabelQuality | None
 
 
-class StudyResults(_Model):
+class StudyResults(JsonFile):
     """The content of a study's `results.json`.
 
     Attributes:
@@ -155,10 +151,6 @@ class StudyResults(_Model):
     roles: dict[str, RoleResult]
     command: str
     versions: dict[str, str | None]
-
-    def text(self) -> str:
-        """The file's content; NaN never gets in (ValueError)."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def metric_matrix(lines: Sequence[Measurement], key: str, names: Sequence[str]) -> FloatArray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
+from imltool.config import Frozen
 from imltool.student.operating_points import beta_quantile
 
 CONFIDENCE = 0.95
@@ -11,7 +10,7 @@ FEW = 20
 """Pictures below which a rate says little: without one event among 20 the upper limit is still 17 % (our choice)."""
 
 
-class Rate(BaseModel):
+class Rate(Frozen):
     """How many of `n` pictures showed something, with a 95 % Clopper-Pearson interval of the share.
 
     Attributes:
@@ -19,8 +18,6 @@ class Rate(BaseModel):
         share: k / n; None without pictures.
         low, high: limits of the interval; 0 and 1 without pictures.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     k: int
     n: int

@@ -13,6 +13,7 @@ from imltool.files import write_text
 from imltool.scan.pdf import lay_out
 from imltool.tables import Table, csv_text
 from imltool.templates import environment
+from imltool.texts import counted
 from imltool.validation.rates import FEW, Rate
 from imltool.validation.results import Localization, Material, ValidationResults
 
@@ -75,8 +76,8 @@ def render(results: ValidationResults) -> str:
     repeat = [("Command", conditions.command), ("Versions", versions), ("System", conditions.platform)]
     for name, material in (("Authentic pictures", results.authentic), ("Edited pictures", results.tampered)):
         if material:
-            text = f"{material.n} files in {material.folder}, SHA-256 over their names and hashes {material.sha256}"
-            repeat.append((name, text))
+            files = f"{counted(material.n, 'file')} in {material.folder}"
+            repeat.append((name, f"{files}, SHA-256 over their names and hashes {material.sha256}"))
     return (
         environment("imltool.validation", "imltool.evaluation")
         .get_template("validation.html.j2")
@@ -164,10 +165,10 @@ def notes(results: ValidationResults) -> list[str]:
 def _material_notes(name: str, material: Material) -> Iterator[str]:
     if material.failed:
         first, reason = next(iter(material.failed.items()))
-        count = "1 picture" if len(material.failed) == 1 else f"{len(material.failed)} pictures"
+        count = counted(len(material.failed), "picture")
         yield f"{count} of the {name} ones could not be analysed and are in no rate, the first: {first}: {reason}."
     if material.seen:
-        count = "1 picture was" if len(material.seen) == 1 else f"{len(material.seen)} pictures were"
+        count = counted(len(material.seen), "picture was", "pictures were")
         yield (
             f"Warning: {count} part of the checkpoint's training, validation or calibration among the {name} ones "
             f"({material.seen[0]}). The rates do not hold for new pictures: validate without these."

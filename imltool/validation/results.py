@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic import BaseModel, ConfigDict
-
+from imltool.config import Exact, JsonFile
 from imltool.evaluation.bootstrap import Interval
 from imltool.validation.rates import Rate
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Conditions(_Model):
+class Conditions(Exact):
     """What the results hold for: another version, checkpoint, engine or setting needs its own validation."""
 
     date: str
@@ -32,7 +25,7 @@ class Conditions(_Model):
     inconclusive_threshold: float | None
 
 
-class Material(_Model):
+class Material(Exact):
     """Pictures of one side.
 
     Attributes:
@@ -48,7 +41,7 @@ class Material(_Model):
     seen: list[str]
 
 
-class Group(_Model):
+class Group(Exact):
     """Pictures that share something, with the rates among them.
 
     Attributes:
@@ -62,7 +55,7 @@ class Group(_Model):
     detections: Rate
 
 
-class Localization(_Model):
+class Localization(Exact):
     """Agreement of maps and true masks; means over pictures with 95 % bootstrap intervals."""
 
     n: int
@@ -73,7 +66,7 @@ class Localization(_Model):
     reason: str | None
 
 
-class ValidationResults(_Model):
+class ValidationResults(JsonFile):
     """The content of `validation.json`.
 
     Attributes:
@@ -97,7 +90,3 @@ class ValidationResults(_Model):
     quantiles: dict[str, float]
     groups: dict[str, list[Group]]
     localization: Localization | None
-
-    def text(self) -> str:
-        """The file's content; NaN never gets in (ValueError)."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)

@@ -27,6 +27,7 @@ from imltool.journal import output_folder
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Sensitivity, Word, choose_verdicts
 from imltool.scanner import Scanner
 from imltool.student.header import read_header
+from imltool.texts import counted
 from imltool.validation.rates import Rate
 from imltool.validation.report import JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME, write_report
 from imltool.validation.results import Conditions, Group, Localization, Material, ValidationResults
@@ -223,12 +224,12 @@ class Validation:
         results = self.results
         for name, material in ((AUTHENTIC, results.authentic), (TAMPERED, results.tampered)):
             if material and material.seen:
-                count = "1 picture was" if len(material.seen) == 1 else f"{len(material.seen)} pictures were"
+                count = counted(len(material.seen), "picture was", "pictures were")
                 text = f"{name}: {count} part of the checkpoint's training, validation or calibration"
                 yield Said(f"{text}, the first is {material.seen[0]}: the rates do not hold for new pictures", True)
             if material and material.failed:
                 first, reason = next(iter(material.failed.items()))
-                count = "1 picture" if len(material.failed) == 1 else f"{len(material.failed)} pictures"
+                count = counted(len(material.failed), "picture")
                 yield Said(f"{name}: {count} could not be analysed, the first: {first}: {reason}", True)
         if results.localization and results.localization.reason:
             yield Said(f"not all masks could be compared: {results.localization.reason}", True)
