@@ -131,3 +131,11 @@ def test_a_heif_thumbnail_of_another_picture(tmp_path: Path) -> None:
     found = context_of(tmp_path / "a.heic")
     assert found.thumbnail.where == "HEIF" and found.thumbnail.differs is True
     assert "thumbnail-content" in ids(found)
+
+
+def test_flat_pictures_are_not_compared(tmp_path: Path) -> None:
+    dark = Image.eval(picture(), lambda level: 10 + level // 60)
+    found, remarks, problems = thumbnail_of(tmp_path, dark, Image.new("RGB", (160, 120), (11, 11, 11)))
+    assert found.correlation is None and found.differs is None and not remarks and not problems
+    found, remarks, _ = thumbnail_of(tmp_path, picture(), Image.new("RGB", (160, 120), (110, 110, 110)))
+    assert "thumbnail-content" in remarks, "only one of them is flat"

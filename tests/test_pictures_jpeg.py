@@ -172,3 +172,41 @@ def test_jpeg_2000_by_its_colour_space(tmp_path: Path) -> None:
     whole = jp2(rgb, 16)
     path.write_bytes(whole[: len(whole) * 2 // 3])
     assert read_evidence(path).reason.startswith("damaged picture (")
+
+
+def test_data_missing_inside_a_file(tmp_path: Path) -> None:
+    """Bytes that are gone or blank in the middle, with the end marker in place."""
+    path = tmp_path / "a.jpg"
+    rgb = photo(1, 640, 480)
+    for options in ({}, {"subsampling": 0}, {"restart_marker_rows": 1}):
+        whole = jpeg(rgb, **options)
+        path.write_bytes(whole)
+        assert context_of(path).problems == () and context_of(path).rows_decoded is None, options
+        half = len(whole) // 2
+        for data in (whole[:half] + whole[half + 900 :], whole[:half] + bytes(900) + whole[half + 900 :]):
+            path.write_bytes(data)
+            found = context_of(path)
+            assert found.problems[0].startswith("pixels: its coded data is longer") or (
+                found.rows_decoded and found.problems == ("pixels: coded data is missing before the end marker",)
+            ), options
+            if "restart_marker_rows" in options:
+                assert found.rows_decoded and 160 <= found.rows_decoded <= 256, "the markers tell the place"
+    whole = jpeg(rgb, restart_marker_rows=1)
+    path.write_bytes(whole[:-2] + b"\xff\xd5" + whole[-2:])
+    assert context_of(path).problems == (), "cameras write one marker more behind the last unit"
+
+
+def test_a_progressive_picture_that_breaks_off_before_an_end_marker(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    whole = jpeg(photo(1, 320, 240), progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    path.write_bytes(whole[: last // 2] + b"\xff\xd9")
+    read = read_evidence(path)
+    assert str(read.reason).startswith("damaged picture (a progressive JPEG that breaks off in its scan")
+    assert read.context is not None and read.context.ending == "cut off"
+    path.write_bytes(whole[: (last + len(whole)) // 2] + b"\xff\xd9")
+    found = context_of(path)
+    assert found.ending == "cut off" and 0 < (found.rows_decoded or 0) < 240
+    path.write_bytes(whole[:last] + b"\xff\xd9")
+    found = context_of(path)
+    assert found.rows_decoded is None and found.problems[0].startswith("pixels: its scans leave out the lowest bits")

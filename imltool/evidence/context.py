@@ -133,7 +133,8 @@ def _ending(header: Header, pixels: Pixels | None) -> str | None:
         return "cut off"
     if header.blocks.ended is None:
         return None
-    if header.blocks.ended:
+    structure = header.blocks.jpeg
+    if header.blocks.ended and (pixels or not structure or structure.refined):
         return "complete"
     return "no end marker" if pixels else "cut off"
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-from imltool.evidence.model import Camera, Position
-from imltool.evidence.programs import Field, Text
-from imltool.evidence.values import Notes, degrees, read_time, text_of
+from imltool.evidence.model import Camera, Position, Unparsed
+from imltool.evidence.programs import Field, Text, kinds_of
+from imltool.evidence.values import BLANK, Notes, degrees, keep_half, read_time, text_of
 from imltool.pictures import tags
 from imltool.texts import clean
 
@@ -38,7 +38,6 @@ NAMES = {
     tags.ORIENTATION: "Orientation",
     DESCRIPTION: "ImageDescription",
 }
-CAMERA_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,14 @@ def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
 
 
 def camera(exif: ExifBlock) -> Camera:
-    """The camera as EXIF names it."""
+    """The camera as EXIF names it. Make and Model that hold a picture generator's parameters name none."""
+    make, model = (
+        None if kinds_of(Field("", _whole(exif.main.raw(tag)), Text.FREE)) else text_of(exif.main.raw(tag))
+        for tag in (MAKE, MODEL)
+    )
     found = {
-        "make": text_of(exif.main.raw(MAKE)),
-        "model": text_of(exif.main.raw(MODEL)),
+        "make": make,
+        "model": model,
         "lens": text_of(exif.detail.raw(LENS)),
         "serial": text_of(exif.detail.raw(SERIAL)),
     }
@@ -139,6 +142,14 @@ def fields(exif: ExifBlock) -> list[Field]:
         Field("EXIF ProcessingSoftware", _whole(main.raw(PROCESSED_BY)), Text.PROGRAM),
         Field("EXIF HostComputer", _whole(main.raw(HOST)), Text.PROGRAM),
         Field("EXIF ImageDescription", _whole(main.raw(DESCRIPTION)), Text.FREE),
+        *(  # where one of the common generators writes its parameters
+            field
+            for field in (
+                Field("EXIF Make", _whole(main.raw(MAKE)), Text.FREE),
+                Field("EXIF Model", _whole(main.raw(MODEL)), Text.FREE),
+            )
+            if kinds_of(field)
+        ),
         Field("EXIF XPTitle", _wide(main.raw(XP_TITLE)), Text.FREE),
         Field("EXIF XPComment", _wide(main.raw(XP_COMMENT)), Text.FREE),
         Field("EXIF UserComment", _comment(detail.raw(COMMENT)), Text.FREE),
@@ -177,16 +188,25 @@ def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
     places = {"taken": (exif.detail, TAKEN), "digitised": (exif.detail, DIGITISED), "changed": (exif.main, CHANGED)}
     found = {
         name: read_time(
-            f"EXIF {NAMES[tag]}", table.raw(tag), notes, exif.detail.raw(ZONES[tag]), f"EXIF {NAMES[ZONES[tag]]}"
+            f"EXIF {NAMES[tag]}", _as_text(table, tag), notes, exif.detail.raw(ZONES[tag]), f"EXIF {NAMES[ZONES[tag]]}"
         )
         for name, (table, tag) in places.items()
     }
     return {**found, "gps": _gps_time(exif.gps, notes)}
 
 
+def _as_text(table: tags.Table, tag: int) -> bytes:
+    """A text, or numbers that stand where it should be."""
+    value = table.values.get(tag, b"")
+    return value if isinstance(value, bytes) else " ".join(f"{number:g}" for number in value).encode()
+
+
 def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
     day, clock = clean(gps.raw(29)), _floats(gps, 7)
-    if not day or not clock:
+    if not day or not clock:  # half of it is no time, and no fault: older cameras wrote no day
+        half = day or ", ".join(f"{number:g}" for number in clock or ())
+        if half and not BLANK.fullmatch(half):
+            notes.unparsed.append(Unparsed(where="EXIF GPSDateStamp" if day else "EXIF GPSTimeStamp", text=half))
         return None
     try:
         start = datetime.strptime(day[:10].replace("-", ":").replace(" ", "0"), "%Y:%m:%d").replace(tzinfo=timezone.utc)
@@ -202,9 +222,10 @@ def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
 def position(exif: ExifBlock, notes: Notes) -> Position:
     """Where EXIF says that the picture was taken."""
     gps = exif.gps
-    latitude = degrees("EXIF GPSLatitude", _floats(gps, 2), gps.raw(1), notes)
-    longitude = degrees("EXIF GPSLongitude", _floats(gps, 4), gps.raw(3), notes)
+    latitude = _angle("EXIF GPSLatitude", gps, 2, notes)
+    longitude = _angle("EXIF GPSLongitude", gps, 4, notes)
     if latitude is None or longitude is None:
+        keep_half("EXIF GPS", latitude, longitude, notes)
         return Position()
     height = _floats(gps, 6)
     altitude = None
@@ -214,6 +235,14 @@ def position(exif: ExifBlock, notes: Notes) -> Position:
         else:
             notes.keep("EXIF GPSAltitude", ", ".join(f"{number:g}" for number in height), "a height")
     return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="EXIF")
+
+
+def _angle(where: str, gps: tags.Table, tag: int, notes: Notes) -> float | None:
+    value, reference = gps.values.get(tag), gps.raw(tag - 1)
+    if isinstance(value, bytes) and clean(value):  # a text where numbers should be
+        notes.keep(where, f"{clean(value)} {clean(reference) or ''}".strip(), "a position")
+        return None
+    return degrees(where, _floats(gps, tag), reference, notes)
 
 
 def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:

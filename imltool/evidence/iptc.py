@@ -17,6 +17,7 @@ FIELDS = {
     70: ("IPTC Program Version", Text.FREE),
     40: ("IPTC Special Instructions", Text.FREE),
     120: ("IPTC Caption", Text.FREE),
+    110: ("IPTC Credit", Text.COMMENT),
 }
 DATE, TIME = 55, 60
 

@@ -20,7 +20,7 @@ from imltool.evidence.model import Camera, Carrier, Clocks, Position, State, Tim
 from imltool.evidence.programs import Field, Text, trace_of
 from imltool.evidence.values import Notes, read_time
 from imltool.evidence.xmp import Xmp
-from imltool.pictures.blocks import Block
+from imltool.pictures.block import Block
 from imltool.pictures.header import Header
 from imltool.pictures.source import Source
 from imltool.texts import clean
@@ -169,6 +169,9 @@ def _add_text(block: Block, found: Metadata) -> None:
 
 
 def _decode(data: bytes) -> str:
+    """A text: UTF-16 where it begins with its mark, UTF-8, or Latin-1 where it is neither."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace").strip("\0 ")
     try:
         return data.decode("utf-8").strip("\0 ")
     except UnicodeDecodeError:
@@ -202,6 +205,7 @@ def clocks(metadata: Metadata) -> dict[str, Any]:
     if metadata.exif:
         found |= exif_reader.times(metadata.exif, metadata.notes)
     xmp, created = metadata.xmp, metadata.iptc.created
+    found["gps"] = found["gps"] or (xmp.gps if xmp else None)
     found["xmp_taken"] = xmp.taken if xmp else None
     found["xmp_created"] = xmp.created if xmp else None
     found["xmp_changed"] = xmp.changed if xmp else None

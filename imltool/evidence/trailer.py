@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imltool.evidence.model import Trailer
-from imltool.pictures.blocks import Blocks
+from imltool.pictures.block import Blocks
 from imltool.pictures.source import Source
 
 LOOKED_AT = 1_000_000

@@ -85,6 +85,13 @@ def read_time(where: str, text: object, notes: Notes, zone: object = None, zone_
     return moment
 
 
+def keep_half(where: str, latitude: float | None, longitude: float | None, notes: Notes) -> None:
+    """Keep a latitude without a longitude, or the other way round."""
+    for name, angle in (("Latitude", latitude), ("Longitude", longitude)):
+        if angle is not None:
+            notes.keep(f"{where}{name}", f"{angle:g}", "a whole position")
+
+
 def degrees(where: str, numbers: Sequence[float] | None, reference: object, notes: Notes) -> float | None:
     """Degrees north or east of up to three numbers (degrees, minutes, seconds) and the name of a direction.
 

@@ -13,7 +13,7 @@ from defusedxml.ElementTree import fromstring
 
 from imltool.evidence.model import Camera, Position
 from imltool.evidence.programs import Field, Text
-from imltool.evidence.values import Notes, degrees, read_time
+from imltool.evidence.values import Notes, degrees, keep_half, read_time
 from imltool.pictures.orientation import decode_xmp
 from imltool.texts import clean
 
@@ -48,7 +48,7 @@ class Xmp:
     Attributes:
         camera, position: as XMP has them.
         fields: places that may name a program, with their whole texts.
-        taken, created, changed: clocks.
+        taken, created, changed, gps: clocks, the last the satellites'.
         steps: what was done, oldest first: "saved", "converted", …
         derived: whether it names another document as its origin.
         source_types: IPTC terms for how it was made, such as `digitalCapture`.
@@ -61,6 +61,7 @@ class Xmp:
     taken: datetime | None = None
     created: datetime | None = None
     changed: datetime | None = None
+    gps: datetime | None = None
     steps: tuple[str, ...] = ()
     derived: bool = False
     source_types: tuple[str, ...] = ()
@@ -101,6 +102,7 @@ def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
         taken=_time(parts, "exif:DateTimeOriginal", notes) or _time(parts, "photoshop:DateCreated", notes),
         created=_time(parts, "xmp:CreateDate", notes),
         changed=_time(parts, "xmp:ModifyDate", notes),
+        gps=_time(parts, "exif:GPSTimeStamp", notes),
         steps=tuple(clean(_value([step], "stEvt:action"), 40) or "?" for step in steps[:STEPS_KEPT]),
         derived=any(part.find(_name("xmpMM:DerivedFrom")) is not None for part in parts),
         source_types=source_types([_value(parts, "iptcExt:DigitalSourceType")]),
@@ -118,6 +120,8 @@ def _fields(parts: list[Element], roots: list[Element], steps: list[Element]) ->
     agents = dict.fromkeys(_value([step], "stEvt:softwareAgent") or "" for step in steps)
     for agent in [*agents][:STEPS_KEPT]:
         yield Field("XMP history", agent, Text.PROGRAM)
+    yield Field("XMP AISystemUsed", _value(parts, "iptcExt:AISystemUsed") or "", Text.PROGRAM)
+    yield Field("XMP Credit", _value(parts, "photoshop:Credit") or "", Text.COMMENT)
     yield Field("XMP description", _value(parts, "dc:description") or "", Text.FREE)
     yield Field("XMP ImageDescription", _value(parts, "tiff:ImageDescription") or "", Text.FREE)
     yield Field("XMP UserComment", _value(parts, "exif:UserComment") or "", Text.FREE)
@@ -131,6 +135,7 @@ def _position(parts: list[Element], notes: Notes) -> Position:
     latitude = _coordinate(parts, "exif:GPSLatitude", notes)
     longitude = _coordinate(parts, "exif:GPSLongitude", notes)
     if latitude is None or longitude is None:
+        keep_half("XMP GPS", latitude, longitude, notes)
         return Position()
     raw = _value(parts, "exif:GPSAltitude")
     altitude = None

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from imltool.pictures import tags
+from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
 from imltool.pictures.boxes import boxes, boxes_end
-from imltool.pictures.jpeg_structure import JpegStructure, read_structure
+from imltool.pictures.jpeg_structure import read_structure
+from imltool.pictures.png_blocks import read_png_blocks
 from imltool.pictures.source import Source
 
-BLOCK_BYTES = 4_000_000
-"""Longer metadata blocks are not read (our choice)."""
-CHUNKS = 20_000
-"""Chunks of a PNG, WebP or GIF file that are looked at (our choice)."""
-XMP_NAME, EXTENDED_NAME = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-KNOWN = (b"JFIF\0", b"Adobe", b"MPF\0", b"JP", b"ICC_PROFILE\0")
-"""What segments begin with that say how the picture is coded, or that other readers take: JUMBF has credentials."""
+KNOWN = (
+    ("APP0", b"JFIF\0"),
+    ("APP14", b"Adobe"),
+    ("APP2", b"MPF\0"),
+    ("APP11", b"JP"),
+    ("APP2", b"ICC_PROFILE\0"),
+)
+"""Segments that say how the picture is coded, or that other readers take: JUMBF has credentials."""
+EXTENDED_NAME = b"http://ns.adobe.com/xmp/extension/\0"
+PHOTOSHOP_NAMES = (b"Photoshop 3.0\0", b"Adobe_Photoshop2.5:\0\0")
+GIF_KNOWN = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"C2PA_GIF\x01\0\0")
+JP2_KNOWN = frozenset(b"jP  |ftyp|jp2h|jp2c|rreq|jumb|free|skip|\0\0\0\0".split(b"|"))
+WEBP_KNOWN = frozenset(b"VP8 |VP8L|VP8X|ALPH|ANIM|ANMF|C2PA".split(b"|"))
 UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "XMP",
     b"JpgTiffExif->JP2": "EXIF",
@@ -28,54 +34,6 @@ UUIDS = {
     bytes.fromhex("2c4c010085044040a03ea0a7a7ae5d4c"): "Photoshop",
 }
 """Identities of the boxes that JPEG 2000 files hold metadata in."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A metadata block.
-
-    Attributes:
-        kind: "EXIF", "XMP", "IPTC", "Photoshop", "ICC", "comment", "text", "editor", "other".
-        where: its place in the container, for people: "PNG text parameters".
-        data: its bytes, without what the container adds; empty where `fault` says why it could not be read.
-        fault: a fixed phrase, or "".
-        size_bytes: of the block as it is stored.
-    """
-
-    kind: str
-    where: str
-    data: bytes
-    fault: str = ""
-    size_bytes: int = 0
-
-
-@dataclass
-class Blocks:
-    """What a container holds beside the pixels.
-
-    Attributes:
-        blocks: its metadata, in the file's order.
-        end: the offset behind the picture; None where the format does not tell, or where it is missing.
-        ended: whether the picture's end marker is there; None where the format has none.
-        table: the first table of a TIFF file, and `jpeg` the structure of a JPEG file.
-        frames: pages of a TIFF file or pictures of a GIF; None where another reader counts them.
-        problems: fixed phrases on what could not be read.
-    """
-
-    blocks: list[Block] = field(default_factory=list)
-    end: int | None = None
-    ended: bool | None = None
-    table: tags.Table | None = None
-    jpeg: JpegStructure | None = None
-    frames: int | None = None
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, where: str, data: bytes, size: int | None = None, fault: str = "") -> None:
-        """Note a block; one that is too long is noted as not read."""
-        stored = len(data) if size is None else size
-        if not fault and len(data) > BLOCK_BYTES:
-            fault, data = f"is longer than {BLOCK_BYTES} bytes", b""
-        self.blocks.append(Block(kind, where, data, fault, stored))
 
 
 def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any]) -> Blocks:
@@ -87,15 +45,15 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
     """
     found = Blocks()
     reader = {
-        "JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "TIFF": _tiff, "JPEG2000": _jpeg2000,
-        "HEIF": _heif, "AVIF": _heif, "BMP": _bitmap, "DIB": _bitmap,
+        "JPEG": _jpeg, "MPO": _jpeg, "PNG": read_png_blocks, "WEBP": _webp, "GIF": _gif, "TIFF": _tiff,
+        "JPEG2000": _jpeg2000, "HEIF": _heif, "AVIF": _heif, "BMP": _bitmap, "DIB": _bitmap,
     }.get(image_format or "")  # fmt: skip
     if reader:
         reader(source, found)
     if reader is _heif:
         for key, kind in (("exif", "EXIF"), ("xmp", "XMP"), ("icc_profile", "ICC")):
             if isinstance(data := info.get(key), bytes) and data:
-                found.add(kind, f"{image_format} item", _tiff_block(data) if kind == "EXIF" else data)
+                found.add(kind, f"{image_format} item", tiff_block(data) if kind == "EXIF" else data)
     return found
 
 
@@ -110,7 +68,7 @@ def _jpeg(source: Source, found: Blocks) -> None:
     for segment in found.jpeg.segments:
         name, data = segment.name, segment.data
         if name == "APP1" and data.startswith(b"Exif\0"):
-            found.add("EXIF", "JPEG APP1", _tiff_block(data[6:]))
+            found.add("EXIF", "JPEG APP1", tiff_block(data[6:]))
         elif name == "APP1" and data.startswith(XMP_NAME):
             found.add("XMP", "JPEG APP1", data[len(XMP_NAME) :])
         elif name == "APP1" and data.startswith(EXTENDED_NAME) and len(data) > len(EXTENDED_NAME) + 40:
@@ -122,11 +80,11 @@ def _jpeg(source: Source, found: Blocks) -> None:
             profile[data[12]] = data[14:]
         elif name == "APP12" and data.startswith(b"Ducky"):
             found.add("editor", "JPEG block APP12", b"Adobe Save for Web", len(data))
-        elif name == "APP13" and data.startswith(b"Photoshop 3.0\0"):
-            photoshop += data[14:]
+        elif name == "APP13" and (mark := next((each for each in PHOTOSHOP_NAMES if data.startswith(each)), b"")):
+            photoshop += data[len(mark) :]
         elif name == "COM":
             found.add("comment", "JPEG comment", data)
-        elif name.startswith("APP") and not data.startswith(KNOWN):
+        elif name.startswith("APP") and not any(name == app and data.startswith(mark) for app, mark in KNOWN):
             label = data[:12].split(b"\0", 1)[0]
             word = label.decode("latin-1") if label.isalnum() else ""
             unread[f"JPEG {name} {word}".strip()] = unread.get(f"JPEG {name} {word}".strip(), 0) + len(data)
@@ -143,100 +101,12 @@ def _jpeg(source: Source, found: Blocks) -> None:
         found.add("ICC", "JPEG APP2", b"".join(profile[number] for number in sorted(profile)))
 
 
-def _tiff_block(data: bytes) -> bytes:
-    """An EXIF block without the name in front, which some programs write twice."""
-    while data.startswith(b"Exif\0"):
-        data = data[6:]
-    return data
-
-
 def _starts(parts: Mapping[int, bytes]) -> Iterator[int]:
     """Where each part should begin if none is missing."""
     place = 0
     for start in sorted(parts):
         yield place
         place += len(parts[start])
-
-
-def _png(source: Source, found: Blocks) -> None:
-    place = 8
-    found.ended = False
-    for _ in range(CHUNKS):
-        head = source.read(place, 8)
-        if len(head) < 8:
-            return
-        length, name = struct.unpack(">L4s", head)
-        data = source.read(place + 8, min(length, BLOCK_BYTES + 1)) if name not in (b"IDAT", b"fdAT") else b""
-        place += 12 + length
-        if name == b"IEND":
-            found.ended, found.end = True, min(place, source.size_bytes)
-            return
-        if name == b"eXIf":
-            found.add("EXIF", "PNG eXIf", _tiff_block(data))
-        elif name == b"iCCP":
-            _, _, rest = data.partition(b"\0")
-            profile = _inflate(rest[1:])
-            found.add("ICC", "PNG iCCP", profile or b"", length, "" if profile else "is damaged or too long")
-        elif name == b"tIME" and len(data) == 7:
-            stamp = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*struct.unpack(">H5B", data))
-            found.add("time", "PNG tIME", stamp.encode())
-        elif name in (b"tEXt", b"zTXt", b"iTXt"):
-            _png_text(name, data, length, found)
-
-
-def _png_text(chunk: bytes, data: bytes, length: int, found: Blocks) -> None:
-    key, _, rest = data.partition(b"\0")
-    name = key.decode("latin-1")
-    text: bytes | None = rest
-    if chunk == b"zTXt":
-        text = _inflate(rest[1:])
-    elif chunk == b"iTXt" and len(rest) >= 2:
-        packed = rest[0] == 1
-        _, _, rest = rest[2:].partition(b"\0")
-        _, _, rest = rest.partition(b"\0")
-        text = _inflate(rest) if packed else rest
-    where = f"PNG text {name}"
-    if text is None or length > BLOCK_BYTES:
-        found.add("XMP" if name == "XML:com.adobe.xmp" else "text", where, b"", length, "is damaged or too long")
-    elif name in ("XML:com.adobe.xmp", "xmp"):
-        found.add("XMP", where, text, length)
-    elif name.startswith("Raw profile type "):
-        _png_profile(name.removeprefix("Raw profile type ").strip().lower(), where, text, found)
-    else:
-        # iTXt holds UTF-8, the two others Latin-1
-        found.add("text", where, text if chunk == b"iTXt" else text.decode("latin-1").encode(), length)
-
-
-def _png_profile(kind: str, where: str, text: bytes, found: Blocks) -> None:
-    """A profile that ImageMagick writes as text: its name, its length, and its bytes as hexadecimal digits."""
-    lines = text.strip().split(b"\n")
-    try:
-        data = bytes.fromhex(b"".join(lines[2:]).decode("ascii"))
-    except ValueError:
-        found.add("text", where, b"", len(text), "is not hexadecimal")
-        return
-    if kind == "app1" and data.startswith(XMP_NAME):
-        found.add("XMP", where, data[len(XMP_NAME) :])
-    elif kind == "xmp":
-        found.add("XMP", where, data)
-    elif kind in ("exif", "app1"):
-        found.add("EXIF", where, _tiff_block(data))
-    elif kind in ("iptc", "8bim"):
-        found.add("Photoshop" if data.startswith(b"8BIM") else "IPTC", where, data)
-    elif kind in ("icc", "icm"):
-        found.add("ICC", where, data)
-    else:
-        found.add("other", where, data)
-
-
-def _inflate(data: bytes) -> bytes | None:
-    """Text unpacked; None when it is damaged or becomes longer than `BLOCK_BYTES`."""
-    try:
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(data, BLOCK_BYTES)
-        return text if unpacker.eof else None
-    except zlib.error:
-        return None
 
 
 def _webp(source: Source, found: Blocks) -> None:
@@ -257,8 +127,10 @@ def _webp(source: Source, found: Blocks) -> None:
         if kind:
             data = source.read(place + 8, min(length, BLOCK_BYTES + 1))
             fault = "" if len(data) == min(length, BLOCK_BYTES + 1) else "is cut off"
-            data = _tiff_block(data) if kind == "EXIF" else data
+            data = tiff_block(data) if kind == "EXIF" else data
             found.add(kind, f"WebP {name.decode().strip()}", b"" if fault else data, length, fault)
+        elif name not in WEBP_KNOWN:
+            found.add("other", f"WebP {label_of(name)}", b"", length)
         place += 8 + length + (length & 1)
 
 
@@ -285,6 +157,9 @@ def _gif(source: Source, found: Blocks) -> None:
             found.add("comment", "GIF comment", data)
         elif mark == b"\x21\xff":
             place = _gif_application(source, place + 2, found)
+        elif mark == b"\x21\x01":
+            data, place = _gif_data(source, place + 2)
+            found.add("comment", "GIF plain text", data[12:])
         elif mark[:1] == b"\x21":
             _, place = _gif_data(source, place + 2, keep=False)
         else:
@@ -299,6 +174,11 @@ def _gif_application(source: Source, place: int, found: Blocks) -> int:
         found.add("XMP", "GIF application block", raw[: max(0, len(raw) - 258)])
     elif name == b"ICCRGBG1012":
         found.add("ICC", "GIF application block", data)
+    elif name in (b"MGK8BIM0000", b"MGKIPTC0000"):  # ImageMagick's, of either form
+        found.add("Photoshop" if data.startswith(b"8BIM") else "IPTC", "GIF application block", data)
+    elif name not in GIF_KNOWN:
+        label = name.decode("latin-1") if name.isascii() else name.hex()
+        found.add("other", f"GIF application block {label}", b"", len(data))
     return end
 
 
@@ -360,7 +240,7 @@ def _jpeg2000(source: Source, found: Blocks) -> None:
             identity = source.read(box.start, 16)
             data = source.read(box.start + 16, min(size - 16, BLOCK_BYTES + 1))
             kind = UUIDS.get(identity, "other")
-            data = _tiff_block(data) if kind == "EXIF" else data
+            data = tiff_block(data) if kind == "EXIF" else data
             found.add(kind, f"JP2 UUID box {identity.hex()}" if kind == "other" else "JP2 UUID box", data, size)
         elif box.name == b"xml ":
             found.add("text", "JP2 XML box", source.read(box.start, min(size, BLOCK_BYTES + 1)), size)
@@ -372,6 +252,8 @@ def _jpeg2000(source: Source, found: Blocks) -> None:
         elif box.name == b"jp2c":
             _codestream_comments(source, box.start, found)
             found.ended = source.read(box.end - 2, 2) == b"\xff\xd9"
+        elif box.name not in JP2_KNOWN:
+            found.add("other", f"JP2 box {label_of(box.name)}", b"", size)
 
 
 def _codestream_comments(source: Source, place: int, found: Blocks) -> None:

@@ -50,7 +50,8 @@ def decode(source: Source, header: Header, partial: bool = False) -> Pixels:
     profiles are not applied.
 
     Args:
-        partial: whether a JPEG that breaks off gives its whole rows instead of an error.
+        partial: whether a JPEG that breaks off gives its whole rows instead of an error; then a JPEG is decoded twice,
+            to find out whether any of it is made up.
 
     Raises `ImageError` with a fixed reason.
     """
@@ -58,8 +59,8 @@ def decode(source: Source, header: Header, partial: bool = False) -> Pixels:
         rows, ended = None, None
         problems: tuple[str, ...] = ()
         if header.blocks.jpeg:
-            jpeg = read_jpeg(source.whole(), header.blocks.jpeg)
-            rgb, rows, ended = jpeg.rgb, jpeg.rows, jpeg.ended
+            jpeg = read_jpeg(source.whole(), header.blocks.jpeg, thorough=partial)
+            rgb, rows, ended, problems = jpeg.rgb, jpeg.rows, jpeg.ended, jpeg.problems
             if rows is not None and not partial:
                 raise ImageError(f"damaged picture (only {rows} of its {header.height} rows are whole)")
         elif header.layout and header.blocks.table:

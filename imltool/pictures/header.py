@@ -12,12 +12,14 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from imltool.errors import ImageError
 from imltool.pictures import tags
-from imltool.pictures.blocks import Blocks, read_blocks
+from imltool.pictures.block import Blocks
+from imltool.pictures.blocks import read_blocks
 from imltool.pictures.boxes import Aperture, clean_aperture
 from imltool.pictures.faults import MAX_PIXELS, faults
 from imltool.pictures.jpeg2000 import START, Jp2Header, read_jp2_header
 from imltool.pictures.jpeg_structure import multi_pictures
 from imltool.pictures.orientation import Orientation, find_orientation
+from imltool.pictures.png import SIGNATURE, bare_png
 from imltool.pictures.source import Source
 from imltool.pictures.tiff import TiffLayout, read_layout
 
@@ -56,6 +58,16 @@ SIGNATURES = (
     (4, b"ftypqt", "a video"),
 )
 """Where a known format has which bytes, and what it is: files that are not read here, and not damaged either."""
+DAMAGED = (
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG file"),
+    (0, b"GIF8", "a GIF file"),
+    (8, b"WEBP", "a WebP file"),
+    (4, b"ftypavi", "an AVIF file"),
+    (4, b"ftyphei", "a HEIF file"),
+    (4, b"ftypmif1", "a HEIF file"),
+    (0, b"BM", "a BMP file"),
+)
+"""What formats that are read here begin with."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +115,12 @@ def learn_formats() -> None:
 
 
 def open_pillow(source: Source, formats: tuple[str, ...] = BY_PILLOW) -> ImageFile.ImageFile:
-    """Pillow's picture of a file, no pixel decoded. Raises what Pillow raises."""
+    """Pillow's picture of a file, no pixel decoded, of a PNG file without its metadata. Raises what Pillow raises."""
     learn_formats()
     # WeasyPrint, once imported, turns it on for the whole process: a truncated file would pass for a whole one
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return Image.open(source.fresh(), formats=formats)
+    stream = bare_png(source) if source.read(0, 8) == SIGNATURE else source.fresh()
+    return Image.open(stream, formats=formats)
 
 
 def read_header(source: Source) -> Header:
@@ -192,4 +205,7 @@ def _unknown(source: Source) -> str:
     for place, mark, what in SIGNATURES:
         if head[place : place + len(mark)] == mark:
             return f"intact but not supported: {what}"
+    for place, mark, what in DAMAGED:
+        if head[place : place + len(mark)] == mark:
+            return f"damaged picture (the header of {what})"
     return "not a picture format known here"

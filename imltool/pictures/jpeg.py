@@ -10,12 +10,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.errors import ImageError
-from imltool.pictures.jpeg_structure import ARITHMETIC, EOI, HIERARCHICAL, PROGRESSIVE, Frame, JpegStructure, bare
+from imltool.pictures.jpeg_structure import (
+    ARITHMETIC,
+    EOI,
+    HIERARCHICAL,
+    LOSSLESS,
+    PROGRESSIVE,
+    Frame,
+    JpegStructure,
+    bare,
+)
 
 RGB = NDArray[np.uint8]
 
 NOISE = bytes(np.random.default_rng(0).integers(1, 255, 4096, dtype=np.uint8))
 """Bytes that decode to something else than the grey a decoder puts where data is missing."""
+HEIGHT_LATER = b"\xff\xdc\0\4"
+COARSE = "pixels: its scans leave out the lowest bits of the coefficients"
+MISSING = "pixels: coded data is missing before the end marker"
+TOO_MUCH = "pixels: its coded data is longer than its size needs, so that a part of it is damaged"
 
 
 @dataclass(frozen=True)
@@ -26,55 +39,117 @@ class JpegPixels:
         rgb: uint8 [H,W,3]; of a file that breaks off only the rows that are whole.
         rows: how many rows these are, None when they are all.
         ended: whether the end marker is there.
+        problems: fixed phrases of what is wrong with the coded data.
     """
 
     rgb: RGB
     rows: int | None = None
     ended: bool = True
+    problems: tuple[str, ...] = ()
 
 
-def read_jpeg(data: bytes, structure: JpegStructure) -> JpegPixels:
+def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> JpegPixels:
     """Decode a JPEG file's first picture, its metadata left aside, so that none of that can stop the decoder.
 
     Where a picture may break off it is decoded twice, with different bytes after the break: rows that differ are made
     up. Raises `ImageError` for what is not supported or holds no whole row.
+
+    Args:
+        thorough: decode also a file with an end marker twice, as data may be missing in front of it.
     """
     frame = structure.frame
     if frame is None or structure.scans == 0:
         raise ImageError("damaged picture (a JPEG without " + ("a frame header)" if frame is None else "a scan)"))
+    if frame.width and not frame.height and HEIGHT_LATER in data:
+        raise ImageError("intact but not supported: a JPEG that gives its height after its first scan")
     if not frame.width or not frame.height:
         raise ImageError("damaged picture (its frame header gives it no size)")
     if frame.marker in HIERARCHICAL or frame.marker == 0xF7 or len(frame.components) not in (1, 3, 4):
         raise ImageError(f"intact but not supported: {frame.process} of {len(frame.components)} components")
     stream = bare(data, structure)
-    if structure.end is not None:
-        rgb = _decode(stream, frame)
-        last = rgb[-frame.unit_rows :]
-        if (last != last[0, 0]).any() or frame.marker in PROGRESSIVE:
+    ended = structure.end is not None
+    coarse = frame.marker in PROGRESSIVE and not structure.refined
+    if coarse and not ended:
+        raise ImageError(_no_row(structure))
+    rows = structure.rows_in_order()
+    if rows is not None:
+        return _part(_decode(stream if ended else stream + EOI, frame), rows, ended)
+    if not ended:
+        stream = stream.rstrip(b"\0")
+        stream += b"\0" if stream.endswith(b"\xff") else b""
+        rgb = _decode(stream + EOI, frame)
+        return _part(rgb, _whole_rows(rgb, stream, frame), ended=False)
+    rgb = _decode(stream, frame)
+    try:
+        return _ended(rgb, stream.removesuffix(EOI), structure, frame, thorough)
+    except OSError:  # the decoder gave up on the bytes put after the data, and had no fault to find before
+        return JpegPixels(rgb)
+
+
+def _ended(rgb: RGB, coded: bytes, structure: JpegStructure, frame: Frame, thorough: bool) -> JpegPixels:
+    """What of a decoded picture with an end marker is made up, as data is missing before it."""
+    if frame.marker in PROGRESSIVE:
+        coarse = not structure.refined
+        rows = _whole_rows(rgb, coded, frame) if thorough or coarse else len(rgb)
+        if coarse and rows < len(rgb):
+            raise ImageError(_no_row(structure))
+        return JpegPixels(rgb, problems=(COARSE,)) if coarse else _part(rgb, rows, ended=True)
+    last = rgb[-frame.unit_rows :]
+    huffman = frame.marker not in ARITHMETIC | LOSSLESS
+    if not (thorough and huffman) and (last != last[0, 0]).any():
+        return JpegPixels(rgb)
+    if thorough and huffman:
+        needed = coded.rstrip(b"\0\xff")
+        changed = _changed_by(needed[:-2], rgb, frame)
+        if changed == 0 and _changed_by(needed[:-16], rgb, frame) == 0:
+            return JpegPixels(rgb, problems=(TOO_MUCH,))
+        if changed == 1:  # the last two bytes belong to the last unit: none before it is made up
             return JpegPixels(rgb)
-        rows = _whole_rows(rgb, stream.removesuffix(EOI), frame)
-        return JpegPixels(rgb) if rows == len(rgb) else _part(rgb, rows, ended=True)
-    if frame.marker in PROGRESSIVE and not structure.refined:
-        raise ImageError(
-            f"damaged picture (a progressive JPEG that breaks off in its scan {structure.scans}: no row is whole)"
-        )
-    stream = stream.rstrip(b"\0")
-    stream += b"\0" if stream.endswith(b"\xff") else b""
-    rgb = _decode(stream + EOI, frame)
-    return _part(rgb, _whole_rows(rgb, stream, frame), ended=False)
+    return _part(rgb, _whole_rows(rgb, coded, frame), ended=True)
+
+
+def _no_row(structure: JpegStructure) -> str:
+    scan = structure.scans
+    return f"damaged picture (a progressive JPEG that breaks off in its scan {scan}: no row is whole)"
 
 
 def _part(rgb: RGB, rows: int, ended: bool) -> JpegPixels:
     if not rows:
         raise ImageError("damaged picture (it breaks off before its first rows are whole)")
-    return JpegPixels(rgb[:rows], None if rows == len(rgb) else rows, ended)
+    # with an end marker the gap may be anywhere before, and what follows it be displaced
+    problems = (MISSING,) if ended and rows < len(rgb) else ()
+    return JpegPixels(rgb[:rows], None if rows == len(rgb) else rows, ended, problems)
 
 
 def _whole_rows(rgb: RGB, stream: bytes, frame: Frame) -> int:
     """How many rows, in whole coded units, do not depend on what follows the coded data."""
     other = _decode(stream + NOISE + EOI, frame)
-    differ = np.flatnonzero((rgb != other).any(axis=(1, 2)))
+    differ = np.flatnonzero(_rows_differ(rgb, other))
     return len(rgb) if not len(differ) else int(differ[0]) // frame.unit_rows * frame.unit_rows
+
+
+def _rows_differ(first: RGB, second: RGB) -> NDArray[np.bool_]:
+    return np.asarray((first.reshape(len(first), -1) != second.reshape(len(second), -1)).any(axis=1))
+
+
+def _changed_by(coded: bytes, rgb: RGB, frame: Frame) -> int:
+    """How many coded units, from the first that changes to the last, depend on what follows the coded data.
+
+    Chroma is smoothed into the units beside, so that their middles are compared.
+    """
+    other = _decode(coded + NOISE + EOI, frame)
+    rows = np.flatnonzero(_rows_differ(other, rgb))
+    if not len(rows):
+        return 0
+    down, across = frame.unit_rows, frame.unit_columns
+    first, across_all = int(rows[0]) // down, -(-rgb.shape[1] // across)
+    differ = (other[first * down :] != rgb[first * down :]).any(axis=2)
+    padded = np.zeros((-(-len(differ) // down) * down, across_all * across), np.bool_)
+    padded[: len(differ), : rgb.shape[1]] = differ
+    units = padded.reshape(-1, down, across_all, across)
+    middles = [slice(side // 4, side - side // 4) if side > 8 else slice(None) for side in (down, across)]
+    places = np.flatnonzero(units[:, middles[0], :, middles[1]].any(axis=(1, 3)))
+    return int(units.shape[0] * across_all - places[0]) if len(places) else 1
 
 
 def _decode(stream: bytes, frame: Frame) -> RGB:

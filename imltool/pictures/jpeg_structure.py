@@ -11,6 +11,7 @@ from imltool.pictures.tags import TagReader
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 """A marker inside coded data: neither a stuffed zero nor one of the restart markers."""
+RESTART = re.compile(rb"\xff+([\xd0-\xd7])", re.DOTALL)
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers that begin a frame; 0xF7 is JPEG-LS."""
 PROGRESSIVE, ARITHMETIC, LOSSLESS = {0xC2, 0xC6, 0xCA, 0xCE}, {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}, {0xC3, 0xC7, 0xCB}
@@ -70,7 +71,17 @@ class Frame:
     @property
     def unit_rows(self) -> int:
         """Rows of pixels that are coded together."""
-        return (1 if self.marker in LOSSLESS else 8) * max((down for _, down, _ in self.components), default=1)
+        return self._unit(max((down for _, down, _ in self.components), default=1))
+
+    @property
+    def unit_columns(self) -> int:
+        """Columns of pixels that are coded together."""
+        return self._unit(max((across for across, _, _ in self.components), default=1))
+
+    def _unit(self, most: int) -> int:
+        if len(self.components) == 1:  # the factors of a single component mean nothing
+            most = 1
+        return (1 if self.marker in LOSSLESS else 8) * most
 
 
 @dataclass
@@ -85,6 +96,8 @@ class JpegStructure:
         scans: how many scans begin.
         refined: whether scans say to carry every bit of every coefficient, as a progressive file's do in the end.
         end: the offset behind the end marker, None where it is missing.
+        interval: units between restart markers, 0 for none.
+        restarts: numbers of the restart markers of a file of one scan, in the file's order.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -93,6 +106,20 @@ class JpegStructure:
     scans: int = 0
     refined: bool = True
     end: int | None = None
+    interval: int = 0
+    restarts: bytes = b""
+
+    def rows_in_order(self) -> int | None:
+        """Rows before the first restart marker of one scan that is missing or out of turn; None when there is none."""
+        frame = self.frame
+        if not self.interval or self.scans != 1 or frame is None or frame.marker in PROGRESSIVE | LOSSLESS:
+            return None
+        across, down = -(-frame.width // frame.unit_columns), -(-frame.height // frame.unit_rows)
+        wanted = -(-across * down // self.interval) - 1
+        good = next((place for place, number in enumerate(self.restarts) if number != place % 8), len(self.restarts))
+        if good == len(self.restarts) and (self.end is None or good - wanted in (0, 1)):
+            return None  # cameras write one more behind the last unit
+        return min(good, wanted) * self.interval // across * frame.unit_rows
 
     def images_end(self) -> int | None:
         """The offset behind the last picture that a multi-picture file lists, or behind the first one."""
@@ -105,7 +132,7 @@ class JpegStructure:
 def read_structure(data: bytes) -> JpegStructure:
     """Read the structure of JPEG data, however damaged."""
     found = JpegStructure()
-    place = 2
+    place, scan = 2, 0
     missing: dict[int, set[int]] = {}
     for _ in range(SEGMENTS):
         mark = MARKER.search(data, place)
@@ -125,13 +152,19 @@ def read_structure(data: bytes) -> JpegStructure:
             found.segments.append(Segment(marker, start, content))
         if marker == 0xDA:
             found.scans += 1
+            scan = place
             _note_scan(content, missing)
+        elif marker == 0xDD and not found.scans and len(content) >= 2:
+            (found.interval,) = struct.unpack_from(">H", content)
         elif marker == 0xDB and not found.scans:
             found.tables |= _tables(content)
         elif marker in FRAMES and found.frame is None:
             found.frame = _frame(marker, content)
             missing = {each: set(range(64)) for each in _component_ids(content)}
         place += max(length, 2)
+    if found.interval and found.scans == 1:
+        stop = len(data) if found.end is None else found.end
+        found.restarts = bytes(mark[1][0] - 0xD0 for mark in RESTART.finditer(data, scan, stop))
     if found.frame and found.frame.marker in PROGRESSIVE:
         found.refined = not any(missing.values())
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures import tags
-from imltool.pictures.blocks import Blocks
+from imltool.pictures.block import Blocks
 
 RGB = NDArray[np.uint8]
 
@@ -27,7 +27,9 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 """EXIF orientation → what turns the stored pixels upright."""
 
-IN_XMP = re.compile(r"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
+IN_XMP = re.compile(r"""\b([\w.-]+):Orientation\b\s*(?:=\s*["']|[^<>=]*>)\s*([1-8])\s*["'<]""")
+PREFIX = re.compile(r"""\bxmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ def _in_exif(blocks: Blocks) -> int | None:
 
 def _in_xmp(packets: Iterable[bytes]) -> int | None:
     for packet in packets:
-        found = IN_XMP.search(decode_xmp(packet))
-        if found:
-            return int(found[1])
+        text = COMMENT.sub("", decode_xmp(packet))
+        prefixes = {found[1] for found in PREFIX.finditer(text)} or {"tiff"}
+        for found in IN_XMP.finditer(text):
+            if found[1] in prefixes:
+                return int(found[2])
     return None
 
 

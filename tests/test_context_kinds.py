@@ -1,0 +1,164 @@
+"""Further places and forms in which files keep metadata: each is read, or named as not read."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from conftest import photo
+from context_files import context_of, exif, ids, jpeg, picture
+from PIL import Image
+
+from imltool.evidence.reading import read_evidence
+
+RECORDS = b"".join(
+    struct.pack(">BBBH", 0x1C, 2, number, len(text)) + text
+    for number, text in ((65, b"Adobe Photoshop"), (110, b"Made with Google AI"))
+)
+RESOURCES = b"8BIM" + struct.pack(">H", 1028) + b"\0\0" + struct.pack(">L", len(RECORDS)) + RECORDS
+RESOURCES += bytes(len(RECORDS) % 2)
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def xmp(properties: str, inside: str = "") -> bytes:
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:t="http://ns.adobe.com/tiff/1.0/" xmlns:e="http://ns.adobe.com/exif/1.0/" '
+        'xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" '
+        f'xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" {properties}>{inside}</rdf:Description>'
+        "</rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def with_segments(path: Path, *segments: bytes) -> Path:
+    data = jpeg(Image.fromarray(photo(1, 120, 80)))
+    path.write_bytes(data[:2] + b"".join(segments) + data[2:])
+    return path
+
+
+def with_xmp(path: Path, packet: bytes) -> Path:
+    return with_segments(path, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+
+
+def png(*chunks: tuple[bytes, bytes], broken: bytes = b"") -> bytes:
+    """A PNG file with chunks behind its header; the checksum of those named `broken` does not fit."""
+    header = struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(range(0, 240, 30)) for _ in range(8)))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data) ^ (name == broken))
+        for name, data in parts
+    )
+
+
+def test_damaged_metadata_of_a_png_stops_no_decoder(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png())
+    expected = read_evidence(path).rgb
+    for chunks, broken, problem in (
+        ([(b"tEXt", b"Software\0GIMP")], b"tEXt", "PNG tEXt: its checksum does not fit"),
+        ([(b"eXIf", b"II*\0\x08\0\0\0\0\0\0\0\0\0")], b"eXIf", "PNG eXIf: its checksum does not fit"),
+        ([(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000)))], b"", "PNG text a: is damaged or too long"),
+        ([(b"iCCP", b"a\0\0no")], b"", "PNG iCCP: is damaged or too long"),
+        ([(b"pHYs", b"ab")], b"", None),
+    ):
+        path.write_bytes(png(*chunks, broken=broken))
+        read = read_evidence(path)
+        assert read.reason is None and (read.rgb == expected).all()
+        assert read.context is not None and read.context.problems == ((problem,) if problem else ())
+    path.write_bytes(png(broken=b"IHDR"))
+    assert read_evidence(path).reason == "damaged picture (the header of a PNG file)"
+
+
+def test_blocks_without_a_reader_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png((b"prVt", b"hello"), (b"gAMA", struct.pack(">L", 45455))))
+    assert [(each.where, each.state) for each in context_of(path).carriers] == [("PNG prVt", "not read")]
+    path = with_segments(tmp_path / "a.jpg", segment(0xED, b"Adobe_CM\0\0"), segment(0xE1, b"Adobe?"))
+    assert [each.where for each in context_of(path).carriers] == ["JPEG APP13", "JPEG APP1"]
+    assert "no-camera" not in ids(context_of(path))
+    Image.fromarray(photo(1, 120, 80)).save(tmp_path / "a.jp2")
+    box = struct.pack(">L4s", 12, b"asoc") + b"text"
+    (tmp_path / "a.jp2").write_bytes((tmp_path / "a.jp2").read_bytes() + box)
+    assert "JP2 box asoc" in [each.where for each in context_of(tmp_path / "a.jp2").carriers]
+
+
+def test_iptc_of_older_and_other_programs(tmp_path: Path) -> None:
+    path = with_segments(tmp_path / "a.jpg", segment(0xED, b"Adobe_Photoshop2.5:\0\0" + RESOURCES))
+    assert {"editor", "generator"} <= ids(context_of(path))
+    path = tmp_path / "a.gif"
+    Image.fromarray(photo(1, 120, 80)).quantize().save(path)
+    data = path.read_bytes()
+    start = 13 + (3 << ((data[10] & 7) + 1))
+    for name, block in ((b"MGK8BIM0000", RESOURCES), (b"MGKIPTC0000", RECORDS)):
+        application = b"\x21\xff\x0b" + name + bytes([len(block)]) + block + b"\0"
+        path.write_bytes(data[:start] + application + b"\x21\xff\x0bSOMETHING10\x02hi\0" + data[start:])
+        found = context_of(path)
+        assert {"editor", "generator"} <= ids(found)
+        assert ("GIF application block SOMETHING10", "not read") in [
+            (each.where, each.state) for each in found.carriers
+        ]
+
+
+def test_orientation_in_xmp_whatever_its_prefix(tmp_path: Path) -> None:
+    for packet in (
+        xmp('t:Orientation="6"'),
+        xmp("", "<t:Orientation>6</t:Orientation>"),
+        xmp("t:Orientation='6'").decode().encode("utf-16"),
+    ):
+        found = context_of(with_xmp(tmp_path / "a.jpg", packet))
+        assert (found.orientation, found.orientation_source) == (6, "XMP")
+        assert read_evidence(tmp_path / "a.jpg").rgb.shape == (120, 80, 3)
+    for packet in (xmp('e:Orientation="6"'), xmp("", '<!-- t:Orientation="6" -->')):
+        assert context_of(with_xmp(tmp_path / "a.jpg", packet)).orientation is None
+
+
+@pytest.mark.parametrize(
+    ("main", "detail"),
+    [
+        ({271: 'workflow:{"last_node_id":9,"nodes":[{"id":7,"type":"KSampler"}]}'}, {}),
+        ({272: 'prompt:{"3":{"class_type":"KSampler","inputs":{"seed":1}}}'}, {}),
+        ({270: 'Workflow:{"last_node_id":9,"last_link_id":9,"nodes":[]}'}, {}),
+        ({}, {37510: b'ASCII\0\0\0{"c":"a cat","model":"sd","sampler":"Euler a","scale":7,"seed":1,"steps":30}'}),
+    ],
+)
+def test_parameters_of_generators_in_any_field(main: dict[int, str], detail: dict[int, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=exif(main, detail)))
+    found = context_of(tmp_path / "a.jpg")
+    assert {"generator", "camera-not-named"} <= ids(found)
+    assert found.camera.make is None and found.camera.model is None and found.camera.source is None
+
+
+def test_generators_named_by_xmp(tmp_path: Path) -> None:
+    for packet in (xmp('i:AISystemUsed="Midjourney v7"'), xmp('photoshop:Credit="Made with Google AI"')):
+        assert "generator" in ids(context_of(with_xmp(tmp_path / "a.jpg", packet)))
+    assert "generator" not in ids(context_of(with_xmp(tmp_path / "a.jpg", xmp('photoshop:Credit="Imagen 3 office"'))))
+
+
+def test_halves_and_other_types_are_kept_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    for gps, texts, problems in (
+        ({1: "S", 2: (33.0, 51.0, 0.0)}, {"EXIF GPSLatitude": "-33.85"}, 1),
+        ({29: "2024:05:01"}, {"EXIF GPSDateStamp": "2024:05:01"}, 0),
+        ({7: (10.0, 0.0, 5.0)}, {"EXIF GPSTimeStamp": "10, 0, 5"}, 0),
+    ):
+        path.write_bytes(jpeg(picture(), exif=exif({271: "ACME"}, gps=gps)))
+        found = context_of(path)
+        assert {each.where: each.text for each in found.unparsed} == texts and not found.gps.present
+        assert len(found.problems) == problems
+    table = struct.pack("<H" + "HHL4s" * 4, 4, 1, 2, 2, b"S", 2, 2, 4, b"33.8", 3, 2, 2, b"E", 4, 2, 4, b"15.2")
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHLLL", 1, 0x8825, 4, 1, 26, 0) + table + bytes(4)
+    found = context_of(with_segments(path, segment(0xE1, block)))
+    assert [each.text for each in found.unparsed] == ["33.8 S", "15.2 E"] and len(found.problems) == 2
+    found = context_of(with_xmp(path, xmp('e:GPSLatitude="33,51S" e:GPSTimeStamp="2024-05-01T10:00:00Z"')))
+    assert found.unparsed[0].text == "-33.85" and found.times.gps == "2024-05-01T10:00:00+00:00"
+
+
+def test_comments_in_other_encodings(tmp_path: Path) -> None:
+    path = with_segments(tmp_path / "a.jpg", segment(0xFE, "Grüße".encode("utf-16")), segment(0xFE, b"Gr\xfc\xdfe"))
+    assert [trace.text for trace in context_of(path).software] == ["Grüße", "Grüße"]
