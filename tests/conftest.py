@@ -1,65 +1,22 @@
-"""Made-up pictures and data sets shared by the tests. Nothing here stands in for a part of imltool."""
+"""Fixtures that several test modules share, and what decides which tests run when."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share the two cores of CI
 
-import numpy as np
 import pytest
-from forked import Forked
-from numpy.typing import NDArray
-from PIL import Image
+from helpers.commands import Imltool
+from helpers.forked import Forked
 
 from imltool.cli.app import run
 from imltool.engines.network import require_compute
 from imltool.errors import UsageError
-
-Picture = NDArray[np.uint8]
-
-
-def photo(seed: int, width: int = 96, height: int = 64) -> Picture:
-    """A smooth colour field with texture, uint8 RGB: compresses like a photo, differs for every seed."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(30, 220, (6, 8, 3), dtype=np.uint8)
-    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
-    return np.clip(smooth + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
-
-
-def forged(seed: int, width: int = 96, height: int = 64) -> tuple[Picture, NDArray[np.bool_]]:
-    """A picture with a clearly different disc pasted in, and its mask."""
-    rgb, other = photo(seed, width, height), photo(seed + 1000, width, height)
-    rng = np.random.default_rng(seed)
-    x, y = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
-    rows, columns = np.mgrid[:height, :width]
-    mask = (columns - x) ** 2 + (rows - y) ** 2 < (0.22 * height) ** 2
-    return np.where(mask[..., None], 255 - other, rgb).astype(np.uint8), mask
-
-
-def write_rgb(path: Path, rgb: Picture) -> None:
-    """Save a picture in the format of its name, its folder made if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rgb).save(path)
-
-
-def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -> Path:
-    """A data set in the folder layout."""
-    for index in range(tampered):
-        rgb, mask = forged(seed + index)
-        for folder in ("tampered", "masks"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rgb).save(root / "tampered" / f"t{index}.png")
-        Image.fromarray(mask).save(root / "masks" / f"t{index}.png")
-    for index in range(authentic):
-        (root / "authentic").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo(seed + 500 + index)).save(root / "authentic" / f"a{index}.jpg", quality=90)
-    return root
-
 
 LONGEST_FIRST = (
     *("test_cluster", "test_train", "test_engines", "test_annotate_races", "test_annotate_browser", "test_bundled"),
@@ -121,7 +78,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a scan to review: three pictures, one damaged; not to be changed."""
-    from review_scan import scan
+    from helpers.review_scan import scan
 
     return scan(tmp_path_factory.mktemp("review"), tiny_weights)
 
@@ -152,7 +109,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def pages(browser: Any) -> Iterator[Any]:
     """Opens pages of `imltool annotate` in one window."""
-    from annotate_page import opened, window
+    from helpers.annotate_page import opened, window
 
     with window(browser) as context:
         yield lambda address: opened(context.new_page(), address)
@@ -161,8 +118,8 @@ def pages(browser: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One `imltool annotate` for the tests of a module: each works on its own picture."""
-    from annotate_page import make
-    from page_server import Annotating
+    from helpers.annotate_page import make
+    from helpers.page_server import Annotating
 
     root = make(tmp_path_factory.mktemp("shared") / "set", 6)
     running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")
@@ -178,7 +135,7 @@ def forked() -> Iterator[Forked]:
 
 
 @pytest.fixture
-def imltool(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def imltool(capfd: pytest.CaptureFixture[str]) -> Imltool:
     """Run the command line: `imltool("scan", path)` returns exit code, stdout and stderr."""
 
     def call(*arguments: object) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set, photo, write_rgb
+from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
 from imltool.data.accounts import Account, account_lines, require_used

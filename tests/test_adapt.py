@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import forged, photo, write_rgb
+from helpers.commands import Imltool
+from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
 from imltool.adapt.comparison import Change, Comparison
@@ -21,7 +21,6 @@ from imltool.data.boxes import match_boxes, read_boxes
 from imltool.errors import DataError
 from imltool.student.header import read_header
 
-Imltool = Callable[..., tuple[int, str, str]]
 QUICK = [
     word
     for one in ("steps=3", "batch_size=2", "teacher=box", "check_count=6", "workers=0", "variants=1", "ema=0")

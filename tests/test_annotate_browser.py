@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from annotate_page import (
+from helpers.annotate_page import (
     PATIENCE,
     SEEN,
     TALL,
@@ -26,8 +26,9 @@ from annotate_page import (
     saved,
     window,
 )
-from conftest import make_set, photo, write_rgb
-from page_server import Annotating
+from helpers.outputs import pseudo_rows
+from helpers.page_server import Annotating
+from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
 from imltool.data.boxes import read_boxes
@@ -281,7 +282,7 @@ def test_from_the_page_to_a_student(tmp_path: Path, pages: Any, imltool) -> None
     running.end()
     pseudo = tmp_path / "data/pseudo"
     assert imltool("pseudo", root, "--boxes", out, "--out", pseudo, "--teacher", "box")[0] == 0
-    rows = [json.loads(line) for line in (pseudo / "pseudo.jsonl").read_text().splitlines()]
+    rows = pseudo_rows(pseudo)
     assert [row["boxes"][0]["used"] for row in rows] == ["annotator"] * 3
     assert [item.accepted[0].mask is None for item in read_boxes(out).images[:3]] == [False, True, False]
     make_set(tmp_path / "data/held", seed=50)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, saved, until
-from page_server import Annotating
+from helpers.annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, saved, until
+from helpers.page_server import Annotating
 
 
 class Held:

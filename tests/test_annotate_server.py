@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from conftest import forged, photo, write_rgb
-from page_server import Annotating
+from helpers.page_server import Annotating
+from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
 from imltool.data.boxes import read_boxes

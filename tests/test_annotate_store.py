@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
 
 from imltool.annotate.pictures import find_pictures
 from imltool.annotate.records import Click, Content, DrawnBox, SessionStart, journal_folder

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import forged, photo, write_rgb
+from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
 from imltool.annotate import embedding_worker

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from helpers.outputs import results_in
 
 from imltool.files import sha256_file
 from imltool.student.checkpoint import load_checkpoint
@@ -86,7 +86,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
     for baseline in ("untrained", "ela", "constant"):
         arguments += ["--baseline", baseline]
     assert run(arguments) == 0
-    return json.loads((out / "results.json").read_text())
+    return results_in(out)
 
 
 def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:

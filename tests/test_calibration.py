@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_set, photo
+from helpers.outputs import parsed
+from helpers.pictures import make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -174,7 +175,7 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     assert all(torch.equal(old[name], new[name]) for name in old)
     # at the new point none of the pictures it was fitted to is called out, but for rounding
     code, stdout, _ = imltool("scan", folder, "--weights", own, "--out", tmp_path / "scan", "--json", *CPU)
-    rows = [json.loads(line) for line in stdout.splitlines()]
+    rows = parsed(stdout)
     assert code == 0 and len(rows) == 20
     assert all(row["score"] < after.score_threshold + 1e-5 for row in rows)
     assert sum(row["verdict"] == "indication" for row in rows) <= 1

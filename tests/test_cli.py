@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import make_set
+from helpers.pictures import make_set
 
 COMMANDS = [
     *("scan", "verify", "pseudo", "synth", "train", "eval", "compare", "study"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -11,13 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool, scan_words
+from helpers.outputs import contents, record_of
+from helpers.pictures import photo, write_rgb
+from helpers.spread import NEEDS_RAY, Spread
 
 from imltool.cli.app import run
 from imltool.cluster import clusters
@@ -25,10 +25,8 @@ from imltool.cluster.check_order import Made, ordered
 from imltool.errors import ClusterError
 
 FILES = 25
-NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs imltool[ray]")
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same in IPv6, ::1: as `/proc/net/tcp` has them."""
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -50,72 +48,12 @@ def place() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def words(tiny_weights: Path, *arguments: object) -> list[str]:
-    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "2"]
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a scan but those that tell times."""
-    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
-
-
 @pytest.fixture(scope="module")
 def alone(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a scan in one process writes."""
     out = tmp_path_factory.mktemp("alone") / "out"
-    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    assert run(scan_words(tiny_weights, folder, "--out", out)) == 3
     return contents(out)
-
-
-class Spread:
-    """A scan over two workers of Ray, in a process of its own."""
-
-    journal_name = "results.jsonl"
-
-    def __init__(self, place: Path, out: Path, *arguments: str) -> None:
-        self.place, self.journal = place, out / self.journal_name
-        command = [sys.executable, "-m", "imltool", *arguments, "--out", str(out)]
-        self.process = subprocess.Popen(
-            [*command, "--engine-cluster", "ray", "--cluster-workers", "2"],
-            env={**os.environ, "TMPDIR": str(place)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def ctrl_c(self) -> None:
-        """As a terminal sends it: to the command and to all that it started."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def rows(self) -> int:
-        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
-
-    def at_work(self) -> set[int]:
-        """Workers that have a task in hand: they keep a folder for it."""
-        return {int(path.name.split("-")[2]) for path in self.place.glob("iml-ray-*/imltool-worker-*")}
-
-    def listens_on(self) -> set[str]:
-        """Addresses on which processes of this scan wait for connections, as the kernel writes them."""
-        sockets = set()
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it has ended
-                if str(self.place).encode() in (process / "environ").read_bytes():
-                    sockets |= {os.readlink(file) for file in (process / "fd").iterdir()}
-        lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
-        return {line[1].split(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
-
-    def wait_for(self, reached: Callable[[], Any]) -> Any:
-        limit = time.monotonic() + 600
-        while not (found := reached()) and self.process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.002)
-        return found
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=600)
-        assert "Traceback" not in out + err
-        return self.process.returncode, out, err
 
 
 @NEEDS_RAY
@@ -123,7 +61,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
 ) -> None:
     out = tmp_path / "out"
-    scan = Spread(place, out, *words(tiny_weights, folder))
+    scan = Spread(place, out, *scan_words(tiny_weights, folder))
     assert scan.wait_for(scan.rows), scan.end()
     if sys.platform == "linux":
         assert scan.listens_on() and scan.listens_on() <= LOOPBACK, "a local cluster is out of anyone's reach"
@@ -141,7 +79,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     assert len({row["path"] for row in rows}) == len(rows) == FILES
     assert contents(out) == alone
     assert run(["verify", str(out), "--inputs"]) == 0
-    (session,) = json.loads((out / "run.json").read_text())["sessions"]
+    (session,) = record_of(out)["sessions"]
     assert session["cluster"]["engine"] == "ray" and session["cluster"]["workers"] == 2
     assert not [*place.glob("*iml*")], "nothing is left behind"
 
@@ -152,7 +90,7 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path
 ) -> None:
     out = tmp_path / "out"
-    scan = Spread(place, out, *words(tiny_weights, folder))
+    scan = Spread(place, out, *scan_words(tiny_weights, folder))
     workers = scan.wait_for(lambda: scan.rows() and scan.at_work())
     assert workers, scan.end()
     os.kill(min(workers), signal.SIGKILL)
@@ -163,9 +101,9 @@ def test_ctrl_c_ends_the_workers_and_one_machine_goes_on(
     assert 0 < kept < FILES
     assert not [*place.glob("*iml*")]
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    assert run(scan_words(tiny_weights, folder, "--out", out)) == 3
     assert contents(out) == alone
-    first, second = json.loads((out / "run.json").read_text())["sessions"]
+    first, second = record_of(out)["sessions"]
     assert first["cluster"]["engine"] == "ray" and second["cluster"] is None
     assert second["kept"] == kept
 

@@ -8,14 +8,16 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
-from test_cluster import NEEDS_RAY, Spread, contents
-from test_pseudo import make_annotated, rows_of
+from helpers.annotated import make_annotated
+from helpers.commands import Imltool
+from helpers.outputs import contents, parsed, pseudo_rows, record_of
+from helpers.pictures import photo, write_rgb
+from helpers.spread import NEEDS_RAY, Spread
 
 from imltool import Scanner
 from imltool.cli.app import run
@@ -27,7 +29,6 @@ from imltool.teacher.registry import load_teacher
 
 pytestmark = NEEDS_RAY
 PICTURES = 80
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def ray(place: Path) -> Iterator[Any]:
 
 def made(out: Path) -> tuple[list[dict], dict[str, bytes]]:
     """Rows but for their seconds, and masks."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(out)]
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(out)]
     return rows, {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.*")}
 
 
@@ -81,7 +82,7 @@ def test_bad_choices_are_one_line_and_make_nothing(tmp_path: Path, imltool: Imlt
     assert not (tmp_path / "out").exists()
     code, _, err = imltool(*words, "--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1")
     assert code == 1 and "no Ray cluster 127.0.0.1:1" in err.splitlines()[-1] and err.count("error:") == 1
-    assert not rows_of(tmp_path / "out")
+    assert not pseudo_rows(tmp_path / "out")
     assert imltool(*words)[0] == 0, "and the folder is nobody's"
 
 
@@ -106,7 +107,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
     assert not printed, "stdout is for data"
     assert "ray" not in told.lower(), "Ray is not heard"
     assert not list(place.glob("iml*")), "nothing is left behind"
-    assert len({row["image"] for row in rows_of(out)}) == len(rows_of(out)) == PICTURES - 1
+    assert len({row["image"] for row in pseudo_rows(out)}) == len(pseudo_rows(out)) == PICTURES - 1
     assert made(out) == made(alone)
     lines = (out / "pseudo.jsonl").read_bytes().splitlines(keepends=True)
     (out / "pseudo.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:40])
@@ -129,11 +130,11 @@ def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: 
     labelling.ctrl_c()
     code, printed, told = labelling.end()
     assert code == 130 and told.splitlines()[-1].startswith("error: interrupted") and not printed
-    kept = rows_of(out)
+    kept = pseudo_rows(out)
     assert 4 < len(kept) < PICTURES
     assert not list(place.glob("iml*")), "nothing is left behind"
     assert run([*words, "--out", str(out)]) == 0
-    rows = rows_of(out)
+    rows = pseudo_rows(out)
     assert rows[: len(kept)] == kept
     assert len({row["image"] for row in rows}) == len(rows) == PICTURES
 
@@ -152,7 +153,7 @@ def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     spread = ("--engine-cluster", "ray", "--cluster-workers", "1", "--embeddings", tmp_path / "kept")
     code, printed, told = imltool(*words, "--out", out, *spread, "--json")
     assert code == 0 and "workers: 1, 1 embeddings from" in told
-    assert [json.loads(line) for line in printed.splitlines()] == rows_of(out)
+    assert parsed(printed) == pseudo_rows(out)
     assert made(out) == made(alone)
     assert set((tmp_path / "kept").iterdir()) == {first, *others}
 
@@ -167,7 +168,7 @@ def test_a_scanner_gives_the_same_over_ray(tiny_weights: Path, tmp_path: Path, r
         result.model_dump() for result in results
     ]
     assert contents(over) == contents(alone)
-    (session,) = json.loads((over / "run.json").read_text())["sessions"]
+    (session,) = record_of(over)["sessions"]
     assert session["cluster"]["workers"] == 1
     assert ray.is_initialized(), "the program's own connection stays"
     with pytest.raises(ClusterError, match="connected to Ray already"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set, photo
+from helpers.commands import Imltool
+from helpers.outputs import record_of, results_in
+from helpers.pictures import make_set, photo
 
 from imltool.engines.registry import GRAPH_ENGINES, graph_of
 from imltool.errors import UsageError, WeightsError
@@ -17,7 +18,6 @@ from imltool.inference.localizer import Localizer
 from imltool.weights import student_file
 
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.usefixtures("bfloat16")
@@ -25,14 +25,14 @@ def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_p
     source = make_set(tmp_path / "set", tampered=1, authentic=1)
     scan = ("scan", source, "--out", tmp_path / "scan", "--weights", "boxprompt", "-q")
     assert imltool(*scan, "--precision", "bf16")[0] == 0
-    told = json.loads((tmp_path / "scan" / "run.json").read_text())
+    told = record_of(tmp_path / "scan")
     assert told["model"]["precision"] == "bf16" and told["parameters"]["precision"] == "bf16"
     assert told["model"]["engine"].endswith(", bf16")
     code, _, err = imltool(*scan)
     assert code == 2 and "precision" in err and err.count("\n") == 1
     measure = ("eval", "--data", f"made={source}", "--out", tmp_path / "eval", "--weights", "boxprompt", "-q")
     assert imltool(*measure, "--precision", "bf16")[0] == 0
-    results = json.loads((tmp_path / "eval" / "results.json").read_text())
+    results = results_in(tmp_path / "eval")
     assert results["checkpoint"]["precision"] == "bf16" and "--precision bf16" in results["command"]
     code, _, err = imltool(*measure)
     assert code == 2 and "precision" in err and err.count("\n") == 1

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from context_files import CHANGED, DIGITISED, OFFSET, SOFTWARE, TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
+from helpers.context_files import (
+    CHANGED,
+    DIGITISED,
+    OFFSET,
+    SOFTWARE,
+    TAKEN,
+    TAKEN_AT,
+    context_of,
+    exif,
+    ids,
+    jpeg,
+    picture,
+)
 from PIL import TiffImagePlugin
 
 from imltool.evidence.facts import describe

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from context_files import TAKEN, TAKEN_AT, context_of, exif, exif_with_thumbnail, ids, jpeg, picture
+from helpers.context_files import TAKEN, TAKEN_AT, context_of, exif, exif_with_thumbnail, ids, jpeg, picture
 from PIL import PngImagePlugin
 
 from imltool.evidence.model import Camera, Position

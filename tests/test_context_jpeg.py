@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from conftest import photo
-from context_files import context_of, exif, ids, jpeg, picture
+from helpers.context_files import context_of, exif, ids, jpeg, picture
+from helpers.pictures import photo
 from PIL import Image
 
 

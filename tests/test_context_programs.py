@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from context_files import TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
+from helpers.context_files import TAKEN, TAKEN_AT, context_of, exif, ids, jpeg, picture
 from PIL import PngImagePlugin
 
 from imltool.evidence.remarks import make_remarks

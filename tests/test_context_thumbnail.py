@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pillow_heif
-from context_files import (
+from helpers.context_files import (
     context_of,
     exif,
     exif_with_thumbnail,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
-from layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, grown, told
+from helpers.layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, grown, told
+from helpers.pictures import photo, write_rgb
 from numpy.typing import NDArray
 from PIL import Image
 

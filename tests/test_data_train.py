@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set
-from layout_trees import TRUTH, grown
+from helpers.commands import Imltool
+from helpers.layout_trees import TRUTH, grown
+from helpers.pictures import make_set
 
 from imltool.config import load_settings
 from imltool.data.layouts import read_layout
@@ -22,7 +22,6 @@ from imltool.training.data import LabelledPictures, Source
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings
 from imltool.training.sources import read_source
 
-Imltool = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
 
 

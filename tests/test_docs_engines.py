@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 from imltool.engines.registry import graph_of

@@ -8,14 +8,15 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_set, photo
+from helpers.commands import Imltool
+from helpers.outputs import record_of, results_in, rows_of
+from helpers.pictures import make_set, photo
 from safetensors.numpy import load_file
 
 from imltool.cli.app import run
@@ -40,7 +41,6 @@ ARCHITECTURES = {
     ),
     "growing": StudentSettings(backbone="nano", input_size=64, max_input_size=128, traces=("jpeg", "noise")),
 }
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 def released(folder: Path, architecture: str) -> Path:
@@ -286,8 +286,8 @@ def test_scans_by_two_engines_agree_and_are_told_apart(tmp_path: Path, imltool: 
     for engine in ("torch", "onnx"):
         out = tmp_path / engine
         assert imltool("scan", source, "--out", out, "--engine", engine, "--weights", "boxprompt", "-q")[0] == 0
-        rows[engine] = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-        assert json.loads((out / "run.json").read_text())["model"]["engine"].startswith(f"{engine} ")
+        rows[engine] = rows_of(out)
+        assert record_of(out)["model"]["engine"].startswith(f"{engine} ")
     for one, other in zip(rows["torch"], rows["onnx"], strict=True):
         assert one["verdict"] == other["verdict"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
     code, _, err = imltool(
@@ -305,7 +305,7 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
             "eval", "--data", f"made={source}", "--out", out, "--engine", engine, "--weights", "boxprompt", "-q"
         )
         assert code == 0, err
-        results = json.loads((out / "results.json").read_text())
+        results = results_in(out)
         assert results["checkpoint"]["engine"].startswith(f"{engine} ")
         figures[engine] = results["sets"]["made"]
     for name in ("pixel_auc", "pixel_iou", "fp_area"):
@@ -336,7 +336,7 @@ def test_f1_is_compared_with_torchs_on_a_labelled_set(
     assert code == 0 and check["name"] == "made" and check["pictures"] == 2
     measured = ("eval", "--weights", alone, "--data", f"made={source}", "--out", tmp_path / "eval", "-q", "--engine")
     assert imltool(*measured, "torch")[0] == 0
-    expected = json.loads((tmp_path / "eval" / "results.json").read_text())["sets"]["made"]["pixel_f1"]
+    expected = results_in(tmp_path / "eval")["sets"]["made"]["pixel_f1"]
     assert check["torch"] == pytest.approx(expected, abs=1e-6) and check["f1"] == pytest.approx(expected, abs=5e-3)
     code, _, err = imltool("export", "--weights", alone, "--check", f"made={make_set(tmp_path / 'clean', 0, 1)}")
     assert code == 1 and "no tampered picture" in err and err.count("\n") == 1

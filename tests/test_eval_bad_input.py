@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_set
-from eval_results import results_in
+from helpers.commands import Imltool
+from helpers.outputs import results_in
+from helpers.pictures import make_set
 
 from imltool.weights import locate
 
 CONSTANT = ("--weights", "none", "--baseline", "constant")
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 def manifest(path: Path, *records: dict[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_set
+from helpers.pictures import make_set
 
 from imltool.cli.app import run
 

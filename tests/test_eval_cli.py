@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_rgb
-from eval_results import csv_in, method_in, results_in, sets_in
+from helpers.outputs import csv_in, method_in, results_in, sets_in
+from helpers.pictures import CONSTANT, noise_set
 from sklearn.metrics import f1_score
 
 from imltool.cli.app import run
@@ -32,20 +32,6 @@ KEYS = (
     *("pixel_iou", "pixel_mcc", "pixel_auc", "pixel_ap", "image_auc", "image_fpr", "image_tpr", "fp_area"),
     "image_tpr_at_5fpr",
 )
-CONSTANT = ("--weights", "none", "--baseline", "constant")
-
-
-def make_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) -> Path:
-    """Noise pictures 50x40; picture i has a tampered rectangle of 10·(i+1) by 20 pixels."""
-    rng = np.random.default_rng(seed)
-    for i in range(tampered):
-        write_rgb(root / "tampered" / f"{i}.png", rng.integers(0, 255, (40, 50, 3), dtype=np.uint8))
-        mask = np.zeros((40, 50), dtype=np.bool_)
-        mask[5:25, 5 : 15 + 10 * i] = True
-        write_mask(root / "masks" / f"{i}.png", mask)
-    for i in range(authentic):
-        write_rgb(root / "authentic" / f"a{i}.png", rng.integers(0, 255, (33, 50, 3), dtype=np.uint8))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +52,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(["eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", str(out)]) == 0
+    assert run(["eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", str(out)]) == 0
     results = results_in(out)
     assert results["checkpoint"] is None
     assert results["complete"] is True
@@ -95,7 +81,7 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
 
 
 def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     assert run(["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]) == 0
     figures = sets_in(out, "ela")["x"]
     samples = [sample for sample in read_folder(root) if sample.mask]
@@ -114,7 +100,7 @@ def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> No
 def test_checkpoint_figures_roles_and_files(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen, fresh = make_set(tmp_path / "a", seed=1), make_set(tmp_path / "b", seed=2)
+    seen, fresh = noise_set(tmp_path / "a", seed=1), noise_set(tmp_path / "b", seed=2)
     digest = sha256_file(seen / "tampered" / "1.png")
     weights = checkpoint(
         name="tiny",
@@ -155,7 +141,7 @@ def test_checkpoint_figures_roles_and_files(
 def test_a_seen_set_under_another_name_is_not_called_ood(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, out = make_set(tmp_path / "x", seed=3), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x", seed=3), tmp_path / "out"
     digest = sha256_file(root / "authentic" / "a0.png")
     weights = checkpoint(name="tiny", training_sets=(TrainingSet(name="secret", files=(digest,)),))
     arguments = ["eval", "--weights", str(weights), "--data", f"x={root}", "--out", str(out), "--device", "cpu"]
@@ -170,7 +156,7 @@ def test_a_seen_set_under_another_name_is_not_called_ood(
 def test_a_set_that_chose_the_checkpoint_is_not_called_ood(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, out = make_set(tmp_path / "x", seed=4), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x", seed=4), tmp_path / "out"
     digest = sha256_file(root / "tampered" / "0.png")
     weights = checkpoint(
         name="tiny",
@@ -192,7 +178,7 @@ def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["--weights", str(checkpoint(name="constant")), "--data", f"x={make_set(tmp_path / 'x')}"]
+    arguments = ["--weights", str(checkpoint(name="constant")), "--data", f"x={noise_set(tmp_path / 'x')}"]
     assert run(["eval", *arguments, "--baseline", "constant", "--out", str(out), "--device", "cpu"]) == 0
     assert {row["method"] for row in csv_in(out)} == {"constant (checkpoint)", "constant"}
     table = (out / "table.md").read_text(encoding="utf-8")
@@ -202,7 +188,7 @@ def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
 
 def test_the_table_on_stdout_is_whole_when_piped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "a_data_set_with_a_rather_long_name"
-    root = make_set(tmp_path / "x")
+    root = noise_set(tmp_path / "x")
     assert run(["eval", *CONSTANT, "--data", f"{name}={root}", "--out", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if name in line]
@@ -212,7 +198,7 @@ def test_the_table_on_stdout_is_whole_when_piped(tmp_path: Path, capsys: pytest.
 
 
 def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "0.png", np.zeros((4, 4), dtype=np.bool_))
     (root / "authentic" / "a0.png").write_bytes(b"")
     arguments = ["eval", *CONSTANT, "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]
@@ -229,7 +215,7 @@ def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(("tampered", "authentic"), [(0, 2), (2, 0)])
 def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authentic: int) -> None:
     out = tmp_path / "out"
-    root = make_set(tmp_path / "x", tampered, authentic)
+    root = noise_set(tmp_path / "x", tampered, authentic)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 0
     figures = sets_in(out, "constant")["x"]
     absent = {key for key in KEYS if figures[key] is None} - {"pixel_f1_calibrated", "list"}
@@ -240,7 +226,7 @@ def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authe
 
 
 def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad, out = make_set(tmp_path / "good"), make_set(tmp_path / "bad", 1, 0), tmp_path / "out"
+    good, bad, out = noise_set(tmp_path / "good"), noise_set(tmp_path / "bad", 1, 0), tmp_path / "out"
     (bad / "tampered" / "0.png").write_bytes(b"no picture")
     arguments = ["eval", *CONSTANT, "--data", f"bad={bad}", "--data", f"good={good}", "--out", str(out)]
     assert run(arguments) == 3
@@ -256,7 +242,7 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
 
 
 def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "1.png", np.zeros((40, 50), dtype=np.bool_))
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 3
     figures = sets_in(out, "constant")["x"]
@@ -269,7 +255,7 @@ def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the second as some editors save
 def test_list_keeps_the_named_pictures_only(tmp_path: Path, encoding: str) -> None:
-    root, out, names = make_set(tmp_path / "x"), tmp_path / "out", tmp_path / "val.txt"
+    root, out, names = noise_set(tmp_path / "x"), tmp_path / "out", tmp_path / "val.txt"
     names.write_text("# held out\ntampered/1.png\n\nauthentic/a0.png\n", encoding=encoding)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--list", f"x={names}", "--out", str(out)]) == 0
     figures = sets_in(out, "constant")["x"]
@@ -295,7 +281,7 @@ def test_lists_that_do_not_fit_are_refused(
     names = tmp_path / "val.txt"
     if text is not None:
         names.write_text(text, encoding="utf-8")
-    arguments = ["eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--list", option.format(names)]
+    arguments = ["eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--list", option.format(names)]
     assert run([*arguments, "--out", str(tmp_path / "out")]) == code
     assert message in capsys.readouterr().err
 
@@ -303,8 +289,8 @@ def test_lists_that_do_not_fit_are_refused(
 def test_without_data_the_sample_sets_are_used_and_results_go_to_imltool_eval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_set(tmp_path / "sample_images" / "one")
-    make_set(tmp_path / "sample_images" / "two", 0, 1)
+    noise_set(tmp_path / "sample_images" / "one")
+    noise_set(tmp_path / "sample_images" / "two", 0, 1)
     (tmp_path / "sample_images" / "notes").mkdir()
     monkeypatch.chdir(tmp_path)
     assert run(["eval", "--ood", *CONSTANT]) == 0
@@ -331,7 +317,7 @@ def test_mistakes_get_one_line_and_a_code(
     code: int,
     message: str,
 ) -> None:
-    make_set(tmp_path / "sample_images" / "one")
+    noise_set(tmp_path / "sample_images" / "one")
     monkeypatch.chdir(tmp_path)
     assert run(["eval", *arguments]) == code
     streams = capsys.readouterr()

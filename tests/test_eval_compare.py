@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_set
+from helpers.outputs import results_in
+from helpers.pictures import make_set
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -183,7 +184,7 @@ def test_what_cannot_be_paired_is_told(
 ) -> None:
     fewer = tmp_path / "fewer"
     fewer.mkdir()
-    head = json.loads((results[1] / "results.json").read_text(encoding="utf-8"))
+    head = results_in(results[1])
     head["options"]["min_max"] = True
     (fewer / "results.json").write_text(json.dumps(head), encoding="utf-8")
     lines = (results[1] / "per_image.jsonl").read_text(encoding="utf-8").splitlines()
@@ -272,7 +273,7 @@ def test_mistakes_get_one_line(
     for name, change in (("stopped", {"complete": False}), ("cut", {}), ("other", {"data": 7})):
         folder = tmp_path / name
         folder.mkdir()
-        found = json.loads((results[1] / "results.json").read_text(encoding="utf-8")) | change
+        found = results_in(results[1]) | change
         (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
         text = (results[1] / "per_image.jsonl").read_text(encoding="utf-8")
         (folder / "per_image.jsonl").write_text(text, encoding="utf-8")

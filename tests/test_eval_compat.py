@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set
-from eval_results import csv_in, sets_in
+from helpers.outputs import csv_in, sets_in
+from helpers.pictures import make_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

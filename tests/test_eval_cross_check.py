@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from eval_results import csv_in, sets_in
+from helpers.outputs import csv_in, sets_in
 
 from imltool.cli.app import run
 from imltool.data.folder import Sample, read_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_set
-from eval_results import results_in
+from helpers.outputs import results_in
+from helpers.pictures import make_set
 
 from imltool.evaluation.compat import PROTOCOLS
 from imltool.evaluation.degradations import GRID

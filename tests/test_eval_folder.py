@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from eval_results import csv_in, results_in
-from test_eval_cli import CONSTANT, make_set
+from helpers.commands import Imltool
+from helpers.outputs import csv_in, results_in
+from helpers.pictures import CONSTANT, noise_set
 
 from imltool.cli.app import run
 from imltool.files import folder_lock
-
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 13, 19])
 def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, kept: int) -> None:
     """Two sets of five pictures, two methods, batches of two: a kill may come after any row."""
     out = tmp_path / "out"
-    data = [part for name in "ab" for part in ("--data", f"{name}={make_set(tmp_path / name)}")]
+    data = [part for name in "ab" for part in ("--data", f"{name}={noise_set(tmp_path / name)}")]
     arguments = ["eval", *CONSTANT, "--baseline", "ela", *data, "--batch", "2", "--out", str(out)]
     assert run(arguments) == 0
     written = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
@@ -39,7 +37,7 @@ def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, k
 
 
 def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     arguments = ["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]
     assert run([*arguments, "--robust", "screenshot"]) == 0
     journal, robust = out / "per_image.jsonl", results_in(out)["robust"]
@@ -60,7 +58,7 @@ def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize("damage", ["versions", "line"])
 def test_rows_that_cannot_be_kept_are_measured_again(tmp_path: Path, imltool: Imltool, damage: str) -> None:
     out = tmp_path / "out"
-    arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
+    arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
     journal = out / "per_image.jsonl"
     whole = journal.read_text(encoding="utf-8").splitlines()
@@ -78,7 +76,7 @@ def test_rows_that_cannot_be_kept_are_measured_again(tmp_path: Path, imltool: Im
 def test_results_of_other_parameters_are_kept_unless_restarted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     arguments = ["eval", "--weights", "none", "--data", f"x={root}", "--out", str(out)]
     assert run([*arguments, "--baseline", "constant"]) == 0
     before = (out / "results.json").read_bytes()
@@ -98,7 +96,7 @@ def test_results_of_other_parameters_are_kept_unless_restarted(
 def test_a_folder_of_something_else_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, option: list[str]
 ) -> None:
-    root, out = make_set(tmp_path / "x"), tmp_path / "out"
+    root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     out.mkdir()
     (out / name).write_text("{}", encoding="utf-8")
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out), *option]) == 2
@@ -108,7 +106,7 @@ def test_a_folder_of_something_else_is_refused(
 
 def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
-    arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
+    arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
     before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     with folder_lock(out):
@@ -120,7 +118,7 @@ def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool:
 
 def test_tables_are_made_from_the_rows_whatever_became_of_them(tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
-    arguments = ("eval", *CONSTANT, "--data", f"x={make_set(tmp_path / 'x')}", "--out", out)
+    arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
     written = {name: (out / name).read_bytes() for name in ("per_image.csv", "results.json", "table.md", "curves.json")}
     for name in written:

@@ -12,7 +12,8 @@ import numpy as np
 import pillow_heif
 import pytest
 import torch
-from conftest import make_set, photo, write_rgb
+from helpers.outputs import results_in
+from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -121,7 +122,7 @@ def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
     arguments = ["--weights", str(tmp_path / "blind.safetensors"), "--device", "cpu", "--ood"]
     assert run(["eval", *arguments, "--data", f"x={root}", "--out", str(out)]) == 0
     assert "near-duplicates were not looked for" in capsys.readouterr().err
-    assert json.loads((out / "results.json").read_text(encoding="utf-8"))["data"]["x"]["similar"]["n"] is None
+    assert results_in(out)["data"]["x"]["similar"]["n"] is None
     assert "Near-duplicates of training pictures were not looked for" in (out / "table.md").read_text(encoding="utf-8")
 
 
@@ -177,7 +178,7 @@ def test_near_duplicates_are_refused_told_and_allowed(
     assert not out.exists()
     assert run([*arguments, "--ood", "--allow-overlap"]) == 0
     assert "1 picture looks like one" in capsys.readouterr().err
-    results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results: dict[str, Any] = results_in(out)
     figures = results["sets"]["x"]
     assert (figures["role"], figures["n_seen"], figures["n_similar"]) == ("ood", 0, 1)
     assert results["data"]["x"]["similar"] == {"n": 1, "source": "mine", "first": "tampered/t1.png"}

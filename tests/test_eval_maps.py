@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_set
-from eval_results import csv_in, method_in, results_in, sets_in
+from helpers.outputs import csv_in, method_in, results_in, sets_in
+from helpers.pictures import make_set
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import f1_score

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import make_set
-from eval_results import method_in, results_in, sets_in
-from layout_trees import grown
+from helpers.commands import Imltool
+from helpers.layout_trees import grown
+from helpers.outputs import method_in, results_in, sets_in
+from helpers.pictures import make_set
 
 from imltool.cli.app import run
 from imltool.config import load_settings
@@ -117,7 +117,7 @@ def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[in
     assert [line.split()[1] for line in stdout.splitlines() if line.split()[:1] == ["mean"]] == ["IND", "OOD", "ALL"]
 
 
-def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     root.mkdir()
     grown(root / "comofod", "comofod")
@@ -153,7 +153,7 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Callable[..., tup
     assert code == 2 and "protocol was" in err and err.count("\n") == 1
 
 
-def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]]) -> None:
+def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     make_set(root / "coverage", tampered=2, authentic=1)
     for sample in read_folder(root / "coverage"):
@@ -169,7 +169,7 @@ def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Calla
     assert block["mean"]["ind"]["sets"] == ["coverage"] and block["sets"]["coverage"]["n_authentic"] == 1
 
 
-def test_a_manifest_comes_before_the_folder(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_manifest_comes_before_the_folder(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     make_set(root / "CASIA v1", tampered=3, authentic=0)
     file = write_protocol(tmp_path / "p.yaml", {"layout": "casia1", "folders": ["casiav1"]})
@@ -209,7 +209,7 @@ GOOD = {"layout": "coverage"}
 def test_mistakes_get_one_line_and_a_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    imltool: Callable[..., tuple[int, str, str]],
+    imltool: Imltool,
     arguments: list[Any],
     code: int,
     message: str,
@@ -228,9 +228,7 @@ def localizer() -> Localizer:
     return Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
 
 
-def test_a_leak_is_told_refused_and_in_no_mean(
-    tmp_path: Path, localizer: Localizer, imltool: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Localizer, imltool: Imltool) -> None:
     root = tmp_path / "data"
     for seed, name in enumerate(("dso1", "korus", "coverage")):
         make_set(root / name, tampered=2, authentic=0, seed=10 * seed)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import forged, make_set, photo, write_rgb
+from helpers.outputs import results_in
+from helpers.pictures import forged, make_set, photo, write_rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_curve, roc_curve
@@ -121,7 +122,7 @@ def casia_like(root: Path) -> Path:
 def evaluated(out: Path, *data: str) -> dict[str, Any]:
     arguments = ["eval", "--weights", "none", "--baseline", "constant"]
     assert run([*arguments, *(part for one in data for part in ("--data", one)), "--out", str(out)]) == 0
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return results_in(out)
 
 
 def test_strata_by_area_and_by_the_kind_in_casia_names(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import forged, make_set, photo
+from helpers.outputs import results_in
+from helpers.pictures import forged, make_set, photo
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -92,7 +93,7 @@ def evaluate(root: Path, out: Path, *arguments: str) -> int:
 
 
 def robust_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))["robust"]
+    return results_in(out)["robust"]
 
 
 def test_figures_are_those_of_the_degraded_pictures(tmp_path: Path) -> None:

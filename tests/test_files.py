@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import photo
+from helpers.pictures import photo
 from PIL import Image
 
 from imltool.data.folder import read_folder

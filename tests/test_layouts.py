@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
-from layout_trees import BRIGHT, TREES, TRUTH, Tree, grown, nist_row, told
+from helpers.layout_trees import BRIGHT, TREES, TRUTH, Tree, grown, nist_row, told
+from helpers.pictures import photo, write_rgb
 
 from imltool.data.folder import read_folder
 from imltool.data.layouts import LAYOUTS, read_layout, read_set

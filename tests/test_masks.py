@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import forged, make_set, photo, write_rgb
+from helpers.pictures import forged, make_set, photo, write_rgb
 from numpy.typing import NDArray
 from PIL import Image
 

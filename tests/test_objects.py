@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.outputs import parsed
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run
@@ -158,7 +159,7 @@ def test_running_again_makes_only_what_is_missing_or_changed(
     write_rgb(mine / "side.jpg", np.full((80, 120, 3), 90, np.uint8))
     code, stdout, stderr = imltool("data", "objects", mine, "--out", out, *OPTIONS, "--json")
     assert code == 3 and "broken.jpg" in stderr and "2 objects cut from 2 photos" in stderr
-    rows = [json.loads(line) for line in stdout.splitlines()]
+    rows = parsed(stdout)
     assert [(row["photo"], row["status"]) for row in rows] == [
         ("broken.jpg", "failed"),
         ("side.jpg", "ok"),

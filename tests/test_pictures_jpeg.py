@@ -9,8 +9,8 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from conftest import photo
-from context_files import context_of, ids
+from helpers.context_files import context_of, ids
+from helpers.pictures import photo
 from numpy.typing import NDArray
 from PIL import Image
 

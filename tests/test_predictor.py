@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set, photo, write_rgb
+from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
 import imltool

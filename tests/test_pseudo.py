@@ -12,34 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import forged, photo
+from helpers.annotated import make_annotated
+from helpers.outputs import pseudo_rows
+from helpers.pictures import photo
 from PIL import Image
 
 from imltool.data.rle import decode_mask
 from imltool.pictures.images import read_mask
 from imltool.teacher.pseudo import read_pseudo
-
-
-def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:
-    """Pictures, a COCO file with a sloppy box for each, and the true masks."""
-    images, truths = root / "images", root / "truth"
-    document: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "tampered"}]}
-    for index in range(count):
-        rgb, mask = forged(20 + index, 128, 96)
-        for folder, data in ((images, rgb), (truths, mask)):
-            (folder / "sub").mkdir(parents=True, exist_ok=True)
-            Image.fromarray(data).save(folder / "sub" / f"p{index}.png")
-        rows, columns = np.nonzero(mask)
-        x, y = float(columns.min() - 3), float(rows.min() - 3)
-        box = [x, y, float(columns.max() + 4 - x), float(rows.max() + 4 - y)]
-        document["images"].append({"id": index, "file_name": f"sub/p{index}.png", "width": 128, "height": 96})
-        document["annotations"].append({"id": index, "image_id": index, "category_id": 1, "bbox": box})
-    (root / "boxes.json").write_text(json.dumps(document))
-    return images, root / "boxes.json", truths
-
-
-def rows_of(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "pseudo.jsonl").read_text().splitlines()]
 
 
 def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
@@ -49,7 +29,7 @@ def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, "--gt", truths, "--device", "cpu")
     assert code == 0 and "not annotated 1 (lonely.png)" in stderr
-    rows = rows_of(out)
+    rows = pseudo_rows(out)
     assert [row["image"] for row in rows] == [f"sub/p{index}.png" for index in range(3)]
     for row in rows:
         assert row["mask"] == f"masks/{row['image']}" and len(row["sha256"]) == len(row["mask_sha256"]) == 64
@@ -95,7 +75,7 @@ def test_other_parameters_are_refused(tmp_path: Path, imltool) -> None:
     for change in (("--teacher", "grabcut"), ("--teacher", "box", "--set", "grow=0.1")):
         code, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", out, *change)
         assert code == 2 and "other parameters" in stderr
-    assert len(rows_of(out)) == 3
+    assert len(pseudo_rows(out)) == 3
 
 
 def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imltool) -> None:
@@ -107,10 +87,10 @@ def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imlt
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box", "--max-left-out", "0.4")
     code, _, stderr = imltool(*command)
     assert code == 3 and "p1.png" in stderr and "damaged" in stderr
-    assert [row["image"] for row in rows_of(out)] == ["sub/p0.png", "sub/p2.png"]
+    assert [row["image"] for row in pseudo_rows(out)] == ["sub/p0.png", "sub/p2.png"]
     broken.write_bytes(whole)
     assert imltool(*command)[0] == 0
-    assert sorted(row["image"] for row in rows_of(out)) == [f"sub/p{index}.png" for index in range(3)]
+    assert sorted(row["image"] for row in pseudo_rows(out)) == [f"sub/p{index}.png" for index in range(3)]
 
 
 def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool) -> None:
@@ -126,7 +106,7 @@ def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool) -> None:
     assert code == 3 and "p0.png" in stderr
     (account,) = json.loads((tmp_path / "o/sources.json").read_text())
     assert (account["pictures"], account["used"], account["left_out"]) == (3, 2, {"no usable box": ["sub/p0.png"]})
-    assert [row["image"] for row in rows_of(tmp_path / "o")] == ["sub/p1.png", "sub/p2.png"]
+    assert [row["image"] for row in pseudo_rows(tmp_path / "o")] == ["sub/p1.png", "sub/p2.png"]
 
 
 @pytest.mark.parametrize(
@@ -166,8 +146,8 @@ def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, im
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert imltool(*arguments, killed)[0] == 0
-    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(killed)]
-    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(straight)]
+    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(killed)]
+    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(straight)]
     for mask in (straight / "masks").rglob("*.png"):
         assert mask.read_bytes() == (killed / mask.relative_to(straight)).read_bytes()
 
@@ -191,7 +171,7 @@ def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_mad
     assert code == 1 and "nowhere" in stderr and not (tmp_path / "o").exists()
     (truths / "sub/p1.png").unlink()
     code, _, stderr = imltool(*base, "--out", tmp_path / "o", "--gt", truths)
-    assert code == 1 and "no masks for sub/p1.png" in stderr and len(rows_of(tmp_path / "o")) == 3
+    assert code == 1 and "no masks for sub/p1.png" in stderr and len(pseudo_rows(tmp_path / "o")) == 3
 
 
 def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool) -> None:
@@ -253,7 +233,7 @@ def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool) -> None:
     assert imltool(*command, "--coco")[0] == 0
     document = json.loads((out / "pseudo.coco.json").read_text())
     assert [image["file_name"] for image in document["images"]] == [f"sub/p{index}.png" for index in range(3)]
-    for annotation, row in zip(document["annotations"], rows_of(out), strict=True):
+    for annotation, row in zip(document["annotations"], pseudo_rows(out), strict=True):
         assert np.array_equal(decode_mask(annotation["segmentation"]), read_mask(out / row["mask"]))
 
 
@@ -272,7 +252,7 @@ def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltoo
         out = tmp_path / "-".join(["out", *option])
         code, _, stderr = imltool(*base, "--out", out, *option)
         assert code == 0 and said in stderr and ("WARNING" in stderr) == bool(said)
-        assert rows_of(out)[0]["boxes"][0]["box"] == box
+        assert pseudo_rows(out)[0]["boxes"][0]["box"] == box
 
 
 def test_boxes_that_fit_no_picture_say_what_both_are_called(tmp_path: Path, imltool) -> None:

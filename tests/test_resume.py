@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -12,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import make_set
+from helpers.outputs import log_of
+from helpers.pictures import make_set
 from safetensors.numpy import load_file
 
 CPU = ("--device", "cpu")
@@ -45,7 +45,7 @@ log_every: 1
 
 
 def losses(run: Path) -> list[float]:
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rows = log_of(run)
     return [row["loss"] for row in rows if row["event"] == "train"]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotate_page import expect, window
-from page_server import Reviewing
-from review_scan import TALL, WIDE, large, made_of, many
+from helpers.annotate_page import expect, window
+from helpers.page_server import Reviewing
+from helpers.review_scan import TALL, WIDE, large, made_of, many
 
 from imltool.data.boxes import read_boxes
 from imltool.pictures.images import read_rgb

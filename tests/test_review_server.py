@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -13,11 +12,11 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from page_server import Reviewing
+from helpers.outputs import record_of, rows_of
+from helpers.page_server import Reviewing
+from helpers.review_scan import TALL, WIDE, large, made_of
 from PIL import Image
-from review_scan import TALL, WIDE, large, made_of
 
-from imltool.journal import read_rows
 from imltool.pictures.images import read_map, read_rgb
 from imltool.review.pyramid import BoundedCache, Pyramid
 from imltool.scan.decisions import read_decisions
@@ -99,7 +98,7 @@ def test_reasons_beside_a_picture(server: Reviewing, scanned: Path) -> None:
 
 def test_a_changed_or_missing_picture_is_not_shown_under_its_map(scanned: Path, tmp_path: Path) -> None:
     shutil.copytree(scanned.parent / "in", tmp_path / "in")
-    rows = [row for row in read_rows(scanned / RESULTS) if row["status"] == "ok"]
+    rows = [row for row in rows_of(scanned) if row["status"] == "ok"]
     out = made_of(scanned, tmp_path / "out", rows, tmp_path / "in")
     (tmp_path / "in/a.png").write_bytes((tmp_path / "in/sub/c.png").read_bytes())
     (tmp_path / "in/camera.jpg").unlink()
@@ -159,9 +158,9 @@ def test_two_servers_see_each_other_s_decisions(scanned: Path, tmp_path: Path) -
 
 
 def test_rows_of_a_running_scan_come_in(scanned: Path, tmp_path: Path) -> None:
-    rows = [row for row in read_rows(scanned / RESULTS) if row["status"] == "ok"]
+    rows = [row for row in rows_of(scanned) if row["status"] == "ok"]
     out = made_of(scanned, tmp_path / "out", rows, scanned.parent / "in")
-    record = json.loads((out / "run.json").read_text())
+    record = record_of(out)
     lines = (out / RESULTS).read_bytes().splitlines(keepends=True)
     (out / RESULTS).write_bytes(lines[0] + lines[1][:50])
     running = Reviewing(out)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
+from helpers.outputs import record_of, rows_by_path
 from PIL import Image
 
 from imltool.cli.app import run
@@ -33,12 +34,6 @@ def save(folder: Path, *names: str) -> None:
 
 def scan(weights: Path, *arguments: object) -> int:
     return run(["scan", *map(str, arguments), "--weights", str(weights), "--device", "cpu"])
-
-
-def rows_of(out: Path) -> dict[str, dict]:
-    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len({row["path"] for row in rows}) == len(rows)
-    return {row["path"]: row for row in rows}
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def test_every_kind_of_file(
     shown = capsys.readouterr()
     assert shown.out == (out / "results.jsonl").read_text(encoding="utf-8"), "stdout is the journal, and only that"
     assert "error" not in shown.err
-    rows = rows_of(out)
+    rows = rows_by_path(out)
     expected = sorted(
         p.relative_to(evidence).parts for p in evidence.rglob("*") if not p.is_dir() and p.suffix != ".txt"
     )
@@ -141,7 +136,7 @@ def test_every_kind_of_file(
     with (out / "errors.csv").open(encoding="utf-8", newline="") as handle:
         told = {line["path"]: line["reason"] for line in csv.DictReader(handle)}
     assert told == {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
-    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    record = record_of(out)
     assert record["model"]["sha256"] == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
     assert record["libraries"] == installed_versions()
     assert record["counts"]["failed"] == len(FAULTS)
@@ -153,7 +148,7 @@ def test_figures_can_be_repeated_from_the_map(tiny_weights: Path, tmp_path: Path
     save(tmp_path / "in", "a.png", "b.jpg")
     out = tmp_path / "out"
     assert scan(tiny_weights, tmp_path / "in", "--out", out, "--threshold", "0.5") == 0
-    for row in rows_of(out).values():
+    for row in rows_by_path(out).values():
         values = read_map(out / row["map"])
         assert row["score"] == pytest.approx(np.sort(values.ravel())[-round(values.size * 0.01) :].mean(), abs=1e-6)
         assert (read_mask(out / row["mask"]) == (values > 0.5)).all()
@@ -183,11 +178,11 @@ def test_paths_of_the_same_name_stay_apart(tiny_weights: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     assert scan(tiny_weights, "one/day", "two/day", "sub/a.jpg", "sub/../sub/a.jpg", "a.dat", "--out", out) == 0
-    rows = rows_of(out)
+    rows = rows_by_path(out)
     assert list(rows) == ["day/a.jpg", "day-2/a.jpg", "sub/a.jpg", "a.dat"]
     for name, path in zip(rows, ("one/day/a.jpg", "two/day/a.jpg", "sub/a.jpg", "a.dat"), strict=True):
         assert rows[name]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    labels = {entry["given"]: entry["label"] for entry in json.loads((out / "run.json").read_text())["inputs"]}
+    labels = {entry["given"]: entry["label"] for entry in record_of(out)["inputs"]}
     assert labels["two/day"] == "day-2"
 
 
@@ -199,7 +194,7 @@ def test_names_that_file_systems_confuse(tiny_weights: Path, tmp_path: Path) -> 
     save(folder, "A.png")
     out = tmp_path / "out"
     assert scan(tiny_weights, folder, "--out", out) == 0
-    rows = rows_of(out)
+    rows = rows_by_path(out)
     assert set(rows) == {"A.png", "a.png", long, "b.jpg", "b.jpg.png/c.png", "caf\\xe9.png"}
     assert len({row["map"].casefold() for row in rows.values()}) == len(rows)
     assert all((out / row[kind]).is_file() for row in rows.values() for kind in ("map", "mask", "overlay"))
@@ -212,7 +207,7 @@ def test_output_folder_inside_the_input(
     monkeypatch.chdir(tmp_path)
     assert scan(tiny_weights, ".") == 0
     assert scan(tiny_weights, ".") == 0, "the second run finds everything done"
-    assert list(rows_of(tmp_path / "imltool-scan")) == ["a.png"]
+    assert list(rows_by_path(tmp_path / "imltool-scan")) == ["a.png"]
     assert capsys.readouterr().out == "", "without --json nothing on stdout"
 
 
@@ -220,10 +215,10 @@ def test_ground_truth_is_no_evidence(tiny_weights: Path, tmp_path: Path, capsys:
     data = tmp_path / "set"
     save(data, "tampered/a.png", "authentic/b.png", "masks/a.png", "elsewhere/masks/c.png")
     assert scan(tiny_weights, data, "--out", tmp_path / "out") == 0
-    assert list(rows_of(tmp_path / "out")) == ["authentic/b.png", "elsewhere/masks/c.png", "tampered/a.png"]
+    assert list(rows_by_path(tmp_path / "out")) == ["authentic/b.png", "elsewhere/masks/c.png", "tampered/a.png"]
     assert "masks: ground truth" in " ".join(capsys.readouterr().err.split())
     assert scan(tiny_weights, data / "masks", "--out", tmp_path / "out2", "-q") == 0
-    assert list(rows_of(tmp_path / "out2")) == ["a.png"]
+    assert list(rows_by_path(tmp_path / "out2")) == ["a.png"]
     shown = capsys.readouterr()
     assert shown.out == shown.err == ""
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
-from context_files import exif_with_thumbnail, jpeg, picture
-from forked import Forked
-from mutants import mutant, seeds
+from helpers.context_files import exif_with_thumbnail, jpeg, picture
+from helpers.forked import Forked
+from helpers.mutants import mutant, seeds
+from helpers.outputs import record_of
+from helpers.pictures import photo, write_rgb
 
 from imltool.scan.inputs import plan_inputs
 
@@ -62,7 +63,7 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Pa
     for _ in range(2):  # the results of the first are no files that were passed over
         code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights)
         assert code == 0 and "passed over 7 other files: 2 .txt, 1 " in " ".join(stderr.split())
-        assert json.loads((out / "run.json").read_text())["passed_over"] == expected
+        assert record_of(out)["passed_over"] == expected
         report = (out / "report.html").read_text()
         assert "Passed over" in report and "2 .txt" in report
     plan = plan_inputs([folder, folder / "deep"], tmp_path / "elsewhere")

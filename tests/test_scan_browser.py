@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run

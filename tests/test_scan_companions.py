@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Picture, photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import record_of, rows_of
+from helpers.pictures import Picture, photo, write_rgb
 from PIL import Image
 from scipy.ndimage import convolve
 
@@ -26,7 +26,6 @@ from imltool.scan.companions import (
     noise_residual,
 )
 
-Command = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
 
 
@@ -118,15 +117,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_companions_mirror_the_input_tree_and_change_nothing_else(
-    folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Command
+    folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out, plain = tmp_path / "out", tmp_path / "plain"
     options = ("--weights", tiny_weights, *CPU)
     assert imltool("scan", folder, "--out", out, "--companions", "ghost, ela,noise,ela", *options)[0] == 3
     assert imltool("scan", folder, "--out", plain, *options)[0] == 3
-    rows, before = (
-        [json.loads(line) for line in (each / "results.jsonl").read_text().splitlines()] for each in (out, plain)
-    )
+    rows, before = (rows_of(each) for each in (out, plain))
     for row, other in zip(rows, before, strict=True):
         if row["status"] == "failed":
             assert row["companions"] == {}
@@ -139,7 +136,7 @@ def test_companions_mirror_the_input_tree_and_change_nothing_else(
             assert row["outputs_sha256"][file] == hashlib.sha256((out / file).read_bytes()).hexdigest()
         changed = {"companions", "outputs_sha256", "previous_sha256"}
         assert {key: row[key] for key in row.keys() - changed} == {key: other[key] for key in other.keys() - changed}
-    run = json.loads((out / "run.json").read_text())
+    run = record_of(out)
     assert run["parameters"]["companions"] == ["ela", "ghost", "noise"]
     assert imltool("verify", out)[0] == 0
     (out / rows[0]["companions"]["ela"]).write_bytes(b"changed")
@@ -151,7 +148,7 @@ def test_companions_mirror_the_input_tree_and_change_nothing_else(
 
 @pytest.mark.parametrize("names", ["ela,elan", "ELA", "", "ela,"])
 def test_unknown_companions_are_a_usage_error_before_anything_is_done(
-    names: str, folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Command
+    names: str, folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = imltool("scan", folder, "--out", out, "--companions", names, "--weights", tiny_weights, *CPU)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import c2pa
 import pytest
-from conftest import photo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from helpers.pictures import photo
 from PIL import Image
 
 from imltool.evidence import credentials

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.outputs import rows_of
+from helpers.pictures import photo, write_rgb
 
 NAMES = ("a.jpg", "b.png", "deep/c.tif", "deep/er/d.gif")
 
@@ -87,7 +88,7 @@ def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool)
     (folder / "second.png").symlink_to(folder / "first.png")
     out = tmp_path / "out"
     assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--device", "cpu")[0] == 3
-    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    rows = rows_of(out)
     assert {row["path"] for row in rows if row["status"] == "failed"} == {"self.png", "first.png", "second.png"}
     assert all("link" in row["reason"] for row in rows if row["status"] == "failed")
     pictures = [row["path"] for row in rows if row["status"] == "ok"]

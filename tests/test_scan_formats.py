@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,8 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from conftest import photo
+from helpers.outputs import rows_of
+from helpers.pictures import photo
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
@@ -218,5 +218,5 @@ def test_strips_and_dot_screens_cost_no_other_picture_its_result(tmp_path: Path,
     Image.fromarray(np.full((66000, 2, 3), 128, np.uint8)).save(folder / "tall.png")
     Image.fromarray(dots).save(folder / "dots.png")
     code, _, _ = imltool("scan", folder, "--out", tmp_path / "out", "--device", "cpu", "-q")
-    results = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    results = rows_of(tmp_path / "out")
     assert code == 0 and [row["status"] for row in results] == ["ok"] * 4

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
-from mutants import DAMAGES, mutant, seeds
+from helpers.mutants import DAMAGES, mutant, seeds
+from helpers.outputs import rows_of
+from helpers.pictures import photo, write_rgb
 
 from imltool.device import choose_device
 from imltool.errors import ImlError
@@ -24,7 +25,6 @@ from imltool.evidence.model import Context
 from imltool.evidence.remarks import make_remarks
 from imltool.files import LOCK
 from imltool.inference.localizer import Localizer
-from imltool.journal import read_rows
 from imltool.scan.pipeline import decode
 from imltool.scan.results import ScanResult
 from imltool.scan.verify import Verification
@@ -87,7 +87,7 @@ def test_a_scan_of_broken_files_ends(files: dict[str, bytes], tiny_weights: Path
         "scan", folder, "--out", out, "--json", "-q", "--companions", "ela,noise,ghost", "--weights", tiny_weights
     )
     assert stderr == "", "no library says anything of its own"
-    rows = read_rows(out / "results.jsonl")
+    rows = rows_of(out)
     assert code == 3 and len(rows) == SCANNED and stdout == (out / "results.jsonl").read_text()
     results = [ScanResult.of_row(row, out) for row in rows]
     assert all((result.reason is None) == (result.status == "ok") for result in results)

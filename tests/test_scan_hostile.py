@@ -10,19 +10,14 @@ import socket
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
-from forked import Forked
+from helpers.forked import Forked
+from helpers.outputs import rows_by_path
+from helpers.pictures import photo, write_rgb
 from PIL import TiffImagePlugin
 
-from imltool.journal import read_rows
 from imltool.scan.inputs import plan_inputs
-
-
-def rows_of(out: Path) -> dict[str, dict[str, Any]]:
-    return {row["path"]: row for row in read_rows(out / "results.jsonl")}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -62,7 +57,7 @@ def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool) -> None
     nested = b"XML:com.adobe.xmp\0\0\0\0\0" + b"<a>" * 300_000
     (folder / "nested.png").write_bytes(png(9, 9, chunk(b"iTXt", nested)))
     assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 3
-    rows = rows_of(out)
+    rows = rows_by_path(out)
     reasons = {name: row["reason"] for name, row in rows.items()}
     assert {name for name, reason in reasons.items() if reason and "megapixels" in reason} == {
         "wide.png", "wide.gif", "wide.tif", "wide.bmp", "wide.jpg",
@@ -82,7 +77,7 @@ def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imlto
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(os.path.relpath(folder / "socket.png"))  # the system takes short paths only
         assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 3
-    reasons = {name: row["reason"] for name, row in rows_of(out).items()}
+    reasons = {name: row["reason"] for name, row in rows_by_path(out).items()}
     told = "not a regular file"
     assert reasons == {"a.png": None, "pipe.jpg": told, "socket.png": told, "zero.png": told}
     code, _, stderr = imltool("scan", "/dev/zero", "--out", tmp_path / "out2", "--weights", tiny_weights)
@@ -102,7 +97,7 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
         for _ in range(2):  # the second goes on with the first
             forked.start(*words, ordinary=True)
             assert forked.wait() == 3
-            assert {name: row["reason"] for name, row in rows_of(out).items()} == {
+            assert {name: row["reason"] for name, row in rows_by_path(out).items()} == {
                 "a.png": None,
                 "listed/c.png": "no permission to read",
                 "locked": "no permission to read the folder",
@@ -118,7 +113,7 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
     code, _, stderr = imltool(*words)
     assert code == 2 and "locked changed since this scan began" in stderr, "its pictures were not looked at"
     assert imltool(*words, "--restart")[0] == 0
-    assert [*rows_of(out)] == ["a.png", "listed/c.png", "listed/d", "locked/b.png", "secret.jpg"]
+    assert [*rows_by_path(out)] == ["a.png", "listed/c.png", "listed/d", "locked/b.png", "secret.jpg"]
 
 
 def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imltool) -> None:
@@ -128,7 +123,7 @@ def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imlt
         write_rgb(folder / name, photo(seed))
     for _ in range(2):
         assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 0
-        assert [*rows_of(out)] == names
+        assert [*rows_by_path(out)] == names
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
@@ -149,7 +144,7 @@ def test_paths_as_long_as_the_system_allows(
     os.chdir(folder)
     try:
         assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "-b", "1")[0] == 3
-        rows = rows_of(out)
+        rows = rows_by_path(out)
         assert imltool("scan", folder, "--out", out, "--weights", tiny_weights, "-b", "1")[0] == 3
         assert imltool("verify", out, "--inputs")[:2] == (0, "")
     finally:
@@ -187,6 +182,6 @@ def test_nobody_can_name_a_file_like_anothers_output(tiny_weights: Path, tmp_pat
         shutil.copy(folder / "x.png", folder / output)
         write_rgb(folder / f"{output}.png" / "x.png", photo(seed))
     assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 0
-    rows = rows_of(out)
+    rows = rows_by_path(out)
     assert len(rows) == 10 and len({row["map"].casefold() for row in rows.values()}) == 10
     assert imltool("verify", out)[:2] == (0, "")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run

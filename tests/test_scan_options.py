@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import record_of, rows_of
+from helpers.pictures import photo, write_rgb
 
 from imltool.cli.app import run
 from imltool.data.rle import decode_mask
 from imltool.pictures.images import read_mask, read_rgb
 
-Scan = Callable[..., tuple[int, str, str]]
 COUNT = 6
 
 
@@ -46,15 +47,11 @@ def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def scan(judge: Path, imltool: Scan) -> Scan:
+def scan(judge: Path, imltool: Imltool) -> Imltool:
     return lambda *arguments: imltool("scan", *arguments, "--weights", judge, "--device", "cpu")
 
 
-def rows_of(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-
-
-def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp_path: Path, scan: Scan) -> None:
+def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out = tmp_path / "out"
     assert scan(folder, "--out", out)[0] == 0
     rows = rows_of(out)
@@ -79,7 +76,7 @@ def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp
     ],
 )
 def test_report_and_terminal_show_a_selection_and_results_hold_all(
-    folder: Path, tmp_path: Path, scan: Scan, options: list[str], choose: Callable[[list[dict]], list[dict]]
+    folder: Path, tmp_path: Path, scan: Imltool, options: list[str], choose: Callable[[list[dict]], list[dict]]
 ) -> None:
     out, bad = tmp_path / "out", tmp_path / "bad.png"
     bad.touch()
@@ -100,11 +97,11 @@ def test_report_and_terminal_show_a_selection_and_results_hold_all(
     assert (f"… and {left} more in " in stderr) == (left > 0)
 
 
-def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Scan) -> None:
+def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out = tmp_path / "out"
 
     def case() -> dict[str, str | None]:
-        return json.loads((out / "run.json").read_text(encoding="utf-8"))["case"]
+        return record_of(out)["case"]
 
     hostile = "<b>2024/17</b>"
     assert scan(folder, "--out", out, "--case-id", hostile, "--examiner", "A. Łovelace")[0] == 0
@@ -120,7 +117,7 @@ def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Sc
     assert case() == {"id": None, "examiner": None, "notes": None}
 
 
-def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Path, scan: Scan) -> None:
+def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out, log, bad = tmp_path / "out", tmp_path / "scan.log", tmp_path / "bad.png"
     bad.touch()
     assert scan(folder, bad, "--out", out, "--log-file", log, "-q")[:2] == (3, "")
@@ -128,7 +125,7 @@ def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Pa
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR) \S", line) for line in lines)
     for row in rows_of(out):
         assert any(row["path"] in line and (row["reason"] or row["verdict"]) in line for line in lines)
-    head = json.loads((out / "run.json").read_text())["chain"]["head"]
+    head = record_of(out)["chain"]["head"]
     assert ": imltool" in lines[0] and head in lines[-1]
     code, _, stderr = scan(folder, bad, "--out", out, "--log-file", log)
     assert code == 3 and f"head {head}" in stderr and "DEBUG" not in stderr
@@ -138,18 +135,18 @@ def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Pa
     assert "ended by ResumeError: " in log.read_text().splitlines()[-1]
 
 
-def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path: Path, scan: Scan) -> None:
+def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     for wrong in ("0", "1025", "many", "2.5", "auto"):
         code, _, stderr = scan(folder, "--out", tmp_path / "none", "--batch", wrong)
         assert code == 2 and "--batch" in stderr and not (tmp_path / "none").exists()
     for batch in ("2", "8"):
         assert scan(folder, "--out", tmp_path / batch, "--batch", batch)[0] == 0
-        assert json.loads((tmp_path / batch / "run.json").read_text())["sessions"][0]["batch"] == int(batch)
+        assert record_of(tmp_path / batch)["sessions"][0]["batch"] == int(batch)
     scores = [[row["score"] for row in rows_of(tmp_path / name)] for name in ("2", "8")]
     assert np.allclose(*scores, atol=1e-5)
 
 
-def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Scan) -> None:
+def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out, mine = tmp_path / "out", tmp_path / "mine.txt"
     mine.write_text("keep this")
     for path, message in (
@@ -179,7 +176,7 @@ def test_a_log_file_that_is_full_is_one_line(
     assert code == 1 and "cannot write" in error and "scan.log" in error and error.count("\n") == 1
 
 
-def test_masks_as_coco_run_lengths_on_request(folder: Path, tmp_path: Path, scan: Scan, imltool: Scan) -> None:
+def test_masks_as_coco_run_lengths_on_request(folder: Path, tmp_path: Path, scan: Imltool, imltool: Imltool) -> None:
     out = tmp_path / "out"
     assert scan(folder, "--out", out)[0] == 0 and not (out / "masks.coco.json").exists()
     assert scan(folder, "--out", out, "--coco")[0] == 0

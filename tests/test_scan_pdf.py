@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import record_of, rows_of
+from helpers.pictures import photo, write_rgb
 
-Command = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
 
 
@@ -34,7 +33,7 @@ def layout() -> None:
         pytest.skip(f"WeasyPrint cannot load its libraries: {error}")
 
 
-def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Command) -> None:
+def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool) -> None:
     layout()
     from pypdf import PdfReader
 
@@ -42,8 +41,8 @@ def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imlto
     scan = ("scan", folder, "--out", out, "--weights", tiny_weights, *CPU)
     assert imltool(*scan, "--pdf", "--case-id", "<i>2026/4</i>", "--notes", "disk 3")[0] == 3
     pages = [" ".join(page.extract_text().split()) for page in PdfReader(out / "report.pdf").pages]
-    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    rows = rows_of(out)
+    record = record_of(out)
     whole = " ".join(pages)
     for told in ("<i>2026/4</i>", "disk 3", "an indication, not a proof", "its false positives are not measured"):
         assert told in whole
@@ -96,7 +95,7 @@ def test_without_the_library_nothing_is_begun(
     tiny_weights: Path,
     folder: Path,
     tmp_path: Path,
-    imltool: Command,
+    imltool: Imltool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if module is None:

@@ -6,14 +6,14 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import rows_of
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 from imltool.cli.app import run
@@ -22,7 +22,6 @@ from imltool.scan.report import percent, write_report
 from imltool.scan.results import read_results
 from imltool.scan.run_record import read_record
 
-Command = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;.png"
 CLOSING = "</script><script>alert(1)</script>.png"  # folders named "<" and "script><script>alert(1)<"
@@ -78,10 +77,6 @@ class Report:
     @property
     def parts(self) -> list[Markup]:
         return [self.page, *self.lines, *self.sheets]
-
-
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +229,7 @@ def test_files_that_were_not_analysed_are_told_with_the_reason(out: Path, report
     assert "Not analysed" in report.page.text and "the file is empty" in report.page.text
 
 
-def test_it_stays_small(tiny_weights: Path, tmp_path: Path, imltool: Command) -> None:
+def test_it_stays_small(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
     assert imltool("scan", SAMPLES, "--out", out, "--weights", tiny_weights, *CPU)[0] == 0
     pictures = len(rows_of(out))
@@ -255,7 +250,7 @@ def test_it_stays_small(tiny_weights: Path, tmp_path: Path, imltool: Command) ->
     ],
 )
 def test_a_selection_says_that_it_is_one(
-    options: tuple[str, ...], count: int, caption: str, judge: Path, folder: Path, tmp_path: Path, imltool: Command
+    options: tuple[str, ...], count: int, caption: str, judge: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     weights = judge
     if "low" in options:  # a point that nothing reaches
@@ -277,7 +272,7 @@ def test_a_selection_says_that_it_is_one(
 
 
 def test_without_calibration_no_rate_is_told(
-    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Command
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     assert imltool("scan", folder / "dark.png", "--out", out, "--weights", tiny_weights, *CPU)[0] == 0
@@ -328,7 +323,7 @@ def test_outputs_that_vanished_leave_a_gap_and_no_error(moved: tuple[Path, Path]
 
 
 def test_a_scan_that_was_cut_ends_with_the_same_report(
-    judge: Path, folder: Path, tmp_path: Path, imltool: Command
+    judge: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     pictures = (folder / "camera.jpg", folder / "dark.png", folder / "empty.png")

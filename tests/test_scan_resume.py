@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Forked
+from helpers.commands import scan_words
+from helpers.forked import Forked
+from helpers.outputs import record_of, rows_of
 from PIL import Image
 
 from imltool.cli.app import run
@@ -44,12 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def words(tiny_weights: Path, *arguments: object) -> list[str]:
-    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "2"]
-
-
 def scan(tiny_weights: Path, *arguments: object) -> int:
-    return run(words(tiny_weights, *arguments))
+    return run(scan_words(tiny_weights, *arguments))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -83,7 +81,7 @@ def wait_until(reached: Callable[[], bool], process: int) -> None:
 def test_killed_scan_goes_on(tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *words(tiny_weights, folder, "--out", out)], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "imltool", *scan_words(tiny_weights, folder, "--out", out)], stderr=subprocess.DEVNULL
     )
     journal = out / "results.jsonl"
     wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3, process.pid)
@@ -96,7 +94,7 @@ def test_killed_scan_goes_on(tiny_weights: Path, folder: Path, undisturbed: dict
     assert scan(tiny_weights, folder, "--out", out) == 3
     assert contents(out) == undisturbed
     assert run(["verify", str(out), "--inputs"]) == 0
-    sessions = json.loads((out / "run.json").read_text())["sessions"]
+    sessions = record_of(out)["sessions"]
     if kept < 25:
         assert [session["finished"] is None for session in sessions] == [True, False]
         assert sessions[1]["kept"] == kept and sessions[1]["made"] == 25 - kept
@@ -112,7 +110,7 @@ def test_kills_at_random_moments(
     moments = sorted(random.Random(5).uniform(0, whole) for _ in range(7))
     killed = 0
     for moment in [*moments, whole + report / 2]:
-        process = forked.start(*words(tiny_weights, folder, "--out", out))
+        process = forked.start(*scan_words(tiny_weights, folder, "--out", out))
         wait_until(lambda moment=moment: written(out) >= moment, process)
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -137,7 +135,9 @@ def test_ctrl_c_is_exit_130_and_the_scan_goes_on(
     tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "scan.log"
-    process = forked.start(*words(tiny_weights, folder, "--out", out, "--log-file", log), stderr=tmp_path / "stderr")
+    process = forked.start(
+        *scan_words(tiny_weights, folder, "--out", out, "--log-file", log), stderr=tmp_path / "stderr"
+    )
     journal = out / "results.jsonl"
     wait_until(lambda: journal.exists() and journal.stat().st_size > 0, process)
     os.kill(process, signal.SIGINT)
@@ -155,7 +155,7 @@ def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
 ) -> None:
     out, pipe = tmp_path / "out", tmp_path / "pipe"
     os.mkfifo(pipe)
-    forked.start(*words(tiny_weights, folder, "--out", out, "--json"), stdout=pipe, stderr=tmp_path / "stderr")
+    forked.start(*scan_words(tiny_weights, folder, "--out", out, "--json"), stdout=pipe, stderr=tmp_path / "stderr")
     with pipe.open("rb", buffering=0) as reader:
         assert reader.read(2) == b'{"'
     assert forked.wait() == 1, "0 would say that all was analysed"
@@ -169,7 +169,7 @@ def test_a_stdout_that_takes_no_more_stops_the_scan_and_is_told(
     tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out = tmp_path / "out"
-    command = words(tiny_weights, folder, "--out", out, "--json")
+    command = scan_words(tiny_weights, folder, "--out", out, "--json")
     forked.start(*command, stdout="/dev/full", stderr=tmp_path / "stderr")
     assert forked.wait() == 1
     error = (tmp_path / "stderr").read_text().splitlines()
@@ -259,7 +259,7 @@ def test_evidence_that_changed_since_is_refused(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, "nothing was analysed"
     if fate != "became a pipe":
         assert scan(tiny_weights, place, "--out", out, "--restart") == 0
-        rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        rows = rows_of(out)
         assert {row["path"]: row["sha256"] for row in rows} == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()
         }

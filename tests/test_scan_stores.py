@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -13,12 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool, scan_words
+from helpers.outputs import contents, parsed, record_of, rows_of
+from helpers.pictures import photo, write_rgb
 
 from imltool import Scanner
 from imltool.cli.app import run
@@ -31,7 +32,6 @@ from imltool.texts import command_text
 
 memory = pytest.importorskip("fsspec.implementations.memory")
 
-Imltool = Callable[..., tuple[int, str, str]]
 BUCKET = "memory://case/day"
 SECRET = "hunter2"
 OUTPUTS = ("map", "mask", "overlay", "preview")
@@ -74,25 +74,11 @@ def room(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     assert not list(path.iterdir()), "copies are left"
 
 
-def words(tiny_weights: Path, *arguments: object) -> list[str]:
-    return ["scan", *map(str, arguments), "--weights", str(tiny_weights), "--device", "cpu", "--batch", "4"]
-
-
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a scan but those that tell times."""
-    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
-
-
 @pytest.fixture(scope="module")
 def local(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scan of the files."""
     out = tmp_path_factory.mktemp("local") / "out"
-    assert run(words(tiny_weights, folder, "--out", out)) == 3
+    assert run(scan_words(tiny_weights, folder, "--out", out)) == 3
     return out
 
 
@@ -113,12 +99,12 @@ def test_objects_give_what_files_give(
 ) -> None:
     before = {name: entry.getvalue() for name, entry in store.store.items()}
     out = tmp_path / "out"
-    code, printed, err = imltool(*words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
+    code, printed, err = imltool(*scan_words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
     assert code == 3 and "damaged.png" in err
-    assert [json.loads(line) for line in printed.splitlines()] == rows_of(out)
+    assert parsed(printed) == rows_of(out)
     told = without_places(out, f"{BUCKET}/")
     assert told == without_places(local, "") and len(told) == 10
-    run_json = json.loads((out / "run.json").read_text())
+    run_json = record_of(out)
     assert run_json["inputs"] == [{"given": BUCKET, "path": BUCKET, "label": BUCKET}]
     report = (out / "report.html").read_text()
     assert report.count("data:image/jpeg") == (local / "report.html").read_text().count("data:image/jpeg")
@@ -132,7 +118,7 @@ def test_files_by_address_and_objects_beside_paths(
 ) -> None:
     out = tmp_path / "out"
     one = f"{BUCKET}/a/wrong name.txt"
-    assert imltool(*words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
+    assert imltool(*scan_words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
     rows = rows_of(out)
     files = [row["path"] for row in rows_of(local)]
     assert [row["path"] for row in rows] == [*(f"{folder.as_uri()}/{name}" for name in files), one], "each file once"
@@ -216,7 +202,7 @@ def test_an_object_that_cannot_be_fetched_costs_its_row_alone(
 ) -> None:
     Failing(monkeypatch, "/1.png")
     out = tmp_path / "out"
-    code, printed, err = imltool(*words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
+    code, printed, err = imltool(*scan_words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
     assert code == 3
     told = {row["path"]: row for row in rows_of(out)}
     failed = told.pop(f"{BUCKET}/a/1.png")
@@ -233,7 +219,7 @@ def test_a_store_that_stops_answering_ends_the_scan_and_the_same_command_resumes
     tiny_weights: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
-    call = words(tiny_weights, BUCKET, "--out", out)
+    call = scan_words(tiny_weights, BUCKET, "--out", out)
     with pytest.MonkeyPatch.context() as patch:
         Failing(patch, "/4.png")
         answer = memory.MemoryFileSystem.info
@@ -270,7 +256,7 @@ def test_verify_finds_objects_that_changed(
     tiny_weights: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    assert imltool(*words(tiny_weights, BUCKET, "--out", out))[0] == 3
+    assert imltool(*scan_words(tiny_weights, BUCKET, "--out", out))[0] == 3
     store.pipe("/case/day/a/1.png", store.cat("/case/day/a/4.png"))
     store.rm("/case/day/b/0.png")
     Failing(monkeypatch, "/3.png")
@@ -282,9 +268,9 @@ def test_verify_finds_objects_that_changed(
         ("missing", f"{BUCKET}/b/0.png"),
         ("unchecked", f"{BUCKET}/b/3.png"),
     ]
-    code, _, err = imltool(*words(tiny_weights, BUCKET, "--out", out))
+    code, _, err = imltool(*scan_words(tiny_weights, BUCKET, "--out", out))
     assert code == 2 and "a/1.png changed since this scan began" in err
-    assert imltool(*words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
+    assert imltool(*scan_words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
     assert len(rows_of(out)) == 9
 
 
@@ -462,7 +448,7 @@ def test_s3_after_a_kill(
 ) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *words(tiny_weights, "s3://evidence/day", "--out", out)],
+        [sys.executable, "-m", "imltool", *scan_words(tiny_weights, "s3://evidence/day", "--out", out)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
@@ -474,7 +460,7 @@ def test_s3_after_a_kill(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.read_bytes().count(b"\n") >= 2
-    code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out))
+    code, _, err = imltool(*scan_words(tiny_weights, "s3://evidence/day", "--out", out))
     assert code == 3 and SECRET not in err
     assert without_places(out, "s3://evidence/day/") == without_places(local, "")
     assert imltool("verify", out, "--inputs")[0] == 0
@@ -502,7 +488,7 @@ def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "imltool"),
-                *words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "ray"),
+                *scan_words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "ray"),
                 *("--engine-cluster", "ray", "--cluster-workers", "1"),
             ],
             env={**os.environ, "TMPDIR": place},
@@ -513,7 +499,7 @@ def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_
         assert not os.listdir(place)
     finally:
         shutil.rmtree(place)
-    assert run(words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "alone")) == 3
+    assert run(scan_words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "alone")) == 3
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
 
 

@@ -11,7 +11,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
 from rich.progress import Progress
 
 from imltool.cli.common import RateColumn, duration

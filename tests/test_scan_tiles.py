@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import rows_by_path
+from helpers.pictures import photo, write_rgb
 
 from imltool.errors import EXIT_USAGE
 from imltool.inference.localizer import Localizer, image_score, resize_input
@@ -25,7 +26,6 @@ from imltool.student.settings import StudentSettings
 from imltool.traces.stack import GRID, picture_traces
 
 CPU = torch.device("cpu")
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +136,15 @@ def test_memory_for_not_even_one_tile_is_told(localizer: Localizer, large: RGB) 
         tiled_map(cramped(localizer, 0), large, ())
 
 
-def rows_of(out: Path) -> dict[str, dict[str, object]]:
-    lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["path"]: row for row in map(json.loads, lines)}
-
-
 def test_scan_sees_large_pictures_in_tiles_when_asked(
-    imltool: Cli, tmp_path: Path, tiny_weights: Path, large: RGB
+    imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB
 ) -> None:
     write_rgb(tmp_path / "in" / "large.png", large)
     write_rgb(tmp_path / "in" / "small.png", photo(1, 300, 200))
     call = ("scan", tmp_path / "in", "--weights", tiny_weights, "--device", "cpu")
     assert imltool(*call, "--out", tmp_path / "plain")[0] == 0
     assert imltool(*call, "--out", tmp_path / "tiled", "--tiles", "--stability")[0] == 0
-    plain, tiled = (rows_of(tmp_path / name) for name in ("plain", "tiled"))
+    plain, tiled = (rows_by_path(tmp_path / name) for name in ("plain", "tiled"))
     assert plain["small.png"]["score"] == tiled["small.png"]["score"]
     assert read_map(tmp_path / "plain/maps/large.png.png").shape == large.shape[:2]
     localizer = Localizer.load(tiny_weights, CPU)
@@ -160,10 +155,10 @@ def test_scan_sees_large_pictures_in_tiles_when_asked(
     code, _, err = imltool(*call, "--out", tmp_path / "tiled", "--stability")
     assert code == EXIT_USAGE and "tiles" in err, "rows of both kinds must not mix"
     assert imltool(*call, "--out", tmp_path / "tiled", "--tiles", "--stability")[0] == 0
-    assert rows_of(tmp_path / "tiled") == tiled
+    assert rows_by_path(tmp_path / "tiled") == tiled
 
 
-def test_eval_measures_what_scan_sees(imltool: Cli, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
+def test_eval_measures_what_scan_sees(imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
     for folder, value in (("tampered", large), ("masks", np.indices(large.shape[:2]).sum(0) % 2 * 255)):
         write_rgb(tmp_path / "set" / folder / "a.png", np.broadcast_to(value.T, large.T.shape).T.astype(np.uint8))
     call = ("eval", "--weights", tiny_weights, "--device", "cpu", "--data", f"set={tmp_path / 'set'}", "-q")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import record_of, rows_by_path
+from helpers.pictures import photo, write_rgb
 from scipy.stats import beta
 
 from imltool.scan.verdicts import INCONCLUSIVE_RATE, RATES, SENSITIVITIES, WORDS, choose_verdicts
@@ -18,7 +18,6 @@ from imltool.student.header import CheckpointHeader, read_header
 from imltool.student.operating_points import KindRate, operating_point, pictures_needed
 from imltool.weights import student_file
 
-Command = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu", "-q")
 
 
@@ -115,10 +114,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows_of(out: Path) -> dict[str, dict[str, Any]]:
-    return {row["path"]: row for row in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
-
-
 def calibrated(weights: Path, out: Path, **header: Any) -> Path:
     """`weights` with other values in its header."""
     import torch
@@ -154,7 +149,7 @@ def judge(tiny_weights: Path, scores: dict[str, float], tmp_path_factory: pytest
 
 
 def test_three_words_and_their_rates_through_the_command_line(
-    judge: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Command
+    judge: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Imltool
 ) -> None:
     ranked = sorted(scores, key=lambda name: -scores[name])
     expected = {"medium": (2, 2), "high": (3, 1), "low": (2, 2)}
@@ -163,14 +158,14 @@ def test_three_words_and_their_rates_through_the_command_line(
         options = ("--out", out, "--weights", judge, "--sensitivity", sensitivity, "--device", "cpu")
         code, _, stderr = imltool("scan", folder, *options)
         assert code == 3, stderr
-        words = {name: row["verdict"] for name, row in rows_of(out).items()}
+        words = {name: row["verdict"] for name, row in rows_by_path(out).items()}
         assert [words[name] for name in ranked] == [
             *["indication"] * indicated,
             *["inconclusive"] * inconclusive,
             *["no indication"] * (len(ranked) - indicated - inconclusive),
         ]
         assert words["damaged.png"] is None
-        run = json.loads((out / "run.json").read_text())
+        run = record_of(out)
         assert run["counts"]["indication"] == indicated and run["counts"]["inconclusive"] == inconclusive
         assert run["parameters"]["sensitivity"] == run["verdicts"]["sensitivity"] == sensitivity
         assert f"{indicated} with an indication, {inconclusive} inconclusive, 3 without, 1 failed" in stderr
@@ -186,17 +181,17 @@ def test_three_words_and_their_rates_through_the_command_line(
 
 
 def test_a_checkpoint_without_calibration_concludes_nothing(
-    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Command
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     code, _, stderr = imltool(
         "scan", folder / "0.png", "--out", out, "--weights", tiny_weights, "--fail-on-detect", "--device", "cpu"
     )
     assert code == 0 and "not calibrated" in stderr and "imltool model calibrate" in " ".join(stderr.split())
-    row = rows_of(out)["0.png"]
+    row = rows_by_path(out)["0.png"]
     assert row["verdict"] == "inconclusive" and row["verdict_reason"] == "the checkpoint is not calibrated"
     assert row["score"] is not None
-    told = json.loads((out / "run.json").read_text())["verdicts"]
+    told = record_of(out)["verdicts"]
     assert told["calibration"] == "none" and told["indication"] is told["inconclusive"] is None
     for sensitivity in ("low", "high"):
         code, _, stderr = imltool(
@@ -206,28 +201,28 @@ def test_a_checkpoint_without_calibration_concludes_nothing(
 
 
 def test_an_older_checkpoint_keeps_its_one_threshold(
-    tiny_weights: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Command
+    tiny_weights: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Imltool
 ) -> None:
     point = float(np.median([*scores.values(), 0.0]))
     old = calibrated(tiny_weights, tmp_path / "old.safetensors", score_threshold=point, score_fpr=0.04)
     out = tmp_path / "out"
     assert imltool("scan", folder, "--out", out, "--weights", old, *CPU)[0] == 3
     for name, score in scores.items():
-        assert rows_of(out)[name]["verdict"] == ("indication" if score > point else "no indication")
-    told = json.loads((out / "run.json").read_text())["verdicts"]
+        assert rows_by_path(out)[name]["verdict"] == ("indication" if score > point else "no indication")
+    told = record_of(out)["verdicts"]
     assert told["calibration"] == "threshold" and told["inconclusive"] is None
     assert told["indication"]["rate"] == 0.04 and told["indication"]["interval"] is None
     assert "4 % of the authentic calibration pictures" in " ".join(told["notes"])
 
 
 def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
-    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Command
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     """The threshold is laid inside one picture's own spread, so that its verdict must flip."""
     probe = tmp_path / "probe"
     options = ("--stability", "--batch", "3", *CPU)
     assert imltool("scan", folder, "--out", probe, "--weights", tiny_weights, *options)[0] == 3
-    rows = rows_of(probe)
+    rows = rows_by_path(probe)
     assert rows.pop("damaged.png")["stability"] is None
     changes = ["jpeg 95", "jpeg 85", "resize 0.9", "resize 1.1"]
     assert all([each["change"] for each in row["stability"]] == changes for row in rows.values())
@@ -241,7 +236,7 @@ def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
     weights = calibrated(tiny_weights, tmp_path / "w.safetensors", score_threshold=point, score_fpr=0.0)
     out = tmp_path / "out"
     assert imltool("scan", folder, "--out", out, "--weights", weights, *options)[0] == 3
-    found = rows_of(out)
+    found = rows_by_path(out)
     for name, row in rows.items():
         first, *others = (score > point for score in spread(row))
         flipped = [change for change, other in zip(changes, others, strict=True) if other != first]
@@ -256,7 +251,7 @@ def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
 
 
 def test_stability_is_the_score_of_the_changed_picture(
-    folder: Path, judge: Path, tmp_path: Path, imltool: Command
+    folder: Path, judge: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     from PIL import Image
 
@@ -265,12 +260,12 @@ def test_stability_is_the_score_of_the_changed_picture(
     options = ("--weights", judge, "--batch", "1", *CPU)
     assert imltool("scan", folder / "3.png", "--out", tmp_path / "a", "--stability", *options)[0] == 0
     assert imltool("scan", tmp_path / "3.jpg", "--out", tmp_path / "b", *options)[0] == 0
-    told = {each["change"]: each["score"] for each in rows_of(tmp_path / "a")["3.png"]["stability"]}
-    assert told["jpeg 85"] == rows_of(tmp_path / "b")["3.jpg"]["score"]
+    told = {each["change"]: each["score"] for each in rows_by_path(tmp_path / "a")["3.png"]["stability"]}
+    assert told["jpeg 85"] == rows_by_path(tmp_path / "b")["3.jpg"]["score"]
 
 
 def test_a_scan_with_stability_that_was_cut_ends_with_the_same_bytes(
-    folder: Path, judge: Path, tmp_path: Path, imltool: Command
+    folder: Path, judge: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     command = ("scan", folder, "--out", out, "--weights", judge, "--stability", "--companions", "ela,ghost", *CPU)

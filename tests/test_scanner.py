@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,8 @@ import numpy as np
 import pillow_heif
 import pydantic
 import pytest
-from conftest import photo, write_rgb
+from helpers.outputs import record_of, rows_of
+from helpers.pictures import photo, write_rgb
 from PIL import Image
 
 import imltool
@@ -56,7 +56,7 @@ def test_results_are_the_rows_of_the_command_line(
     out = tmp_path / "out"
     arguments = ("--weights", tiny_weights, "--device", "cpu", *WORDS)
     assert imltool("scan", folder, "--out", out, *arguments)[0] == 3
-    rows = read_rows(out / "results.jsonl")
+    rows = rows_of(out)
     results = []
     for result in scanner.scan(folder):
         results.append(result)
@@ -84,11 +84,11 @@ def test_a_folder_made_by_a_program_is_like_any_other(
     assert imltool("verify", out)[0] == 3, "it was cut"
     assert len([*scanner.scan([folder], out)]) == 6
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
-    told = json.loads((out / "run.json").read_text())
+    told = record_of(out)
     assert told["case"]["examiner"] == "Ada" and len(told["sessions"]) == 2 and told["counts"]["failed"] == 3
     arguments = ("--weights", tiny_weights, "--device", "cpu", *WORDS)
     assert imltool("scan", folder, "--out", out, *arguments)[0] == 3
-    assert (out / "report.html").is_file() and json.loads((out / "run.json").read_text())["sessions"][-1]["made"] == 0
+    assert (out / "report.html").is_file() and record_of(out)["sessions"][-1]["made"] == 0
     other = Scanner(tiny_weights, "cpu", threshold=0.3)
     with pytest.raises(ResumeError, match=r"other parameters.*--restart"):
         next(other.scan(folder, out))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import photo
+from helpers.pictures import photo
 from safetensors.torch import load_file, save_file
 
 from imltool.errors import WeightsError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -15,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_set
+from helpers.outputs import csv_in, log_of, parsed, results_in
+from helpers.pictures import make_set
 from PIL import Image
 
 from imltool.cli.app import run
@@ -24,15 +24,6 @@ from imltool.study.results import complete_matrix, estimate
 
 ROOT = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "-q")
-
-
-def rows_in(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def results_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +75,11 @@ def test_every_row_is_measured_on_every_set_as_eval_would(ablation: dict[str, An
 
 
 def test_a_killed_study_goes_on_from_the_state_of_its_run(ablation: dict[str, Any]) -> None:
-    killed = [json.loads(line) for line in ablation["left"].splitlines()]
+    killed = parsed(ablation["left"])
     assert killed.pop(0)["event"] == "sources", "what each source holds"
     assert 0 < len(killed) < 4 and all(row["event"] == "train" for row in killed)
     interrupted = ablation["out"] / "full/seed-0"
-    log = [json.loads(line) for line in (interrupted / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = log_of(interrupted)
     log = [row for row in log if row["event"] != "sources"]
     assert log[0] == killed[0], "the first step, with its images a second, was not taken again"
     assert [(row["event"], row["step"]) for row in log] == [*(("train", step) for step in (1, 2, 3)), ("validation", 3)]
@@ -131,7 +122,7 @@ def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: d
     assert not results["complete"] and "Not complete" in (out / "table.md").read_text(encoding="utf-8")
     for key in ("pixel_f1", "pixel_auc"):
         values: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
-        for line in rows_in(out / "per_image.csv"):
+        for line in csv_in(out):
             if line[key]:
                 values[line["set"], line["row"], line["image"]][int(line["seed"])] = float(line[key])
         pictures = [f"tampered/t{index}.png" for index in range(3)]

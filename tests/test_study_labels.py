@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_set
+from helpers.outputs import results_in
+from helpers.pictures import make_set
 
 from imltool.evaluation.events import Advanced
 from imltool.pictures.images import read_mask, write_mask
@@ -26,7 +27,7 @@ def test_loose_boxes_become_pseudo_masks_that_are_trained_on(tmp_path: Path, iml
     root, out = make_set(tmp_path / "set", 3, 1), tmp_path / "out"
     arguments = ("--teacher", "box", "--data", f"set={root}", "--out", out, "--only", "jitter-20")
     assert imltool("study", "boxes", *QUICK, *arguments)[0] == 0
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = results_in(out)
     quality = results["rows"]["jitter-20"]["label_quality"]
     ious = []
     for path in (root / "masks").iterdir():

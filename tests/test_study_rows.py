@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import make_set
+from helpers.pictures import make_set
 
 from imltool.study.settings import StudySettings, Variant
 from imltool.study.studies import STUDIES, available, drop_repetitions

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import photo, write_rgb
+from helpers.pictures import photo, write_rgb
+from helpers.synth_sources import LOSSLESS, make_forge, make_sources
 from PIL import Image
 
 from imltool.cli.app import run
@@ -21,7 +22,7 @@ from imltool.data.folder import read_folder
 from imltool.data.layouts.coarse import coarse_boxes
 from imltool.errors import ConfigError, DataError
 from imltool.files import sha256_file
-from imltool.pictures.images import encode_jpeg, read_mask, read_rgb, write_mask
+from imltool.pictures.images import encode_jpeg, read_mask, read_rgb
 from imltool.synth import documents
 from imltool.synth.forge import Forge, Forgery, sample_rng
 from imltool.synth.kinds import KINDS, UNTOUCHED
@@ -29,41 +30,14 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 from imltool.synth.writer import read_forgeries
 
-BEFORE = {f"{who}_{step}": 0 for who in ("host", "donor") for step in ("jpeg", "resample", "noise")}
-LOSSLESS = BEFORE | {"final_png": 1, "resize": 0, "blur": 0, "noise": 0, "double": 0, "social": 0}
 COMMON = ("splice", "copymove", "removal", "retouch", "enlarge", "authentic")
 KIND_WEIGHTS = f"kinds={{{', '.join(f'{kind}: 1' for kind in COMMON)}}}"
 EDITS = [kind for kind in KINDS if kind not in UNTOUCHED and kind != "document"]
 
 
-def make_sources(root: Path) -> Path:
-    """Three made-up photos (smooth colour noise with grain) and two pictures with a masked ellipse."""
-    rng = np.random.default_rng(1)
-
-    def photo(height: int, width: int) -> np.ndarray:
-        coarse = rng.integers(40, 215, (height // 20, width // 20, 3)).astype(np.uint8)
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
-
-    for index, (height, width) in enumerate([(220, 300), (300, 220), (240, 240)]):
-        write_rgb(root / "photos" / f"photo{index}.png", photo(height, width))
-    for index in range(2):
-        mask = np.zeros((200, 260), np.uint8)
-        cv2.ellipse(mask, (130, 100), (60, 35), 20 * index, 0, 360, 1, -1)
-        write_rgb(root / "objects" / f"object{index}.png", photo(200, 260))
-        write_mask(root / "object_masks" / f"object{index}.png", mask > 0)
-    return root
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sources(tmp_path_factory.mktemp("sources"))
-
-
-def make_forge(sources: Path, **changes: object) -> Forge:
-    settings = SynthSettings.model_validate({"long_side": [160, 224]} | changes)
-    pool = SourcePool.from_folders([sources / "photos"], [(sources / "objects", sources / "object_masks")])
-    return Forge(settings, pool)
 
 
 def options(sources: Path, out: Path, *more: str) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import write_rgb
+from helpers.pictures import write_rgb
+from helpers.synth_sources import BEFORE, LOSSLESS, make_forge, make_sources
 from numpy.typing import NDArray
-from test_synth import BEFORE, LOSSLESS, make_forge, make_sources
 
 from imltool.errors import DataError
 from imltool.synth.blending import alpha_paste, match_colour, match_light

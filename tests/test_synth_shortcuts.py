@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from helpers.synth_sources import make_forge, make_sources
 from numpy.typing import NDArray
 from shortcut_cues import (
     Judged,

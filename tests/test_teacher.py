@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import forged
+from helpers.pictures import forged
 from safetensors.torch import load_file, save_file
 
 from imltool.errors import UsageError, WeightsError

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import forged
-from test_pseudo import make_annotated, rows_of
+from helpers.annotated import make_annotated
+from helpers.commands import Imltool
+from helpers.outputs import parsed, pseudo_rows
+from helpers.pictures import forged
 
 from imltool.engines.graph_info import INFO_KEY
 from imltool.engines.registry import GRAPH_ENGINES
@@ -26,7 +26,6 @@ from imltool.teacher.sam import Embedding, SamTeacher
 from imltool.weights import WEIGHTS, locate
 
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
-Imltool = Callable[..., tuple[int, str, str]]
 
 
 def loaded(engine: str, embeddings: EmbeddingFolder | None = None) -> SamTeacher:
@@ -119,7 +118,7 @@ def test_exported_beside_its_weights_it_is_small_and_taken(tmp_path: Path, imlto
     command = ("export", "--teacher", "mobile-sam", "--weights", weights)
     code, out, err = imltool(*command, "--json")
     assert code == 0 and "mask logits differ from torch's by at most" in err
-    told = [json.loads(line) for line in out.splitlines()]
+    told = parsed(out)
     assert [Path(fact["file"]).name for fact in told] == ["mine.encoder.onnx", "mine.decoder.onnx"]
     for fact, bundled in zip(told, graphs_of(locate("mobile-sam")), strict=True):
         assert fact["size_bytes"] < 1.1 * bundled.stat().st_size
@@ -158,7 +157,7 @@ def test_pseudo_records_its_engine_and_goes_on_with_no_other(tmp_path: Path, iml
     command = ("pseudo", images, "--boxes", boxes, "--out", tmp_path / "out", "--device", "cpu")
     code, _, err = imltool(*command)
     assert code == 0 and f"images/s by {INSTALLED[0]} " in err
-    (row,) = rows_of(tmp_path / "out")
+    (row,) = pseudo_rows(tmp_path / "out")
     assert row["engine"].startswith(f"{INSTALLED[0]} ")
     code, _, err = imltool(*command, "--engine", "torch")
     assert code == 2 and "engine was" in err.splitlines()[-1]
@@ -238,7 +237,7 @@ def test_pseudo_masks_from_kept_embeddings_are_the_same(tmp_path: Path, imltool:
     for name, found in (("fresh", 0), ("again", 1)):
         code, _, err = imltool(*command, "--out", tmp_path / name)
         assert code == 0 and f"{found} embeddings from" in err
-    (fresh,), (again,) = rows_of(tmp_path / "fresh"), rows_of(tmp_path / "again")
+    (fresh,), (again,) = pseudo_rows(tmp_path / "fresh"), pseudo_rows(tmp_path / "again")
     assert fresh | {"seconds": 0} == again | {"seconds": 0}
     code, _, err = imltool(*command, "--out", tmp_path / "box", "--teacher", "box")
     assert code == 2 and "has no network" in err.splitlines()[-1]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import make_set, photo
+from helpers.pictures import make_set, photo
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 

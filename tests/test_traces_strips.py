@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import photo
+from helpers.pictures import photo
 from numpy.typing import NDArray
 
 from imltool.pictures.images import RGB, encode_jpeg

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_set, photo
+from helpers.outputs import log_of, parsed, results_in
+from helpers.pictures import make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -68,10 +69,6 @@ log_every: 1
     return path
 
 
-def log_of(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
 def strip(rows: list[dict]) -> list[dict]:
     return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
 
@@ -80,7 +77,7 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
     run = tmp_path / "run"
     code, stdout, _ = imltool("train", "--config", config, "--out", run, "--json", *CPU)
     assert code == 0
-    events = [json.loads(line) for line in stdout.splitlines()]
+    events = parsed(stdout)
     assert [event["event"] for event in events] == [
         "start",
         *["train"] * 3,
@@ -426,7 +423,7 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, t
     root = make_set(tmp_path / "test", 1, 1)
     options = ("--weights", out / "last.safetensors", "--data", f"test={root}", "--allow-overlap", "-q")
     assert imltool("eval", *options, "--out", out / "eval")[0] == 0
-    command = json.loads((out / "eval" / "results.json").read_text(encoding="utf-8"))["command"]
+    command = results_in(out / "eval")["command"]
     assert "o\\xff" in command
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
+from helpers.outputs import log_of
+from helpers.train_config import write_config
 from safetensors.numpy import load_file
-from train_config import write_config
 
 from imltool.config import load_settings
 from imltool.training.loop import Training
 from imltool.training.settings import TrainSettings
 
-Imltool = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu")
-
-
-def rows_of(run: Path, event: str) -> list[dict[str, object]]:
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["event"] == event]
 
 
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path, imltool: Imltool) -> None:
@@ -35,7 +29,7 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path, imlto
             "train", "--config", config, "--out", out, "--set", f"optim.accumulate={accumulate}", *CPU
         )
         assert code == 0, err
-        (row,) = rows_of(out, "train")
+        (row,) = log_of(out, "train")
         losses[accumulate] = row["loss"]
     assert losses[2] == pytest.approx(losses[1], rel=0.05) and losses[4] == pytest.approx(losses[1], rel=0.05)
 
@@ -59,13 +53,13 @@ def test_training_stops_when_the_score_no_longer_rises_and_a_resumed_run_stays_s
     run = tmp_path / "run"
     code, _, err = imltool("train", "--config", config, "--out", run, *CPU)
     assert code == 0, err
-    steps = [row["step"] for row in rows_of(run, "validation")]
-    scores = [row["score"] for row in rows_of(run, "validation")]
+    steps = [row["step"] for row in log_of(run, "validation")]
+    scores = [row["score"] for row in log_of(run, "validation")]
     assert len(scores) - 1 - scores.index(max(scores)) == 2, "two validations without a better score"
     assert steps[-1] < 40 and (run / "best.safetensors").is_file()
     before = load_file(run / "last.safetensors")
     assert imltool("train", "--config", config, "--out", run, "--resume", *CPU)[0] == 0
-    assert [row["step"] for row in rows_of(run, "validation")] == steps
+    assert [row["step"] for row in log_of(run, "validation")] == steps
     assert all(np.array_equal(value, before[name]) for name, value in load_file(run / "last.safetensors").items())
 
 
@@ -78,7 +72,7 @@ def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, imltool: Imltoo
     found = accumulator.EventAccumulator(str(run / "trackers" / "student"))
     found.Reload()
     losses = [(event.step, event.value) for event in found.Scalars("train/loss")]
-    expected = [(row["step"], row["loss"]) for row in rows_of(run, "train")]
+    expected = [(row["step"], row["loss"]) for row in log_of(run, "train")]
     assert [step for step, _ in losses] == [step for step, _ in expected] == [2, 4]
     assert [value for _, value in losses] == pytest.approx([value for _, value in expected], rel=1e-5)
     assert "validation/pixel_f1" in found.Tags()["scalars"]

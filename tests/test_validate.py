@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import forged, photo
+from helpers.commands import Imltool
+from helpers.pictures import forged, photo
 from PIL import Image
 from scipy.stats import beta
 
@@ -21,7 +21,6 @@ from imltool.student.header import CheckpointHeader, TrainingSet
 from imltool.student.settings import StudentSettings
 from imltool.validation.rates import exact_interval
 
-Imltool = Callable[..., tuple[int, str, str]]
 CAMERAS = (("Maker", "One"), ("Maker", "Two"), None)
 ARCHITECTURE = StudentSettings(input_size=64, backbone="nano")
 

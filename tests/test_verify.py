@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import photo, write_rgb
-from forked import Forked
+from helpers.forked import Forked
+from helpers.outputs import record_of
+from helpers.pictures import photo, write_rgb
 
 from imltool.cli.app import run
 from imltool.scan import run_record
@@ -68,7 +69,7 @@ def edit_line(number: int, key: str, value: object) -> Callable[[Path], None]:
 
 def edit_record(*keys: str | int, value: object) -> Callable[[Path], None]:
     def edit(out: Path) -> None:
-        told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        told = record_of(out)
         place = told
         for key in keys[:-1]:
             place = place[key]
@@ -197,7 +198,7 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     assert imltool("verify", out, "--head", "0" * 64)[0] == 4
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     assert after == before, "nothing is written"
-    told = json.loads((out / "run.json").read_text())
+    told = record_of(out)
     assert told["chain"] == {"rows": 6, "head": head}
     first = json.loads(lines_of(out)[0])
     assert first["previous_sha256"] == hashlib.sha256((out / "parameters.json").read_bytes()).hexdigest()
@@ -208,7 +209,7 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
 
 
 def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Path, imltool) -> None:
-    noted = json.loads((out / "run.json").read_text())["chain"]["head"]
+    noted = record_of(out)["chain"]["head"]
     rows = [json.loads(line) for line in lines_of(out)]
     rows[1]["score"] = 0.123
     lines: list[bytes] = []
@@ -219,7 +220,7 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
     keep_lines(out, lines)
     for name, text in TABLES.items():
         (out / name).write_text(text([ScanResult.of_row(row, out) for row in rows]), encoding="utf-8")
-    told = json.loads((out / "run.json").read_text())
+    told = record_of(out)
     del told["self_sha256"]
     told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
     told["self_sha256"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

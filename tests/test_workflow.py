@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photo, write_rgb
+from helpers.commands import Imltool
+from helpers.outputs import record_of, results_in
+from helpers.pictures import photo, write_rgb
+from helpers.train_config import write_config
 from safetensors.numpy import load_file
-from train_config import write_config
 
 from imltool.engines.graph_info import GraphInfo
 from imltool.engines.registry import graph_of
@@ -20,7 +21,6 @@ from imltool.student.header import read_header
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-Imltool = Callable[..., tuple[int, str, str]]
 CPU = ("--device", "cpu")
 
 
@@ -45,14 +45,11 @@ def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
     info = GraphInfo.model_validate(json.loads(call("export", "--weights", best, "--json"))["info"])
     assert info.precision == "fp32" and info.max_difference < 1e-5 and graph_of(best).is_file()
     call("scan", test, "--weights", best, "--out", tmp_path / "scan", *CPU)
-    assert "torch" not in json.loads((tmp_path / "scan" / "run.json").read_text())["model"]["engine"]
+    assert "torch" not in record_of(tmp_path / "scan")["model"]["engine"]
     for weights, name in ((best, "by-graph"), (best, "by-torch")):
         engine = "torch" if name == "by-torch" else "auto"
         call("eval", "--weights", weights, "--data", f"test={test}", "--out", tmp_path / name, "--engine", engine, *CPU)
-    f1s = [
-        json.loads((tmp_path / name / "results.json").read_text())["sets"]["test"]["pixel_f1"]
-        for name in ("by-graph", "by-torch")
-    ]
+    f1s = [results_in(tmp_path / name)["sets"]["test"]["pixel_f1"] for name in ("by-graph", "by-torch")]
     assert f1s[0] == pytest.approx(f1s[1], abs=1e-3)
 
     call("model", "release", run, "--out", released, *CPU)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pillow_heif
-from conftest import photo
 from PIL import Image, ImageDraw
 
+from helpers.pictures import photo
 from imltool.evidence.model import Context
 from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import make_remarks

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pillow_heif
-from conftest import photo
 from PIL import Image, ImageCms, PngImagePlugin
+
+from helpers.pictures import photo
 
 pillow_heif.register_heif_opener()
 

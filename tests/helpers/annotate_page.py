@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import forged, write_rgb
+
+from helpers.pictures import forged, write_rgb
 
 playwright = pytest.importorskip("playwright.sync_api")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import forged, photo, write_rgb
 from PIL import Image
 
+from helpers.pictures import forged, photo, write_rgb
 from imltool.cli.app import run
 from imltool.files import sha256_file, sha256_text
 from imltool.journal import dump_json, read_rows

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from conftest import photo, write_rgb
 from numpy.typing import NDArray
 
+from helpers.pictures import photo, write_rgb
 from imltool.data.layouts import Problem
 
 WIDTH, HEIGHT = 64, 48

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import make_set
+
+from helpers.pictures import make_set
 
 
 def write_config(root: Path, **changes: Any) -> Path:

@@ -1,0 +1,1 @@
+"""What several test modules share: pictures, sets, servers, and readers of what commands write."""

@@ -1,0 +1,14 @@
+"""The command line in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Imltool = Callable[..., tuple[int, str, str]]
+"""The fixture `imltool`: arguments → exit code, stdout and stderr."""
+
+
+def scan_words(weights: Path, *arguments: object, batch: int = 2) -> list[str]:
+    """The words of a scan on the CPU."""
+    return ["scan", *map(str, arguments), "--weights", str(weights), "--device", "cpu", "--batch", str(batch)]

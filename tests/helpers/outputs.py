@@ -1,0 +1,77 @@
+"""What commands leave in their folders, as the tests read it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def parsed(lines: str | Iterable[str]) -> list[Row]:
+    """Rows of JSON lines: a text, or its lines."""
+    return [json.loads(line) for line in (lines.splitlines() if isinstance(lines, str) else lines)]
+
+
+def lines_in(path: Path) -> list[Row]:
+    """The rows of a file of JSON lines."""
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def rows_of(out: Path) -> list[Row]:
+    """The rows of a scan, in its order."""
+    return lines_in(out / "results.jsonl")
+
+
+def rows_by_path(out: Path) -> dict[str, Row]:
+    """Path → row of a scan; no path twice."""
+    rows = rows_of(out)
+    found = {row["path"]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def record_of(out: Path) -> Row:
+    """The record of a scan, run.json."""
+    return dict(json.loads((out / "run.json").read_text(encoding="utf-8")))
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a scan but those that tell times."""
+    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
+
+
+def pseudo_rows(out: Path) -> list[Row]:
+    """The rows of `imltool pseudo`, in its order."""
+    return lines_in(out / "pseudo.jsonl")
+
+
+def log_of(run: Path, event: str | None = None) -> list[Row]:
+    """The rows of a training run's log, or those of one kind."""
+    return [row for row in lines_in(run / "log.jsonl") if event in (None, row["event"])]
+
+
+def results_in(out: Path) -> Row:
+    """The content of results.json."""
+    return dict(json.loads((out / "results.json").read_text(encoding="utf-8")))
+
+
+def method_in(out: Path, label: str) -> Row:
+    """One method of results.json."""
+    (found,) = [one for one in results_in(out)["methods"] if one["label"] == label]
+    return dict(found)
+
+
+def sets_in(out: Path, label: str) -> Row:
+    """Set → metrics of one method."""
+    return dict(method_in(out, label)["sets"])
+
+
+def csv_in(out: Path, name: str = "per_image.csv") -> list[dict[str, str]]:
+    """The rows of a table, per_image.csv if no other is named."""
+    with (out / name).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
