@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share 
 import pytest
 from helpers.commands import Imltool
 from helpers.forked import Forked
+from helpers.pictures import Picture, forged, make_set, photo, write_rgb  # noqa: F401, for tests written before helpers
 
 from imltool.cli.app import run
 from imltool.engines.network import require_compute

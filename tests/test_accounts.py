@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
@@ -22,7 +23,7 @@ SMALL = (
 )
 
 
-def train(imltool, out: Path, *sources: str, **more: str):
+def train(imltool: Imltool, out: Path, *sources: str, **more: str) -> tuple[int, str, str]:
     options = [*SMALL, "optim.steps=1", f"data.train=[{', '.join(sources)}]", *(f"{k}={v}" for k, v in more.items())]
     return imltool("train", "--out", out, *(word for one in options for word in ("--set", one)), *CPU)
 
@@ -68,7 +69,7 @@ def test_the_table_names_reasons_and_the_limit_is_inclusive() -> None:
         require_used([Account("x", left_out={"unreadable picture": ["a"]})], 0.5, "")
 
 
-def test_training_counts_what_it_cannot_use_and_asks_above_a_tenth(tmp_path: Path, imltool) -> None:
+def test_training_counts_what_it_cannot_use_and_asks_above_a_tenth(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=8, authentic=2)
     for number in range(3):
         write_rgb(root / f"masks/t{number}.png", np.zeros((9, 9), np.uint8))
@@ -86,7 +87,7 @@ def test_training_counts_what_it_cannot_use_and_asks_above_a_tenth(tmp_path: Pat
     assert first == {"event": "sources", "step": 0, "sources": rows}
 
 
-def test_pictures_without_a_pseudo_mask_are_counted(tmp_path: Path, imltool) -> None:
+def test_pictures_without_a_pseudo_mask_are_counted(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=4, authentic=0)
     (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\nt0.png,10,10,40,40\nt1.png,5,5,50,50\n")
     pseudo = tmp_path / "pseudo"
@@ -101,7 +102,7 @@ def test_pictures_without_a_pseudo_mask_are_counted(tmp_path: Path, imltool) -> 
     assert code == 1 and "called like new-t0.png, the pseudo-masks are of t0.png" in stderr
 
 
-def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool) -> None:
+def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=3)
     (root / "authentic/a0.jpg").write_bytes(b"none")
     write_rgb(root / "masks/t0.png", np.zeros((64, 96), np.uint8))
@@ -118,7 +119,9 @@ def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool) -> None
     assert code == 3 and json.loads((tmp_path / "new/sources.json").read_text())[0]["used"] == 4
 
 
-def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(tmp_path: Path, caplog) -> None:
+def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from imltool.student.settings import StudentSettings
     from imltool.training.data import TrainingData
     from imltool.training.settings import AugmentSettings, DataSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,7 +155,7 @@ BETTER, SAME, FEW = (0.05, 0.5, (0.3, 0.6)), (0.6, 0.59, (-0.03, 0.01)), (0.02, 
     ],
 )
 def test_a_student_that_is_not_better_is_not_recommended(
-    new: tuple, known: tuple, alarms: tuple, recommended: bool, words: str
+    new: tuple[Any, ...], known: tuple[Any, ...], alarms: tuple[Any, ...], recommended: bool, words: str
 ) -> None:
     comparison = Comparison(
         new_f1=change(*new), new_flagged=change(0, 1, (0, 1)), known_f1=change(*known), false_alarms=change(*alarms)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.pictures import photo, write_rgb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +88,9 @@ def filled(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
     return mask
 
 
-def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(tmp_path: Path, blob, imltool) -> None:
+def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(
+    tmp_path: Path, blob: Any, imltool: Imltool
+) -> None:
     images, boxes = make(tmp_path, document(segmentation=encode_mask(blob), imltool={"accepted": "mask"}))
     write_mask(tmp_path / "truth/a.png", blob)
     out = tmp_path / "out"
@@ -104,7 +107,9 @@ def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(tmp_pa
     assert np.array_equal(read_mask(out / row["mask"]), filled(10, 10, 40, 30) | filled(60, 30, 80, 50))
 
 
-def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(tmp_path: Path, blob, imltool) -> None:
+def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(
+    tmp_path: Path, blob: Any, imltool: Imltool
+) -> None:
     images, boxes = make(tmp_path, document(imltool={"accepted": "box"}))
     assert imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "kept", "--teacher", "box")[0] == 0
     both = filled(10, 10, 40, 30) | filled(60, 30, 80, 50)
@@ -123,7 +128,9 @@ def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(tmp_path
         ({"imltool": {"accepted": "mask"}, "segmentation": {"size": [9, 9], "counts": "0"}}, 3, "of another size"),
     ],
 )
-def test_damaged_accepted_masks_are_one_line(tmp_path: Path, imltool, annotation, code, message) -> None:
+def test_damaged_accepted_masks_are_one_line(
+    tmp_path: Path, imltool: Imltool, annotation: dict[str, Any], code: int, message: str
+) -> None:
     images, boxes = make(tmp_path, document(**annotation))
     found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box", "-q")
     assert found == code and message in stderr.splitlines()[0] and "Traceback" not in stderr

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.commands import Imltool
 from helpers.pictures import photo, write_rgb
 
 from imltool.annotate.pictures import find_pictures
@@ -286,7 +287,7 @@ def test_pictures_keep_to_the_folders_given(tmp_path: Path) -> None:
     assert single.names == ("secret.jpg",)
 
 
-def test_stats_and_exports(folder: Path, tmp_path: Path, imltool) -> None:
+def test_stats_and_exports(folder: Path, tmp_path: Path, imltool: Imltool) -> None:
     import numpy as np
 
     out = tmp_path / "boxes.json"

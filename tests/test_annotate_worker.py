@@ -93,7 +93,7 @@ class Asking(threading.Thread):
         try:
             self.answer = self.ask()
         except Exception as error:
-            self.answer = error
+            self.answer = error  # type: ignore[assignment]
 
     def wait(self) -> Any:
         self.join(PATIENCE)

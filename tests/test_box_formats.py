@@ -247,9 +247,9 @@ def test_recorded_names_of_other_machines_find_their_picture(tmp_path: Path, rec
 def test_loose_names_are_only_taken_when_one_picture_fits(tmp_path: Path) -> None:
     for name in ("a.png", "A.png", "x/b.png", "y/b.png", "y/c/b.png"):
         image(tmp_path / name)
-    exact = match_boxes(tmp_path, [BoxedImage("A.png", (tuple(BOX),)), BoxedImage("q/y/b.png", (tuple(BOX),))])
+    exact = match_boxes(tmp_path, [BoxedImage("A.png", (tuple(BOX),)), BoxedImage("q/y/b.png", (tuple(BOX),))])  # type: ignore[arg-type]
     assert [item.name for item in exact.matched] == ["A.png", "y/b.png"]
-    loose = match_boxes(tmp_path, [BoxedImage("a.PNG", (tuple(BOX),)), BoxedImage("z/b.png", (tuple(BOX),))])
+    loose = match_boxes(tmp_path, [BoxedImage("a.PNG", (tuple(BOX),)), BoxedImage("z/b.png", (tuple(BOX),))])  # type: ignore[arg-type]
     assert not loose.matched and len(loose.faults) == 2 and all("pictures have" in one.message for one in loose.faults)
 
 
@@ -327,7 +327,7 @@ def test_labels_of_the_stored_raster_turn_with_the_picture(tmp_path: Path, orien
 
 def test_what_is_written_is_read_back_and_has_what_other_programs_want(tmp_path: Path) -> None:
     image(tmp_path / "images/a.png")
-    entries = [BoxedImage("a.png", (tuple(BOX),), SIZE)]
+    entries = [BoxedImage("a.png", (tuple(BOX),), SIZE)]  # type: ignore[arg-type]
     write_coco(tmp_path / "coco.json", entries)
     for name, writer in FOLDER_WRITERS.items():
         writer(tmp_path / name, entries)

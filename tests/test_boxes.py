@@ -140,7 +140,7 @@ def test_voc_written_from_zero_is_clipped_not_refused(tmp_path: Path) -> None:
 
 def test_labelme_polygon_and_circle_give_their_bounds(tmp_path: Path) -> None:
     shapes = ("polygon", [[1, 9], [5, 2], [8, 7]]), ("circle", [[10, 10], [13, 14]])
-    (entry,) = read_boxes(write(tmp_path / "a.json", labelme("a.png", *shapes))).images
+    (entry,) = read_boxes(write(tmp_path / "a.json", labelme("a.png", *shapes))).images  # type: ignore[arg-type]
     assert entry.boxes == ((1, 2, 8, 9), (5, 5, 15, 15)) and entry.size == SIZE
 
 

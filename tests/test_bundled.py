@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.outputs import results_in
@@ -73,7 +74,7 @@ def test_no_machine_path_is_in_its_header(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of all forged sample pictures and, which no map's F1 depends on, two authentic ones a set."""
     from imltool.cli.app import run
 
@@ -89,7 +90,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return results_in(out)
 
 
-def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:
+def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:  # type: ignore[type-arg]
     assert {block["role"] for block in results["sets"].values()} == {"ood"}
     ours = results["mean"]["ood"]["pixel_f1"]
     methods = {one["label"]: one for one in results["methods"]}
@@ -98,7 +99,7 @@ def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:
         assert ours > sum(theirs) / len(theirs) + 0.05, name
 
 
-def test_results_have_every_promised_key(results: dict) -> None:
+def test_results_have_every_promised_key(results: dict) -> None:  # type: ignore[type-arg]
     keys = [
         "role",
         "n_tampered",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.commands import Imltool
 from helpers.outputs import parsed
 from helpers.pictures import make_set, photo
 from PIL import Image
@@ -59,7 +60,7 @@ save_every: 4
     return path
 
 
-def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path, imltool) -> None:
+def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, out = tmp_path / "run", tmp_path / "student.safetensors"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
@@ -135,7 +136,7 @@ def test_the_operating_point_leaves_a_new_picture_five_percent(count: int, above
     assert operating_point({"a": scores, "b": [2.0, 1.0]}, 0.05).threshold == 2.0
 
 
-def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     text = config.read_text().replace("images: kept/authentic", "images: held/authentic")
     config.write_text(text)
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
@@ -143,7 +144,7 @@ def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, i
 
 
 @pytest.mark.parametrize(("name", "known"), [("boxprompt", True), ("boxpromt", False)])
-def test_a_student_is_known_by_its_name(name: str, known: bool, imltool) -> None:
+def test_a_student_is_known_by_its_name(name: str, known: bool, imltool: Imltool) -> None:
     code, stdout, stderr = imltool("model", "info", "--weights", name, "--json")
     if known:
         assert code == 0 and json.loads(stdout)["name"] == name
@@ -151,7 +152,7 @@ def test_a_student_is_known_by_its_name(name: str, known: bool, imltool) -> None
         assert code == 1 and "known student: boxprompt" in stderr
 
 
-def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, imltool) -> None:
+def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, base, own = tmp_path / "run", tmp_path / "base.safetensors", tmp_path / "own.safetensors"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     assert imltool("model", "release", run, "--out", base, *CPU)[0] == 0
@@ -198,7 +199,13 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     ],
 )
 def test_what_cannot_calibrate_is_one_line(
-    options: tuple[str, ...], code: int, said: str, config: Path, tmp_path: Path, imltool, monkeypatch
+    options: tuple[str, ...],
+    code: int,
+    said: str,
+    config: Path,
+    tmp_path: Path,
+    imltool: Imltool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     weights: tuple[object, ...] = ()

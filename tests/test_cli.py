@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers.commands import Imltool
 from helpers.pictures import make_set
 
 COMMANDS = [
@@ -20,7 +22,7 @@ COMMANDS = [
 HEAVY = ("torch", "cv2", "numpy", "timm", "PIL", "matplotlib", "segment_anything", "accelerate")
 
 
-def start(*arguments: object, **options: object) -> subprocess.Popen:
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "imltool", *map(str, arguments)]
     return subprocess.Popen(
         command,
@@ -46,19 +48,19 @@ assert not [name for name in {HEAVY!r} if name in sys.modules]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_refuses_unknown_options(command: str, imltool) -> None:
+def test_every_command_has_help_and_refuses_unknown_options(command: str, imltool: Imltool) -> None:
     code, out, _ = imltool(*command.split(), "--help")
     assert code == 0 and "Usage" in out
     code, _, err = imltool(*command.split(), "--no-such-option")
     assert code == 2 and "no-such-option" in err
 
 
-def test_version(imltool) -> None:
+def test_version(imltool: Imltool) -> None:
     code, out, _ = imltool("--version")
     assert code == 0 and out.startswith("imltool 0.")
 
 
-def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool) -> None:
+def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool: Imltool) -> None:
     code, out, err = imltool()
     assert "Usage" in out + err and code in (0, 2)
     assert imltool("skan")[0] == 2
@@ -89,7 +91,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert b"Traceback" not in process.stderr and process.returncode in (0, 1)
 
 
-def test_model_info_counts_parameters_and_flops(imltool) -> None:
+def test_model_info_counts_parameters_and_flops(imltool: Imltool) -> None:
     import json
 
     code, out, _ = imltool("model", "info", "--set", "student.memory=none", "--json")
@@ -101,7 +103,7 @@ def test_model_info_counts_parameters_and_flops(imltool) -> None:
     assert code == 2 and "exclude each other" in err
 
 
-def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool) -> None:
+def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool: Imltool) -> None:
     for folder, name in [("tampered", f"Sp_D_CNN_A_ani{i:04d}_pla{i:04d}_1") for i in range(9)] + [
         ("authentic", f"Au_ani_{i:04d}") for i in range(9)
     ]:

@@ -127,8 +127,8 @@ def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     assert not [*place.glob("*iml*")]
 
 
-def made(name: str) -> Made:
-    return Made(name, {"path": name}, {f"maps/{name}": b"map"}, unseen=False)
+def made(name: str) -> Made[str]:
+    return Made(name, {"path": name}, {f"maps/{name}": b"map"}, unseen=False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("given", ["a", "ab b", "ba", "abcd"], ids=["lost", "twice", "order", "more"])
@@ -156,7 +156,7 @@ def test_choices_that_make_no_sense(imltool: Imltool, folder: Path, monkeypatch:
     ):
         code, _, err = imltool("scan", folder, *arguments, "--out", folder.parent / "refused")
         assert code == 2 and told in err
-    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     code, _, err = imltool("scan", folder, "--engine-cluster", "ray", "--out", folder.parent / "refused")
     assert code == 2 and "imltool[ray]" in err
     assert not (folder.parent / "refused").exists()

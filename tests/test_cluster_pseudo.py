@@ -48,7 +48,7 @@ def ray(place: Path) -> Iterator[Any]:
             yield module
 
 
-def made(out: Path) -> tuple[list[dict], dict[str, bytes]]:
+def made(out: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Rows but for their seconds, and masks."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(out)]
     return rows, {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.*")}

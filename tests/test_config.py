@@ -78,7 +78,9 @@ def test_shipped_training_configurations_are_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "model"), [("pseudo", PseudoSettings), ("synth", SynthSettings)])
-def test_shipped_configurations_name_every_setting(name: str, model: type) -> None:
+def test_shipped_configurations_name_every_setting(
+    name: str, model: type[PseudoSettings] | type[SynthSettings]
+) -> None:
     path = Path(__file__).parents[1] / f"configs/{name}.yaml"
     settings = load_settings(model, path)
     written = yaml.safe_load(path.read_text())

@@ -162,7 +162,7 @@ def test_convert_repeats_itself_but_never_mixes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     steps = convert(manifest, out)
     next(steps)
-    steps.close()  # stopped after the first picture
+    steps.close()  # type: ignore[attr-defined]  # stopped after the first picture
     assert list(convert(manifest, out)) == [None] * 3 and len(read_folder(out)) == 3
     with pytest.raises(ResumeError, match="other parameters"):
         list(convert(Manifest(manifest.root, manifest.records[:1]), out))
@@ -302,7 +302,7 @@ def test_a_rule_says_how_bright_is_tampered(tmp_path: Path) -> None:
 
     def read(**rule: object) -> list[bool]:
         changed = record.model_copy(update={"mask_rule": MaskRule(**rule)})  # type: ignore[arg-type]
-        return Manifest(tmp_path, [changed]).truth(changed)[0].tolist()
+        return Manifest(tmp_path, [changed]).truth(changed)[0].tolist()  # type: ignore[no-any-return]
 
     assert read() == [False, False, False, True, True]
     assert read(threshold=39) == [False, True, True, True, True]

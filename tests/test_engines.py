@@ -67,7 +67,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     else:
         weights = released(tmp_path_factory.mktemp(request.param), request.param)
         export_student(weights, graph_of(weights), size="dynamic" if request.param == "traces" else None)
-    return weights
+    return weights  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
 @pytest.mark.parametrize("exported", ["traces"], indirect=True)
 def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
     graphs = [Localizer.load(exported, "cpu", engine) for engine in INSTALLED]
-    info, plain = graphs[0].network.info, Localizer.load(exported, "cpu", "torch")
+    info, plain = graphs[0].network.info, Localizer.load(exported, "cpu", "torch")  # type: ignore[attr-defined]
     assert (info.free_size, info.input_size, info.trained_size, info.precision) == ((64, 2048), 96, 96, "fp16")
     for count, size in ((3, (64, 128)), (1, (224, 224)), (2, (320, 192))):
         views, traces = trial_inputs(plain.header.architecture, count, size)
@@ -197,7 +197,7 @@ def test_pictures_of_several_input_sizes_go_through_one_graph(exported: Path) ->
     expected = plain.maps(pictures)
     for engine in INSTALLED:
         localizer = Localizer.load(exported, "cpu", engine)
-        assert (localizer.network.info.max_input_size, localizer.network.info.trace_grid) == (128, None)
+        assert (localizer.network.info.max_input_size, localizer.network.info.trace_grid) == (128, None)  # type: ignore[attr-defined]
         for found, one in zip(localizer.maps(pictures), expected, strict=True):
             assert np.abs(found - one).max() < 5e-6
 
@@ -259,7 +259,7 @@ def test_students_ship_with_their_graph(name: str) -> None:
     assert graph_of(weights).stat().st_size < 25e6
     for engine in INSTALLED:
         localizer = Localizer.load(weights, "cpu", engine)
-        info = localizer.network.info
+        info = localizer.network.info  # type: ignore[attr-defined]
         assert info.weights_sha256 == WEIGHTS[name].sha256 and info.precision == "fp16" and info.max_difference < 1e-5
         # one that grows with the picture takes any size
         grows = localizer.header.architecture.max_input_size is not None

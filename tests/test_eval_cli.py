@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import CONSTANT
 from helpers.outputs import csv_in, method_in, results_in, sets_in
-from helpers.pictures import CONSTANT, noise_set
+from helpers.pictures import noise_set
 from sklearn.metrics import f1_score
 
 from imltool.cli.app import run

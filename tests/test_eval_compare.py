@@ -231,10 +231,10 @@ def test_the_paired_interval_of_an_auc_agrees_with_a_loop(tmp_path: Path) -> Non
         ]
         return Entrant(label, tmp_path, label, {("x", row.name): row for row in rows}, {}, False)
 
-    entrants = [entrant("first", (tampered, authentic)), entrant("second", other)]
+    entrants = [entrant("first", (tampered, authentic)), entrant("second", other)]  # type: ignore[arg-type]
     (row,) = compare(entrants, ["image_auc"], 0)
     assert row.difference_ci == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.015)
-    (row,) = compare([entrant("first", (tampered[:1], authentic)), entrants[1]], ["image_auc"], 0)
+    (row,) = compare([entrant("first", (tampered[:1], authentic)), entrants[1]], ["image_auc"], 0)  # type: ignore[arg-type]
     assert row.difference_ci is None
 
 

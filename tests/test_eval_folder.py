@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.commands import Imltool
+from helpers.commands import CONSTANT, Imltool
 from helpers.outputs import csv_in, results_in
-from helpers.pictures import CONSTANT, noise_set
+from helpers.pictures import noise_set
 
 from imltool.cli.app import run
 from imltool.files import folder_lock

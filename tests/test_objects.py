@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import parsed
 from helpers.pictures import photo, write_rgb
 from PIL import Image
@@ -140,7 +141,7 @@ def test_small_photos_are_copied_as_they_are_and_large_ones_shrunk(photos: Path,
     assert np.abs(shrunk.astype(int) - wanted).mean() < 3
 
 
-def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imltool) -> None:
+def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imltool: Imltool) -> None:
     assert len(pair_by_stem(cut_once / "images", cut_once / "masks")) == 4
     pair = f"{cut_once / 'images'}:{cut_once / 'masks'}"
     only = ("--set", "kinds={splice: 1}", "--set", "long_side=[160, 200]")
@@ -149,7 +150,7 @@ def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imlto
 
 
 def test_running_again_makes_only_what_is_missing_or_changed(
-    photos: Path, cut_once: Path, tmp_path: Path, imltool
+    photos: Path, cut_once: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     mine, out = copied(photos, cut_once, tmp_path)
     before = tree(out)
@@ -174,7 +175,7 @@ def test_running_again_makes_only_what_is_missing_or_changed(
 
 
 def test_other_parameters_and_foreign_folders_are_refused_and_restart_discards(
-    photos: Path, cut_once: Path, tmp_path: Path, imltool
+    photos: Path, cut_once: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     mine, out = copied(photos, cut_once, tmp_path)
     before = tree(out)
@@ -201,12 +202,14 @@ def test_other_parameters_and_foreign_folders_are_refused_and_restart_discards(
         (("--device", "cuda:7"), 2, "not available"),
     ],
 )
-def test_usage_faults_are_one_line(photos: Path, tmp_path: Path, imltool, arguments, code, message) -> None:
+def test_usage_faults_are_one_line(
+    photos: Path, tmp_path: Path, imltool: Imltool, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     found, _, stderr = imltool("data", "objects", photos, "--out", tmp_path / "o", *arguments)
     assert found == code and message in stderr and stderr.count("\n") == 1 and not (tmp_path / "o").exists()
 
 
-def test_paths_that_hold_no_photo_are_told(photos: Path, tmp_path: Path, imltool) -> None:
+def test_paths_that_hold_no_photo_are_told(photos: Path, tmp_path: Path, imltool: Imltool) -> None:
     (tmp_path / "empty").mkdir()
     code, _, stderr = imltool("data", "objects", tmp_path / "empty", "--out", tmp_path / "o")
     assert code == 1 and "no photo found" in stderr
@@ -225,7 +228,7 @@ def test_points_give_the_masks_of_segment_anythings_predictor() -> None:
     assert len(points) > POINTS_AT_ONCE  # more than one batch
     embedding = teacher.embed(rgb)
     found = teacher.decode_points(embedding, points)
-    predictor = SamPredictor(teacher.network.sam)
+    predictor = SamPredictor(teacher.network.sam)  # type: ignore[attr-defined]
     predictor.is_image_set, predictor.features = True, embedding.features  # set_image would embed once more
     predictor.input_size, predictor.original_size = embedding.inner, embedding.size
     expected = []

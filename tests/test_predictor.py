@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_pillow_pictures_are_turned_and_made_rgb_as_files_are(student: Predictor
 def test_many_pictures_come_in_order_and_only_as_many_as_asked_for_are_read(student: Predictor) -> None:
     read: list[int] = []
 
-    def pictures():  # type: ignore[no-untyped-def]
+    def pictures() -> Iterator[Any]:  # type: ignore[no-untyped-def]
         for number in range(7):
             read.append(number)
             yield photo(number, 50 + number, 40)

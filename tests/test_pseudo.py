@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.annotated import make_annotated
+from helpers.commands import Imltool
 from helpers.outputs import pseudo_rows
 from helpers.pictures import photo
 from PIL import Image
@@ -22,7 +23,7 @@ from imltool.pictures.images import read_mask
 from imltool.teacher.pseudo import read_pseudo
 
 
-def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
+def test_masks_rows_and_audit(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     Image.fromarray(photo(1)).save(images / "lonely.png")
     Image.fromarray(photo(1)).save(truths / "lonely.png")
@@ -44,7 +45,7 @@ def test_masks_rows_and_audit(tmp_path: Path, imltool) -> None:
     assert (out / "audit.csv").read_text().count("\n") == 4
 
 
-def test_running_again_makes_only_what_is_missing(tmp_path: Path, imltool) -> None:
+def test_running_again_makes_only_what_is_missing(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--json")
@@ -68,7 +69,7 @@ def test_running_again_makes_only_what_is_missing(tmp_path: Path, imltool) -> No
     assert code == 0 and third == ""
 
 
-def test_other_parameters_are_refused(tmp_path: Path, imltool) -> None:
+def test_other_parameters_are_refused(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     assert imltool("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")[0] == 0
@@ -78,7 +79,7 @@ def test_other_parameters_are_refused(tmp_path: Path, imltool) -> None:
     assert len(pseudo_rows(out)) == 3
 
 
-def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imltool) -> None:
+def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     broken = images / "sub/p1.png"
     whole = broken.read_bytes()
@@ -93,7 +94,7 @@ def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imlt
     assert sorted(row["image"] for row in pseudo_rows(out)) == [f"sub/p{index}.png" for index in range(3)]
 
 
-def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool) -> None:
+def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     document = json.loads(boxes.read_text())
     document["annotations"][0]["bbox"] = [100, 50, 400, 10]
@@ -126,14 +127,21 @@ def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool) -> None:
         ),
     ],
 )
-def test_usage_faults_are_one_line(tmp_path: Path, imltool, monkeypatch, arguments, code, message) -> None:
+def test_usage_faults_are_one_line(
+    tmp_path: Path,
+    imltool: Imltool,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
     monkeypatch.setenv("IMLTOOL_WEIGHTS", str(tmp_path / "cache"))
     images, boxes, _ = make_annotated(tmp_path, 1)
     found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", *arguments)
     assert found == code and message in stderr.splitlines()[-1] and stderr.count("error:") == 1
 
 
-def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool) -> None:
+def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path, 12)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     arguments = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut", "--out"]
@@ -152,7 +160,7 @@ def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, im
         assert mask.read_bytes() == (killed / mask.relative_to(straight)).read_bytes()
 
 
-def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool) -> None:
+def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut")
@@ -162,7 +170,9 @@ def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool)
     assert [json.loads(line)["image"] for line in stdout.splitlines()] == ["sub/p1.png"]
 
 
-def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_made(tmp_path: Path, imltool) -> None:
+def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_made(
+    tmp_path: Path, imltool: Imltool
+) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     base = ("pseudo", images, "--boxes", boxes, "--teacher", "box")
     code, _, stderr = imltool(*base, "--out", truths)
@@ -174,7 +184,7 @@ def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_mad
     assert code == 1 and "no masks for sub/p1.png" in stderr and len(pseudo_rows(tmp_path / "o")) == 3
 
 
-def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool) -> None:
+def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     base = ("pseudo", images, "--boxes", boxes, "--gt", truths, "-q", "--device", "cpu")
     for teacher, minimum, expected in (("grabcut", "1.0", 1.0), ("grabcut", "0.0", 0.0), ("box", "0.0", 0.0)):
@@ -183,7 +193,7 @@ def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool) -> 
         assert json.loads((out / "audit.json").read_text())["fallback"] == expected
 
 
-def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool) -> None:
+def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     document = json.loads(boxes.read_text())
     monday = document | {"images": document["images"][:2], "annotations": document["annotations"][:2]}
@@ -212,7 +222,7 @@ def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool
     assert not (out / "masks/sub/p1.png").exists() and made() == {}
 
 
-def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imltool) -> None:
+def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imltool: Imltool) -> None:
     for name in ("a.png", "a.bmp"):
         Image.fromarray(photo(1)).save(tmp_path / name)
     out = tmp_path / "out"
@@ -225,7 +235,7 @@ def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imlto
     }
 
 
-def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool) -> None:
+def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")
@@ -237,7 +247,7 @@ def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool) -> None:
         assert np.array_equal(decode_mask(annotation["segmentation"]), read_mask(out / row["mask"]))
 
 
-def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltool) -> None:
+def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltool: Imltool) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "images").mkdir()
@@ -255,7 +265,7 @@ def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltoo
         assert pseudo_rows(out)[0]["boxes"][0]["box"] == box
 
 
-def test_boxes_that_fit_no_picture_say_what_both_are_called(tmp_path: Path, imltool) -> None:
+def test_boxes_that_fit_no_picture_say_what_both_are_called(tmp_path: Path, imltool: Imltool) -> None:
     images, _, _ = make_annotated(tmp_path, 1)
     (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\nq7.png,1,1,20,20\n")
     code, _, stderr = imltool("pseudo", images, "--boxes", tmp_path / "b.csv", "--out", tmp_path / "o")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import log_of
 from helpers.pictures import make_set
 from safetensors.numpy import load_file
@@ -49,7 +50,9 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in rows if row["event"] == "train"]
 
 
-def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(
+    config: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     straight, run = tmp_path / "straight", tmp_path / "run"
     done = imltool("train", "--config", config, "--out", straight, "--set", "optim.steps=6", *CPU)
     assert done[0] == 0, done[2]
@@ -76,7 +79,7 @@ def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(config: Pa
     assert imltool("train", "--out", run, "--resume", "--set", "workers=0", *CPU)[0] == 0
 
 
-def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, imltool) -> None:
+def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     options = ("--set", "optim.final_lr=0.1", *CPU)
     assert imltool("train", "--config", config, "--out", run, *options)[0] == 0
@@ -106,7 +109,7 @@ def waited(process: subprocess.Popen[str], done: object) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, imltool, workers: int) -> None:
+def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, imltool: Imltool, workers: int) -> None:
     run = tmp_path / "run"
     many = ("--set", "optim.steps=5000", "--set", "save_every=4000", "--set", f"workers={workers}")
     process = started("train", "--config", config, "--out", run, *many, *CPU)
@@ -124,7 +127,7 @@ def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, 
     assert code == 2 and "optim.steps was" in stderr
 
 
-def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool) -> None:
+def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool: Imltool) -> None:
     make_set(tmp_path / "photos", tampered=0, authentic=2)
     out = tmp_path / "out"
     command = ("synth", "--photos", tmp_path / "photos", "--out", out, "--set", "long_side=[96,128]")
@@ -137,7 +140,7 @@ def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool) -> 
     assert imltool(*command, "--count", made)[0] in (0, 3)
 
 
-def test_without_a_terminal_training_prints_lines(config: Path, tmp_path: Path, imltool) -> None:
+def test_without_a_terminal_training_prints_lines(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
     assert code == 0
     for step in range(1, 5):

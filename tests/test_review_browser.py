@@ -101,7 +101,7 @@ def show(page: Any, name: str) -> None:
 def seen(page: Any, x: float, y: float) -> list[int]:
     """The colour of the first pane at a place of the picture, whatever the zoom."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.evaluate(PIXEL, at(page, x, y))
+    return page.evaluate(PIXEL, at(page, x, y))  # type: ignore[no-any-return]
 
 
 def at(page: Any, x: float, y: float) -> list[float]:
@@ -416,7 +416,9 @@ def test_keys_alone_do_everything(page: Any, out: Path) -> None:
     assert page.evaluate("document.activeElement.id") == "rows"
 
 
-def test_a_score_is_shown_by_how_rare_it_is(browser: Any, scanned: Path, tmp_path: Path, serve: Callable) -> None:
+def test_a_score_is_shown_by_how_rare_it_is(
+    browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     out = made_of(scanned, tmp_path / "out", many(scanned, 300), scanned.parent / "in", **CALIBRATION)
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
@@ -431,7 +433,7 @@ def test_a_score_is_shown_by_how_rare_it_is(browser: Any, scanned: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: Callable) -> None:
+def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:
     out = made_of(scanned, tmp_path / "out", many(scanned, 10_000), scanned.parent / "in")
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
@@ -448,7 +450,9 @@ def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: C
         expect(page.locator("#shown")).to_have_text("1 of 10000 listed")
 
 
-def test_twelve_megapixels_are_seen_at_every_zoom(browser: Any, scanned: Path, tmp_path: Path, serve: Callable) -> None:
+def test_twelve_megapixels_are_seen_at_every_zoom(
+    browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     out = large(scanned, tmp_path / "out", {"one.jpg": (4000, 3000), "two.jpg": (4000, 3000)})
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.context_files import exif_with_thumbnail, jpeg, picture
 from helpers.forked import Forked
 from helpers.mutants import mutant, seeds
@@ -50,7 +51,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, tiny_weights: Path, 
     assert not LIBRARY_TEXT.search(rows), "no text of a library is in a row"
 
 
-def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Path, imltool) -> None:
+def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "results"
     write_rgb(folder / "a.png", photo(0))
     write_rgb(folder / "set/tampered/b.png", photo(1))
@@ -93,7 +94,7 @@ def test_names_that_windows_allows_no_file(tmp_path: Path, name: str, tiny_weigh
     assert len(outputs) == 3 and not any(re.search(r'[<>:"|?*\\\x00-\x1f]', output) for output in outputs)
 
 
-def test_control_characters_are_no_cells(tmp_path: Path, tiny_weights: Path, imltool) -> None:
+def test_control_characters_are_no_cells(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "in/a\n=1\x1b[31m.png", photo(0))
     out = tmp_path / "out"
     assert imltool("scan", tmp_path / "in", "--out", out, "--weights", tiny_weights)[0] == 0
@@ -104,7 +105,9 @@ def test_control_characters_are_no_cells(tmp_path: Path, tiny_weights: Path, iml
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_a_part_of_a_picture_is_analysed_and_said_to_be_one(tmp_path: Path, tiny_weights: Path, imltool) -> None:
+def test_a_part_of_a_picture_is_analysed_and_said_to_be_one(
+    tmp_path: Path, tiny_weights: Path, imltool: Imltool
+) -> None:
     whole = jpeg(picture(320, 240))
     start = whole.index(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(whole[: start + (len(whole) - start) // 2])

@@ -73,7 +73,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         context.route(lambda url: not url.startswith((beside, "data:")), refuse)
         context.on("weberror", lambda error: faults.append(str(error.error)))
         context.on("console", lambda message: faults.append(message.text))
-        context.on("dialog", lambda dialog: (faults.append("alert"), dialog.dismiss()))
+        context.on("dialog", lambda dialog: (faults.append("alert"), dialog.dismiss()))  # type: ignore[func-returns-value]
         page = context.new_page()
         page.goto(address)
         return page
@@ -85,7 +85,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
 
 def names(page: Any) -> list[str]:
-    return page.locator("#results tbody .open").all_inner_texts()
+    return page.locator("#results tbody .open").all_inner_texts()  # type: ignore[no-any-return]
 
 
 def head(page: Any, key: str) -> Any:
@@ -93,7 +93,7 @@ def head(page: Any, key: str) -> Any:
 
 
 def focused(page: Any) -> str:
-    return page.evaluate("document.activeElement.innerText")
+    return page.evaluate("document.activeElement.innerText")  # type: ignore[no-any-return]
 
 
 def test_sorted_by_every_column(opened: Callable[..., Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import rows_of
 from helpers.pictures import photo, write_rgb
 
@@ -58,7 +59,7 @@ def state(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 def test_evidence_is_unchanged_after_everything_that_a_scan_does(
-    sealed: Path, tiny_weights: Path, tmp_path: Path, imltool
+    sealed: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     before = state(sealed)
     out, arguments = tmp_path / "out", ("--weights", tiny_weights, "--device", "cpu")
@@ -76,7 +77,7 @@ def test_evidence_is_unchanged_after_everything_that_a_scan_does(
     assert state(sealed) == before
 
 
-def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder = tmp_path / "in"
     write_rgb(folder / "one/a.png", photo(0))
     write_rgb(folder / "two/b.png", photo(1))
@@ -96,7 +97,9 @@ def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool)
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_results_inside_the_evidence_are_no_evidence(tiny_weights: Path, tmp_path: Path, imltool, link: bool) -> None:
+def test_results_inside_the_evidence_are_no_evidence(
+    tiny_weights: Path, tmp_path: Path, imltool: Imltool, link: bool
+) -> None:
     folder = tmp_path / "in"
     write_rgb(folder / "z.png", photo(0))
     out = folder / "deep" / "results"

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import rows_of
 from helpers.pictures import photo
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ KINDS = {
 def test_every_kind_is_read_the_right_way_up(tmp_path: Path, ending: str) -> None:
     expected = smooth()
     path = tmp_path / f"a.{ending}"
-    Image.fromarray(expected).save(path, **({"quality": 95} if KINDS[ending] else {}))
+    Image.fromarray(expected).save(path, **({"quality": 95} if KINDS[ending] else {}))  # type: ignore[arg-type]
     assert difference(path, expected) <= KINDS[ending]
     assert looks_like_picture(path)
     if ending in ("bmp", "jp2"):
@@ -62,7 +63,7 @@ def test_every_kind_is_read_the_right_way_up(tmp_path: Path, ending: str) -> Non
             made.info["exif"] = exif.tobytes()
             made.save(path, quality=95)
         else:
-            Image.fromarray(expected).save(path, exif=exif, **({"quality": 95} if KINDS[ending] else {}))
+            Image.fromarray(expected).save(path, exif=exif, **({"quality": 95} if KINDS[ending] else {}))  # type: ignore[arg-type]
         assert difference(path, upright) <= KINDS[ending], orientation
 
 
@@ -208,7 +209,7 @@ def test_masks_of_the_new_kinds(tmp_path: Path) -> None:
     assert (read_mask(tmp_path / "loop.png") == truth).all()
 
 
-def test_strips_and_dot_screens_cost_no_other_picture_its_result(tmp_path: Path, imltool) -> None:
+def test_strips_and_dot_screens_cost_no_other_picture_its_result(tmp_path: Path, imltool: Imltool) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
     rows, columns = np.mgrid[:300, :400]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.mutants import DAMAGES, mutant, seeds
 from helpers.outputs import rows_of
 from helpers.pictures import photo, write_rgb
@@ -25,7 +26,7 @@ from imltool.evidence.model import Context
 from imltool.evidence.remarks import make_remarks
 from imltool.files import LOCK
 from imltool.inference.localizer import Localizer
-from imltool.scan.pipeline import decode
+from imltool.scan.pipeline import decode  # type: ignore[attr-defined]
 from imltool.scan.results import ScanResult
 from imltool.scan.verify import Verification
 
@@ -77,7 +78,9 @@ def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer
     assert outcomes["read"] > COUNT / 10 and outcomes["damaged picture"] > COUNT / 10, "both happen"
 
 
-def test_a_scan_of_broken_files_ends(files: dict[str, bytes], tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_a_scan_of_broken_files_ends(
+    files: dict[str, bytes], tiny_weights: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for number in range(COUNT, COUNT + SCANNED):
@@ -95,7 +98,7 @@ def test_a_scan_of_broken_files_ends(files: dict[str, bytes], tiny_weights: Path
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     for seed in range(3):
         write_rgb(place / f"{seed}.png", photo(seed))
@@ -124,7 +127,7 @@ def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool)
     assert {finding.kind for finding in Verification(out).run() if finding} == {"missing"}
 
 
-def test_what_only_looks_the_same_is_found(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_what_only_looks_the_same_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     """A value told twice, which readers of JSON take for its last, and files that no program should trip over."""
     write_rgb(tmp_path / "in/a.png", photo(0))
     out = tmp_path / "out"

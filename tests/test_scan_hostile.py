@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from helpers.commands import Imltool
 from helpers.forked import Forked
 from helpers.outputs import rows_by_path
 from helpers.pictures import photo, write_rgb
@@ -30,7 +31,7 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     """Sizes that are only told, and texts that grow a thousandfold when they are unpacked."""
     folder, out = tmp_path / "in", tmp_path / "out"
     write_rgb(folder / "good.jpg", photo(0))
@@ -67,7 +68,7 @@ def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool) -> None
     assert all(len(json.dumps(row)) < 20_000 for row in rows.values()), "nothing of what was unpacked is kept"
 
 
-def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_rgb(folder / "a.png", photo(0))
     (folder / "zero.png").symlink_to("/dev/zero")
@@ -84,7 +85,7 @@ def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imlto
     assert code == 1 and told in stderr
 
 
-def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked: Forked, imltool) -> None:
+def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked: Forked, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     for seed, name in enumerate(("a.png", "secret.jpg", "locked/b.png", "listed/c.png", "listed/d")):
         write_rgb(folder / f"{name}.png", photo(seed))
@@ -116,7 +117,7 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
     assert [*rows_by_path(out)] == ["a.png", "listed/c.png", "listed/d", "locked/b.png", "secret.jpg"]
 
 
-def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     names = [".hidden/.a.png", ".trash.0123456789ab.part/b.png", "c.png"]  # the second is named as half-written results
     for seed, name in enumerate(names):
@@ -128,7 +129,7 @@ def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imlt
 
 
 def test_paths_as_long_as_the_system_allows(
-    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_rgb(folder / "a.png", photo(0))
@@ -155,7 +156,7 @@ def test_paths_as_long_as_the_system_allows(
     assert failed and all("File name too long" in reason for reason in failed)
 
 
-def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "in/a.png", photo(0))
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for expected, arguments in (
@@ -170,7 +171,7 @@ def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imlt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "loop"]
 
 
-def test_nobody_can_name_a_file_like_anothers_output(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_nobody_can_name_a_file_like_anothers_output(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     long = "n" * 240
     for seed, name in enumerate(("A.png", "a.png", f"{long}.png")):

@@ -44,7 +44,7 @@ def test_a_large_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
     tile = cv2.resize(photo(1, 400, 300), (1600, 1200), interpolation=cv2.INTER_CUBIC)
     write_rgb(large, np.tile(tile, (3, 3, 1)))
     pixels = 4800 * 3600
-    command = [sys.executable, "-c", SCANS, weights, small, large]
+    command = [sys.executable, "-c", SCANS, *map(str, (weights, small, large))]
     before, after = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     # what is made strip by strip takes the same of any large picture, hence the second term
     assert after - before < 10 * pixels + 120e6
@@ -72,7 +72,7 @@ def test_how_many_pictures_are_held_changes_no_result(
 def slow_score(values: np.ndarray) -> float:
     ordered = sorted(values.ravel().tolist(), reverse=True)
     highest = ordered[: max(1, round(len(ordered) / 100))]
-    return sum(highest) / len(highest)
+    return sum(highest) / len(highest)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 11), (240, 310)])

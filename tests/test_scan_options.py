@@ -8,6 +8,7 @@ import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,11 @@ def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp
     ],
 )
 def test_report_and_terminal_show_a_selection_and_results_hold_all(
-    folder: Path, tmp_path: Path, scan: Imltool, options: list[str], choose: Callable[[list[dict]], list[dict]]
+    folder: Path,
+    tmp_path: Path,
+    scan: Imltool,
+    options: list[str],
+    choose: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
 ) -> None:
     out, bad = tmp_path / "out", tmp_path / "bad.png"
     bad.touch()
@@ -101,7 +106,7 @@ def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Im
     out = tmp_path / "out"
 
     def case() -> dict[str, str | None]:
-        return record_of(out)["case"]
+        return record_of(out)["case"]  # type: ignore[no-any-return]
 
     hostile = "<b>2024/17</b>"
     assert scan(folder, "--out", out, "--case-id", hostile, "--examiner", "A. Łovelace")[0] == 0
@@ -143,7 +148,7 @@ def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path
         assert scan(folder, "--out", tmp_path / batch, "--batch", batch)[0] == 0
         assert record_of(tmp_path / batch)["sessions"][0]["batch"] == int(batch)
     scores = [[row["score"] for row in rows_of(tmp_path / name)] for name in ("2", "8")]
-    assert np.allclose(*scores, atol=1e-5)
+    assert np.allclose(scores[0], scores[1], atol=1e-5)
 
 
 def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Imltool) -> None:

@@ -111,7 +111,7 @@ def test_kills_at_random_moments(
     killed = 0
     for moment in [*moments, whole + report / 2]:
         process = forked.start(*scan_words(tiny_weights, folder, "--out", out))
-        wait_until(lambda moment=moment: written(out) >= moment, process)
+        wait_until(lambda moment=moment: written(out) >= moment, process)  # type: ignore[misc]
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
         killed += forked.wait() == -signal.SIGKILL

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from imltool.texts import command_text
 
 memory = pytest.importorskip("fsspec.implementations.memory")
 
+words = partial(scan_words, batch=4)
 BUCKET = "memory://case/day"
 SECRET = "hunter2"
 OUTPUTS = ("map", "mask", "overlay", "preview")
@@ -78,7 +80,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def local(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scan of the files."""
     out = tmp_path_factory.mktemp("local") / "out"
-    assert run(scan_words(tiny_weights, folder, "--out", out)) == 3
+    assert run(words(tiny_weights, folder, "--out", out)) == 3
     return out
 
 
@@ -99,7 +101,7 @@ def test_objects_give_what_files_give(
 ) -> None:
     before = {name: entry.getvalue() for name, entry in store.store.items()}
     out = tmp_path / "out"
-    code, printed, err = imltool(*scan_words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
+    code, printed, err = imltool(*words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
     assert code == 3 and "damaged.png" in err
     assert parsed(printed) == rows_of(out)
     told = without_places(out, f"{BUCKET}/")
@@ -118,7 +120,7 @@ def test_files_by_address_and_objects_beside_paths(
 ) -> None:
     out = tmp_path / "out"
     one = f"{BUCKET}/a/wrong name.txt"
-    assert imltool(*scan_words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
+    assert imltool(*words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
     rows = rows_of(out)
     files = [row["path"] for row in rows_of(local)]
     assert [row["path"] for row in rows] == [*(f"{folder.as_uri()}/{name}" for name in files), one], "each file once"
@@ -202,7 +204,7 @@ def test_an_object_that_cannot_be_fetched_costs_its_row_alone(
 ) -> None:
     Failing(monkeypatch, "/1.png")
     out = tmp_path / "out"
-    code, printed, err = imltool(*scan_words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
+    code, printed, err = imltool(*words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
     assert code == 3
     told = {row["path"]: row for row in rows_of(out)}
     failed = told.pop(f"{BUCKET}/a/1.png")
@@ -219,7 +221,7 @@ def test_a_store_that_stops_answering_ends_the_scan_and_the_same_command_resumes
     tiny_weights: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
-    call = scan_words(tiny_weights, BUCKET, "--out", out)
+    call = words(tiny_weights, BUCKET, "--out", out)
     with pytest.MonkeyPatch.context() as patch:
         Failing(patch, "/4.png")
         answer = memory.MemoryFileSystem.info
@@ -256,7 +258,7 @@ def test_verify_finds_objects_that_changed(
     tiny_weights: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    assert imltool(*scan_words(tiny_weights, BUCKET, "--out", out))[0] == 3
+    assert imltool(*words(tiny_weights, BUCKET, "--out", out))[0] == 3
     store.pipe("/case/day/a/1.png", store.cat("/case/day/a/4.png"))
     store.rm("/case/day/b/0.png")
     Failing(monkeypatch, "/3.png")
@@ -268,9 +270,9 @@ def test_verify_finds_objects_that_changed(
         ("missing", f"{BUCKET}/b/0.png"),
         ("unchecked", f"{BUCKET}/b/3.png"),
     ]
-    code, _, err = imltool(*scan_words(tiny_weights, BUCKET, "--out", out))
+    code, _, err = imltool(*words(tiny_weights, BUCKET, "--out", out))
     assert code == 2 and "a/1.png changed since this scan began" in err
-    assert imltool(*scan_words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
+    assert imltool(*words(tiny_weights, BUCKET, "--out", out, "--restart"))[0] == 3
     assert len(rows_of(out)) == 9
 
 
@@ -299,7 +301,7 @@ def test_a_scan_that_was_cut_goes_on(tiny_weights: Path, store: Any, tmp_path: P
     assert len(list(scanner.scan(BUCKET, whole))) == 10
     begun = scanner.scan(BUCKET, cut)
     first = [next(begun).path for _ in range(3)]
-    begun.close()
+    begun.close()  # type: ignore[attr-defined]
     assert len(rows_of(cut)) == 3
     rest = [result.path for result in scanner.scan(BUCKET, cut)]
     assert rest[:3] == first and len(rest) == 10
@@ -372,7 +374,7 @@ def test_a_missing_package_is_named(
     missing: str, scheme: str, package: str, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores.open_store.cache_clear()
-    monkeypatch.setattr(stores.importlib.util, "find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr(stores.importlib.util, "find_spec", lambda name: None if name == missing else object())  # type: ignore[attr-defined]
     code, _, err = imltool("scan", f"{scheme}://bucket/a", "--out", tmp_path / "out")
     assert code == 2 and err.count("\n") == 1
     assert f"{scheme}:// needs {missing}" in err and f"pip install 'imltool[storage]' {package}" in err
@@ -448,7 +450,7 @@ def test_s3_after_a_kill(
 ) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *scan_words(tiny_weights, "s3://evidence/day", "--out", out)],
+        [sys.executable, "-m", "imltool", *words(tiny_weights, "s3://evidence/day", "--out", out)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
@@ -460,7 +462,7 @@ def test_s3_after_a_kill(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.read_bytes().count(b"\n") >= 2
-    code, _, err = imltool(*scan_words(tiny_weights, "s3://evidence/day", "--out", out))
+    code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out))
     assert code == 3 and SECRET not in err
     assert without_places(out, "s3://evidence/day/") == without_places(local, "")
     assert imltool("verify", out, "--inputs")[0] == 0
@@ -488,7 +490,7 @@ def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "imltool"),
-                *scan_words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "ray"),
+                *words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "ray"),
                 *("--engine-cluster", "ray", "--cluster-workers", "1"),
             ],
             env={**os.environ, "TMPDIR": place},
@@ -499,7 +501,7 @@ def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_
         assert not os.listdir(place)
     finally:
         shutil.rmtree(place)
-    assert run(scan_words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "alone")) == 3
+    assert run(words(tiny_weights, "s3://evidence/day", "--out", tmp_path / "alone")) == 3
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
 
 

@@ -23,7 +23,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def in_terminal(*arguments: object) -> tuple[int, str]:
     """Run the command with stderr on a terminal; its exit code and what it wrote there, without control sequences."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, WIDTH))
+    termios.tcsetwinsize(theirs, (24, WIDTH))  # type: ignore[attr-defined]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": str(WIDTH)}
     command = [sys.executable, "-m", "imltool", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=env)

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
 import pydantic
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import record_of, rows_of
 from helpers.pictures import photo, write_rgb
 from PIL import Image
@@ -23,7 +25,7 @@ from imltool.journal import read_rows
 from imltool.pictures.images import read_map, read_mask
 from imltool.scan.results import ScanResult
 
-OPTIONS = {"threshold": 0.4, "stability": True, "companions": ["noise", "ela"], "batch": 4}
+OPTIONS: dict[str, Any] = {"threshold": 0.4, "stability": True, "companions": ["noise", "ela"], "batch": 4}
 WORDS = ["--threshold", "0.4", "--stability", "--companions", "ela,noise", "--batch", "4"]
 
 
@@ -51,7 +53,7 @@ def scanner(tiny_weights: Path) -> Scanner:
 
 
 def test_results_are_the_rows_of_the_command_line(
-    folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool
+    folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     arguments = ("--weights", tiny_weights, "--device", "cpu", *WORDS)
@@ -75,7 +77,7 @@ def test_results_are_the_rows_of_the_command_line(
 
 
 def test_a_folder_made_by_a_program_is_like_any_other(
-    folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool
+    folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     for number, _ in enumerate(scanner.scan([str(folder)], str(out), case={"examiner": "Ada"})):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import csv_in, log_of, parsed, results_in
 from helpers.pictures import make_set
 from PIL import Image
@@ -182,7 +183,7 @@ def test_estimates_against_a_slow_oracle() -> None:
     ],
 )
 def test_other_settings_in_the_same_folder_are_refused(
-    ablation: dict[str, Any], tmp_path: Path, imltool, change: tuple[str, str], message: str
+    ablation: dict[str, Any], tmp_path: Path, imltool: Imltool, change: tuple[str, str], message: str
 ) -> None:
     (tmp_path / "list.txt").write_text("tampered/t0.png\n")
     before = {path: path.read_bytes() for path in ablation["out"].glob("*.*")}
@@ -192,7 +193,7 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert {path: path.read_bytes() for path in ablation["out"].glob("*.*")} == before
 
 
-def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool) -> None:
+def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool: Imltool) -> None:
     one, two = make_set(tmp_path / "one", 2, 0), make_set(tmp_path / "two", 2, 0, 50)
     (tmp_path / "rows.yaml").write_text("rows: [{name: plain}, {name: wild, overrides: [optim.lr=1.0e+30]}]")
     source = json.dumps(
@@ -230,7 +231,7 @@ def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool) -> 
     assert code == 2 and "pictures and labels of this row was" in stderr and stderr.count("\n") == 1
 
 
-def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, imltool) -> None:
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "set", 2, 1), tmp_path / os.fsdecode(b"o\xff")
     code, _, error = imltool("study", "alpha", "--tiny", "--data", f"set={root}", "--out", out, "-q")
     assert code == 1 and "is not plain UTF-8" in error and not out.exists()

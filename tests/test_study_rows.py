@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.commands import Imltool
 from helpers.pictures import make_set
 
 from imltool.study.settings import StudySettings, Variant
@@ -68,7 +69,7 @@ def test_rows_of_the_other_studies(tmp_path: Path) -> None:
     assert [row.labels.jitter for row in plan("boxes")[0].rows if row.labels] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_a_manifest_has_its_masks_and_no_pseudo_masks_of_a_study(tmp_path: Path, imltool) -> None:
+def test_a_manifest_has_its_masks_and_no_pseudo_masks_of_a_study(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", 2, 0)
     assert imltool("data", "index", f"folder:{root}", "--out", tmp_path / "set.jsonl", "-q")[0] == 0
     source = {"name": "set", "kind": "pseudo", "manifest": str(tmp_path / "set.jsonl"), "pseudo": "nowhere"}
@@ -106,7 +107,12 @@ def test_nothing_to_learn_from_is_no_row(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_before_the_first_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool, arguments: tuple[str, ...], code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    imltool: Imltool,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
 ) -> None:
     make_set(tmp_path / "set", 2, 1)
     (tmp_path / "rows.yaml").write_text("rows: [{name: a}, {name: A}]")
@@ -116,7 +122,9 @@ def test_mistakes_are_one_line_before_the_first_step(
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
-def test_the_plan_needs_no_data_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool) -> None:
+def test_the_plan_needs_no_data_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = ("--config", ROOT / "configs/boxprompt.yaml")
     code, out, _ = imltool("study", "ablation", *config, "--seeds", "0,1", "--steps", "300", "--plan")

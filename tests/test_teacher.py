@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ SAMPLES = HERE.parents[0] / "sample_images"
 
 
 @pytest.fixture(scope="module")
-def mobile_sam():
+def mobile_sam() -> Any:
     return load_teacher("mobile-sam", device="cpu")
 
 
-def check_golden(teacher, picture: Path, golden: Path) -> None:
+def check_golden(teacher: Any, picture: Path, golden: Path) -> None:
     expected = np.load(golden)
     found = teacher.masks(read_rgb(picture), expected["boxes"])
     assert len(found) == len(expected["boxes"])
@@ -37,12 +38,12 @@ def check_golden(teacher, picture: Path, golden: Path) -> None:
 
 
 @pytest.mark.parametrize("golden", sorted((HERE / "golden").glob("*.npz")), ids=lambda p: p.stem)
-def test_reference_masks_of_sample_images(mobile_sam, golden: Path) -> None:
+def test_reference_masks_of_sample_images(mobile_sam: Any, golden: Path) -> None:
     picture = next(path for path in SAMPLES.rglob(f"{golden.stem}.*") if path.parent.name == "authentic")
     check_golden(mobile_sam, picture, golden)
 
 
-def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam) -> None:
+def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam: Any) -> None:
     rgb, _ = forged(3, 160, 120)
     boxes = np.array([[20, 20, 90, 100], [60, 10, 150, 110], [0, 0, 159, 119]], dtype=np.float32)
     embedding = mobile_sam.embed(rgb)
@@ -53,7 +54,7 @@ def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam) -> None
     assert mobile_sam.decode(embedding, np.zeros((0, 4), np.float32)) == []
 
 
-def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam) -> None:
+def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam: Any) -> None:
     rgb, mask = forged(7, 192, 128)
     rows, columns = np.nonzero(mask)
     box = np.array([[columns.min() - 6, rows.min() - 4, columns.max() + 5, rows.max() + 7]], dtype=np.float32)
@@ -62,7 +63,7 @@ def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam) -> None:
     assert result.boxes[0]["used"] == "mobile-sam" and 0 < result.boxes[0]["stability"] <= 1
 
 
-def test_multimask_takes_the_best_rated(mobile_sam) -> None:
+def test_multimask_takes_the_best_rated(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 192, 128)
     (answer,) = mobile_sam.masks(rgb, np.array([[50, 30, 140, 110]], np.float32), multimask=True)
     assert answer.choice in (1, 2, 3)
@@ -89,7 +90,7 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         load_teacher("box", original)
 
 
-def test_low_confidence_falls_back_to_the_box(mobile_sam) -> None:
+def test_low_confidence_falls_back_to_the_box(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 96, 64)
     box = np.array([[10, 10, 60, 50]], np.float32)
     result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings(min_predicted_iou=1.0, grow=0.1))
@@ -135,7 +136,7 @@ def test_boundary_f_against_a_slow_oracle() -> None:
     first = np.kron(rng.random((6, 6)) > 0.6, np.ones((5, 5))) > 0
     second = np.roll(first, 3, axis=1)
 
-    def outline(mask):
+    def outline(mask: Any) -> Any:
         padded = np.pad(mask, 1)
         return {
             (y, x)
@@ -143,7 +144,7 @@ def test_boundary_f_against_a_slow_oracle() -> None:
             if not all(padded[y + dy + 1, x + dx + 1] for dy in (-1, 0, 1) for dx in (-1, 0, 1))
         }
 
-    def share(ours, theirs):
+    def share(ours: Any, theirs: Any) -> Any:
         return np.mean([min((y - v) ** 2 + (x - u) ** 2 for v, u in theirs) <= 4 for y, x in ours])
 
     precision, recall = share(outline(first), outline(second)), share(outline(second), outline(first))
@@ -167,14 +168,14 @@ def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(
     original = sam_model_registry["vit_b"]()
     torch.save(original.state_dict(), tmp_path / "sam.pth")
     teacher = load_teacher("vit-b", tmp_path / "sam.pth", "cpu")
-    assert teacher.name == "vit-b" and not teacher.network.sam.training
+    assert teacher.name == "vit-b" and not teacher.network.sam.training  # type: ignore[attr-defined]
     for name, tensor in original.state_dict().items():
-        assert torch.equal(tensor, teacher.network.sam.state_dict()[name]), name
+        assert torch.equal(tensor, teacher.network.sam.state_dict()[name]), name  # type: ignore[attr-defined]
     with pytest.raises(WeightsError, match="does not hold SAM vit-l"):
         load_teacher("vit-l", tmp_path / "sam.pth", "cpu")
 
 
-def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam, tmp_path: Path) -> None:
+def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp_path: Path) -> None:
     import torch
 
     # as the official file has them: float32, with the classifier that a SAM has no use for
@@ -185,7 +186,7 @@ def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam, tmp_path
     (expected,) = mobile_sam.masks(rgb, box)
     for name in ("mobile-sam", "mobile-sam-official"):
         teacher = load_teacher(name, tmp_path / "mobile_sam.pt", "cpu")
-        (found,) = teacher.masks(rgb, box)
+        (found,) = teacher.masks(rgb, box)  # type: ignore[attr-defined]
         assert np.array_equal(found.mask, expected.mask) and teacher.name == name
     torch.save({"model": tensors}, tmp_path / "nested.pt")
     with pytest.raises(WeightsError, match="no plain table of tensors"):

@@ -50,7 +50,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def plane(stack: np.ndarray, name: str) -> np.ndarray:
-    return stack[TRACES.index(name)].astype(np.float32)
+    return stack[TRACES.index(name)].astype(np.float32)  # type: ignore[no-any-return]
 
 
 def on_grid(mask: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_a_copy_is_found_at_both_places_and_its_size_is_told(scale: float, degre
     piece = rgb[30:110, 20:100]
     turn = cv2.getRotationMatrix2D((40, 40), degrees, scale)
     side = round(80 * scale)
-    turn[:, 2] += (side - 80) / 2
+    turn[:, 2] += (side - 80) / 2  # type: ignore[arg-type]
     outline = cv2.warpAffine(np.ones((80, 80), np.uint8), turn, (side, side), flags=cv2.INTER_NEAREST) > 0
     pasted = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_CUBIC)
     mask = np.zeros(rgb.shape[:2], bool)
@@ -73,7 +73,7 @@ def test_a_copy_is_found_at_both_places_and_its_size_is_told(scale: float, degre
     original = np.zeros_like(mask)
     original[30:110, 20:100] = True
 
-    copies = find_copies(cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY))
+    copies = find_copies(cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY))  # type: ignore[arg-type]
     assert len(copies) == 1
     assert max(copies[0].scale, copies[0].inverse().scale) == pytest.approx(max(scale, 1 / scale), rel=0.03)
     stack = picture_traces(edited)

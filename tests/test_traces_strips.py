@@ -125,9 +125,9 @@ def test_a_halved_canvas_holds_means_of_two_by_two(shape: tuple[int, int]) -> No
 
 def test_halved_planes_move_no_trace_noticeably(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = cv2.resize(edited(), (1201, 903), interpolation=cv2.INTER_CUBIC)
-    whole = picture_traces(rgb).astype(np.float32)
+    whole = picture_traces(rgb).astype(np.float32)  # type: ignore[arg-type]
     monkeypatch.setattr("imltool.traces.stack.HALVED_FROM", 1)
-    halved = picture_traces(rgb).astype(np.float32)
+    halved = picture_traces(rgb).astype(np.float32)  # type: ignore[arg-type]
     for name, a, b in zip(TRACES, whole, halved, strict=True):
         assert np.abs(a - b).mean() <= 0.03 * max(0.5, a.std()), name
 
@@ -144,8 +144,8 @@ def test_error_levels_are_halved_part_by_part(monkeypatch: pytest.MonkeyPatch) -
 
 def test_tiles_see_the_traces_of_the_picture_on_a_finer_grid() -> None:
     rgb = cv2.resize(edited(), (1201, 903), interpolation=cv2.INTER_CUBIC)
-    whole, finer = tiled_traces(rgb, 640, (224, 168))
-    assert np.array_equal(whole, picture_traces(rgb))
+    whole, finer = tiled_traces(rgb, 640, (224, 168))  # type: ignore[arg-type]
+    assert np.array_equal(whole, picture_traces(rgb))  # type: ignore[arg-type]
     assert finer.shape == (len(TRACES), 168, 224)
     for number, name in enumerate(TRACES):
         again = cv2.resize(finer[number].astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.commands import Imltool
 from helpers.outputs import log_of, parsed, results_in
 from helpers.pictures import make_set, photo
 from PIL import Image
@@ -69,11 +71,11 @@ log_every: 1
     return path
 
 
-def strip(rows: list[dict]) -> list[dict]:
+def strip(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
 
 
-def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     code, stdout, _ = imltool("train", "--config", config, "--out", run, "--json", *CPU)
     assert code == 0
@@ -104,7 +106,7 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
     assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
 
 
-def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
+def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert imltool("train", "--config", config, "--out", straight, *CPU)[0] == 0
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -127,13 +129,13 @@ def test_resuming_is_exact(config: Path, tmp_path: Path, imltool) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_keeps_a_second_command_out_of_its_folder(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_run_keeps_a_second_command_out_of_its_folder(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "run"
     events = Training(load_settings(TrainSettings, config, []), out, "cpu").run()
     assert next(events)["event"] == "start"
     code, _, error = imltool("train", "--config", config, "--out", out, "--resume", *CPU)
     assert code == 2 and "another command is writing" in error
-    events.close()
+    events.close()  # type: ignore[attr-defined]
     assert imltool("train", "--config", config, "--out", out, "--resume", *CPU)[0] == 0
 
 
@@ -148,7 +150,7 @@ def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
     assert any(not torch.equal(first[index][0], other[index][0]) for index in range(4))
 
 
-def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tmp_path: Path, imltool) -> None:
+def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=2, authentic=0)
     (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\nt0.png,10,10,40,40\nt1.png,5,5,50,50\n")
     out = tmp_path / "pseudo"
@@ -164,8 +166,8 @@ def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tm
     data = TrainingData(settings.data, plain, StudentSettings(input_size=64), seed=0, length=4)
     masks = [read_mask(out / "masks" / name) for name in ("t0.png", "t1.png")]
     for index in range(4):
-        mask = data.sample(index).mask
-        assert any(np.array_equal(mask, known) for known in masks)
+        found = data.sample(index).mask
+        assert any(np.array_equal(found, known) for known in masks)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tm
     ],
 )
 def test_faults_before_the_first_step_are_one_line(
-    config: Path, tmp_path: Path, imltool, override, code, message
+    config: Path, tmp_path: Path, imltool: Imltool, override: str, code: int, message: str
 ) -> None:
     extra = ("--set", "init=teacher") if "backbone" in override else ()
     found, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "r", "--set", override, *extra, *CPU)
@@ -198,7 +200,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_
     assert all(tensor.isfinite().all() for tensor in saved.values() if tensor.is_floating_point())
 
 
-def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool) -> None:
+def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     for workers in (0, 1):
         arguments = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
         assert imltool("train", "--config", config, "--out", tmp_path / f"w{workers}", *arguments, *CPU)[0] == 0
@@ -338,7 +340,9 @@ def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop
         pytest.param(("log_every=4",), marks=pytest.mark.slow),
     ],
 )
-def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(config: Path, tmp_path: Path, overrides) -> None:
+def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(
+    config: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
     # save_every is out of reach, so that the interrupt itself has to save
     overrides = (*overrides, "save_every=100", "validate_every=2")
     run_all(config, tmp_path / "straight", *overrides)
@@ -351,7 +355,9 @@ def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(config: Path, t
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_validation_pictures_are_recorded_and_kept_apart_from_training(config: Path, tmp_path: Path, imltool) -> None:
+def test_validation_pictures_are_recorded_and_kept_apart_from_training(
+    config: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     run_all(config, tmp_path / "run", "optim.steps=1", "validate_every=1")
     (held,) = read_header(tmp_path / "run/last.safetensors").validation_sets
     pictures = [*(tmp_path / "data/held/tampered").iterdir(), *(tmp_path / "data/held/authentic").iterdir()]
@@ -363,7 +369,7 @@ def test_validation_pictures_are_recorded_and_kept_apart_from_training(config: P
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
-    config: Path, tmp_path: Path, imltool, workers: int
+    config: Path, tmp_path: Path, imltool: Imltool, workers: int
 ) -> None:
     folder = tmp_path / "data/set/authentic"
     damaged = sorted(folder.iterdir())
@@ -397,7 +403,7 @@ sys.exit(run(sys.argv[1:]))
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1].step > 0
 
 
-def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, out = tmp_path / "run", tmp_path / "shipped.safetensors"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
@@ -409,7 +415,7 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path:
     assert shipped.training_sets == header.training_sets and shipped.figures == facts["calibration"]
     # what was above the calibrated threshold before is above one half now
     x = torch.randn(2, 3, 64, 64)
-    shift = float((after.fusion.refinement.body[-1].bias - before.fusion.refinement.body[-1].bias).detach())
+    shift = float((after.fusion.refinement.body[-1].bias - before.fusion.refinement.body[-1].bias).detach())  # type: ignore[operator]
     with torch.no_grad():
         assert torch.allclose(after(x), before(x) + shift, atol=0.02)
     expected = -math.log(max(header.pixel_threshold, 0.001) / (1 - max(header.pixel_threshold, 0.001)))
@@ -417,7 +423,9 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path:
     assert imltool("model", "release", tmp_path / "none", "--out", out)[0] == 2
 
 
-def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(
+    config: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     out = tmp_path / os.fsdecode(b"o\xff")
     assert imltool("train", "--config", config, "--out", out, *CPU)[0] == 0
     root = make_set(tmp_path / "test", 1, 1)
@@ -427,7 +435,7 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(config: Path, t
     assert "o\\xff" in command
 
 
-def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert imltool("train", "--config", config, "--out", first, *CPU)[0] == 0
     parent = first / "last.safetensors"
@@ -447,7 +455,7 @@ def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tm
     assert sha256_file(next((tmp_path / "data/new/tampered").iterdir())) in seen
 
 
-def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, other = tmp_path / "run", tmp_path / "other"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     parent = run / "last.safetensors"
@@ -464,7 +472,7 @@ def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imlto
     assert not (tmp_path / "y").exists()
 
 
-def test_a_picture_its_start_learned_cannot_be_held_out(config: Path, tmp_path: Path, imltool) -> None:
+def test_a_picture_its_start_learned_cannot_be_held_out(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)

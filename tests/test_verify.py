@@ -8,8 +8,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers.commands import Imltool
 from helpers.forked import Forked
 from helpers.outputs import record_of
 from helpers.pictures import photo, write_rgb
@@ -70,7 +72,7 @@ def edit_line(number: int, key: str, value: object) -> Callable[[Path], None]:
 def edit_record(*keys: str | int, value: object) -> Callable[[Path], None]:
     def edit(out: Path) -> None:
         told = record_of(out)
-        place = told
+        place: Any = told
         for key in keys[:-1]:
             place = place[key]
         assert place[keys[-1]] != value
@@ -132,7 +134,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
     ),
     "a mask is gone": (lambda out: (out / "masks/deep/c.png.png").unlink(), {("missing", "masks/deep/c.png.png")}),
     "an overlay is a folder": (
-        lambda out: ((out / "overlays/e.png.jpg").unlink(), (out / "overlays/e.png.jpg").mkdir()),
+        lambda out: ((out / "overlays/e.png.jpg").unlink(), (out / "overlays/e.png.jpg").mkdir()),  # type: ignore[func-returns-value]
         {("changed", "overlays/e.png.jpg")},
     ),
     "a map was added": (
@@ -165,7 +167,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_is_found_and_told_where(out: Path, imltool, change: str) -> None:
+def test_a_change_is_found_and_told_where(out: Path, imltool: Imltool, change: str) -> None:
     alter, expected = CHANGES[change]
     alter(out)
     code, stdout, stderr = imltool("verify", out, "--json")
@@ -177,13 +179,13 @@ def test_a_change_is_found_and_told_where(out: Path, imltool, change: str) -> No
     assert {(line.split()[0], line[10:].split(": ")[0]) for line in stdout.splitlines()} == expected
 
 
-def test_all_rows_gone_is_found(out: Path, imltool) -> None:
+def test_all_rows_gone_is_found(out: Path, imltool: Imltool) -> None:
     (out / "results.jsonl").unlink()
     code, stdout, _ = imltool("verify", out)
     assert code == 4 and "missing   results.jsonl: " in stdout
 
 
-def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned: Path, imltool) -> None:
+def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned: Path, imltool: Imltool) -> None:
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     head = hashlib.sha256(lines_of(out)[-1]).hexdigest()
     code, stdout, stderr = imltool("verify", out, "--inputs")
@@ -208,7 +210,7 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     }
 
 
-def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Path, imltool) -> None:
+def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Path, imltool: Imltool) -> None:
     noted = record_of(out)["chain"]["head"]
     rows = [json.loads(line) for line in lines_of(out)]
     rows[1]["score"] = 0.123
@@ -230,7 +232,7 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
     assert code == 4 and "not with the final hash given" in stdout
 
 
-def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool) -> None:
+def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     names = ["one/day/a.png", "one/day/b.png", "two/day/a.png", os.fsdecode(b"two/day/caf\xe9.png")]
     for seed, name in enumerate(names):
         write_rgb(tmp_path / "a.png", photo(seed))
@@ -260,7 +262,7 @@ def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool) -
     assert code == 4 and kinds["day/a.png"] == kinds["day/b.png"] == "missing"
 
 
-def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool) -> None:
+def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool: Imltool) -> None:
     (tmp_path / "parameters.json").write_text('{"command": "train"}')
     for place in (tmp_path / "nowhere", tmp_path):
         code, stdout, stderr = imltool("verify", place)

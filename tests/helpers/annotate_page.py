@@ -61,7 +61,8 @@ def at(page: Any, name: str) -> None:
 
 def place(page: Any, across: float, down: float) -> tuple[float, float]:
     """Screen position of a share of the picture, which fills 97 % of the stage on its tighter side."""
-    wide, tall = map(int, re.search(r"(\d+)×(\d+)", page.locator("#facts").inner_text()).groups())
+    (size,) = re.findall(r"(\d+)×(\d+)", page.locator("#facts").inner_text())
+    wide, tall = map(int, size)
     stage = page.locator("#canvas").bounding_box()
     scale = min(stage["width"] / wide, stage["height"] / tall) * 0.97
     x = stage["x"] + stage["width"] / 2 + (across - 0.5) * wide * scale
@@ -87,7 +88,7 @@ def saved(page: Any) -> None:
 
 def drawn(page: Any) -> str:
     """Both canvases once everything asked for so far is drawn: the page draws in the next frame."""
-    return page.evaluate(f"() => new Promise((done) => requestAnimationFrame(() => done({SEEN})))")
+    return page.evaluate(f"() => new Promise((done) => requestAnimationFrame(() => done({SEEN})))")  # type: ignore[no-any-return]
 
 
 def until(page: Any, condition: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,7 @@ from helpers.pictures import forged
 def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:
     """Pictures, a COCO file with a sloppy box for each, and the true masks."""
     images, truths = root / "images", root / "truth"
-    document: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "tampered"}]}
+    document: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "tampered"}]}
     for index in range(count):
         rgb, mask = forged(20 + index, 128, 96)
         for folder, data in ((images, rgb), (truths, mask)):

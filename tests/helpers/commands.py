@@ -8,6 +8,9 @@ from pathlib import Path
 Imltool = Callable[..., tuple[int, str, str]]
 """The fixture `imltool`: arguments → exit code, stdout and stderr."""
 
+CONSTANT = ("--weights", "none", "--baseline", "constant")
+"""`imltool eval` of the fastest method."""
+
 
 def scan_words(weights: Path, *arguments: object, batch: int = 2) -> list[str]:
     """The words of a scan on the CPU."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class Tree:
 class Expected:
     """Image → (mask, kind, split) of the tampered pictures, image → split of the authentic ones."""
 
-    tampered: dict[str, tuple[str, str | None, str | None]]
-    authentic: dict[str, str | None] = field(default_factory=dict)
+    tampered: Mapping[str, tuple[str, str | None, str | None]]
+    authentic: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def casia1(tree: Tree) -> Expected:
@@ -101,7 +101,7 @@ NIST_HEADER = (
 
 def nist_row(probe: str, mask: str, flags: str, task: str = "manipulation") -> str:
     """`flags`: is target, splice, removal, copy-clone."""
-    target, *kinds = flags
+    target, *kinds = list(flags)
     return "|".join([task, probe, f"probe/{probe}.jpg", mask, target, "world/NC2016_1.jpg", *kinds]) + "\n"
 
 

@@ -24,7 +24,7 @@ def make_sources(root: Path) -> Path:
     def photo(height: int, width: int) -> np.ndarray:
         coarse = rng.integers(40, 215, (height // 20, width // 20, 3)).astype(np.uint8)
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+        return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)  # type: ignore[no-any-return]
 
     for index, (height, width) in enumerate([(220, 300), (300, 220), (240, 240)]):
         write_rgb(root / "photos" / f"photo{index}.png", photo(height, width))
