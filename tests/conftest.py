@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share 
 
 import pytest
 from helpers.commands import Imltool
-from helpers.forked import Forked
+from helpers.forked import Forked, forks
 from helpers.pictures import Picture, forged, make_set, photo, write_rgb  # noqa: F401, for tests written before helpers
 
 from imltool.cli.app import run
@@ -129,10 +129,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def forked() -> Iterator[Forked]:
+def forked() -> Forked:
     """Runs commands in processes of their own."""
-    with Forked() as server:
-        yield server
+    return forks()
 
 
 @pytest.fixture

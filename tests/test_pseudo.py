@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.annotated import make_annotated
 from helpers.commands import Imltool
+from helpers.forked import Forked
 from helpers.outputs import pseudo_rows
 from helpers.pictures import photo
 from PIL import Image
@@ -141,17 +138,15 @@ def test_usage_faults_are_one_line(
     assert found == code and message in stderr.splitlines()[-1] and stderr.count("error:") == 1
 
 
-def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool: Imltool) -> None:
+def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     images, boxes, _ = make_annotated(tmp_path, 12)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     arguments = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut", "--out"]
     assert imltool(*arguments, straight)[0] == 0
-    process = subprocess.Popen([sys.executable, "-m", "imltool", *arguments, str(killed)], stderr=subprocess.DEVNULL)
+    process = forked.start(*arguments, killed)
     journal = killed / "pseudo.jsonl"
-    deadline = time.time() + 60
-    while time.time() < deadline and not (journal.exists() and journal.stat().st_size > 0):
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
+    process.send_signal(signal.SIGKILL)
     process.wait()
     assert imltool(*arguments, killed)[0] == 0
     strip = [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(killed)]

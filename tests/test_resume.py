@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers.commands import Imltool
+from helpers.forked import Forked
 from helpers.outputs import log_of
 from helpers.pictures import make_set
 from safetensors.numpy import load_file
@@ -95,28 +93,19 @@ def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, 
     assert (run / "parameters.json").read_bytes() == before
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "imltool", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def waited(process: subprocess.Popen[str], done: object) -> None:
-    deadline = time.time() + 120
-    while time.time() < deadline and process.poll() is None and not done():  # type: ignore[operator]
-        time.sleep(0.02)
-    assert process.poll() is None, process.communicate()[1]
-
-
 @pytest.mark.parametrize("workers", [0, 1])
-def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, imltool: Imltool, workers: int) -> None:
+def test_sigterm_to_all_processes_saves_the_state(
+    config: Path, tmp_path: Path, imltool: Imltool, forked: Forked, workers: int
+) -> None:
     run = tmp_path / "run"
     many = ("--set", "optim.steps=5000", "--set", "save_every=4000", "--set", f"workers={workers}")
-    process = started("train", "--config", config, "--out", run, *many, *CPU)
-    waited(process, lambda: (run / "log.jsonl").exists() and len(losses(run)) > 2)
+    error = tmp_path / "stderr"
+    process = forked.start("train", "--config", config, "--out", run, *many, *CPU, stderr=error, session=True)
+    process.wait_for(lambda: (run / "log.jsonl").exists() and len(losses(run)) > 2)
+    assert process.poll() is None, error.read_text()
     os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and SLURM do
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "resumes it" in stderr and "Traceback" not in stderr
+    code, stderr = process.wait(), error.read_text()
+    assert code == 130 and "resumes it" in stderr and "Traceback" not in stderr
     (state,) = run.glob("state-*")
     taken = int(state.name.removeprefix("state-"))
     assert taken >= 3 and len(losses(run)) == taken
@@ -127,15 +116,16 @@ def test_sigterm_to_all_processes_saves_the_state(config: Path, tmp_path: Path, 
     assert code == 2 and "optim.steps was" in stderr
 
 
-def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool: Imltool) -> None:
+def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     make_set(tmp_path / "photos", tampered=0, authentic=2)
     out = tmp_path / "out"
     command = ("synth", "--photos", tmp_path / "photos", "--out", out, "--set", "long_side=[96,128]")
-    process = started(*command, "--count", 100000)
-    waited(process, lambda: (out / "synth.jsonl").exists() and (out / "synth.jsonl").stat().st_size > 2000)
+    error = tmp_path / "stderr"
+    process = forked.start(*command, "--count", 100000, stderr=error)
+    process.wait_for(lambda: (out / "synth.jsonl").exists() and (out / "synth.jsonl").stat().st_size > 2000)
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    code, stderr = process.wait(), error.read_text()
+    assert code == 130 and "interrupted" in stderr and "Traceback" not in stderr
     made = len((out / "synth.jsonl").read_text().splitlines())
     assert imltool(*command, "--count", made)[0] in (0, 3)
 

@@ -40,8 +40,10 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, tiny_weights: Path, 
     written = []
     for number in range(2):
         out = tmp_path / f"out{number}"
-        forked.start("scan", folder, "--out", out, "-q", "--weights", tiny_weights, stderr=tmp_path / f"stderr{number}")
-        assert forked.wait() == 3
+        command = forked.start(
+            "scan", folder, "--out", out, "-q", "--weights", tiny_weights, stderr=tmp_path / f"stderr{number}"
+        )
+        assert command.wait() == 3
         files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         times = ("run.json", "report.html")
         written.append({name: data for name, data in files.items() if name not in times})

@@ -96,8 +96,7 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
     (folder / "listed").chmod(0o444)  # its names can be read, what they stand for cannot
     try:
         for _ in range(2):  # the second goes on with the first
-            forked.start(*words, ordinary=True)
-            assert forked.wait() == 3
+            assert forked.start(*words, ordinary=True).wait() == 3
             assert {name: row["reason"] for name, row in rows_by_path(out).items()} == {
                 "a.png": None,
                 "listed/c.png": "no permission to read",
@@ -105,8 +104,7 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
                 "secret.jpg": "no permission to read",
             }
         alone = ("scan", folder / "locked", "--out", tmp_path / "out2", *words[4:])
-        forked.start(*alone, stderr=tmp_path / "stderr", ordinary=True)
-        assert forked.wait() == 1, "nothing else was given"
+        assert forked.start(*alone, stderr=tmp_path / "stderr", ordinary=True).wait() == 1, "nothing else was given"
         assert ".: no permission to read the folder" in (tmp_path / "stderr").read_text()
     finally:
         for name in ("locked", "listed", "secret.jpg"):

@@ -11,9 +11,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,22 +66,13 @@ def undisturbed(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempP
     return contents(out)
 
 
-def wait_until(reached: Callable[[], bool], process: int) -> None:
-    """Poll until something is so, or the process has ended."""
-    limit = time.monotonic() + 600
-    while not reached() and Path(f"/proc/{process}").exists() and time.monotonic() < limit:
-        if " Z " in Path(f"/proc/{process}/stat").read_text():
-            break
-        time.sleep(0.001)
-
-
-def test_killed_scan_goes_on(tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+def test_killed_scan_goes_on(
+    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *scan_words(tiny_weights, folder, "--out", out)], stderr=subprocess.DEVNULL
-    )
+    process = forked.start(*scan_words(tiny_weights, folder, "--out", out))
     journal = out / "results.jsonl"
-    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3, process.pid)
+    process.wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = journal.read_bytes().count(b"\n")
@@ -111,10 +99,9 @@ def test_kills_at_random_moments(
     killed = 0
     for moment in [*moments, whole + report / 2]:
         process = forked.start(*scan_words(tiny_weights, folder, "--out", out))
-        wait_until(lambda moment=moment: written(out) >= moment, process)  # type: ignore[misc]
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-        killed += forked.wait() == -signal.SIGKILL
+        process.wait_for(lambda: written(out) >= moment)  # noqa: B023, called before the next moment
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
         assert json.loads((out / "parameters.json").read_text())["command"] == "scan"
     assert killed >= 6, "most moments were met"
     assert scan(tiny_weights, folder, "--out", out) == 3
@@ -139,9 +126,9 @@ def test_ctrl_c_is_exit_130_and_the_scan_goes_on(
         *scan_words(tiny_weights, folder, "--out", out, "--log-file", log), stderr=tmp_path / "stderr"
     )
     journal = out / "results.jsonl"
-    wait_until(lambda: journal.exists() and journal.stat().st_size > 0, process)
-    os.kill(process, signal.SIGINT)
-    assert forked.wait() == 130
+    process.wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
     error = (tmp_path / "stderr").read_text()
     assert "interrupted" in error and "Traceback" not in error
     assert log.read_text().splitlines()[-1].endswith("KeyboardInterrupt: ")
@@ -155,10 +142,11 @@ def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
 ) -> None:
     out, pipe = tmp_path / "out", tmp_path / "pipe"
     os.mkfifo(pipe)
-    forked.start(*scan_words(tiny_weights, folder, "--out", out, "--json"), stdout=pipe, stderr=tmp_path / "stderr")
+    command = scan_words(tiny_weights, folder, "--out", out, "--json")
+    process = forked.start(*command, stdout=pipe, stderr=tmp_path / "stderr")
     with pipe.open("rb", buffering=0) as reader:
         assert reader.read(2) == b'{"'
-    assert forked.wait() == 1, "0 would say that all was analysed"
+    assert process.wait() == 1, "0 would say that all was analysed"
     error = (tmp_path / "stderr").read_text().splitlines()
     assert len(error) == 1 and "reader of stdout went away" in error[0]
     assert scan(tiny_weights, folder, "--out", out) == 3
@@ -170,8 +158,7 @@ def test_a_stdout_that_takes_no_more_stops_the_scan_and_is_told(
 ) -> None:
     out = tmp_path / "out"
     command = scan_words(tiny_weights, folder, "--out", out, "--json")
-    forked.start(*command, stdout="/dev/full", stderr=tmp_path / "stderr")
-    assert forked.wait() == 1
+    assert forked.start(*command, stdout="/dev/full", stderr=tmp_path / "stderr").wait() == 1
     error = (tmp_path / "stderr").read_text().splitlines()
     assert len(error) == 1 and error[0].startswith("error: stdout cannot be written: No space left on device")
     assert scan(tiny_weights, folder, "--out", out) == 3

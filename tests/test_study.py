@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import Imltool
+from helpers.forked import Forked
 from helpers.outputs import csv_in, log_of, parsed, results_in
 from helpers.pictures import make_set
 from PIL import Image
@@ -28,7 +26,7 @@ CPU = ("--device", "cpu", "-q")
 
 
 @pytest.fixture(scope="module")
-def ablation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def ablation(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> dict[str, Any]:
     """A tiny ablation that was killed in its first run and then went on: its folder, options and what the kill left."""
     folder = tmp_path_factory.mktemp("study")
     sets = [f"{name}={make_set(folder / name, 3, 2, seed)}" for name, seed in (("one", 0), ("two", 50))]
@@ -36,13 +34,9 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     options = ["study", "ablation", "--tiny", "--steps", "3", "--set", "save_every=1", "--out", str(out), *CPU]
     options += ["--set", "optim.batch_size=2"]
     options += [word for one in sets for word in ("--data", one)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", *options], env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=folder
-    )
-    deadline = time.time() + 200
-    while time.time() < deadline and not list(out.glob("full/seed-0/state-*")):
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process = forked.start(*options, folder=folder)
+    process.wait_for(lambda: list(out.glob("full/seed-0/state-*")))
+    process.send_signal(signal.SIGKILL)
     process.wait()
     left = (out / "full/seed-0/log.jsonl").read_text(encoding="utf-8")
     assert run(options) == 0

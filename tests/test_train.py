@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import Imltool
+from helpers.forked import Forked
 from helpers.outputs import log_of, parsed, results_in
 from helpers.pictures import make_set, photo
 from PIL import Image
@@ -106,17 +106,12 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
     assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
 
 
-def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert imltool("train", "--config", config, "--out", straight, *CPU)[0] == 0
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "imltool", "train", "--config", str(config), "--out", str(broken), *CPU], env=environment
-    )
-    deadline = time.time() + 120
-    while time.time() < deadline and not list(broken.glob("state-*")):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process = forked.start("train", "--config", config, "--out", broken, *CPU)
+    process.wait_for(lambda: list(broken.glob("state-*")))
+    process.send_signal(signal.SIGKILL)
     process.wait()
     assert 0 < len(log_of(broken)) < len(log_of(straight))
     code, _, stderr = imltool("train", "--config", config, "--out", broken, *CPU)
@@ -227,24 +222,11 @@ def test_losses_against_plain_arithmetic() -> None:
     assert LOSSES["focal"](logits, target).item() == pytest.approx(focal.mean().item(), rel=1e-5)
 
 
-def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "imltool",
-        "train",
-        "--config",
-        config,
-        "--out",
-        tmp_path / "r",
-        "--set",
-        "init=timm",
-        "--set",
-        "student.backbone=5m",
-    ]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run([*map(str, command), *CPU], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and "set init to teacher" in done.stderr and "Traceback" not in done.stderr
+def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path: Path, forked: Forked) -> None:
+    sets = ("--set", "init=timm", "--set", "student.backbone=5m")
+    error = tmp_path / "stderr"
+    assert forked.start("train", "--config", config, "--out", tmp_path / "r", *sets, *CPU, stderr=error).wait() == 1
+    assert "set init to teacher" in error.read_text() and "Traceback" not in error.read_text()
 
 
 @pytest.mark.slow
@@ -388,17 +370,12 @@ def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
     )
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_path: Path) -> None:
-    script = """
-import resource, signal, sys
-from imltool.cli.app import run
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # a checkpoint fits, the optimizer's state does not
-sys.exit(run(sys.argv[1:]))
-"""
-    arguments = ["train", "--config", str(config), "--out", str(tmp_path / "run"), *CPU, "--set", "validate_every=1"]
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "cannot write" in done.stderr
+def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_path: Path, forked: Forked) -> None:
+    command = ("train", "--config", config, "--out", tmp_path / "run", *CPU, "--set", "validate_every=1")
+    error = tmp_path / "stderr"
+    # a checkpoint fits, the optimizer's state does not
+    assert forked.start(*command, room=1_000_000, stderr=error).wait() == 1
+    assert "Traceback" not in error.read_text() and "cannot write" in error.read_text()
     assert not list((tmp_path / "run").glob("state-*"))
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1].step > 0
 

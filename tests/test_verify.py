@@ -282,8 +282,8 @@ def test_what_may_not_be_read_was_not_changed(tiny_weights: Path, tmp_path: Path
         mode = (tmp_path / locked).stat().st_mode
         (tmp_path / locked).chmod(0)
         try:
-            forked.start("verify", out, *options, stdout=stdout, stderr=stderr, ordinary=True)
-            assert forked.wait() == code, locked
+            command = forked.start("verify", out, *options, stdout=stdout, stderr=stderr, ordinary=True)
+            assert command.wait() == code, locked
         finally:
             (tmp_path / locked).chmod(mode)
     assert stdout.read_text() == f"unchecked {tmp_path}/disk/in: cannot be reached: Permission denied\n"

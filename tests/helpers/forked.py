@@ -1,70 +1,135 @@
-"""`imltool` in processes of its own that start at once: forked from one that has imported everything already."""
+"""`imltool` in processes of its own that start at once: forked from one that has imported everything already.
+
+A start of its own imports for seconds, which would be most of the time of the tests that need processes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 _SERVER = """
-import ctypes, json, os, signal, sys
-import imltool.scan.report, imltool.scan.runner
+import ctypes, json, os, resource, signal, sys
+import imltool.annotate.session, imltool.review.session, imltool.scan.report, imltool.scan.runner
+import imltool.study.runner, imltool.synth.forge, imltool.teacher.pseudo, imltool.training.loop
 from imltool.cli.app import run
+from imltool.interrupt import interrupt_on_sigterm
+
+def child(order):
+    os.close(0)
+    for number in (1, 2):
+        os.dup2(os.open(order["files"][number - 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.environ.update(order["environment"])
+    if order["folder"]:
+        os.chdir(order["folder"])
+    if order["session"]:
+        os.setsid()
+    if order["ordinary"]:
+        no_capabilities = (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), no_capabilities) == 0
+    if order["room"]:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["room"], order["room"]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
+    interrupt_on_sigterm()
+    code = run(order["arguments"])
+    sys.stdout.flush()
+    os._exit(code)
 
 for line in sys.stdin:
     order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.close(0)
-        for number in (1, 2):
-            os.dup2(os.open(order["files"][number - 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-        if order["ordinary"]:
-            no_capabilities = (ctypes.c_uint32 * 6)()
-            assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), no_capabilities) == 0
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
-        code = run(order["arguments"])
-        sys.stdout.flush()
-        os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    if "poll" in order:
+        ended, status = os.waitpid(order["poll"], os.WNOHANG)
+        answer = os.waitstatus_to_exitcode(status) if ended else None
+    else:
+        answer = os.fork() or child(order)
+    print(json.dumps(answer), flush=True)
 """
 
 
+class Command:
+    """A command that runs: its process id, and its exit code, or minus the signal that ended it."""
+
+    def __init__(self, server: Forked, pid: int) -> None:
+        self.pid, self._server, self._code = pid, server, None
+
+    def poll(self) -> int | None:
+        """The exit code; None while the command runs."""
+        if self._code is None:
+            self._code = self._server.ask({"poll": self.pid})
+        return self._code
+
+    def wait(self, timeout: float = 100) -> int:
+        """The exit code, waited for."""
+        limit = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > limit:
+                self.send_signal(signal.SIGKILL)
+                raise AssertionError(f"still running after {timeout:.0f} s")
+            time.sleep(0.002)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait_for(self, reached: Callable[[], object], timeout: float = 100) -> None:
+        """Poll until something is so, or the command has ended, or too long."""
+        limit = time.monotonic() + timeout
+        while not reached() and self.poll() is None and time.monotonic() < limit:
+            time.sleep(0.001)
+
+
 class Forked:
-    """One command at a time: `start` gives its process id, `wait` its exit code, or minus the signal that ended it."""
+    """Starts commands."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-c", _SERVER]
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # commands of tests find no weights but those of the package: no cache of the user's, no network
+        offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), "no-hub"))}
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=offline)
 
     def start(
         self,
         *arguments: object,
         stdout: Path | str = os.devnull,
         stderr: Path | str = os.devnull,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        session: bool = False,
         ordinary: bool = False,
-    ) -> int:
-        """Start a command; an `ordinary` one may not read what modes forbid, even when the tests are run by root."""
-        assert self._server.stdin and self._server.stdout
+        room: int = 0,
+    ) -> Command:
+        """Start a command.
+
+        Args:
+            session: it leads a process group of its own, so that signals can be sent to all that it starts.
+            ordinary: it may not read what modes forbid, even when the tests are run by root.
+            room: most bytes of a file it writes, as on a full disk.
+        """
         words, files = [str(argument) for argument in arguments], [str(stdout), str(stderr)]
-        order = {"arguments": words, "files": files, "ordinary": ordinary}
+        order = {"arguments": words, "files": files, "environment": dict(environment or {}), "session": session}
+        return Command(self, self.ask(order | {"folder": folder and str(folder), "ordinary": ordinary, "room": room}))
+
+    def ask(self, order: dict[str, Any]) -> Any:
+        assert self._server.stdin and self._server.stdout
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        return int(self._server.stdout.readline())
+        return json.loads(self._server.stdout.readline())
 
-    def wait(self) -> int:
-        assert self._server.stdout
-        return int(self._server.stdout.readline())
 
-    def __enter__(self) -> Forked:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server.stdin
-        self._server.stdin.close()
-        self._server.wait()
+@functools.cache
+def forks() -> Forked:
+    """The one of this process, started when first needed; it ends with the process, when its input does."""
+    return Forked()

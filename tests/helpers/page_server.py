@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+from helpers.forked import forks
 
 
 class Serving:
     """`imltool COMMAND ARGUMENTS`, started; `address` is what it printed."""
 
     def __init__(self, name: str, *arguments: object, wait: bool = True) -> None:
-        command = [sys.executable, "-m", "imltool", name, *map(str, arguments), "--no-browser"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
-        )
+        folder = Path(tempfile.mkdtemp(prefix="serving-"))
+        stdout, self._stderr = folder / "stdout", folder / "stderr"
+        self.process = forks().start(name, *arguments, "--no-browser", stdout=stdout, stderr=self._stderr)
         self.address = ""
         if wait:
-            assert self.process.stdout is not None
-            self.address = self.process.stdout.readline().strip()
+            self.process.wait_for(lambda: stdout.exists() and "\n" in stdout.read_text())
+            self.address = stdout.read_text().strip()
             assert self.address.startswith("http://127.0.0.1:"), self.end()
 
     def end(self, how: int = signal.SIGINT) -> tuple[int, str]:
         """Send a signal; exit code and stderr."""
         self.process.send_signal(how)
-        _, stderr = self.process.communicate(timeout=60)
-        return self.process.returncode, stderr
+        code, stderr = self.process.wait(), self._stderr.read_text()
+        shutil.rmtree(self._stderr.parent)
+        return code, stderr
 
     def kill(self) -> None:
         self.end(signal.SIGKILL)
