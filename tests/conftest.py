@@ -14,6 +14,7 @@ import pytest
 from helpers.commands import Imltool
 from helpers.forked import Forked, forks
 from helpers.pictures import Picture, forged, make_set, photo, write_rgb  # noqa: F401, for tests written before helpers
+from hypothesis import settings
 
 from imltool.cli.app import run
 from imltool.engines.network import require_compute
@@ -26,7 +27,7 @@ LONGEST_FIRST = (
 """Files are handed out whole, in this order and then by name: a long one at the end would leave the others idle."""
 
 
-SLOW_TIMEOUT = 900
+SLOW_TIMEOUT = 600
 """Seconds after which a slow test is ended as hanging; other tests have the timeout of pyproject."""
 
 
@@ -40,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 STRICT = bool(os.environ.get("IMLTOOL_CI"))
 """Set by `.ci/run`, which installs all that the tests need: a skip is then a failure, so that none goes unseen."""
+
+
+settings.register_profile("everyday", max_examples=25, deadline=None)
+settings.register_profile("everything", max_examples=100, deadline=None)
+settings.load_profile("everything" if STRICT else "everyday")
 
 
 def _refuse_skip(report: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.annotate_page import TALL, WIDE, at, boxes, drag, expect, go, make, saved, until
+from helpers.annotate_page import TALL, WIDE, arrive, at, boxes, drag, expect, go, make, saved, until
 from helpers.page_server import Annotating
 
 
@@ -139,12 +139,12 @@ def test_an_undo_on_its_way_is_not_saved_and_stays_with_its_picture(tmp_path: Pa
     page.wait_for_timeout(200)
     at(page, "0.png")  # waits for the answer
     steps.let_go()
-    at(page, "1.png")
+    arrive(page, "ArrowRight", "1.png")
     saved(page)
     expect(boxes(page)).to_have_count(0)
     assert [round(box[0], 1) for box in said(running, 0)] == [0.2, 0.1]
     page.keyboard.press("ArrowLeft")
-    at(page, "0.png")
+    arrive(page, "ArrowLeft", "0.png")
     expect(boxes(page)).to_have_count(2)
     running.end()
 

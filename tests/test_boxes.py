@@ -393,7 +393,7 @@ entries = st.builds(
     st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=3),
     st.none() | st.tuples(sides, sides),
 )
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

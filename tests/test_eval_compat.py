@@ -18,7 +18,6 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from imltool.cli.app import run
 from imltool.evaluation.compat import PictureResult, imdlbenco, imdlbenco_padded, mvss, summarize, trufor
 
-few = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -81,7 +80,6 @@ def test_imdlbenco_scores_every_authentic_picture_zero() -> None:
     assert [summary.value(key) for key in ("f1_permuted", "auc", "auc_tampered")] == [0.9, 0.3, 0.6]
 
 
-@few
 @given(seeds)
 def test_imdlbenco_auc_and_permuted_f1_against_scikit_learn(seed: int) -> None:
     values, mask = blob(seed, 20)
@@ -125,7 +123,7 @@ def trufor_oracle(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple
     return max(either(float(threshold)) for threshold in thresholds), fixed
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seeds)
 def test_trufor_against_its_oracle(seed: int) -> None:
     values, mask = blob(seed)
@@ -163,7 +161,6 @@ def test_trufor_leaves_out_what_its_code_skips() -> None:
     assert summary.value("image_balanced_accuracy") == balanced_accuracy_score([1, 1, 0, 0], [1, 1, 1, 0])
 
 
-@few
 @given(seeds)
 def test_mvss_counts_on_eight_bits(seed: int) -> None:
     values, mask = blob(seed, 20)

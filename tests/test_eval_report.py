@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.outputs import results_in
 from helpers.pictures import forged, make_set, photo, write_rgb
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_curve, roc_curve
 
@@ -33,7 +33,6 @@ def scores(seed: int) -> tuple[Any, Any]:
     return rng.integers(0, 7, rng.integers(1, 20)) / 6, rng.integers(0, 7, rng.integers(1, 20)) / 6
 
 
-@settings(max_examples=60, deadline=None)
 @given(seeds, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_figures_of_an_operating_point_agree_with_scikit_learn(seed: int, threshold: float) -> None:
     tampered, authentic = scores(seed)
@@ -69,7 +68,6 @@ def scored_row(flagged: bool, tampered: bool) -> ImageRow:
     return ImageRow(f"{flagged}", tampered, score=float(flagged), counts={HALF: counts}, curve=curve)
 
 
-@settings(max_examples=40, deadline=None)
 @given(seeds)
 def test_image_curves_agree_with_scikit_learn(seed: int) -> None:
     tampered, authentic = scores(seed)
@@ -83,7 +81,6 @@ def test_image_curves_agree_with_scikit_learn(seed: int) -> None:
     assert np.allclose(found[1], precision[:-1][::-1])
 
 
-@settings(max_examples=40, deadline=None)
 @given(seeds)
 def test_reliability_groups_hold_every_picture_once_and_keep_equal_scores_together(seed: int) -> None:
     tampered, authentic = scores(seed)

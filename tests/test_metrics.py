@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as oracle
@@ -24,7 +24,6 @@ from imltool.evaluation.counts import (
     stack,
 )
 
-few = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -46,7 +45,6 @@ def counted(tp: int, fp: int, fn: int, tn: int) -> Counts:
     return Counts.from_array(np.array([tp, fp, fn, tn]))
 
 
-@few
 @given(seeds, st.sampled_from([0.0, 0.2, 0.5, 0.73, 1.0]))
 def test_counts_are_those_of_a_loop_over_the_pixels(seed: int, threshold: float) -> None:
     values, mask = picture(seed)
@@ -59,7 +57,6 @@ def test_counts_are_those_of_a_loop_over_the_pixels(seed: int, threshold: float)
     )
 
 
-@few
 @given(seeds)
 def test_threshold_metrics_agree_with_scikit_learn(seed: int) -> None:
     values, mask = picture(seed)
@@ -76,7 +73,6 @@ def test_threshold_metrics_agree_with_scikit_learn(seed: int) -> None:
     assert metrics.flagged_area(c) == pytest.approx(predicted.mean())
 
 
-@few
 @given(seeds)
 def test_curves_agree_with_scikit_learn_ties_included(seed: int) -> None:
     values, mask = picture(seed)
@@ -115,7 +111,6 @@ def test_curves_are_exact_where_a_sigmoid_presses_the_map_against_0_or_1() -> No
         assert (metrics.auc(*sides), metrics.average_precision(*sides)) == pytest.approx(expected, abs=1e-12)
 
 
-@few
 @given(seeds)
 def test_ranked_counts_are_those_of_counting(seed: int) -> None:
     values, mask = picture(seed)
@@ -178,7 +173,6 @@ def test_best_threshold_is_one_for_all_pictures() -> None:
     assert np.float32(0.5) in CURVE_THRESHOLDS, "the best of these is never worse than the headline's"
 
 
-@few
 @given(seeds, st.sampled_from([0.0, 0.05, 0.1, 0.5, 1.0]))
 def test_image_metrics_agree_with_scikit_learn(seed: int, fpr: float) -> None:
     tampered, authentic = scores(seed)

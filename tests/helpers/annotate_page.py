@@ -100,6 +100,18 @@ def until(page: Any, condition: Callable[[], object]) -> None:
     raise AssertionError("it has not come to pass")
 
 
+def arrive(page: Any, key: str, name: str) -> None:
+    """Wait until the picture is open to which a key leads; a page that stays, as the server is slow, is asked again."""
+
+    def there() -> bool:
+        if "stays on it" in page.locator("#message").inner_text() and page.locator("#message").is_visible():
+            page.keyboard.press(key)
+        return bool(page.locator("#name").inner_text() == name)
+
+    until(page, there)
+    at(page, name)
+
+
 def go(page: Any, index: int) -> None:
     page.keyboard.press("l")
     page.locator("#pictures button").nth(index).click()

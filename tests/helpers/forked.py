@@ -58,6 +58,10 @@ for line in sys.stdin:
 """
 
 
+PATIENCE = 300
+"""Seconds that a command may take on a busy machine; a test that hangs ends sooner, by its own limit."""
+
+
 class Command:
     """A command that runs: its process id, and its exit code, or minus the signal that ended it."""
 
@@ -70,7 +74,7 @@ class Command:
             self._code = self._server.ask({"poll": self.pid})
         return self._code
 
-    def wait(self, timeout: float = 100) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code, waited for."""
         limit = time.monotonic() + timeout
         while (code := self.poll()) is None:
@@ -84,7 +88,7 @@ class Command:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait_for(self, reached: Callable[[], object], timeout: float = 100) -> None:
+    def wait_for(self, reached: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Poll until something is so, or the command has ended, or too long."""
         limit = time.monotonic() + timeout
         while not reached() and self.poll() is None and time.monotonic() < limit:
