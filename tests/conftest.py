@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share 
 import pytest
 from helpers.commands import Imltool
 from helpers.forked import Forked, forks
+from helpers.page_server import Annotating
 from helpers.pictures import Picture, forged, make_set, photo, write_rgb  # noqa: F401, for tests written before helpers
 from hypothesis import settings
 
@@ -67,6 +68,13 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _embeddings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers of all workers of one run of the tests share their embeddings, and no two runs do."""
+    base = tmp_path_factory.getbasetemp()
+    Annotating.embeddings = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "embeddings"
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +134,6 @@ def pages(browser: Any) -> Iterator[Any]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One `imltool annotate` for the tests of a module: each works on its own picture."""
     from helpers.annotate_page import make
-    from helpers.page_server import Annotating
 
     root = make(tmp_path_factory.mktemp("shared") / "set", 6)
     running = Annotating(root, "--out", root.parent / "boxes.json", "--annotator", "anna")

@@ -55,6 +55,7 @@ def test_the_bundled_rgb_students_maps_need_onnx_runtime_alone(tmp_path: Path) -
         assert score == pytest.approx(image_score(expected), abs=1e-5)
 
 
+@pytest.mark.slow  # an export; the bundled student's documented use is tested above
 def test_so_do_those_of_a_student_with_augmentation_and_an_input_size_that_grows(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

@@ -29,6 +29,7 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
+@pytest.mark.slow  # three exports; each step alone has tests of its own
 def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:

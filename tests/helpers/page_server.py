@@ -53,8 +53,12 @@ class Serving:
 class Annotating(Serving):
     """`imltool annotate ARGUMENTS`."""
 
+    embeddings: Path
+    """Where servers keep embeddings: many open the same pictures, and each takes seconds to embed."""
+
     def __init__(self, *arguments: object, wait: bool = True) -> None:
-        super().__init__("annotate", *arguments, "--device", "cpu", wait=wait)
+        kept = ("--embeddings", self.embeddings)
+        super().__init__("annotate", *arguments, *kept, "--device", "cpu", wait=wait)
 
     def change(self, index: int, base: int, verdict: str | None, *boxes: dict[str, Any]) -> tuple[int, Any]:
         content = {"verdict": verdict, "boxes": list(boxes)}
