@@ -97,7 +97,7 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
 @pytest.mark.parametrize("side", [-1, 1])
 def test_the_pixel_threshold_is_found_where_maps_are_pressed_against_0_or_1(tmp_path: Path, side: int) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=0)
-    localizer = Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    localizer = Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
     pictures = [read_rgb(path) for path in sorted((root / "tampered").iterdir())]
     truth = np.stack([read_mask(path) for path in sorted((root / "masks").iterdir())])
 

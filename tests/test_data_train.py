@@ -105,7 +105,7 @@ def config(tmp_path: Path) -> Path:
     lines = [f"  {part}: [{entry(name, 'masks')}, {entry(name, 'authentic')}]" for part, name in parts.items()]
     path = tmp_path / "config.yaml"
     path.write_text(
-        f"init: random\nworkers: 0\nstudent: {{input_size: 64}}\ndata:\n  root: {tmp_path}\n"
+        f"init: random\nworkers: 0\nstudent: {{backbone: nano, input_size: 64}}\ndata:\n  root: {tmp_path}\n"
         + "\n".join(lines)
         + "\noptim: {steps: 1, batch_size: 2, warmup: 0, precision: fp32}\nvalidate_every: 1\n",
         encoding="utf-8",

@@ -39,7 +39,7 @@ KEYS = (
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a checkpoint of random weights with the header fields given."""
     folder = tmp_path_factory.mktemp("weights")
-    architecture = StudentSettings(input_size=64)
+    architecture = StudentSettings(backbone="nano", input_size=64)
     localizer = Localizer.untrained(architecture, torch.device("cpu"), 1)
 
     def write(**fields: Any) -> Path:

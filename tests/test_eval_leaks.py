@@ -115,7 +115,7 @@ def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = make_set(tmp_path / "x", 1, 1), tmp_path / "out"
-    blind = Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    blind = Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
     seen = TrainingSet(name="mine", files=("0" * 64,))
     blind.header = blind.header.model_copy(update={"training_sets": (seen,)})
     blind.save(tmp_path / "blind.safetensors")
@@ -148,14 +148,14 @@ def test_training_keeps_how_its_pictures_look(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def localizer() -> Localizer:
-    return Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    return Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
 
 
 def checkpoint(localizer: Localizer, path: Path, seen: Path) -> Path:
     """A checkpoint trained on the pictures of a folder."""
     training = hash_sets({"mine": sorted(seen.glob("*/*.*"))})
     localizer.header = CheckpointHeader(
-        name="tiny", architecture=StudentSettings(input_size=64), training_sets=training
+        name="tiny", architecture=StudentSettings(backbone="nano", input_size=64), training_sets=training
     )
     localizer.save(path)
     return path

@@ -225,7 +225,7 @@ def test_mistakes_get_one_line_and_a_code(
 
 @pytest.fixture(scope="module")
 def localizer() -> Localizer:
-    return Localizer.untrained(StudentSettings(input_size=64), torch.device("cpu"), 1)
+    return Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
 
 
 def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Localizer, imltool: Imltool) -> None:
@@ -237,7 +237,8 @@ def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Locali
     )
     seen = sha256_file(root / "dso1/tampered/t0.png")
     localizer.header = CheckpointHeader(
-        architecture=StudentSettings(input_size=64), training_sets=(TrainingSet(name="secret", files=(seen,)),)
+        architecture=StudentSettings(backbone="nano", input_size=64),
+        training_sets=(TrainingSet(name="secret", files=(seen,)),),
     )
     localizer.save(tmp_path / "w.safetensors")
     arguments = ("--protocol", file, "--root", root, "--weights", tmp_path / "w.safetensors", "--device", "cpu")
