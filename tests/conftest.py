@@ -14,7 +14,6 @@ import pytest
 from helpers.commands import Imltool
 from helpers.forked import Forked, forks
 from helpers.page_server import Annotating
-from helpers.pictures import Picture, forged, make_set, photo, write_rgb  # noqa: F401, for tests written before helpers
 from hypothesis import settings
 
 from imltool.cli.app import run
