@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from imltool.cluster.ray_cluster import RayCluster
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.teacher.pseudo import MASKS, PseudoSettings, write_pseudo_masks
 from imltool.teacher.registry import load_teacher
 

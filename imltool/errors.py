@@ -15,7 +15,7 @@ class ImlError(Exception):
 
     Args:
         message: what is wrong and where, one line, without a full stop.
-        remedy: how to mend it, one line; empty when the message says it all.
+        remedy: what to do about it, one line; empty when the message is enough.
     """
 
     exit_code = EXIT_FATAL

@@ -64,7 +64,7 @@ def _explain(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError raised while writing `path` into an `OutputError` that says how to mend it."""
+    """Turn an OSError raised while writing `path` into an `OutputError` with its remedy."""
     try:
         yield
     except OSError as error:
@@ -214,7 +214,7 @@ def human_size(count: float) -> str:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder below the system's for temporary files, readable for this user alone, and removed in the end.
+    """A folder below the system's for temporary files, readable for this user alone, and removed at the end.
 
     A lock file beside it is held for as long as the block takes: folders with the same prefix whose lock nobody holds
     were left by processes that were killed, and are removed before. Raises OSError when none can be made.

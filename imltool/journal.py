@@ -151,7 +151,7 @@ def _read_parameters(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a journal, which is only read: a torn last line, as a running writer has it, is left out.
+    """The complete rows of a journal, which is only read: a partial last line, as a running writer has it, is left out.
 
     Raises `DataError` when the file is absent, unreadable or damaged before its last line.
     """
@@ -185,7 +185,7 @@ JournalT = TypeVar("JournalT", bound="Journal")
 class Journal:
     """An append-only JSONL file: a row is on disk when `append` returns.
 
-    Opening it drops a torn last line (what a kill or a full disk leaves), so that the row is made again.
+    Opening it drops a partial last line (what a kill or a full disk leaves), so that the row is made again.
 
     Attributes:
         rows: the complete rows found when it was opened, in order, then those appended.

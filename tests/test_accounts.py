@@ -62,7 +62,7 @@ def test_the_table_names_reasons_and_the_limit_is_inclusive() -> None:
     account.leave_out("mask marks nothing", "c.png")
     with pytest.raises(DataError, match="2 of 11 pictures are left out") as refused:
         require_used([account], 0.1, "--max-left-out SHARE")
-    assert refused.value.remedy == "mend them, or allow it with --max-left-out 0.19"
+    assert refused.value.remedy == "repair them, or allow it with --max-left-out 0.19"
     # the share in the remedy suffices
     require_used([account], 0.19, "")
     with pytest.raises(DataError, match="none is left"):

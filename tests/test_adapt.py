@@ -16,9 +16,9 @@ from PIL import Image
 from imltool.adapt.comparison import Change, Comparison
 from imltool.adapt.parts import divide
 from imltool.adapt.settings import AdaptSettings
-from imltool.data.box_formats import BoxedImage
+from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import write_coco
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.errors import DataError
 from imltool.student.header import read_header
 

@@ -35,7 +35,7 @@ from helpers.page_server import Annotating
 from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
-from imltool.data.boxes import read_boxes
+from imltool.data.box_formats import read_boxes
 from imltool.data.splits import read_list
 
 

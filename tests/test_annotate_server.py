@@ -21,7 +21,7 @@ from helpers.page_server import Annotating
 from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
-from imltool.data.boxes import read_boxes
+from imltool.data.box_formats import read_boxes
 from imltool.data.rle import decode_mask
 from imltool.pictures.images import read_mask
 

@@ -18,7 +18,8 @@ from helpers.pictures import photo, write_rgb
 from imltool.annotate.pictures import find_pictures
 from imltool.annotate.records import Click, Content, DrawnBox, SessionStart, journal_folder
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.data.rle import encode_mask
 from imltool.errors import DataError, ResumeError
 from imltool.journal import utc_now

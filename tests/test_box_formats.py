@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import FOLDER_WRITERS, write_coco
-from imltool.data.boxes import BoxedImage, BoxReport, match_boxes, read_boxes
+from imltool.data.boxes import BoxReport, match_boxes
 from imltool.data.coco_masks import write_masks
 from imltool.data.rle import decode_mask, encode_mask
 from imltool.data.stored import displayed_box, displayed_mask

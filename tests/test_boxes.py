@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import write_coco
-from imltool.data.boxes import BoxedImage, BoxReport, match_boxes, read_boxes
+from imltool.data.boxes import BoxReport, match_boxes
 from imltool.errors import DataError, UsageError
 
 SIZE = (40, 30)

@@ -11,7 +11,8 @@ from helpers.commands import Imltool
 from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.data.folder import read_folder
 from imltool.data.manifest import read_manifest
 from imltool.pictures.images import read_mask

@@ -12,8 +12,9 @@ from helpers.pictures import photo, write_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
+from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import write_coco
-from imltool.data.boxes import BoxedImage, match_boxes, read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.data.folder import read_folder
 from imltool.data.layouts import Problem, read_layout
 from imltool.data.layouts.check import check_files

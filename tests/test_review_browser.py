@@ -13,7 +13,7 @@ from helpers.annotate_page import expect, until, window
 from helpers.page_server import Reviewing
 from helpers.review_scan import TALL, WIDE, large, made_of, many
 
-from imltool.data.boxes import read_boxes
+from imltool.data.box_formats import read_boxes
 from imltool.pictures.images import read_rgb
 from imltool.scan.decisions import read_decisions
 

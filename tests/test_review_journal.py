@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Imltool
 
-from imltool.data.boxes import read_boxes
+from imltool.data.box_formats import read_boxes
 from imltool.data.splits import read_list
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_text

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.data.folder import read_folder
 from imltool.pictures.images import read_mask, read_rgb, read_size
 

@@ -21,7 +21,8 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.config import load_settings
-from imltool.data.boxes import match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import match_boxes
 from imltool.data.folder import read_folder
 from imltool.data.layouts.coarse import coarse_boxes
 from imltool.errors import ConfigError, DataError

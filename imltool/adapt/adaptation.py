@@ -13,7 +13,8 @@ from imltool.adapt.parts import Parts, divide
 from imltool.adapt.recipe import known_forgeries, training_settings
 from imltool.adapt.settings import AdaptSettings
 from imltool.config import save_settings
-from imltool.data.boxes import BoxReport, match_boxes, read_boxes
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import BoxReport, match_boxes
 from imltool.device import choose_device
 from imltool.errors import DataError
 from imltool.files import make_folder, sha256_file, sha256_text, write_text
@@ -98,7 +99,7 @@ class Adaptation:
         }
 
     def run(self) -> Iterator[Progress]:
-        """Do all of it; a run that was cut resumes. `comparison` is there in the end."""
+        """Do all of it; a stopped run resumes. `comparison` is set at the end."""
         with output_folder(self.out, self._parameters):
             save_settings(self.settings, self.out / "config.yaml")
             yield from self._label()
@@ -119,7 +120,7 @@ class Adaptation:
             held.enter_context(output_folder(folder, {"command": "pseudo", "teacher": self.settings.teacher}))
             for done, row in enumerate(write_pseudo_masks(self.report.matched, teacher, PseudoSettings(), folder), 1):
                 if row["status"] != "ok":
-                    raise DataError(f"{row['image']}: {row['reason']}", "mend the picture or take its boxes out")
+                    raise DataError(f"{row['image']}: {row['reason']}", "repair the picture or remove its boxes")
                 yield Progress("pseudo-masks", done, total)
 
     def _train(self) -> Iterator[Progress]:

@@ -174,7 +174,7 @@ class EmbeddingWorker:
     def mask(self, name: str, drawn: DrawnBox) -> BoxMask:
         """The teacher's mask at the size the page shows, at most `MASK_SIDE`. Waits for the embedding.
 
-        Raises `ImageError` when there is none, `Superseded` when other pictures come to be wanted meanwhile.
+        Raises `ImageError` when there is none, `Superseded` when other pictures are requested in the meantime.
         """
         made = self._made(name).embedding
         assert made is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from imltool.annotate.coco import coco_document, present_states
 from imltool.annotate.stats import read_records
+from imltool.data.box_formats import BoxedImage
 from imltool.data.box_writers import FOLDER_WRITERS
-from imltool.data.boxes import BoxedImage
 from imltool.errors import UsageError
 from imltool.files import write_text
 

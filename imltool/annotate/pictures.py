@@ -48,7 +48,7 @@ def find_pictures(paths: list[Path], out: Path) -> PictureFolder:
     root = Path(os.path.commonpath(folders))
     names, left_out = [], [f"{printable(str(folder))}: ground truth of a labelled data set" for folder in plan.skipped]
     for item in plan.inputs:
-        # only the last part may be a link: what lies behind a linked folder is judged by where it really is
+        # only the last part may be a link: files in a linked folder are judged by their real place
         path = item.file.parent.resolve() / item.file.name
         reason = item.fault or _reason(path, root)
         if reason:

@@ -1,4 +1,4 @@
-"""What the journals beside a boxes file say: every annotator's present word on every picture, its history, the time.
+"""The journals beside a boxes file: every annotator's current annotation of every picture, its history, the time.
 
 Each session appends to a journal of its own in `NAME.journal/` (for `NAME.json`), so that two servers never write into
 one file; reading means joining them. Nothing is ever removed from a journal.
@@ -22,7 +22,7 @@ Verdict = Literal["tampered", "authentic", "unsure", "skipped"]
 Origin = Literal["drawn", "suggested", "imported"]
 Choice = Literal["mask", "box"]
 Kind = Literal["spliced", "copied", "removed", "retouched", "text", "generated", "other"]
-"""What was done inside a box, as far as the person can tell (our choice of words)."""
+"""What was done inside a box, as far as the annotator knows (our choice of categories)."""
 
 LIMIT = 1_000_000.0
 """No picture is wider: bounds coordinates that come from a browser."""
@@ -93,7 +93,7 @@ class State(Frozen):
     """One row of the journal that changes a picture.
 
     Attributes:
-        annotator, image: whose word on which picture.
+        annotator, image: who annotated which picture.
         revision: counts this annotator's changes of this picture from 1.
         action: `change`, `undo`, `redo` or `import`.
         time: UTC, ISO 8601 with microseconds.

@@ -190,7 +190,7 @@ def _inside(drawn: DrawnBox, view: View) -> DrawnBox:
     x1, y1, x2, y2 = drawn.box
     box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(view.width)), min(y2, float(view.height)))
     if box[2] - box[0] < 0.5 or box[3] - box[1] < 0.5:
-        raise HTTPException(422, "a box lies outside the picture")
+        raise HTTPException(422, "a box is outside the picture")
     return drawn.model_copy(update={"box": box})
 
 

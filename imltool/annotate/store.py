@@ -1,6 +1,6 @@
 """Saving: a change is in the journal before it is answered, and in the boxes file right after.
 
-The page names the revision it has changed. When another tab or server has changed the picture meanwhile, the change is
+The page names the revision it has changed. When another tab or server has changed the picture since, the change is
 refused with the newer state, so that nobody overwrites what they have not seen.
 """
 
@@ -236,7 +236,7 @@ class AnnotationStore:
             self._records.refresh()
             while True:
                 write_results(self.boxes, coco_document(self._records), self.pictures.root)
-                if not self._records.refresh():  # else another server wrote meanwhile, and may have ended before
+                if not self._records.refresh():  # else another server wrote in between, and may have ended
                     break
 
     def __enter__(self) -> AnnotationStore:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def adapt(
     photos: Annotated[Path, typer.Argument(help="Folder of edited pictures that have boxes.", metavar="PHOTOS")],
     boxes: Annotated[
-        Path, typer.Option("--boxes", help="Boxes of imltool annotate or review, or any format of pseudo.")
+        Path,
+        typer.Option(
+            "--boxes", help="Boxes by imltool annotate or review, or any format of pseudo.", metavar="FILE|DIR"
+        ),
     ],
     out: Annotated[Path, common.out_option("Folder of the run.", "RUN")],
     authentic: Annotated[
@@ -32,7 +35,9 @@ def adapt(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--from", help="Student to start from: a name or a checkpoint (default: the default student)."),
+        typer.Option(
+            "--from", help="Student to start from: a name or a checkpoint (default: the bundled one).", metavar="NAME"
+        ),
     ] = None,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,

@@ -28,7 +28,7 @@ app = typer.Typer(
     cls=_WithDefault,
     no_args_is_help=True,
     help="Draw boxes in a browser: annotate PATH… --out boxes.json. `annotate start --help` lists the options; "
-    "a folder that is called like one of the commands is written ./stats.",
+    "for a folder named like a command write ./stats.",
 )
 
 BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file that imltool annotate wrote.")]
@@ -36,7 +36,7 @@ BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file tha
 
 @app.command(DEFAULT)
 def start(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them (recursive).")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, or folders of them (recursive).")],
     out: Annotated[Path, common.out_option("COCO JSON to write; an earlier one is resumed.", "FILE")] = Path(
         "boxes.json"
     ),
@@ -48,15 +48,17 @@ def start(
     ] = None,
     box_format: common.BoxFormatOption = None,
     annotator: Annotated[
-        str | None, typer.Option("--annotator", metavar="NAME", help="Whose work it is (default: the user's name).")
+        str | None,
+        typer.Option("--annotator", metavar="NAME", help="Name of the annotator (default: the user's name)."),
     ] = None,
     suggest: Annotated[
-        bool, typer.Option("--suggest", help="Offer the student's regions as dashed boxes. It biases, and is recorded.")
+        bool,
+        typer.Option("--suggest", help="Show the student's regions as dashed boxes, which may bias; this is recorded."),
     ] = False,
     embeddings: common.EmbeddingsOption = None,
     embeddings_size: common.EmbeddingsSizeOption = 10.0,
     port: common.PortOption = 0,
-    browser: common.BrowserOption = True,
+    no_browser: common.NoBrowserOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
@@ -64,12 +66,13 @@ def start(
     """Draw boxes around edits in a browser, with the teacher's mask beside them (the default: start may be left out).
 
     Prints an address that only this machine can open and that is good for this run. Every change is saved at once;
-    Ctrl-C ends, and the same command resumes. FILE is for `imltool pseudo --boxes`; beside it lie the journals and a
-    list of the pictures judged authentic.
+    Ctrl-C ends, and the same command resumes. FILE is for `imltool pseudo --boxes`; the journals and a list of the
+    pictures judged authentic are kept beside it.
     """
     common.setup_logging(verbose, quiet)
     from imltool.annotate.pictures import check_out, find_pictures
-    from imltool.data.boxes import BoxReport, match_boxes, read_boxes
+    from imltool.data.box_formats import read_boxes
+    from imltool.data.boxes import BoxReport, match_boxes
 
     check_out(out)
     pictures = find_pictures(paths, out)
@@ -98,7 +101,7 @@ def start(
             common.say(f"{counted(session.take_over(report.matched), 'picture')} with boxes to correct")
         common.print_line(session.server.address)
         common.say(f"{counted(len(pictures.names), 'picture')}; Ctrl-C ends")
-        if browser:
+        if not no_browser:
             import webbrowser
 
             webbrowser.open(session.server.address)

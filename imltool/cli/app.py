@@ -12,7 +12,7 @@ import traceback
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
@@ -40,21 +40,24 @@ class _Commands(TyperGroup):
     def get_command(self, context: Any, name: str) -> Any:
         command = super().get_command(context, name)
         if command is not None:
-            _leave_out_types_of_flags(command, context)
+            _leave_out_types(command, context)
         return command
 
     def format_help(self, context: Any, formatter: Any) -> None:
-        _leave_out_types_of_flags(self, context)
+        _leave_out_types(self, context)
         super().format_help(context, formatter)
 
 
-def _leave_out_types_of_flags(command: Any, context: Any) -> None:
-    """Help shows no `<bool>` or `<int>` beside options that take no value."""
+def _leave_out_types(command: Any, context: Any) -> None:
+    """Help shows names of values, not their Python types and ranges, so that descriptions have the room."""
     for option in [*command.params, command.get_help_option(context)]:
-        if getattr(option, "is_flag", False) or getattr(option, "count", False):
+        if isinstance(option, TyperArgument):
+            option.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+        elif getattr(option, "is_flag", False) or getattr(option, "count", False):
             option.metavar = ""
+        option._get_number_range_help_str = lambda: None  # noqa: SLF001 a wrong value is refused with its range
     for below in getattr(command, "commands", {}).values():
-        _leave_out_types_of_flags(below, context)
+        _leave_out_types(below, context)
 
 
 app = typer.Typer(

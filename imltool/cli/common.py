@@ -94,13 +94,13 @@ ClusterWorkersOption = Annotated[
 ]
 EmbeddingsOption = Annotated[
     Path | None,
-    typer.Option("--embeddings", help="Keep the teacher's embeddings here, and take those kept before.", metavar="DIR"),
+    typer.Option("--embeddings", help="Cache the teacher's image embeddings here for later runs.", metavar="DIR"),
 ]
 EmbeddingsSizeOption = Annotated[
     float,
     typer.Option(
         "--embeddings-size",
-        help="Bound of that folder, 10^9 bytes; a picture takes 0.004. The least recently used go first.",
+        help="Size limit of that folder (a picture takes 0.004); the least recently used are removed.",
         metavar="GB",
         min=0.005,
     ),
@@ -126,8 +126,13 @@ BoxFormatOption = Annotated[
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Discard the earlier results in the folder instead of resuming.")
 ]
-PortOption = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")]
-BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")]
+PortOption = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="N", min=0, max=65535, help="Port of the page (default: a free one).", show_default=False
+    ),
+]
+NoBrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")]
 
 
 class SensitivityChoice(str, Enum):
@@ -155,7 +160,9 @@ PrecisionOption = Annotated[
         rich_help_panel=GENERAL,
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, rich_help_panel=GENERAL)]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Seed of every random choice.", metavar="N", min=0, rich_help_panel=GENERAL)
+]
 VerboseOption = Annotated[
     int,
     typer.Option(
@@ -353,7 +360,7 @@ def stop_stdout() -> None:
 
 
 def finish(failures: int, found: int = 0) -> None:
-    """End the command: exit code 4 when something was found that it had to tell, else 3 when something failed, else 0.
+    """End the command: exit code 4 when it found what it was asked to report, else 3 when something failed, else 0.
 
     What was found goes first: whoever asked for it must not miss it among damaged files.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(help="Output folders of imltool eval; DIR:METHOD for one of its methods.", metavar="A B ..."),
+        typer.Argument(help="Output folders of imltool eval; DIR:METHOD for one of its methods.", metavar="DIR"),
     ],
     metric: Annotated[
         list[str] | None,
@@ -33,7 +33,9 @@ def compare(
         Path,
         common.out_option("Folder for the comparison: new, empty or an earlier one's."),
     ] = Path("imltool-compare"),
-    pictures: Annotated[int, typer.Option("--pictures", help="Pictures on the sheet.", min=0, max=200)] = 12,
+    pictures: Annotated[
+        int, typer.Option("--pictures", help="Pictures on the sheet.", metavar="N", min=0, max=200)
+    ] = 12,
     json_output: common.JsonOption = False,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,

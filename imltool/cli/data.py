@@ -24,12 +24,16 @@ def split(
     out: Annotated[
         Path, typer.Option("--out", help="Prefix: writes PREFIX.train.txt and PREFIX.val.txt.", metavar="PREFIX")
     ],
-    share: Annotated[float, typer.Option("--share", min=0.01, max=0.99, help="Share of pictures held out.")] = 0.25,
+    share: Annotated[
+        float, typer.Option("--share", min=0.01, max=0.99, metavar="SHARE", help="Share of pictures held out.")
+    ] = 0.25,
     parts: Annotated[
-        list[str] | None, typer.Option("--part", help="Subfolder to split; repeatable. Default: tampered, authentic.")
+        list[str] | None,
+        typer.Option("--part", metavar="NAME", help="Subfolder to split. Repeatable (default: tampered, authentic)."),
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--scene-pattern", help="Regular expression of a scene id. Default: CASIA's.")
+        str | None,
+        typer.Option("--scene-pattern", metavar="REGEX", help="Regular expression of a scene id (default: CASIA's)."),
     ] = None,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
@@ -63,13 +67,15 @@ def split(
 
 @app.command()
 def objects(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them (recursive).", metavar="PHOTOS...")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them (recursive).", metavar="PHOTOS")],
     out: Annotated[Path, common.out_option("Folder for images/, masks/ and objects.jsonl.", "OBJECTS")],
     teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
-    max_per_photo: Annotated[int, typer.Option("--max-per-photo", min=1, help="Objects of one photo, at most.")] = 2,
+    max_per_photo: Annotated[
+        int, typer.Option("--max-per-photo", min=1, metavar="N", help="Objects of one photo, at most.")
+    ] = 2,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Look at this many photos, drawn with --seed.")
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Use only N photos, drawn with --seed.")
     ] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 96 objects on sheet.png.")] = False,
     restart: common.RestartOption = False,

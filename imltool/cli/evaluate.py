@@ -46,7 +46,7 @@ def evaluate(
         bool, typer.Option("--ood", help="Refuse a set with pictures the checkpoint has seen under another name.")
     ] = False,
     allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="With --ood: measure such a set all the same; the results say so.")
+        bool, typer.Option("--allow-overlap", help="With --ood: measure such a set nevertheless; the results say so.")
     ] = False,
     baseline: Annotated[
         list[str] | None,
@@ -121,7 +121,7 @@ def evaluate(
         Path,
         common.out_option("Folder for the results: new, empty or an earlier evaluation's."),
     ] = Path("imltool-eval"),
-    batch: Annotated[int, typer.Option("--batch", help="Pictures predicted at once.", min=1)] = 8,
+    batch: Annotated[int, typer.Option("--batch", help="Pictures predicted at once.", metavar="N", min=1)] = 8,
     restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",

@@ -73,10 +73,9 @@ def export(
 ) -> None:
     """Write a student or a teacher as ONNX graphs, for ONNX Runtime, OpenVINO or a program of your own.
 
-    A graph is run and compared with torch before it is kept. Its metadata
-    says what goes in (normalisation, size), which thresholds belong to it, and
-    from which weights it was made. Beside the weights --engine looks for
-    graphs of the checkpoint's own size and dynamic ones.
+    A graph is compared with torch before it is kept. Its metadata states the input (normalisation, size), the
+    thresholds and the weights it was made from. --engine looks beside the weights for graphs of the checkpoint's own
+    size and for dynamic ones.
     """
     common.setup_logging(verbose, quiet)
     wanted = _size(size)

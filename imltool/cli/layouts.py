@@ -27,7 +27,7 @@ TargetArgument = Annotated[
 ]
 SplitOption = Annotated[
     list[str] | None,
-    typer.Option("--split", help="Only pictures of this split, and those of none. Repeatable.", metavar="NAME"),
+    typer.Option("--split", help="Only pictures of this split, and those without one. Repeatable.", metavar="NAME"),
 ]
 MaskRuleOption = Annotated[
     list[str] | None,
@@ -82,7 +82,7 @@ def check(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Look for what is wrong with a data set: files without a partner, sizes, masks, doubles, damage.
+    """Check a data set: files without a partner, sizes, masks, duplicates, damage.
 
     Every picture and mask is decoded. Findings are faults or notes; exit code 3 when there is a fault.
     """
@@ -111,7 +111,7 @@ def convert(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Bring a data set into the folder layout: masks as PNG of 0 and 255, pictures byte by byte as they are.
+    """Convert a data set to the folder layout: masks as PNG of 0 and 255, pictures copied byte by byte.
 
     Also writes manifest.jsonl, which keeps kinds and splits. Pictures whose mask is missing, empty or of another size
     are reported and left out (exit code 3).
@@ -167,8 +167,8 @@ def boxes(
 ) -> None:
     """Make coarse boxes from masks, one for each separate region, as a person might have drawn them."""
     common.setup_logging(verbose, quiet)
+    from imltool.data.box_formats import BoxedImage
     from imltool.data.box_writers import write_coco
-    from imltool.data.boxes import BoxedImage
     from imltool.data.layouts.coarse import boxes_from_masks, boxes_root
 
     manifest, problems = _read(target, split, mask_rule, settle=True)

@@ -50,12 +50,12 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
-    """Log into a file meanwhile, the error that ends the command included; into none when `path` is None.
+    """Log into a file while the block runs, the error that ends the command included; nowhere when `path` is None.
 
     Args:
         keep_out: the output folder, which holds results only.
 
-    Raises `UsageError` when `path` lies there, is no regular file, or is a file that was not begun by this function:
+    Raises `UsageError` when `path` is in there, is no regular file, or is a file that this function did not create:
     nothing must be written into evidence. Raises `OutputError` when it cannot be written.
     """
     if path is None:
@@ -63,7 +63,7 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
         return
     real = Path(os.path.realpath(path))  # Path.resolve raises for a link that leads to itself
     if Path(os.path.realpath(keep_out)) in (real, *real.parents):
-        raise UsageError(f"{path} lies in the output folder", "give --log-file another place")
+        raise UsageError(f"{path} is in the output folder", "give --log-file another place")
     with writing(path):
         if path.exists() and not (path.is_file() and _is_log(path)):
             raise UsageError(f"{path} is no log file", "give --log-file a new file, or the log of an earlier run")
@@ -82,7 +82,7 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
     finally:
         common.log.setLevel(level)
         common.log.removeHandler(handler)
-        with suppress(OSError):  # of a full disk, which was told
+        with suppress(OSError):  # of a full disk, which was reported
             handler.close()
 
 

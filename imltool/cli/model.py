@@ -10,7 +10,7 @@ import typer
 
 from imltool.cli import common
 
-app = typer.Typer(help="Look at a student.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, release and calibrate a checkpoint.", no_args_is_help=True)
 
 
 class CheckpointChoice(str, Enum):
@@ -103,7 +103,7 @@ def calibrate(
         list[str] | None,
         typer.Option(
             "--authentic",
-            help="Folder of authentic pictures of one kind, a camera's say. Repeatable.",
+            help="Folder of authentic pictures of one kind, for example of one camera. Repeatable.",
             metavar="NAME=DIR",
         ),
     ] = None,
@@ -123,7 +123,7 @@ def calibrate(
 ) -> None:
     """Fit a checkpoint's operating points to pictures of your own.
 
-    The share of authentic pictures that scan calls out holds for the kinds of
+    The false-alarm rate of scan holds for the kinds of
     pictures that were measured. Give folders of authentic pictures like those
     you work with, 19 or more of each kind, and scan --weights FILE keeps to
     5 % on them. None of them may have been trained on.

@@ -47,8 +47,8 @@ def pseudo(
         RasterChoice | None,
         typer.Option(
             "--boxes-of",
-            help="What boxes were drawn on where an EXIF orientation leaves it open: the stored raster or the "
-            "displayed picture (default: displayed, with a warning).",
+            help="What boxes of pictures with an EXIF orientation were drawn on, where their size does not decide it: "
+            "the stored raster or the displayed picture (default: displayed, with a warning).",
         ),
     ] = None,
     max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
@@ -75,16 +75,16 @@ def pseudo(
     """Turn coarse boxes into pseudo-masks with a frozen Segment Anything teacher.
 
     Run it again after an interruption, or with more pictures annotated, and only the missing masks are made. With
-    --embeddings, a second run over the
-    same pictures, with other boxes or settings, takes a fraction of the time. --engine-cluster changes nothing of what
-    is written but the seconds. Settings (--set): multimask, grow, clip, min_island, min_hole, min_predicted_iou,
-    min_coverage.
+    --embeddings, a second run over the same pictures, with other boxes or settings, takes a fraction of the time.
+    --engine-cluster changes only the seconds in what is written. Settings (--set): multimask, grow, clip, min_island,
+    min_hole, min_predicted_iou, min_coverage.
     """
     common.setup_logging(verbose, quiet)
     from imltool.cluster.clusters import choose_cluster
     from imltool.config import load_settings, save_settings
     from imltool.data.accounts import require_used, write_accounts
-    from imltool.data.boxes import match_boxes, read_boxes
+    from imltool.data.box_formats import read_boxes
+    from imltool.data.boxes import match_boxes
     from imltool.errors import DataError
     from imltool.files import sha256_file
     from imltool.journal import output_folder

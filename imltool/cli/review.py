@@ -15,10 +15,10 @@ from imltool.texts import counted
 def review(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of imltool scan, finished or running.")],
     examiner: Annotated[
-        str | None, typer.Option("--examiner", metavar="NAME", help="Whose decisions (default: the user's name).")
+        str | None, typer.Option("--examiner", metavar="NAME", help="Name of the examiner (default: the user's name).")
     ] = None,
     port: common.PortOption = 0,
-    browser: common.BrowserOption = True,
+    no_browser: common.NoBrowserOption = False,
     export: Annotated[
         bool, typer.Option("--export", help="Only write the tables, boxes and reports with the decisions, and end.")
     ] = False,
@@ -49,7 +49,7 @@ def review(
         assert session.server is not None
         common.print_line(session.server.address)
         common.say(f"{counted(len(session.folder.results), 'file')}; Ctrl-C ends")
-        if browser:
+        if not no_browser:
             import webbrowser
 
             webbrowser.open(session.server.address)

@@ -134,7 +134,7 @@ def scan(
     """Find where pictures were edited.
 
     Writes into DIR: report.html (opens offline), results.jsonl, results.csv, errors.csv, run.json, and for each picture
-    a map (16-bit PNG, value / 65535 = probability), a mask and an overlay. Pictures are only read. A scan that was cut
+    a map (16-bit PNG, value / 65535 = probability), a mask and an overlay. Pictures are only read. An interrupted scan
     resumes when the same command is given again; failed files are tried again only with --restart. A high score is an
     indication, not a proof.
 
@@ -250,7 +250,7 @@ def _print_row(result: ScanResult) -> None:
     except OSError as error:
         common.stop_stdout()
         raise OutputError(
-            f"stdout cannot be written: {error.strerror}", "mend that; the same command resumes the scan"
+            f"stdout cannot be written: {error.strerror}", "free some space; the same command resumes the scan"
         ) from None
 
 

@@ -57,9 +57,11 @@ def study(
     teacher: Annotated[str, common.teacher_option("Teacher of rows that make their own pseudo-masks.")] = "mobile-sam",
     tiny: Annotated[
         bool,
-        typer.Option("--tiny", help="Seconds a run, to see it work; without --config it trains on the test sets."),
+        typer.Option(
+            "--tiny", help="Runs of a few seconds, to try it out; without --config they train on the test sets."
+        ),
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the rows and leave.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the rows and exit.")] = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,

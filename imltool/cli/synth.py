@@ -13,7 +13,7 @@ from imltool.texts import counted
 
 def synth(
     out: Annotated[Path, common.out_option("Folder for tampered/, masks/, authentic/, boxes.json.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples wanted in the folder.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Samples wanted in the folder.")],
     photos: Annotated[
         list[Path] | None, typer.Option("--photos", help="Folder of clean photos; repeatable.", metavar="DIR")
     ] = None,

@@ -28,7 +28,8 @@ def train(
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Short for --set seed=N.", min=0, rich_help_panel=common.GENERAL)
+        int | None,
+        typer.Option("--seed", help="Short for --set seed=N.", metavar="N", min=0, rich_help_panel=common.GENERAL),
     ] = None,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,

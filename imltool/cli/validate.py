@@ -33,7 +33,9 @@ def validate(
     notes: Annotated[
         str | None, typer.Option("--notes", help="Where the pictures come from, for the report.", metavar="TEXT")
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write report.pdf too (needs imltool[pdf]).")] = True,
+    no_pdf: Annotated[
+        bool, typer.Option("--no-pdf", help="Do not write report.pdf (which needs `imltool[pdf]`).")
+    ] = False,
     restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -63,7 +65,7 @@ def validate(
         engine=engine,
         examiner=examiner,
         notes=notes,
-        pdf=pdf,
+        pdf=not no_pdf,
     )
     command = common.command_line()
     validation = Validation(settings, out, restart=restart, command=command)

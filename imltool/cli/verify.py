@@ -34,7 +34,8 @@ def verify(
 
     Follows the chains of hashes through results.jsonl and decisions.jsonl, and checks every map, mask, overlay and
     preview, run.json, the tables, the reports and what examiners decided on. Prints one line a finding: its kind,
-    where, what. Nothing is written. Without --head somebody who computed all hashes again is not found.
+    where, what. Nothing is written. Without --head, a change by somebody who
+    computed all hashes again is not found.
 
     Exit codes:
 

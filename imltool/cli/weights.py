@@ -57,7 +57,7 @@ def _describe(info: WeightsInfo) -> dict[str, Any]:
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Weights by name; default: all that are present.", metavar="[NAME]...")
+        list[str] | None, typer.Argument(help="Weights by name; default: all that are present.", metavar="NAME")
     ] = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,

@@ -26,7 +26,7 @@ class SentTeacher:
     Attributes:
         name: of `registry.TEACHERS`.
         device: on which it computes, as torch names it.
-        files: its weights, then its exported graphs where it has them; None for a weightless teacher.
+        files: its weights, then its exported graphs where it has them; None for a teacher without weights.
         network: name of what runs it; None likewise.
         engine: `Teacher.engine`, its version among it.
         embeddings: folder of embeddings that all share, and its bound in bytes.
@@ -57,7 +57,7 @@ class SentTeacher:
     def load(self) -> Teacher:
         """The teacher, loaded in this process. Raises `ClusterError` where it would not be quite the same.
 
-        Embeddings are looked for and kept where the folder lies under the same path on this machine. It is not made:
+        Embeddings are looked for and kept where the folder has the same path on this machine. It is not made:
         another machine's disk is nobody's to fill.
         """
         require_version(self.tool_version)

@@ -32,7 +32,7 @@ def is_connected() -> bool:
 
 @contextmanager
 def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
-    """Connect to Ray, or start it on this machine; gives the module `ray`, and disconnects in the end.
+    """Connect to Ray, or start it on this machine; gives the module `ray`, and disconnects at the end.
 
     A local one has no dashboard, sends no usage statistics, listens on 127.0.0.1 alone, asks who connects for a token
     drawn by this process, and keeps its files, and those of workers, in a temporary folder that goes with it.

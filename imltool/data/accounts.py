@@ -113,7 +113,8 @@ def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
         reasons = "; ".join(_reason(reason, names) for reason, names in one.left_out.items())
         message = f"{one.source}: {one.lost} of {one.lost + one.used} pictures are left out: {reasons}"
         if not one.used:
-            raise DataError(f"{message}; none is left", "mend the data, or take the source away")
+            raise DataError(f"{message}; none is left", "repair the data, or remove the source")
         raise DataError(
-            message, f"mend them, or allow it with {option.replace('SHARE', f'{math.ceil(one.share * 100) / 100:.2f}')}"
+            message,
+            f"repair them, or allow it with {option.replace('SHARE', f'{math.ceil(one.share * 100) / 100:.2f}')}",
         )

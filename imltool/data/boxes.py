@@ -1,4 +1,4 @@
-"""Coarse boxes: annotations read in any known format and matched with their pictures; every fault is reported.
+"""Coarse boxes matched with their pictures; every fault is reported. Files are read by `imltool.data.box_formats`.
 
 Matched boxes are XYXY in continuous pixels of the displayed picture (EXIF orientation applied), x to the right, y down.
 """
@@ -15,37 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.data.box_formats import (
-    FORMATS,
-    JSON,
-    TEXT,
-    XML,
-    Accepted,
-    AnnotationFile,
-    Annotations,
-    Box,
-    BoxedImage,
-    BoxFault,
-    annotation_files,
-)
+from imltool.data.box_formats import Accepted, Annotations, Box, BoxedImage, BoxFault
 from imltool.data.picture_names import Claim, PictureNames
 from imltool.data.stored import displayed_box
-from imltool.errors import DataError, ImageError, UsageError
+from imltool.errors import DataError, ImageError
 from imltool.files import walk_images
 from imltool.pictures.images import PictureShape, read_shape
-
-__all__ = [
-    "FORMATS",
-    "Accepted",
-    "Annotations",
-    "BoxFault",
-    "BoxReport",
-    "BoxedImage",
-    "MatchedImage",
-    "Raster",
-    "match_boxes",
-    "read_boxes",
-]
 
 Raster = Literal["stored", "displayed"]
 """Which raster of a picture with an EXIF orientation labels were drawn on."""
@@ -93,97 +68,6 @@ class BoxReport:
     notes: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
-
-
-def read_boxes(path: Path, format: str | None = None, categories: Sequence[str] = ()) -> Annotations:
-    """Read an annotation file, or a folder of them with everything below it.
-
-    In a folder a file that cannot be parsed is a fault and the others are read; files that hold no annotation (class
-    names, lists of pictures, readmes) are left out and named in a note.
-
-    Args:
-        format: a key of `FORMATS`; detected from the files' content when None.
-        categories: use only boxes of these; all when empty.
-
-    Raises `UsageError` for an unknown format or category, `DataError` when nothing can be read: a single file is
-    damaged or in no known format, a folder holds no annotation, or several formats.
-    """
-    if format is not None and format not in FORMATS:
-        raise UsageError(f"unknown box format {format!r}", f"choose one of {', '.join(FORMATS)}")
-    if not path.exists():
-        raise DataError(f"boxes {path} do not exist", f"give a file or folder in {', '.join(FORMATS)} format")
-    found = Annotations()
-    if path.is_dir():
-        _read_folder(path, format, found)
-    else:
-        file = AnnotationFile(path, path)
-        FORMATS[format or detect_format(file)].read(file, found)
-    found.choose(categories)
-    return found
-
-
-def _read_folder(path: Path, format: str | None, found: Annotations) -> None:
-    files, damaged, others = [], [], []
-    for file in annotation_files(path, FORMATS[format].suffixes if format else (".json", ".xml", ".txt", ".csv")):
-        try:
-            name = _format_of(file, format)
-        except DataError as error:
-            damaged.append((file, error))
-            continue
-        if name:
-            files.append((file, name))
-        else:
-            others.append(file.name)
-    formats = sorted({name for _, name in files})
-    if len(formats) > 1:
-        raise DataError(f"{path} holds {' and '.join(formats)} annotations", "name the format with --format")
-    if not files:
-        if damaged:
-            raise damaged[0][1]
-        wanted = format or ", ".join(FORMATS)
-        raise DataError(f"{path} holds no annotation", f"expected files in one of the formats {wanted}")
-    for file, damage in damaged:
-        if file.path.suffix.lower() in FORMATS[formats[0]].suffixes:
-            found.fault(file.name, f"{damage.message}: left out")
-    for file, name in files:
-        try:
-            FORMATS[name].read(file, found)
-        except DataError as error:
-            found.fault(file.name, f"{error.message}: left out")
-    if others:
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        found.notes.append(f"not read, as they hold no {formats[0]} annotation: {', '.join(others[:5])}{more}")
-
-
-def _format_of(file: AnnotationFile, format: str | None) -> str | None:
-    """The format that recognises a file, or None. Raises `DataError` where it cannot be parsed."""
-    suffix = file.path.suffix.lower()
-    syntax = {".json": JSON, ".xml": XML}.get(suffix) or _syntax(file)
-    names = [format] if format else list(FORMATS)
-    return next(
-        (
-            name
-            for name in names
-            if suffix in FORMATS[name].suffixes and syntax in FORMATS[name].syntax and FORMATS[name].recognises(file)
-        ),
-        None,
-    )
-
-
-def _syntax(file: AnnotationFile) -> str:
-    return {"{": JSON, "[": JSON, "<": XML}.get(file.first_character, TEXT)
-
-
-def detect_format(file: AnnotationFile) -> str:
-    """The format of a single annotation file, judged by its content. Raises `DataError` when none fits."""
-    syntax = _syntax(file)
-    for name, known in FORMATS.items():
-        table = name == "yolo" and file.path.suffix.lower() == ".csv"
-        if syntax in known.syntax and not table and known.recognises(file):
-            return name
-    if file.path.suffix.lower() == ".csv":
-        return "csv"  # whose reader says which columns are missing
-    raise DataError(f"{file.path} is in no box format known here", f"name it with --format: {', '.join(FORMATS)}")
 
 
 def match_boxes(

@@ -2,7 +2,7 @@
 
 `{"image": "Tp/a.jpg", "kind": "splice", "mask": "Gt/a_gt.png", "mask_rule": {"polarity": "dark"},
 "source": "casia2", "split": null}`; a rule says what differs from
-`MaskRule`. Paths are relative to the manifest's folder when the file lies under it, otherwise absolute (our choice: a
+`MaskRule`. Paths are relative to the manifest's folder when the file is below it, otherwise absolute (our choice: a
 manifest beside its pictures can be moved with them).
 """
 

@@ -48,7 +48,7 @@ class MaskRule(Frozen):
         polarity: `bright` when bright pixels are the tampered ones, `dark` when the mask is inverted.
         background: the one colour that is not tampered, `#rrggbb`; only with `listed`.
         tampered: the colours that are tampered, where that is not everything but the background; only with `listed`.
-        raster: whether the mask lies over the picture as stored or as displayed, where an EXIF orientation makes a
+        raster: whether the mask belongs to the picture as stored or as displayed, where an EXIF orientation makes a
             difference; None lets the sizes decide, and takes the displayed picture where they cannot.
     """
 

@@ -1,7 +1,7 @@
 """Which pictures of a source can be used, found out before a run begins.
 
 A picture that turns out to be unusable in the middle of a run can only be drawn again or lost; before the run it can be
-counted and mended.
+counted and repaired.
 """
 
 from __future__ import annotations

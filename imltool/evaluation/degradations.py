@@ -31,7 +31,7 @@ UPLOADS: dict[str, tuple[int, int, int]] = {
     "usual": (1600, 85, 75),
     "heavy": (1080, 75, 60),
 }
-"""Longest side in pixels, quality as saved, quality as saved again (our choice; no service's own figures)."""
+"""Longest side in pixels, quality as saved, quality as saved again (our choice; no service's own values)."""
 
 
 def _jpeg_round(rgb: RGB, quality: int) -> RGB:

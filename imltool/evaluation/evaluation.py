@@ -302,9 +302,9 @@ class Evaluation:
         if curve := pooled_curve(rows):
             self._curves.setdefault(method.label, {})[one.name] = curve
         if method.maps and (auc := looks_inverted(rows)) is not None:
-            mend = "leave out --invert" if method.maps.invert else "give --invert"
+            remedy = "leave out --invert" if method.maps.invert else "give --invert"
             text = f"the maps of {method.label} look inverted on {one.name} (mean pixel AUC {auc:.2f})"
-            yield Said(f"{text}; if low values mean tampered, {mend}", warning=True)
+            yield Said(f"{text}; if low values mean tampered, {remedy}", warning=True)
 
     def _degrade(self, out: Path) -> Iterator[Event]:
         """Measure degraded pictures with every method that predicts, and sum up those measured before too."""

@@ -40,7 +40,7 @@ class EvaluationSettings(Settings):
     protocol: str | None = Field(None, description="protocol that has the sets, in place of data")
     root: Path | None = Field(None, description="folder of the protocol's sets")
     ood: bool = Field(False, description="refuse a set with pictures that the checkpoint has seen")
-    allow_overlap: bool = Field(False, description="with ood: measure such a set all the same")
+    allow_overlap: bool = Field(False, description="with ood: measure such a set nevertheless")
     baselines: tuple[str, ...] = Field((), description="names of methods.BASELINES")
     maps: tuple[Path, ...] = Field((), description="folders of saved maps")
     names: tuple[str, ...] = Field((), description="names of these methods, one each; else the folders'")

@@ -95,7 +95,7 @@ def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, o
     cells |= {"tampered": int(row.tampered), "status": "ok" if row.ok else "failed", "reason": row.reason}
     if not row.ok:
         return cells
-    # a score has the digits that tell two float32 apart: its order is what counts, also next to 0 and 1
+    # nine digits distinguish any two float32: scores are ranked, also next to 0 and 1
     cells |= {"width": row.width, "height": row.height, "score": float(f"{row.score:.9g}")}
     half = row.counts[HALF]
     cells |= {"tp": int(half.tp), "fp": int(half.fp), "fn": int(half.fn), "tn": int(half.tn)}

@@ -110,7 +110,7 @@ def find_overlap(
 def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
     """The overlap of a set to which a protocol gives a role.
 
-    That role holds, unless the checkpoint has seen what the protocol calls OOD: then the set is IND all the same.
+    That role holds, unless the checkpoint has seen what the protocol calls OOD: then the set is IND.
 
     Args:
         listed: there is a checkpoint that says what it was trained on.

@@ -30,7 +30,7 @@ SCORE_KEY = "score"
 ENDINGS = ("_pred", "_prediction", "_prob", "_map", "_mask", "_heatmap", "_output", "_result", ".map", ".pred")
 """What programs append to a picture's name."""
 SURVEYED = 32
-"""Maps looked at before any is scored, to tell folders of 0 and 1 from folders of 0 to 255."""
+"""Maps read before any is scored, to distinguish folders of 0 and 1 from folders of 0 to 255."""
 INVERTED_BELOW = 0.4
 """A mean pixel AUC below this says that a method marks what is authentic (our choice)."""
 ROUNDING = 1e-5
@@ -248,7 +248,7 @@ def read_raw(path: Path) -> RawMap:
 
 
 def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
-    """An array without the axes of batch and channel where these are clear; [H,W] in the end, or it is no map."""
+    """An array without its batch and channel axes, where it is clear which these are; a map is then [H,W]."""
     while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim == 3 and values.dtype.kind == "f":
@@ -317,6 +317,6 @@ def as_map(path: Path, raw: NDArray[Any], binary: bool = False) -> Map:
     if np.isnan(low) or np.isnan(high):
         raise DataError(f"map {path} holds NaN")
     if low < -ROUNDING or high > 1 + ROUNDING:
-        mend = "divide by 255" if low >= 0 and high <= 255 else "put them through a sigmoid"
-        raise DataError(f"map {path} holds values from {low:g} to {high:g}, not 0..1: {mend} before saving")
+        remedy = "divide by 255" if low >= 0 and high <= 255 else "put them through a sigmoid"
+        raise DataError(f"map {path} holds values from {low:g} to {high:g}, not 0..1: {remedy} before saving")
     return np.clip(values, 0.0, 1.0)

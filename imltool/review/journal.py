@@ -1,7 +1,7 @@
 """Writing decisions: each is on disk, chained to the one before, when it is answered.
 
 The page names the revision of the picture that it has changed. When another tab, window or examiner has decided
-meanwhile, the change is refused with the newer decision, so that nobody overwrites what they have not seen.
+in between, the change is refused with the newer decision, so that nobody overwrites what they have not seen.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def encode_tile(pixels: Pixels, lossless: bool) -> tuple[bytes, str]:
 class BoundedCache(Generic[Value]):
     """Keeps the values used last, within a number of bytes; a value larger than that is kept alone.
 
-    Each value is made once, however many threads ask for it; threads that want others meanwhile are not held up.
+    Each value is made once, however many threads ask for it; threads that ask for others do not wait.
     """
 
     def __init__(self, size: Callable[[Value], int], most: int = CACHED_BYTES) -> None:

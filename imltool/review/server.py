@@ -232,7 +232,7 @@ def _inside(box: tuple[float, float, float, float], result: ScanResult) -> tuple
     wide, tall = float(result.width), float(result.height)
     cut = (min(x1, wide), min(y1, tall), min(x2, wide), min(y2, tall))
     if cut[2] - cut[0] < 0.5 or cut[3] - cut[1] < 0.5:
-        raise HTTPException(422, "a box lies outside the picture")
+        raise HTTPException(422, "a box is outside the picture")
     return cut
 
 

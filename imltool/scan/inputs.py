@@ -23,7 +23,7 @@ MASK = "ground-truth mask"
 """The kind of the files in folders that are left out."""
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
 LONGEST_COMPONENT = 200
-"""Bytes of a name we mirror unshortened: file systems stop at 255, and suffixes and temporary names are added."""
+"""Bytes of a name that is kept unshortened: file systems stop at 255, and suffixes and temporary names are added."""
 DIGEST = 24
 """Hexadecimal digits of a hash in a name: too many for two names to be made that share them."""
 MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg)?\Z", re.IGNORECASE)
@@ -35,7 +35,7 @@ RESERVED = re.compile(
 )
 """Names of devices, which Windows allows no file to have, whatever its extension."""
 LONGEST_OUTPUT = 700
-"""Bytes of a path that we mirror: systems stop at 4096 or 1024, the output folder's own path included (our choice)."""
+"""Bytes of a path that is kept: systems stop at 4096 or 1024, the output folder's own path included (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Input:
     """One file or object to look at.
 
     Attributes:
-        path: where it lies.
+        path: where it is.
         name: how results call it: relative to its input folder, forward slashes, unique in the run. What was reached
             by an address is called by its own whole address.
         output: `name` made safe as a path below `maps/`, `masks/` and `overlays/`, unique there without suffix.
@@ -57,7 +57,7 @@ class Input:
 
     @property
     def file(self) -> Path:
-        """Its path, of one that lies on this machine."""
+        """Its path, of one on this machine."""
         assert isinstance(self.path, Path)
         return self.path
 

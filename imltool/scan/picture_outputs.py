@@ -31,7 +31,7 @@ RGBA = NDArray[np.uint8]
 def quantise(values: Map) -> Map:
     """Round a map (float32 [H,W] in [0,1]) to the 1/65535 steps of its file, in place, and return it.
 
-    All figures come from the rounded map, so that anyone can repeat them from the file. NaN stays NaN.
+    All values come from the rounded map, so that anyone can repeat them from the file. NaN stays NaN.
     """
     np.clip(values, 0.0, 1.0, out=values)
     values *= np.float32(65535.0)

@@ -71,7 +71,7 @@ def count_kept(out: Path) -> int:
 
 @contextmanager
 def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[None]:
-    """Make `out` the folder of a scan with `parameters`, and keep other scans out of it meanwhile.
+    """Make `out` the folder of a scan with `parameters`, and keep other scans out of it while the block runs.
 
     With `restart` what an earlier scan wrote there is removed, and nothing else.
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from imltool.student.operating_points import KindRate
 
 LONGEST_SCALE = 200.0
-"""The bar ends where one of so many authentic pictures scores higher (our choice)."""
+"""The bar ends where one in this many authentic pictures scores higher (our choice)."""
 TICKS = (5, 20, 100)
-"""Marks of the bar: one of so many authentic pictures scores higher."""
+"""Marks of the bar: one in this many authentic pictures scores higher."""
 
 
 class _Bin(BaseModel):

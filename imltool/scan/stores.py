@@ -1,4 +1,4 @@
-"""Object stores through fsspec: addresses told apart from paths, objects listed and fetched. A store is only read.
+"""Object stores through fsspec: addresses are recognised, objects listed and fetched. A store is only read.
 
 fsspec and a store's own package are imported when an address asks for them, never for files of this machine. Requests
 that fail are repeated by the store's own package.
@@ -183,7 +183,7 @@ def list_objects(place: Stored) -> list[Stored]:
 
 
 def read_head(place: Stored) -> bytes:
-    """The first bytes of an object, enough to tell a picture's format; none of one that may not be read.
+    """The first bytes of an object, enough to recognise a picture's format; none of one that may not be read.
 
     Raises `StoreError` when the store does not answer.
     """

@@ -107,7 +107,7 @@ class Verdicts:
 def choose_verdicts(header: CheckpointHeader, sensitivity: Sensitivity = "medium") -> Verdicts:
     """The verdicts of a checkpoint.
 
-    Raises `UsageError` for an unknown sensitivity, and when the checkpoint cannot tell it from "medium".
+    Raises `UsageError` for an unknown sensitivity, and when the checkpoint does not distinguish it from "medium".
     """
     if sensitivity not in RATES:
         raise UsageError(f"unknown sensitivity {sensitivity!r}", f"choose from {', '.join(RATES)}")

@@ -28,7 +28,7 @@ def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Other
     """As `walk_images`, and files of other names that begin like a picture: evidence is often named so.
 
     Hidden folders are looked into: whoever hides pictures puts them there. A file named like a picture is there
-    whatever it holds, so that a damaged one is told and not passed over. One of another name that cannot be opened is
+    whatever it holds, so that a damaged one is reported. One of another name that cannot be opened is
     left out.
 
     Args:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.config import save_settings
-from imltool.data.boxes import BoxedImage, MatchedImage, match_boxes
+from imltool.data.box_formats import BoxedImage
+from imltool.data.boxes import MatchedImage, match_boxes
 from imltool.data.folder import pair_by_stem
 from imltool.data.layouts.coarse import JITTER, boxes_from_masks, boxes_root
 from imltool.data.manifest import Manifest, Record
@@ -156,7 +157,7 @@ def make_labels(
                             continue
                         if row["status"] != "ok":
                             raise DataError(
-                                f"{one.images / row['image']}: {row['reason']}", "mend it or take it off the list"
+                                f"{one.images / row['image']}: {row['reason']}", "repair it or remove it from the list"
                             )
                         yield Advanced()
 
@@ -199,7 +200,7 @@ def _made_boxes(one: Forgeries, jitter: tuple[float, float]) -> list[BoxedImage]
     boxed = []
     for made in boxes_from_masks(manifest, jitter):
         if not isinstance(made, BoxedImage):
-            raise DataError(made.message, "mend it or take it off the list")
+            raise DataError(made.message, "repair it or remove it from the list")
         boxed.append(BoxedImage((below / made.name).as_posix(), made.boxes, made.size))
     return boxed
 

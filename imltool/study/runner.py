@@ -61,8 +61,8 @@ class Study:
         reuse: folders of other studies, whose finished runs are taken over where settings and data are the same, and
             their pseudo-masks where teacher and boxes are.
 
-    Raises `ResumeError` when `out` holds another study or figures of other sets, `ConfigError` or `DataError` when a
-    row cannot be trained as it stands; all of that before the first step.
+    Raises `ResumeError` when `out` holds another study or measurements of other sets, `ConfigError` or `DataError`
+    when a row cannot be trained; all of that before the first step.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def feathered(shape: Mask, sigma: float) -> Weight:
     if sigma <= 0.05:
         return weight
     pad = int(np.ceil(3 * sigma))
-    # padded, because the shape touches the border of its frame, and what lies beyond is not shape
+    # padded, because the shape touches the border of its frame, and beyond it is no shape
     wide = cv2.copyMakeBorder(weight, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0.0)
     soft = cv2.GaussianBlur(wide, (0, 0), sigma)[pad:-pad, pad:-pad]
     return np.asarray(np.minimum(soft * 2.0 - 1.0, weight).clip(0.0, 1.0), dtype=np.float32)

@@ -47,7 +47,7 @@ Kind = Callable[[np.random.Generator, Host, SourcePool, SynthSettings], Edit]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a piece is changed before it is pasted: scale, rotation in degrees counter-clockwise, mirroring."""
+    """How a piece is changed before it is pasted: scale, rotation in degrees counter-clockwise, flip."""
 
     scale: float = 1.0
     degrees: float = 0.0
@@ -67,7 +67,7 @@ def nothing(host: Host) -> Edit:
 
 
 def draw_geometry(rng: np.random.Generator, settings: SynthSettings) -> Geometry:
-    """A plain paste with the settings' probability, else a scale, a rotation and a mirroring, each by its own."""
+    """A plain paste with the settings' probability, else a scale, a rotation and a flip, each by its own."""
     if rng.random() < settings.plain:
         return Geometry()
     degrees = 0.0

@@ -138,7 +138,7 @@ def measure(rgb: RGB, answer: BoxMask, settings: ObjectSettings) -> CutObject | 
         and found.solidity >= settings.min_solidity
         and found.compactness >= settings.min_compactness
         and found.score >= settings.min_score
-        # burnt-out sky and flat black carry no traces that could tell a splice
+        # burnt-out sky and flat black carry no traces that would reveal a splice
         and rgb[mask].mean(axis=1).std() >= settings.min_contrast
     )
     return found if fits else None
@@ -179,7 +179,7 @@ def find_objects(rgb: RGB, teacher: SamTeacher, settings: ObjectSettings, most: 
 
 
 def require_sam(teacher: Teacher) -> SamTeacher:
-    """The teacher, when it understands points. Raises `UsageError` for a weightless one."""
+    """The teacher, if it takes points. Raises `UsageError` for one without weights."""
     if not isinstance(teacher, SamTeacher):
         raise UsageError(
             f"teacher {teacher.name} finds no objects by itself", f"choose one of {', '.join(WITH_WEIGHTS)}"

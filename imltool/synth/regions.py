@@ -61,7 +61,7 @@ def around(box: tuple[int, int, int, int], margin: int, height: int, width: int)
 
 
 def transform(piece: Piece, scale: float, degrees: float, flip: bool) -> Piece:
-    """Scale, rotate (counter-clockwise) and mirror a piece. Edge pixels are repeated, so no black enters."""
+    """Scale, rotate (counter-clockwise) and flip a piece. Edge pixels are repeated, so no black enters."""
     rgb, shape = piece.rgb, piece.shape
     if flip:
         rgb, shape = rgb[:, ::-1], shape[:, ::-1]

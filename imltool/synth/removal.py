@@ -23,7 +23,7 @@ def grow(region: Mask, pixels: int) -> Mask:
 
 
 def shrink(region: Mask, pixels: int) -> Mask:
-    """A region without its outermost `pixels`; beyond the array lies nothing of it."""
+    """A region without its outermost `pixels`; it ends with the array."""
     kernel = np.ones((3, 3), np.uint8)
     shape = region.astype(np.uint8)
     return cv2.erode(shape, kernel, iterations=pixels, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0

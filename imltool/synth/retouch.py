@@ -71,7 +71,7 @@ def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSett
     height, width = shape.shape
     wide = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(wide, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    # pushed at most half as far as the border is, so that nothing is torn there
+    # pushed at most half as far as the border is, so that the picture does not tear there
     push = np.minimum(depth * 0.5, pixels)
     angle = float(rng.uniform(0.0, 2 * np.pi))
     turn = (field(rng, height, width, 4) - 0.5) * np.pi + angle

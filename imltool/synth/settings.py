@@ -15,7 +15,7 @@ Name = TypeVar("Name", bound=str)
 def _inside(low: float, high: float) -> Callable[[tuple[float, float]], tuple[float, float]]:
     def check(pair: tuple[float, float]) -> tuple[float, float]:
         if not low <= pair[0] <= pair[1] <= high:
-            raise ValueError(f"a range within {low:g} to {high:g}, the smaller figure first, is wanted")
+            raise ValueError(f"a range within {low:g} to {high:g}, the smaller number first, is wanted")
         return pair
 
     return check
@@ -24,7 +24,7 @@ def _inside(low: float, high: float) -> Callable[[tuple[float, float]], tuple[fl
 def _inside_whole(low: int, high: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
     def check(pair: tuple[int, int]) -> tuple[int, int]:
         if not low <= pair[0] <= pair[1] <= high:
-            raise ValueError(f"a range within {low} to {high}, the smaller figure first, is wanted")
+            raise ValueError(f"a range within {low} to {high}, the smaller number first, is wanted")
         return pair
 
     return check
@@ -130,14 +130,14 @@ class SynthSettings(Settings):
     long_side: Sides = Field((320, 512), description="long side of the crop that is edited, pixels")
     area: Shares = Field((0.005, 0.35), description="tampered share of the picture; other tries are thrown away")
     own_object: Share = Field(0.6, description="probability that an edit takes the host's own object where it has one")
-    plain: Share = Field(0.4, description="probability of a paste neither scaled nor rotated nor mirrored")
+    plain: Share = Field(0.4, description="probability of a paste neither scaled nor rotated nor flipped")
     scale: Factor = Field((0.5, 2.0), description="scale of a pasted region against its source, even on a log scale")
     object_side: Factor = Field((0.12, 0.7), description="long side of a spliced object / that of the picture")
     blob_splice: Share = Field(0.15, description="probability that a splice takes a blob of any photo")
     rotate: Share = Field(0.4, description="probability of a rotation of the pasted region")
     rotate_degrees: Degrees = Field((-25, 25), description="angle of that rotation")
     rotate_any: Share = Field(0.2, description="probability that a rotation takes any angle, up to 180 either way")
-    flip: Share = Field(0.3, description="probability of a mirrored paste")
+    flip: Share = Field(0.3, description="probability of a flipped paste")
     pastes: Share = Field(0.2, description="probability of a second paste of the same region (copy-move)")
     feather: Sigmas = Field((0.0, 2.0), description="standard deviation of the soft edge, pixels")
     matting: Share = Field(0.35, description="probability of an uneven border instead of that even one")

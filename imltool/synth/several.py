@@ -40,7 +40,7 @@ def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
 
 
 def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A small region of the host stamped several times elsewhere, each time turned and scaled anew.
+    """A small region of the host stamped several times elsewhere, each time with its own rotation and scale.
 
     The mask marks the stamps, not what they were taken from.
     """

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from imltool.data.box_formats import BoxedImage
 from imltool.data.box_writers import write_coco
-from imltool.data.boxes import BoxedImage
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
 from imltool.journal import Journal, read_rows
@@ -32,7 +32,7 @@ def sources_digest(pool: SourcePool) -> str:
         try:
             digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
         except OSError as error:
-            raise DataError(f"source {path} cannot be read: {error.strerror}", "remove it or mend the link") from error
+            raise DataError(f"source {path} cannot be read: {error.strerror}", "remove or repair the link") from error
     return digest.hexdigest()
 
 

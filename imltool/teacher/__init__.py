@@ -1,1 +1,1 @@
-"""The frozen teacher: Segment Anything and its weightless comparisons turn boxes into pseudo-masks."""
+"""The frozen teacher: Segment Anything, and non-learned baselines, turn boxes into pseudo-masks."""

@@ -67,7 +67,7 @@ class EmbeddingFolder:
             log.warning("%s is damaged and made again", path)
             return None
         self.found += 1
-        with suppress(OSError):  # removed meanwhile, or a folder that is only read
+        with suppress(OSError):  # removed by another process, or a read-only folder
             os.utime(path)
         return np.frombuffer(values, "<f4").reshape(SHAPE).astype(np.float32)
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imltool.config import Settings
-from imltool.data.boxes import Accepted, MatchedImage
+from imltool.data.box_formats import Accepted
+from imltool.data.boxes import MatchedImage
 from imltool.data.coco_masks import write_masks
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError

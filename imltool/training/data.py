@@ -307,4 +307,4 @@ def plain_fault(error: ImlError) -> ImlError:
     if "Traceback" not in error.message:
         return error
     last = error.message.strip().splitlines()[-1]
-    return DataError(last.partition(": ")[2] or last, "mend or remove the file; --resume continues from the last state")
+    return DataError(last.partition(": ")[2] or last, "repair or remove the file, then --resume")

@@ -66,7 +66,7 @@ class ArrayCache:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, BadZipFile, KeyError, EOFError):
-            pass  # torn by a full disk or a crash: made again
+            pass  # partial, by a full disk or a crash: computed again
         arrays = make()
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type] # its flag allow_pickle is no array
@@ -98,7 +98,7 @@ def on_grid(traces: Traces, grid: int) -> Traces:
 
 
 def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:
-    """A random mirror image and crop of a sample; its traces are cut and mirrored with it.
+    """A random flip and crop of a sample; its traces are cropped and flipped with it.
 
     Args:
         flip, crop: probabilities; min_crop: smallest side kept by a crop / side.

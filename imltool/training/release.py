@@ -25,7 +25,7 @@ def centre_threshold(student: Student, threshold: float) -> None:
     """Shift the student's logits, in place, so that a probability of `threshold` becomes 0.5.
 
     The order of the network's own values stays as it is. BCE on small regions leaves probabilities too low to be cut at
-    0.5, which is where published figures and users cut them (our choice; thresholds of 0 and 1 are held
+    0.5, which is where publications and users cut them (our choice; thresholds of 0 and 1 are held
     1e-7 away from them).
     """
     held = min(max(threshold, 1e-7), 1 - 1e-7)
@@ -34,7 +34,7 @@ def centre_threshold(student: Student, threshold: float) -> None:
 
 
 def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
-    """Write RUN's `best` or `last` checkpoint as float16, calibrated, and return the figures on the calibration split.
+    """Write RUN's `best` or `last` checkpoint as float16, calibrated, and return the metrics on the calibration split.
 
     The calibration split is the validation split where a run has none of its own.
     First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
@@ -72,7 +72,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
 def calibrate(
     weights: Path | None, data: DataSettings, out: Path, device: str = "auto", tta_flips: int | None = None
 ) -> dict[str, Any]:
-    """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the figures there.
+    """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics there.
 
     With authentic pictures alone the image score's operating point is fitted and the pixel threshold stays; with
     forgeries too, the threshold the checkpoint is cut at moves as in `release`. The weights are stored as float16.

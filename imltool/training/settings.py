@@ -99,7 +99,7 @@ class SourceSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Where the data lies. Relative data folders and manifests start at `root`, relative list files at `lists`."""
+    """Where the data is. Relative data folders and manifests start at `root`, relative list files at `lists`."""
 
     root: Path = Field(Path(), description="relative data folders and manifests start here")
     lists: Path = Field(Path("configs/splits"), description="relative list files start here")
@@ -129,10 +129,10 @@ class DataSettings(Settings):
 class AugmentSettings(Settings):
     """Changes of training pictures, the same for tampered and authentic ones (our choice).
 
-    Mirroring and cropping are for all sources and keep traces as they are; colour and jpeg are for real pictures.
+    Flips and crops are for all sources and keep traces as they are; colour and jpeg are for real pictures.
     """
 
-    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     crop: float = Field(0.5, ge=0, le=1, description="probability of cropping")
     min_crop: float = Field(0.6, gt=0, le=1, description="smallest side kept by a crop / side")
     jpeg: float = Field(0.5, ge=0, le=1, description="probability of one more JPEG save")

@@ -62,7 +62,7 @@ def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
 def _folder(data: DataSettings, path: Path) -> Path:
     folder = data.root / path
     if not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist", "set data.root to where the data lies")
+        raise DataError(f"data folder {folder} does not exist", "set data.root to the folder of the data")
     return folder
 
 
@@ -93,7 +93,7 @@ def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
 
 
 def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
-    """How to mend a source of which nothing can be used."""
+    """What to do about a source of which nothing can be used."""
     names = account.left_out.get(NO_PSEUDO_MASK)
     if names and source.pseudo is not None:
         known = [row["image"] for row in _pseudo_rows(data, source)]

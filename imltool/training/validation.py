@@ -55,7 +55,7 @@ class Calibration:
     reliability: tuple[ReliabilityBin, ...] = ()
 
     def into(self, header: CheckpointHeader, figures: dict[str, Any]) -> CheckpointHeader:
-        """`header` with these thresholds and the validation figures."""
+        """`header` with these thresholds and the validation metrics."""
         return header.model_copy(
             update={
                 "figures": figures,

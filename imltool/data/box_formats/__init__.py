@@ -8,8 +8,9 @@ Our own readers, not a library's: see docs/data.md, "Why not a library".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from imltool.data.box_formats.coco import is_coco, read_coco
 from imltool.data.box_formats.files import AnnotationFile, annotation_files
@@ -33,20 +34,16 @@ from imltool.data.box_formats.tables import (
 )
 from imltool.data.box_formats.xml_formats import is_cvat, is_voc, read_cvat, read_voc
 from imltool.data.box_formats.yolo import is_yolo, read_yolo
+from imltool.errors import DataError, UsageError
 
 __all__ = [
     "FORMATS",
-    "JSON",
-    "TEXT",
-    "XML",
     "Accepted",
-    "AnnotationFile",
     "Annotations",
     "Box",
     "BoxFault",
-    "BoxFormat",
     "BoxedImage",
-    "annotation_files",
+    "read_boxes",
 ]
 
 JSON, XML, TEXT = "json", "xml", "text"
@@ -87,3 +84,94 @@ FORMATS: dict[str, BoxFormat] = {
     "retinanet": BoxFormat(*_CSV, is_retinanet, read_retinanet),
 }
 """In the order in which a file is asked; VIA's table comes before CSV with a header, which it resembles."""
+
+
+def read_boxes(path: Path, format: str | None = None, categories: Sequence[str] = ()) -> Annotations:
+    """Read an annotation file, or a folder of them with everything below it.
+
+    In a folder a file that cannot be parsed is a fault and the others are read; files that hold no annotation (class
+    names, lists of pictures, readmes) are left out and named in a note.
+
+    Args:
+        format: a key of `FORMATS`; detected from the files' content when None.
+        categories: use only boxes of these; all when empty.
+
+    Raises `UsageError` for an unknown format or category, `DataError` when nothing can be read: a single file is
+    damaged or in no known format, a folder holds no annotation, or several formats.
+    """
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"unknown box format {format!r}", f"choose one of {', '.join(FORMATS)}")
+    if not path.exists():
+        raise DataError(f"boxes {path} do not exist", f"give a file or folder in {', '.join(FORMATS)} format")
+    found = Annotations()
+    if path.is_dir():
+        _read_folder(path, format, found)
+    else:
+        file = AnnotationFile(path, path)
+        FORMATS[format or detect_format(file)].read(file, found)
+    found.choose(categories)
+    return found
+
+
+def _read_folder(path: Path, format: str | None, found: Annotations) -> None:
+    files, damaged, others = [], [], []
+    for file in annotation_files(path, FORMATS[format].suffixes if format else (".json", ".xml", ".txt", ".csv")):
+        try:
+            name = _format_of(file, format)
+        except DataError as error:
+            damaged.append((file, error))
+            continue
+        if name:
+            files.append((file, name))
+        else:
+            others.append(file.name)
+    formats = sorted({name for _, name in files})
+    if len(formats) > 1:
+        raise DataError(f"{path} holds {' and '.join(formats)} annotations", "name the format with --format")
+    if not files:
+        if damaged:
+            raise damaged[0][1]
+        wanted = format or ", ".join(FORMATS)
+        raise DataError(f"{path} holds no annotation", f"expected files in one of the formats {wanted}")
+    for file, damage in damaged:
+        if file.path.suffix.lower() in FORMATS[formats[0]].suffixes:
+            found.fault(file.name, f"{damage.message}: left out")
+    for file, name in files:
+        try:
+            FORMATS[name].read(file, found)
+        except DataError as error:
+            found.fault(file.name, f"{error.message}: left out")
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        found.notes.append(f"not read, as they hold no {formats[0]} annotation: {', '.join(others[:5])}{more}")
+
+
+def _format_of(file: AnnotationFile, format: str | None) -> str | None:
+    """The format that recognises a file, or None. Raises `DataError` where it cannot be parsed."""
+    suffix = file.path.suffix.lower()
+    syntax = {".json": JSON, ".xml": XML}.get(suffix) or _syntax(file)
+    names = [format] if format else list(FORMATS)
+    return next(
+        (
+            name
+            for name in names
+            if suffix in FORMATS[name].suffixes and syntax in FORMATS[name].syntax and FORMATS[name].recognises(file)
+        ),
+        None,
+    )
+
+
+def _syntax(file: AnnotationFile) -> str:
+    return {"{": JSON, "[": JSON, "<": XML}.get(file.first_character, TEXT)
+
+
+def detect_format(file: AnnotationFile) -> str:
+    """The format of a single annotation file, judged by its content. Raises `DataError` when none fits."""
+    syntax = _syntax(file)
+    for name, known in FORMATS.items():
+        table = name == "yolo" and file.path.suffix.lower() == ".csv"
+        if syntax in known.syntax and not table and known.recognises(file):
+            return name
+    if file.path.suffix.lower() == ".csv":
+        return "csv"  # whose reader says which columns are missing
+    raise DataError(f"{file.path} is in no box format known here", f"name it with --format: {', '.join(FORMATS)}")

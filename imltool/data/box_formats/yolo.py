@@ -70,7 +70,7 @@ def _box(cells: list[str], where: str) -> Box:
 
 
 def _class_names(file: AnnotationFile) -> dict[str, str]:
-    """Class number → name; empty where no such list lies beside or above the file."""
+    """Class number → name; empty where no such list is beside or above the file."""
     for folder in list(file.path.absolute().parents)[:3]:
         for name in CLASS_FILES:
             path = folder / name

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from imltool.data.boxes import BoxedImage
+from imltool.data.box_formats import BoxedImage
 from imltool.data.layouts.common import Problem
 from imltool.data.manifest import Manifest
 from imltool.errors import DataError, ImageError, UsageError

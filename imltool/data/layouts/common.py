@@ -77,7 +77,7 @@ def listing(root: Path) -> list[PurePosixPath]:
 
 
 def folders(file: PurePosixPath) -> tuple[str, ...]:
-    """The folders a file lies in, outermost first, lower case."""
+    """The folders of a file, outermost first, lower case."""
     return tuple(part.casefold() for part in file.parts[:-1])
 
 
