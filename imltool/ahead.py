@@ -1,4 +1,4 @@
-"""Work on a sequence in threads, a bounded way ahead of whoever takes the results, which come in order."""
+"""Work on a sequence in threads, a bounded number of items ahead of the consumer; results come in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Begun(Generic[T, R]):
-    """An item that is worked on: its cost, which is held until `Ahead.free`, and its result to be."""
+    """An item that is worked on: its cost, which is held until `Ahead.free`, and its future result."""
 
     item: T
     cost: int

@@ -43,7 +43,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose groups name each key once: a second one would replace the first without a word."""
+    """YAML whose groups name each key once: a second one would silently replace the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}

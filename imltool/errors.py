@@ -44,11 +44,11 @@ class DataError(ImlError):
 
 
 class ImageError(ImlError):
-    """One picture cannot be read. Batches record it as that file's failure and go on."""
+    """One picture cannot be read. Batches record it as that file's failure and continue."""
 
 
 class ObjectError(ImlError):
-    """One object of a store cannot be fetched. Batches record it as that file's failure and go on."""
+    """One object of a store cannot be fetched. Batches record it as that file's failure and continue."""
 
 
 class ObjectGone(ObjectError):

@@ -43,7 +43,7 @@ def sha256_text(text: str) -> str:
 
 
 def what_happened(path: Path, sha256: str) -> str:
-    """What a file did that had the hash `sha256`: "vanished", "changed", "became unreadable", or "" for nothing."""
+    """What happened to a file that had the hash `sha256`: "vanished", "changed", "became unreadable", or ""."""
     try:
         # opening a pipe could wait for ever
         same = stat.S_ISREG(path.stat().st_mode) and sha256_file(path) == sha256
@@ -160,7 +160,8 @@ def walk_images(
         wanted: which files are pictures.
         hidden: take hidden folders and files too (`._a.jpg` is what macOS leaves beside `a.jpg` in archives).
 
-    Raises `DataError` for a folder that cannot be read when there is no `on_error`: a set must not lose a part unseen.
+    Raises `DataError` for a folder that cannot be read when there is no `on_error`: no part of a set may be silently
+    lost.
     """
     if root.is_file():
         return [root]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that wait for the end of what must not be left half done."""
+"""Ctrl-C and SIGTERM, deferred until work that must not be interrupted is done."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def noted_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C raises KeyboardInterrupt as ever; the yielded function says whether one came, also when other code
-    has swallowed it. Outside the main thread nothing changes.
+    """Inside, Ctrl-C raises KeyboardInterrupt as usual; the yielded function says whether one came, also when other
+    code has swallowed it. Outside the main thread nothing changes.
     """
     came = False
 

@@ -93,7 +93,7 @@ class Scanner:
             case: texts for `run.json`: `id`, `examiner`, `notes`.
 
         A file that cannot be analysed is a result with `status` "failed". Nothing is read or written before the first
-        result is asked for. An iteration that is not followed to its end leaves a scan that was cut; the same call
+        result is asked for. An iteration that is not completed leaves an unfinished scan; the same call
         resumes it.
 
         Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, `ClusterError`, and `DataError` when there is

@@ -1,6 +1,6 @@
-"""Weights files: which are known, where they are, and how they get there, always checked by SHA-256.
+"""Weights files: which are known, where they are, and how they are installed, always checked by SHA-256.
 
-Bundled files come with the package. The others are in a cache folder, brought there by `fetch` (with a network) or
+Bundled files come with the package. The others are in a cache folder, stored there by `fetch` (with a network) or
 `import_file` (without one). Students on the Hugging Face hub are kept in its own cache. Nothing else in imltool opens a
 connection without being asked to.
 """
@@ -162,7 +162,7 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
     """The file to load for `name`: `explicit` when given, else the bundled or the cached one.
 
     Only presence and size are checked here (hashing gigabytes at every start would not do): see `verify`.
-    Raises `UsageError` for an unknown name; `WeightsError` naming the file, its place and the command that brings it.
+    Raises `UsageError` for an unknown name; `WeightsError` naming the file, its place and the command that fetches it.
     """
     info = get_info(name, registry)
     if explicit is not None:

@@ -55,7 +55,7 @@ class Adaptation:
     Args:
         photos: folder of the pictures that have boxes.
         boxes: annotation file or folder, see `read_boxes`.
-        authentic: folder of authentic pictures of the kind that is worked with; None leaves the thresholds as they
+        authentic: folder of authentic pictures like those in casework; None leaves the thresholds as they
             are, and known kinds unchecked.
         masks: folder of true masks of the photos, by stem, to measure with; None measures with the pseudo-masks.
         weights: the student to start from; None takes the default one.

@@ -16,7 +16,7 @@ from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_mask, read_rgb
 
 GREATEST_LOSS = 0.02
-"""Mean F1 that known kinds may lose, and the false alarms that may come, before an adaptation is not recommended."""
+"""Loss of mean F1 on known kinds, and rise of the false-alarm rate, above which an adaptation is not recommended."""
 GREATEST_FALSE_ALARMS = 0.05
 
 
@@ -51,12 +51,12 @@ class Comparison(BaseModel):
 
     @property
     def recommended(self) -> bool:
-        """Surely better on the new kind, and no loss elsewhere that matters."""
+        """Whether it is significantly better on the new kind, without a loss elsewhere that matters."""
         better = self.new_f1.interval is not None and self.new_f1.interval[0] > 0
         return better and not self.losses()
 
     def losses(self) -> list[str]:
-        """In words what speaks against the adapted student, beside the new kind."""
+        """What the adapted student does worse than before, in words."""
         against = []
         if self.known_f1 is not None and self.known_f1.difference < -GREATEST_LOSS:
             against.append(f"known kinds lose {-self.known_f1.difference:.3f} F1")
@@ -66,7 +66,7 @@ class Comparison(BaseModel):
         return against
 
     def conclusion(self) -> str:
-        """One sentence for the person who asked."""
+        """The conclusion for the user, one sentence."""
         change = self.new_f1
         shown = f"F1 {change.before:.3f} → {change.after:.3f} on {change.pictures} held-out pictures"
         if change.interval is not None:

@@ -1,4 +1,4 @@
-"""Which pictures teach, which calibrate and which measure: no scene is on two sides."""
+"""Which pictures are for training, which for calibration and which for measuring: no scene is in two of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Parts:
 
     Attributes:
         taught, held_out: boxed pictures.
-        authentic, calibrating, checking: authentic pictures that teach, fit thresholds and measure; empty without any.
+        authentic, calibrating, checking: authentic pictures for training, for fitting thresholds and for measuring;
+        empty without any.
     """
 
     taught: tuple[Path, ...]

@@ -17,7 +17,7 @@ def authentic_list(boxes: Path) -> Path:
 
 
 def present_states(records: Records, annotator: str | None = None) -> list[State]:
-    """One state a picture, sorted by name: the latest word of anyone, or an annotator's."""
+    """One state a picture, sorted by name: the latest of any annotator, or of one."""
     chosen = []
     for _, states in sorted(records.by_picture().items()):
         theirs = [state for state in states if annotator in (None, state.annotator)]
@@ -26,12 +26,12 @@ def present_states(records: Records, annotator: str | None = None) -> list[State
 
 
 def coco_document(records: Records, annotator: str | None = None) -> dict[str, Any]:
-    """All that was said as COCO detection JSON.
+    """All annotations as COCO detection JSON.
 
     Every picture that was judged or has boxes is an image. Its `imltool` object holds annotator, verdict (null for
-    imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
-    else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
-    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
+    imported boxes not yet judged), time, seconds, revision, sha256, whether suggestions were shown, and who else
+    judged it. Boxes of pictures marked unsure or skipped stay in the journal: they are not for training. An
+    annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
     null) and a `comment`; an accepted mask is its `segmentation`, run-length encoded; otherwise that is the box as a
     polygon.
     """

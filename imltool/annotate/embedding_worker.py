@@ -87,8 +87,8 @@ class _Ready:
 class EmbeddingWorker:
     """Prepares pictures in the order they are wanted, in a thread of its own. Safe to use from several threads.
 
-    An embedding under way steps back while a mask is decoded, and is dropped when another picture is wanted first: the
-    person waits for neither.
+    An embedding in progress pauses while a mask is decoded, and is dropped when another picture is requested first, so
+    that the annotator waits for neither.
 
     Args:
         localizer: the student whose regions are suggested; None for no suggestions.
@@ -137,7 +137,7 @@ class EmbeddingWorker:
         return view, rgb
 
     def want(self, names: Sequence[str]) -> None:
-        """Say which pictures to make ready, the most wanted first; nobody waits for the others any longer."""
+        """Set which pictures to prepare, the most urgent first; waits for others end."""
         with self._state:
             self._wanted = tuple(names)
             self._state.notify_all()
@@ -145,7 +145,7 @@ class EmbeddingWorker:
     def ready(self, name: str, timeout: float) -> bool:
         """Wait until a picture is embedded, or found to be impossible to embed.
 
-        False when the time is over, or other pictures are wanted. One that nobody wants is put behind those.
+        False when the time is over, or other pictures are wanted. One that is not wanted is put behind those.
         """
         with self._state:
             if name not in self._ready and name not in self._wanted:

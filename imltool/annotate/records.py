@@ -49,7 +49,7 @@ class DrawnBox(Frozen):
         accepted: the label the person chose: the teacher's `mask`, the filled `box`, None for neither.
         origin: `suggested` when it was the student's box, however much it was changed since: suggestions bias.
         kind: what was done there; None when it was not said.
-        comment: the person's own words on it.
+        comment: free text.
         mask: what was accepted, at the picture's size; present exactly when `accepted` is `mask`. Only the server
             sets it.
     """
@@ -148,12 +148,12 @@ _ROW: TypeAdapter[SessionStart | State | Spent] = TypeAdapter(SessionStart | Sta
 
 
 def journal_folder(boxes: Path) -> Path:
-    """Where the journals of a boxes file lie: `DIR/boxes.journal` for `DIR/boxes.json`."""
+    """Where the journals of a boxes file are: `DIR/boxes.journal` for `DIR/boxes.json`."""
     return boxes.with_name(f"{boxes.stem}.journal")
 
 
 def is_judged(verdict: Verdict | None) -> bool:
-    """Whether the annotator has come to a verdict; a skipped picture still waits for one."""
+    """Whether the annotator has given a verdict; a skipped picture still needs one."""
     return verdict not in (None, "skipped")
 
 
@@ -216,7 +216,7 @@ class Records:
         self._read: dict[Path, int] = {}
 
     def refresh(self) -> bool:
-        """Take in the rows appended since the last call, by whomever; True when there were any.
+        """Take in the rows appended since the last call by any session; True when there were any.
 
         Raises `DataError` when a journal cannot be read or is damaged; the rows of all are then left for the next call.
         """
@@ -246,7 +246,7 @@ class Records:
                 history.apply(state)
 
     def _grown(self, path: Path) -> tuple[list[SessionStart | State | Spent], int]:
-        """The rows a journal has won, and the bytes read by then."""
+        """The rows added to a journal, and the bytes read by then."""
         start = self._read.get(path, 0)
         try:
             if path.stat().st_size <= start:

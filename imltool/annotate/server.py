@@ -32,7 +32,7 @@ WAIT = 25.0
 
 
 class ChangeBody(Exact):
-    """A change of the page: the revision it started from, and all that is now said about the picture."""
+    """A change by the page: the revision it started from, and the whole annotation of the picture."""
 
     base: int = Field(ge=0)
     content: Content

@@ -28,7 +28,7 @@ def read_records(boxes: Path) -> Records:
 
 
 def annotation_stats(boxes: Path) -> dict[str, Any]:
-    """What a boxes file cost and how sure it is: `annotators`, one row each, and `pairs` of them.
+    """The time that a boxes file took and how well annotators agree: `annotators`, one row each, and `pairs` of them.
 
     A pair's `box_iou` compares the united boxes, `label_iou` what a student would learn from (accepted masks, filled
     boxes elsewhere), both as the mean over pictures that both call tampered. Raises `DataError`.

@@ -44,7 +44,7 @@ class AnnotationStore:
 
     Args:
         boxes: the COCO file to write.
-        session: who is at work with what.
+        session: annotator, teacher and folder.
 
     Raises `ResumeError` when `boxes` is not a file of this command or of other pictures, `DataError` when a journal is
     damaged, `OutputError` when the disk refuses.

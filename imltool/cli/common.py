@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def _open_streams() -> None:
-    """Whoever started imltool may have closed them (`>&-`): then there is nobody to write to."""
+    """The streams may have been closed by the caller (`>&-`): output then goes nowhere."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 it stays open
@@ -276,7 +276,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """A table for people: as wide as the terminal, or whole for a file or a pipe, whose width nobody knows."""
+    """A table for people: as wide as the terminal, or whole for a file or a pipe, which have no width."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table as RichTable
@@ -355,14 +355,14 @@ def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None
 
 
 def stop_stdout() -> None:
-    """Send what is still to be written to stdout nowhere: its reader went away, and flushing it would fail again."""
+    """Discard the rest of stdout: its reader went away, and flushing it would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finish(failures: int, found: int = 0) -> None:
     """End the command: exit code 4 when it found what it was asked to report, else 3 when something failed, else 0.
 
-    What was found goes first: whoever asked for it must not miss it among damaged files.
+    Code 4 goes first: a finding must not be missed among damaged files.
     """
     if found:
         raise typer.Exit(EXIT_FOUND)

@@ -45,7 +45,7 @@ def show(results: Results, json_output: bool) -> None:
 
 
 def _print_table(console: Console, results: Results) -> None:
-    """The whole table for a file or a pipe, whose width nobody knows; on a terminal as many columns as fit."""
+    """The whole table for a file or a pipe, which have no width; on a terminal as many columns as fit."""
     from rich.console import Console
     from rich.measure import Measurement
 

@@ -1,4 +1,4 @@
-"""`imltool weights`: which model files are known, where they are, and how to bring them."""
+"""`imltool weights`: which model files are known, where they are, and how to get them."""
 
 from __future__ import annotations
 

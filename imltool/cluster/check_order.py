@@ -36,7 +36,8 @@ MadeT = TypeVar("MadeT", bound=Made[Any])
 
 
 def ordered(made: Iterable[MadeT], asked: Iterable[tuple[str, Path | None]], out: Path) -> Iterator[MadeT]:
-    """Yield what comes, each after its files are written below `out`, when it is what was asked for, once, in order.
+    """Yield each result after its files are written below `out`; results must be what was asked for, once each, in
+    order.
 
     Args:
         asked: name of every picture, and its path where it is a file.

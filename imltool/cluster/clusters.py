@@ -25,7 +25,7 @@ _PACKAGES = {"ray": ("ray",)}
 
 
 def choose_cluster(name: str | None, address: str | None = None, workers: int | None = None) -> RayCluster | None:
-    """The cluster asked for, which nothing was started of yet; None where the command is to do all itself.
+    """The cluster asked for, not yet started; None where the command does the work itself.
 
     Args:
         name: of `CLUSTERS`.

@@ -58,7 +58,7 @@ class SentTeacher:
         """The teacher, loaded in this process. Raises `ClusterError` where it would not be quite the same.
 
         Embeddings are looked for and kept where the folder has the same path on this machine. It is not made:
-        another machine's disk is nobody's to fill.
+        workers do not fill other machines' disks.
         """
         require_version(self.tool_version)
         if self.files is None or self.network is None:

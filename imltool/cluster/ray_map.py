@@ -12,8 +12,8 @@ from imltool.interrupt import noted_interrupt
 from imltool.texts import clean
 
 REPEATS = 5
-"""How often a task is begun again whose worker died (our choice): a machine may be lost, a picture that kills its
-worker must not keep the cluster for ever."""
+"""How often a task is begun again whose worker died (our choice): a machine may be lost, but a picture that kills its
+worker must not be retried for ever."""
 TASKS_AT_A_TIME = 2
 """Tasks given to a worker, the one it works on included, so that it does not wait for the next. What they make stays in
 Ray's store until it is taken: no more than these tasks' results are there at once."""

@@ -72,7 +72,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
 
 
 def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
-    """See `connected`: `ray`; what ends it goes to `ends`."""
+    """See `connected`: the module `ray`; clean-up goes to `ends`."""
     folder = str(ends.enter_context(temporary_folder("iml-ray-")))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     ends.enter_context(_environment(_QUIET))
@@ -119,7 +119,7 @@ def _raise_if(asked: bool) -> None:
 
 
 def _require_server(address: str) -> None:
-    """Raise `ClusterError` when nobody answers at `host:port`: Ray itself would try for minutes."""
+    """Raise `ClusterError` when nothing answers at `host:port`: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():  # such as "auto", which Ray resolves
         return

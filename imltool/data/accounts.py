@@ -1,7 +1,7 @@
 """How many pictures of each source a run uses, and why the others are left out.
 
-Every run that learns from labelled data, or makes it, starts with this table: pictures that disappear without a word
-are found in the results, months later.
+Every run that learns from labelled data, or makes it, starts with this table: pictures that are silently left out would
+show in the results, months later.
 """
 
 from __future__ import annotations

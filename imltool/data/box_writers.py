@@ -23,7 +23,7 @@ CATEGORY = {"id": 1, "name": LABEL, "supercategory": ""}
 
 
 def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
-    """One `NAME.xml` a picture, below `folder` as the pictures lie; boxes in pixels, 1-based, both ends inside.
+    """One `NAME.xml` a picture, below `folder` in the pictures' subfolders; boxes in pixels, 1-based, both ends inside.
 
     Raises `DataError` for two pictures of one stem or an entry without a size, `OutputError`.
     """
@@ -52,7 +52,7 @@ def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
 
 
 def write_yolo(folder: Path, entries: list[BoxedImage]) -> None:
-    """One `NAME.txt` a picture, below `folder` as the pictures lie: `0 cx cy w h` a box in shares of the sides.
+    """One `NAME.txt` a picture, below `folder` in the pictures' subfolders: `0 cx cy w h` a box in shares of the sides.
 
     `classes.txt` names class 0. Raises as `write_voc` does.
     """

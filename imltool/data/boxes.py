@@ -78,7 +78,7 @@ def match_boxes(
     How pictures are found: `imltool.data.picture_names`. Boxes reaching a little outside are clipped. A faulty box is
     left out and its picture's good ones stay; a picture that is missing, unreadable or of another size than recorded
     is left out with all its boxes. Annotations of one picture, by its path, are united. Where annotations of different
-    paths come down to one picture by its file name, only the one with its path counts.
+    paths lead to one picture by its file name, only the one with its path counts.
 
     Args:
         annotated: the faults and notes of an `Annotations` come first in the report.

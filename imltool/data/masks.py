@@ -114,7 +114,7 @@ def read_truth(path: Path, rule: MaskRule, image: Path | PictureShape | None = N
 
     Args:
         image: the picture, or its shape; its size is expected, and its EXIF orientation respected. None reads the mask
-            as it lies.
+            as it is stored.
 
     Raises `ImageError` when the mask (or the picture's header) cannot be decoded, `DataError` when it has another size
     than the picture, or is coloured and its background is not clear.

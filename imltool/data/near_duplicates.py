@@ -18,7 +18,7 @@ BITS = 2 * SIDE * SIDE
 DISTANCE = 8
 """Two pictures are near-duplicates when at most this many of the 128 bits differ (our choice).
 
-Measured on 320 photographs of four sources: saved as JPEG of quality 70 or at half the size a picture moves by 5 bits
+Measured on 320 photographs of four sources: saved as JPEG of quality 70 or at half the size a picture changes by 5 bits
 at most; of 51,040 pairs of different pictures none is within 8, one within 10, ten within 24. Crops of 2 % are found
 in every third case only."""
 

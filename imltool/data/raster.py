@@ -1,6 +1,6 @@
-"""Which raster the masks of a set lie over, where pictures have an EXIF orientation.
+"""Which raster the masks of a set belong to, where pictures have an EXIF orientation.
 
-A mask of a picture that is turned by 90° says so by its size. Mirrored or upside-down pictures leave it open, so what
+A mask of a picture that is turned by 90° says so by its size. Flipped or upside-down pictures leave it open, so what
 the others of the set say counts for them; where none says anything, the displayed picture is taken and reported.
 """
 

@@ -1,7 +1,7 @@
 """Masks as COCO's run-length encoding, the strings that `pycocotools` writes and reads.
 
 Runs go down the columns from the top left, and the first counts zeros. Our own code: `pycocotools.decode` leaves memory
-as it was where runs are too short, and without it a compiled dependency goes.
+as it was where runs are too short, and this way a compiled dependency is not needed.
 """
 
 from __future__ import annotations

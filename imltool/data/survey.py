@@ -1,6 +1,6 @@
 """Which pictures of a source can be used, found out before a run begins.
 
-A picture that turns out to be unusable in the middle of a run can only be drawn again or lost; before the run it can be
+A picture that turns out to be unusable in the middle of a run can only be replaced or lost; before the run it can be
 counted and repaired.
 """
 

@@ -71,7 +71,7 @@ class OpenvinoGraph:
 
 @cache
 def _core() -> Any:
-    """One for the whole process, never given up: with the last one OpenVINO unmaps the stack that it has given to
+    """One for the whole process, never deleted: with the last one OpenVINO unmaps the stack that it has given to
     signal handlers, and when that happens in another thread than the first's, the next signal ends the process.
     """
     return openvino.Core()

@@ -1,4 +1,4 @@
-"""Other people's protocols, to stand next to published tables: one function each, one table each, never mixed.
+"""Protocols of other codes, for comparison with published tables: one function each, one table each, never mixed.
 
 Our own headline is none of them. Each follows the evaluation code that its name stands for, without that code's
 epsilons (they move a metric by less than 1e-6).
@@ -76,7 +76,7 @@ def trufor(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
 
     Tampered is what is left of the mask after erosion by 15×15, authentic what is outside its dilation by 11×11; the
     pixels between count nowhere. The best threshold is any of the map's own values, for each picture by itself.
-    Such an F1 knows no wrong way round: a completely wrong map scores 1.
+    Such an F1 does not penalise inversion: a completely wrong map scores 1.
 
     NaN, and left out of the mean, where no pixel is left to score, or (at 0.5) where truth and prediction are one and
     the same class everywhere: that code skips these pictures. Arguments as in `imdlbenco`; `side` is not used.

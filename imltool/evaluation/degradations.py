@@ -1,4 +1,4 @@
-"""What happens to pictures on their way: the grid on which robustness is measured.
+"""Degradations that pictures undergo in transit: the grid on which robustness is measured.
 
 Every step works on the picture at its own size, before any network resizes it; masks follow geometry (nearest
 neighbour). Random choices are seeded by (seed, picture, step, level), so that neither order nor a resumed run changes

@@ -31,7 +31,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Said:
-    """Something a person should know, one line; an error costs a part of the work, not all of it."""
+    """A message for the user, one line; an error loses a part of the work, not all of it."""
 
     text: str
     warning: bool = False

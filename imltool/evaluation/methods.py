@@ -1,4 +1,4 @@
-"""What is measured: the checkpoint, the baselines and folders of saved maps, as one kind of thing."""
+"""What is measured: the checkpoint, the baselines and folders of saved maps, under one interface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TakeTraces = Callable[[RGB], Traces]
 """Picture → its traces. Methods with the same function are given the same traces."""
 
 PLAIN_THRESHOLD = 0.5
-"""Image operating point of a method that brings none along."""
+"""Image operating point of a method without its own."""
 OTHER_WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".h5", ".keras", ".pkl", ".tar"})
 """Suffixes of weights of other programs."""
 

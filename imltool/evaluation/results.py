@@ -118,7 +118,7 @@ class ReliabilityGroup(Exact):
 
 
 class Reliability(Exact):
-    """How well scores fit shares of tampered pictures."""
+    """How well image scores match the shares of tampered pictures."""
 
     groups: list[ReliabilityGroup]
     error: float | None

@@ -97,7 +97,7 @@ class _Loader:
 
 
 def _fault(sample: Sample, error: Exception) -> str:
-    """Why a picture cannot be loaded; raises again what is no picture's fault."""
+    """Why a picture cannot be loaded; errors that are not the picture's are raised again."""
     if not (reason := _reason(error)):
         raise error
     return reason if isinstance(error, ImlError) else f"{sample.image}: {reason}"
@@ -232,7 +232,7 @@ def _maps(method: Method, group: Sequence[_Loaded]) -> list[tuple[Map | str, flo
 
 
 def _predict(method: Method, pictures: Sequence[_Loaded]) -> list[Map | str]:
-    """Maps, or in a map's place the reason why its picture has none; a picture's fault costs no other its map."""
+    """Maps, or in a map's place the reason why its picture has none; one picture's fault does not affect the others."""
     assert method.predict is not None
     if not pictures:
         return []

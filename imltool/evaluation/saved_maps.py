@@ -1,4 +1,4 @@
-"""Other people's methods, scored from the maps they saved: which file belongs to which picture, and how it is read."""
+"""Other methods, scored from their saved maps: which file belongs to which picture, and how it is read."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class MapFolder:
     def _survey(self) -> None:
         """Look at maps spread over the folder: integers that never exceed 1 are 0 and 1, not nearly black.
 
-        Maps of nothing say nothing, so where all of these are, the others are read up to the first that is not.
+        Empty maps decide nothing: where all of these are empty, the others are read up to the first that is not.
         """
         paths = list(self.files.values())
         spread = paths[:: max(1, len(paths) // SURVEYED)]

@@ -160,7 +160,7 @@ def robust_tables(results: Results) -> dict[str, Table]:
 
 
 def markdown_table(results: Results) -> str:
-    """All metrics as Markdown tables, ready for a paper, with their definitions and what repeats them."""
+    """All metrics as Markdown tables, ready for a paper, with their definitions and how to reproduce them."""
     lines = [] if results.complete else ["**Not complete: the evaluation was stopped.**", ""]
     for table in headline_tables(results):
         lines += [f"## {table.title}", "", *table.markdown(), ""]
@@ -234,7 +234,7 @@ def count_difference(one: ProtocolSetInfo) -> str:
 
 
 def reproduction(results: Results) -> list[tuple[str, str]]:
-    """(what, value) of everything that makes these results again: command, versions, hashes of weights and data."""
+    """(what, value) of everything needed to reproduce these results: command, versions, hashes of weights and data."""
     rows = [("Command", f"`{results.command}`"), ("Versions", _versions(results.versions))]
     if results.checkpoint:
         rows.append(("Weights", f"{results.checkpoint.name}, SHA-256 `{results.checkpoint.sha256}`"))

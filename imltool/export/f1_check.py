@@ -1,4 +1,4 @@
-"""What a graph's differences to torch do to F1, measured on labelled pictures."""
+"""How a graph's differences to torch change F1, measured on labelled pictures."""
 
 from __future__ import annotations
 

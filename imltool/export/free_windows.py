@@ -14,8 +14,8 @@ from imltool.student.model import Student
 class FreeWindows(nn.Module):
     """timm's `TinyVitBlock` in eval mode: the same weights and results, whatever the size of the features.
 
-    The block asks whether the features are one window, or fill whole ones, and an exporter keeps the answer of its
-    trial picture. Here they are always filled up to whole windows, with nothing where nothing is missing.
+    The block branches on whether the features are one window, or fill whole ones, and an exporter records the branch of
+    its trial picture. Here they are always filled up to whole windows, with nothing where nothing is missing.
 
     Input and output: float [B,H,W,C].
     """
@@ -42,7 +42,7 @@ class FreeWindows(nn.Module):
 
 
 def free_windows(student: Student) -> Student:
-    """Replace TinyViT's attention blocks in a student, which is changed, by their like for any size."""
+    """Replace TinyViT's attention blocks in a student, in place, by blocks for any size."""
     if not isinstance(student.backbone, TinyVitBackbone):
         return student
     for stage in student.backbone.stages[1:]:

@@ -38,8 +38,8 @@ def choose_pictures(folder: Path) -> list[Path]:
 def quantise(model: Any, pictures: Sequence[Path], header: CheckpointHeader) -> Any:
     """The graph with weights and inputs of its convolutions and linear layers as 8-bit integers.
 
-    Weights have a scale for each output channel, inputs one for each layer, from the lowest and highest value that the
-    pictures bring about. Products of attention stay in float32: their factors are made from the picture, without a
+    Weights have a scale for each output channel, inputs one for each layer, from the lowest and highest value that
+    occurs with the pictures. Products of attention stay in float32: their factors are made from the picture, without a
     range that holds for others (our choice: with them scores changed more, and it was slower).
 
     Args:

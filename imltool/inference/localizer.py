@@ -252,7 +252,7 @@ class Localizer:
         """Maps of pictures, or parts of them, that already have the network's input size: float32 [B,H,W] in [0,1].
 
         A map is the mean over the architecture's flips (test-time augmentation). Traces are flipped with the picture,
-        not computed again: they are those of the file, which nobody ever saved flipped.
+        not computed again: they are those of the file, which was never saved flipped.
 
         Args:
             inputs: uint8 RGB [H,W,3], all of one size, multiples of `STRIDE`.

@@ -1,4 +1,4 @@
-"""Large pictures in overlapping tiles: small edits that one look at the whole picture averages away.
+"""Large pictures in overlapping tiles: they keep small edits that a forward pass on the whole picture averages away.
 
 A tile shows `TILE_SIDE` pixels of the picture at the student's input size, several times finer than in the whole
 picture. Tiles are blended with each other, and the result with the map of the whole. Our choice throughout.

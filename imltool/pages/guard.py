@@ -1,6 +1,6 @@
 """Who may ask the server: only a page that knows the token, from this machine, with small bodies.
 
-A web page of someone else can send requests to a local port, or make a name of its own point to this machine. It cannot
+A foreign web page can send requests to a local port, or point a host name of its own to this machine. It cannot
 know the token, which is the first part of every address and new in each run; foreign Host and Origin headers
 are refused on top of that.
 """

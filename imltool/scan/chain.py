@@ -1,4 +1,4 @@
-"""A journal whose rows are chained by hashes, so that none can be changed, added, removed or moved unseen."""
+"""A journal whose rows are chained by hashes, so that none can be changed, added, removed or moved undetected."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What examiners decided about the pictures of a scan: rows of `decisions.jsonl`, beside the machine's and apart.
+"""What examiners decided about the pictures of a scan: rows of `decisions.jsonl`, kept apart from the machine's
+results.
 
 `imltool review` appends a row for every change; each holds the hash of the line before (see `imltool.scan.chain`), so
-that none can be changed, added or removed unseen. The latest row of a picture counts.
+that none can be changed, added or removed undetected. The latest row of a picture counts.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Decision(Opinion):
         sha256, width, height: of the picture.
         score, verdict: the machine's, as the examiner saw them.
         revision: counts the changes of this picture from 1.
-        examiner: whose word it is.
+        examiner: who decided.
         time: UTC, ISO 8601 with microseconds.
         previous_sha256: of the line before, or `ORIGIN`.
     """
@@ -90,7 +91,7 @@ class Decision(Opinion):
 
 
 def read_decisions(out: Path) -> list[Decision]:
-    """All rows of a scan's `decisions.jsonl`, in their order; none when nobody has decided anything.
+    """All rows of a scan's `decisions.jsonl`, in their order; none when nothing was decided.
 
     A partial last line, as a writer at work has it, is left out. Raises `DataError` when a row is damaged.
     """

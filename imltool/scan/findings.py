@@ -10,7 +10,7 @@ CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it was, or could not be checked.
+    """One deviation from what was written, or something that could not be checked.
 
     Attributes:
         kind: `changed`, `missing`, `extra` or `unchecked`.

@@ -118,7 +118,7 @@ def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:
     A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
     files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
     twice is looked at once. Left out are files below `out`, and folders `masks/` beside `tampered/` or `authentic/`.
-    A folder that cannot be read is an input with a fault, so that nobody takes its pictures for analysed.
+    A folder that cannot be read is an input with a fault, so that its pictures are not taken for analysed.
 
     Raises `UsageError` when a path does not exist or cannot be reached, or an address is none that can be read, and
     `StoreError` when a store does not answer.
@@ -312,7 +312,7 @@ def _output_names(names: list[str]) -> list[str]:
     """Safe output paths: long parts shortened, and a hash added where two would meet on some file system.
 
     Paths that are too long as a whole keep their last part, below a folder named after the hash of all of it. Parts
-    that look as if they had a hash already get one too, so that nobody can name a file like another's output. Two
+    that look as if they had a hash already get one too, so that no file name can collide with another's output. Two
     names meet when they differ in case or Unicode normalisation only, or when a map's name is also a folder's.
     """
     safe = [_mirror(name) for name in names]

@@ -35,8 +35,8 @@ def analyse(
     """Results of `inputs`, in their order, each after its outputs are written below `out`.
 
     Where a network's last digits depend on the size of its batch, every batch is filled up to `batch`, so that a scan
-    that was cut and resumed ends with the same bytes. Elsewhere a batch is what has been decoded by then: the first
-    row does not wait for others.
+    that was stopped and resumed ends with the same bytes. Elsewhere a batch is what has been decoded by then: the
+    first row does not wait for others.
 
     Raises `OutputError` when results cannot be written, and `StoreError` when a store does not answer.
     """

@@ -1,4 +1,4 @@
-"""Maps of a batch of pictures: a failure costs the pictures that fail, never the others nor the scan."""
+"""Maps of a batch of pictures: a failure affects the pictures that fail, never the others or the scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output folder of a scan: whose it is, and the record of what ran."""
+"""The output folder of a scan: who owns it, and the record of what ran."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def write_record(
     Args:
         results: those on disk, and `head`, the hash of the last row.
         case: values of `CASE` that were given, None for the others.
-        sessions: a dict for each time the command ran, cut runs included (their `finished` stays None).
+        sessions: a dict for each time the command ran, unfinished runs included (their `finished` stays None).
     """
     header = localizer.header
     verdicts = settings.verdicts.describe()

@@ -1,4 +1,5 @@
-"""How a score is to be read: by how many authentic pictures score as high, and by how many such pictures were edited.
+"""How to interpret a score: how many authentic pictures score as high, and how many pictures of such a score were
+edited.
 
 Both come from the calibration that `run.json` keeps of the checkpoint. A score is no probability that a picture was
 edited: that depends on how many edited pictures there are where it comes from (the base rate).

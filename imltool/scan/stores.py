@@ -136,7 +136,7 @@ def _ask(place: Stored, request: Callable[[Any, str], Result], may_be_locked: bo
 
     None when nothing is there, and, if it `may_be_locked`, for what may not be read.
 
-    Raises `StoreError` without a word of the store's own texts: they may hold addresses with keys in them. For the same
+    Raises `StoreError` without the store's own texts: they may hold addresses with keys in them. For the same
     reason it is raised `from None`: `-vv` shows where errors come from.
     """
     store = open_store(place.scheme)
@@ -232,7 +232,7 @@ def _bound(stop: threading.Event) -> Any:
 
 
 def _reason(error: Exception, place: Stored) -> ImlError:
-    """Why an object could not be copied, without a word of the store's own texts."""
+    """Why an object could not be copied, without the store's own texts."""
     if isinstance(error, ImlError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,4 +1,4 @@
-"""Verdict words, from what a checkpoint's calibration can promise about authentic pictures.
+"""Verdicts, from the false-positive rates that a checkpoint's calibration supports.
 
 A score is an *indication* above the operating point of the chosen sensitivity, and *inconclusive* between the point of
 `INCONCLUSIVE_RATE` and that one; below it there is *no indication*. So the last word means the same whatever the

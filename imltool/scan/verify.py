@@ -109,7 +109,7 @@ class Verification:
 
         Args:
             heads: final hashes that were kept elsewhere: that of the results, and of other journals that of any line,
-                as these grow. Without them somebody who computed all hashes again is not found.
+                as these grow. Without them a change by somebody who computed all hashes again is not found.
             evidence: hash the files that were scanned as well, where `run.json` says that they are; objects of stores
                 are fetched for it.
         """
@@ -136,7 +136,7 @@ class Verification:
 
     @property
     def _finished(self) -> bool:
-        """Whether the last session came to its end. A record that cannot be read excuses nothing."""
+        """Whether the last session came to its end. A record that cannot be read counts as finished."""
         try:
             return self._record["sessions"][-1]["finished"] is not None
         except (KeyError, TypeError, IndexError):

@@ -27,7 +27,7 @@ NO_FILE, NO_ENDING, CLOSED = "not a file", "no extension", "cannot be opened"
 def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Others) -> list[Path]:
     """As `walk_images`, and files of other names that begin like a picture: evidence is often named so.
 
-    Hidden folders are looked into: whoever hides pictures puts them there. A file named like a picture is there
+    Hidden folders are scanned too: pictures may be hidden there. A file named like a picture is there
     whatever it holds, so that a damaged one is reported. One of another name that cannot be opened is
     left out.
 

@@ -68,7 +68,7 @@ class GatedIntegration(nn.Module):
 
 
 class DualGuidance(nn.Module):
-    """What the picture shows now against what the memory has seen before (paper, Eq. 4).
+    """The evidence of the picture combined with the prior of the memory (paper, Eq. 4).
 
     A_final = α·(A_base ⊙ G_avg) + (1 − α)·A_mem.
 
@@ -103,7 +103,7 @@ class Refinement(nn.Module):
     """Two 3×3 blocks and a 1×1 convolution (our choice; the paper does not give the layers).
 
     Args:
-        with_features: see F_fused beside A_final. Without it the network cannot go around memory and gates.
+        with_features: take F_fused beside A_final. Without it the network cannot bypass memory and gates.
 
     Input: F_fused [B,C,g,g], A_final [B,1,g,g] in [0,1]. Output: logits [B,1,g,g].
     """

@@ -1,8 +1,8 @@
 """The memory bank: prototypes of manipulation that give every pixel a long-term prior A_mem.
 
 The paper says "learnable memory bank of prototypical manipulation patterns" and leaves shape and update open. Four
-readings of it stand behind one option; all of them leave the bank unchanged at inference, and none mixes the pictures
-of a batch, so a result does not depend on batch size or order.
+readings of it are choices of one option; all of them leave the bank unchanged at inference, and none mixes the
+pictures of a batch, so a result does not depend on batch size or order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class PrototypeMemory(nn.Module):
     """Each pixel reads the bank by its similarity to the keys (our choice, the default).
 
     Keys [K,C] and values [K] are learned. A_mem = Σ_k softmax_k(τ·cos(query, key_k))·σ(value_k).
-    It knows no absolute position, so it holds under flips, crops and any input size.
+    It does not depend on absolute position, so it is valid under flips, crops and any input size.
     """
 
     def __init__(self, channels: int, slots: int) -> None:
@@ -71,7 +71,8 @@ class EmaMemory(PrototypeMemory):
 class SpatialMemory(nn.Module):
     """K spatial maps, mixed by a query pooled over the picture (another reading of the paper).
 
-    The maps are learned on a fixed grid and resized to the features' grid, so this reading knows absolute position.
+    The maps are learned on a fixed grid and resized to the features' grid, so this reading depends on absolute
+    position.
     """
 
     grid = 56

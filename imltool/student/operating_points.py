@@ -19,7 +19,7 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class KindRate:
-    """How one kind of authentic pictures fares at a threshold.
+    """False indications of one kind of authentic pictures at a threshold.
 
     Attributes:
         name: the set of the calibration that they are from.
@@ -56,8 +56,8 @@ class OperatingPoint:
     Attributes:
         threshold: a score strictly above it exceeds the point.
         wanted_rate: share of authentic pictures that it was asked to keep to.
-        supported: whether every kind has enough pictures to promise that; where not, the threshold is at least the
-            highest score of the kind, and what it does promise is in `kinds`.
+        supported: whether every kind has enough pictures to support that rate; where not, the threshold is at least the
+            highest score of the kind, and the rate it supports is in `kinds`.
         kinds: the kinds of authentic pictures measured, in the calibration's order.
     """
 
@@ -95,7 +95,7 @@ def operating_point(authentic: Mapping[str, Sequence[float]], rate: float) -> Op
 
 
 def pictures_needed(rate: float) -> int:
-    """How many authentic pictures of each kind it takes to promise `rate`: 19 for 5 %, 99 for 1 %."""
+    """How many authentic pictures of each kind it takes to support `rate`: 19 for 5 %, 99 for 1 %."""
     return math.ceil((1 - SLACK) / rate) - 1
 
 

@@ -1,4 +1,4 @@
-"""What a study leaves to read: results.json, table.md, table.csv, per_image.csv, report.html (and plot.png)."""
+"""The files of a study: results.json, table.md, table.csv, per_image.csv, report.html (and plot.png)."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class RoleResult(Exact):
 
 
 class LabelQuality(Exact):
-    """Pseudo-masks trained on against the true masks."""
+    """Quality of the pseudo-masks trained on, measured with the true masks."""
 
     images: int
     iou_mean: float | None

@@ -96,7 +96,7 @@ class Study:
         self._refuse_other_sets()
 
     def close(self) -> None:
-        """Let other commands have the folder."""
+        """Release the folder."""
         self._held.close()
 
     def run(self) -> Iterator[Event]:

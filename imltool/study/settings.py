@@ -29,7 +29,7 @@ TINY = (
     "save_every=2",
     "log_every=1",
 )
-"""Changes that make any training a matter of seconds: to see a study work, not to learn from it."""
+"""Changes that make any training a matter of seconds: to try a study out, not for results."""
 
 
 class LabelSettings(Settings):
@@ -74,7 +74,7 @@ class Variant(Settings):
 
 
 class RowsSettings(Settings):
-    """A study of one's own: the file that is given in place of a study's name."""
+    """A custom study: the file that is given in place of a study's name."""
 
     rows: tuple[Variant, ...] = Field(min_length=1)
 

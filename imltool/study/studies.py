@@ -116,7 +116,7 @@ def diversity(base: TrainSettings, teacher: str) -> Variants:
 
 
 def boxes(base: TrainSettings, teacher: str) -> Variants:
-    """From boxes that fit the edit to boxes that are half too large on every side."""
+    """From boxes that fit the edit to boxes that are too large by half on every side."""
     return [
         Variant(name=f"jitter-{round(100 * share)}", labels=LabelSettings(teacher=teacher, jitter=share))
         for share in JITTER
@@ -124,7 +124,7 @@ def boxes(base: TrainSettings, teacher: str) -> Variants:
 
 
 def pseudo(base: TrainSettings, teacher: str) -> Variants:
-    """The same boxes turned into masks by every teacher on this machine; pixel masks as what they stand for."""
+    """The same boxes turned into masks by every teacher on this machine; pixel masks as the reference."""
     made_by = _configured_teacher(base)
     rows: Variants = (
         [Variant(name=made_by)] if made_by else [Variant(name=teacher, labels=LabelSettings(teacher=teacher))]
@@ -222,7 +222,7 @@ STUDIES: dict[str, Callable[[TrainSettings, str], Variants]] = {
 
 
 def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[Skipped]]:
-    """The study without rows that change nothing against the first one, which would be trained for nothing."""
+    """The study without rows that do not differ from the first one."""
     first, *others = study.rows
     unnamed = {"name": "", "seed": 0}
     wanted = study.training(first, 0).model_copy(update=unnamed)

@@ -1,4 +1,4 @@
-"""Whole-picture development and retouching as photographers do it: nothing of it is a forgery."""
+"""Whole-picture development and retouching as photographers do it, none of which is a forgery."""
 
 from __future__ import annotations
 

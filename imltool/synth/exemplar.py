@@ -102,7 +102,8 @@ def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings
     """A hole filled with content that was rendered at a lower resolution and enlarged, as networks fill holes.
 
     The content comes from OpenCV's inpainting, from patches, or from another photo, shrunk before and enlarged with a
-    kernel that may leave its period behind; the border is hard or soft. This stands for networks we cannot ship.
+    kernel that may leave its period behind; the border is hard or soft. It replaces generative networks, which cannot
+    be shipped.
     """
     height, width = host.rgb.shape[:2]
     low, high = settings.area

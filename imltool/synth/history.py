@@ -23,7 +23,7 @@ class Before:
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A draw from `low` to `high` (both above 0), even on a log scale: halves come as often as doubles."""
+    """A draw from `low` to `high` (both above 0), even on a log scale: halves are as likely as doubles."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 

@@ -92,7 +92,7 @@ class CutObject:
 
     @property
     def score(self) -> float:
-        """Sure and stable masks first, then whole shapes over fringed ones and large objects over tiny parts."""
+        """High predicted IoU and stability first, then compact shapes and large objects."""
         shape: float = self.solidity**0.25 * min(1.0, self.area / ROOMY) ** 0.25
         return min(self.predicted_iou, 1.0) * self.stability * shape
 
@@ -228,8 +228,8 @@ def write_objects(
 
     Every object has a picture and a mask of one stem, `images/NAME-1.jpg` and `masks/NAME-1.png`, as sources of
     synthetic forgeries pair them. The picture is a copy of the photo's file, byte for byte, or a JPEG when the photo
-    is larger than `settings.long_side`. Two objects of a photo are two copies, not links: the folder stays whole
-    when photos move, and nothing done to it can reach them.
+    is larger than `settings.long_side`. Two objects of a photo are two copies, not links: the folder stays complete
+    when photos move, and changes in it do not affect them.
 
     Args:
         stems: from `object_stems`.

@@ -23,7 +23,7 @@ def grow(region: Mask, pixels: int) -> Mask:
 
 
 def shrink(region: Mask, pixels: int) -> Mask:
-    """A region without its outermost `pixels`; it ends with the array."""
+    """A region without its outermost `pixels`; outside the array is not region."""
     kernel = np.ones((3, 3), np.uint8)
     shape = region.astype(np.uint8)
     return cv2.erode(shape, kernel, iterations=pixels, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
@@ -88,7 +88,7 @@ def patch(
 def fill(
     rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
 ) -> tuple[RGB, Mask] | None:
-    """The hole inpainted when it is small and either chance says so or no patch fits, else patched, else None."""
+    """The hole inpainted when it is small and drawn so or no patch fits, else patched, else None."""
     small = float(hole.mean()) <= settings.inpaint_area
     if not small or rng.random() >= settings.inpaint:
         patched = patch(rng, rgb, hole, settings, record)

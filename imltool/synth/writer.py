@@ -39,8 +39,8 @@ def sources_digest(pool: SourcePool) -> str:
 def write_forgeries(forge: Forge, count: int, seed: int, out: Path) -> Iterator[dict[str, Any]]:
     """Make samples 0 … count-1 that are missing in `out`, and yield a row for each one made or failed.
 
-    Sample `index` is a function of (seed, index), the settings and the sources alone, so an interrupted run and a
-    run with a larger `count` go on with the same samples. Writes `tampered/`, `masks/`, `authentic/` and, at the end,
+    Sample `index` is a function of (seed, index), the settings and the sources alone, so an interrupted run and a run
+    with a larger `count` continue with the same samples. Writes `tampered/`, `masks/`, `authentic/` and, at the end,
     `boxes.json` (coarse boxes of the tampered pictures).
 
     A row that is done is one line of `synth.jsonl`: index, seed, status `ok`, kind, image, mask (None when authentic),

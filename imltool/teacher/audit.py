@@ -1,4 +1,4 @@
-"""How good are the pseudo-masks? A comparison with ground truth that never flows back into them."""
+"""Quality of pseudo-masks: a comparison with ground truth, which is not used to make them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class EmbeddingFolder:
     """Embeddings by key in a folder of bounded size.
 
     An entry is written in one step and proves itself by a hash, so that a partial or damaged one counts as missing. Any
-    number of processes may use the folder: what one removes, another makes again. Only files that this class has
+    number of processes may use the folder: what one removes, another computes again. Only files that this class has
     named are ever removed.
 
     Attributes:
@@ -72,7 +72,7 @@ class EmbeddingFolder:
         return np.frombuffer(values, "<f4").reshape(SHAPE).astype(np.float32)
 
     def put(self, key: str, embedding: NDArray[np.float32]) -> None:
-        """Keep an embedding. A disk that refuses it costs the entry and one warning, not the run."""
+        """Keep an embedding. Where the disk refuses, the entry is lost with one warning, and the run continues."""
         values = embedding.astype("<f4").tobytes()
         self._make_room(ENTRY_BYTES)
         try:
@@ -86,7 +86,7 @@ class EmbeddingFolder:
         return self.folder / f"{key}{SUFFIX}"
 
     def _make_room(self, wanted: int) -> None:
-        """Remove what was not used for longest until `wanted` bytes fit. What killed writers left ages like entries."""
+        """Remove what was not used for longest until `wanted` bytes fit. Files of killed writers age like entries."""
         entries = sorted(self._entries())
         total = wanted + sum(size for _, size, _ in entries)
         for _, size, path in entries:

@@ -26,7 +26,7 @@ class SamNetwork(Protocol):
     Attributes:
         engine: its name in `engines.registry.ENGINES`.
         version: the engine's.
-        layers: the encoder's modules where torch runs it, for whoever wants to step in; none in other engines.
+        layers: the encoder's modules where torch runs it, for stepping through the encoder; none in other engines.
     """
 
     @property

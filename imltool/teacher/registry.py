@@ -64,7 +64,7 @@ TEACHERS = (*WITH_WEIGHTS, *WEIGHTLESS)
 
 
 def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
-    """The weights file a teacher would load, or None for a weightless one.
+    """The weights file a teacher would load, or None for one without weights.
 
     Raises `UsageError` for an unknown name and `WeightsError` when the file is not on this machine.
     """
@@ -88,7 +88,7 @@ def load_teacher(
 ) -> Teacher:
     """Build a teacher by name (`TEACHERS`), frozen and in eval mode; see `load_sam` for those with weights.
 
-    Raises `UsageError` for an unknown name, and for a weightless teacher that is given an engine or embeddings.
+    Raises `UsageError` for an unknown name, and for a teacher without weights that is given an engine or embeddings.
     """
     if name not in WEIGHTLESS:
         return load_sam(name, weights, device, engine, embeddings)
@@ -116,8 +116,8 @@ def load_sam(
         steppable: have torch run the encoder, whose layers can then be stepped into, and the fastest engine the
             decoder; `engine` does not count.
 
-    Raises `UsageError` (unknown or weightless teacher, unavailable engine) and `WeightsError` (absent, damaged or
-    another model's file or graph).
+    Raises `UsageError` (unknown teacher or one without weights, unavailable engine) and `WeightsError` (absent, damaged
+    or another model's file or graph).
     """
     path = teacher_weights(name, weights)
     if path is None:

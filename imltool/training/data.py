@@ -294,7 +294,7 @@ def seed_worker(_: int) -> None:
     """One OpenCV thread a worker: the cores belong to the network. Ctrl-C and SIGTERM are the main process's to handle.
 
     `timeout` and SLURM send SIGTERM to all processes, and a worker that died of it would end the main process before it
-    has saved its state. A worker that nobody ends follows after `OUTLIVE` seconds.
+    has saved its state. A worker that is not ended exits after `OUTLIVE` seconds.
     """
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -160,7 +160,7 @@ class RunFolder:
                 shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
-        """Close the log and let other commands have the folder."""
+        """Close the log and release the folder."""
         self._held.close()
         if self._log is not None:
             self._log.close()

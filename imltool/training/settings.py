@@ -127,7 +127,7 @@ class DataSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Changes of training pictures, the same for tampered and authentic ones (our choice).
+    """Augmentation of training pictures, the same for tampered and authentic ones (our choice).
 
     Flips and crops are for all sources and keep traces as they are; colour and jpeg are for real pictures.
     """

@@ -34,7 +34,7 @@ class Calibration:
 
     Attributes:
         pixel_threshold: the one of `CURVE_THRESHOLDS` that maximises mean pixel F1 of tampered pictures minus mean
-            false-positive area of authentic ones, both as means over sets, so that a large set does not speak for the
+            false-positive area of authentic ones, both as means over sets, so that a large set does not outweigh the
             small ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each); of
             equals the one nearest to 0.5.
         pixel_f1: the mean over sets of the mean pixel F1 there.
@@ -133,9 +133,9 @@ class Validation:
         return self._cache.get(key, make)["traces"]
 
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
-        """Figures (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
+        """Metrics (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
 
-        Figures that need tampered or authentic pictures are None without them.
+        Those that need tampered or authentic pictures are None without them.
         """
         f1_curves: dict[str, list[np.ndarray]] = {}
         false_curves: dict[str, list[np.ndarray]] = {}

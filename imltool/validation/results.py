@@ -1,4 +1,4 @@
-"""The shape of `validation.json`: what was tried, under which conditions, and what came of it."""
+"""The shape of `validation.json`: what was validated, under which conditions, and the results."""
 
 from __future__ import annotations
 

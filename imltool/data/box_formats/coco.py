@@ -26,7 +26,7 @@ def read_coco(file: AnnotationFile, found: Annotations) -> None:
     Ids and numbers may be texts. A box without `bbox` is taken from its `segmentation` (polygons or run lengths); one
     with `attributes.rotation` (degrees, as CVAT exports it) is the box around the turned one. A segmentation is a label
     only where `imltool annotate` noted that a person accepted it (`imltool.accepted` = `mask`): other files keep
-    polygons there that nobody has offered as labels of an edit.
+    polygons there that were not meant as labels of an edit.
     """
     document = file.object
     images, annotations = (as_list(document, key, file.path) for key in ("images", "annotations"))

@@ -20,7 +20,7 @@ def read_voc(file: AnnotationFile, found: Annotations) -> None:
 
     VOC counts pixels from 1 and both ends belong to the box, so (xmin, ymin, xmax, ymax) becomes
     (xmin - 1, ymin - 1, xmax, ymax) here. Tools that write VOC with coordinates from 0 are therefore read one pixel
-    too far left and up, which coarse boxes bear, and which `match_boxes` clips at the border.
+    too far left and up, which coarse boxes tolerate, and which `match_boxes` clips at the border.
     Parts of objects are not read. A `size` of 0 counts as not recorded.
     """
     root = file.xml

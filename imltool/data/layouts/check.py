@@ -1,4 +1,4 @@
-"""What is wrong with a data set's files: damage, sizes, masks that do not read as they should, doubles.
+"""What is wrong with a data set's files: damage, sizes, masks that do not read as they should, duplicates.
 
 All limits are our choice. Findings that leave the set usable are notes, the others faults.
 """

@@ -1,4 +1,4 @@
-"""Coarse boxes made from masks, as a person might have drawn them: to teach with boxes where only masks exist."""
+"""Coarse boxes made from masks, as a person might have drawn them: for training with boxes where only masks exist."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def convert(manifest: Manifest, out: Path, link: bool = False) -> Iterator[Probl
     """Write `tampered/`, `masks/` (PNG of 0 and 255), `authentic/` and `manifest.jsonl` into `out`.
 
     Yields None for every picture written and a `Problem` for every one that was left out: unreadable, its mask of
-    another size or empty. Repeating an interrupted conversion goes over it again and finishes it.
+    another size or empty. An interrupted conversion is repeated and completed by the same call.
     The manifest keeps kind, split and source, which folders cannot say.
 
     Args:

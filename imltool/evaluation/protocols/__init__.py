@@ -1,6 +1,7 @@
 """Protocols of published tables: which sets they have, in which role, and where these are below one folder.
 
-A protocol is a YAML file beside this one, or anybody's own. Sets that are not there are reported, never passed over.
+A protocol is a YAML file beside this one, or one of the user's. Sets that are not there are reported, never passed
+over.
 """
 
 from __future__ import annotations
