@@ -12,7 +12,7 @@ import numpy as np
 from imltool.data.folder import read_folder
 from imltool.device import choose_device
 from imltool.evaluation.compat import PROTOCOLS
-from imltool.evaluation.degradations import GRID, degrade
+from imltool.evaluation.degradations import DEGRADATIONS, degrade
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.rows import CALIBRATED, HALF, Counting
 from imltool.evaluation.runner import count_image
@@ -61,7 +61,7 @@ rows = [count_image(*three, thresholds) for three in zip(samples, maps, masks, s
 started = time.perf_counter()
 summarize_set("set", rows, Overlap("ood", False, 0, "", "", ""), score_threshold=0.5, seed=0)
 print(f"set metrics          {1000 * (time.perf_counter() - started):8.2f} ms for the set, 2000 resamples each")
-for name, step in GRID.items():
+for name, step in DEGRADATIONS.items():
     started = time.perf_counter()
     for sample, rgb, mask in zip(samples, images, masks, strict=True):
         degrade(name, step.levels[-1], rgb, mask, sample.name, 0)

@@ -247,7 +247,7 @@ def _without_network(info: WeightsInfo) -> str:
 
 
 @dataclass(frozen=True)
-class Verification:
+class HashCheck:
     """Outcome of recomputing one file's SHA-256.
 
     Attributes:
@@ -261,19 +261,19 @@ class Verification:
     sha256: str | None
 
 
-def verify(names: Iterable[str] = (), registry: Mapping[str, WeightsInfo] = WEIGHTS) -> Iterator[Verification]:
+def verify(names: Iterable[str] = (), registry: Mapping[str, WeightsInfo] = WEIGHTS) -> Iterator[HashCheck]:
     """Recompute the SHA-256 of the named files, or of every present one. Raises `UsageError` for an unknown name."""
     named = [get_info(name, registry) for name in names]
     for info in named or [info for info in registry.values() if place(info).is_file()]:
         path = place(info)
         if not path.is_file():
-            yield Verification(info, path, "absent", None)
+            yield HashCheck(info, path, "absent", None)
             continue
         try:
             found = sha256_file(path)
         except OSError as error:
             raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-        yield Verification(info, path, "ok" if found == info.sha256 else "wrong", found)
+        yield HashCheck(info, path, "ok" if found == info.sha256 else "wrong", found)
 
 
 def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tuple[WeightsInfo, Path]:

@@ -11,7 +11,7 @@ from helpers.outputs import results_in
 from helpers.pictures import make_set
 
 from imltool.evaluation.compat import PROTOCOLS
-from imltool.evaluation.degradations import GRID
+from imltool.evaluation.degradations import DEGRADATIONS
 from imltool.evaluation.results import METRICS, MethodResult, Results, SetResult
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_every_key_is_described(model: Any) -> None:
 
 
 def test_every_choice_is_described() -> None:
-    for name in (*PROTOCOLS, *GRID):
+    for name in (*PROTOCOLS, *DEGRADATIONS):
         assert f"| `{name}` |" in PAGE
 
 

@@ -20,7 +20,7 @@ from imltool.cli.app import run
 from imltool.config import load_settings
 from imltool.data.folder import read_folder
 from imltool.errors import DataError
-from imltool.evaluation.protocols import SHIPPED, Protocol, open_protocol
+from imltool.evaluation.protocols import SHIPPED, PublishedProtocol, open_protocol
 from imltool.evaluation.roles import find_overlap, refuse_hidden_overlap, under_protocol
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
@@ -55,7 +55,7 @@ def test_the_shipped_protocols_are_the_published_ones() -> None:
     assert set(SHIPPED) == {"boxpromptiml", "mvss", "cat"}
     groups = {
         name: {
-            role: {one.name for one in load_settings(Protocol, path).sets if one.role == role}
+            role: {one.name for one in load_settings(PublishedProtocol, path).sets if one.role == role}
             for role in ("ind", "ood")
         }
         for name, path in SHIPPED.items()

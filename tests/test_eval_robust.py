@@ -17,14 +17,14 @@ from scipy.ndimage import gaussian_filter
 
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
-from imltool.evaluation.degradations import GRID, degrade
+from imltool.evaluation.degradations import DEGRADATIONS, degrade
 from imltool.evaluation.methods import error_level_analysis
 from imltool.pictures.images import read_mask, read_rgb
 
 
 def test_jpeg_is_that_of_pillow_with_halved_colour() -> None:
     rgb, mask = forged(1)
-    for quality in GRID["jpeg"].levels:
+    for quality in DEGRADATIONS["jpeg"].levels:
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
         expected = np.array(Image.open(buffer).convert("RGB"))
@@ -33,7 +33,7 @@ def test_jpeg_is_that_of_pillow_with_halved_colour() -> None:
         assert same is mask
 
 
-@pytest.mark.parametrize("kernel", GRID["blur"].levels)
+@pytest.mark.parametrize("kernel", DEGRADATIONS["blur"].levels)
 def test_blur_follows_the_rule_for_sigma(kernel: int) -> None:
     rgb, mask = photo(2, 60, 50), np.ones((50, 60), np.bool_)
     found, _ = degrade("blur", kernel, rgb, mask, "a.png", 0)
@@ -42,7 +42,7 @@ def test_blur_follows_the_rule_for_sigma(kernel: int) -> None:
     assert np.abs(found - expected).max() <= 1.5
 
 
-@pytest.mark.parametrize("sigma", GRID["noise"].levels)
+@pytest.mark.parametrize("sigma", DEGRADATIONS["noise"].levels)
 def test_noise_has_the_standard_deviation_it_says(sigma: int) -> None:
     rgb, mask = np.full((200, 200, 3), 128, np.uint8), np.zeros((200, 200), np.bool_)
     found, _ = degrade("noise", sigma, rgb, mask, "a.png", 0)
@@ -57,7 +57,7 @@ def test_noise_has_the_standard_deviation_it_says(sigma: int) -> None:
     assert (seeded != found).any()
 
 
-@pytest.mark.parametrize("factor", GRID["resize"].levels)
+@pytest.mark.parametrize("factor", DEGRADATIONS["resize"].levels)
 def test_the_truth_follows_resizing(factor: float) -> None:
     rgb, mask = forged(3, 120, 80)
     small, truth = degrade("resize", factor, rgb, mask, "a.png", 0)

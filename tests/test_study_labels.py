@@ -20,8 +20,8 @@ from imltool.pictures.images import read_mask, write_mask
 from imltool.study.labels import OneEmbedding, label_overrides, label_quality, make_labels
 from imltool.study.runner import data_digest
 from imltool.study.settings import LabelSettings
+from imltool.teacher.non_learned import BoxTeacher
 from imltool.teacher.pseudo import read_pseudo
-from imltool.teacher.weightless import BoxTeacher
 from imltool.training.settings import TrainSettings
 from imltool.training.sources import read_source
 

@@ -14,9 +14,9 @@ from imltool.errors import UsageError, WeightsError
 from imltool.pictures.images import read_rgb
 from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
+from imltool.teacher.non_learned import BoxTeacher, fill_box
 from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names
 from imltool.teacher.registry import TEACHERS, load_teacher
-from imltool.teacher.weightless import BoxTeacher, fill_box
 from imltool.weights import WEIGHTS, locate
 
 HERE = Path(__file__).parent

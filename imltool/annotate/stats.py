@@ -15,7 +15,7 @@ from imltool.data.rle import decode_mask
 from imltool.errors import DataError
 from imltool.pictures.images import Mask
 from imltool.teacher.audit import iou
-from imltool.teacher.weightless import fill_box
+from imltool.teacher.non_learned import fill_box
 
 
 def read_records(boxes: Path) -> Records:

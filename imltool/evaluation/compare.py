@@ -62,7 +62,7 @@ METRICS: dict[str, Compared] = {
 """Name of `--metric` → what it compares."""
 DEFAULT = ("f1", "fp_area", "image_auc")
 
-Rows = dict[tuple[str, str], ImageRow]
+PictureRows = dict[tuple[str, str], ImageRow]
 """(set, picture) → row that was scored."""
 RowPair = tuple[ImageRow, ImageRow]
 
@@ -83,7 +83,7 @@ class Entrant:
     label: str
     folder: Path
     method: str
-    rows: Rows
+    rows: PictureRows
     data: dict[str, DataInfo]
     min_max: bool
 
@@ -139,7 +139,7 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
 
     Raises `DataError` when a folder holds no finished evaluation, `UsageError` for an unknown method or fewer than two.
     """
-    found: list[tuple[Path, str, Rows, Results]] = []
+    found: list[tuple[Path, str, PictureRows, Results]] = []
     for target in targets:
         folder, wanted = _folder_and_method(target)
         results, by_method = _read_folder(folder)
@@ -173,7 +173,7 @@ def _folder_and_method(target: str) -> tuple[Path, str]:
     return Path(target), ""
 
 
-def _read_folder(folder: Path) -> tuple[Results, dict[str, Rows]]:
+def _read_folder(folder: Path) -> tuple[Results, dict[str, PictureRows]]:
     """`results.json` of an evaluation, and the rows of its methods."""
     try:
         results = Results.model_validate_json((folder / RESULTS_NAME).read_bytes())
@@ -186,7 +186,7 @@ def _read_folder(folder: Path) -> tuple[Results, dict[str, Rows]]:
         raise DataError(f"{folder} holds a damaged evaluation: {reason}", "run imltool eval again") from error
     if not results.complete:
         raise DataError(f"the evaluation in {folder} is not complete", "run the same imltool eval command again")
-    by_method: dict[str, Rows] = {one.label: {} for one in results.methods}
+    by_method: dict[str, PictureRows] = {one.label: {} for one in results.methods}
     counts = {(one.label, name): 0 for one in results.methods for name in results.data}
     try:
         for line in read_rows(folder / JOURNAL_NAME)[1:]:

@@ -179,7 +179,7 @@ def _scores(rows: Sequence[PictureResult], key: str | None) -> tuple[list[float]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class CompatProtocol:
     """One way of measuring.
 
     Attributes:
@@ -205,15 +205,15 @@ IMDLBENCO_COLUMNS = {
     "auc": "pixel AUC, all pictures",
     "auc_tampered": "pixel AUC, tampered",
 }
-PROTOCOLS: dict[str, Protocol] = {
-    "imdlbenco": Protocol(
+PROTOCOLS: dict[str, CompatProtocol] = {
+    "imdlbenco": CompatProtocol(
         "map and mask resized, strictly above 0.5, mean over all pictures; an authentic picture scores 0",
         IMDLBENCO_COLUMNS,
         imdlbenco,
         True,
         _imdlbenco_set,
     ),
-    "imdlbenco-padded": Protocol(
+    "imdlbenco-padded": CompatProtocol(
         "original size, cut to the top left 1024×1024, strictly above 0.5, mean over all pictures; an authentic "
         "picture scores 0",
         IMDLBENCO_COLUMNS,
@@ -221,7 +221,7 @@ PROTOCOLS: dict[str, Protocol] = {
         True,
         _imdlbenco_set,
     ),
-    "trufor": Protocol(
+    "trufor": CompatProtocol(
         "better of map and inverted map, edge of the truth unscored, tampered pictures; best: threshold of each "
         "picture's own choosing; detection by imltool's image score above 0.5",
         {
@@ -235,7 +235,7 @@ PROTOCOLS: dict[str, Protocol] = {
         False,
         _trufor_set,
     ),
-    "mvss": Protocol(
+    "mvss": CompatProtocol(
         "8-bit map strictly above 0.5, tampered pictures; a picture is flagged when any pixel is; image F1: harmonic "
         "mean of sensitivity and specificity; combined: harmonic mean of pixel F1 and image F1",
         {

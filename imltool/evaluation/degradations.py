@@ -119,7 +119,7 @@ class Degradation:
     apply: Change
 
 
-GRID: dict[str, Degradation] = {
+DEGRADATIONS: dict[str, Degradation] = {
     "jpeg": Degradation("JPEG", "quality", (100, 90, 80, 70, 60, 50), jpeg),
     "blur": Degradation("Gaussian blur", "kernel in pixels", (3, 7, 11, 15, 19, 23), blur),
     "noise": Degradation("Gaussian noise", "standard deviation in 8-bit steps", (3, 7, 11, 15, 19, 23), noise),
@@ -135,11 +135,11 @@ def choose(text: str) -> list[str]:
     """The names in `all` or `jpeg,blur`, in the grid's order. Raises `UsageError` for others."""
     names = [name.strip() for name in text.split(",")]
     if names == ["all"]:
-        return list(GRID)
-    unknown = [name for name in names if name not in GRID]
+        return list(DEGRADATIONS)
+    unknown = [name for name in names if name not in DEGRADATIONS]
     if unknown:
-        raise UsageError(f"unknown degradation {unknown[0]!r}", f"choose all, or from {', '.join(GRID)}")
-    return [name for name in GRID if name in names]
+        raise UsageError(f"unknown degradation {unknown[0]!r}", f"choose all, or from {', '.join(DEGRADATIONS)}")
+    return [name for name in DEGRADATIONS if name in names]
 
 
 def degrade(name: str, level: Level, rgb: RGB, mask: Mask, picture: str, seed: int) -> tuple[RGB, Mask]:
@@ -153,7 +153,7 @@ def degrade(name: str, level: Level, rgb: RGB, mask: Mask, picture: str, seed: i
     """
     key = hashlib.sha256(f"{seed}\0{picture}\0{name}\0{level}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(key[:8], "big"))
-    return GRID[name].apply(rgb, mask, level, rng)
+    return DEGRADATIONS[name].apply(rgb, mask, level, rng)
 
 
 def encoder_versions() -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from imltool.config import Settings
 from imltool.data.sets import NamedSet, apply_lists, named_sets, sample_sets
 from imltool.errors import UsageError
 from imltool.evaluation.compat import PROTOCOLS
-from imltool.evaluation.degradations import GRID
+from imltool.evaluation.degradations import DEGRADATIONS
 from imltool.evaluation.events import Advanced, Event, Said, Started
 from imltool.evaluation.methods import BASELINES
 from imltool.evaluation.protocols import ProtocolRun, open_protocol
@@ -50,7 +50,7 @@ class EvaluationSettings(Settings):
     compat: tuple[str, ...] = Field((), description="names of compat.PROTOCOLS")
     compat_size: int | None = Field(None, description="side in pixels for imdlbenco; null: the checkpoint's input size")
     min_max: bool = Field(False, description="stretch every map to 0..1 before scoring")
-    robust: tuple[str, ...] = Field((), description="names of degradations.GRID")
+    robust: tuple[str, ...] = Field((), description="names of degradations.DEGRADATIONS")
     batch: int = Field(8, ge=1, description="pictures predicted at once")
     device: str = "auto"
     engine: str = "auto"
@@ -78,7 +78,7 @@ class EvaluationSettings(Settings):
             raise UsageError("--tiles is a way to predict with a checkpoint", "give --weights, or leave it out")
         _known("baseline", self.baselines, BASELINES)
         _known("--compat", self.compat, PROTOCOLS)
-        _known("degradation", self.robust, GRID)
+        _known("degradation", self.robust, DEGRADATIONS)
         if self.robust and not (self.checkpoint or self.baselines):
             raise UsageError(
                 "--robust has to predict degraded pictures", "give --weights or --baseline, not maps alone"

@@ -24,14 +24,14 @@ from imltool.templates import environment
 
 PAGE_NAME = "report.html"
 
-Rows = Mapping[tuple[str, str], Sequence[ImageRow]]
+MethodRows = Mapping[tuple[str, str], Sequence[ImageRow]]
 """(set, label of the method) → rows."""
 Curves = Mapping[str, Mapping[str, PooledCurve]]
 """Label of the method → set → curve."""
 
 
 def write_page(
-    out: Path, results: Results, rows: Rows, curves: Curves, samples: Mapping[tuple[str, str], Sample]
+    out: Path, results: Results, rows: MethodRows, curves: Curves, samples: Mapping[tuple[str, str], Sample]
 ) -> Path:
     """Write the report of a finished evaluation and return its path. Atomic.
 
@@ -66,7 +66,7 @@ def write_page(
     return out / PAGE_NAME
 
 
-def _plots(name: str, results: Results, rows: Rows, curves: Curves) -> list[tuple[str, str]]:
+def _plots(name: str, results: Results, rows: MethodRows, curves: Curves) -> list[tuple[str, str]]:
     """(what it shows, data URI) of one set's plots."""
     scores: dict[str, tuple[list[float], list[float]]] = {}
     for (set_name, label), found in rows.items():

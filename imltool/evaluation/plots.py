@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from imltool.evaluation.curves import PooledCurve, precision_recall_points, roc_points
-from imltool.evaluation.degradations import GRID
+from imltool.evaluation.degradations import DEGRADATIONS
 from imltool.evaluation.results import Reliability, RobustLine
 from imltool.texts import data_uri
 
@@ -125,7 +125,7 @@ def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:
     Args:
         tables: label → the lines of the degradation's table.
     """
-    step = GRID[name]
+    step = DEGRADATIONS[name]
     ticks = ["none", *(str(level) for level in step.levels)]
     figure, axes = _axes(step.axis, "pixel F1; dashed: authentic flagged", step.title, share=False)
     for index, (label, lines) in enumerate(tables.items()):

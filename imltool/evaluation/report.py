@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imltool.data.sets import NamedSet
-from imltool.evaluation.page import Curves, Rows
+from imltool.evaluation.page import Curves, MethodRows
 from imltool.evaluation.results import CheckpointInfo, DataInfo, ListFile, MapsInfo, Results, Seen
 from imltool.evaluation.roles import Overlap
 from imltool.evaluation.rows import HALF, ImageRow
@@ -110,7 +110,7 @@ def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, o
     return cells | {key: round(value, 6) for key, value in known.items()}
 
 
-def write_files(out: Path, results: Results, rows: Rows, curves: Curves) -> None:
+def write_files(out: Path, results: Results, rows: MethodRows, curves: Curves) -> None:
     """Write the files, each atomically; `results.json` comes last. Raises `OutputError`."""
     write_text(out / CSV_NAME, csv_text(CSV_COLUMNS, _csv_rows(results, rows)))
     drawn = {label: {name: curve.as_json() for name, curve in sets.items()} for label, sets in curves.items()}
@@ -119,6 +119,6 @@ def write_files(out: Path, results: Results, rows: Rows, curves: Curves) -> None
     write_text(out / RESULTS_NAME, results.text() + "\n")
 
 
-def _csv_rows(results: Results, rows: Rows) -> Iterator[dict[str, object]]:
+def _csv_rows(results: Results, rows: MethodRows) -> Iterator[dict[str, object]]:
     for (set_name, label), found in rows.items():
         yield from (csv_row(label, set_name, results.data[set_name].role, row) for row in found)

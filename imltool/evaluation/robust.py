@@ -14,7 +14,7 @@ from imltool.data.folder import Sample
 from imltool.data.sets import NamedSet
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import mean_interval
-from imltool.evaluation.degradations import GRID, Level, degrade, encoder_versions
+from imltool.evaluation.degradations import DEGRADATIONS, Level, degrade, encoder_versions
 from imltool.evaluation.methods import Method
 from imltool.evaluation.results import ROBUST_METRICS, Robust, RobustLine
 from imltool.evaluation.rows import Counting, ImageRow, open_rows
@@ -111,7 +111,7 @@ class RobustRun:
                 if label != method.label:
                     continue
                 before = [RobustRow.of(label, set_name, "", "none", row) for row in untouched]
-                for name, step in GRID.items():
+                for name, step in DEGRADATIONS.items():
                     levels = [rows.get((label, set_name, name, str(level)), []) for level in step.levels]
                     parts = [before, *(part for part in levels if part)]
                     table = [_line(part, before, method.score_threshold, self.seed) for part in parts]
@@ -123,7 +123,7 @@ class RobustRun:
         self._journal.close()
 
     def _steps(self) -> Iterator[tuple[str, Level]]:
-        return ((name, level) for name in self.names for level in GRID[name].levels)
+        return ((name, level) for name in self.names for level in DEGRADATIONS[name].levels)
 
 
 def _prepare(name: str, level: Level, seed: int, sample: Sample, rgb: RGB, mask: Mask) -> tuple[RGB, Mask]:

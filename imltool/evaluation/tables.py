@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from imltool.evaluation.compat import PROTOCOLS
-from imltool.evaluation.degradations import GRID
+from imltool.evaluation.degradations import DEGRADATIONS
 from imltool.evaluation.results import (
     IMAGE_METRICS,
     MEANS,
@@ -143,7 +143,7 @@ def compat_tables(results: Results) -> list[Table]:
 def robust_tables(results: Results) -> dict[str, Table]:
     """Degradation → table."""
     tables: dict[str, Table] = {}
-    for name, step in GRID.items():
+    for name, step in DEGRADATIONS.items():
         rows = [
             [
                 *(set_name, label, line.level, str(line.n_tampered), str(line.n_authentic)),

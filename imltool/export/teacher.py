@@ -40,7 +40,7 @@ from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.network import (
     BOTTOM_RIGHT,
     EMBED_DIM,
-    GRID,
+    EMBED_GRID,
     INPUT_SIZE,
     PADDING,
     TOP_LEFT,
@@ -96,7 +96,7 @@ def _encoder_graph(sam: Any) -> Any:
 def _decoder_graph(sam: Any) -> Any:
     # more than one of each: a size of one would be taken for a constant
     inputs = {
-        FEATURES: torch.zeros(1, EMBED_DIM, GRID, GRID),
+        FEATURES: torch.zeros(1, EMBED_DIM, EMBED_GRID, EMBED_GRID),
         POINTS: torch.zeros(2, 3, 2),
         LABELS: torch.full((2, 3), float(PADDING)),
     }

@@ -18,8 +18,8 @@ from imltool.errors import DataError
 from imltool.files import write_text
 from imltool.pictures.images import Mask, read_mask, read_rgb
 from imltool.pictures.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
+from imltool.teacher.non_learned import fill_box
 from imltool.teacher.pseudo import ANNOTATOR, read_pseudo
-from imltool.teacher.weightless import fill_box
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))

@@ -19,14 +19,14 @@ from imltool.errors import OutputError, UsageError
 from imltool.files import PARTIAL, make_folder, sha256_text, write_bytes
 from imltool.journal import dump_json
 from imltool.pictures.images import RGB
-from imltool.teacher.network import EMBED_DIM, GRID, SamNetwork
+from imltool.teacher.network import EMBED_DIM, EMBED_GRID, SamNetwork
 
 log = logging.getLogger("imltool")
 
 FORMAT = 1
 SUFFIX = ".embedding"
-SHAPE = (1, EMBED_DIM, GRID, GRID)
-ENTRY_BYTES = hashlib.sha256().digest_size + 4 * EMBED_DIM * GRID * GRID
+SHAPE = (1, EMBED_DIM, EMBED_GRID, EMBED_GRID)
+ENTRY_BYTES = hashlib.sha256().digest_size + 4 * EMBED_DIM * EMBED_GRID * EMBED_GRID
 """Of one entry: the SHA-256 of the values, then float32 in C order, little-endian."""
 _OURS = re.compile(rf"[0-9a-f]{{64}}\{SUFFIX}")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from imltool.errors import WeightsError
 from imltool.student.backbone import TinyVitBackbone, backbone_state
-from imltool.teacher.network import EMBED_DIM, GRID, INPUT_SIZE
+from imltool.teacher.network import EMBED_DIM, EMBED_GRID, INPUT_SIZE
 
 
 class MobileSamEncoder(nn.Module):
@@ -58,7 +58,7 @@ def build_mobile_sam(weights: Path) -> Sam:
         image_encoder=MobileSamEncoder(),  # type: ignore[arg-type]
         prompt_encoder=PromptEncoder(
             embed_dim=EMBED_DIM,
-            image_embedding_size=(GRID, GRID),
+            image_embedding_size=(EMBED_GRID, EMBED_GRID),
             input_image_size=(INPUT_SIZE, INPUT_SIZE),
             mask_in_chans=16,
         ),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from imltool.pictures.images import RGB
 
 INPUT_SIZE = 1024
-GRID = 64
+EMBED_GRID = 64
 EMBED_DIM = 256
 PADDING, OUTSIDE, INSIDE, TOP_LEFT, BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """What a point of a prompt is, as SAM numbers it: nothing, a click outside or inside the object, a box's corners."""
@@ -83,7 +83,7 @@ class PromptedDecoder(nn.Module):
         sparse = torch.where(kinds == PADDING, prompts.not_a_point_embed.weight, places)
         for kind, embedding in enumerate(prompts.point_embeddings):
             sparse = sparse + embedding.weight * (kinds == kind)
-        dense = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(points.shape[0], -1, GRID, GRID)
+        dense = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(points.shape[0], -1, EMBED_GRID, EMBED_GRID)
         logits, quality = self.mask_decoder.predict_masks(features, positions, sparse, dense)
         return logits, quality
 

@@ -26,8 +26,8 @@ from imltool.errors import DataError, ImageError
 from imltool.files import sha256_file, sha256_text, what_happened, write_bytes, writing
 from imltool.journal import Journal, dump_json, read_rows
 from imltool.pictures.images import RGB, Mask, mask_png, read_rgb
+from imltool.teacher.non_learned import fill_box
 from imltool.teacher.teacher import BoxMask, Teacher
-from imltool.teacher.weightless import fill_box
 
 Row = dict[str, Any]
 JOURNAL = "pseudo.jsonl"

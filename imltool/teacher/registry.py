@@ -46,8 +46,8 @@ def _official(name: str) -> Callable[[Path], Sam]:
     return build
 
 
-def _weightless(name: str) -> Teacher:
-    from imltool.teacher.weightless import BoxTeacher, GrabCutTeacher
+def _non_learned(name: str) -> Teacher:
+    from imltool.teacher.non_learned import BoxTeacher, GrabCutTeacher
 
     return BoxTeacher() if name == "box" else GrabCutTeacher()
 
@@ -59,8 +59,8 @@ WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
     "vit-l": _official("vit-l"),
     "vit-h": _official("vit-h"),
 }
-WEIGHTLESS = ("box", "grabcut")
-TEACHERS = (*WITH_WEIGHTS, *WEIGHTLESS)
+NON_LEARNED = ("box", "grabcut")
+TEACHERS = (*WITH_WEIGHTS, *NON_LEARNED)
 
 
 def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
@@ -70,7 +70,7 @@ def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
     """
     if name not in TEACHERS:
         raise UsageError(f"unknown teacher {name!r}", f"choose one of {', '.join(TEACHERS)}")
-    if name in WEIGHTLESS:
+    if name in NON_LEARNED:
         if weights is not None:
             raise UsageError(f"teacher {name} takes no weights", "leave --weights out")
         return None
@@ -90,12 +90,12 @@ def load_teacher(
 
     Raises `UsageError` for an unknown name, and for a teacher without weights that is given an engine or embeddings.
     """
-    if name not in WEIGHTLESS:
+    if name not in NON_LEARNED:
         return load_sam(name, weights, device, engine, embeddings)
     teacher_weights(name, weights)
     if embeddings is not None or engine not in ("auto", "torch"):
         raise UsageError(f"teacher {name} has no network", "leave --engine and --embeddings out")
-    return _weightless(name)
+    return _non_learned(name)
 
 
 def load_sam(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from imltool.config import Settings
-from imltool.evaluation.degradations import GRID, Level
+from imltool.evaluation.degradations import DEGRADATIONS, Level
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.synth.settings import SynthSettings
 
@@ -28,10 +28,10 @@ REPLACED = ("images", "masks")
 def change_of(text: str) -> tuple[str, Level]:
     """`upload=usual` as the name of a degradation and its level. Raises ValueError."""
     name, _, level = text.partition("=")
-    known = {str(one): one for one in GRID[name].levels} if name in GRID else {}
+    known = {str(one): one for one in DEGRADATIONS[name].levels} if name in DEGRADATIONS else {}
     if level not in known:
         raise ValueError(
-            f"{text} is no change; {name}={'|'.join(known)}" if known else f"choose from {', '.join(GRID)}"
+            f"{text} is no change; {name}={'|'.join(known)}" if known else f"choose from {', '.join(DEGRADATIONS)}"
         )
     return name, known[level]
 

@@ -57,7 +57,7 @@ class ProtocolSet(Settings):
         return folders
 
 
-class Protocol(Settings):
+class PublishedProtocol(Settings):
     """What a published table measures on. Its metric is the headline's; `compat` adds the table of another."""
 
     says: str = Field(min_length=1, description="what it is, and what a method is trained on under it")
@@ -69,7 +69,7 @@ class Protocol(Settings):
     sets: tuple[ProtocolSet, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Protocol:
+    def _consistent(self) -> PublishedProtocol:
         for what, names in (
             ("sets are named", [one.name for one in self.sets]),
             ("sets may be in", [name for one in self.sets for name in {plain_name(name) for name in one.folders}]),
@@ -96,7 +96,7 @@ class ProtocolRun:
     """
 
     name: str
-    settings: Protocol
+    settings: PublishedProtocol
     sha256: str
     root: Path
     sets: list[NamedSet] = field(default_factory=list)
@@ -144,7 +144,7 @@ def _describe(wanted: ProtocolSet, found: NamedSet | None) -> ProtocolSetInfo:
     )
 
 
-def load_protocol(name: str) -> tuple[str, Path, Protocol]:
+def load_protocol(name: str) -> tuple[str, Path, PublishedProtocol]:
     """Name, file and content of a shipped protocol, or of the YAML file at `name`.
 
     Raises `UsageError` for an unknown name, `ConfigError` for a file that is not a protocol.
@@ -152,7 +152,7 @@ def load_protocol(name: str) -> tuple[str, Path, Protocol]:
     if name not in SHIPPED and Path(name).suffix.lower() not in SUFFIXES:
         raise UsageError(f"unknown protocol {name!r}", f"choose from {', '.join(SHIPPED)}, or give a YAML file")
     path = SHIPPED.get(name) or Path(name)
-    return path.stem, path, load_settings(Protocol, path)
+    return path.stem, path, load_settings(PublishedProtocol, path)
 
 
 def open_protocol(name: str, root: Path, lists: Sequence[str] = ()) -> ProtocolRun:
