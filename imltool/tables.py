@@ -34,6 +34,15 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
+def number(value: float | None, limits: tuple[float, float] | None = None, sign: bool = False) -> str:
+    """A metric with three decimals, its interval in brackets; `–` where it does not exist, counts as they are."""
+    if value is None or isinstance(value, int):
+        return "–" if value is None else str(value)
+    form = "{:+.3f}" if sign else "{:.3f}"
+    text = form.format(value)
+    return f"{text} [{', '.join(form.format(limit) for limit in limits)}]" if limits else text
+
+
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """The content of a CSV file with a line of headings; None and absent cells are empty, other keys are left out."""
     text = io.StringIO()

@@ -6,7 +6,7 @@ import base64
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _SECRET = re.compile(r"(?<=://)(?:[^\s/@]*:\S*|[^\s/@]*)@|(?<=\S)\?\S*")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
@@ -50,6 +50,17 @@ def printable(text: str) -> str:
 def counted(count: int, one: str, more: str = "") -> str:
     """`1 picture`, `2 pictures`; `more` is the plural where an s does not make it."""
     return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """How many names, and the first of them: `5 (a, b, c and 2 more)`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """The end of a text longer than `limit`, with `…` before it."""
+    return text if len(text) <= limit else f"…{text[1 - limit :]}"
 
 
 def without_secrets(text: str) -> str:

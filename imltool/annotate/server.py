@@ -19,7 +19,7 @@ from imltool.annotate.records import Content, DrawnBox, History, Seconds, is_jud
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
 from imltool.config import Exact
 from imltool.data.rle import decode_mask, encode_mask, runs_of
-from imltool.pages.server import mount_page, new_app
+from imltool.pages.server import clipped_box, mount_page, new_app
 from imltool.pictures.draw import fit
 from imltool.pictures.images import Mask
 from imltool.pictures.thumbnails import read_thumbnail
@@ -159,7 +159,14 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
             history = store.history(name)
             if history.revision != body.base:
                 raise Conflict
-            boxes = tuple(_with_mask(_inside(box, view), name, history.content.boxes) for box in body.content.boxes)
+            boxes = tuple(
+                _with_mask(
+                    _inside(box, view),
+                    name,
+                    history.content.boxes,
+                )
+                for box in body.content.boxes
+            )
             content = Content(verdict=body.content.verdict, boxes=boxes)
             store.save(name, body.base, content, view.facts, body.suggested)
 
@@ -186,12 +193,7 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
 
 
 def _inside(drawn: DrawnBox, view: View) -> DrawnBox:
-    """The box cut off at the picture's border. Raises `HTTPException` when nothing of it is inside."""
-    x1, y1, x2, y2 = drawn.box
-    box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(view.width)), min(y2, float(view.height)))
-    if box[2] - box[0] < 0.5 or box[3] - box[1] < 0.5:
-        raise HTTPException(422, "a box is outside the picture")
-    return drawn.model_copy(update={"box": box})
+    return drawn.model_copy(update={"box": clipped_box(drawn.box, view.width, view.height)})
 
 
 def _runs(mask: Mask) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.journal import utc_now
-from imltool.pages.server import PageServer
+from imltool.pages.server import PageServer, person_name
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.registry import NON_LEARNED, load_sam, teacher_weights
 from imltool.versions import __version__
@@ -78,7 +77,7 @@ def open_session(
 
     Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
     """
-    who = _name(annotator)
+    who = person_name(annotator, "--annotator")
     if teacher in NON_LEARNED:
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
@@ -100,13 +99,3 @@ def open_session(
             yield OpenSession(PageServer(lambda: build_app(pictures, worker, store, teacher), port), store)
         finally:
             worker.close()
-
-
-def _name(annotator: str | None) -> str:
-    try:
-        name = (getpass.getuser() if annotator is None else annotator).strip()
-    except (KeyError, OSError):  # a container without a user database
-        raise UsageError("the user has no name here", "give --annotator NAME") from None
-    if not name or len(name) > 100 or not name.isprintable():
-        raise UsageError("an annotator's name is 1 to 100 printable characters", "give --annotator NAME")
-    return name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from imltool.cli import common
 from imltool.texts import counted
+
+if TYPE_CHECKING:
+    from imltool.tables import Table
 
 DEFAULT = "start"
 
@@ -124,15 +127,13 @@ def stats(
         common.print_json(found)
         return
     for table in _tables(found):
-        common.stdout.print(table)
+        common.print_table(table, common.stdout)
 
 
-def _tables(found: dict[str, Any]) -> list[Any]:
-    from rich.markup import escape
-    from rich.table import Table
+def _tables(found: dict[str, Any]) -> list[Table]:
+    from imltool.tables import Table
 
-    each = Table(title="annotators")
-    columns = {
+    forms = {
         "annotator": "{}",
         "judged": "{:d}",
         "tampered": "{:d}",
@@ -145,26 +146,19 @@ def _tables(found: dict[str, Any]) -> list[Any]:
         "masks_accepted": "{:.0%}",
         "with_suggestions": "{:d}",
     }
-    headings = ("", "judged", "tampered", "authentic", "unsure", "skipped", "s/picture (median)", "(mean)")
-    for heading in (*headings, "boxes/tampered", "masks accepted", "saw suggestions"):
-        each.add_column(heading, justify="right" if heading else "left")
-    for row in found["annotators"]:
-        each.add_row(*(escape(_cell(row[key], form)) for key, form in columns.items()))
-    if not found["pairs"]:
-        return [each]
-    pairs = Table(title="agreement on pictures that both judged tampered or authentic")
-    names = ("annotators", "pictures", "same verdict", "both tampered", "box IoU", "label IoU")
-    for heading in names:
-        pairs.add_column(heading, justify="left" if heading == "annotators" else "right")
-    for row in found["pairs"]:
-        forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
-        cells = [_cell(row[key], form) for key, form in {**forms, "label_iou": "{:.3f}"}.items()]
-        pairs.add_row(escape(" – ".join(row["annotators"])), *cells)
-    return [each, pairs]
+    heads = ["annotator", "judged", "tampered", "authentic", "unsure", "skipped", "s/picture (median)", "(mean)"]
+    heads += ["boxes/tampered", "masks accepted", "saw suggestions"]
+    each = Table("annotators", heads, [_row(row, forms) for row in found["annotators"]], 1)
+    forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
+    forms["label_iou"] = "{:.3f}"
+    heads = ["annotators", "pictures", "same verdict", "both tampered", "box IoU", "label IoU"]
+    rows = [[" – ".join(row["annotators"]), *_row(row, forms)] for row in found["pairs"]]
+    pairs = Table("agreement on pictures that both judged tampered or authentic", heads, rows, 1)
+    return [each, pairs] if rows else [each]
 
 
-def _cell(value: Any, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def _row(row: dict[str, Any], forms: dict[str, str]) -> list[str]:
+    return ["–" if row[key] is None else form.format(row[key]) for key, form in forms.items()]
 
 
 @app.command()

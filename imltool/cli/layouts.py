@@ -13,8 +13,6 @@ from imltool.cli import common
 from imltool.texts import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from imltool.data.layouts import Problem
     from imltool.data.manifest import Manifest
 
@@ -253,6 +251,8 @@ def _finish(problems: Iterable[Problem]) -> None:
 
 def _show(manifest: Manifest, problems: list[Problem]) -> None:
     """The table of findings on stdout, then the first of each kind one by one."""
+    from imltool.tables import Table
+
     summary = _summary(manifest)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary["kinds"].items()) if kind != "authentic")
     head = f"{summary['tampered']} tampered{f' (kind: {kinds})' if kinds else ''}, {summary['authentic']} authentic"
@@ -261,7 +261,8 @@ def _show(manifest: Manifest, problems: list[Problem]) -> None:
         common.print_line("nothing found")
         return
     counts = Counter((_severity(problem), problem.kind) for problem in problems)
-    common.stdout.print(_table(counts))
+    rows = [[severity, kind, str(count)] for (severity, kind), count in sorted(counts.items())]
+    common.print_table(Table("", ("severity", "finding", "files"), rows, 2), common.stdout)
     for severity, kind in sorted(counts):
         alike = [problem for problem in problems if (_severity(problem), problem.kind) == (severity, kind)]
         for problem in alike[:LISTED]:
@@ -270,14 +271,3 @@ def _show(manifest: Manifest, problems: list[Problem]) -> None:
         if len(alike) > LISTED:
             line = f"{severity} {kind}: and {len(alike) - LISTED} more, all with --json"
             common.print_line(line)
-
-
-def _table(counts: Counter[tuple[str, str]]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("severity", "finding", "files"):
-        table.add_column(heading, justify="right" if heading == "files" else "left")
-    for (severity, kind), count in sorted(counts.items()):
-        table.add_row(severity, kind, str(count))
-    return table

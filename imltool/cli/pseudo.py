@@ -15,6 +15,7 @@ from imltool.texts import counted
 if TYPE_CHECKING:
     from imltool.data.accounts import Account
     from imltool.data.boxes import BoxReport
+    from imltool.tables import Table
 
 MAX_LEFT_OUT = 0.1
 """`imltool.data.accounts.MAX_LEFT_OUT`; importing it here would slow down every start."""
@@ -184,27 +185,18 @@ def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:
     if as_json:
         common.print_json({"audit": summary})
     else:
-        common.stdout.print(_table(summary))
+        common.print_table(_table(summary), common.stdout)
     common.say(f"audit → {out / 'audit.json'}, {out / 'audit.csv'}, {out / 'audit.png'}")
 
 
-def _table(summary: dict[str, Any]) -> Any:
-    from rich.table import Table
+def _table(summary: dict[str, Any]) -> Table:
+    from imltool.tables import Table
 
-    columns = {
-        "images": "{:d}",
-        "iou_mean": "{:.3f}",
-        "iou_median": "{:.3f}",
-        "boundary_f": "{:.3f}",
-        "under_half": "{:.1%}",
-        "fallback": "{:.1%}",
-        "seconds": "{:.2f}",
-    }
-    table = Table(title="pseudo-masks against ground truth")
-    table.add_column("boxes cover")
-    for heading in ("images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "fell back", "s/image"):
-        table.add_column(heading, justify="right")
-    for name, figures in {"all": summary, **summary["strata"]}.items():
-        cells = [form.format(figures[key]) if key in figures else "–" for key, form in columns.items()]
-        table.add_row(name, *cells)
-    return table
+    columns = {"images": "{:d}", "iou_mean": "{:.3f}", "iou_median": "{:.3f}", "boundary_f": "{:.3f}"}
+    columns |= {"under_half": "{:.1%}", "fallback": "{:.1%}", "seconds": "{:.2f}"}
+    heads = ("boxes cover", "images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "fell back", "s/image")
+    rows = [
+        [name, *(form.format(found[key]) if key in found else "–" for key, form in columns.items())]
+        for name, found in {"all": summary, **summary["strata"]}.items()
+    ]
+    return Table("pseudo-masks against ground truth", heads, rows, 1)

@@ -29,17 +29,15 @@ def list_(
     if as_json:
         common.print_json(rows)
         return
-    from rich.table import Table
-
     from imltool.files import human_size
+    from imltool.tables import Table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "kind", "where", "size", "licence", "SHA-256"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
-    for row in rows:
-        size = human_size(row["size_bytes"])
-        table.add_row(row["name"], row["kind"], row["where"], size, row["licence"], row["sha256"][:12])
-    common.stdout.print(table)
+    heads = ("name", "kind", "where", "licence", "SHA-256", "size")
+    cells = [
+        [*(row[key] for key in ("name", "kind", "where", "licence")), row["sha256"][:12], human_size(row["size_bytes"])]
+        for row in rows
+    ]
+    common.print_table(Table("", heads, cells, 5), common.stdout)
     if any(row["where"] == "absent" for row in rows):
         common.say("absent ones: imltool weights fetch NAME, or imltool weights import FILE")
 

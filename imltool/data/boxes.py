@@ -21,6 +21,7 @@ from imltool.data.stored import displayed_box
 from imltool.errors import DataError, ImageError
 from imltool.files import walk_images
 from imltool.pictures.images import PictureShape, read_shape
+from imltool.texts import listed
 
 Raster = Literal["stored", "displayed"]
 """Which raster of a picture with an EXIF orientation labels were drawn on."""
@@ -242,21 +243,16 @@ class _Matching:
         """Report what concerns many pictures, in one line each."""
         notes = self._report.notes
         if self._united:
-            notes.append(f"annotated more than once, boxes united: {_listed(self._united)}")
+            notes.append(f"annotated more than once, boxes united: {listed(self._united)}")
         if self._clipped:
             notes.append(f"boxes over the edge of their picture, clipped: {self._clipped}")
         if self._turned:
-            notes.append(f"boxes of the stored raster, turned by the EXIF orientation: {_listed(self._turned)}")
+            notes.append(f"boxes of the stored raster, turned by the EXIF orientation: {listed(self._turned)}")
         if self._unclear:
             notes.append(
                 "boxes read as those of the displayed picture, though an EXIF orientation leaves it open (if your tool "
-                f"ignores it, give --boxes-of stored): {_listed(self._unclear)}"
+                f"ignores it, give --boxes-of stored): {listed(self._unclear)}"
             )
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} ({', '.join(names[:most])}{more})"
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:

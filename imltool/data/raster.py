@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from imltool.data.folder import Sample
 from imltool.errors import ImageError
 from imltool.pictures.images import read_shape, read_size
+from imltool.texts import listed
 
 
 @dataclass
@@ -32,11 +33,11 @@ class Settled:
         """One line each for what was turned and what is unclear."""
         notes = []
         if self.turned:
-            notes.append(f"masks of the stored raster, turned by the EXIF orientation: {_listed(self.turned)}")
+            notes.append(f"masks of the stored raster, turned by the EXIF orientation: {listed(self.turned)}")
         if self.unclear:
             notes.append(
                 "masks read as those of the displayed picture, though an EXIF orientation leaves it open (if they are "
-                f"of the stored raster, imltool data index --mask-rule raster=stored): {_listed(self.unclear)}"
+                f"of the stored raster, imltool data index --mask-rule raster=stored): {listed(self.unclear)}"
             )
         return notes
 
@@ -71,8 +72,3 @@ def settle_rasters(samples: Sequence[Sample]) -> Settled:
         if raster == "stored":
             settled.turned.append(sample.name)
     return settled
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} ({', '.join(names[:most])}{more})"

@@ -18,6 +18,7 @@ from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB
 from imltool.pictures.sheet import TILE, contact_sheet
 from imltool.tables import Table, csv_text
+from imltool.texts import shortened
 
 JSON_NAME = "compare.json"
 CSV_NAME = "compare.csv"
@@ -124,19 +125,15 @@ def write_sheet(
     for pair in pairs:
         sample = samples.get((pair.set, pair.image))
         picture, truth = picture_and_truth(sample, TILE) if sample else (None, None)
-        name = _short(f"{pair.set}/{pair.image}")
+        name = shortened(f"{pair.set}/{pair.image}")
         tiles.append((_or_blank(picture), name if picture is not None else f"{name}\nnot found"))
         tiles.append((_or_blank(truth), "truth"))
         for one in entrants:
             found = read_preview(preview_path(one.folder, one.method, pair.set, pair.image))
-            caption = f"{_short(one.label)}\n{heading}: {pair.values[one.label]:.3f}"
+            caption = f"{shortened(one.label)}\n{heading}: {pair.values[one.label]:.3f}"
             tiles.append((_or_blank(None if found is None else fit(found, TILE)), caption))
     contact_sheet(path, tiles, columns=2 + len(entrants), title="Where they differ most")
 
 
 def _or_blank(rgb: RGB | None) -> RGB:
     return np.full((TILE, TILE, 3), 235, np.uint8) if rgb is None else rgb
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"…{text[-39:]}"

@@ -18,7 +18,7 @@ from imltool.evaluation.results import (
     ProtocolSetInfo,
     Results,
 )
-from imltool.tables import Table
+from imltool.tables import Table, number
 from imltool.texts import counted
 
 DEFINITION = (
@@ -32,13 +32,7 @@ DEFINITION = (
 
 def metric_text(measured: Measured, key: str, interval: bool = False) -> str:
     """A metric with three decimals, `–` where it does not exist, its interval in brackets when asked for."""
-    value = measured.value(key)
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return str(value)
-    limits = measured.interval(key)
-    return f"{value:.3f} [{limits[0]:.3f}, {limits[1]:.3f}]" if interval and limits else f"{value:.3f}"
+    return number(measured.value(key), measured.interval(key) if interval else None)
 
 
 def _cells(measured: Measured, keys: Iterable[str], bracketed: Sequence[str] = ("pixel_f1",)) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import secrets
 import signal
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -88,3 +89,23 @@ class PageServer:
         # uvicorn hands the signal on once it has stopped: the default would end the process before all is written
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._server.run(sockets=[self._socket])
+
+
+def person_name(given: str | None, option: str) -> str:
+    """Whose work is recorded: the name given with `option`, else the user's. Raises `UsageError`."""
+    try:
+        name = (getpass.getuser() if given is None else given).strip()
+    except (KeyError, OSError):  # a container without a user database
+        raise UsageError("the user has no name here", f"give {option} NAME") from None
+    if not name or len(name) > 100 or not name.isprintable():
+        raise UsageError(f"{option} {name!r} is not 1 to 100 printable characters", f"give {option} NAME")
+    return name
+
+
+def clipped_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
+    """An XYXY box cut off at the picture's border. Raises `HTTPException` when nothing of it is inside."""
+    x1, y1, x2, y2 = box
+    cut = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if cut[2] - cut[0] < 0.5 or cut[3] - cut[1] < 0.5:
+        raise HTTPException(422, "a box is outside the picture")
+    return cut

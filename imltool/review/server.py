@@ -15,7 +15,7 @@ from imltool.config import Exact
 from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.files import human_size
-from imltool.pages.server import mount_page, new_app
+from imltool.pages.server import clipped_box, mount_page, new_app
 from imltool.pictures.thumbnails import read_thumbnail
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
@@ -207,7 +207,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         result = analysed(index)
         boxes = body.opinion.boxes
         if boxes is not None:
-            boxes = tuple(_inside(box, result) for box in boxes)
+            boxes = tuple(clipped_box(box, result.width or 0, result.height or 0) for box in boxes)
         status = 200
         try:
             journal.decide(result, body.base, body.opinion.model_copy(update={"boxes": boxes}))
@@ -223,17 +223,6 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
     mount_page(app, PAGE)
     return app
-
-
-def _inside(box: tuple[float, float, float, float], result: ScanResult) -> tuple[float, float, float, float]:
-    """The box cut off at the picture's border. Raises `HTTPException` when nothing of it is inside."""
-    assert result.width and result.height
-    x1, y1, x2, y2 = box
-    wide, tall = float(result.width), float(result.height)
-    cut = (min(x1, wide), min(y1, tall), min(x2, wide), min(y2, tall))
-    if cut[2] - cut[0] < 0.5 or cut[3] - cut[1] < 0.5:
-        raise HTTPException(422, "a box is outside the picture")
-    return cut
 
 
 def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imltool.errors import UsageError
-from imltool.pages.server import PageServer
+from imltool.pages.server import PageServer, person_name
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
 from imltool.review.server import build_app
@@ -36,7 +34,7 @@ def open_review(out: Path, examiner: str | None, port: int | None) -> Iterator[O
 
     Raises `UsageError` (no scan, examiner's name, port), and what `ScanFolder` and `DecisionJournal` raise.
     """
-    name = _name(examiner)
+    name = person_name(examiner, "--examiner")
     folder = ScanFolder(out)
     journal = DecisionJournal(out, name)
     if port is None:
@@ -44,13 +42,3 @@ def open_review(out: Path, examiner: str | None, port: int | None) -> Iterator[O
         return
     with ExportWriter(folder, journal) as writer:
         yield OpenReview(folder, journal, PageServer(lambda: build_app(folder, journal, writer), port), writer)
-
-
-def _name(examiner: str | None) -> str:
-    try:
-        name = (getpass.getuser() if examiner is None else examiner).strip()
-    except (KeyError, OSError):  # a container without a user database
-        raise UsageError("the user has no name here", "give --examiner NAME") from None
-    if not name or len(name) > 100 or not name.isprintable():
-        raise UsageError("an examiner's name is 1 to 100 printable characters", "give --examiner NAME")
-    return name

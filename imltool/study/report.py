@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imltool.evaluation.bootstrap import Interval
 from imltool.files import write_text
 from imltool.study.results import (
     IMAGE_METRICS,
@@ -20,7 +19,7 @@ from imltool.study.results import (
     Summary,
 )
 from imltool.study.settings import StudySettings
-from imltool.tables import Table, csv_text
+from imltool.tables import Table, csv_text, number
 from imltool.templates import environment
 from imltool.versions import installed_versions
 
@@ -128,15 +127,6 @@ def blocks(results: StudyResults) -> Iterator[tuple[str, Mapping[str, RowResult]
         if role in results.roles:
             block = results.roles[role]
             yield f"mean of {len(block.sets)} {role.upper()} sets", block.rows
-
-
-def number(value: float | None, limits: Interval | None = None, sign: bool = False) -> str:
-    """A metric with three decimals, its interval in brackets; `–` where it does not exist."""
-    if value is None:
-        return "–"
-    form = "{:+.3f}" if sign else "{:.3f}"
-    text = form.format(value)
-    return f"{text} [{', '.join(form.format(limit) for limit in limits)}]" if limits else text
 
 
 def seed_range(metric: RowMetric) -> str:

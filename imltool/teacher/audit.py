@@ -20,6 +20,7 @@ from imltool.pictures.images import Mask, read_mask, read_rgb
 from imltool.pictures.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.teacher.non_learned import fill_box
 from imltool.teacher.pseudo import ANNOTATOR, read_pseudo
+from imltool.texts import shortened
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
@@ -152,13 +153,9 @@ def draw_audit(
         drawn = draw_contours(drawn, read_mask(out / source["mask"]), PREDICTED)
         drawn = draw_boxes(drawn, [record["box"] for record in source["boxes"]], INK, 1)
         tiles.append(
-            (drawn, f"{label}: IoU {row['iou']:.2f}, boundary F {row['boundary_f']:.2f}\n{_short(row['image'])}")
+            (drawn, f"{label}: IoU {row['iou']:.2f}, boundary F {row['boundary_f']:.2f}\n{shortened(row['image'], 38)}")
         )
     contact_sheet(path, tiles, title="Pseudo-masks (orange) against ground truth (blue), boxes black")
-
-
-def _short(name: str, limit: int = 38) -> str:
-    return name if len(name) <= limit else "…" + name[-limit + 1 :]
 
 
 def write_audit(

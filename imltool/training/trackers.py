@@ -10,6 +10,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from imltool.config import Settings
 from imltool.errors import UsageError
+from imltool.journal import flatten
 
 
 def require_trackers(names: tuple[str, ...]) -> None:
@@ -36,7 +37,10 @@ class Trackers:
     def __init__(self, accelerator: Accelerator, names: tuple[str, ...], name: str, settings: Settings) -> None:
         self._accelerator = accelerator if names else None
         if names:
-            accelerator.init_trackers(name, config=_flat(settings.model_dump(mode="json")))
+            # every tracker takes numbers and text
+            values = flatten(settings.model_dump(mode="json"))
+            plain = {key: one if isinstance(one, int | float) else str(one) for key, one in values.items()}
+            accelerator.init_trackers(name, config=plain)
 
     def log(self, event: dict[str, Any]) -> None:
         """The numbers of a `train` or `validation` event, at its step."""
@@ -56,14 +60,3 @@ class Trackers:
 def tracker_folder(out: Path) -> Path:
     """Where trackers that write files, as TensorBoard does, keep those of a run."""
     return out / "trackers"
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    """A nested configuration with dotted keys, all else than numbers as text: what every tracker takes."""
-    found: dict[str, str | int | float | bool] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, int | float | bool | str) else str(value)
-    return found

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError
-from imltool.evaluation.bootstrap import Interval
 from imltool.evaluation.events import Said
 from imltool.files import write_text
 from imltool.scan.pdf import lay_out
-from imltool.tables import Table, csv_text
+from imltool.tables import Table, csv_text, number
 from imltool.templates import environment
 from imltool.texts import counted
 from imltool.validation.rates import FEW, Rate
@@ -154,7 +153,7 @@ def notes(results: ValidationResults) -> list[str]:
         high = _percent(results.false_alarms.high)
         found.append(f"No false alarm was seen; the true rate may still be as high as {high}.")
     if results.image_auc is not None:
-        found.append(f"Area under the ROC of the score: {_with_interval(results.image_auc, results.image_auc_ci)}.")
+        found.append(f"Area under the ROC of the score: {number(results.image_auc, results.image_auc_ci)}.")
     if results.localization:
         found.append(_localization_note(results.localization))
     if any(group.false_alarms.n < FEW for groups in results.groups.values() for group in groups):
@@ -178,17 +177,9 @@ def _material_notes(name: str, material: Material) -> Iterator[str]:
 def _localization_note(one: Localization) -> str:
     if one.pixel_f1 is None:
         return f"Maps could not be compared with masks: {one.reason}."
-    text = (
-        f"Maps against true masks on {one.n} edited pictures: pixel F1 {_with_interval(one.pixel_f1, one.pixel_f1_ci)}"
-    )
-    text += f", IoU {_with_interval(one.pixel_iou, one.pixel_iou_ci)} (map above 0.5, mean over pictures, bootstrap)."
+    text = f"Maps against true masks on {one.n} edited pictures: pixel F1 {number(one.pixel_f1, one.pixel_f1_ci)}"
+    text += f", IoU {number(one.pixel_iou, one.pixel_iou_ci)} (map above 0.5, mean over pictures, bootstrap)."
     return text + (f" Not all could be compared, the first: {one.reason}." if one.reason else "")
-
-
-def _with_interval(value: float | None, limits: Interval | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" + (f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else "")
 
 
 def _picture_rows(rows: Mapping[str, Sequence[ScanResult]]) -> Iterator[dict[str, object]]:
