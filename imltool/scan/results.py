@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,8 +92,12 @@ class ScanResult(Part):
 
         Raises `DataError` when the row is not of this version's form.
         """
+        return cls._checked(cls.model_validate, row, out)
+
+    @classmethod
+    def _checked(cls, validate: Callable[[Any], ScanResult], value: Any, out: Path) -> ScanResult:
         try:
-            result = cls.model_validate(row)
+            result = validate(value)
         except ValueError as error:
             raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
         result._out = out  # noqa: SLF001
@@ -107,12 +112,7 @@ class ScanResult(Part):
     @classmethod
     def of_line(cls, line: bytes, out: Path) -> ScanResult:
         """The object for a line of `results.jsonl` in the output folder `out`. Raises `DataError` as `of_row` does."""
-        try:
-            result = cls.model_validate_json(line)
-        except ValueError as error:
-            raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
-        result._out = out  # noqa: SLF001
-        return result
+        return cls._checked(cls.model_validate_json, line, out)
 
     @property
     def is_indicated(self) -> bool:
