@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.texts import counted
 
@@ -17,27 +15,20 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    photos: Annotated[Path, typer.Argument(help="Folder of edited pictures that have boxes.", metavar="PHOTOS")],
+    photos: Annotated[Path, common.argument("PHOTOS", "Folder of edited pictures that have boxes.")],
     boxes: Annotated[
-        Path,
-        typer.Option(
-            "--boxes", help="Boxes by imltool annotate or review, or any format of pseudo.", metavar="FILE|DIR"
-        ),
+        Path, common.option("--boxes FILE|DIR", "Boxes by imltool annotate or review, or any format of pseudo.")
     ],
     out: Annotated[Path, common.out_option("Folder of the run.", "RUN")],
     authentic: Annotated[
-        Path | None,
-        typer.Option("--authentic", help="Authentic pictures of the kind you work with, 20 or more.", metavar="DIR"),
+        Path | None, common.option("--authentic DIR", "Authentic pictures of the kind you work with, 20 or more.")
     ] = None,
     masks: Annotated[
-        Path | None,
-        typer.Option("--masks", help="True masks of PHOTOS, to measure with instead of pseudo-masks.", metavar="DIR"),
+        Path | None, common.option("--masks DIR", "True masks of PHOTOS, to measure with instead of pseudo-masks.")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(
-            "--from", help="Student to start from: a name or a checkpoint (default: the bundled one).", metavar="NAME"
-        ),
+        common.option("--from NAME", "Student to start from: a name or a checkpoint (default: the bundled one)."),
     ] = None,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,

@@ -34,29 +34,27 @@ app = typer.Typer(
     "for a folder named like a command write ./stats.",
 )
 
-BoxesArgument = Annotated[Path, typer.Argument(metavar="BOXES", help="A file that imltool annotate wrote.")]
+BoxesArgument = Annotated[Path, common.argument("BOXES", "A file that imltool annotate wrote.")]
 
 
 @app.command(DEFAULT)
 def start(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, or folders of them (recursive).")],
+    paths: Annotated[list[Path], common.argument("PATH", "Pictures, or folders of them (recursive).")],
     out: Annotated[Path, common.out_option("COCO JSON to write; an earlier one is resumed.", "FILE")] = Path(
         "boxes.json"
     ),
     teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
     boxes: Annotated[
-        Path | None,
-        typer.Option("--boxes", metavar="FILE", help="Boxes to correct: COCO, VOC, YOLO, CSV or LabelMe."),
+        Path | None, common.option("--boxes FILE", "Boxes to correct: COCO, VOC, YOLO, CSV or LabelMe.")
     ] = None,
     box_format: common.BoxFormatOption = None,
     annotator: Annotated[
-        str | None,
-        typer.Option("--annotator", metavar="NAME", help="Name of the annotator (default: the user's name)."),
+        str | None, common.option("--annotator NAME", "Name of the annotator (default: the user's name).")
     ] = None,
     suggest: Annotated[
         bool,
-        typer.Option("--suggest", help="Show the student's regions as dashed boxes, which may bias; this is recorded."),
+        common.option("--suggest", "Show the student's regions as dashed boxes, which may bias; this is recorded."),
     ] = False,
     embeddings: common.EmbeddingsOption = None,
     embeddings_size: common.EmbeddingsSizeOption = 10.0,
@@ -164,10 +162,10 @@ def _row(row: dict[str, Any], forms: dict[str, str]) -> list[str]:
 @app.command()
 def export(
     boxes: BoxesArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="coco (a file), voc or yolo (folders).")],
+    to: Annotated[str, common.option("--to FORMAT", "coco (a file), voc or yolo (folders).")],
     out: Annotated[Path, common.out_option("File or new folder to write.", "PATH")],
     annotator: Annotated[
-        str | None, typer.Option("--annotator", metavar="NAME", help="One annotator's boxes (default: the latest).")
+        str | None, common.option("--annotator NAME", "One annotator's boxes (default: the latest).")
     ] = None,
 ) -> None:
     """Write the boxes in another format. Only COCO keeps clicks, accepted masks and verdicts."""

@@ -54,54 +54,45 @@ stderr = Console(stderr=True)
 stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table stays whole
 
 GENERAL = "General"
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=GENERAL)
-]
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        help="What runs the network: auto, torch, onnx or openvino.",
-        metavar="NAME",
-        rich_help_panel=GENERAL,
-    ),
-]
+
+
+def option(names: str, help: str, panel: str | None = None, **more: Any) -> Any:
+    """An option: its names and, after a space, that of its value (`"--out,-o DIR"`), its help and its group."""
+    flags, _, metavar = names.partition(" ")
+    return typer.Option(*flags.split(","), help=help, metavar=metavar or None, rich_help_panel=panel, **more)
+
+
+def argument(name: str, help: str, **more: Any) -> Any:
+    """An argument: its name and its help."""
+    return typer.Argument(help=help, metavar=name or None, **more)
+
+
+DeviceOption = Annotated[str, option("--device NAME", "auto, cpu, cuda or mps.", GENERAL)]
+EngineOption = Annotated[str, option("--engine NAME", "What runs the network: auto, torch, onnx or openvino.", GENERAL)]
 CLUSTER = "Many processes or machines (docs/scale.md)"
 ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--engine-cluster", metavar="NAME", help="Spread the work: ray (needs `imltool[ray]`).", rich_help_panel=CLUSTER
-    ),
+    str | None, option("--engine-cluster NAME", "Spread the work: ray (needs `imltool[ray]`).", CLUSTER)
 ]
 ClusterAddressOption = Annotated[
     str | None,
-    typer.Option(
-        "--cluster-address",
-        metavar="HOST:PORT",
-        help="A running cluster (default: one on this machine, ended with the command).",
-        rich_help_panel=CLUSTER,
+    option(
+        "--cluster-address HOST:PORT",
+        "A running cluster (default: one on this machine, ended with the command).",
+        CLUSTER,
     ),
 ]
 ClusterWorkersOption = Annotated[
     int | None,
-    typer.Option(
-        "--cluster-workers",
-        metavar="N",
-        min=1,
-        help="Worker processes (default: one per CPU; with CUDA one per GPU).",
-        rich_help_panel=CLUSTER,
-    ),
+    option("--cluster-workers N", "Worker processes (default: one per CPU; with CUDA one per GPU).", CLUSTER, min=1),
 ]
 EmbeddingsOption = Annotated[
-    Path | None,
-    typer.Option("--embeddings", help="Cache the teacher's image embeddings here for later runs.", metavar="DIR"),
+    Path | None, option("--embeddings DIR", "Cache the teacher's image embeddings here for later runs.")
 ]
 EmbeddingsSizeOption = Annotated[
     float,
-    typer.Option(
-        "--embeddings-size",
-        help="Size limit of that folder (a picture takes 0.004); the least recently used are removed.",
-        metavar="GB",
+    option(
+        "--embeddings-size GB",
+        "Size limit of that folder (a picture takes 0.004); the least recently used are removed.",
         min=0.005,
     ),
 ]
@@ -109,30 +100,21 @@ EmbeddingsSizeOption = Annotated[
 
 def out_option(help: str, metavar: str = "DIR") -> Any:
     """`--out`, `-o`."""
-    return typer.Option("--out", "-o", help=help, metavar=metavar)
+    return option(f"--out,-o {metavar}", help)
 
 
 def teacher_option(help: str = "mobile-sam, vit-b, vit-l or vit-h.") -> Any:
     """`--teacher`."""
-    return typer.Option("--teacher", help=help, metavar="NAME")
+    return option("--teacher NAME", help)
 
 
-TeacherWeightsOption = Annotated[
-    Path | None, typer.Option("--weights", "-w", help="The teacher's weights, when not bundled.", metavar="FILE")
-]
-BoxFormatOption = Annotated[
-    str | None, typer.Option("--format", help="Format of the boxes (default: detected).", metavar="NAME")
-]
-RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Discard the earlier results in the folder instead of resuming.")
-]
+TeacherWeightsOption = Annotated[Path | None, option("--weights,-w FILE", "The teacher's weights, when not bundled.")]
+BoxFormatOption = Annotated[str | None, option("--format NAME", "Format of the boxes (default: detected).")]
+RestartOption = Annotated[bool, option("--restart", "Discard the earlier results in the folder instead of resuming.")]
 PortOption = Annotated[
-    int,
-    typer.Option(
-        "--port", metavar="N", min=0, max=65535, help="Port of the page (default: a free one).", show_default=False
-    ),
+    int, option("--port N", "Port of the page (default: a free one).", min=0, max=65535, show_default=False)
 ]
-NoBrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")]
+NoBrowserOption = Annotated[bool, option("--no-browser", "Do not open the page.")]
 
 
 class SensitivityChoice(str, Enum):
@@ -153,65 +135,46 @@ class PrecisionChoice(str, Enum):
 
 PrecisionOption = Annotated[
     PrecisionChoice,
-    typer.Option(
+    option(
         "--precision",
-        help="Inference precision: fp32, bf16 (if the CPU or GPU supports it) or int8 (needs a graph from `imltool "
+        "Inference precision: fp32, bf16 (if the CPU or GPU supports it) or int8 (needs a graph from `imltool "
         "export --precision int8`). bf16 and int8 are faster and change maps slightly.",
-        rich_help_panel=GENERAL,
+        GENERAL,
     ),
 ]
-SeedOption = Annotated[
-    int, typer.Option("--seed", help="Seed of every random choice.", metavar="N", min=0, rich_help_panel=GENERAL)
-]
+SeedOption = Annotated[int, option("--seed N", "Seed of every random choice.", GENERAL, min=0)]
 VerboseOption = Annotated[
-    int,
-    typer.Option(
-        "--verbose", "-v", count=True, show_default=False, help="More log (-vv: debug).", rich_help_panel=GENERAL
-    ),
+    int, option("--verbose,-v", "More log (-vv: debug).", GENERAL, count=True, show_default=False)
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=GENERAL)]
+QuietOption = Annotated[bool, option("--quiet,-q", "Errors only.", GENERAL)]
 ConfigOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--config", "-c", help="YAML configuration (see configs/). Repeatable, the last wins.", metavar="FILE"
-    ),
+    list[Path] | None, option("--config,-c FILE", "YAML configuration (see configs/). Repeatable, the last wins.")
 ]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one setting: a.b=value. Repeatable.", metavar="KEY=VALUE")
-]
+SetOption = Annotated[list[str] | None, option("--set KEY=VALUE", "Change one setting: a.b=value. Repeatable.")]
 WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights", "-w", help="A checkpoint, or a student by name (default: the bundled one).", metavar="FILE|NAME"
-    ),
+    Path | None, option("--weights,-w FILE|NAME", "A checkpoint, or a student by name (default: the bundled one).")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+JsonOption = Annotated[bool, option("--json", "Print the result as JSON on stdout.")]
 MAX_LEFT_OUT = "--max-left-out SHARE"
 MaxLeftOutOption = Annotated[
     float,
-    typer.Option(
-        "--max-left-out",
-        help="Refuse to start when a larger share of a source's pictures has to be left out.",
-        metavar="SHARE",
+    option(
+        "--max-left-out SHARE",
+        "Refuse to start when a larger share of a source's pictures has to be left out.",
         min=0.0,
         max=1.0,
     ),
 ]
 DataOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--data",
-        help="Test set: DIR with tampered/, masks/, authentic/, a manifest, or LAYOUT:DIR. Repeatable.",
-        metavar="NAME=DIR",
+    option(
+        "--data NAME=DIR", "Test set: DIR with tampered/, masks/, authentic/, a manifest, or LAYOUT:DIR. Repeatable."
     ),
 ]
 ListOption = Annotated[
-    list[str] | None,
-    typer.Option("--list", help="Only the pictures of a set that FILE names. Repeatable.", metavar="NAME=FILE"),
+    list[str] | None, option("--list NAME=FILE", "Only the pictures of a set that FILE names. Repeatable.")
 ]
-SamplesOption = Annotated[
-    Path, typer.Option("--samples", help="Without --data: the folder whose data sets are used.", metavar="DIR")
-]
+SamplesOption = Annotated[Path, option("--samples DIR", "Without --data: the folder whose data sets are used.")]
 SAMPLES = Path("sample_images")
 
 

@@ -17,25 +17,20 @@ if TYPE_CHECKING:
 
 def compare(
     targets: Annotated[
-        list[str],
-        typer.Argument(help="Output folders of imltool eval; DIR:METHOD for one of its methods.", metavar="DIR"),
+        list[str], common.argument("DIR", "Output folders of imltool eval; DIR:METHOD for one of its methods.")
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric",
-            help="f1, f1_calibrated, iou, mcc, auc, ap, fp_area or image_auc. Repeatable; the first chooses the "
+        common.option(
+            "--metric NAME",
+            "f1, f1_calibrated, iou, mcc, auc, ap, fp_area or image_auc. Repeatable; the first chooses the "
             "pictures shown.",
-            metavar="NAME",
         ),
     ] = None,
-    out: Annotated[
-        Path,
-        common.out_option("Folder for the comparison: new, empty or an earlier one's."),
-    ] = Path("imltool-compare"),
-    pictures: Annotated[
-        int, typer.Option("--pictures", help="Pictures on the sheet.", metavar="N", min=0, max=200)
-    ] = 12,
+    out: Annotated[Path, common.out_option("Folder for the comparison: new, empty or an earlier one's.")] = Path(
+        "imltool-compare"
+    ),
+    pictures: Annotated[int, common.option("--pictures N", "Pictures on the sheet.", min=0, max=200)] = 12,
     json_output: common.JsonOption = False,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,

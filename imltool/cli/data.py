@@ -20,20 +20,14 @@ def _data() -> None:
 
 @app.command()
 def split(
-    folder: Annotated[Path, typer.Argument(help="Data set folder (its subfolders hold the pictures).", metavar="DIR")],
-    out: Annotated[
-        Path, typer.Option("--out", help="Prefix: writes PREFIX.train.txt and PREFIX.val.txt.", metavar="PREFIX")
-    ],
-    share: Annotated[
-        float, typer.Option("--share", min=0.01, max=0.99, metavar="SHARE", help="Share of pictures held out.")
-    ] = 0.25,
+    folder: Annotated[Path, common.argument("DIR", "Data set folder (its subfolders hold the pictures).")],
+    out: Annotated[Path, common.option("--out PREFIX", "Prefix: writes PREFIX.train.txt and PREFIX.val.txt.")],
+    share: Annotated[float, common.option("--share SHARE", "Share of pictures held out.", min=0.01, max=0.99)] = 0.25,
     parts: Annotated[
-        list[str] | None,
-        typer.Option("--part", metavar="NAME", help="Subfolder to split. Repeatable (default: tampered, authentic)."),
+        list[str] | None, common.option("--part NAME", "Subfolder to split. Repeatable (default: tampered, authentic).")
     ] = None,
     pattern: Annotated[
-        str | None,
-        typer.Option("--scene-pattern", metavar="REGEX", help="Regular expression of a scene id (default: CASIA's)."),
+        str | None, common.option("--scene-pattern REGEX", "Regular expression of a scene id (default: CASIA's).")
     ] = None,
     seed: common.SeedOption = 0,
     verbose: common.VerboseOption = 0,
@@ -67,17 +61,13 @@ def split(
 
 @app.command()
 def objects(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them (recursive).", metavar="PHOTOS")],
+    photos: Annotated[list[Path], common.argument("PHOTOS", "Photos, or folders of them (recursive).")],
     out: Annotated[Path, common.out_option("Folder for images/, masks/ and objects.jsonl.", "OBJECTS")],
     teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
-    max_per_photo: Annotated[
-        int, typer.Option("--max-per-photo", min=1, metavar="N", help="Objects of one photo, at most.")
-    ] = 2,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Use only N photos, drawn with --seed.")
-    ] = None,
-    sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 96 objects on sheet.png.")] = False,
+    max_per_photo: Annotated[int, common.option("--max-per-photo N", "Objects of one photo, at most.", min=1)] = 2,
+    limit: Annotated[int | None, common.option("--limit N", "Use only N photos, drawn with --seed.", min=1)] = None,
+    sheet: Annotated[bool, common.option("--sheet", "Draw the first 96 objects on sheet.png.")] = False,
     restart: common.RestartOption = False,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,

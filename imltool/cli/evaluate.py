@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.texts import counted
 
@@ -17,11 +15,9 @@ PROTOCOL = "Protocol"
 def evaluate(
     weights: Annotated[
         str | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            help="Checkpoint; the bundled student when left out (with --maps: none), `none` for baselines alone.",
-            metavar="FILE",
+        common.option(
+            "--weights,-w FILE",
+            "Checkpoint; the bundled student when left out (with --maps: none), `none` for baselines alone.",
         ),
     ] = None,
     data: common.DataOption = None,
@@ -29,99 +25,73 @@ def evaluate(
     samples: common.SamplesOption = common.SAMPLES,
     protocol: Annotated[
         str | None,
-        typer.Option(
-            "--protocol",
-            help="The sets of a published protocol in place of --data: boxpromptiml, mvss, cat, or a YAML file.",
-            metavar="NAME",
-            rich_help_panel=PROTOCOL,
+        common.option(
+            "--protocol NAME",
+            "The sets of a published protocol in place of --data: boxpromptiml, mvss, cat, or a YAML file.",
+            PROTOCOL,
         ),
     ] = None,
     root: Annotated[
-        Path | None,
-        typer.Option(
-            "--root", help="Folder that holds the protocol's data sets.", metavar="DIR", rich_help_panel=PROTOCOL
-        ),
+        Path | None, common.option("--root DIR", "Folder that holds the protocol's data sets.", PROTOCOL)
     ] = None,
     ood: Annotated[
-        bool, typer.Option("--ood", help="Refuse a set with pictures the checkpoint has seen under another name.")
+        bool, common.option("--ood", "Refuse a set with pictures the checkpoint has seen under another name.")
     ] = False,
     allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="With --ood: measure such a set nevertheless; the results say so.")
+        bool, common.option("--allow-overlap", "With --ood: measure such a set nevertheless; the results say so.")
     ] = False,
     baseline: Annotated[
-        list[str] | None,
-        typer.Option("--baseline", help="Also measure ela, constant or untrained. Repeatable.", metavar="NAME"),
+        list[str] | None, common.option("--baseline NAME", "Also measure ela, constant or untrained. Repeatable.")
     ] = None,
     maps: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--maps",
-            help="Folder of maps (.npz, .npy, .png, .tif) named like the pictures. Repeatable.",
-            metavar="DIR",
-            rich_help_panel=MAPS,
+        common.option(
+            "--maps DIR", "Folder of maps (.npz, .npy, .png, .tif) named like the pictures. Repeatable.", MAPS
         ),
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(
-            "--name",
-            help="Name of the method, once for each --maps; else the folder's.",
-            metavar="NAME",
-            rich_help_panel=MAPS,
-        ),
+        common.option("--name NAME", "Name of the method, once for each --maps; else the folder's.", MAPS),
     ] = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="High values in the maps mean authentic.", rich_help_panel=MAPS)
-    ] = False,
+    invert: Annotated[bool, common.option("--invert", "High values in the maps mean authentic.", MAPS)] = False,
     resize_maps: Annotated[
-        bool,
-        typer.Option("--resize-maps", help="Scale maps of another size to their picture.", rich_help_panel=MAPS),
+        bool, common.option("--resize-maps", "Scale maps of another size to their picture.", MAPS)
     ] = False,
     tiles: Annotated[
-        bool,
-        typer.Option(
-            "--tiles", help="Predict large pictures in tiles too, as imltool scan --tiles.", rich_help_panel=PROTOCOL
-        ),
+        bool, common.option("--tiles", "Predict large pictures in tiles too, as imltool scan --tiles.", PROTOCOL)
     ] = False,
     compat: Annotated[
         list[str] | None,
-        typer.Option(
-            "--compat",
-            help="Also measure as imdlbenco, imdlbenco-padded, trufor or mvss do, in a table of its own. Repeatable.",
-            metavar="NAME",
-            rich_help_panel=PROTOCOL,
+        common.option(
+            "--compat NAME",
+            "Also measure as imdlbenco, imdlbenco-padded, trufor or mvss do, in a table of its own. Repeatable.",
+            PROTOCOL,
         ),
     ] = None,
     compat_size: Annotated[
         int | None,
-        typer.Option(
-            "--compat-size",
-            help="Side in pixels for imdlbenco; the checkpoint's input size when left out, 512 without one.",
+        common.option(
+            "--compat-size N",
+            "Side in pixels for imdlbenco; the checkpoint's input size when left out, 512 without one.",
+            PROTOCOL,
             min=16,
             max=4096,
-            metavar="N",
-            rich_help_panel=PROTOCOL,
         ),
     ] = None,
-    min_max: Annotated[
-        bool,
-        typer.Option("--min-max", help="Stretch every map to 0..1 before scoring.", rich_help_panel=PROTOCOL),
-    ] = False,
+    min_max: Annotated[bool, common.option("--min-max", "Stretch every map to 0..1 before scoring.", PROTOCOL)] = False,
     robust: Annotated[
         str | None,
-        typer.Option(
-            "--robust",
-            help="Measure degraded pictures too: all, or some of jpeg, blur, noise, resize, webp, screenshot, upload "
+        common.option(
+            "--robust LIST",
+            "Measure degraded pictures too: all, or some of jpeg, blur, noise, resize, webp, screenshot, upload "
             "(--robust jpeg,blur).",
-            metavar="LIST",
-            rich_help_panel=PROTOCOL,
+            PROTOCOL,
         ),
     ] = None,
-    out: Annotated[
-        Path,
-        common.out_option("Folder for the results: new, empty or an earlier evaluation's."),
-    ] = Path("imltool-eval"),
-    batch: Annotated[int, typer.Option("--batch", help="Pictures predicted at once.", metavar="N", min=1)] = 8,
+    out: Annotated[Path, common.out_option("Folder for the results: new, empty or an earlier evaluation's.")] = Path(
+        "imltool-eval"
+    ),
+    batch: Annotated[int, common.option("--batch N", "Pictures predicted at once.", min=1)] = 8,
     restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",

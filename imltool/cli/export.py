@@ -6,8 +6,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.errors import UsageError
 
@@ -27,8 +25,7 @@ class PrecisionChoice(str, Enum):
 def export(
     weights: common.WeightsOption = None,
     teacher: Annotated[
-        str | None,
-        common.teacher_option("Export a teacher instead, as two graphs, encoder and decoder: mobile-sam."),
+        str | None, common.teacher_option("Export a teacher instead, as two graphs, encoder and decoder: mobile-sam.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -39,32 +36,26 @@ def export(
     ] = None,
     precision: Annotated[
         PrecisionChoice | None,
-        typer.Option(
+        common.option(
             "--precision",
-            help="Of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
+            "Of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
             "integers). Default: the checkpoint's; fp16 for a teacher.",
         ),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            "--size",
-            help="Input size of a student's graph: a multiple of 32 from 64 to 2048, or dynamic for any such height "
+        common.option(
+            "--size N|dynamic",
+            "Input size of a student's graph: a multiple of 32 from 64 to 2048, or dynamic for any such height "
             "and width (default: the checkpoint's).",
-            metavar="N|dynamic",
         ),
     ] = None,
     calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", help="For int8: pictures to find the ranges of values with.", metavar="FOLDER"),
+        Path | None, common.option("--calibration FOLDER", "For int8: pictures to find the ranges of values with.")
     ] = None,
     check: Annotated[
         list[str] | None,
-        typer.Option(
-            "--check",
-            help="Compare F1 with torch's on this labelled set. Repeatable; int8 needs it.",
-            metavar="NAME=DIR",
-        ),
+        common.option("--check NAME=DIR", "Compare F1 with torch's on this labelled set. Repeatable; int8 needs it."),
     ] = None,
     lists: common.ListOption = None,
     as_json: common.JsonOption = False,

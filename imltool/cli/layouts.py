@@ -18,22 +18,20 @@ if TYPE_CHECKING:
 
 TargetArgument = Annotated[
     str,
-    typer.Argument(
-        help="A manifest, or LAYOUT:DIR such as casia2:DIR or folder:DIR; docs/data.md lists the layouts.",
-        metavar="MANIFEST|LAYOUT:DIR",
+    common.argument(
+        "MANIFEST|LAYOUT:DIR",
+        "A manifest, or LAYOUT:DIR such as casia2:DIR or folder:DIR; docs/data.md lists the layouts.",
     ),
 ]
 SplitOption = Annotated[
-    list[str] | None,
-    typer.Option("--split", help="Only pictures of this split, and those without one. Repeatable.", metavar="NAME"),
+    list[str] | None, common.option("--split NAME", "Only pictures of this split, and those without one. Repeatable.")
 ]
 MaskRuleOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--mask-rule",
-        help="How masks are read: background=#rrggbb, tampered=#rrggbb, polarity=dark, threshold=N, raster=stored. "
+    common.option(
+        "--mask-rule KEY=VALUE",
+        "How masks are read: background=#rrggbb, tampered=#rrggbb, polarity=dark, threshold=N, raster=stored. "
         "Repeatable.",
-        metavar="KEY=VALUE",
     ),
 ]
 LISTED = 10
@@ -101,7 +99,7 @@ def check(
 def convert(
     target: TargetArgument,
     out: Annotated[Path, common.out_option("New folder for tampered/, masks/, authentic/.")],
-    link: Annotated[bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")] = False,
+    link: Annotated[bool, common.option("--link", "Hard-link the pictures instead of copying them.")] = False,
     max_left_out: common.MaxLeftOutOption = 0.1,
     split: SplitOption = None,
     mask_rule: MaskRuleOption = None,
@@ -150,10 +148,9 @@ def boxes(
     out: Annotated[Path, common.out_option("COCO JSON to write.", "FILE")],
     jitter: Annotated[
         tuple[float, float],
-        typer.Option(
-            "--jitter",
-            help="Each side moves outwards by a random share of its length in this range; the file says which.",
-            metavar="LOW HIGH",
+        common.option(
+            "--jitter LOW HIGH",
+            "Each side moves outwards by a random share of its length in this range; the file says which.",
         ),
     ] = (-0.05, 0.15),
     split: SplitOption = None,

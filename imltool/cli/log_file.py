@@ -21,13 +21,7 @@ from imltool.texts import command_text
 from imltool.versions import __version__
 
 LogFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--log-file",
-        metavar="FILE",
-        help="Append all messages to FILE, with UTC times.",
-        rich_help_panel=common.GENERAL,
-    ),
+    Path | None, common.option("--log-file FILE", "Append all messages to FILE, with UTC times.", common.GENERAL)
 ]
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")

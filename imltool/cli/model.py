@@ -36,9 +36,7 @@ def _model() -> None:
 @app.command()
 def info(
     weights: common.WeightsOption = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Training configuration to read instead.", metavar="FILE")
-    ] = None,
+    config: Annotated[Path | None, common.option("--config,-c FILE", "Training configuration to read instead.")] = None,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
@@ -71,10 +69,10 @@ def info(
 
 @app.command()
 def release(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.", metavar="RUN")],
+    run: Annotated[Path, common.argument("RUN", "Folder of a training run.")],
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     checkpoint: Annotated[
-        CheckpointChoice, typer.Option("--checkpoint", help="The best in validation, or the last one.")
+        CheckpointChoice, common.option("--checkpoint", "The best in validation, or the last one.")
     ] = CheckpointChoice.best,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -101,20 +99,17 @@ def calibrate(
     weights: common.WeightsOption = None,
     authentic: Annotated[
         list[str] | None,
-        typer.Option(
-            "--authentic",
-            help="Folder of authentic pictures of one kind, for example of one camera. Repeatable.",
-            metavar="NAME=DIR",
+        common.option(
+            "--authentic NAME=DIR", "Folder of authentic pictures of one kind, for example of one camera. Repeatable."
         ),
     ] = None,
     config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="Configuration whose data.calibration is used instead.", metavar="FILE"),
+        Path | None, common.option("--config,-c FILE", "Configuration whose data.calibration is used instead.")
     ] = None,
     set_: common.SetOption = None,
     tta_flips: Annotated[
         FlipsChoice | None,
-        typer.Option("--tta-flips", help="Test-time augmentation of the file: flips to average maps over."),
+        common.option("--tta-flips", "Test-time augmentation of the file: flips to average maps over."),
     ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",

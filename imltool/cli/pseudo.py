@@ -7,8 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from imltool.cli import common
 from imltool.texts import counted
 
@@ -29,35 +27,31 @@ class RasterChoice(str, Enum):
 
 
 def pseudo(
-    images: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="IMAGES")],
+    images: Annotated[Path, common.argument("IMAGES", "Folder of pictures.")],
     boxes: Annotated[
-        Path,
-        typer.Option(
-            "--boxes", help="Annotation file, or a folder of them; docs/data.md lists the formats.", metavar="FILE|DIR"
-        ),
+        Path, common.option("--boxes FILE|DIR", "Annotation file, or a folder of them; docs/data.md lists the formats.")
     ],
     out: Annotated[Path, common.out_option("Folder for masks/ and pseudo.jsonl.")],
     teacher: Annotated[str, common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, box or grabcut.")] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
     box_format: common.BoxFormatOption = None,
     categories: Annotated[
-        list[str] | None,
-        typer.Option("--category", help="Use only boxes of this category. Repeatable.", metavar="NAME"),
+        list[str] | None, common.option("--category NAME", "Use only boxes of this category. Repeatable.")
     ] = None,
     boxes_of: Annotated[
         RasterChoice | None,
-        typer.Option(
+        common.option(
             "--boxes-of",
-            help="What boxes of pictures with an EXIF orientation were drawn on, where their size does not decide it: "
+            "What boxes of pictures with an EXIF orientation were drawn on, where their size does not decide it: "
             "the stored raster or the displayed picture (default: displayed, with a warning).",
         ),
     ] = None,
     max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
     coco: Annotated[
-        bool, typer.Option("--coco", help="Also write the masks as COCO run lengths, DIR/pseudo.coco.json.")
+        bool, common.option("--coco", "Also write the masks as COCO run lengths, DIR/pseudo.coco.json.")
     ] = False,
     gt: Annotated[
-        Path | None, typer.Option("--gt", help="Ground-truth masks: audit the result against them.", metavar="MASKS")
+        Path | None, common.option("--gt MASKS", "Ground-truth masks: audit the result against them.")
     ] = None,
     engine: common.EngineOption = "auto",
     embeddings: common.EmbeddingsOption = None,

@@ -6,25 +6,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.texts import counted
 
 
 def review(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of imltool scan, finished or running.")],
+    out: Annotated[Path, common.argument("OUT", "Output folder of imltool scan, finished or running.")],
     examiner: Annotated[
-        str | None, typer.Option("--examiner", metavar="NAME", help="Name of the examiner (default: the user's name).")
+        str | None, common.option("--examiner NAME", "Name of the examiner (default: the user's name).")
     ] = None,
     port: common.PortOption = 0,
     no_browser: common.NoBrowserOption = False,
     export: Annotated[
-        bool, typer.Option("--export", help="Only write the tables, boxes and reports with the decisions, and end.")
+        bool, common.option("--export", "Only write the tables, boxes and reports with the decisions, and end.")
     ] = False,
-    pdf: Annotated[
-        bool, typer.Option("--pdf", help="Write report.pdf too (default: where there is one already).")
-    ] = False,
+    pdf: Annotated[bool, common.option("--pdf", "Write report.pdf too (default: where there is one already).")] = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:

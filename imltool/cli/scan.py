@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from imltool.cli import common
 from imltool.cli.log_file import LogFileOption, log_to
 from imltool.errors import OutputError, UsageError
@@ -28,99 +26,67 @@ CASE = "Case (goes into run.json and the report)"
 def scan(
     paths: Annotated[
         list[str],  # a path would take one of the slashes of an address
-        typer.Argument(
-            metavar="PATH",
-            help="Pictures, or folders of them (recursive). Also s3:// and gs:// addresses (needs `imltool[storage]`).",
+        common.argument(
+            "PATH",
+            "Pictures, or folders of them (recursive). Also s3:// and gs:// addresses (needs `imltool[storage]`).",
         ),
     ],
-    out: Annotated[
-        Path,
-        common.out_option("Folder for the results: new, empty, or of an earlier scan."),
-    ] = Path("imltool-scan"),
+    out: Annotated[Path, common.out_option("Folder for the results: new, empty, or of an earlier scan.")] = Path(
+        "imltool-scan"
+    ),
     weights: common.WeightsOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            "--threshold",
-            "-t",
-            metavar="T",
-            min=0.0,
-            max=1.0,
-            help="Map values above T belong to the mask (default: the checkpoint's).",
+        common.option(
+            "--threshold,-t T", "Map values above T belong to the mask (default: the checkpoint's).", min=0.0, max=1.0
         ),
     ] = None,
     sensitivity: Annotated[
         common.SensitivityChoice,
-        typer.Option("--sensitivity", "-s", help="At most 1, 5 or 10 % of authentic pictures become an indication."),
+        common.option("--sensitivity,-s", "At most 1, 5 or 10 % of authentic pictures become an indication."),
     ] = common.SensitivityChoice.medium,
     stability: Annotated[
         bool,
-        typer.Option(
-            "--stability", help="Score again after mild JPEG and resizing; a verdict that changes is inconclusive."
+        common.option(
+            "--stability", "Score again after mild JPEG and resizing; a verdict that changes is inconclusive."
         ),
     ] = False,
     tiles: Annotated[
         bool,
-        typer.Option(
-            "--tiles",
-            help="Scan pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer.",
+        common.option(
+            "--tiles", "Scan pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer."
         ),
     ] = False,
     companions: Annotated[
         str | None,
-        typer.Option(
-            "--companions",
-            metavar="NAMES",
-            help="Also draw ela (error level), noise and ghost (JPEG ghosts); separate several by commas.",
+        common.option(
+            "--companions NAMES",
+            "Also draw ela (error level), noise and ghost (JPEG ghosts); separate several by commas.",
         ),
     ] = None,
     batch: Annotated[
-        int,
-        typer.Option(
-            "--batch", "-b", metavar="N", min=1, max=1024, help="Batch size (matters with --engine torch only)."
-        ),
+        int, common.option("--batch,-b N", "Batch size (matters with --engine torch only).", min=1, max=1024)
     ] = 8,
     restart: common.RestartOption = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print each row on stdout as a line of JSON as soon as it is written.")
+        bool, common.option("--json", "Print each row on stdout as a line of JSON as soon as it is written.")
     ] = False,
     fail_on_detect: Annotated[
-        bool, typer.Option("--fail-on-detect", help="Exit with code 4 when a file has an indication.")
+        bool, common.option("--fail-on-detect", "Exit with code 4 when a file has an indication.")
     ] = False,
     only_indicated: Annotated[
-        bool,
-        typer.Option(
-            "--only-indicated", help="Show only files with an indication in report and terminal.", rich_help_panel=SHOWN
-        ),
+        bool, common.option("--only-indicated", "Show only files with an indication in report and terminal.", SHOWN)
     ] = False,
     top: Annotated[
-        int | None,
-        typer.Option(
-            "--top",
-            metavar="N",
-            min=1,
-            help="Show only the N highest scores in report and terminal.",
-            rich_help_panel=SHOWN,
-        ),
+        int | None, common.option("--top N", "Show only the N highest scores in report and terminal.", SHOWN, min=1)
     ] = None,
-    pdf: Annotated[
-        bool, typer.Option("--pdf", help="Also write report.pdf (needs WeasyPrint).", rich_help_panel=SHOWN)
-    ] = False,
+    pdf: Annotated[bool, common.option("--pdf", "Also write report.pdf (needs WeasyPrint).", SHOWN)] = False,
     coco: Annotated[
-        bool,
-        typer.Option(
-            "--coco", help="Also write the masks as COCO run lengths, masks.coco.json.", rich_help_panel=SHOWN
-        ),
+        bool, common.option("--coco", "Also write the masks as COCO run lengths, masks.coco.json.", SHOWN)
     ] = False,
-    case_id: Annotated[
-        str | None, typer.Option("--case-id", metavar="TEXT", help="Number or name of the case.", rich_help_panel=CASE)
-    ] = None,
-    examiner: Annotated[
-        str | None, typer.Option("--examiner", metavar="TEXT", help="Who examines.", rich_help_panel=CASE)
-    ] = None,
-    notes: Annotated[
-        str | None, typer.Option("--notes", metavar="TEXT", help="Anything else on the case.", rich_help_panel=CASE)
-    ] = None,
+    case_id: Annotated[str | None, common.option("--case-id TEXT", "Number or name of the case.", CASE)] = None,
+    examiner: Annotated[str | None, common.option("--examiner TEXT", "Who examines.", CASE)] = None,
+    notes: Annotated[str | None, common.option("--notes TEXT", "Anything else on the case.", CASE)] = None,
     engine_cluster: common.ClusterOption = None,
     cluster_address: common.ClusterAddressOption = None,
     cluster_workers: common.ClusterWorkersOption = None,

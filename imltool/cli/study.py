@@ -24,44 +24,38 @@ OWN_ROWS = (".yaml", ".yml")
 def study(
     name: Annotated[
         str,
-        typer.Argument(
-            help="ablation, memory, alpha, resolution, recipe, diversity, boxes, pseudo, or a YAML file with rows.",
-            metavar="NAME",
+        common.argument(
+            "NAME", "ablation, memory, alpha, resolution, recipe, diversity, boxes, pseudo, or a YAML file with rows."
         ),
     ],
     out: Annotated[Path | None, common.out_option("Folder of the study; default: studies/NAME.")] = None,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="Seeds of every row.", metavar="N,N,…")] = "0",
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Short for --set optim.steps=N.", min=1, metavar="N")
-    ] = None,
+    seeds: Annotated[str, common.option("--seeds N,N,…", "Seeds of every row.")] = "0",
+    steps: Annotated[int | None, common.option("--steps N", "Short for --set optim.steps=N.", min=1)] = None,
     data: common.DataOption = None,
     lists: common.ListOption = None,
     samples: common.SamplesOption = common.SAMPLES,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Train and measure this row alone. Repeatable.", metavar="ROW")
+        list[str] | None, common.option("--only ROW", "Train and measure this row alone. Repeatable.")
     ] = None,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--reuse",
-            help="Another study's folder: its runs with the same settings and data are taken over, and its "
+        common.option(
+            "--reuse DIR",
+            "Another study's folder: its runs with the same settings and data are taken over, and its "
             "pseudo-masks of the same boxes. Repeatable.",
-            metavar="DIR",
         ),
     ] = None,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="Which checkpoint of a run is measured: last or best.", metavar="NAME")
+        str, common.option("--checkpoint NAME", "Which checkpoint of a run is measured: last or best.")
     ] = "last",
     teacher: Annotated[str, common.teacher_option("Teacher of rows that make their own pseudo-masks.")] = "mobile-sam",
     tiny: Annotated[
         bool,
-        typer.Option(
-            "--tiny", help="Runs of a few seconds, to try it out; without --config they train on the test sets."
-        ),
+        common.option("--tiny", "Runs of a few seconds, to try it out; without --config they train on the test sets."),
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the rows and exit.")] = False,
+    plan: Annotated[bool, common.option("--plan", "Print the rows and exit.")] = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,

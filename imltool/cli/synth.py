@@ -5,26 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.texts import counted
 
 
 def synth(
     out: Annotated[Path, common.out_option("Folder for tampered/, masks/, authentic/, boxes.json.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Samples wanted in the folder.")],
-    photos: Annotated[
-        list[Path] | None, typer.Option("--photos", help="Folder of clean photos; repeatable.", metavar="DIR")
-    ] = None,
+    count: Annotated[int, common.option("--count,-n N", "Samples wanted in the folder.", min=1)],
+    photos: Annotated[list[Path] | None, common.option("--photos DIR", "Folder of clean photos; repeatable.")] = None,
     objects: Annotated[
         list[str] | None,
-        typer.Option(
-            "--objects", help="Photos with one masked object each, to cut out; repeatable.", metavar="IMAGES:MASKS"
-        ),
+        common.option("--objects IMAGES:MASKS", "Photos with one masked object each, to cut out; repeatable."),
     ] = None,
     max_left_out: common.MaxLeftOutOption = 0.1,
-    sheet: Annotated[bool, typer.Option("--sheet", help="Draw the first 48 samples on sheet.png.")] = False,
+    sheet: Annotated[bool, common.option("--sheet", "Draw the first 48 samples on sheet.png.")] = False,
     config: common.ConfigOption = None,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,

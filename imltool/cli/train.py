@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 
 
@@ -16,21 +14,17 @@ def train(
     set_: common.SetOption = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            help="Short for --set init=NAME: teacher, timm, random, or a student (known name, or checkpoint file).",
-            metavar="NAME",
+        common.option(
+            "--from NAME",
+            "Short for --set init=NAME: teacher, timm, random, or a student (known name, or checkpoint file).",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out, with its own configuration unless --config.")
+        bool, common.option("--resume", "Continue the run in --out, with its own configuration unless --config.")
     ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", help="Short for --set seed=N.", metavar="N", min=0, rich_help_panel=common.GENERAL),
-    ] = None,
+    seed: Annotated[int | None, common.option("--seed N", "Short for --set seed=N.", common.GENERAL, min=0)] = None,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:

@@ -11,31 +11,20 @@ from imltool.cli import common
 
 
 def validate(
-    authentic: Annotated[
-        Path, typer.Option("--authentic", help="Folder of authentic pictures, as you receive them.", metavar="DIR")
-    ],
+    authentic: Annotated[Path, common.option("--authentic DIR", "Folder of authentic pictures, as you receive them.")],
     out: Annotated[Path, common.out_option("Folder for the report: new, empty or an earlier one's.")],
-    tampered: Annotated[
-        Path | None, typer.Option("--tampered", help="Folder of edited pictures.", metavar="DIR")
-    ] = None,
+    tampered: Annotated[Path | None, common.option("--tampered DIR", "Folder of edited pictures.")] = None,
     masks: Annotated[
-        Path | None,
-        typer.Option("--masks", help="Folder of their true masks, named like the pictures.", metavar="DIR"),
+        Path | None, common.option("--masks DIR", "Folder of their true masks, named like the pictures.")
     ] = None,
     weights: common.WeightsOption = None,
     sensitivity: Annotated[
-        common.SensitivityChoice, typer.Option("--sensitivity", help="The one you use in casework, as in imltool scan.")
+        common.SensitivityChoice, common.option("--sensitivity", "The one you use in casework, as in imltool scan.")
     ] = common.SensitivityChoice.medium,
-    tiles: Annotated[bool, typer.Option("--tiles", help="As in imltool scan, if you use it in casework.")] = False,
-    examiner: Annotated[
-        str | None, typer.Option("--examiner", help="Who validates, for the report.", metavar="NAME")
-    ] = None,
-    notes: Annotated[
-        str | None, typer.Option("--notes", help="Where the pictures come from, for the report.", metavar="TEXT")
-    ] = None,
-    no_pdf: Annotated[
-        bool, typer.Option("--no-pdf", help="Do not write report.pdf (which needs `imltool[pdf]`).")
-    ] = False,
+    tiles: Annotated[bool, common.option("--tiles", "As in imltool scan, if you use it in casework.")] = False,
+    examiner: Annotated[str | None, common.option("--examiner NAME", "Who validates, for the report.")] = None,
+    notes: Annotated[str | None, common.option("--notes TEXT", "Where the pictures come from, for the report.")] = None,
+    no_pdf: Annotated[bool, common.option("--no-pdf", "Do not write report.pdf (which needs `imltool[pdf]`).")] = False,
     restart: common.RestartOption = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",

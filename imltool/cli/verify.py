@@ -8,23 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.errors import UsageError
 from imltool.texts import counted
 
 
 def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of imltool scan.")],
+    out: Annotated[Path, common.argument("OUT", "Output folder of imltool scan.")],
     inputs: Annotated[
-        bool, typer.Option("--inputs", help="Also hash the scanned files, at the places in run.json.")
+        bool, common.option("--inputs", "Also hash the scanned files, at the places in run.json.")
     ] = False,
     head: Annotated[
         list[str] | None,
-        typer.Option(
-            "--head", metavar="SHA256", help="A final hash that you kept, as the scan printed it. Repeatable."
-        ),
+        common.option("--head SHA256", "A final hash that you kept, as the scan printed it. Repeatable."),
     ] = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,

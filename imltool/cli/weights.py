@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Model files: list, verify, import, fetch.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Weights by name, see `imltool weights list`.", metavar="NAME")]
+NameArgument = Annotated[str, common.argument("NAME", "Weights by name, see `imltool weights list`.")]
 
 
 @app.command("list")
@@ -55,7 +55,7 @@ def _describe(info: WeightsInfo) -> dict[str, Any]:
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Weights by name; default: all that are present.", metavar="NAME")
+        list[str] | None, common.argument("NAME", "Weights by name; default: all that are present.")
     ] = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
@@ -87,7 +87,7 @@ def verify(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A weights file brought from elsewhere.", metavar="FILE")],
+    file: Annotated[Path, common.argument("FILE", "A weights file brought from elsewhere.")],
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
