@@ -40,7 +40,7 @@ export function showResult(into, facts, folder, go) {
   const regions = facts.regions.slice(0, 30).map((region, at) => {
     const { x, y, width, height, area, score } = region;
     const words = `${at + 1}: ${width} × ${height} px at ${x}, ${y}`;
-    return h("li", {}, h("button", { onclick: () => go(region), title: `Show region ${at + 1} (R goes from one to the next)` }, h("span", {}, words), h("span", { className: "muted" }, `${percent(area / (facts.width * facts.height))}, map ${score.toFixed(2)}`)));
+    return h("li", {}, h("button", { onclick: () => go(region), title: `Show region ${at + 1} (R goes from one to the next)` }, h("span", {}, words), h("span", { className: "muted" }, `${percent(area / (facts.width * facts.height))}, mean of map ${score.toFixed(2)}`)));
   });
   into.replaceChildren(
     h("h2", {}, "The machine's result"),
@@ -101,7 +101,7 @@ export async function showTraces(into, viewer, index, choose) {
   });
   into.replaceChildren(
     h("h3", {}, "Traces"),
-    h("p", { className: "muted" }, found.used ? "What the model saw beside the colours. Press one to lay it over the picture: orange is above the usual of this picture, blue below. The figure says where a trace differs, not what the model made of it." : "The model of this scan sees colours alone; these traces are shown for your own eyes. Orange is above the usual of this picture, blue below."),
+    h("p", { className: "muted" }, found.used ? "What the model saw beside the colours. Press one to lay it over the picture: orange is above the usual of this picture, blue below. The figure says how far it differs there, in standard deviations (σ) of this picture; it does not say what the model made of it." : "The model of this scan sees colours alone; these traces are shown for your own eyes. Orange is above the usual of this picture, blue below."),
     h("ol", { className: "plain traces" }, ...buttons),
   );
 }

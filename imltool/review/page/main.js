@@ -164,8 +164,9 @@ function paint() {
   by("history").hidden = (decided?.history.length ?? 0) < 2;
   by("history").querySelector("ol").replaceChildren(...(decided?.history ?? []).map((row) => h("li", {}, h("b", {}, `${row.status}${row.conclusion ? `, ${row.conclusion}` : ""}`), ` ${row.examiner}, ${stamp(row.time)}`, row.boxes === null ? "" : `, ${row.boxes} boxes`, row.text ? h("p", {}, row.text) : "")));
   const trouble = decision.unsaved || folder.fault;
-  by("saved").textContent = trouble ? `not saved: ${trouble}` : open.index < 0 ? "" : decision.saved ? "saved" : "saving …";
+  by("saved").textContent = trouble ? `not saved: ${trouble}` : !decision.saved ? "saving …" : decision.revision ? "saved" : "";
   by("saved").className = trouble ? "bad" : "muted";
+  paintHead();
   const made = list.rows.filter((row) => row.decided).length;
   const analysed = list.rows.filter((row) => row.verdict).length;
   by("bar").value = analysed ? made / analysed : 0;
@@ -185,6 +186,18 @@ function paint() {
   by("no-boxes").disabled = !boxes.kept;
   by("take-regions").disabled = !facts?.regions?.length;
   viewer.redraw();
+}
+
+// the picture that is open, and whose scan it is of
+function paintHead() {
+  const path = list.rows[open.index]?.path;
+  const slash = path?.lastIndexOf("/") ?? -1;
+  by("title").textContent = path?.slice(slash + 1) ?? folder.title;
+  by("title").title = path ?? folder.out;
+  const parts = [slash > 0 && path.slice(0, slash), path && folder.title, folder.case.id && `Case ${folder.case.id}`, `examiner ${folder.examiner}`, !folder.finished && "the scan still runs"];
+  by("scan").textContent = parts.filter(Boolean).join(" · ");
+  by("details").hidden = !path;
+  if (!path) by("hint").textContent = list.rows.length ? "Choose a picture in the list." : "";
 }
 
 decision.addEventListener("change", () => {
@@ -392,12 +405,16 @@ function sift() {
 by("filter").addEventListener("input", sift);
 for (const id of [...Object.values(SELECTS), "order"]) by(id).addEventListener("change", sift);
 for (const id of Object.values(SELECTS)) by(id).addEventListener("focus", fillSelects);
-by("clear").addEventListener("click", () => {
+function clearFilters() {
   by("filter").value = "";
   for (const id of Object.values(SELECTS)) by(id).value = "";
   sift();
-});
+}
 list.addEventListener("sifted", () => {
+  const [words, button] = by("none").children;
+  by("none").hidden = list.listed.length > 0;
+  words.textContent = list.rows.length ? "No picture matches." : folder.finished ? "The scan has no files." : "The scan has not written a row yet.";
+  button.hidden = !list.rows.length;
   by("shown").textContent = list.listed.length === list.rows.length ? `${list.rows.length} listed` : `${list.listed.length} of ${list.rows.length} listed`;
 });
 list.addEventListener("open", ({ detail }) => show(detail));
@@ -427,7 +444,6 @@ function take(found) {
   }
   Object.assign(folder, { finished: found.finished, fault: found.fault, report: found.report });
   known = { rows: list.rows.length, decisions: found.decisions };
-  by("scan").textContent = [folder.case.id && `Case ${folder.case.id}`, `examiner ${folder.examiner}`, folder.finished ? "" : "the scan still runs"].filter(Boolean).join(" · ");
   if (grown || Object.keys(found.decided).length) {
     if (grown && document.activeElement?.tagName !== "SELECT") fillSelects();
     list.paint();
@@ -481,7 +497,9 @@ by("filter").addEventListener("keydown", (event) => {
   if (["Escape", "Enter", "ArrowDown"].includes(event.key)) { event.preventDefault(); by("rows").focus(); if (event.key !== "Escape") step(1); }
 });
 
+by("none").querySelector("button").addEventListener("click", clearFilters);
 const buttons = {
+  clear: clearFilters,
   "to-list": () => { document.body.dataset.view = "list"; by("rows").focus(); },
   previous: () => step(-1),
   next: () => step(1),
@@ -519,8 +537,6 @@ function fromAddress(push) {
   return Boolean(row);
 }
 
-by("title").textContent = folder.title;
-by("title").title = folder.out;
 take({ ...folder });
 fillSelects();
 draw(false);
