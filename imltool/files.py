@@ -58,7 +58,7 @@ def _explain(path: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"no space left to write {path}", "free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return OutputError(f"no permission to write {path}", "choose another --out")
+        return OutputError(f"no permission to write {path}", "allow writing there, or choose another folder")
     return OutputError(f"cannot write {path}: {error.strerror or error}", "check the output folder")
 
 

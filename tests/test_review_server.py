@@ -175,6 +175,29 @@ def test_rows_of_a_running_scan_come_in(scanned: Path, tmp_path: Path) -> None:
     running.kill()
 
 
+def test_a_scan_started_anew_or_moved_meanwhile_is_said_and_takes_no_decision(scanned: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(scanned, tmp_path / "out"))
+    running = Reviewing(out)
+    rows = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "results.jsonl").unlink()
+    (out / "results.jsonl").write_bytes(b"".join(reversed(rows)))
+    status, answer = running.decide(0, 0, status="relevant")
+    assert status == 507 and "was scanned anew" in answer["error"] and not (out / "decisions.jsonl").exists()
+    assert running.ask("api/changes?rows=4&decisions=0")[0] == 507
+    assert running.end() == (0, running_words(4))
+
+    moved = Reviewing(out)
+    out.rename(tmp_path / "elsewhere")
+    assert moved.decide(0, 0, status="relevant")[0] == 507
+    status, answer = moved.ask("api/changes?rows=4&decisions=0")
+    assert status == 507 and "is gone" in answer["error"]
+    assert moved.end() == (0, running_words(4)) and not out.exists()
+
+
+def running_words(files: int) -> str:
+    return f"{files} files; Ctrl-C ends\nno picture was decided\n"
+
+
 def test_a_score_is_read_by_authentic_pictures_and_the_reliability_curve() -> None:
     scale = ScoreScale(
         {

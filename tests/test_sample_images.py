@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from imltool.data.box_formats import read_boxes
 from imltool.data.boxes import match_boxes
 from imltool.data.folder import read_folder
 from imltool.pictures.images import read_mask, read_rgb, read_size
+from imltool.scan.results import read_results
 
 ROOT = Path(__file__).parents[1] / "sample_images"
 
@@ -42,6 +45,30 @@ def test_every_picture_has_a_licence_and_all_are_small() -> None:
     names = [f"{name}/{sample.name}" for name in ("splices", "copymoves") for sample in read_folder(ROOT / name)]
     assert [name for name in names if f"`{name}`" not in text] == []
     assert sum(path.stat().st_size for path in ROOT.rglob("*") if path.is_file()) < 8_000_000
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(tmp_path: Path, imltool: Callable) -> None:
+    out = tmp_path / "out"
+    assert imltool("scan", ROOT, "--out", out, "--device", "cpu", "-q")[0] == 0
+    results = {result.path.rsplit("/", 1)[-1]: result for result in read_results(out)}
+    masks = {sample.name: sample.mask for name in ("splices", "copymoves") for sample in read_folder(ROOT / name)}
+    told = re.findall(r"^\| (`.+?) \| ([\d., –]+) \| ([a-z ]+) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert len(told) > 8
+    named = set()
+    for names, scores, verdict in told:
+        for number, name in enumerate(re.findall(r"`(?:\w+/\w+/)?([^`]+)`", names)):
+            result = results[name]
+            named.add(result.path)
+            assert result.verdict == verdict, name
+            if scores.strip() != "–":
+                mask, found = read_mask(masks[f"tampered/{name}"], (result.width, result.height)), result.read_mask()
+                f1 = 2 * (mask & found).sum() / max(mask.sum() + found.sum(), 1)
+                every = [float(score) for score in scores.split(",")]
+                assert f1 == pytest.approx(every[min(number, len(every) - 1)], abs=0.02), name
+    flagged = {result.path for result in results.values() if result.verdict != "no indication"}
+    forged = {result.path for result in results.values() if "/tampered/" in result.path}
+    assert flagged | forged <= named, "every forgery and every flagged picture is in the table"
 
 
 def test_one_portrait_lies_on_its_side() -> None:

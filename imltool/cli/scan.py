@@ -264,7 +264,7 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
         common.say(f"failed: {printable(result.path)}: {printable(result.reason or '')}")
     if len(failed) > TOP:
         common.say(f"… and {len(failed) - TOP} more failed")
-    for note in run["verdicts"]["notes"]:
+    for note in run["verdicts"]["notes"] if counts["analysed"] else ():
         common.say(note)
     before = f" ({session['kept']} done before)" if session["kept"] else ""
     without = counts["analysed"] - counts["indication"] - counts["inconclusive"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from imltool.files import what_happened
 from imltool.scan.fetch import local_copy
 from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import RESULTS, ScanResult
-from imltool.scan.run_record import holds_scan, read_record
+from imltool.scan.run_record import RECORD, holds_scan, read_record
 from imltool.scan.stores import Stored
 from imltool.scan.verify import original_path
 
@@ -33,7 +34,7 @@ class ScanFolder:
             raise UsageError(f"{out} holds no scan", "give the output folder of imltool scan")
         self.out = out
         self.results: list[ScanResult] = []
-        self._read = 0
+        self._read = self._file = 0
         self._lock = threading.Lock()
         self._plan: Plan | None = None
         self._places: dict[str, Path | Stored] = {}
@@ -41,16 +42,22 @@ class ScanFolder:
         self._stamp: tuple[int, int] | None = None
         self._run: dict[str, Any] = {}
         self.refresh()
-        if not self.run:
-            raise DataError(f"{out} has no run.json yet", "wait until the scan has started, and try again")
+        _ = self.run
 
     @property
     def run(self) -> dict[str, Any]:
-        """What `run.json` holds now; empty when there is none."""
-        path = self.out / "run.json"
+        """What `run.json` holds now. Raises `DataError` when there is none, `ResumeError` when it was changed."""
+        path = self.out / RECORD
         with self._lock:
-            status = path.stat() if path.exists() else None
-            stamp = status and (status.st_mtime_ns, status.st_size)
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                if self._run:
+                    raise DataError(f"{path} is gone", "put the folder back, or review it where it is now") from None
+                raise DataError(
+                    f"{self.out} has no {RECORD} yet", "wait until the scan has started, and try again"
+                ) from None
+            stamp = status.st_mtime_ns, status.st_size
             if stamp != self._stamp:
                 self._run, self._stamp = read_record(self.out), stamp
             return self._run
@@ -62,13 +69,22 @@ class ScanFolder:
         return sessions[-1].get("finished") is not None
 
     def refresh(self) -> bool:
-        """Take in rows appended since the last call; True when there were any. Raises `DataError`."""
+        """Take in rows appended since the last call; True when there were any.
+
+        Raises `DataError` when they cannot be read, or when another scan has taken the place of this one.
+        """
         path = self.out / RESULTS
         with self._lock:
             try:
-                if not path.exists() or path.stat().st_size <= self._read:
+                if not path.exists():
                     return False
                 with path.open("rb") as handle:
+                    status = os.fstat(handle.fileno())
+                    if self._read and (status.st_ino != self._file or status.st_size < self._read):
+                        raise DataError(
+                            f"{self.out} was scanned anew", "end imltool review and start it again; decisions are kept"
+                        )
+                    self._file = status.st_ino
                     handle.seek(self._read)
                     data = handle.read()
             except OSError as error:

@@ -112,6 +112,8 @@ class DecisionJournal:
         """
         assert result.sha256 and result.width and result.height and result.score is not None and result.verdict
         with self._lock:
+            if not self.path.parent.is_dir():  # the lock would make it again, apart from the scan
+                raise OutputError(f"{self.path.parent} is gone", "put it back, or review it where it is now")
             with writing(self.path), FileLock(self.path.with_name(LOCK), thread_local=False):
                 self.path.touch()
                 self.refresh()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationError
 
 from imltool.errors import DataError
 from imltool.evidence.model import Context, Part, Remark
@@ -99,7 +99,7 @@ class ScanResult(Part):
         try:
             result = validate(value)
         except ValueError as error:
-            raise DataError(f"a row of {out} is not of the form that this version writes: {error}") from error
+            raise _other_form(error, out) from error
         result._out = out  # noqa: SLF001
         return result
 
@@ -131,6 +131,15 @@ class ScanResult(Part):
         if name is None:
             raise DataError(f"{self.path} has no map: {self.reason}")
         return self._out / name
+
+
+def _other_form(error: ValueError, out: Path) -> DataError:
+    """One line about the first value that is not as it should be."""
+    what = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        what = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+    return DataError(f"a row of {out} is not of the form that this version writes ({what})", "scan again")
 
 
 def read_results(out: Path) -> list[ScanResult]:

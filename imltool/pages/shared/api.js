@@ -2,7 +2,7 @@
 
 export class Refused extends Error {
   constructor(status, answer) {
-    super(answer.error ?? answer.detail ?? `the server answered ${status}`);
+    super([answer.error ?? answer.detail ?? `the server answered ${status}`, answer.remedy].filter(Boolean).join(": "));
     this.status = status;
     this.answer = answer;
   }

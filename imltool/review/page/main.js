@@ -1,6 +1,6 @@
 // The page: list, viewer and decision around the picture that is open.
 
-import { get, post } from "./shared/api.js";
+import { get, post, Refused } from "./shared/api.js";
 import { Keys } from "./shared/keys.js";
 import { Pointer } from "./shared/pointer.js";
 import { Viewport } from "./shared/viewport.js";
@@ -428,8 +428,9 @@ async function poll() {
   try {
     const found = await get(`changes?rows=${known.rows}&decisions=${known.decisions}`);
     take(found);
-  } catch {
+  } catch (error) {
     folder.fault = ""; // a decision says so itself when it cannot be saved
+    if (error instanceof Refused) notice(error.message);
   }
   setTimeout(poll, POLL);
 }
