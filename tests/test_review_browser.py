@@ -167,7 +167,9 @@ def test_layers_have_an_opacity_of_their_own(page: Any, out: Path) -> None:
     page.wait_for_timeout(100)
     assert seen(page, x, y)[:3] == [0, 0, 0]
     page.get_by_role("button", name="As it is").click()
-    page.wait_for_timeout(100)
+    page.keyboard.press("Escape")
+    expect(page.locator("#layers")).to_be_hidden()
+    page.wait_for_timeout(300)
     assert seen(page, x, y) == plain
 
 

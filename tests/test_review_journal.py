@@ -180,12 +180,12 @@ def test_a_record_of_another_version_is_read_or_refused_in_a_line(out: Path, iml
 
     without("passed_over", "reports_show")
     assert imltool("review", out, "--export")[0] == 0
-    (out / "results.jsonl").write_bytes(b'{"path": 1}\n')
-    code, _, stderr = imltool("review", out, "--export")
-    assert code == 1 and "path: Input should be a valid string" in stderr and len(stderr.splitlines()) <= 2
     without("verdicts")
     code, _, stderr = imltool("review", out, "--export")
     assert code == 2 and "run.json has no verdicts" in stderr and len(stderr.splitlines()) <= 2
+    (out / "results.jsonl").write_bytes(b'{"path": 1}\n')
+    code, _, stderr = imltool("review", out, "--export")
+    assert code == 1 and "path: Input should be a valid string" in stderr and len(stderr.splitlines()) <= 2
 
 
 def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:  # type: ignore[type-arg]

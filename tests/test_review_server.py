@@ -188,7 +188,7 @@ def test_a_scan_started_anew_or_moved_meanwhile_is_said_and_takes_no_decision(sc
 
     moved = Reviewing(out)
     out.rename(tmp_path / "elsewhere")
-    assert moved.decide(0, 0, status="relevant")[0] == 507
+    assert moved.decide(1, 0, status="relevant")[0] == 507
     status, answer = moved.ask("api/changes?rows=4&decisions=0")
     assert status == 507 and "is gone" in answer["error"]
     assert moved.end() == (0, running_words(4)) and not out.exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,8 @@ class ScanFolder:
             raise UsageError(f"{out} holds no scan", "give the output folder of imltool scan")
         self.out = out
         self.results: list[ScanResult] = []
-        self._read = self._file = 0
+        self._read = 0
+        self._last = b""  # line read
         self._lock = threading.Lock()
         self._plan: Plan | None = None
         self._places: dict[str, Path | Stored] = {}
@@ -79,19 +79,18 @@ class ScanFolder:
                 if not path.exists():
                     return False
                 with path.open("rb") as handle:
-                    status = os.fstat(handle.fileno())
-                    if self._read and (status.st_ino != self._file or status.st_size < self._read):
-                        raise DataError(
-                            f"{self.out} was scanned anew", "end imltool review and start it again; decisions are kept"
-                        )
-                    self._file = status.st_ino
-                    handle.seek(self._read)
+                    handle.seek(self._read - len(self._last))
                     data = handle.read()
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-            data = data[: data.rfind(b"\n") + 1]
+            if not data.startswith(self._last):
+                raise DataError(
+                    f"{self.out} was scanned anew", "end imltool review and start it again; decisions are kept"
+                )
+            data = data[len(self._last) : data.rfind(b"\n") + 1]
             self.results += [ScanResult.of_line(line, self.out) for line in data.splitlines()]
             self._read += len(data)
+            self._last = (data or self._last).splitlines(keepends=True)[-1] if self._read else b""
             return bool(data)
 
     def plan(self) -> Plan:

@@ -11,6 +11,8 @@ WIDTH, HEIGHT = 184.0, 266.0
 LINE, SMALL_LINE, TABLE_LINE = 4.3, 3.5, 5.3
 """Height of a line of words, of a hash or path, and of a table, millimetres."""
 CAPTION, GAP = 6.5, 2.2
+COMPANIONS_HEIGHT = 62.0
+"""Of two companion maps side by side and what they show, as print.css sets them, millimetres."""
 TALL = 1.25
 """Pictures narrower than this, width over height, have the others beside them, not below."""
 LEAST, LARGEST_PIXEL = 50.0, 0.8

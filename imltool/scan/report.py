@@ -22,7 +22,7 @@ from imltool.pictures.images import encode_jpeg, read_rgb
 from imltool.scan import verdicts
 from imltool.scan.companion_words import COMPANION_WORDS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read_decisions
-from imltool.scan.paper import PictureSizes, picture_sizes, words_height
+from imltool.scan.paper import COMPANIONS_HEIGHT, PictureSizes, picture_sizes, words_height
 from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.previews import Preview, read_preview
 from imltool.scan.results import ScanResult
@@ -127,7 +127,7 @@ def render(
             decided_counts=Counter(decision.status for decision in decisions.values()).most_common(),
             place=partial(_place, run),
             large=partial(_large_overlay, out),
-            sized=partial(_sized, run, decisions, scores),
+            sized=partial(_sized, run, decisions, scores, paper),
         )
     )
     try:
@@ -163,15 +163,17 @@ def _place(run: Mapping[str, Any], name: str) -> str:
 
 
 def _sized(
-    run: Mapping[str, Any], decisions: Mapping[str, Decision], scores: ScoreScale, row: ScanResult
+    run: Mapping[str, Any], decisions: Mapping[str, Decision], scores: ScoreScale, paper: bool, row: ScanResult
 ) -> PictureSizes:
-    """How large a case's pictures are on paper."""
+    """How large a case's pictures are on paper. What a browser prints has the companion maps too."""
     assert row.width and row.height and row.score is not None
     decision = decisions.get(row.path)
-    words = words_height(
+    paths = [_place(run, row.path), row.sha256 or "", row.map or "", row.mask or ""]
+    paths += [] if paper else [row.overlay or "", *row.companions.values()]
+    words = COMPANIONS_HEIGHT * -(-len(row.companions) // 2) * (not paper) + words_height(
         row.path,
         scores.read(row.score).sentences(),
-        [_place(run, row.path), row.sha256 or "", row.map or "", row.mask or ""],
+        paths,
         describe(row.context),
         [remark.text for remark in row.remarks],
         1 + min(len(row.regions), REGIONS_SHOWN + 1) + (2 + len(row.stability) if row.stability else 0),
