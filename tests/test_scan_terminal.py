@@ -73,4 +73,7 @@ def test_the_rate_is_that_of_all_that_was_done() -> None:
     assert RateColumn().render(shown).plain == "2.0 s each, 1:44 left"
     now = 4.0
     assert RateColumn().render(shown).plain == "2.0/s, 26.0 s left"
+    progress.advance(task, 52)
+    now = 60.0  # another task is at work meanwhile
+    assert RateColumn().render(shown).plain == "15.0/s", "the rate of what is finished stays"
     assert [duration(seconds) for seconds in (4.2, 185, 7207)] == ["4.2 s", "3:05", "2:00:07"]

@@ -27,6 +27,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from imltool.errors import EXIT_FAILURES, EXIT_FOUND
@@ -188,9 +189,9 @@ class RateColumn(ProgressColumn):
         done = task.completed - task.fields.get("kept", 0)
         if done <= 0 or not task.elapsed:
             return Text("")
-        rate = done / task.elapsed
+        rate = done / (task.finished_time or task.elapsed)
         text = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-        left = f", {duration((task.total - task.completed) / rate)} left" if task.total else ""
+        left = f", {duration((task.total - task.completed) / rate)} left" if task.total and not task.finished else ""
         return Text(text + left, style="progress.data.speed")
 
 
@@ -228,9 +229,9 @@ def progress_bar() -> Iterator[Progress]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        RateColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        RateColumn(table_column=Column(no_wrap=True)),  # in a narrow terminal the bar gets shorter
         console=stderr,
         disable=not stderr.is_terminal or stderr.quiet,
         transient=True,

@@ -45,8 +45,9 @@ def write_pdf(
     Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then still there.
     """
     page = io.StringIO()
-    yield from render(page, out, run, results, selection or Selection(), paper=True, most=MOST)
-    lay_out(page.getvalue(), out / PDF)
+    shown = list(render(page, out, run, results, selection or Selection(), paper=True, most=MOST))
+    lay_out(page.getvalue(), out / PDF)  # nearly all of the time: nothing is done before
+    yield from shown
 
 
 def lay_out(html: str, path: Path) -> None:
