@@ -63,12 +63,15 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Pa
         path.parent.mkdir(exist_ok=True)
         path.write_text("no picture") if name != "dangling" else path.symlink_to("nowhere")
     expected = {".txt": 2, ".mp4": 1, ".pdf": 1, "ground-truth mask": 1, "no extension": 1, "not a file": 1}
+    log = tmp_path / "log.txt"
     for _ in range(2):  # the results of the first are no files that were passed over
-        code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights)
+        code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--log-file", log)
         assert code == 0 and "passed over 7 other files: 2 .txt, 1 " in " ".join(stderr.split())
         assert record_of(out)["passed_over"] == expected
         report = (out / "report.html").read_text()
         assert "Passed over" in report and "2 .txt" in report
+    told = [line for line in log.read_text().splitlines() if "passed over (" in line]
+    assert len(told) == 2 * 7 and any(f"passed over (.pdf): {folder}/deep/document.pdf" in line for line in told)
     plan = plan_inputs([folder, folder / "deep"], tmp_path / "elsewhere")
     counted = {each.kind: each.count for each in plan.passed_over}
     assert {kind: counted[kind] for kind in expected} == expected, "what is below two of the folders is counted once"

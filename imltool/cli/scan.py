@@ -134,7 +134,7 @@ def scan(
                 "(give this folder as PATH to scan it)"
             )
         if plan.passed_over:
-            common.say(plan.passed_over_text())
+            common.say(plan.passed_over_text() + ("" if log_file else "; --log-file FILE lists them"))
         require_pictures(plan)
 
         with common.waiting("loading the model …"):

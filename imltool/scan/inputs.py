@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import unicodedata
@@ -16,6 +17,8 @@ from imltool.errors import DataError, UsageError
 from imltool.scan.stores import FILE, OF_ONE_PROCESS, Stored, exists, is_address, list_objects, read_address
 from imltool.scan.walk import Others, choose_pictures, kind_of, walk_pictures
 from imltool.texts import counted, printable, readable
+
+log = logging.getLogger("imltool")
 
 GROUND_TRUTH = "masks"
 KINDS_SHOWN = 8
@@ -184,7 +187,7 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
                     seen.add(stored)
                     found.append((stored, _unique(readable(stored.url), taken), ""))
             continue
-        others: Others = Counter()
+        others: Others = []
         for path, fault in _walk(root.path, others):
             if path in seen:
                 continue
@@ -202,13 +205,14 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
                 name = f"{root.label}/{below}" if root.label else below
             seen.add(path)
             found.append((path, _unique(readable(name), taken), fault))
-        for (folder, kind), count in others.items():
-            if folder not in counted and not inside(folder):
-                passed[kind] += count
-        counted |= {folder for folder, _ in others}
+        for path, kind in others:
+            if path.parent not in counted and not inside(path.parent):
+                _pass_over(path, kind, passed)
+        counted |= {path.parent for path, _ in others}
     outputs = _output_names([name for _, name, _ in found])
     inputs = tuple(Input(path, name, output, fault) for (path, name, fault), output in zip(found, outputs, strict=True))
-    passed[MASK] += len(masks - seen)
+    for path in sorted(masks - seen):
+        _pass_over(path, MASK, passed)
     kinds = sorted((+passed).items(), key=lambda each: (-each[1], each[0]))
     return Plan(roots, inputs, tuple(skipped), tuple(PassedOver(kind, count) for kind, count in kinds))
 
@@ -231,13 +235,22 @@ def _walk_store(root: Stored, passed: Counter[str]) -> tuple[list[Stored], list[
             above = names[: depth - 1]
             if names[depth - 1] == GROUND_TRUTH and any((*above, name) in folders for name in BESIDE_GROUND_TRUTH):
                 left_out[Stored("/".join([root.url, *names[:depth]]))] = None
-                passed[MASK] += 1
+                _pass_over(stored, MASK, passed)
                 break
         else:
             wanted.append(stored)
     pictures = choose_pictures(wanted)
-    passed.update(kind_of(str(stored.name)) for stored in set(wanted) - set(pictures))
+    taken = set(pictures)
+    for stored in wanted:
+        if stored not in taken:
+            _pass_over(stored, kind_of(str(stored.name)), passed)
     return pictures, [*left_out]
+
+
+def _pass_over(path: Path | Stored, kind: str, passed: Counter[str]) -> None:
+    """Count a file that is not looked at; the log has its name."""
+    passed[kind] += 1
+    log.debug("passed over (%s): %s", kind, printable(path.url if isinstance(path, Stored) else str(path)))
 
 
 def _walk(root: Path, others: Others) -> list[tuple[Path, str]]:

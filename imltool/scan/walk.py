@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,8 +18,8 @@ LOOKERS = 8
 """Objects looked at at once (our choice)."""
 
 
-Others = Counter[tuple[Path, str]]
-"""How many files of a folder were passed over, by kind."""
+Others = list[tuple[Path, str]]
+"""The files of a folder that were passed over, and their kind."""
 NO_FILE, NO_ENDING, CLOSED = "not a file", "no extension", "cannot be opened"
 
 
@@ -32,7 +31,7 @@ def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Other
     left out.
 
     Args:
-        others: counts the files that are left out, by folder and kind.
+        others: gets the files that are left out.
     """
     return walk_images(root, on_error, partial(_is_picture, others=others), hidden=True)
 
@@ -45,7 +44,7 @@ def _is_picture(path: Path, others: Others) -> bool:
     if regular and looks_like_picture(path):
         return True
     readable = regular and os.access(path, os.R_OK)
-    others[path.parent, kind_of(path.name) if readable else CLOSED if regular else NO_FILE] += 1
+    others.append((path, kind_of(path.name) if readable else CLOSED if regular else NO_FILE))
     return False
 
 
