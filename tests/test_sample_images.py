@@ -48,7 +48,9 @@ def test_every_picture_has_a_licence_and_all_are_small() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(tmp_path: Path, imltool: Callable) -> None:
+def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(
+    tmp_path: Path, imltool: Callable[..., tuple[int, str, str]]
+) -> None:
     out = tmp_path / "out"
     assert imltool("scan", ROOT, "--out", out, "--device", "cpu", "-q")[0] == 0
     results = {result.path.rsplit("/", 1)[-1]: result for result in read_results(out)}
@@ -62,7 +64,9 @@ def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(tmp_path
             named.add(result.path)
             assert result.verdict == verdict, name
             if scores.strip() != "–":
-                mask, found = read_mask(masks[f"tampered/{name}"], (result.width, result.height)), result.read_mask()
+                found, truth = result.read_mask(), masks[f"tampered/{name}"]
+                assert truth
+                mask = read_mask(truth, (found.shape[1], found.shape[0]))
                 f1 = 2 * (mask & found).sum() / max(mask.sum() + found.sum(), 1)
                 every = [float(score) for score in scores.split(",")]
                 assert f1 == pytest.approx(every[min(number, len(every) - 1)], abs=0.02), name
