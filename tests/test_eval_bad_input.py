@@ -145,10 +145,43 @@ def test_another_rule_for_the_masks_is_another_set(tmp_path: Path, imltool: Imlt
 def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "x", 3, 0), tmp_path / "out"
     (root / "masks" / "t1.png").unlink()
-    assert imltool("eval", *CONSTANT, "--data", f"x=folder:{root}", "--out", out)[0] == 0
-    assert results_in(out)["data"]["x"]["left_out"] == ["tampered/t1.png: has no mask: left out"]
+    command = ("eval", *CONSTANT, "--data", f"x=folder:{root}", "--out", out)
+    code, _, error = imltool(*command)
+    assert code == 1 and "1 of 3 pictures are left out: unmatched 1 (tampered/t1.png)" in error
+    assert "--max-left-out 0.34" in error and not out.exists()
+    code, _, error = imltool(*command, "--max-left-out", "0.34")
+    assert code == 0 and "x              3     2         1  unmatched 1 (tampered/t1.png)" in error
+    (account,) = json.loads((out / "sources.json").read_text(encoding="utf-8"))
+    assert account["used"] == 2 and account["left_out"] == {"unmatched": ["tampered/t1.png"]}
+    data = results_in(out)["data"]["x"]
+    assert data["used"] == 2 and data["left_out"] == account["left_out"]
     for name in ("table.md", "report.html"):
-        assert "1 file was left out when the set was read" in (out / name).read_text(encoding="utf-8")
+        assert "pictures left out: unmatched 1 (tampered/t1.png)" in (out / name).read_text(encoding="utf-8")
+
+
+def test_pictures_that_cannot_be_scored_are_counted_before_the_first_is(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "x", 9, 2)
+    broken = (root / "authentic/a0.jpg").read_bytes()
+    (root / "authentic/a0.jpg").write_bytes(broken[: len(broken) // 2])
+    command = ("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out")
+    code, _, error = imltool(*command)
+    assert code == 3 and "unreadable picture 1 (authentic/a0.jpg)" in error, "a tenth at most: reported and measured"
+    (root / "masks/t0.png").write_bytes((root / "masks/t0.png").read_bytes()[:60])
+    code, _, error = imltool(*command, "--restart")
+    assert code == 1 and "unreadable mask 1 (tampered/t0.png)" in error and "--max-left-out 0.19" in error
+    assert results_in(tmp_path / "out")["data"]["x"]["used"] == 10, "what was measured before is not lost"
+
+
+def test_a_manifest_of_another_tool_in_the_folder_is_not_ours(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "x", 2, 1)
+    for content in ('{"file": "tampered/t0.png", "sha256": "00"}\n', "name,label\n", "", "\xff"):
+        (root / "manifest.jsonl").write_text(content, encoding="latin-1")
+        code, _, error = imltool("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out")
+        assert code == 0 and "manifest.jsonl is no manifest of imltool: not used" in error
+    ours = {"image": "tampered/t0.png", "mask": "masks/t0.png", "source": "x"}
+    manifest(root / "manifest.jsonl", ours, {"image": "tampered/t1.png", "label": 1})
+    code, _, error = imltool("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out")
+    assert code == 1 and "line 2" in error, "a damaged one of ours is refused"
 
 
 def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:

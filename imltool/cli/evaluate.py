@@ -88,6 +88,7 @@ def evaluate(
             PROTOCOL,
         ),
     ] = None,
+    max_left_out: common.MaxLeftOutOption = 0.1,
     out: Annotated[Path, common.out_option("Folder for the results: new, empty or an earlier evaluation's.")] = Path(
         "imltool-eval"
     ),
@@ -132,6 +133,7 @@ def evaluate(
         tiles=tiles,
         compat=tuple(dict.fromkeys(compat or ())),
         compat_size=compat_size,
+        max_left_out=max_left_out,
         min_max=min_max,
         robust=tuple(choose(robust)) if robust is not None else (),
         batch=batch,

@@ -60,7 +60,7 @@ class Account:
 
     def why(self) -> list[str]:
         """One phrase a reason, with the first names: `mask of another size 3 (a.png, b.png, c.png)`."""
-        return [_reason(reason, names) for reason, names in (*self.left_out.items(), *self.aside.items())]
+        return [reason_text(reason, names) for reason, names in (*self.left_out.items(), *self.aside.items())]
 
     def row(self) -> dict[str, Any]:
         """The account as JSON values: source, pictures, used, left_out and aside (reason → names)."""
@@ -73,7 +73,8 @@ class Account:
         }
 
 
-def _reason(reason: str, names: Sequence[str]) -> str:
+def reason_text(reason: str, names: Sequence[str]) -> str:
+    """A reason, how many pictures have it, and the first of them: `mask of another size 3 (a.png, b.png, c.png)`."""
     more = ", …" if len(names) > NAMED else ""
     return f"{reason} {len(names)} ({', '.join(names[:NAMED])}{more})"
 
@@ -110,7 +111,7 @@ def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
     for one in accounts:
         if one.share <= most:
             continue
-        reasons = "; ".join(_reason(reason, names) for reason, names in one.left_out.items())
+        reasons = "; ".join(reason_text(reason, names) for reason, names in one.left_out.items())
         message = f"{one.source}: {one.lost} of {one.lost + one.used} pictures are left out: {reasons}"
         if not one.used:
             raise DataError(f"{message}; none is left", "repair the data, or remove the source")

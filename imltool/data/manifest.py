@@ -139,6 +139,26 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(path.parent, records)
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest of this tool, though maybe a damaged one: some line of it is a record.
+
+    Others also call a list of their files `manifest.jsonl`.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    except OSError:
+        return True  # whoever reads it says what is wrong
+    return any(_is_record(line) for line in lines)
+
+
+def _is_record(line: str) -> bool:
+    try:
+        Record.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
+
+
 def _read_record(line: str, where: str) -> Record:
     try:
         values = json.loads(line)

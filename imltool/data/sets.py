@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imltool.data.accounts import Account
 from imltool.data.folder import Sample, require_plain
 from imltool.data.layouts import LAYOUTS, read_set
 from imltool.data.masks import MaskRule
@@ -14,6 +15,7 @@ from imltool.data.near_duplicates import fingerprint
 from imltool.data.raster import settle_rasters
 from imltool.data.samples import folder_samples, manifest_samples
 from imltool.data.splits import read_list
+from imltool.data.survey import survey
 from imltool.errors import DataError, UsageError
 from imltool.files import sha256_file
 
@@ -33,7 +35,9 @@ class NamedSet:
             `hash_files` has run.
         list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
         notes: what reading the set found and left out, one line each.
-        warnings: one line each on how masks were understood.
+        warnings: one line each on how the set's masks and other files were understood.
+        left_out: reason → files that reading the set left out.
+        account: how many of its pictures can be used; None until `survey` has run.
     """
 
     name: str
@@ -46,6 +50,19 @@ class NamedSet:
     fingerprints: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    account: Account | None = None
+
+    def survey(self, readable: Callable[[Path], bool]) -> Account:
+        """Look at every picture and mask, once.
+
+        Args:
+            readable: whether a picture can be read.
+        """
+        if self.account is None:
+            self.account = Account(self.name, left_out={reason: [*names] for reason, names in self.left_out.items()})
+            survey(self.samples, self.account, readable)
+        return self.account
 
     def hash_files(self, similar: bool = False) -> Iterator[Sample]:
         """Hash every picture and mask; yields each sample when its files are done.
@@ -123,19 +140,23 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
     again = f"{layout}:{root.absolute()}" if native else str(root.absolute())
     if not (root.is_file() or native):
         if split is None:
-            return _settled(NamedSet(name, root, folder_samples(root), again))
+            samples, ignored = folder_samples(root)
+            return _settled(NamedSet(name, root, samples, again, warnings=ignored))
         target = f"folder:{root}"
     manifest, problems = read_set(target)
     chosen = manifest.select([split] if split is not None else None)
     one = NamedSet(name, root, manifest_samples(chosen), again)
     one.notes = [f"{problem.file}: {problem.message}" for problem in problems if problem.fault]
+    for problem in problems:
+        if problem.leaves_out:
+            one.left_out.setdefault(problem.kind, []).append(problem.file)
     return _settled(one)
 
 
 def _settled(one: NamedSet) -> NamedSet:
     settled = settle_rasters(one.samples)
     one.samples = settled.samples
-    one.warnings = settled.notes()
+    one.warnings += settled.notes()
     return one
 
 
@@ -193,4 +214,5 @@ def _choose(one: NamedSet, file: Path) -> None:
         )
     chosen = set(wanted)
     one.samples = [sample for sample in one.samples if sample.name in chosen]
+    one.left_out = {}  # a list that named one of these would have been refused
     one.list_file = {"name": file.name, "sha256": sha256_file(file)}

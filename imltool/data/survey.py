@@ -14,8 +14,9 @@ from pathlib import Path
 from imltool.data.accounts import Account
 from imltool.data.folder import Sample
 from imltool.data.masks import MaskRule, orientation_of, read_content
+from imltool.data.near_duplicates import fingerprint
 from imltool.errors import DataError, ImageError
-from imltool.pictures.images import PictureShape, read_shape
+from imltool.pictures.images import PictureShape, read_rgb, read_shape
 
 THREADS = 4
 
@@ -24,6 +25,17 @@ def has_header(path: Path) -> bool:
     """Whether a file is a picture, by its header."""
     try:
         read_shape(path)
+    except ImageError:
+        return False
+    return True
+
+
+def is_decodable(path: Path) -> bool:
+    """Whether a picture can be decoded."""
+    if fingerprint(path):  # cheaper for a large JPEG
+        return True
+    try:
+        read_rgb(path)
     except ImageError:
         return False
     return True

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imltool.data.accounts import ACCOUNTS, Account, write_accounts
 from imltool.data.sets import NamedSet
 from imltool.device import choose_device
 from imltool.errors import DataError
@@ -18,6 +19,7 @@ from imltool.evaluation.events import Event, Said, Scored, Started
 from imltool.evaluation.gallery import preview_path, remove_previews, write_preview
 from imltool.evaluation.inputs import (
     EvaluationSettings,
+    count_usable,
     find_overlaps,
     open_maps,
     open_sets,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 
 PARAMETERS_NAME = "eval_parameters.json"
 KIND = "evaluation"
-WRITTEN = (RESULTS_NAME, JOURNAL_NAME, CSV_NAME, CURVES_NAME, TABLE_NAME, ROBUST_NAME, PAGE_NAME)
+WRITTEN = (RESULTS_NAME, JOURNAL_NAME, CSV_NAME, CURVES_NAME, TABLE_NAME, ROBUST_NAME, PAGE_NAME, ACCOUNTS)
 """What an evaluation writes beside its parameters and its previews."""
 
 
@@ -97,6 +99,7 @@ class Evaluation:
         rows: (set, label of the method) → rows in the set's order.
         sets: the data sets.
         missing: names of sets of the protocol that were not found.
+        accounts: how many pictures of each set are used, and why others are left out.
     """
 
     results: Results
@@ -116,6 +119,7 @@ class Evaluation:
         self.sets = list(sets)
         self.rows: dict[tuple[str, str], list[ImageRow]] = {}
         self.missing: list[str] = []
+        self.accounts: list[Account] = []
         self._restart, self._localizer = restart, localizer
         self._curves: dict[str, dict[str, PooledCurve]] = {}
         self._overlaps: dict[str, Overlap] = {}
@@ -154,11 +158,14 @@ class Evaluation:
         refuse = self.settings.ood and not self.settings.allow_overlap
         roles = run.roles if run else None
         yield from find_overlaps(self.sets, self._localizer, self._overlaps, refuse=refuse, roles=roles)
+        predicts = bool(self._localizer or self.settings.baselines)
+        yield from count_usable(self.sets, folders, self.accounts, decoding=predicts, most=self.settings.max_left_out)
         protocols = tuple(dict.fromkeys([*(run.settings.compat if run else ()), *self.settings.compat]))
         counting = Counting(protocols, self._side(), min_max=self.settings.min_max)
         with ExitStack() as held:
             if self.out is not None:
                 held.enter_context(self._folder(self.out, folders, counting))
+                write_accounts(self.out, self.accounts)
             self._choose_methods(folders, device)
             self._begin(counting)
             known: list[tuple[str, str, ImageRow]] = []

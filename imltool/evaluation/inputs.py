@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from imltool.config import Settings
+from imltool.data.accounts import MAX_LEFT_OUT, Account, account_lines, require_used
 from imltool.data.sets import NamedSet, apply_lists, named_sets, sample_sets
+from imltool.data.survey import has_header, is_decodable
 from imltool.errors import UsageError
 from imltool.evaluation.compat import PROTOCOLS
 from imltool.evaluation.degradations import DEGRADATIONS
@@ -49,6 +51,7 @@ class EvaluationSettings(Settings):
     tiles: bool = Field(False, description="predict large pictures in tiles too")
     compat: tuple[str, ...] = Field((), description="names of compat.PROTOCOLS")
     compat_size: int | None = Field(None, description="side in pixels for imdlbenco; null: the checkpoint's input size")
+    max_left_out: float = Field(MAX_LEFT_OUT, ge=0, le=1, description="share of a set's pictures that may be unusable")
     min_max: bool = Field(False, description="stretch every map to 0..1 before scoring")
     robust: tuple[str, ...] = Field((), description="names of degradations.DEGRADATIONS")
     batch: int = Field(8, ge=1, description="pictures predicted at once")
@@ -143,6 +146,41 @@ def open_maps(settings: EvaluationSettings, sets: Sequence[NamedSet], folders: l
         for _ in one.hash_files():
             yield Advanced()
         folders.append(one)
+
+
+NO_MAP = "no map"
+MAX_LEFT_OUT_OPTION = "--max-left-out SHARE"
+
+
+def count_usable(
+    sets: Sequence[NamedSet],
+    folders: Sequence[MapFolder],
+    accounts: list[Account],
+    *,
+    decoding: bool,
+    most: float = MAX_LEFT_OUT,
+) -> Iterator[Event]:
+    """Fill `accounts` with how many pictures of each set, and maps of each folder for it, can be used, and say so.
+
+    A folder without any map of a set has no account there: a method need not be measured on all sets.
+
+    Args:
+        decoding: pictures must be decodable; else their headers are enough.
+        most: share that may be left out.
+
+    Raises `DataError` where more is left out.
+    """
+    for one in sets:
+        yield Started(f"looking through {one.name}", 1)
+        accounts.append(one.survey(is_decodable if decoding else has_header))
+        yield Advanced()
+        for folder in folders:
+            have = [(one.name, sample.name) in folder.files for sample in one.samples]
+            if any(have) and not all(have):
+                without = [sample.name for sample, found in zip(one.samples, have, strict=True) if not found]
+                accounts.append(Account(f"{one.name} (maps of {folder.name})", sum(have), {NO_MAP: without}))
+    yield from (Said(line) for line in account_lines(accounts))
+    require_used(accounts, most, MAX_LEFT_OUT_OPTION)
 
 
 def find_overlaps(

@@ -85,7 +85,8 @@ def describe_set(one: NamedSet, overlap: Overlap) -> DataInfo:
         seen=Seen(n=overlap.n_seen, source=overlap.source_set, first=overlap.first),
         similar=Seen(n=overlap.n_similar, source=overlap.similar_source, first=overlap.similar_first),
         conflict=overlap.conflict,
-        left_out=tuple(one.notes),
+        used=one.account.used if one.account else len(one.samples),
+        left_out={reason: tuple(names) for reason, names in one.account.left_out.items()} if one.account else {},
     )
 
 

@@ -213,7 +213,8 @@ class DataInfo(Exact):
     seen: Seen
     similar: Seen
     conflict: str
-    left_out: tuple[str, ...]
+    used: int
+    left_out: dict[str, tuple[str, ...]]
 
 
 class ProtocolSetInfo(Exact):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from imltool.data.accounts import reason_text
 from imltool.evaluation.compat import PROTOCOLS
 from imltool.evaluation.degradations import DEGRADATIONS
 from imltool.evaluation.results import (
@@ -193,8 +194,8 @@ def notes(results: Results) -> list[str]:
                 + (f" ({one.similar.source})." if one.similar.n else ".")
             )
         if one.left_out:
-            count = counted(len(one.left_out), "file was", "files were")
-            found.append(f"{name}: {count} left out when the set was read, the first: {one.left_out[0]}.")
+            reasons = "; ".join(reason_text(reason, names) for reason, names in one.left_out.items())
+            found.append(f"{name}: pictures left out: {reasons}.")
     if results.checkpoint and any(one.similar.n is None for one in results.data.values()):
         found.append(
             "Near-duplicates of training pictures were not looked for: the checkpoint has no perceptual hashes."

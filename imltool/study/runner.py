@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from imltool.config import save_settings
+from imltool.data.accounts import account_lines
 from imltool.data.folder import require_plain
 from imltool.data.sets import NamedSet
 from imltool.device import choose_device
 from imltool.errors import DataError, ResumeError, TrainingError
 from imltool.evaluation.evaluation import Evaluation
 from imltool.evaluation.events import Said, Started
-from imltool.evaluation.inputs import EvaluationSettings
+from imltool.evaluation.inputs import EvaluationSettings, count_usable
 from imltool.evaluation.results import ListFile
 from imltool.evaluation.rows import ImageRow
 from imltool.files import sha256_text, write_text
@@ -160,6 +161,7 @@ class Study:
 
     def _prepare(self) -> Iterator[Event]:
         """Make the pseudo-masks of rows with something left to train, and look at the data of these rows."""
+        yield from count_usable(self.sets, (), [], decoding=True, most=self.settings.base.data.max_left_out)
         waiting = [row for row in self.rows if not all(self._trained(row, seed) for seed in self.settings.seeds)]
         wanted = list({row.labels.folder: row.labels for row in waiting if row.labels}.values())
         if wanted:
@@ -186,6 +188,7 @@ class Study:
             else:
                 yield Started(f"{here}: training", settings.optim.steps)
                 training = Training(settings, folder, self.device, resume=True)
+                yield from (Said(line) for line in account_lines(training.accounts))
                 for event in training.run():
                     yield Trained(here, event)
                 del training  # before the checkpoint is loaded
@@ -200,7 +203,8 @@ class Study:
         """Evaluate a checkpoint on sets with their true masks, as `imltool eval` does."""
         localizer = Localizer.load(weights, choose_device(self.device))
         for one in sets:
-            evaluation = Evaluation(EvaluationSettings(device=self.device), sets=[one], localizer=localizer)
+            asked = EvaluationSettings(device=self.device, max_left_out=1.0)  # it was asked before the first run
+            evaluation = Evaluation(asked, sets=[one], localizer=localizer)
             # what the sets are to the checkpoint is in the journal, and would be said for every run again
             yield from (event for event in evaluation.run() if not isinstance(event, Said))
             (method,) = evaluation.results.methods

@@ -156,7 +156,9 @@ class Validation:
 
     def _localize(self, truth: NamedSet, scanned: Path) -> Generator[Event, None, Localization]:
         """Compare the maps of the scan with the true masks."""
-        evaluation = Evaluation(EvaluationSettings(maps=(scanned / "maps",), names=("scan",)), sets=[truth])
+        evaluation = Evaluation(
+            EvaluationSettings(maps=(scanned / "maps",), names=("scan",), max_left_out=1.0), sets=[truth]
+        )
         try:
             for event in evaluation.run():
                 if not isinstance(event, Said):
