@@ -136,3 +136,41 @@ def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(
         assert len([training[index] for index in range(8)]) == 8
     assert "is drawn again" in caplog.text and "a.png" in caplog.text
     assert Image.open(tmp_path / "photos/b.png").size == (96, 64)
+
+
+def test_pictures_judged_to_have_no_box_are_no_fault(tmp_path: Path, imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=5, authentic=0)
+    said = [None, "authentic", "skipped", ""]  # t0 has a box; the last is listed and says nothing; t4 is not listed
+    images = [
+        {"id": n, "file_name": f"t{n}.png", "width": 96, "height": 64}
+        | ({"imltool": {"verdict": word}} if word else {})
+        for n, word in enumerate(said)
+    ]
+    boxed = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 40, 30]}
+    document = {"images": images, "annotations": [boxed], "categories": [{"id": 1, "name": "tampered"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(document))
+    pseudo = tmp_path / "pseudo"
+    command = ("pseudo", root / "tampered", "--boxes", tmp_path / "boxes.json", "--out", pseudo, "--teacher", "box")
+    code, _, stderr = imltool(*command)
+    assert code == 0
+    (account,) = json.loads((pseudo / "sources.json").read_text())
+    judged = {
+        "judged authentic, no box": ["t1.png"],
+        "skipped, not judged": ["t2.png"],
+        "nothing boxed": ["t3.png"],
+    }
+    assert account["aside"] == judged | {"not annotated": ["t4.png"]} and account["left_out"] == {}
+    source = f"{{name: x, kind: pseudo, images: {root / 'tampered'}, pseudo: {pseudo}}}"
+    code, _, stderr = train(imltool, tmp_path / "run", source)
+    assert code == 1 and "1 of 2 pictures are left out: no pseudo-mask 1 (t4.png)" in stderr
+    (root / "tampered/t4.png").unlink()
+    code, _, stderr = train(imltool, tmp_path / "run", source)
+    assert code == 0, stderr
+    (account,) = json.loads((tmp_path / "run/sources.json").read_text())
+    assert account["used"] == 1 and account["aside"] == judged and account["left_out"] == {}
+    # what is boxed after all is used
+    document["annotations"].append(boxed | {"id": 2, "image_id": 1})
+    (tmp_path / "boxes.json").write_text(json.dumps(document))
+    assert imltool(*command)[0] == 0
+    code, _, stderr = train(imltool, tmp_path / "again", source)
+    assert code == 0 and json.loads((tmp_path / "again/sources.json").read_text())[0]["used"] == 2

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from helpers.commands import Imltool
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
+from scipy.ndimage import binary_fill_holes
 
+from imltool.data.box_writers import outlines
 from imltool.data.rle import check_rle, decode_mask, encode_mask, runs_of
 from imltool.errors import DataError
 from imltool.pictures.images import read_mask, write_mask
@@ -91,7 +94,7 @@ def filled(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
 def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(
     tmp_path: Path, blob: Any, imltool: Imltool
 ) -> None:
-    images, boxes = make(tmp_path, document(segmentation=encode_mask(blob), imltool={"accepted": "mask"}))
+    images, boxes = make(tmp_path, document(imltool={"accepted": "mask", "mask": encode_mask(blob)}))
     write_mask(tmp_path / "truth/a.png", blob)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--set", "min_coverage=1")
@@ -122,10 +125,10 @@ def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(
 @pytest.mark.parametrize(
     ("annotation", "code", "message"),
     [
-        ({"imltool": {"accepted": "mask"}}, 3, "annotation 1: segmentation is no mask"),
+        ({"imltool": {"accepted": "mask"}}, 3, "annotation 1: imltool.mask is no mask"),
         ({"imltool": {"accepted": "yes"}}, 3, "expected mask, box or null"),
-        ({"imltool": {"accepted": "mask"}, "segmentation": {"size": [64, 96], "counts": "0"}}, 3, "do not fill 96x64"),
-        ({"imltool": {"accepted": "mask"}, "segmentation": {"size": [9, 9], "counts": "0"}}, 3, "of another size"),
+        ({"imltool": {"accepted": "mask", "mask": {"size": [64, 96], "counts": "0"}}}, 3, "do not fill 96x64"),
+        ({"imltool": {"accepted": "mask", "mask": {"size": [9, 9], "counts": "0"}}}, 3, "of another size"),
     ],
 )
 def test_damaged_accepted_masks_are_one_line(
@@ -134,3 +137,21 @@ def test_damaged_accepted_masks_are_one_line(
     images, boxes = make(tmp_path, document(**annotation))
     found, _, stderr = imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "o", "--teacher", "box", "-q")
     assert found == code and message in stderr.splitlines()[0] and "Traceback" not in stderr
+
+
+def test_outlines_follow_the_edges_of_pixels() -> None:
+    rng = np.random.default_rng(3)
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[2, 3] = mask[5:6, 10:30] = True
+    mask[10:30, 8] = mask[20:24, 8:40] = True
+    assert outlines(mask[:4]) == [[3.0, 2.0, 3.0, 3.0, 4.0, 3.0, 4.0, 2.0]]
+    blobs = cv2.resize(rng.random((6, 8)).astype(np.float32), (50, 40), interpolation=cv2.INTER_CUBIC) > 0.6
+    filled_blobs = binary_fill_holes(blobs)
+    for wanted in (mask, filled_blobs):
+        found = [np.reshape(one, (-1, 2)) for one in outlines(wanted)]
+        assert sum(map(_area, found)) == wanted.sum()
+
+
+def _area(points: np.ndarray) -> float:
+    x, y = points.T
+    return float(abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2)

@@ -203,6 +203,7 @@ def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
     write_mask(root / "masks" / "0.png", np.zeros((4, 4), dtype=np.bool_))
     (root / "authentic" / "a0.png").write_bytes(b"")
     arguments = ["eval", *CONSTANT, "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]
+    arguments += ["--max-left-out", "0.4"]
     assert run(arguments) == 3
     assert "2 pictures could not be scored, the first: x/tampered/0.png" in capsys.readouterr().err
     figures = sets_in(out, "ela")["x"]
@@ -230,6 +231,8 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
     good, bad, out = noise_set(tmp_path / "good"), noise_set(tmp_path / "bad", 1, 0), tmp_path / "out"
     (bad / "tampered" / "0.png").write_bytes(b"no picture")
     arguments = ["eval", *CONSTANT, "--data", f"bad={bad}", "--data", f"good={good}", "--out", str(out)]
+    assert run(arguments) == 1 and "bad: 1 of 1 pictures are left out" in capsys.readouterr().err
+    arguments += ["--max-left-out", "1"]
     assert run(arguments) == 3
     assert "constant has no metrics on bad: " in capsys.readouterr().err
     results = results_in(out)
@@ -245,7 +248,7 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
 def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "1.png", np.zeros((40, 50), dtype=np.bool_))
-    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 3
+    assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out), "--max-left-out", "0.2"]) == 3
     figures = sets_in(out, "constant")["x"]
     assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 2, 1)
     assert figures["pixel_iou"] == pytest.approx((0.1 + 0.3) / 2)

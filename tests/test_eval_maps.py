@@ -145,7 +145,7 @@ def test_a_map_of_another_set_is_not_taken_for_its_stem(tmp_path: Path, capsys: 
     write_maps(other, maps, prefix="y")
     lost = maps / "x" / "tampered" / "t0.png"
     lost.unlink()
-    assert evaluate(tmp_path, "--maps", str(maps)) == 3
+    assert evaluate(tmp_path, "--maps", str(maps), "--max-left-out", "0.5") == 3
     assert "no map for tampered/t0.png" in capsys.readouterr().err
     assert figures_in(tmp_path, "method")["n_tampered"] == 1
 
@@ -205,7 +205,9 @@ def test_a_damaged_and_a_missing_map_cost_only_their_pictures(
     (maps / "tampered" / "t0.png").write_bytes(b"no picture")
     (maps / "authentic" / "a1.png").unlink()
     (maps / "stray.png").write_bytes(b"x")
-    assert evaluate(tmp_path, "--maps", str(maps)) == 3
+    assert evaluate(tmp_path, "--maps", str(maps)) == 1
+    assert "1 of 5 pictures are left out: no map 1 (authentic/a1.jpg)" in capsys.readouterr().err
+    assert evaluate(tmp_path, "--maps", str(maps), "--max-left-out", "0.2") == 3
     assert "1 map in" in capsys.readouterr().err
     reasons = {row["image"]: row["reason"] for row in csv_in(tmp_path / "out") if row["status"] == "failed"}
     assert reasons.keys() == {"tampered/t0.png", "authentic/a1.jpg"}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imltool.annotate.records import DrawnBox, Records, State
-from imltool.data.box_writers import box_polygon
+from imltool.data.box_writers import box_polygon, outlines
+from imltool.data.rle import decode_mask
 from imltool.files import write_text
 
 
@@ -29,11 +30,11 @@ def coco_document(records: Records, annotator: str | None = None) -> dict[str, A
     """All annotations as COCO detection JSON.
 
     Every picture that was judged or has boxes is an image. Its `imltool` object holds annotator, verdict (null for
-    imported boxes not yet judged), time, seconds, revision, sha256, whether suggestions were shown, and who else
-    judged it. Boxes of pictures marked unsure or skipped stay in the journal: they are not for training. An
-    annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
-    null) and a `comment`; an accepted mask is its `segmentation`, run-length encoded; otherwise that is the box as a
-    polygon.
+    imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
+    else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
+    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
+    null) and a `comment`, and an accepted mask, run-length encoded (`mask`). The `segmentation` is for other programs:
+    the mask's outlines, else the box, as polygons.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -83,8 +84,11 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
             "comment": box.comment,
         },
     }
-    # CVAT and Label Studio want a segmentation of every annotation
-    made["segmentation"] = box_polygon(box.box) if box.mask is None else box.mask
+    # CVAT and Label Studio want a segmentation of every annotation, Label Studio's import polygons alone
+    made["segmentation"] = box_polygon(box.box)
+    if box.mask is not None:
+        made["segmentation"] = outlines(decode_mask(box.mask)) or box_polygon(box.box)
+        made["imltool"]["mask"] = box.mask
     return made
 
 

@@ -120,8 +120,8 @@ def pseudo(
         write_accounts(out, [account])
         task = bar.add_task(f"pseudo-masks ({teacher})", total=len(report.matched))
         # a picture that is missing today may be back tomorrow: only annotations that changed take a mask away
-        withdrawn = [*report.empty, *(name for name, why in report.lost.items() if why == "no usable box")]
-        for row in write_pseudo_masks(report.matched, model, settings, out, cluster, withdrawn):
+        withdrawn = [name for name, why in report.lost.items() if why == "no usable box"]
+        for row in write_pseudo_masks(report.matched, model, settings, out, cluster, withdrawn, report.empty):
             bar.advance(task)
             counts[row["status"]] += 1
             if row["status"] == "failed":
@@ -150,15 +150,14 @@ def pseudo(
 
 def _account(images: Path, report: BoxReport) -> Account:
     from imltool.data.accounts import Account
+    from imltool.teacher.pseudo import no_box_words
 
     account = Account(images.resolve().name, used=len(report.matched))
     for name, reason in report.lost.items():
         account.leave_out(reason, name)
-    empty = frozenset(report.empty)
-    unknown = [name for name in report.without_boxes if name not in empty and name not in report.lost]
-    account.aside = {
-        reason: names for reason, names in (("nothing boxed", report.empty), ("not annotated", unknown)) if names
-    }
+    for name in report.without_boxes:
+        if name not in report.lost:
+            account.set_aside(no_box_words(report.empty[name]) if name in report.empty else "not annotated", name)
     return account
 
 

@@ -43,6 +43,10 @@ class Account:
         """Count a picture that should have been used."""
         self.left_out.setdefault(reason, []).append(name)
 
+    def set_aside(self, reason: str, name: str) -> None:
+        """Count a picture that is rightly not used."""
+        self.aside.setdefault(reason, []).append(name)
+
     @property
     def lost(self) -> int:
         """Number of pictures left out."""

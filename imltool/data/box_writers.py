@@ -13,10 +13,15 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from imltool.data.box_formats import Box, BoxedImage
 from imltool.data.boxes import scaled
 from imltool.errors import DataError
 from imltool.files import make_folder, write_text
+from imltool.pictures.images import Mask
 
 LABEL = "tampered"
 CATEGORY = {"id": 1, "name": LABEL, "supercategory": ""}
@@ -122,6 +127,26 @@ def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> 
     info = {"info": {"description": description}} if description else {}
     document = info | {"images": images, "annotations": annotations, "categories": [CATEGORY]}
     write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def outlines(mask: Mask) -> list[list[float]]:
+    """A bool mask [H,W] as COCO segmentation: one polygon an island, along the outer edges of its pixels.
+
+    Holes are filled; islands that meet in a corner are one.
+    """
+    # twice as large, so that an island one pixel wide has two sides
+    large = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [_corners((contour[:, 0] + 1) // 2) for contour in found]
+
+
+def _corners(points: NDArray[np.int32]) -> list[float]:
+    """The points [n,2] of a closed line in which it turns."""
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    back = (before * after).sum(axis=1) < 0
+    return [float(value) for value in points[turns | back].ravel()]
 
 
 def box_polygon(box: Box) -> list[list[float]]:

@@ -60,7 +60,7 @@ class BoxReport:
         without_boxes: names of the pictures left without a usable box, sorted as `walk_images` does.
         notes: one line each on how boxes were understood: categories, orientation, clipping, united annotations.
         lost: pictures that were annotated and have no usable box, by their name or as recorded → why, in few words.
-        empty: pictures whose annotation says that nothing is boxed.
+        empty: pictures whose annotation says that nothing is boxed → `BoxedImage.verdict`.
     """
 
     matched: list[MatchedImage] = field(default_factory=list)
@@ -68,7 +68,7 @@ class BoxReport:
     without_boxes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
-    empty: list[str] = field(default_factory=list)
+    empty: dict[str, str] = field(default_factory=dict)
 
 
 def match_boxes(
@@ -193,7 +193,7 @@ class _Matching:
         elif reason:
             report.lost[name] = reason
         else:
-            report.empty.append(name)
+            report.empty[name] = next((entry.verdict for entry in entries if entry.verdict), "")
 
     def _placed(self, name: str, entry: BoxedImage, shape: PictureShape) -> BoxedImage:
         """The annotation with boxes in pixels of the displayed picture. Raises `DataError` for another size."""

@@ -158,6 +158,7 @@ class Evaluation:
         refuse = self.settings.ood and not self.settings.allow_overlap
         roles = run.roles if run else None
         yield from find_overlaps(self.sets, self._localizer, self._overlaps, refuse=refuse, roles=roles)
+        self._choose_methods(folders, device)
         predicts = bool(self._localizer or self.settings.baselines)
         yield from count_usable(self.sets, folders, self.accounts, decoding=predicts, most=self.settings.max_left_out)
         protocols = tuple(dict.fromkeys([*(run.settings.compat if run else ()), *self.settings.compat]))
@@ -166,7 +167,6 @@ class Evaluation:
             if self.out is not None:
                 held.enter_context(self._folder(self.out, folders, counting))
                 write_accounts(self.out, self.accounts)
-            self._choose_methods(folders, device)
             self._begin(counting)
             known: list[tuple[str, str, ImageRow]] = []
             journal = None

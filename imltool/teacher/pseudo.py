@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -35,6 +35,15 @@ MASKS = "masks"
 COCO = "pseudo.coco.json"
 ANNOTATOR = "annotator"
 """What made a mask that a person accepted, the filled box included."""
+
+NO_BOX = "no box"
+NO_BOX_WORDS = {
+    "": "nothing boxed",
+    "authentic": "judged authentic, no box",
+    "unsure": "judged unsure, not used",
+    "skipped": "skipped, not judged",
+}
+NOTHING: Mapping[str, str] = {}
 
 
 class PseudoSettings(Settings):
@@ -260,7 +269,8 @@ def write_pseudo_masks(
     settings: PseudoSettings,
     out: Path,
     cluster: LabelWorkers | None = None,
-    withdrawn: Collection[str] = (),
+    withdrawn: Sequence[str] = (),
+    boxless: Mapping[str, str] = NOTHING,
 ) -> Generator[Row, None, None]:
     """Make what is missing in `out` and yield a row for every picture made, failed or withdrawn.
 
@@ -277,17 +287,24 @@ def write_pseudo_masks(
             depends on it.
         withdrawn: pictures that the annotation no longer has a usable box for. A mask made for one before is removed,
             and a row of status `withdrawn` says so.
+        boxless: pictures of which the annotation says that nothing is boxed → the verdict, as `BoxReport.empty`. They
+            are withdrawn too; besides, a row of status `no box` keeps the verdict for whoever trains, and is not
+            yielded.
 
     The caller holds `out`, see `journal.output_folder`. Raises `OutputError` when the disk refuses and `ClusterError`;
     what was journalled stays valid.
     """
     with Journal(out / JOURNAL) as journal:
         rows = _newest(journal.rows)
-        for name in sorted(rows.keys() & set(withdrawn)):
+        for name in sorted(rows.keys() & {*withdrawn, *boxless}):
             _remove_mask(out, rows.pop(name), rows)
             row = {"image": name, "status": "withdrawn"}
             journal.append(row)
             yield row
+        known = _verdicts(journal.rows)
+        for name, verdict in boxless.items():
+            if known.get(name) != verdict:
+                journal.append({"image": name, "status": NO_BOX, "verdict": verdict})
         targets = mask_names(sorted(rows.keys() | {item.name for item in matched}))
         todo = [
             Unlabelled(item, f"{MASKS}/{targets[item.name]}")
@@ -325,6 +342,24 @@ def _newest(rows: list[Row]) -> dict[str, Row]:
     """The newest row of each picture that has a pseudo-mask."""
     newest = {row["image"]: row for row in rows}
     return {name: row for name, row in newest.items() if row["status"] == "ok"}
+
+
+def _verdicts(rows: list[Row]) -> dict[str, str]:
+    newest = {row["image"]: row for row in rows}
+    return {name: row["verdict"] for name, row in newest.items() if row["status"] == NO_BOX}
+
+
+def read_boxless(out: Path) -> dict[str, str]:
+    """Pictures of which the annotation of a `pseudo` output says that nothing is boxed → why, in few words.
+
+    `NO_BOX_WORDS` has the words; an annotator's other verdicts are given as they are. Raises as `read_pseudo` does.
+    """
+    return {name: no_box_words(verdict) for name, verdict in _verdicts(read_rows(out / JOURNAL)).items()}
+
+
+def no_box_words(verdict: str) -> str:
+    """Why a picture has no box, in few words, from `BoxReport.empty`."""
+    return NO_BOX_WORDS.get(verdict, verdict)
 
 
 def write_coco_masks(out: Path) -> int:

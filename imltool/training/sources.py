@@ -149,15 +149,22 @@ def _pseudo_rows(data: DataSettings, source: SourceSettings) -> list[dict[str, o
 def _with_pseudo_masks(
     data: DataSettings, source: SourceSettings, chosen: Sequence[Sample], account: Account
 ) -> list[Sample]:
-    """The samples that have a pseudo-mask, with it; the others are counted."""
+    """The samples that have a pseudo-mask, with it; the others are counted, those that were judged and have no box as
+    rightly not used: an `authentic` source may list them.
+    """
+    from imltool.teacher.pseudo import read_boxless
+
     assert source.pseudo is not None
     masks = {row["image"]: data.root / source.pseudo / str(row["mask"]) for row in _pseudo_rows(data, source)}
+    boxless = read_boxless(_folder(data, source.pseudo))
     found = []
     for sample in chosen:
         if sample.name in masks:
             # imltool writes masks of the displayed picture
             rule = sample.rule.model_copy(update={"raster": "displayed"})
             found.append(replace(sample, mask=masks[sample.name], rule=rule))
+        elif sample.name in boxless:
+            account.set_aside(boxless[sample.name], sample.name)
         else:
             account.leave_out(NO_PSEUDO_MASK, sample.name)
     return found

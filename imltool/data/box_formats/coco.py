@@ -24,9 +24,9 @@ def read_coco(file: AnnotationFile, found: Annotations) -> None:
     """`images` (id, file_name, width, height), `annotations` (image_id, bbox = x, y, w, h in pixels).
 
     Ids and numbers may be texts. A box without `bbox` is taken from its `segmentation` (polygons or run lengths); one
-    with `attributes.rotation` (degrees, as CVAT exports it) is the box around the turned one. A segmentation is a label
-    only where `imltool annotate` noted that a person accepted it (`imltool.accepted` = `mask`): other files keep
-    polygons there that were not meant as labels of an edit.
+    with `attributes.rotation` (degrees, as CVAT exports it) is the box around the turned one. A segmentation is no
+    label: nobody has offered it as that of an edit. What a person accepted in `imltool annotate` is in
+    `imltool.accepted` and `imltool.mask`.
     """
     document = file.object
     images, annotations = (as_list(document, key, file.path) for key in ("images", "annotations"))
@@ -58,6 +58,7 @@ def read_coco(file: AnnotationFile, found: Annotations) -> None:
                 entry.size,
                 accepted=accepted if any(accepted) else (),
                 categories=tuple(one[2] for one in boxes[key]),
+                verdict=entry.verdict,
             )
         )
 
@@ -77,11 +78,20 @@ def _images(images: list[Any], file: AnnotationFile, found: Annotations) -> dict
             if key in entries:
                 raise DataError(f"{where} ({entry['file_name']}) has the id {key} of an earlier image")
             entries[key] = BoxedImage(
-                file.beside(entry["file_name"]), (), recorded_size(entry, "width", "height", where)
+                file.beside(entry["file_name"]),
+                (),
+                recorded_size(entry, "width", "height", where),
+                verdict=_verdict(entry),
             )
         except DataError as error:
             found.fault(shown, f"{error.message}: left out")
     return entries
+
+
+def _verdict(image: dict[str, Any]) -> str:
+    note = image.get("imltool")
+    verdict = note.get("verdict") if isinstance(note, dict) else None
+    return verdict if isinstance(verdict, str) else ""
 
 
 def _key(value: Any) -> str | None:
@@ -138,8 +148,8 @@ def _accepted(annotation: dict[str, Any], where: str) -> Accepted | None:
     """What `imltool annotate` noted about a box; None where it noted nothing."""
     note = annotation.get("imltool")
     choice = note.get("accepted") if isinstance(note, dict) else None
-    if choice == "mask":
-        return Accepted(check_rle(annotation.get("segmentation"), f"{where}: segmentation"))
+    if choice == "mask" and isinstance(note, dict):
+        return Accepted(check_rle(note.get("mask"), f"{where}: imltool.mask"))
     if choice not in (None, "box"):
         raise DataError(f"{where}: imltool.accepted is {choice!r}, expected mask, box or null")
     return Accepted(None) if choice else None

@@ -36,6 +36,8 @@ class BoxedImage:
         categories: the category's name for each box, "" where it has none; empty where the format has none.
         own_name: path of an annotation file that belongs to one picture, without suffix: what to look for when `name`
             is out of date. Empty where one file describes many pictures.
+        verdict: what `imltool annotate` noted about the picture (`authentic`, `unsure`, `skipped`, `tampered`); "" for
+            other files.
     """
 
     name: str
@@ -46,6 +48,7 @@ class BoxedImage:
     accepted: tuple[Accepted | None, ...] = ()
     categories: tuple[str, ...] = ()
     own_name: str = ""
+    verdict: str = ""
 
     def identity(self) -> list[Any]:
         """What the annotation says, as JSON values: equal for equal annotations."""
