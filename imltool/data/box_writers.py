@@ -137,7 +137,7 @@ def outlines(mask: Mask) -> list[list[float]]:
     # twice as large, so that an island one pixel wide has two sides
     large = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return [_corners((contour[:, 0] + 1) // 2) for contour in found]
+    return [_corners(np.asarray((contour[:, 0] + 1) // 2, dtype=np.int32)) for contour in found]
 
 
 def _corners(points: NDArray[np.int32]) -> list[float]:
