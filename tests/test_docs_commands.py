@@ -212,10 +212,10 @@ def sandbox(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]], monkey
         write_rgb(tmp_path / "my-authentic" / f"a{index}.png", photo(700 + index))
     make_set(tmp_path / "sample_images/splices", 1, 1, seed=50)
     for number, name in enumerate(("OTHER", "FOLDER", "DATA/casia1-dev", "DATA/comofod-dev")):
-        make_set(tmp_path / name, 2, 2, seed=100 + 20 * number)
+        make_set(tmp_path / name, 3, 3, seed=3000 + 20 * number)  # other scenes than the run's
     for name, layout in (("CASIA1", "casia1"), ("CASIA2", "casia2")):
         shutil.copytree(grown(tmp_path / "trees", layout).root, tmp_path / name)
-    listed = "tampered/t0.png\nauthentic/a0.jpg\n"
+    listed = "tampered/t0.png\ntampered/t1.png\nauthentic/a0.jpg\n"
     (tmp_path / "configs/splits").mkdir(parents=True)
     (tmp_path / "configs/splits/casia1-dev.val.txt").write_text(listed)
     for picture in [*(tmp_path / "CASIA1").rglob("*")]:
