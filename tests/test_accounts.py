@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,16 +139,16 @@ def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(
     assert Image.open(tmp_path / "photos/b.png").size == (96, 64)
 
 
-def test_pictures_judged_to_have_no_box_are_no_fault(tmp_path: Path, imltool) -> None:
+def test_pictures_judged_to_have_no_box_are_no_fault(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=5, authentic=0)
     said = [None, "authentic", "skipped", ""]  # t0 has a box; the last is listed and says nothing; t4 is not listed
-    images = [
+    images: list[dict[str, Any]] = [
         {"id": n, "file_name": f"t{n}.png", "width": 96, "height": 64}
         | ({"imltool": {"verdict": word}} if word else {})
         for n, word in enumerate(said)
     ]
-    boxed = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 40, 30]}
-    document = {"images": images, "annotations": [boxed], "categories": [{"id": 1, "name": "tampered"}]}
+    boxed: dict[str, Any] = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 40, 30]}
+    document: dict[str, Any] = {"images": images, "annotations": [boxed], "categories": [{"id": 1, "name": "tampered"}]}
     (tmp_path / "boxes.json").write_text(json.dumps(document))
     pseudo = tmp_path / "pseudo"
     command = ("pseudo", root / "tampered", "--boxes", tmp_path / "boxes.json", "--out", pseudo, "--teacher", "box")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from helpers.commands import Imltool
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
-from scipy.ndimage import binary_fill_holes
 
 from imltool.data.box_writers import outlines
 from imltool.data.rle import check_rle, decode_mask, encode_mask, runs_of
@@ -140,16 +138,11 @@ def test_damaged_accepted_masks_are_one_line(
 
 
 def test_outlines_follow_the_edges_of_pixels() -> None:
-    rng = np.random.default_rng(3)
     mask = np.zeros((40, 50), dtype=bool)
     mask[2, 3] = mask[5:6, 10:30] = True
     mask[10:30, 8] = mask[20:24, 8:40] = True
     assert outlines(mask[:4]) == [[3.0, 2.0, 3.0, 3.0, 4.0, 3.0, 4.0, 2.0]]
-    blobs = cv2.resize(rng.random((6, 8)).astype(np.float32), (50, 40), interpolation=cv2.INTER_CUBIC) > 0.6
-    filled_blobs = binary_fill_holes(blobs)
-    for wanted in (mask, filled_blobs):
-        found = [np.reshape(one, (-1, 2)) for one in outlines(wanted)]
-        assert sum(map(_area, found)) == wanted.sum()
+    assert sum(_area(np.reshape(one, (-1, 2))) for one in outlines(mask)) == mask.sum()
 
 
 def _area(points: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from conftest import make_set, photo, write_rgb
-from layout_trees import grown
+from helpers.commands import Imltool
+from helpers.layout_trees import grown
+from helpers.pictures import make_set, photo, write_rgb
+from helpers.train_config import write_config
 from PIL import Image
-from train_config import write_config
 
 from imltool.cli.app import app
 
@@ -203,7 +204,7 @@ def draw(folder: Path, out: Path) -> None:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+def sandbox(tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with everything under the names that the pages use, small."""
     for number, name in enumerate(("photos", "new-pictures", "other-pictures", "evidence", "PHOTOS")):
         for index in range(9 if name == "new-pictures" else 2):
@@ -233,10 +234,10 @@ def sandbox(tmp_path: Path, imltool: Callable[..., tuple[int, str, str]], monkey
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=() if page in QUICK else pytest.mark.slow) for page in PAGES if page not in WITHOUT],
+    [pytest.param(page, marks=[] if page in QUICK else [pytest.mark.slow]) for page in PAGES if page not in WITHOUT],
 )
 def test_the_commands_of_a_page_run_one_after_another(
-    page: str, sandbox: Path, imltool: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    page: str, sandbox: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(sandbox / ("new-pictures" if page == "docs/adapt.md" else "photos"), sandbox / "boxes.json")
     for command in IN_BLOCKS:
@@ -254,7 +255,7 @@ def test_the_commands_of_a_page_run_one_after_another(
         assert code in allowed, f"{command.text}: {error}"
 
 
-def _scan_first(sandbox: Path, imltool: Callable[..., tuple[int, str, str]]) -> None:
+def _scan_first(sandbox: Path, imltool: Imltool) -> None:
     """A scan of eight rows, for commands that look into one."""
     if not (sandbox / "scanned").exists():
         weights = sandbox / "runs/mine/best.safetensors"
