@@ -242,7 +242,7 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
     assert len(csv_in(out)) == 6
     assert "bad: constant has no metrics" in (out / "table.md").read_text(encoding="utf-8")
     assert run(["eval", *CONSTANT, "--data", f"bad={bad}", "--out", str(tmp_path / "none")]) == 1
-    assert "bad has no usable picture" in capsys.readouterr().err
+    assert "bad: 1 of 1 pictures are left out" in capsys.readouterr().err
 
 
 def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
