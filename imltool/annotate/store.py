@@ -1,7 +1,7 @@
 """Saving: a change is in the journal before it is answered, and in the boxes file right after.
 
 The page names the revision it has changed. When another tab or server has changed the picture since, the change is
-refused with the newer state, so that nobody overwrites what they have not seen.
+refused with the newer state, so that no unseen change is overwritten.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
 
 
 def _as_text(table: tags.Table, tag: int) -> bytes:
-    """A text, or numbers that stand where it should be."""
+    """A text, or numbers found in its place."""
     value = table.values.get(tag, b"")
     return value if isinstance(value, bytes) else " ".join(f"{number:g}" for number in value).encode()
 

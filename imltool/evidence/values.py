@@ -16,12 +16,12 @@ STAMP = re.compile(
 )
 ZONE = re.compile(r"(Z)|([+-])(\d\d):?(\d\d)")
 BLANK = re.compile(r"[\s0:.TZ/-]*")
-"""What stands where a clock was not set."""
+"""What cameras write where a clock was not set."""
 
 
 @dataclass
 class Notes:
-    """What reading came upon: values that were not understood, and problems as fixed phrases."""
+    """What reading noted: values that were not understood, and problems as fixed phrases."""
 
     unparsed: list[Unparsed] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -98,7 +98,8 @@ def person_name(given: str | None, option: str) -> str:
     except (KeyError, OSError):  # a container without a user database
         raise UsageError("the user has no name here", f"give {option} NAME") from None
     if not name or len(name) > 100 or not name.isprintable():
-        raise UsageError(f"{option} {name!r} is not 1 to 100 printable characters", f"give {option} NAME")
+        who = option.removeprefix("--")
+        raise UsageError(f"an {who}'s name is 1 to 100 printable characters", f"give {option} NAME")
     return name
 
 

@@ -40,7 +40,7 @@ class Blocks:
 
     Attributes:
         blocks: its metadata, in the file's order.
-        end: the offset behind the picture; None where the format does not tell, or where it is missing.
+        end: the offset behind the picture; None where the format does not say, or where it is missing.
         ended: whether the picture's end marker is there; None where the format has none.
         table: the first table of a TIFF file, and `jpeg` the structure of a JPEG file.
         frames: pages of a TIFF file or pictures of a GIF; None where another reader counts them.

@@ -2,7 +2,7 @@
 
 Maps and masks are most of what a scan writes, and packing them was a quarter of its time after the network's.
 libdeflate packs them in half the time and into a tenth less. ISA-L would take a third of it, but packs the same rows
-into other bytes now and then, and a scan's bytes must not depend on chance. No image library at hand can be told to use
+into other bytes now and then, and a scan's bytes must not depend on chance. None of the image libraries in use offers
 either.
 """
 

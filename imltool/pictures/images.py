@@ -194,7 +194,7 @@ def read_mask_picture(path: Path) -> MaskPicture:
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
     """Read a mask that imltool wrote as bool [H,W]: grey value above half is tampered.
 
-    Masks of other people are for `imltool.data.masks.read_truth`, which knows colours and orientations.
+    Masks from other sources are for `imltool.data.masks.read_truth`, which knows colours and orientations.
 
     Args:
         size: expected (width, height); another size raises `DataError`.

@@ -94,7 +94,7 @@ class JpegStructure:
         tables: number → 64 quantisation steps, row by row, as they are when the first scan begins.
         frame: None where there is none.
         scans: how many scans begin.
-        refined: whether scans say to carry every bit of every coefficient, as a progressive file's do in the end.
+        refined: whether scans say to carry every bit of every coefficient, as the last scans of a progressive file do.
         end: the offset behind the end marker, None where it is missing.
         interval: units between restart markers, 0 for none.
         restarts: numbers of the restart markers of a file of one scan, in the file's order.
@@ -231,7 +231,7 @@ def multi_pictures(segment: Segment) -> list[tuple[int, int]]:
 def bare(data: bytes, found: JpegStructure) -> bytes:
     """The same coded picture without its metadata: no damaged block of it can stop a decoder.
 
-    What tells a decoder the colour model stays: JFIF's segment, unless it is cut short, and Adobe's.
+    What defines the colour model for a decoder stays: JFIF's segment, unless it is cut short, and Adobe's.
     """
     kept = []
     for segment in found.segments:

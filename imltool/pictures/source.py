@@ -1,4 +1,4 @@
-"""A picture file opened once: its hash, and its bytes for whoever decodes it or reads its metadata."""
+"""A picture file opened once: its hash, and its bytes for decoding and for reading its metadata."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source:
 
     Attributes:
         path: its name, for messages; it is never opened again.
-        stream: its bytes, readable and seekable; whoever reads seeks first.
+        stream: its bytes, readable and seekable; a reader seeks first.
         size_bytes, sha256: of the bytes that were read.
         found: those of the marks asked for that occur in it.
     """

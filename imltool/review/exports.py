@@ -32,7 +32,7 @@ def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
 
 
 def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") -> None:
-    """Write the boxes that examiners have drawn or corrected, as COCO JSON, and the pictures they hold for unedited.
+    """Write the boxes that examiners have drawn or corrected, as COCO JSON, and the pictures they consider unedited.
 
     A picture concluded not to be edited has no box in the file and is in the list; one without a conclusion, or with an
     inconclusive one, is in neither unless it has boxes.

@@ -1,7 +1,7 @@
 """Writing decisions: each is on disk, chained to the one before, when it is answered.
 
 The page names the revision of the picture that it has changed. When another tab, window or examiner has decided
-in between, the change is refused with the newer decision, so that nobody overwrites what they have not seen.
+in between, the change is refused with the newer decision, so that no unseen change is overwritten.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DecisionJournal:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Take in what was appended since the last call, by whomever; True when that is anything.
+        """Take in what was appended since the last call by any process; True when there was anything.
 
         Raises `DataError` when a row is damaged or does not follow the one before.
         """

@@ -59,7 +59,7 @@ class Pyramid:
 def encode_tile(pixels: Pixels, lossless: bool) -> tuple[bytes, str]:
     """A tile and its media type.
 
-    At the picture's own size tiles are lossless (PNG): whoever enlarges them eightfold looks at single pixels, and a
+    At the picture's own size tiles are lossless (PNG): enlarged eightfold they show single pixels, and a
     stretch of contrast would show what JPEG adds. Smaller sizes are JPEG, four times as fast.
 
     Args:

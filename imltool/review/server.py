@@ -36,7 +36,7 @@ PAGE = Path(__file__).parent / "page"
 
 
 class DecisionBody(Exact):
-    """A change of the page: the revision it started from, and all that is now said about the picture."""
+    """A change by the page: the revision it started from, and the whole opinion about the picture."""
 
     base: int = Field(ge=0)
     opinion: Opinion

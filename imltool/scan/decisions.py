@@ -50,7 +50,7 @@ class Opinion(Frozen):
         status: where the examination is.
         conclusion: None while there is none.
         text: the examiner's own words.
-        boxes: XYXY in pixels of the upright picture, the places that the examiner holds for edited; None where they
+        boxes: XYXY in pixels of the upright picture, the places that the examiner considers edited; None where they
             were not looked at, so that the machine's regions stay the only ones.
     """
 

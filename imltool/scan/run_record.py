@@ -20,7 +20,7 @@ from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
 from imltool.texts import readable
 from imltool.versions import __version__, installed_versions
 
-if TYPE_CHECKING:  # whoever only reads a record waits for no network
+if TYPE_CHECKING:  # so that reading a record alone loads no network
     from imltool.inference.localizer import Localizer
     from imltool.scan.settings import ScanSettings
 

@@ -1,8 +1,8 @@
 """Copies inside one picture: matching keypoints, the similarity that joins them, and where the pixels agree.
 
 Keypoints and a fitted similarity find a copy that was scaled, turned or moved (after Amerini et al. 2011 and Christlein
-et al. 2012; SIFT is OpenCV's). Both the original and its copy agree; which of them is the copy is for the student to
-say, who sees how the two places differ in their other traces.
+et al. 2012; SIFT is OpenCV's). Both the original and its copy agree; which of them is the copy is left to the student,
+whose input also has how the two places differ in their other traces.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def copy_planes(luma: Plane, fine: Plane, others: Sequence[Plane], copies: Seque
 
 
 def _support(copy: Copy, height: int, width: int) -> Plane:
-    """1 near the keypoints that speak for a copy, falling to 0 away from them and where there is no partner."""
+    """1 near the keypoints of a copy, falling to 0 away from them and where there is no partner."""
     seeds = np.ones((height, width), np.uint8)
     columns, rows = np.rint(copy.here).astype(int).T
     seeds[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)] = 0

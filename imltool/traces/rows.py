@@ -18,7 +18,7 @@ WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Rows(Protocol):
-    """A plane [H,W] whose rows can be had; arrays are such planes too."""
+    """A plane [H,W] that gives its rows; arrays are such planes too."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -27,7 +27,7 @@ class Rows(Protocol):
 
 
 class Luma:
-    """Luma of a picture, float32 [H,W], 0..255: kept when it is one strip, else made anew whenever rows are asked for.
+    """Luma of a picture, float32 [H,W], 0..255: kept when it is one strip, else computed whenever rows are asked for.
 
     Args:
         rgb: uint8 [H,W,3].
@@ -57,7 +57,7 @@ class Canvas:
         self.plane: Plane = np.empty((-(-shape[0] // self._step), -(-shape[1] // self._step)), np.float32)
 
     def put(self, top: int, left: int, part: Plane) -> None:
-        """Lay a part there; with `halved`, top and left must be even, and an odd edge counts twice."""
+        """Write a part at its place; with `halved`, top and left must be even, and an odd edge counts twice."""
         if self._step == 2:
             height, width = part.shape
             even = cv2.copyMakeBorder(part, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)

@@ -99,7 +99,7 @@ def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int], whole_grid: int = G
     """`picture_traces`, and the same traces on a finer grid, as far smoothed as in a picture of `side` pixels.
 
     What is usual is measured on the whole picture, and copies are sought in it, so that a part cut out of the finer
-    grid knows more than a picture of that part would tell.
+    grid carries more than a picture of that part alone would.
 
     Args:
         rgb: uint8 [H,W,3].
@@ -180,7 +180,7 @@ def _laid(blocks: Plane, offset: tuple[int, int], shape: tuple[int, int], size: 
         return np.zeros((size[1], size[0]), np.float32)
     smooth = cv2.blur(blocks, (3, 3))
     factor_x, factor_y = size[0] / shape[1], size[1] / shape[0]
-    # centre of block (r, c) lies at offset + 8·c + 3.5
+    # centre of block (r, c) is at offset + 8·c + 3.5
     matrix = np.array(
         [
             [8.0 * factor_x, 0.0, (offset[0] + 4.0) * factor_x - 0.5],
