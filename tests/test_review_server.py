@@ -32,7 +32,7 @@ def server(scanned: Path) -> Iterator[Reviewing]:
     running = Reviewing(scanned, "--examiner", "A. Meier")
     yield running
     code, stderr = running.end()
-    assert code == 0 and "Traceback" not in stderr and "decisions.jsonl" in stderr
+    assert code == 0 and "Traceback" not in stderr and "decided" in stderr
 
 
 def pixels(data: bytes) -> np.ndarray:
