@@ -158,7 +158,7 @@ def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Imltool
         (mine, "is no log file"),
         (folder / "0.png", "is no log file"),
         (tmp_path, "is no log file"),
-        (out / "scan.log", "lies in the output folder"),
+        (out / "scan.log", "is in the output folder"),
     ):
         code, _, stderr = scan(folder, "--out", out, "--log-file", path)
         assert code == 2 and message in stderr and not out.exists()
