@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import struct
 from datetime import datetime
 from pathlib import Path
@@ -121,7 +123,7 @@ def test_values_that_are_none(tmp_path: Path) -> None:
     assert found.times.taken is found.times.digitised is None
     assert all(letter.isprintable() for letter in found.software[0].text)
     assert found.unparsed == (
-        Unparsed(where="EXIF GPSLatitude", text="nan, 0, 0 N"),
+        Unparsed(where="EXIF GPSLatitude", text="0/0, 0, 0 N"),
         Unparsed(where="EXIF GPSLongitude", text="400, 0, 0 E"),
         Unparsed(where="EXIF DateTimeDigitized", text="yesterday"),
     ), "a clock that was never set is no time either, and says nothing"
@@ -130,6 +132,42 @@ def test_values_that_are_none(tmp_path: Path) -> None:
         "EXIF GPSLongitude: not a position",
         "EXIF DateTimeDigitized: not a time",
     )
+
+
+def test_numbers_that_are_none_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    """Rationals over 0 and numbers that XMP spells as no number: a row is strict JSON whatever a file holds."""
+    none = TiffImagePlugin.IFDRational
+    north_east = {1: "N", 2: (10.0, 0.0, 0.0), 3: "E", 4: (20.0, 0.0, 0.0)}
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<r:Description xmlns:e="http://ns.adobe.com/exif/1.0/" e:GPSLatitude="33,51.5S" e:GPSLongitude="151,12E" '
+        'e:GPSAltitude="{}"/></r:RDF></x:xmpmeta>'
+    )
+    path = tmp_path / "a.jpg"
+
+    def kept(**options: object) -> list[tuple[str, str]]:
+        picture().save(path, **options)  # type: ignore[arg-type]
+        found = context_of(path)
+        row = found.model_dump_json()
+        json.loads(row, parse_constant=lambda name: pytest.fail(f"{name} in a row"))
+        assert not re.search(r"\b(nan|inf)", row, re.IGNORECASE)
+        assert len(found.problems) == len(found.unparsed) and found.gps.altitude is None
+        return [(each.where, each.text) for each in found.unparsed]
+
+    assert kept(exif=exif({271: "M"}, {}, {**north_east, 6: none(5, 0)})) == [("EXIF GPSAltitude", "5/0")]
+    assert kept(exif=exif({271: "M"}, {}, {**north_east, 4: (none(0, 0),) * 3})) == [
+        ("EXIF GPSLongitude", "0/0, 0/0, 0/0 E"),
+        ("EXIF GPSLatitude", "10"),
+    ]
+    clock = {7: (12.0, none(1, 0), 0.0), 29: "2024:05:01"}
+    assert kept(exif=exif({271: "M"}, {}, clock)) == [("EXIF GPSTimeStamp", "2024:05:01 12, 1/0, 0")]
+    for height in ("5/0", "0/0"):
+        assert kept(xmp=xmp.format(height).encode()) == [("XMP GPSAltitude", height)]
+    for height in ("NaN", "-Infinity/1", "1e999", "1/nan"):
+        picture().save(path, xmp=xmp.format(height).encode())
+        found = context_of(path)
+        assert found.gps.altitude is None and found.problems == ("XMP GPSAltitude: not a height",)
+        assert [each.text for each in found.unparsed] == [height], "a text, as it is written"
 
 
 def test_values_that_programs_write_otherwise(tmp_path: Path) -> None:

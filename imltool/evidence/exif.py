@@ -198,13 +198,13 @@ def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
 def _as_text(table: tags.Table, tag: int) -> bytes:
     """A text, or numbers found in its place."""
     value = table.values.get(tag, b"")
-    return value if isinstance(value, bytes) else " ".join(f"{number:g}" for number in value).encode()
+    return value if isinstance(value, bytes) else " ".join(map(tags.number_text, value)).encode()
 
 
 def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
     day, clock = clean(gps.raw(29)), _floats(gps, 7)
     if not day or not clock:  # half of it is no time, and no fault: older cameras wrote no day
-        half = day or ", ".join(f"{number:g}" for number in clock or ())
+        half = day or ", ".join(map(tags.number_text, clock or ()))
         if half and not BLANK.fullmatch(half):
             notes.unparsed.append(Unparsed(where="EXIF GPSDateStamp" if day else "EXIF GPSTimeStamp", text=half))
         return None
@@ -215,7 +215,7 @@ def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
             raise ValueError
         return start + timedelta(seconds=round(3600 * hours + 60 * minutes + seconds))
     except (ValueError, OverflowError):
-        notes.keep("EXIF GPSTimeStamp", f"{day} {', '.join(f'{number:g}' for number in clock)}", "a time")
+        notes.keep("EXIF GPSTimeStamp", f"{day} {', '.join(map(tags.number_text, clock))}", "a time")
         return None
 
 
@@ -233,7 +233,7 @@ def position(exif: ExifBlock, notes: Notes) -> Position:
         if len(height) == 1 and math.isfinite(height[0]):
             altitude = round(-height[0] if gps.number(5) == 1 else height[0], 1)
         else:
-            notes.keep("EXIF GPSAltitude", ", ".join(f"{number:g}" for number in height), "a height")
+            notes.keep("EXIF GPSAltitude", ", ".join(map(tags.number_text, height)), "a height")
     return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="EXIF")
 
 
@@ -247,7 +247,11 @@ def _angle(where: str, gps: tags.Table, tag: int, notes: Notes) -> float | None:
 
 def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:
     value = table.values.get(tag)
-    return [float(each) for each in value] if value and not isinstance(value, bytes) else None
+    return (
+        [each if isinstance(each, float) else float(each) for each in value]
+        if value and not isinstance(value, bytes)
+        else None
+    )
 
 
 def exif_size(exif: ExifBlock) -> tuple[int, int] | None:

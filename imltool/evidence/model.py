@@ -21,7 +21,7 @@ State = Literal["read", "partly read", "not read"]
 class Part(BaseModel):
     """A frozen value without unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Remark(Part):

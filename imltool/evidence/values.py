@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from imltool.evidence.model import Unparsed
+from imltool.pictures.tags import number_text
 from imltool.texts import clean
 
 STAMP = re.compile(
@@ -101,7 +102,7 @@ def degrees(where: str, numbers: Sequence[float] | None, reference: object, note
         return None
     latitude = "atitude" in where
     letter = (clean(reference) or " ")[0].upper()
-    raw = f"{', '.join(f'{number:g}' for number in numbers)} {clean(reference) or ''}".strip()
+    raw = f"{', '.join(map(number_text, numbers))} {clean(reference) or ''}".strip()
     most, plus, minus = (90.0, "N", "S") if latitude else (180.0, "E", "W")
     known = len(numbers) <= 3 and all(math.isfinite(number) and number >= 0 for number in numbers)
     angle = sum(number / 60**power for power, number in enumerate(numbers)) if known else -1.0

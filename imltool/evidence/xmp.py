@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -143,6 +144,8 @@ def _position(parts: list[Element], notes: Notes) -> Position:
         up, _, down = raw.partition("/")
         try:
             height = float(up) / float(down or 1)
+            if not math.isfinite(height):
+                raise ValueError
             below = (_value(parts, "exif:GPSAltitudeRef") or "0").strip() == "1"
             altitude = round(-height if below else height, 1)
         except (ValueError, ZeroDivisionError):

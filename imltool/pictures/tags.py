@@ -31,7 +31,25 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 CODES = {3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 
 Value = bytes | tuple[int, ...] | tuple[float, ...]
-"""Text and bytes as they are; integers; rational numbers and floats, nan where a denominator is 0."""
+"""Text and bytes as they are; integers; floats, and rational numbers, `NoNumber` where a denominator is 0."""
+
+
+class NoNumber(float):
+    """The nan that stands for a rational number whose denominator is 0; `raw` is what is written: "0/0"."""
+
+    raw: str
+
+    @classmethod
+    def of(cls, up: int, down: int) -> NoNumber:
+        """The value that stands for `up`/`down`."""
+        made = cls("nan")
+        made.raw = f"{up}/{down}"
+        return made
+
+
+def number_text(number: float) -> str:
+    """A number as it is shown where it could not be understood."""
+    return number.raw if isinstance(number, NoNumber) else f"{number:g}"
 
 
 @dataclass(frozen=True)
@@ -149,5 +167,7 @@ class TagReader:
             return data
         if kind in (5, 10):
             pairs = struct.unpack(f"{self.order}{2 * length}{'L' if kind == 5 else 'l'}", data)
-            return tuple(up / down if down else float("nan") for up, down in zip(pairs[::2], pairs[1::2], strict=True))
+            return tuple(
+                up / down if down else NoNumber.of(up, down) for up, down in zip(pairs[::2], pairs[1::2], strict=True)
+            )
         return struct.unpack(f"{self.order}{length}{CODES[kind]}", data)
