@@ -151,7 +151,7 @@ def walk_images(
 ) -> list[Path]:
     """Every picture file under `root`, sorted by its path relative to `root`.
 
-    Symbolic links to folders are followed once (loops end), and folders may lie as deep as the system allows.
+    Symbolic links to folders are followed once (loops end), and folders may be as deep as the system allows.
     A single file is returned as it is, whatever its name; a folder that does not exist holds none.
 
     Args:
@@ -167,7 +167,7 @@ def walk_images(
         return [root]
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    waiting = [str(root)]  # before Python 3.12 os.walk calls itself, and folders can lie deeper than calls may
+    waiting = [str(root)]  # before Python 3.12 os.walk calls itself, and folders can be deeper than calls may
     while waiting:
         folder = waiting.pop()
         try:

@@ -182,7 +182,7 @@ def test_a_scan_started_anew_or_moved_meanwhile_is_said_and_takes_no_decision(sc
     (out / "results.jsonl").unlink()
     (out / "results.jsonl").write_bytes(b"".join(reversed(rows)))
     status, answer = running.decide(0, 0, status="relevant")
-    assert status == 507 and "was scanned anew" in answer["error"] and not (out / "decisions.jsonl").exists()
+    assert status == 507 and "was scanned again" in answer["error"] and not (out / "decisions.jsonl").exists()
     assert running.ask("api/changes?rows=4&decisions=0")[0] == 507
     assert running.end() == (0, running_words(4))
 

@@ -85,7 +85,7 @@ class ScanFolder:
                 raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
             if not data.startswith(self._last):
                 raise DataError(
-                    f"{self.out} was scanned anew", "end imltool review and start it again; decisions are kept"
+                    f"{self.out} was scanned again", "end imltool review and start it again; decisions are kept"
                 )
             data = data[len(self._last) : data.rfind(b"\n") + 1]
             self.results += [ScanResult.of_line(line, self.out) for line in data.splitlines()]

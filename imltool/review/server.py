@@ -204,7 +204,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
     @app.post("/api/pictures/{index}/decision")
     def decide(index: int, body: DecisionBody) -> JSONResponse:
-        folder.refresh()  # a scan that was started anew has other rows
+        folder.refresh()  # a scan that was started again has other rows
         result = analysed(index)
         boxes = body.opinion.boxes
         if boxes is not None:

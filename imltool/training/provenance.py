@@ -55,7 +55,7 @@ def _looks_of_file(path: Path, modified: int, size: int) -> str:
 
 
 def data_digest(sets: Iterable[TrainingSet], masks: Iterable[Path]) -> str:
-    """SHA-256 over the pictures of sets and the content of mask files, in their order; where they lie does not count.
+    """SHA-256 over the pictures of sets and the content of mask files, in their order; their places do not count.
 
     Raises `DataError` when a mask cannot be read.
     """
