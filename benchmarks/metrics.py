@@ -21,7 +21,7 @@ from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
 
 BATCH = 8
-samples = [sample for sample in read_folder(Path(sys.argv[1])) if sample.mask][:32]
+samples = [sample for sample in read_folder(Path(sys.argv[1])).samples if sample.mask][:32]
 localizer = Localizer.load(Path(sys.argv[2]) if len(sys.argv) > 2 else None, choose_device())
 thresholds = {HALF: 0.5, CALIBRATED: localizer.header.pixel_threshold}
 

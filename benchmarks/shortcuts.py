@@ -76,7 +76,7 @@ pairs = [(Path(images), Path(masks)) for images, _, masks in (text.partition(":"
 forge = Forge(SynthSettings(), SourcePool.from_folders([options.photos], pairs))
 tampered = synthetic(forge, options.count, options.seed, None)
 authentic = synthetic(forge, options.count, options.seed + 1, "authentic")
-found = [real(*pair) for pair in pair_by_stem(*options.real)] if options.real else []
+found = [real(*pair) for pair in pair_by_stem(*options.real).pairs.items()] if options.real else []
 found_authentic = [real(path, None) for path in walk_images(options.authentic)] if options.authentic else []
 
 print(f"Tampered against authentic pictures: {len(tampered)} and {len(authentic)} synthetic", end="")

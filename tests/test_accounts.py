@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import Imltool
+from helpers.outputs import results_in, sets_in
 from helpers.pictures import make_set, photo, write_rgb
 from PIL import Image
 
@@ -101,6 +102,74 @@ def test_pictures_without_a_pseudo_mask_are_counted(tmp_path: Path, imltool: Iml
         (root / "tampered" / name).rename(root / "tampered" / f"new-{name}")
     code, _, stderr = train(imltool, tmp_path / "run", source)
     assert code == 1 and "called like new-t0.png, the pseudo-masks are of t0.png" in stderr
+
+
+ODD = {
+    "no mask": ["t0.png"],
+    "several pictures or masks of one name": ["t1.jpg", "t1.png"],
+    "unreadable mask": ["t2.png", "t3.png"],
+    "mask of another size": ["t4.png"],
+    "unreadable picture": ["t5.png"],
+}
+
+
+def odd_set(root: Path) -> Path:
+    """70 forgeries, of which one has no mask, two share one, two have masks that are cut or empty files, one has a mask
+    of another size, and one is an empty file; and a mask without a picture.
+    """
+    make_set(root, tampered=69, authentic=2)
+    (root / "masks/t0.png").unlink()
+    Image.open(root / "tampered/t1.png").save(root / "tampered/t1.jpg")
+    (root / "masks/t2.png").write_bytes((root / "masks/t2.png").read_bytes()[:60])
+    (root / "masks/t3.png").write_bytes(b"")
+    write_rgb(root / "masks/t4.png", np.zeros((9, 9), np.uint8))
+    (root / "tampered/t5.png").write_bytes(b"")
+    write_rgb(root / "masks/stray.png", np.zeros((9, 9), np.uint8))
+    return root
+
+
+def left_out_in(out: Path) -> dict[str, list[str]]:
+    account = json.loads((out / "sources.json").read_text(encoding="utf-8"))[0]
+    return {reason: sorted(Path(name).name for name in names) for reason, names in account["left_out"].items()}
+
+
+def test_odd_entries_of_a_pair_folder_are_left_out_one_by_one(tmp_path: Path, imltool: Imltool) -> None:
+    root = odd_set(tmp_path / "set")
+    data = ("--weights", "none", "--baseline", "constant", "--data", f"x={root}")
+    code, _, stderr = imltool("eval", *data, "--out", tmp_path / "eval")
+    assert code == 3 and "1 mask without a picture" in stderr
+    assert left_out_in(tmp_path / "eval") == ODD
+    counts = results_in(tmp_path / "eval")["data"]["x"]
+    assert counts["used"] == 65 and sets_in(tmp_path / "eval", "constant")["x"]["n_tampered"] == 63
+    masks = f"{{name: x, kind: masks, images: {root / 'tampered'}, masks: {root / 'masks'}}}"
+    code, _, stderr = train(imltool, tmp_path / "train", masks)
+    assert code == 0 and "1 mask without a picture" in stderr
+    assert left_out_in(tmp_path / "train") == ODD and "x (masks)        70    63         7  " in stderr
+    code, stdout, _ = imltool("data", "check", f"folder:{root}", "--json")
+    faults = [one for one in json.loads(stdout)["findings"] if one["severity"] == "fault"]
+    named = {name for names in ODD.values() for name in names} | {"stray.png"}
+    assert code == 3 and {Path(one["file"]).name for one in faults} == named
+
+
+def test_too_many_odd_entries_have_to_be_allowed(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "set", tampered=4, authentic=1)
+    (root / "masks/t0.png").unlink()
+    command = ("eval", "--weights", "none", "--baseline", "constant", "--data", f"x={root}", "--out", tmp_path / "out")
+    code, _, stderr = imltool(*command)
+    assert code == 1 and "1 of 5 pictures are left out: no mask 1 (tampered/t0.png)" in stderr
+    assert "--max-left-out 0.20" in stderr and not (tmp_path / "out").exists()
+    assert imltool(*command, "--max-left-out", "0.2")[0] == 0
+    (tmp_path / "list.txt").write_text("tampered/t1.png\ntampered/t0.png\n")
+    chosen = ("--list", f"x={tmp_path / 'list.txt'}", "--restart")
+    code, _, stderr = imltool(*command, *chosen)
+    assert code == 1 and "1 of 2 pictures are left out: no mask 1 (tampered/t0.png)" in stderr
+    masks = f"{{name: x, kind: masks, images: {root / 'tampered'}, masks: {root / 'masks'}}}"
+    code, _, stderr = train(imltool, tmp_path / "train", masks)
+    assert code == 1 and "1 of 4 pictures are left out: no mask 1 (t0.png)" in stderr
+    assert "--set data.max_left_out=0.25" in stderr
+    pairs = f"{root / 'tampered'}:{root / 'masks'}"
+    code, _, stderr = imltool("synth", "--objects", pairs, "--count", 1, "--out", tmp_path / "synth")
+    assert code == 1 and "1 of 4 pictures are left out: no mask 1 (t0.png)" in stderr
 
 
 def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool: Imltool) -> None:

@@ -99,7 +99,7 @@ def test_convert_a_manifest(faulty: Path, tmp_path: Path, imltool: Imltool) -> N
     assert not (tmp_path / "new").exists()
     code, out, err = imltool(*command, "--max-left-out", 0.2)
     assert code == 3 and json.loads(out)["converted"] == 4 and "4 of 5 pictures" in err
-    assert [sample.name for sample in read_folder(tmp_path / "new")] == [
+    assert [sample.name for sample in read_folder(tmp_path / "new").samples] == [
         "tampered/t0.png",
         "tampered/t2.png",
         "authentic/a0.jpg",

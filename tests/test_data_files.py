@@ -124,7 +124,7 @@ def test_any_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) -> N
     manifest, _ = read_layout(layout, tree.root)
     out = tmp_path / "out"
     assert [outcome for outcome in convert(manifest, out) if outcome] == []
-    samples = read_folder(out)
+    samples = read_folder(out).samples
     assert len(samples) == len(manifest.records)
     for sample in samples:
         if sample.mask:
@@ -144,7 +144,7 @@ def test_equal_names_keep_their_folders(tmp_path: Path) -> None:
     tree = grown(tmp_path / "set", "korus")
     manifest, _ = read_layout("korus", tree.root)
     list(convert(manifest, tmp_path / "out"))
-    names = [sample.name for sample in read_folder(tmp_path / "out")]
+    names = [sample.name for sample in read_folder(tmp_path / "out").samples]
     assert names[:2] == [f"tampered/{camera}/tampered-realistic/DPP0012.TIF" for camera in ("Canon_60D", "Sony_A57")]
 
 
@@ -153,7 +153,7 @@ def test_one_stem_with_two_suffixes_stays_two_pictures(tmp_path: Path) -> None:
     tree.picture("authentic/a.png", "authentic/a.jpg", "authentic/A_jpg.png")
     manifest, _ = read_layout("folder", tmp_path)
     list(convert(manifest, tmp_path / "out"))
-    written = [sample.image for sample in read_folder(tmp_path / "out")]
+    written = [sample.image for sample in read_folder(tmp_path / "out").samples]
     assert len({path.stem.casefold() for path in written}) == 3
 
 
@@ -164,7 +164,7 @@ def test_convert_repeats_itself_but_never_mixes(tmp_path: Path) -> None:
     steps = convert(manifest, out)
     next(steps)
     steps.close()  # type: ignore[attr-defined]  # stopped after the first picture
-    assert list(convert(manifest, out)) == [None] * 3 and len(read_folder(out)) == 3
+    assert list(convert(manifest, out)) == [None] * 3 and len(read_folder(out).samples) == 3
     with pytest.raises(ResumeError, match="other parameters"):
         list(convert(Manifest(manifest.root, manifest.records[:1]), out))
     with pytest.raises(UsageError, match="not empty"):

@@ -112,10 +112,12 @@ def test_a_set_or_checkpoint_that_is_none_is_one_line(tmp_path: Path, imltool: I
     teacher = str(locate("mobile-sam"))
     for weights, root, message in (
         (CONSTANT, tmp_path / "empty", "holds no picture"),
-        (CONSTANT, doubled, "stem used twice: t0"),
+        (CONSTANT, doubled, "several pictures or masks of one name 2 (tampered/t0.jpg, tampered/t0.png)"),
         (("--weights", teacher), good, teacher),
     ):
-        code, _, error = imltool("eval", *weights, "--data", f"x={root}", "--out", tmp_path / "out", "--device", "cpu")
+        code, _, error = imltool(
+            "eval", *weights, "--data", f"x={root}", "--out", tmp_path / "out", "--device", "cpu", "-q"
+        )
         assert (code, error.strip().count("\n")) == (1, 0), error
         assert message in error and "internal fault" not in error
         assert not (tmp_path / "out").exists()

@@ -85,7 +85,7 @@ def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> No
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     assert run(["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]) == 0
     figures = sets_in(out, "ela")["x"]
-    samples = [sample for sample in read_folder(root) if sample.mask]
+    samples = [sample for sample in read_folder(root).samples if sample.mask]
     maps = BASELINES["ela"](None, torch.device("cpu"), 0)([read_rgb(sample.image) for sample in samples], None)
     masks = [read_mask(sample.mask) for sample in samples if sample.mask]
 
@@ -130,7 +130,7 @@ def test_checkpoint_figures_roles_and_files(
     assert results["versions"] == installed_versions()
 
     rows = [row for row in csv_in(out) if row["set"] == "fresh" and row["method"] == "tiny"]
-    assert [row["image"] for row in rows] == [sample.name for sample in read_folder(fresh)]
+    assert [row["image"] for row in rows] == [sample.name for sample in read_folder(fresh).samples]
     f1s = [float(row["f1"]) for row in rows if row["tampered"] == "1"]
     assert np.mean(f1s) == pytest.approx(sets["fresh"]["pixel_f1"], abs=1e-5)
     assert all(sum(int(row[part]) for part in ("tp", "fp", "fn", "tn")) == 2000 for row in rows if row["f1"])

@@ -27,7 +27,7 @@ Values = NDArray[np.float32]
 def evaluated(root: Path, out: Path, guess: Callable[[int, NDArray[np.bool_]], Values], name: str = "") -> Path:
     """Results of `imltool eval --maps` for maps made by `guess` (index, truth); the method is named like the folder."""
     maps = out.with_name(f"maps-{out.name}")
-    for index, sample in enumerate(read_folder(root)):
+    for index, sample in enumerate(read_folder(root).samples):
         size = read_size(sample.image)
         mask = read_mask(sample.mask) if sample.mask else np.zeros(size[::-1], np.bool_)
         write_map((maps / sample.name).with_suffix(".png"), guess(index, mask))
@@ -168,7 +168,7 @@ def test_names_may_hold_colons(tmp_path: Path, results: tuple[Path, Path]) -> No
 def test_scores_next_to_0_keep_their_order(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x", 3, 3)
     for name, scale in (("tiny", 1e-7), ("plain", 0.1)):
-        for sample in read_folder(root):
+        for sample in read_folder(root).samples:
             path = (tmp_path / f"maps-{name}" / sample.name).with_suffix(".npz")
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, map=np.zeros((64, 96), np.float32), score=scale * (4 if sample.tampered else 1))

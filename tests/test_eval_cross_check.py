@@ -55,7 +55,7 @@ def figures(truth: Any, values: Any) -> dict[str, float]:
 
 
 def tampered() -> list[tuple[Sample, Any]]:
-    return [(one, read_mask(one.mask)) for one in read_folder(SETS / NAME) if one.mask is not None]
+    return [(one, read_mask(one.mask)) for one in read_folder(SETS / NAME).samples if one.mask is not None]
 
 
 def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:

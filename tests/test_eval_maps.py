@@ -61,7 +61,7 @@ def save_png8(path: Path, values: Values) -> None:
 
 def write_maps(root: Path, folder: Path, save: Callable[[Path, Values], None] = save_png16, **options: Any) -> Path:
     """A map for every picture, at its path below the folder and without its suffix."""
-    for sample in read_folder(root):
+    for sample in read_folder(root).samples:
         path = folder / options.get("prefix", "") / sample.name
         path = path if options.get("suffix") else path.with_suffix("")
         path = folder / path.name if options.get("flat") else path
@@ -97,7 +97,7 @@ def test_every_format_gives_the_figures_of_the_maps(
     maps = write_maps(root, tmp_path / "method", save)
     assert evaluate(tmp_path, "--maps", str(maps)) == 0
     figures = figures_in(tmp_path, "method")
-    samples = [sample for sample in read_folder(root) if sample.mask]
+    samples = [sample for sample in read_folder(root).samples if sample.mask]
     values = [guess(sample) if exact else np.rint(guess(sample) * 255) / 255 for sample in samples]
     expected = [
         f1_score(truth_of(sample).ravel(), (one > 0.5).ravel()) for sample, one in zip(samples, values, strict=True)
@@ -187,7 +187,7 @@ def test_maps_that_cannot_be_right_fail_with_one_clear_line(
 ) -> None:
     root = make_set(tmp_path / "x", 2, 1)
     maps = write_maps(root, tmp_path / "method", save_npy)
-    sample = read_folder(root)[0]
+    sample = read_folder(root).samples[0]
     np.save((maps / sample.name).with_suffix(".npy"), change(guess(sample)))
     assert evaluate(tmp_path, "--maps", str(maps)) == 3
     assert "1 picture could not be scored" in capsys.readouterr().err
@@ -320,9 +320,9 @@ def test_maps_of_nothing_do_not_hide_that_the_others_are_zeros_and_ones(tmp_path
     root = make_set(tmp_path / "x", 40, 0)
     blank = Image.fromarray(np.zeros((64, 96), np.uint8))
     (tmp_path / "method" / "tampered").mkdir(parents=True)
-    for sample in read_folder(root):
+    for sample in read_folder(root).samples:
         blank.save(tmp_path / "method" / sample.name)
-    marked = read_folder(root)[-1]
+    marked = read_folder(root).samples[-1]
     Image.fromarray(truth_of(marked).astype(np.uint8)).save(tmp_path / "method" / marked.name)
     assert evaluate(tmp_path, "--maps", str(tmp_path / "method")) == 0
     scores = {row["image"]: float(row["f1"]) for row in csv_in(tmp_path / "out")}

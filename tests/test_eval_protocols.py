@@ -156,7 +156,7 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Imltool) -> None:
 def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     make_set(root / "coverage", tampered=2, authentic=1)
-    for sample in read_folder(root / "coverage"):
+    for sample in read_folder(root / "coverage").samples:
         path = tmp_path / "maps" / "coverage" / f"{sample.name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.ones((64, 96), np.float32))

@@ -102,7 +102,7 @@ def test_figures_are_those_of_the_degraded_pictures(tmp_path: Path) -> None:
     tables = robust_in(out)["methods"]["ela"]["x"]
     assert list(tables) == ["blur", "resize"]
     assert [line["level"] for line in tables["resize"]] == ["none", "2.0", "1.5", "0.75", "0.5", "0.25"]
-    samples = read_folder(root)
+    samples = read_folder(root).samples
 
     def expected(name: str, level: Any) -> tuple[list[float], list[float]]:
         f1, area = [], []

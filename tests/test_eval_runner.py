@@ -25,7 +25,7 @@ def rows_of(samples: Sequence[Sample], predict: Predict, **options: Any) -> list
 
 
 def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:
-    samples = read_folder(noise_set(tmp_path / "x", 3, 0))
+    samples = read_folder(noise_set(tmp_path / "x", 3, 0)).samples
     big = read_rgb(samples[1].image)
 
     def predict(images: Sequence[RGB], traces: object) -> list[Map]:
@@ -43,11 +43,11 @@ def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        rows_of(read_folder(noise_set(tmp_path / "x")), predict)
+        rows_of(read_folder(noise_set(tmp_path / "x")).samples, predict)
 
 
 def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
-    samples = read_folder(noise_set(tmp_path / "x", 3, 0))
+    samples = read_folder(noise_set(tmp_path / "x", 3, 0)).samples
     said = (
         "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemoryError'"
     )
@@ -74,12 +74,12 @@ def test_an_impossible_map_fails_its_picture_only(tmp_path: Path, fault: float) 
         maps[0][0, 0] = fault
         return maps
 
-    rows = rows_of(read_folder(noise_set(tmp_path / "x")), predict, batch=8)
+    rows = rows_of(read_folder(noise_set(tmp_path / "x")).samples, predict, batch=8)
     assert ["0..1" in row.reason for row in rows] == [True, False, False, False, False]
 
 
 def test_every_method_gets_the_same_pictures_and_traces(tmp_path: Path) -> None:
-    samples = read_folder(noise_set(tmp_path / "x", 3, 2))
+    samples = read_folder(noise_set(tmp_path / "x", 3, 2)).samples
     seen: dict[str, list[Any]] = {"a": [], "b": [], "blind": []}
 
     def method(name: str, take: Callable[[RGB], Any] | None) -> Method:
@@ -101,7 +101,7 @@ def test_every_method_gets_the_same_pictures_and_traces(tmp_path: Path) -> None:
 
 
 def test_batches_are_the_same_whatever_is_known(tmp_path: Path) -> None:
-    samples = read_folder(noise_set(tmp_path / "x", 5, 0))
+    samples = read_folder(noise_set(tmp_path / "x", 5, 0)).samples
     sizes: list[int] = []
 
     def predict(images: Sequence[RGB], traces: object) -> list[Map]:

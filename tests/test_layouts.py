@@ -51,7 +51,7 @@ def test_casia1_has_a_picture_without_a_mask_and_a_transposed_mask(tmp_path: Pat
     assert fault.message == "is 48x64, its picture is 64x48, turned by 90°"
     outcomes = [outcome for outcome in convert(manifest, tmp_path / "out") if outcome]
     assert [outcome.file for outcome in outcomes] == ["Tp/CM/Sp_S_NNN_A_ani0031_ani0031_0197.jpg"]
-    assert len(read_folder(tmp_path / "out")) == 3  # the rest is usable
+    assert len(read_folder(tmp_path / "out").samples) == 3  # the rest is usable
 
 
 def test_misspelt_names_are_told_but_never_paired(tmp_path: Path) -> None:

@@ -142,11 +142,11 @@ def test_small_photos_are_copied_as_they_are_and_large_ones_shrunk(photos: Path,
 
 
 def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imltool: Imltool) -> None:
-    assert len(pair_by_stem(cut_once / "images", cut_once / "masks")) == 4
+    assert len(pair_by_stem(cut_once / "images", cut_once / "masks").pairs) == 4
     pair = f"{cut_once / 'images'}:{cut_once / 'masks'}"
     only = ("--set", "kinds={splice: 1}", "--set", "long_side=[160, 200]")
     code, _, _ = imltool("synth", "--objects", pair, "--out", tmp_path / "set", "--count", 2, *only)
-    assert code == 0 and [sample.tampered for sample in read_folder(tmp_path / "set")] == [True, True]
+    assert code == 0 and [sample.tampered for sample in read_folder(tmp_path / "set").samples] == [True, True]
 
 
 def test_running_again_makes_only_what_is_missing_or_changed(

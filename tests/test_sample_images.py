@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1] / "sample_images"
 
 @pytest.mark.parametrize(("name", "tampered", "authentic"), [("splices", 6, 5), ("copymoves", 5, 5)])
 def test_a_set_is_complete_and_its_boxes_hold_its_masks(name: str, tampered: int, authentic: int) -> None:
-    samples = read_folder(ROOT / name)
+    samples = read_folder(ROOT / name).samples
     assert sum(sample.tampered for sample in samples) == tampered
     assert len(samples) == tampered + authentic
     report = match_boxes(ROOT / name / "tampered", read_boxes(ROOT / name / "boxes.json"))
@@ -42,7 +42,9 @@ def test_a_set_is_complete_and_its_boxes_hold_its_masks(name: str, tampered: int
 
 def test_every_picture_has_a_licence_and_all_are_small() -> None:
     text = (ROOT / "LICENSES.md").read_text(encoding="utf-8")
-    names = [f"{name}/{sample.name}" for name in ("splices", "copymoves") for sample in read_folder(ROOT / name)]
+    names = [
+        f"{name}/{sample.name}" for name in ("splices", "copymoves") for sample in read_folder(ROOT / name).samples
+    ]
     assert [name for name in names if f"`{name}`" not in text] == []
     assert sum(path.stat().st_size for path in ROOT.rglob("*") if path.is_file()) < 8_000_000
 
@@ -54,7 +56,9 @@ def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(
     out = tmp_path / "out"
     assert imltool("scan", ROOT, "--out", out, "--device", "cpu", "-q")[0] == 0
     results = {result.path.rsplit("/", 1)[-1]: result for result in read_results(out)}
-    masks = {sample.name: sample.mask for name in ("splices", "copymoves") for sample in read_folder(ROOT / name)}
+    masks = {
+        sample.name: sample.mask for name in ("splices", "copymoves") for sample in read_folder(ROOT / name).samples
+    }
     told = re.findall(r"^\| (`.+?) \| ([\d., –]+) \| ([a-z ]+) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
     assert len(told) > 8
     named = set()

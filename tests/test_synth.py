@@ -237,7 +237,7 @@ def test_the_command_writes_a_set_that_reads_back(
     out = tmp_path / "set"
     assert run(options(sources, out, "--count", "24", "--seed", "9", "--sheet", "--json")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    samples = read_folder(out)
+    samples = read_folder(out).samples
     assert [row["index"] for row in rows] == list(range(24)) and len(samples) == 24
     assert {row["image"]: row["mask"] for row in rows} == {
         sample.name: sample.mask.relative_to(out).as_posix() if sample.mask else None for sample in samples
@@ -316,7 +316,7 @@ def test_a_damaged_source_fails_its_samples_and_no_others(
     assert "broken.jpg" in "".join(error.split()) and "Traceback" not in error
     made = {row["index"] for row in read_forgeries(out)}
     assert 0 < len(made) < 24
-    assert len(read_folder(out)) == len(made)
+    assert len(read_folder(out).samples) == len(made)
 
 
 @pytest.mark.parametrize(

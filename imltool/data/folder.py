@@ -6,14 +6,17 @@ Masks are paired by name, never by sorted order, so one missing file cannot shif
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imltool.data.masks import MaskRule
 from imltool.errors import DataError
 from imltool.files import walk_images
+from imltool.texts import counted
 
 PLAIN = MaskRule()
+NO_MASK, DOUBLED = "no mask", "several pictures or masks of one name"
+"""Why a picture has no pair."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,46 @@ class Sample:
         return self.mask is not None
 
 
-def read_folder(root: Path) -> list[Sample]:
-    """All samples of a `folder` layout data set, tampered first, each part sorted by name.
+@dataclass
+class Pairing:
+    """Pictures with their masks, sorted by picture.
 
-    Raises `DataError` when there is no picture, a tampered picture has no mask or two, or a mask has no picture.
+    Attributes:
+        pairs: picture → its mask.
+        left_out: picture → why it has no pair: `NO_MASK` or `DOUBLED`.
+        stray: masks without a picture.
+    """
+
+    pairs: dict[Path, Path] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    stray: list[Path] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """One line about the masks without a picture, where there are any."""
+        if not self.stray:
+            return []
+        return [f"{counted(len(self.stray), 'mask')} without a picture, the first: {self.stray[0]}"]
+
+
+@dataclass
+class FolderReading:
+    """What a `folder` layout data set holds.
+
+    Attributes:
+        samples: tampered first, each part sorted by name.
+        left_out: reason → names of tampered pictures that have no mask of their own.
+        notes: one line each on files that belong to no picture.
+    """
+
+    samples: list[Sample]
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_folder(root: Path) -> FolderReading:
+    """The samples of a `folder` layout data set; a picture that cannot be paired is left out, for itself alone.
+
+    Raises `DataError` when there is no picture, or no masks folder for tampered ones.
     """
     if not root.is_dir():
         raise DataError(f"data set {root} is not a folder", "give a folder with tampered/, masks/ and authentic/")
@@ -52,13 +91,16 @@ def read_folder(root: Path) -> list[Sample]:
             f"{root} has neither tampered/ nor authentic/",
             "give a set of another layout as LAYOUT:DIR, folder:DIR for Tp/ and Gt/; docs/data.md lists the layouts",
         )
-    pairs = pair_by_stem(tampered, root / "masks") if tampered.is_dir() else []
-    samples = [Sample(name_below(root, image), image, mask) for image, mask in pairs]
+    pairing = pair_by_stem(tampered, root / "masks") if tampered.is_dir() else Pairing()
+    found = FolderReading([Sample(name_below(root, image), image, mask) for image, mask in pairing.pairs.items()])
+    for image, reason in pairing.left_out.items():
+        found.left_out.setdefault(reason, []).append(name_below(root, image))
+    found.notes = pairing.notes()
     if authentic.is_dir():
-        samples += [Sample(name_below(root, image), image, None) for image in walk_images(authentic)]
-    if not samples:
+        found.samples += [Sample(name_below(root, image), image, None) for image in walk_images(authentic)]
+    if not found.samples and not found.left_out:
         raise DataError(f"data set {root} holds no picture")
-    return samples
+    return found
 
 
 def is_plain(name: str) -> bool:
@@ -83,26 +125,25 @@ def name_below(root: Path, file: Path) -> str:
     return name
 
 
-def pair_by_stem(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+def pair_by_stem(images: Path, masks: Path) -> Pairing:
     """Pair every picture under `images` with the mask of the same relative stem under `masks`.
 
-    Returns (picture, mask) sorted by picture. Raises `DataError` naming the first unpaired or doubled files.
+    Where two pictures, or two masks, share a stem, none of them is guessed. Raises `DataError` without a masks folder.
     """
     if not masks.is_dir():
         raise DataError(f"no masks folder {masks} for the pictures in {images}")
     by_stem = masks_by_stem(masks)
-    pictures = walk_images(images)
-    stems = [_stem(picture, images) for picture in pictures]
-    missing = [stem for stem in stems if stem not in by_stem]
-    uses = Counter(stems)
-    doubled = [stem for stem in sorted(by_stem) if len(by_stem[stem]) > 1 or uses[stem] > 1]
-    stray = sorted(set(by_stem) - uses.keys())
-    faults = {"picture without a mask": missing, "stem used twice": doubled, "mask without a picture": stray}
-    for fault, names in faults.items():
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise DataError(f"{masks}: {fault}: {names[0]}{more}", "pictures and masks pair by name, suffix aside")
-    return [(picture, by_stem[stem][0]) for picture, stem in zip(pictures, stems, strict=True)]
+    stems = {picture: _stem(picture, images) for picture in walk_images(images)}
+    uses = Counter(stems.values())
+    found = Pairing(stray=[mask for stem in sorted(by_stem.keys() - uses.keys()) for mask in by_stem[stem]])
+    for picture, stem in stems.items():
+        if stem not in by_stem:
+            found.left_out[picture] = NO_MASK
+        elif uses[stem] > 1 or len(by_stem[stem]) > 1:
+            found.left_out[picture] = DOUBLED
+        else:
+            found.pairs[picture] = by_stem[stem][0]
+    return found
 
 
 def masks_by_stem(masks: Path) -> dict[str, list[Path]]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from imltool.data.folder import Sample, read_folder
+from imltool.data.folder import FolderReading, Sample, read_folder
 from imltool.data.manifest import Manifest, is_manifest, read_manifest
 from imltool.data.masks import MaskRule, read_truth
 from imltool.journal import read_rows
@@ -37,16 +37,15 @@ def read_sample_mask(sample: Sample) -> Mask:
     return read_truth(sample.mask, sample.rule, sample.image)
 
 
-def folder_samples(root: Path) -> tuple[list[Sample], list[str]]:
-    """The samples of a `folder` layout data set, with their kinds where the folder says them, and one line for each
-    file that looks as if it said them and does not.
+def folder_samples(root: Path) -> FolderReading:
+    """A `folder` layout data set, with kinds where the folder says them, and one more note for a file that looks as if
+    it said them and does not.
 
     Raises `DataError` as `read_folder` does, and when what should say the kinds is damaged.
     """
     kinds: dict[str, str] = {}
     rules: dict[str, MaskRule] = {}
-    ignored: list[str] = []
-    samples = read_folder(root)
+    reading = read_folder(root)
     if (root / SYNTHETIC).is_file():
         kinds = {row["image"]: row["kind"] for row in read_rows(root / SYNTHETIC) if "image" in row and "kind" in row}
     if (root / MANIFEST).is_file():
@@ -55,11 +54,12 @@ def folder_samples(root: Path) -> tuple[list[Sample], list[str]]:
             kinds |= {record.image: record.kind for record in records if record.kind}
             rules = {record.image: record.mask_rule for record in records}
         else:
-            ignored.append(f"{MANIFEST} is no manifest of imltool: not used")
-    found = [
-        replace(sample, kind=kinds.get(sample.name), rule=rules.get(sample.name, sample.rule)) for sample in samples
+            reading.notes.append(f"{MANIFEST} is no manifest of imltool: not used")
+    reading.samples = [
+        replace(sample, kind=kinds.get(sample.name), rule=rules.get(sample.name, sample.rule))
+        for sample in reading.samples
     ]
-    return found, ignored
+    return reading
 
 
 def manifest_samples(manifest: Manifest) -> list[Sample]:

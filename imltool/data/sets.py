@@ -140,8 +140,8 @@ def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
     again = f"{layout}:{root.absolute()}" if native else str(root.absolute())
     if not (root.is_file() or native):
         if split is None:
-            samples, ignored = folder_samples(root)
-            return _settled(NamedSet(name, root, samples, again, warnings=ignored))
+            found = folder_samples(root)
+            return _settled(NamedSet(name, root, found.samples, again, warnings=found.notes, left_out=found.left_out))
         target = f"folder:{root}"
     manifest, problems = read_set(target)
     chosen = manifest.select([split] if split is not None else None)
@@ -204,7 +204,7 @@ def _choose(one: NamedSet, file: Path) -> None:
     wanted = read_list(file)
     if not wanted:
         raise DataError(f"list file {file} names no picture")
-    present = {sample.name for sample in one.samples}
+    present = {sample.name for sample in one.samples}.union(*one.left_out.values())
     missing = [name for name in wanted if name not in present]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -214,5 +214,6 @@ def _choose(one: NamedSet, file: Path) -> None:
         )
     chosen = set(wanted)
     one.samples = [sample for sample in one.samples if sample.name in chosen]
-    one.left_out = {}  # a list that named one of these would have been refused
+    listed = {reason: [name for name in names if name in chosen] for reason, names in one.left_out.items()}
+    one.left_out = {reason: names for reason, names in listed.items() if names}
     one.list_file = {"name": file.name, "sha256": sha256_file(file)}

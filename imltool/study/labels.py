@@ -193,7 +193,10 @@ def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
 def _made_boxes(one: Forgeries, jitter: tuple[float, float]) -> list[BoxedImage]:
     if one.masks is None:
         raise DataError(f"no true masks to make boxes from for {one.images}", "they are expected in masks/ beside it")
-    pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pair_by_stem(one.images, one.masks)}
+    pairing = pair_by_stem(one.images, one.masks)
+    pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pairing.pairs.items()}
+    if unpaired := sorted(one.names - pairs.keys()):
+        raise DataError(f"no true mask of its own for {one.images / unpaired[0]}", "add it, or leave the picture out")
     records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in sorted(one.names)]
     manifest = Manifest(one.images, records)
     below = boxes_root(manifest).relative_to(os.path.abspath(one.images))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,30 @@ import numpy as np
 from imltool.data.accounts import Account, require_used
 from imltool.data.folder import Sample, pair_by_stem
 from imltool.data.masks import MaskRule, read_truth
-from imltool.data.survey import survey, usable_pictures
+from imltool.data.survey import has_header, survey, usable_pictures
 from imltool.errors import DataError
 from imltool.files import walk_images
 from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.synth.settings import SynthSettings
 
+log = logging.getLogger("imltool")
+
 
 def working_side(settings: SynthSettings) -> int:
     """Long side at which sources are kept for these settings: room for crops without enlarging them."""
     return max(640, round(1.25 * settings.long_side[1]))
+
+
+def object_samples(
+    images: Path, masks: Path, account: Account, readable: Callable[[Path], bool] = has_header
+) -> list[Sample]:
+    """The usable pairs of two folders; `account` counts them and the others. Raises as `pair_by_stem` does."""
+    pairing = pair_by_stem(images, masks)
+    for image, reason in pairing.left_out.items():
+        account.leave_out(reason, image.name)
+    for note in pairing.notes():
+        log.warning("%s: %s", account.source, note)
+    return survey([Sample(image.name, image, mask) for image, mask in pairing.pairs.items()], account, readable)
 
 
 class SourcePool:
@@ -67,10 +83,10 @@ class SourcePool:
     ) -> SourcePool:
         """A pool of every picture under the folders `photos` and every pair of (images, masks) folders `objects`.
 
-        What cannot be used (no picture by its header, an object's mask that is empty or does not fit) is left out and
-        counted in `accounts`.
+        What cannot be used (no picture by its header, an object's mask that is absent, empty or does not fit) is left
+        out and counted in `accounts`.
 
-        Raises `DataError` for a missing folder, an unpaired object or an empty pool.
+        Raises `DataError` for a missing folder or an empty pool.
         """
         for folder in [*photos, *(folder for pair in objects or [] for folder in pair)]:
             if not folder.is_dir():
@@ -83,8 +99,8 @@ class SourcePool:
         pairs = []
         for images, masks in objects or []:
             accounts.append(Account(f"{images} (objects)"))
-            samples = [Sample(image.name, image, mask) for image, mask in pair_by_stem(images, masks)]
-            pairs += [(one.image, one.mask) for one in survey(samples, accounts[-1]) if one.mask is not None]
+            found_objects = object_samples(images, masks, accounts[-1])
+            pairs += [(one.image, one.mask) for one in found_objects if one.mask is not None]
         if not found and not pairs and any(account.lost for account in accounts):
             require_used(accounts, 0.0, "")
         pool = cls(found, pairs, max_side)

@@ -17,7 +17,7 @@ from imltool.data.splits import read_list
 from imltool.data.survey import survey, usable_pictures
 from imltool.errors import DataError
 from imltool.files import walk_images
-from imltool.synth.sources import SourcePool, working_side
+from imltool.synth.sources import SourcePool, object_samples, working_side
 from imltool.training.provenance import is_readable
 from imltool.training.settings import DataSettings, SourceSettings
 
@@ -73,15 +73,18 @@ def _list(data: DataSettings, path: Path | None) -> Path | None:
 def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
     """Pictures and masks of a `pseudo`, `masks` or `authentic` source, every picture and mask looked at.
 
-    Raises `DataError` when files cannot be paired or the source holds nothing usable.
+    Raises `DataError` when the source holds nothing usable.
     """
     account = Account(f"{source.name} ({source.kind})")
+    notes: list[str] = []
     samples = (
-        _from_manifest(data, source, account) if source.manifest is not None else _from_folders(data, source, account)
+        _from_manifest(data, source, account)
+        if source.manifest is not None
+        else _from_folders(data, source, account, notes)
     )
     settled = settle_rasters(samples)
     found = len(samples) + account.lost
-    reading = SourceReading(survey(settled.samples, account, is_readable), account, settled.notes())
+    reading = SourceReading(survey(settled.samples, account, is_readable), account, notes + settled.notes())
     if not reading.samples:
         where = source.manifest if source.manifest is not None else source.images
         reasons = "; ".join(account.why())
@@ -101,7 +104,7 @@ def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
     return "check the data folder"
 
 
-def _from_folders(data: DataSettings, source: SourceSettings, account: Account) -> list[Sample]:
+def _from_folders(data: DataSettings, source: SourceSettings, account: Account, notes: list[str]) -> list[Sample]:
     assert source.images is not None
     images = _folder(data, source.images)
     chosen = select(walk_images(images), images, _list(data, source.list))
@@ -110,8 +113,12 @@ def _from_folders(data: DataSettings, source: SourceSettings, account: Account) 
         return [Sample(name, image, None, "authentic") for image, name in names.items()]
     if source.kind == "masks":
         assert source.masks is not None
-        truths = dict(pair_by_stem(images, _folder(data, source.masks)))
-        return [Sample(name, image, truths[image]) for image, name in names.items()]
+        pairing = pair_by_stem(images, _folder(data, source.masks))
+        notes += pairing.notes()
+        for image, reason in pairing.left_out.items():
+            if image in names:
+                account.leave_out(reason, names[image])
+        return [Sample(name, image, pairing.pairs[image]) for image, name in names.items() if image in pairing.pairs]
     return _with_pseudo_masks(data, source, [Sample(name, image, None) for image, name in names.items()], account)
 
 
@@ -184,10 +191,9 @@ def build_pool(data: DataSettings, source: SourceSettings) -> PoolReading:
     photos = []
     for folder in (_folder(data, path) for path in source.photos):
         photos += select(walk_images(folder), folder, _list(data, source.photo_list))
-    pairs = [pair for images, masks in objects for pair in pair_by_stem(images, masks)]
     accounts = [Account(f"{source.name} (photos)"), Account(f"{source.name} (objects)")]
     photos = usable_pictures(photos, accounts[0], is_readable)
-    samples = survey([Sample(image.name, image, mask) for image, mask in pairs], accounts[1], is_readable)
+    samples = [one for images, masks in objects for one in object_samples(images, masks, accounts[1], is_readable)]
     cut = [(sample.image, sample.mask) for sample in samples if sample.mask is not None]
     used = [account for account in accounts if account.pictures]
     return PoolReading(SourcePool(photos, cut, working_side(source.synth)), used)

@@ -14,14 +14,16 @@ import numpy as np
 from pydantic import Field
 
 from imltool.config import Settings
+from imltool.data.accounts import MAX_LEFT_OUT, account_lines, require_used
 from imltool.data.folder import Sample, name_below, pair_by_stem
 from imltool.data.sets import NamedSet
+from imltool.data.survey import has_header
 from imltool.errors import DataError, UsageError
 from imltool.evaluation import metrics
 from imltool.evaluation.bootstrap import interval, resampled_levels
 from imltool.evaluation.evaluation import Evaluation
 from imltool.evaluation.events import Advanced, Said, Scored, Started
-from imltool.evaluation.inputs import EvaluationSettings
+from imltool.evaluation.inputs import MAX_LEFT_OUT_OPTION, EvaluationSettings
 from imltool.files import sha256_file, sha256_text, walk_images
 from imltool.journal import output_folder
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Sensitivity, Word, choose_verdicts
@@ -53,6 +55,7 @@ class ValidationSettings(Settings):
     tiles: bool = False
     device: str = "auto"
     engine: str = "auto"
+    max_left_out: float = Field(MAX_LEFT_OUT, ge=0, le=1, description="share of edited pictures without a usable mask")
     examiner: str | None = None
     notes: str | None = None
     pdf: bool = Field(True, description="write the report as PDF too, where WeasyPrint is available")
@@ -113,7 +116,7 @@ class Validation:
         if settings.tampered is not None:
             sides[TAMPERED] = Side(settings.tampered, self.out / TAMPERED)
         counts = {name: len(_pictures(side.folder)) for name, side in sides.items()}
-        truth = self._truth()
+        truth = yield from self._truth()
         parameters = {
             "command": "validate",
             "weights_sha256": sha256_file(student_file(settings.weights)),
@@ -146,13 +149,21 @@ class Validation:
                 self.out, self.results, {name: side.rows for name, side in sides.items()}, settings.pdf
             )
 
-    def _truth(self) -> NamedSet | None:
-        """The edited pictures with their masks; raises before anything is scanned where they do not pair."""
+    def _truth(self) -> Generator[Event, None, NamedSet | None]:
+        """The edited pictures with their masks; raises before anything is scanned where too many cannot be compared."""
         images, masks = self.settings.tampered, self.settings.masks
         if images is None or masks is None:
             return None
-        samples = [Sample(name_below(images, image), image, mask) for image, mask in pair_by_stem(images, masks)]
-        return NamedSet(TAMPERED, images, samples, str(images.absolute()))
+        pairing = pair_by_stem(images, masks)
+        samples = [Sample(name_below(images, image), image, mask) for image, mask in pairing.pairs.items()]
+        truth = NamedSet(TAMPERED, images, samples, str(images.absolute()))
+        for image, reason in pairing.left_out.items():
+            truth.left_out.setdefault(reason, []).append(name_below(images, image))
+        account = truth.survey(has_header)
+        yield from (Said(f"{TAMPERED}: {note}", warning=True) for note in pairing.notes())
+        yield from (Said(line) for line in account_lines([account]))
+        require_used([account], self.settings.max_left_out, MAX_LEFT_OUT_OPTION)
+        return truth
 
     def _localize(self, truth: NamedSet, scanned: Path) -> Generator[Event, None, Localization]:
         """Compare the maps of the scan with the true masks."""
@@ -175,7 +186,7 @@ class Validation:
             pixel_f1_ci=found.interval("pixel_f1"),
             pixel_iou=found.value("pixel_iou"),
             pixel_iou_ci=found.interval("pixel_iou"),
-            reason=f"{failures[0].image}: {failures[0].reason}" if failures else None,
+            reason=f"{failures[0].image}: {failures[0].reason}" if failures else _left_out(truth),
         )
 
     def _count(self, sides: dict[str, Side], seen: set[str], localization: Localization | None) -> ValidationResults:
@@ -235,6 +246,12 @@ class Validation:
                 yield Said(f"{name}: {count} could not be analysed, the first: {first}: {reason}", True)
         if results.localization and results.localization.reason:
             yield Said(f"not all masks could be compared: {results.localization.reason}", True)
+
+
+def _left_out(truth: NamedSet) -> str | None:
+    """The first picture that has no mask of its own, and why."""
+    reason, names = next(iter(truth.left_out.items()), (None, [""]))
+    return f"{names[0]}: {reason}" if reason else None
 
 
 def _pictures(folder: Path) -> list[Path]:
