@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from helpers.context_files import TAKEN, TAKEN_AT, context_of, exif, exif_with_thumbnail, ids, jpeg, picture
 from PIL import PngImagePlugin
 
@@ -227,11 +228,14 @@ def archive() -> bytes:
 )
 def test_what_follows_the_picture(tmp_path: Path, trailer: bytes, kind: str) -> None:
     block = exif({271: "M"})
-    for ending in ("jpg", "png", "gif", "webp"):
+    endings = ["jpg", "png", "gif", "webp", "bmp", "ppm", "jp2", "j2k", "heic", "avif"]
+    if kind not in ("padding", "text", "unknown data"):
+        endings += ["tif"]
+    for ending in endings:
         path = tmp_path / f"a.{ending}"
-        picture().save(path, exif=block) if ending != "gif" else picture().save(path)
+        picture().save(path, exif=block) if ending in ("jpg", "png", "webp", "tif") else picture().save(path)
         size = path.stat().st_size
-        assert context_of(path).trailer is None
+        assert context_of(path).trailer is None, ending
         path.write_bytes(path.read_bytes() + trailer)
         found = context_of(path).trailer
         assert (found.offset, found.size_bytes, found.kind) == (size, len(trailer), kind), ending
@@ -243,6 +247,61 @@ def test_the_pictures_of_a_multi_picture_file_are_no_trailer(tmp_path: Path) -> 
     picture().save(path, "MPO", save_all=True, append_images=[picture(seed=2)])
     found = context_of(path)
     assert (found.format, found.frames, found.trailer) == ("MPO", 2, None)
+    assert (found.ending, found.problems) == ("complete", ())
+    whole = path.read_bytes()
+    second = whole.rindex(b"\xff\xd8\xff")
+    for length, problem in (
+        (len(whole) - 500, "picture 2 of 2 in the file is cut off"),
+        (second, "picture 2 of 2 that the file lists is not there"),
+    ):
+        path.write_bytes(whole[:length])
+        found = context_of(path)
+        assert (found.ending, found.problems, found.trailer) == ("cut off", (problem,), None)
+        assert "problems" in ids(found) and read_evidence(path).rgb is not None, "the first one is whole"
+
+
+def test_where_the_pictures_of_other_formats_end(tmp_path: Path) -> None:
+    """TIFF in several layouts, with free room at its end; samples of 1 and 16 bits; boxes that are a second file."""
+    pages = [np.full((64, 48, 3), 40 * page, np.uint8) for page in range(2)]
+    tail = bytes(range(128, 256)) * 20
+    path = tmp_path / "a.tif"
+    layouts: list[dict[str, Any]] = [
+        {},
+        {"bigtiff": True},
+        {"byteorder": ">", "tile": (16, 16)},
+        {"compression": "zlib", "bigtiff": True, "byteorder": ">"},
+    ]
+    for options in layouts:
+        with tifffile.TiffWriter(
+            path, **{name: options.pop(name) for name in ("bigtiff", "byteorder") if name in options}
+        ) as writer:
+            for page in pages:
+                writer.write(page, photometric="rgb", metadata=None, **options)
+        whole = path.read_bytes()
+        assert (context_of(path).frames, context_of(path).trailer) == (2, None)
+        path.write_bytes(whole + tail)
+        found = context_of(path).trailer
+        assert (found.offset, found.size_bytes, found.kind) == (len(whole), len(tail), "unknown data")
+        path.write_bytes(whole + tail[:1000])
+        assert context_of(path).trailer is None, "room that a writer left unused"
+    tifffile.imwrite(path, np.stack(pages * 3)[..., 0], imagej=True)
+    assert context_of(path).trailer is None, "a stack whose pictures no table lists"
+    for name, made in (
+        ("a.pbm", picture(50).convert("1")),
+        ("a.pgm", picture().convert("I;16")),
+        ("a.bmp", picture(33).convert("L")),
+    ):
+        made.save(tmp_path / name, **({"format": "PPM"} if name[2:] != "bmp" else {}))
+        size = (tmp_path / name).stat().st_size
+        assert context_of(tmp_path / name).trailer is None
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + tail)
+        found = context_of(tmp_path / name).trailer
+        assert (found.offset, found.size_bytes) == (size, len(tail)), name
+    data = bytearray((tmp_path / "a.bmp").read_bytes())
+    for told in (0, len(data)):  # a length in the header that was left out, or made to fit what was appended
+        struct.pack_into("<L", data, 2, told)
+        (tmp_path / "a.bmp").write_bytes(data)
+        assert context_of(tmp_path / "a.bmp").trailer.size_bytes == len(tail)
 
 
 def test_the_clean_aperture_of_an_avif_picture(tmp_path: Path) -> None:

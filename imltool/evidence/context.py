@@ -129,7 +129,7 @@ def _name_differs(path: Path, image_format: str) -> bool:
 
 
 def _ending(header: Header, pixels: Pixels | None) -> str | None:
-    if pixels and pixels.rows is not None:
+    if (pixels and pixels.rows is not None) or header.blocks.further_missing:
         return "cut off"
     if header.blocks.ended is None:
         return None

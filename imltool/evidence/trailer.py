@@ -22,6 +22,10 @@ STARTS = (
     (b"\x7fELF", "a Linux program"),
     (b"<?php", "a PHP script"),
 )
+VIDEO = "a video (motion photo)"
+KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO})
+SLACK = 1024
+"""Writers of TIFF leave this much unused (our choice): only of what is longer, or is of a known kind, is it told."""
 ARCHIVES = ((b"PK\x05\x06", "a ZIP archive"),)
 
 
@@ -30,7 +34,10 @@ def find_trailer(source: Source, blocks: Blocks) -> Trailer | None:
     if blocks.end is None or blocks.end >= source.size_bytes:
         return None
     size = source.size_bytes - blocks.end
-    return Trailer(offset=blocks.end, size_bytes=size, kind=_kind(source, blocks.end, size))
+    kind = _kind(source, blocks.end, size)
+    if blocks.table is not None and kind not in KNOWN and (size <= SLACK or not blocks.end_sure):
+        return None
+    return Trailer(offset=blocks.end, size_bytes=size, kind=kind)
 
 
 def _kind(source: Source, start: int, size: int) -> str:
@@ -42,7 +49,7 @@ def _kind(source: Source, start: int, size: int) -> str:
         if begins.startswith(mark):
             return kind
     if 0 <= head.find(b"ftyp") <= len(head) - 8:
-        return "a video (motion photo)"
+        return VIDEO
     if tail.endswith(b"SEFT"):
         return "a Samsung trailer"
     for mark, kind in ARCHIVES:

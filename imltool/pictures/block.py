@@ -41,6 +41,8 @@ class Blocks:
     Attributes:
         blocks: its metadata, in the file's order.
         end: the offset behind the picture; None where the format does not say, or where it is missing.
+        end_sure: whether nothing that is not understood may lead behind `end`.
+        further_missing: whether a further picture that the file lists is cut off or not there.
         ended: whether the picture's end marker is there; None where the format has none.
         table: the first table of a TIFF file, and `jpeg` the structure of a JPEG file.
         frames: pages of a TIFF file or pictures of a GIF; None where another reader counts them.
@@ -49,6 +51,8 @@ class Blocks:
 
     blocks: list[Block] = field(default_factory=list)
     end: int | None = None
+    end_sure: bool = True
+    further_missing: bool = False
     ended: bool | None = None
     table: tags.Table | None = None
     jpeg: JpegStructure | None = None

@@ -8,8 +8,9 @@ from typing import Any
 
 from imltool.pictures import tags
 from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
-from imltool.pictures.boxes import boxes, boxes_end
-from imltool.pictures.jpeg_structure import read_structure
+from imltool.pictures.boxes import boxes
+from imltool.pictures.ends import bmp_end, codestream_end, container_end, netpbm_end, tiff_end
+from imltool.pictures.jpeg_structure import multi_pictures, read_structure
 from imltool.pictures.png_blocks import read_png_blocks
 from imltool.pictures.source import Source
 
@@ -25,6 +26,7 @@ EXTENDED_NAME = b"http://ns.adobe.com/xmp/extension/\0"
 PHOTOSHOP_NAMES = (b"Photoshop 3.0\0", b"Adobe_Photoshop2.5:\0\0")
 GIF_KNOWN = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"C2PA_GIF\x01\0\0")
 JP2_KNOWN = frozenset(b"jP  |ftyp|jp2h|jp2c|rreq|jumb|free|skip|\0\0\0\0".split(b"|"))
+HEIF_KNOWN = frozenset(b"ftyp|meta|mdat|moov|moof|mfra|sidx|free|skip|wide|pdin|styp|prft|uuid|jumb".split(b"|"))
 WEBP_KNOWN = frozenset(b"VP8 |VP8L|VP8X|ALPH|ANIM|ANMF|C2PA".split(b"|"))
 UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "XMP",
@@ -46,7 +48,7 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
     found = Blocks()
     reader = {
         "JPEG": _jpeg, "MPO": _jpeg, "PNG": read_png_blocks, "WEBP": _webp, "GIF": _gif, "TIFF": _tiff,
-        "JPEG2000": _jpeg2000, "HEIF": _heif, "AVIF": _heif, "BMP": _bitmap, "DIB": _bitmap,
+        "JPEG2000": _jpeg2000, "HEIF": _heif, "AVIF": _heif, "BMP": _bitmap, "DIB": _bitmap, "PPM": _netpbm,
     }.get(image_format or "")  # fmt: skip
     if reader:
         reader(source, found)
@@ -60,6 +62,14 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
 def _jpeg(source: Source, found: Blocks) -> None:
     found.jpeg = read_structure(source.whole())
     found.ended, found.end = found.jpeg.end is not None, found.jpeg.images_end()
+    listed = [each for segment in found.jpeg.segments for each in multi_pictures(segment)]
+    for number, (start, size) in enumerate(listed, 1):
+        if start and source.read(start, 2) != b"\xff\xd8":
+            found.problems.append(f"picture {number} of {len(listed)} that the file lists is not there")
+            found.further_missing = True
+        elif start and start + size > source.size_bytes:
+            found.problems.append(f"picture {number} of {len(listed)} in the file is cut off")
+            found.further_missing = True
     extended: dict[bytes, dict[int, bytes]] = {}
     totals: dict[bytes, int] = {}
     profile: dict[int, bytes] = {}
@@ -205,6 +215,7 @@ def _tiff(source: Source, found: Blocks) -> None:
     reader = tags.TagReader.open(source.read)
     if reader is None:
         return
+    found.end, found.end_sure = tiff_end(source)
     pages = reader.chain(PAGES)
     found.frames = max(1, len(pages))
     try:
@@ -231,9 +242,10 @@ def _tag_bytes(table: tags.Table, tag: int, order: str) -> bytes:
 
 def _jpeg2000(source: Source, found: Blocks) -> None:
     if source.read(4, 4) != b"jP  ":
-        found.ended = source.read(max(0, source.size_bytes - 2), 2) == b"\xff\xd9"
+        found.end = codestream_end(source, 0, source.size_bytes)
+        found.ended = found.end is not None or source.read(max(0, source.size_bytes - 2), 2) == b"\xff\xd9"
         return
-    found.end = boxes_end(source)
+    found.end = container_end(source)
     for box in boxes(source, 0, source.size_bytes):
         size = box.end - box.start
         if box.name == b"uuid":
@@ -251,7 +263,8 @@ def _jpeg2000(source: Source, found: Blocks) -> None:
                     found.add("ICC", "JP2 colour box", source.read(inner.start + 3, inner.end - inner.start - 3))
         elif box.name == b"jp2c":
             _codestream_comments(source, box.start, found)
-            found.ended = source.read(box.end - 2, 2) == b"\xff\xd9"
+            whole = codestream_end(source, box.start, box.end) is not None
+            found.ended = whole or source.read(box.end - 2, 2) == b"\xff\xd9"
         elif box.name not in JP2_KNOWN:
             found.add("other", f"JP2 box {label_of(box.name)}", b"", size)
 
@@ -270,14 +283,17 @@ def _codestream_comments(source: Source, place: int, found: Blocks) -> None:
 
 
 def _heif(source: Source, found: Blocks) -> None:
-    found.end = boxes_end(source)
-    for box in boxes(source, 0, source.size_bytes):
+    found.end = container_end(source)
+    for box in boxes(source, 0, found.end):
         if box.name == b"mpvd":
             found.add("other", "motion photo video box (mpvd)", b"", box.end - box.start)
+        elif box.name not in HEIF_KNOWN:
+            found.add("other", f"HEIF box {label_of(box.name)}", b"", box.end - box.start)
 
 
 def _bitmap(source: Source, found: Blocks) -> None:
-    head = source.read(0, 6)
-    if head[:2] == b"BM" and len(head) == 6:
-        (size,) = struct.unpack_from("<L", head, 2)
-        found.end = size if 0 < size <= source.size_bytes else None
+    found.end = bmp_end(source)
+
+
+def _netpbm(source: Source, found: Blocks) -> None:
+    found.end = netpbm_end(source)

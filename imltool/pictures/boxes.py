@@ -41,11 +41,6 @@ def boxes(source: Source, start: int, end: int) -> Iterator[Box]:
         start = stop
 
 
-def boxes_end(source: Source) -> int:
-    """The offset behind the last whole box of a file."""
-    return max((box.end for box in boxes(source, 0, source.size_bytes)), default=0)
-
-
 @dataclass(frozen=True)
 class Aperture:
     """The part of a coded picture that a clean aperture box says to show, in whole pixels."""

@@ -1,0 +1,180 @@
+"""Where the picture ends in files whose format has no end marker of its own: TIFF, BMP, PPM, JPEG 2000."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from imltool.pictures import tags
+from imltool.pictures.boxes import boxes
+from imltool.pictures.source import Source
+
+TABLES = 1000
+"""Tables of a TIFF file that are walked (our choice)."""
+TILE_PARTS = 65_536
+"""Tile-parts of a JPEG 2000 codestream that are walked (our choice)."""
+POINTERS = (tags.EXIF, tags.GPS, tags.INTEROPERABILITY, tags.SUB_FILES)
+PLACES = {273: 279, 324: 325, 513: 514, 288: 289}
+"""Tags that say where data is → tags that say how long: strips, tiles, a JPEG preview, free room."""
+PUBLIC = frozenset(
+    (
+        *range(32),
+        *range(254, 600),
+        700,
+        4096,
+        4097,
+        4098,
+        18246,
+        18249,
+        32781,
+        *range(32995, 32999),
+        33432,
+        33550,
+        33723,
+        33922,
+        34264,
+        34377,
+        34665,
+        34675,
+        34853,
+    )
+) | frozenset((*range(34735, 34738), *range(36864, 37500), *range(37510, 42241), 42112, 42113, 50341, 59932))
+"""Tags known to lead to no data of their own; a maker note (37500) may."""
+NETPBM = re.compile(rb"P(?:4((?:\s|#[^\n]*\n)+\d+){2}|[56]((?:\s|#[^\n]*\n)+\d+){3})\s")
+STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.MULTILINE)
+"""Descriptions by programs that write further pictures behind the first one, without tables."""
+
+
+def tiff_end(source: Source) -> tuple[int | None, bool]:
+    """The offset behind the last byte that a TIFF file's tables use, and whether nothing else can lead further.
+
+    None where tables are damaged. The second is False for a file with a maker note or tags of unknown meaning, whose
+    values may be places in the file, and for stacks that are written behind the first picture.
+    """
+    reader = tags.TagReader.open(source.read)
+    if reader is None:
+        return None, False
+    walk = _TiffWalk(source, reader.order, reader.big)
+    walk.run(reader.first)
+    return (walk.end if not walk.damaged else None), walk.sure
+
+
+class _TiffWalk:
+    """Walks all tables, and keeps how far they reach."""
+
+    def __init__(self, source: Source, order: str, big: bool) -> None:
+        self.source, self.order, self.big = source, order, big
+        self.end, self.sure, self.damaged = 16 if big else 8, True, False
+
+    def run(self, first: int) -> None:
+        """Walk the tables from the first on."""
+        waiting, seen = [first], set[int]()
+        while waiting and len(seen) < TABLES and not self.damaged:
+            place = waiting.pop()
+            if place and place not in seen:
+                seen.add(place)
+                waiting += self._table(place)
+        self.damaged |= bool(waiting)
+
+    def _table(self, place: int) -> list[int]:
+        count_form, entry_form, next_form = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
+        head, size = self.source.read(place, struct.calcsize("=" + count_form)), struct.calcsize("=" + entry_form)
+        if len(head) < struct.calcsize("=" + count_form):
+            self.damaged = True
+            return []
+        (count,) = struct.unpack(self.order + count_form, head)
+        wanted = count * size + struct.calcsize("=" + next_form)
+        body = self.source.read(place + len(head), wanted) if count <= tags.ENTRIES else b""
+        if len(body) < wanted:
+            self.damaged = True
+            return []
+        self.end = max(self.end, place + len(head) + wanted)
+        entries = struct.iter_unpack(self.order + entry_form, body[: count * size])
+        values = {tag: self._numbers(tag, kind, length, inline) for tag, kind, length, inline in entries}
+        for starts, sizes in PLACES.items():
+            places, lengths = values.get(starts, ()), values.get(sizes, ())
+            self.sure &= len(places) == len(lengths)
+            self.end = max(self.end, *(start + each for start, each in zip(places, lengths, strict=False)), 0)
+        follows = struct.unpack(self.order + next_form, body[count * size :])
+        return [*follows, *(number for tag in POINTERS for number in values.get(tag, ()))]
+
+    def _numbers(self, tag: int, kind: int, length: int, inline: bytes) -> tuple[int, ...]:
+        """The integers of a tag that leads somewhere; of others only where their value ends counts."""
+        size, place = tags.SIZES.get(kind, 0) * length, 0
+        self.sure &= tag in PUBLIC
+        if size > len(inline):
+            (place,) = struct.unpack(self.order + ("Q" if self.big else "L"), inline)
+            self.end = max(self.end, place + size)
+        wanted = tag in POINTERS or tag in PLACES or tag in PLACES.values()
+        if not size or not (wanted or tag == 270) or size > tags.VALUE_BYTES:
+            self.sure &= bool(size) and not wanted
+            return ()
+        data = self.source.read(place, size) if place else inline[:size]
+        if tag == 270:
+            self.sure &= not STACKED.search(data)
+            return ()
+        whole = len(data) == size and kind in (3, 4, 13, 16, 18)
+        return struct.unpack(f"{self.order}{length}{tags.CODES[kind]}", data) if whole else ()
+
+
+def bmp_end(source: Source) -> int | None:
+    """The offset behind the pixels of a BMP file, and behind its profile; None where its header does not say."""
+    head = source.read(0, 138)
+    if head[:2] != b"BM" or len(head) < 54:
+        return None
+    told, _, start, header = struct.unpack_from("<LLLL", head, 2)
+    if header < 40:
+        return told or None
+    width, height, _, bits, packing, size = struct.unpack_from("<llHHLL", head, 18)
+    if packing in (0, 3, 6):
+        size = (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    elif not size:
+        return told or None
+    end: int = start + size
+    if header >= 124 and len(head) == 138:
+        place, length = struct.unpack_from("<LL", head, 14 + 112)
+        end = max(end, 14 + place + length if length else 0)
+    return end
+
+
+def netpbm_end(source: Source) -> int | None:
+    """The offset behind the samples of a binary PBM, PGM or PPM file; None for those written as text, and PFM."""
+    found = NETPBM.match(source.read(0, 4096))
+    if found is None:
+        return None
+    kind, rest = found[0][:2], re.sub(rb"#[^\n]*\n", b" ", found[0][2:])
+    width, height, *white = (int(each) for each in rest.split())
+    if kind == b"P4":
+        return found.end() + (width + 7) // 8 * height
+    return found.end() + width * height * (3 if kind == b"P6" else 1) * (2 if white[0] > 255 else 1)
+
+
+def codestream_end(source: Source, start: int, stop: int) -> int | None:
+    """The offset behind the end marker of a JPEG 2000 codestream; None where it is missing or no length leads to it."""
+    place = start + 2
+    for _ in range(TILE_PARTS):
+        head = source.read(place, 12)
+        if head[:2] == b"\xff\xd9":
+            return place + 2
+        if len(head) < 12 or head[:1] != b"\xff" or place >= stop:
+            return None
+        length = 2 + int.from_bytes(head[2:4], "big")
+        if head[:2] == b"\xff\x90":  # a tile-part; a length of 0 is up to the end marker
+            length = int.from_bytes(head[6:10], "big")
+            if length < 12:
+                return None
+        place += length
+    return None
+
+
+def container_end(source: Source) -> int:
+    """The offset behind the last box of a file of boxes: a second file behind it is none of them, nor are zeros."""
+    end, begun = 0, set[bytes]()
+    for box in boxes(source, 0, source.size_bytes):
+        if box.name in begun or not (box.name.isascii() and box.name.decode("ascii").isprintable()):
+            break
+        begun |= {box.name} & {b"jP  ", b"ftyp"}
+        end = box.end
+        if box.name == b"jp2c":
+            end = codestream_end(source, box.start, box.end) or end
+    return end
