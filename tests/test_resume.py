@@ -77,6 +77,33 @@ def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(
     assert imltool("train", "--out", run, "--resume", "--set", "workers=0", *CPU)[0] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_with_other_workers_intervals_place_and_more_steps_ends_with_the_same_bytes(
+    config: Path, tmp_path: Path, imltool: Imltool, forked: Forked, end: signal.Signals
+) -> None:
+    make_set(tmp_path / "data/held", tampered=2, authentic=0, seed=50)
+    held = "data.validation=[{name: held, kind: masks, images: held/tampered, masks: held/masks}]"
+    run, straight, moved = tmp_path / "run", tmp_path / "straight", tmp_path / "moved"
+    begun = ("--set", "optim.steps=40", "--set", held)
+    process = forked.start("train", "--config", config, "--out", run, *begun, *CPU)
+    process.wait_for(lambda: list(run.glob("state-*")))
+    process.send_signal(end)
+    code = process.wait()
+    assert code == 130 if end == signal.SIGTERM else code != 0
+    assert 0 < len(losses(run)) < 40
+    shutil.move(tmp_path / "data", moved)
+    changes = [f"data.root={moved}", "workers=1", "log_every=2", "save_every=7", "validate_every=21", "optim.steps=42"]
+    options = [word for change in changes for word in ("--set", change)]
+    others = ("--set", "optim.lr=1", "--set", "augment.colour=0.9")
+    code, _, stderr = imltool("train", "--out", run, "--resume", *options, *others, *CPU)
+    assert code == 2 and "optim.lr was 0.001, now 1.0" in stderr and "augment.colour was" in stderr
+    assert not any(f"{key} was" in stderr for key in ("workers", "log_every", "data.root", "optim.steps"))
+    assert imltool("train", "--out", run, "--resume", *options, *CPU)[0] == 0
+    assert imltool("train", "--config", config, "--out", straight, "--set", held, *options, *CPU)[0] == 0
+    assert (run / "last.safetensors").read_bytes() == (straight / "last.safetensors").read_bytes()
+
+
 def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     options = ("--set", "optim.final_lr=0.1", *CPU)
