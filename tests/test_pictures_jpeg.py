@@ -173,6 +173,13 @@ def test_jpeg_2000_by_its_colour_space(tmp_path: Path) -> None:
         path.write_bytes(jp2(rgb, space))
         assert read_evidence(path).reason == f"intact but not supported: JPEG 2000 with {reason}"
     whole = jp2(rgb, 16)
+    start = whole.index(b"\xff\x4f\xff\x51") + 42
+    signed, halved = bytearray(whole), bytearray(whole)
+    signed[start] |= 0x80
+    halved[start + 4] = 2
+    for changed, what in ((signed, "signed components"), (halved, "subsampled components")):
+        path.write_bytes(changed)
+        assert read_evidence(path).reason == f"intact but not supported: JPEG 2000 with {what}"
     path.write_bytes(whole[: len(whole) * 2 // 3])
     assert read_evidence(path).reason.startswith("damaged picture (")
 

@@ -74,6 +74,43 @@ def write(path: Path, kind: str, dtype: str, planar: bool = False, order: str = 
     return samples
 
 
+def as_lab(rgb: Samples, white: tuple[float, float, float], to_xyz: Samples) -> Samples:
+    """sRGB levels as CIE L*a*b* relative to a white, a and b as signed bytes."""
+    values = rgb / 255.0
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    ratios = linear @ to_xyz.T / np.array(white)
+    roots = np.where(ratios > (6 / 29) ** 3, np.cbrt(ratios), ratios * (29 / 6) ** 2 / 3 + 4 / 29)
+    lab = np.dstack(
+        [
+            (116 * roots[..., 1] - 16) * 2.55,
+            500 * (roots[..., 0] - roots[..., 1]),
+            200 * (roots[..., 1] - roots[..., 2]),
+        ]
+    )
+    return np.asarray(np.rint(lab), np.int16).astype(np.uint8)
+
+
+def test_lab_is_read_relative_to_the_white_that_the_file_names(tmp_path: Path) -> None:
+    """The inverse formulas, with the published matrices of sRGB for both whites; colours away from its border."""
+    path = tmp_path / "a.tif"
+    rgb = np.rint(60 + 120 * COLOURS)
+    d65 = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    d50 = np.array([[0.4360, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7142]])
+    for white, place, matrix in (
+        ((0.9642, 1.0, 0.8249), None, d50),
+        ((0.9642, 1.0, 0.8249), (3457, 3585), d50),
+        ((0.9505, 1.0, 1.0888), (3127, 3290), d65),
+        ((0.9505, 1.0, 1.0888), (4476, 4074), d65),
+    ):
+        told = [(318, 5, 2, (place[0], 10000, place[1], 10000), True)] if place else []
+        tifffile.imwrite(path, as_lab(rgb, white, matrix), photometric="cielab", metadata=None, extratags=told)
+        if place == (4476, 4074):
+            assert "relative to a white that is neither D50 nor D65" in read_evidence(path).reason
+            continue
+        found = np.abs(read_rgb(path).astype(int) - rgb)
+        assert found.mean() < 0.6 and found.max() <= 15, (place, found.mean(), found.max())
+
+
 def by_magick(path: Path) -> Samples | None:
     """The picture as ImageMagick reads it, uint8 [H,W,3]; None where it is not installed or refuses."""
     program = shutil.which("convert")

@@ -189,7 +189,7 @@ def _other(source: Source) -> Header:
         raise ImageError(_unknown(source)) from None
     with picture:
         name, info = picture.format or "", {str(key): value for key, value in picture.info.items()}
-        mode, (width, height) = picture.mode, picture.size
+        mode, (width, height) = _mode(source, picture.mode, info), picture.size
         frames = None if name == "GIF" else int(getattr(picture, "n_frames", 1))
     blocks = read_blocks(source, name, info)
     frames = blocks.frames if name == "GIF" else frames
@@ -198,6 +198,16 @@ def _other(source: Source) -> Header:
     if name == "HEIF" and isinstance(original := info.get("original_orientation"), int) and 1 <= original <= 8:
         turn = Orientation(original, "EXIF", 1)
     return Header(name, mode, width, height, frames, blocks, turn, info, aperture=aperture)
+
+
+def _mode(source: Source, mode: str, info: Mapping[str, Any]) -> str:
+    """Pillow's mode of a picture with its bits over 8 behind, which Pillow drops but for grey."""
+    head = source.read(0, 26)
+    bits = head[24] if head[:8] == SIGNATURE and len(head) == 26 else info.get("bit_depth", 8)
+    grey = mode == "I" or mode.startswith("I;16")
+    if head[:8] == SIGNATURE and bits > 8 and head[25] == 4:
+        mode = "LA"  # Pillow decodes it as RGBA
+    return f"{'L' if grey else mode};{16 if grey else bits}" if grey or bits > 8 else mode
 
 
 def _unknown(source: Source) -> str:

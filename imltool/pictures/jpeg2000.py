@@ -27,7 +27,8 @@ class Jp2Header:
 
     Attributes:
         start, end: where the codestream is in the file.
-        width, height: of the picture; bits: of each component of the codestream; signed: whether any is.
+        width, height: of the picture; bits: of each component of the codestream; signed: whether any is;
+            subsampled: whether any has fewer samples than the picture has pixels.
         space: enumerated colour space, 0 for a profile, None for a bare codestream.
         palette: [entries,columns] and bits of its columns, None without; columns: which column each channel takes.
         colours: colour number (from 0) → channel, where the file says so.
@@ -39,6 +40,7 @@ class Jp2Header:
     height: int
     bits: tuple[int, ...]
     signed: bool
+    subsampled: bool = False
     space: int | None = None
     palette: NDArray[np.int64] | None = None
     palette_bits: tuple[int, ...] = ()
@@ -88,7 +90,8 @@ def _codestream(source: Source, start: int, end: int) -> Jp2Header:
     signed = any(depth & 0x80 for depth in depths)
     if len(parts) < 3 * count or not count or right <= left or bottom <= top:
         raise ImageError("damaged picture (a JPEG 2000 codestream without a size)")
-    return Jp2Header(start, end, right - left, bottom - top, bits, signed)
+    subsampled = any(step != 1 for step in (*parts[1::3], *parts[2::3]))
+    return Jp2Header(start, end, right - left, bottom - top, bits, signed, subsampled)
 
 
 def _describe(source: Source, described: Box, found: Jp2Header) -> None:
@@ -127,6 +130,8 @@ def read_jpeg2000(source: Source, header: Jp2Header) -> RGB:
     if header.signed or (space is not None and space not in (0, GREY, SRGB, SYCC)):
         named = "signed components" if header.signed else SPACES.get(space or 0, f"colour space {space}")
         raise ImageError(f"intact but not supported: JPEG 2000 with {named}")
+    if header.subsampled:
+        raise ImageError("intact but not supported: JPEG 2000 with subsampled components")
     if header.palette is not None and not header.columns:
         raise ImageError("damaged picture (the palette of a JPEG 2000 file is not mapped)")
     samples = np.asarray(imagecodecs.jpeg2k_decode(source.read(header.start, header.end - header.start)))

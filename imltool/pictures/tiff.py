@@ -21,6 +21,7 @@ from PIL import Image
 
 from imltool.errors import ImageError
 from imltool.pictures import tags
+from imltool.pictures.lab import Illuminant, illuminant, lab_to_rgb
 from imltool.pictures.source import Source
 
 log = logging.getLogger("imltool")
@@ -61,6 +62,7 @@ class TiffLayout:
         bits: of a sample; number: "u" unsigned, "i" signed, "f" floating point.
         samples: of a pixel, extras among them; extras: what each of these is (1 premultiplied alpha, 2 alpha, else 0).
         planar: whether each sample has a plane of its own.
+        illuminant: the white that CIE L*a*b* is relative to.
     """
 
     width: int
@@ -73,6 +75,7 @@ class TiffLayout:
     compression: int
     planar: bool
     subsampled: bool
+    illuminant: Illuminant
 
     @property
     def mode(self) -> str:
@@ -131,6 +134,7 @@ def read_layout(table: tags.Table) -> TiffLayout:
         compression=table.number(COMPRESSION) or 1,
         planar=table.number(PLANAR) == 2 and samples > 1,
         subsampled=subsampling != (1, 1),
+        illuminant=illuminant(table),
     )
 
 
@@ -156,6 +160,7 @@ def check_layout(layout: TiffLayout) -> None:
         and (layout.photometric in (WHITE_IS_0, BLACK_IS_0, PALETTE) or layout.bits >= 8)
         and (layout.photometric != SEPARATED or (layout.number == "u" and layout.bits in (8, 16)))
         and (layout.photometric not in (YCBCR, CIELAB, ICCLAB) or (layout.number == "u" and layout.bits == 8))
+        and (layout.photometric != CIELAB or layout.illuminant != "other")
         and (layout.photometric != WHITE_IS_0 or (layout.number == "u" and layout.bits <= 16))
         and (layout.bits != 12 or layout.photometric in (WHITE_IS_0, BLACK_IS_0, RGB_))
         and (not lossy or (layout.number == "u" and layout.bits == 8 and not layout.planar))
@@ -170,6 +175,8 @@ def check_layout(layout: TiffLayout) -> None:
 def describe(layout: TiffLayout) -> str:
     """A layout in words."""
     colour = PHOTOMETRICS.get(layout.photometric, f"photometric interpretation {layout.photometric}")
+    if layout.photometric == CIELAB and layout.illuminant == "other":
+        colour += " relative to a white that is neither D50 nor D65"
     kind = {"u": "unsigned", "i": "signed", "f": "floating-point"}.get(layout.number, "complex or undefined")
     packed = COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     planes = "separate planes" if layout.planar else "interleaved"
@@ -318,10 +325,8 @@ def _to_rgb(levels: RGB, layout: TiffLayout, table: tags.Table, premultiplied: b
         picture = Image.fromarray(np.ascontiguousarray(levels[..., :4]), "CMYK")
         return np.asarray(picture.convert("RGB"))
     if kind in (CIELAB, ICCLAB):
-        signs = np.array([0, 128, 128] if kind == ICCLAB else [0, 0, 0], np.uint8)  # Pillow's raw data has signed a, b
-        data = np.ascontiguousarray(levels[..., :3] ^ signs)
-        picture = Image.frombytes("LAB", (data.shape[1], data.shape[0]), data.tobytes(), "raw", "LAB", 0, 1)
-        return np.asarray(picture.convert("RGB"))
+        signs = np.array([0, 128, 128] if kind == ICCLAB else [0, 0, 0], np.uint8)
+        return lab_to_rgb(levels[..., :3] ^ signs, layout.illuminant if kind == CIELAB else "D50")
     return levels[..., :3]
 
 
