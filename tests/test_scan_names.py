@@ -1,0 +1,123 @@
+"""Files with names that file systems, spreadsheets, pages or terminals take for something else, and other files."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from helpers.commands import Imltool
+from helpers.outputs import record_of
+from helpers.pictures import photo, write_rgb
+
+from imltool.scan.inputs import plan_inputs
+
+NAMES = (
+    b"=cmd|' C calc'!A0.png", b"+1.png", b"-1.png", b"@SUM(A1).png", b"\t=1.png", b"\r=2.png", b"a\nb.png",
+    b"<script>alert(1)<!--.png", b"\"onload='x'&amp;.png", b"<style>.png", b"{{ 7*7 }}.png", b"\x1b[31mred.png",
+    b"a:b*c|d.png", b"CON.png", b"NUL", b"end.", b"end ", b" .png", b"~.png", b"a\\b.png", b"bad\xff\xfe.png",
+    b"bad\\xff\\xfe.png", "e\u0301.png".encode(), "\u00e9.png".encode(), "\u202egnp.png".encode(), b"x" * 251 + b".png",
+    "\u00e9".encode() * 125 + b".png", b"x" * 250 + b"~.png", b"A.PNG", b"a.png", b"a.png.png",
+)  # fmt: skip
+"""As bytes: on Linux a name need not be UTF-8."""
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small picture of each name, and some in a folder of a hostile name."""
+    folder = tmp_path_factory.mktemp("names") / "in"
+    write_rgb(folder / "x.png", photo(0, 40, 32))
+    data = (folder / "x.png").read_bytes()
+    for raw in NAMES:
+        (folder / os.fsdecode(raw)).write_bytes(data)
+    for name in ("AUX", "=1+1", "dots...", "<b>"):
+        write_rgb(folder / name / "con.png", photo(0, 40, 32))
+    return folder
+
+
+def test_a_scan_of_hostile_names(hostile: Path, tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = imltool("scan", hostile, "--out", out, "--weights", tiny_weights)
+    assert code == 0 and not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1a\x1c-\x1f\u202e]|\x1b\[31m", stdout + stderr)
+    lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in lines]
+    count = len(NAMES) + 1 + 4
+    assert len(rows) == count == len({row["path"] for row in rows}) and {row["status"] for row in rows} == {"ok"}
+    for kind in ("map", "mask", "overlay", "preview"):
+        files = {row[kind] for row in rows}
+        assert len({unicodedata.normalize("NFC", name).casefold() for name in files}) == count, "on any file system"
+        for name in files:
+            assert (out / name).is_file() and name.startswith(f"{kind}s/"), "inside the output folder"
+            for part in name.split("/"):
+                assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', part) and len(part.encode()) < 240
+                assert not re.match(r"(con|nul|aux)\s*(\.|$)", part, re.IGNORECASE)
+    text = (out / "results.csv").read_text(encoding="utf-8")
+    table = [*csv.DictReader(text.splitlines())]
+    assert len(table) == count and not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", text)
+    assert not [cell for line in table for cell in line.values() if cell[:1] in tuple("=+-@\t\r")], "no formula"
+    report = (out / "report.html").read_text(encoding="utf-8")
+    for name in ("<script>alert", "<style>.png", "<b>/con.png", "\"onload='x'"):
+        assert name not in report
+    assert html.escape("<script>alert(1)") in report and "{{ 7*7 }}" in report and "\u202e" not in report
+    assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_other_files_are_counted_wherever_they_are(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    """Hidden files and folders, links, pipes, empty files; what is named like a picture is a row whatever it is."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.png", ".hidden/b.png", ".c.png", "Photos.photoslibrary/d.png", "folder.jpg/e.png"):
+        write_rgb(folder / name, photo(0, 40, 32))
+    write_rgb(tmp_path / "beside/f.png", photo(0, 40, 32))
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "film.MP4",
+        "film.mov",
+        "a.pdf",
+        "a.zip",
+        "b.tar.gz",
+        ".hidden/.x",
+        "a.\x1b[1m",
+    ):
+        (folder / name).write_bytes(b"no picture")
+    (folder / "nothing").touch()
+    (folder / "nothing.jpg").touch()
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.png")
+    for name, target in (
+        ("beside", tmp_path / "beside"),
+        ("loop", folder),
+        ("gone", "nowhere"),
+        ("gone.png", "nowhere"),
+    ):
+        (folder / name).symlink_to(target)
+    plan = plan_inputs([folder], out)
+    kinds = {each.kind: each.count for each in plan.passed_over}
+    assert kinds == {
+        "no extension": 3, "not a file": 2, ".db": 1, ".mp4": 1, ".mov": 1, ".pdf": 1, ".zip": 1, ".gz": 1,
+        r".\x1b[1m": 1,
+    }  # fmt: skip
+    everything = sum(1 for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    assert len(plan.inputs) + sum(kinds.values()) == everything - 2 + 1, (
+        "the two links to folders, and what is behind one"
+    )
+    code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights)
+    assert code == 3 and "passed over 12 other files: 3 no extension" in " ".join(stderr.split()), stderr
+    assert record_of(out)["passed_over"] == kinds
+    report = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert all(f"{count} {kind}" in report for kind, count in kinds.items())
+    failed = {row["path"]: row["reason"] for row in csv.DictReader((out / "errors.csv").open(encoding="utf-8"))}
+    assert failed == {
+        "gone.png": "broken link",
+        "nothing.jpg": "the file is empty",
+        "pipe.png": "not a regular file",
+    }
