@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,6 +20,7 @@ from helpers.commands import Imltool
 from helpers.mutants import DAMAGES, mutant, seeds
 from helpers.outputs import rows_of
 from helpers.pictures import photo, write_rgb
+from PIL import PngImagePlugin
 
 from imltool.device import choose_device
 from imltool.errors import ImlError
@@ -33,6 +36,7 @@ from imltool.scan.verify import Verification
 COUNT = int(os.environ.get("IMLTOOL_FUZZ", "400"))
 SCANNED = max(40, COUNT // 25)
 CHANGED = max(100, COUNT // 10)
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,8 @@ def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer
             assert str(tmp_path) not in str(read.reason) and len(str(read.reason).splitlines()) == 1, number
         assert read.context is not None
         row = read.context.model_dump(mode="json")
-        assert str(tmp_path) not in json.dumps(row, allow_nan=False), number
+        text = json.dumps(row, allow_nan=False)
+        assert str(tmp_path) not in text and not ADDRESS.search(text), number
         assert Context.model_validate(row) == read.context
         for remark in make_remarks(read.context):
             assert remark.text.isprintable(), number
@@ -91,11 +96,30 @@ def test_a_scan_of_broken_files_ends(
     )
     assert stderr == "", "no library says anything of its own"
     rows = rows_of(out)
+    assert not ADDRESS.search(stdout), "no place in memory, which is another one each time"
     assert code == 3 and len(rows) == SCANNED and stdout == (out / "results.jsonl").read_text()
     results = [ScanResult.of_row(row, out) for row in rows]
     assert all((result.reason is None) == (result.status == "ok") for result in results)
     assert {result.status for result in results} == {"ok", "failed"}
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_a_line_of_a_native_library_would_be_seen(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
+) -> None:
+    """The check above for silence can fail: what C code writes to its own stderr is captured too."""
+    write_rgb(tmp_path / "a.png", photo(0))
+    arguments = ("scan", tmp_path / "a.png", "--json", "-q", "--weights", tiny_weights, "--out")
+    assert imltool(*arguments, tmp_path / "quiet")[2] == ""
+    load = PngImagePlugin.PngImageFile.load
+
+    def loud(picture: PngImagePlugin.PngImageFile) -> object:
+        ctypes.CDLL(None).perror(b"libnative at 0x7f75d757e8e0")
+        return load(picture)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", loud)
+    code, stdout, stderr = imltool(*arguments, tmp_path / "loud")
+    assert code == 0 and ADDRESS.search(stderr) and not ADDRESS.search(stdout)
 
 
 def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
