@@ -166,10 +166,7 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
     """
     info = get_info(name, registry)
     if explicit is not None:
-        if not explicit.is_file():
-            what = "is a folder" if explicit.is_dir() else "does not exist"
-            raise WeightsError(f"weights file {explicit} {what}", f"give the {name} file itself")
-        return explicit
+        return given_file(name, explicit)
     path = place(info)
     if not path.is_file():
         if info.bundled:
@@ -180,6 +177,14 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
         remedy = "install imltool again" if info.bundled else f"imltool weights fetch {name}"
         raise WeightsError(f"{path} is damaged: {size} bytes, {name} has {info.size_bytes}", remedy)
     return path
+
+
+def given_file(name: str, file: Path) -> Path:
+    """`file`, which is to hold the weights `name`. Raises `WeightsError` when it is none."""
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise WeightsError(f"weights file {file} {what}", f"give the {name} file itself")
+    return file
 
 
 def student_file(choice: Path | None) -> Path:

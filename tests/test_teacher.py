@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.pictures import forged
+from helpers.commands import Imltool
+from helpers.pictures import forged, write_rgb
 from safetensors.torch import load_file, save_file
 
 from imltool.errors import UsageError, WeightsError
@@ -15,7 +16,7 @@ from imltool.pictures.images import read_rgb
 from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.non_learned import BoxTeacher, fill_box
-from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names
+from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names, read_pseudo
 from imltool.teacher.registry import TEACHERS, load_teacher
 from imltool.weights import WEIGHTS, locate
 
@@ -173,6 +174,51 @@ def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(
         assert torch.equal(tensor, teacher.network.sam.state_dict()[name]), name  # type: ignore[attr-defined]
     with pytest.raises(WeightsError, match="does not hold SAM vit-l"):
         load_teacher("vit-l", tmp_path / "sam.pth", "cpu")
+
+
+@pytest.mark.slow
+def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path, imltool: Imltool) -> None:
+    import timm
+    import torch
+
+    with pytest.raises(UsageError, match="hq-vit-tiny needs its file"):
+        load_teacher("hq-vit-tiny")
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_teacher("hq-vit-tiny", tmp_path / "none.pth")
+    (tmp_path / "bad.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="does not hold SAM-HQ vit_tiny"):
+        load_teacher("hq-vit-tiny", tmp_path / "bad.pth")
+    from segment_anything_hq import SamPredictor, sam_model_registry
+
+    torch.manual_seed(0)
+    original = sam_model_registry["vit_tiny"]()
+    torch.save(original.state_dict(), tmp_path / "sam_hq_vit_tiny.pth")
+    teacher = load_teacher("hq-vit-tiny", tmp_path / "sam_hq_vit_tiny.pth", "cpu")
+    rgb, _ = forged(7, 192, 128)
+    boxes = np.array([[50, 30, 140, 110], [5, 8, 90, 60]], np.float32)
+    predictor = SamPredictor(original)
+    predictor.set_image(rgb)
+    embedding = teacher.embed(rgb)
+    for multimask in (False, True):
+        for box, answer in zip(boxes, teacher.decode(embedding, boxes, multimask), strict=True):
+            # the padding point that rides along in every prompt here
+            nothing = {"point_coords": np.zeros((1, 2)), "point_labels": np.array([-1])}
+            masks, quality, _ = predictor.predict(box=box, multimask_output=multimask, **nothing)
+            assert (answer.mask == masks[0]).mean() > 0.9995 and 0 < answer.mask.mean() < 1
+            assert answer.predicted_iou == pytest.approx(float(quality[0]), abs=1e-4)
+    with pytest.raises(WeightsError, match="does not hold SAM-HQ vit_b"):
+        load_teacher("hq-vit-b", tmp_path / "sam_hq_vit_tiny.pth", "cpu")
+    write_rgb(tmp_path / "photos/a.png", rgb)
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,50,30,140,110\n")
+    named = ("--teacher", "hq-vit-tiny", "--weights", tmp_path / "sam_hq_vit_tiny.pth", "--device", "cpu")
+    command = ("pseudo", tmp_path / "photos", "--boxes", tmp_path / "boxes.csv", *named)
+    assert imltool(*command, "--out", tmp_path / "pseudo")[0] == 0
+    (row,) = read_pseudo(tmp_path / "pseudo")
+    assert row["teacher"] == "hq-vit-tiny" and row["status"] == "ok"
+    code, _, stderr = imltool(*command, "--out", tmp_path / "kept", "--embeddings", tmp_path / "cache")
+    assert code == 2 and "embeddings of teacher hq-vit-tiny are not kept" in stderr
+    made = timm.create_model("tiny_vit_5m_224")
+    assert type(made).__module__ == "timm.models.tiny_vit", "the student's backbone is still timm's"
 
 
 def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def out_option(help: str, metavar: str = "DIR") -> Any:
     return option(f"--out,-o {metavar}", help)
 
 
-def teacher_option(help: str = "mobile-sam, vit-b, vit-l or vit-h.") -> Any:
+def teacher_option(help: str = "mobile-sam, vit-b, vit-l, vit-h, or hq-vit-b and others of SAM-HQ.") -> Any:
     """`--teacher`."""
     return option("--teacher NAME", help)
 

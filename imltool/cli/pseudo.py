@@ -32,7 +32,9 @@ def pseudo(
         Path, common.option("--boxes FILE|DIR", "Annotation file, or a folder of them; docs/data.md lists the formats.")
     ],
     out: Annotated[Path, common.out_option("Folder for masks/ and pseudo.jsonl.")],
-    teacher: Annotated[str, common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, box or grabcut.")] = "mobile-sam",
+    teacher: Annotated[
+        str, common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, hq-vit-b and others of SAM-HQ, box or grabcut.")
+    ] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
     box_format: common.BoxFormatOption = None,
     categories: Annotated[

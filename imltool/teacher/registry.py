@@ -46,6 +46,15 @@ def _official(name: str) -> Callable[[Path], Sam]:
     return build
 
 
+def _hq(kind: str) -> Callable[[Path], Sam]:
+    def build(weights: Path) -> Sam:
+        from imltool.teacher.sam_hq import build_sam_hq
+
+        return build_sam_hq(kind, weights)
+
+    return build
+
+
 def _non_learned(name: str) -> Teacher:
     from imltool.teacher.non_learned import BoxTeacher, GrabCutTeacher
 
@@ -58,7 +67,13 @@ WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
     "vit-b": _official("vit-b"),
     "vit-l": _official("vit-l"),
     "vit-h": _official("vit-h"),
+    "hq-vit-tiny": _hq("vit_tiny"),
+    "hq-vit-b": _hq("vit_b"),
+    "hq-vit-l": _hq("vit_l"),
+    "hq-vit-h": _hq("vit_h"),
 }
+BY_FILE = ("hq-vit-tiny", "hq-vit-b", "hq-vit-l", "hq-vit-h")
+"""Those whose weights are known by no name, only as a file."""
 NON_LEARNED = ("box", "grabcut")
 TEACHERS = (*WITH_WEIGHTS, *NON_LEARNED)
 
@@ -74,9 +89,14 @@ def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
         if weights is not None:
             raise UsageError(f"teacher {name} takes no weights", "leave --weights out")
         return None
-    from imltool.weights import locate
+    from imltool.weights import given_file, locate
 
-    return locate(name, weights)
+    if name not in BY_FILE:
+        return locate(name, weights)
+    if weights is None:
+        file = f"sam_{name.replace('-', '_')}.pth"
+        raise UsageError(f"teacher {name} needs its file", f"give --weights {file}, from the authors of SAM-HQ")
+    return given_file(name, weights)
 
 
 def load_teacher(
@@ -122,6 +142,8 @@ def load_sam(
     path = teacher_weights(name, weights)
     if path is None:
         raise UsageError(f"teacher {name} has no network", f"choose one of {', '.join(WITH_WEIGHTS)}")
+    if name in BY_FILE and embeddings is not None:
+        raise UsageError(f"embeddings of teacher {name} are not kept", "leave --embeddings out")
     import torch
 
     from imltool.device import choose_device
