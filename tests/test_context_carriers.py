@@ -244,6 +244,11 @@ def test_what_follows_the_picture(tmp_path: Path, trailer: bytes, kind: str) -> 
 
 def test_the_pictures_of_a_multi_picture_file_are_no_trailer(tmp_path: Path) -> None:
     path = tmp_path / "a.mpo"
+    picture().save(path, "MPO", save_all=True, append_images=[picture(seed=2), picture(seed=3)])
+    path.write_bytes(path.read_bytes() + archive())
+    found = context_of(path)
+    assert (found.frames, found.problems, found.ending) == (3, (), "complete"), "Pillow tells too long a third one"
+    assert found.trailer.kind == "a ZIP archive" and found.trailer.size_bytes == len(archive())
     picture().save(path, "MPO", save_all=True, append_images=[picture(seed=2)])
     found = context_of(path)
     assert (found.format, found.frames, found.trailer) == ("MPO", 2, None)

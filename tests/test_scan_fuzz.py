@@ -11,11 +11,13 @@ import logging
 import os
 import re
 import shutil
+import struct
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from helpers.commands import Imltool
 from helpers.mutants import DAMAGES, mutant, seeds
 from helpers.outputs import rows_of
@@ -102,6 +104,22 @@ def test_a_scan_of_broken_files_ends(
     assert all((result.reason is None) == (result.status == "ok") for result in results)
     assert {result.status for result in results} == {"ok", "failed"}
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_what_tifffile_warns_of_names_its_file(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+    """A tag that points outside the file, of which tifffile warns by Python's logging: on stderr, without a name."""
+    path, log = tmp_path / "in/a.tif", tmp_path / "log.txt"
+    path.parent.mkdir()
+    tifffile.imwrite(path, photo(0), photometric="rgb", metadata=None, datetime="2024:05:01 12:00:00")
+    data = path.read_bytes()
+    at = data.index(struct.pack("<HHL", 306, 2, 20)) + 8
+    path.write_bytes(data[:at] + struct.pack("<L", 1 << 24) + data[at + 4 :])
+    write_rgb(tmp_path / "in/b.png", photo(1))
+    arguments = ("--out", tmp_path / "out", "-q", "--log-file", log, "--weights", tiny_weights)
+    assert imltool("scan", tmp_path / "in", *arguments) == (0, "", "")
+    first, other = sorted(rows_of(tmp_path / "out"), key=lambda row: row["path"])
+    assert "pixels: tifffile warns of the file's tags" in first["context"]["problems"]
+    assert other["context"]["problems"] == [] and f"{path}: tifffile: " in log.read_text()
 
 
 def test_a_line_of_a_native_library_would_be_seen(

@@ -10,7 +10,7 @@ from imltool.pictures import tags
 from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
 from imltool.pictures.boxes import boxes
 from imltool.pictures.ends import bmp_end, codestream_end, container_end, netpbm_end, tiff_end
-from imltool.pictures.jpeg_structure import multi_pictures, read_structure
+from imltool.pictures.jpeg_structure import JpegStructure, multi_pictures, read_structure
 from imltool.pictures.png_blocks import read_png_blocks
 from imltool.pictures.source import Source
 
@@ -61,15 +61,8 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
 
 def _jpeg(source: Source, found: Blocks) -> None:
     found.jpeg = read_structure(source.whole())
-    found.ended, found.end = found.jpeg.end is not None, found.jpeg.images_end()
-    listed = [each for segment in found.jpeg.segments for each in multi_pictures(segment)]
-    for number, (start, size) in enumerate(listed, 1):
-        if start and source.read(start, 2) != b"\xff\xd8":
-            found.problems.append(f"picture {number} of {len(listed)} that the file lists is not there")
-            found.further_missing = True
-        elif start and start + size > source.size_bytes:
-            found.problems.append(f"picture {number} of {len(listed)} in the file is cut off")
-            found.further_missing = True
+    found.ended, found.end = found.jpeg.end is not None, found.jpeg.end
+    _further_pictures(source, found, found.jpeg)
     extended: dict[bytes, dict[int, bytes]] = {}
     totals: dict[bytes, int] = {}
     profile: dict[int, bytes] = {}
@@ -109,6 +102,24 @@ def _jpeg(source: Source, found: Blocks) -> None:
         found.add("Photoshop", "JPEG APP13", photoshop)
     if profile:
         found.add("ICC", "JPEG APP2", b"".join(profile[number] for number in sorted(profile)))
+
+
+def _further_pictures(source: Source, found: Blocks, first: JpegStructure) -> None:
+    """Move the end behind the pictures that a multi-picture file lists, and note those that are not whole."""
+    listed = [each for segment in first.segments for each in multi_pictures(segment)]
+    for number, (start, size) in enumerate(listed, 1):
+        stop: int | None = start + size
+        if start and source.read(start, 2) != b"\xff\xd8":
+            found.problems.append(f"picture {number} of {len(listed)} that the file lists is not there")
+            found.further_missing, stop = True, None
+        elif start + size > source.size_bytes:  # some writers count too much
+            inner = read_structure(source.read(start, size)).end
+            stop = source.size_bytes if inner is None else start + inner
+            if inner is None and start:
+                found.problems.append(f"picture {number} of {len(listed)} in the file is cut off")
+                found.further_missing = True
+        if found.end is not None and stop is not None:
+            found.end = max(found.end, stop)
 
 
 def _starts(parts: Mapping[int, bytes]) -> Iterator[int]:

@@ -121,13 +121,6 @@ class JpegStructure:
             return None  # cameras write one more behind the last unit
         return min(good, wanted) * self.interval // across * frame.unit_rows
 
-    def images_end(self) -> int | None:
-        """The offset behind the last picture that a multi-picture file lists, or behind the first one."""
-        if self.end is None:
-            return None
-        listed = (start + size for segment in self.segments for start, size in multi_pictures(segment))
-        return max(self.end, *listed, 0)
-
 
 def read_structure(data: bytes) -> JpegStructure:
     """Read the structure of JPEG data, however damaged."""

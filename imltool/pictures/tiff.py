@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from PIL import Image
 from imltool.errors import ImageError
 from imltool.pictures import tags
 from imltool.pictures.lab import Illuminant, illuminant, lab_to_rgb
+from imltool.pictures.library_log import caught_lines
 from imltool.pictures.source import Source
 
 log = logging.getLogger("imltool")
@@ -200,12 +202,26 @@ def read_tiff(source: Source, table: tags.Table) -> TiffPixels:
     check_layout(layout)
     if layout.needs_libtiff():
         return _by_libtiff(source, layout)
+    problems: list[str] = []
+    with _first_page(source, problems) as page:
+        rgb = _decode(source, page, layout, table)
+    return TiffPixels(rgb, tuple(problems))
+
+
+@contextmanager
+def _first_page(source: Source, problems: list[str]) -> Iterator[Any]:
+    """Tifffile's first page; a phrase is added to `problems` where it warns of the file, and its lines are logged."""
     import tifffile
 
     source.stream.seek(0)
-    with tifffile.TiffFile(source.stream) as file:  # type: ignore[arg-type]
-        page = file.pages[0]
-        return TiffPixels(_decode(source, page, layout, table))
+    with caught_lines("tifffile") as lines:
+        try:
+            with tifffile.TiffFile(source.stream) as file:  # type: ignore[arg-type]
+                yield file.pages[0]
+        finally:
+            for line in lines:
+                log.info("%s: tifffile: %s", source.path, line)
+            problems += ["pixels: tifffile warns of the file's tags"] if lines else []
 
 
 def grey_samples(source: Source, table: tags.Table) -> NDArray[Any] | None:
@@ -217,11 +233,8 @@ def grey_samples(source: Source, table: tags.Table) -> NDArray[Any] | None:
     check_layout(layout)
     if layout.photometric != BLACK_IS_0 or layout.number != "u" or layout.samples > 1 or layout.needs_libtiff():
         return None
-    import tifffile
-
-    source.stream.seek(0)
-    with tifffile.TiffFile(source.stream) as file:  # type: ignore[arg-type]
-        parts = [*_segments(source, file.pages[0], layout)]
+    with _first_page(source, []) as page:
+        parts = [*_segments(source, page, layout)]
     samples = np.zeros((layout.height, layout.width), parts[0][3].dtype)
     for _, rows, columns, part in parts:
         samples[rows, columns] = part[..., 0]
