@@ -79,8 +79,8 @@ def certificate(
     return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def signer(until: datetime = datetime(2049, 1, 1)) -> Callable[[Path], None]:
-    """Signs a picture file in its place, with a certificate that is good until then (UTC)."""
+def signer(until: datetime = datetime(2049, 1, 1), source: bytes | None = None) -> Callable[[Path], None]:
+    """Signs a picture file in its place, with a certificate that is good until then (UTC), as made from a JPEG file."""
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     chain = certificate("Signer", key, "Root", authority, until) + certificate("Root", authority, "Root", authority)
     private = key.private_bytes(
@@ -92,6 +92,9 @@ def signer(until: datetime = datetime(2049, 1, 1)) -> Callable[[Path], None]:
 
     def write(path: Path) -> None:
         builder = c2pa.Builder.from_json(json.dumps(MANIFEST), context=c2pa.Context(settings))
+        if source is not None:
+            taken = json.dumps({"title": "source.jpg", "relationship": "parentOf"})
+            builder.add_ingredient(taken, "image/jpeg", io.BytesIO(source))
         signed = io.BytesIO()
         kind = kinds.get(path.suffix, path.suffix[1:])
         builder.sign(made, f"image/{kind}", io.BytesIO(path.read_bytes()), signed)
@@ -310,6 +313,36 @@ def test_an_identity_that_cannot_be_asked_offline_accuses_nobody(
     assert texts(context) == [
         "the signature of the Content Credentials does not hold (the signed statements were changed)"
     ]
+
+
+def test_a_source_that_was_changed_before_it_was_taken_in(tmp_path: Path, sign: Callable[[Path], None]) -> None:
+    """The signer records what is wrong with it; the file is called valid by the library all the same."""
+    whole = signed(tmp_path, sign).read_bytes()
+    changed = whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:]
+    for source, state, ingredients in ((whole, "valid", "holds"), (changed, "valid with faults", "fails")):
+        path = tmp_path / "b.jpg"
+        Image.fromarray(photo(2)).save(path)
+        signer(source=source)(path)
+        context = context_of(path)
+        found = context.credentials
+        assert (found.state, found.binding, found.signature, found.ingredients) == (
+            state,
+            "holds",
+            "holds",
+            ingredients,
+        )
+    (finding,) = found.findings
+    assert (finding.code, finding.concerns) == ("assertion.dataHash.mismatch", "ingredient") and finding.explanation
+    assert texts(context) == [
+        "Content Credentials fit the file and are signed, with faults in other parts (a source of the picture)"
+    ]
+
+
+@pytest.mark.parametrize("length", [60, 2000])
+def test_credentials_in_a_file_that_breaks_off(tmp_path: Path, sign: Callable[[Path], None], length: int) -> None:
+    path = signed(tmp_path, sign)
+    path.write_bytes(path.read_bytes()[:length])
+    assert context_of(path).credentials.state == "unreadable"
 
 
 def test_credentials_that_were_removed(tmp_path: Path) -> None:

@@ -133,10 +133,9 @@ def _state(
     """Only the binding and the signature decide whether credentials fit their file."""
     if "fails" in (checks["binding"], checks["signature"]):
         return "invalid"
-    proven = checks["binding"] == checks["signature"] == "holds"
-    if accepted or (proven and not any(is_fault(finding) for finding in findings)):
-        return "valid"
-    return "valid with faults" if proven else "invalid"
+    if not accepted and not checks["binding"] == checks["signature"] == "holds":
+        return "invalid"
+    return "valid with faults" if any(is_fault(finding) for finding in findings) else "valid"
 
 
 def _ask(source: Source, mime: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ MEMORY = 4_000_000_000
 SECONDS = 30
 """Processor time (our choice)."""
 LISTED = 20
+UNTRUSTED = "signingCredential.untrusted"
+"""Whom to trust is not judged here, and others' lists of trusted signers are not known."""
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": False},
 }
@@ -31,6 +33,19 @@ def limit() -> None:
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def recorded(ingredients: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a signer found when a source was taken in; the file's own results tell only what differs from it today."""
+    found: list[dict[str, Any]] = []
+    for ingredient in ingredients:
+        results = ingredient.get("validation_results") or {}
+        found.append(results.get("activeManifest") or {})
+        found += [each.get("validationDeltas") or {} for each in results.get("ingredientDeltas") or []]
+        found.append(
+            {"failure": ingredient.get("validation_status") or []}
+        )  # as ingredients of version 1 and 2 have it
+    return found
 
 
 def read(mime: str) -> dict[str, Any]:
@@ -69,7 +84,12 @@ def read(mime: str) -> dict[str, Any]:
         ],
         "success": [*active.get("success", []), *(each for delta in deltas for each in delta.get("success", []))],
         "failure": active.get("failure", [])[:LISTED],
-        "ingredient_failure": [each for delta in deltas for each in delta.get("failure", [])][:LISTED],
+        "ingredient_failure": [
+            each
+            for part in [*recorded(manifest.get("ingredients") or []), *deltas]
+            for each in part.get("failure") or []
+            if each.get("code") != UNTRUSTED
+        ][:LISTED],
     }
 
 
