@@ -187,6 +187,24 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert {path: path.read_bytes() for path in ablation["out"].glob("*.*")} == before
 
 
+def test_a_picture_without_a_mask_is_left_out_of_a_study(tmp_path: Path, imltool: Imltool) -> None:
+    root, out = make_set(tmp_path / "set", 4, 2), tmp_path / "out"
+    (root / "masks/t0.png").unlink()
+    options = ["study", "ablation", "--tiny", "--only", "baseline", "--steps", "1", "--set", "optim.batch_size=2"]
+    options += ["--data", f"one={root}", "--out", str(out), "--device", "cpu"]
+    code, _, stderr = imltool(*options)
+    assert code == 1 and "1 of 6 pictures are left out: no mask 1 (tampered/t0.png)" in stderr
+    assert "allow it with --set data.max_left_out=0.17" in stderr
+    # a quarter of the forgeries that are trained on
+    code, _, stderr = imltool(*options, "--set", "data.max_left_out=0.17")
+    assert code == 1 and "1 of 4 pictures are left out: no mask 1 (t0.png)" in stderr
+    assert imltool(*options, "--set", "data.max_left_out=0.25")[0] == 0
+    figures = results_in(out)["sets"]["one"]["baseline"]
+    assert (figures["n_tampered"], figures["n_authentic"]) == (3, 2)
+    (account,) = json.loads((out / "sources.json").read_text(encoding="utf-8"))
+    assert account["used"] == 5 and account["left_out"] == {"no mask": ["tampered/t0.png"]}
+
+
 def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool: Imltool) -> None:
     one, two = make_set(tmp_path / "one", 2, 0), make_set(tmp_path / "two", 2, 0, 50)
     (tmp_path / "rows.yaml").write_text("rows: [{name: plain}, {name: wild, overrides: [optim.lr=1.0e+30]}]")

@@ -159,6 +159,7 @@ def count_usable(
     *,
     decoding: bool,
     most: float = MAX_LEFT_OUT,
+    option: str = MAX_LEFT_OUT_OPTION,
 ) -> Iterator[Event]:
     """Fill `accounts` with how many pictures of each set, and maps of each folder for it, can be used, and say so.
 
@@ -167,6 +168,7 @@ def count_usable(
     Args:
         decoding: pictures must be decodable; else their headers are enough.
         most: share that may be left out.
+        option: how the user allows more.
 
     Raises `DataError` where more is left out.
     """
@@ -180,7 +182,7 @@ def count_usable(
                 without = [sample.name for sample, found in zip(one.samples, have, strict=True) if not found]
                 accounts.append(Account(f"{one.name} (maps of {folder.name})", sum(have), {NO_MAP: without}))
     yield from (Said(line) for line in account_lines(accounts))
-    require_used(accounts, most, MAX_LEFT_OUT_OPTION)
+    require_used(accounts, most, option)
 
 
 def find_overlaps(

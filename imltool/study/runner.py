@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from imltool.config import save_settings
-from imltool.data.accounts import account_lines
+from imltool.data.accounts import MAX_LEFT_OUT, Account, account_lines, write_accounts
 from imltool.data.folder import require_plain
 from imltool.data.sets import NamedSet
 from imltool.device import choose_device
@@ -41,7 +41,7 @@ from imltool.study.reuse import (
 from imltool.study.settings import JOURNAL, StudySettings, Variant
 from imltool.training.loop import Training
 from imltool.training.run_folder import STATE
-from imltool.training.settings import SourceSettings, TrainSettings
+from imltool.training.settings import MAX_LEFT_OUT_OPTION, SourceSettings, TrainSettings
 from imltool.training.sources import build_pool, read_source
 
 ROW_NAME = "row.json"
@@ -84,10 +84,12 @@ class Study:
             settings.training(row, settings.seeds[0])
         unnamed = {"name", "seed"}
         base = settings.base
+        # what may be left out is no part of what is studied: who was refused for it allows more in the same folder
+        studied = base.model_copy(update={"data": base.data.model_copy(update={"max_left_out": MAX_LEFT_OUT})})
         parameters = {
             "command": "study",
             "study": settings.study,
-            "base": base.model_dump(mode="json", exclude=unnamed),
+            "base": studied.model_dump(mode="json", exclude=unnamed),
         }
         self._held = ExitStack()
         self._held.enter_context(output_folder(out, parameters))
@@ -161,7 +163,10 @@ class Study:
 
     def _prepare(self) -> Iterator[Event]:
         """Make the pseudo-masks of rows with something left to train, and look at the data of these rows."""
-        yield from count_usable(self.sets, (), [], decoding=True, most=self.settings.base.data.max_left_out)
+        accounts: list[Account] = []
+        most = self.settings.base.data.max_left_out
+        yield from count_usable(self.sets, (), accounts, decoding=True, most=most, option=MAX_LEFT_OUT_OPTION)
+        write_accounts(self.out, accounts)
         waiting = [row for row in self.rows if not all(self._trained(row, seed) for seed in self.settings.seeds)]
         wanted = list({row.labels.folder: row.labels for row in waiting if row.labels}.values())
         if wanted:
