@@ -130,11 +130,11 @@ def _settings(
     from imltool.config import load_settings
     from imltool.study.settings import RowsSettings, StudySettings
     from imltool.study.studies import STUDIES, available, drop_repetitions
-    from imltool.teacher.registry import TEACHERS
+    from imltool.teacher.registry import NAMED_TEACHERS
     from imltool.training.settings import TrainSettings
 
-    if teacher not in TEACHERS:
-        raise UsageError(f"unknown teacher {teacher!r}", f"choose one of {', '.join(TEACHERS)}")
+    if teacher not in NAMED_TEACHERS:
+        raise UsageError(f"unknown teacher {teacher!r}", f"choose one of {', '.join(NAMED_TEACHERS)}")
     base = load_settings(TrainSettings, config, overrides)
     if not base.data.train:
         raise UsageError("nothing to train on", "give a --config that lists sources under data.train, or --tiny")

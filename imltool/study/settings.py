@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from imltool.config import Settings, load_settings
-from imltool.teacher.registry import TEACHERS
+from imltool.teacher.registry import NAMED_TEACHERS
 from imltool.training.settings import TrainSettings
 
 Checkpoint = Literal["last", "best"]
@@ -47,8 +47,8 @@ class LabelSettings(Settings):
     @field_validator("teacher")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in TEACHERS:
-            raise ValueError(f"choose one of {', '.join(TEACHERS)}")
+        if value not in NAMED_TEACHERS:
+            raise ValueError(f"choose one of {', '.join(NAMED_TEACHERS)}")
         return value
 
     @property

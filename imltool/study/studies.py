@@ -16,7 +16,7 @@ from imltool.errors import WeightsError
 from imltool.student.settings import MemoryKind, TraceGroup
 from imltool.study.settings import LabelSettings, StudySettings, Variant
 from imltool.teacher.pseudo import read_pseudo
-from imltool.teacher.registry import TEACHERS, teacher_weights
+from imltool.teacher.registry import NAMED_TEACHERS, teacher_weights
 from imltool.training.settings import OptimSettings, SourceSettings, TrainSettings
 
 JITTER = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -129,7 +129,7 @@ def pseudo(base: TrainSettings, teacher: str) -> Variants:
     rows: Variants = (
         [Variant(name=made_by)] if made_by else [Variant(name=teacher, labels=LabelSettings(teacher=teacher))]
     )
-    for name in TEACHERS:
+    for name in NAMED_TEACHERS:
         if name == (made_by or teacher):
             continue
         try:

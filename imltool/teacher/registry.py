@@ -76,6 +76,8 @@ BY_FILE = ("hq-vit-tiny", "hq-vit-b", "hq-vit-l", "hq-vit-h")
 """Those whose weights are known by no name, only as a file."""
 NON_LEARNED = ("box", "grabcut")
 TEACHERS = (*WITH_WEIGHTS, *NON_LEARNED)
+NAMED_TEACHERS = tuple(name for name in TEACHERS if name not in BY_FILE)
+"""Those that need no file: what a study can compare."""
 
 
 def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
