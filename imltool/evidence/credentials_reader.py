@@ -42,9 +42,7 @@ def recorded(ingredients: list[dict[str, Any]]) -> list[dict[str, Any]]:
         results = ingredient.get("validation_results") or {}
         found.append(results.get("activeManifest") or {})
         found += [each.get("validationDeltas") or {} for each in results.get("ingredientDeltas") or []]
-        found.append(
-            {"failure": ingredient.get("validation_status") or []}
-        )  # as ingredients of version 1 and 2 have it
+        found.append({"failure": ingredient.get("validation_status") or []})  # of versions 1 and 2
     return found
 
 
