@@ -223,10 +223,14 @@ def test_few_bits_and_twelve(tmp_path: Path) -> None:
 
 def test_big_tiff_and_lossy_compression(tmp_path: Path) -> None:
     rgb = np.rint(COLOURS * 255).astype(np.uint8)
-    for order in "<>":
-        path = tmp_path / "big.tif"
-        tifffile.imwrite(path, rgb, photometric="rgb", bigtiff=True, byteorder=order, metadata=None)  # type: ignore[arg-type]
-        assert np.array_equal(read_rgb(path), rgb), "BigTIFF of both byte orders"
+    path = tmp_path / "big.tif"
+    stored: list[dict[str, Any]] = [{}, {"tile": (16, 32)}, {"tile": (32, 16), "compression": "lzw", "predictor": True}]
+    for order, options in itertools.product("<>", stored):
+        for samples in (rgb, rgb.astype(np.uint16) * 257, (rgb / 255).astype(np.float32)):
+            if samples.dtype == np.float32 and "predictor" in options:
+                options = {**options, "predictor": 3}
+            tifffile.imwrite(path, samples, photometric="rgb", bigtiff=True, byteorder=order, metadata=None, **options)  # type: ignore[arg-type]
+            assert np.array_equal(read_rgb(path), rgb), (order, samples.dtype, options)
     smooth = np.dstack([X * 3, Y * 4, (X + Y) * 2]).astype(np.uint8)
     for packed, options in (("webp", {"lossless": True}), ("jpeg", {"level": 95}), ("jpeg2000", {"reversible": True})):
         path = tmp_path / f"{packed}.tif"
