@@ -157,24 +157,31 @@ def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plan
     for shift in _shifts(x, y):
         for _, found in _coefficients(luma, *shift):
             for which, values in enumerate(found):
-                for fit, step in enumerate(steps[which]):
-                    levels = _levels(values, step).ravel()
-                    moved[which, fit] += np.bincount(levels, minlength=2 * LEVELS + 1)
+                for step in set(steps[which]):  # both fits often share one step
+                    count = np.bincount(_levels(values, step).ravel(), minlength=2 * LEVELS + 1)
+                    moved[which, np.equal(steps[which], step)] += count
     totals = [np.zeros(shape, np.float32) for _ in range(2)]
     for which, plane in enumerate(own):
-        for fit, total in enumerate(totals):
-            here = _levels(plane, steps[which][fit])
+        for step in set(steps[which]):
+            fits = [fit for fit in range(2) if steps[which][fit] == step]
+            here = _levels(plane, step)
             seen = np.bincount(here.ravel(), minlength=2 * LEVELS + 1) + 1.0
-            smooth = np.convolve(moved[which, fit] + 1.0, [0.25, 0.5, 0.25], "same")
+            smooth = np.convolve(moved[which, fits[0]] + 1.0, [0.25, 0.5, 0.25], "same")
             ratio = np.log(smooth / smooth.sum()) - np.log(seen / seen.sum())
             ratio[LEVELS] = 0.0  # flat blocks have no say
-            total += np.clip(ratio, -CLIP, CLIP)[here].astype(np.float32)
+            likelihood = np.clip(ratio, -CLIP, CLIP).astype(np.float32)[here]
+            for fit in fits:
+                totals[fit] += likelihood
     exact, rough = (total / np.float32(len(FREQUENCIES)) for total in totals)
     return exact - np.float32(np.median(exact)), rough - np.float32(np.median(rough))
 
 
 def _levels(values: Plane, step: int) -> NDArray[np.int64]:
-    return np.clip(np.rint(values / step), -LEVELS, LEVELS).astype(np.int64) + LEVELS
+    levels = values / step
+    np.rint(levels, out=levels)
+    np.clip(levels, -LEVELS, LEVELS, out=levels)
+    levels += LEVELS
+    return levels.astype(np.int64)
 
 
 def corner_mask(shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.bool_]:
