@@ -91,7 +91,7 @@ def test_bad_choices_are_one_line_and_make_nothing(tmp_path: Path, imltool: Imlt
 def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
     images, boxes, _ = make_annotated(tmp_path, PICTURES)
     document = json.loads(boxes.read_text())
-    damaged = {"segmentation": {"size": [96, 128], "counts": "1"}, "imltool": {"accepted": "mask"}}
+    damaged = {"imltool": {"accepted": "mask", "mask": {"size": [96, 128], "counts": "1"}}}
     document["annotations"][7].update(damaged)
     boxes.write_text(json.dumps(document))
     words = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut"]
