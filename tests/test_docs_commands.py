@@ -24,7 +24,11 @@ from PIL import Image
 from imltool.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))]
+MADE = ROOT / "docs/commands"
+"""Pages that tools/docs_pages.py makes from the commands' own help."""
+PAGES = ["README.md"] + [
+    path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent != MADE
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:imltool|python|accelerate|docker|pip|ray) [^`]+)`")
 
