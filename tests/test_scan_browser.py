@@ -206,6 +206,7 @@ def test_a_case_its_slider_and_the_next(opened: Callable[..., Any]) -> None:
 def test_cases_beyond_the_whole_ones_show_the_files_beside(opened: Callable[..., Any]) -> None:
     page = opened()
     page.locator("#filter").fill(f"{WHOLE:05}")
+    expect(page.locator("#shown")).to_have_text(f"1 of {COUNT} listed")
     page.locator("#results tbody .open").click()
     expect(page.locator("#slot")).to_contain_text(f"Only the {WHOLE} highest scores are held in this report whole.")
     page.wait_for_function("[...document.querySelectorAll('#slot img')].every((image) => image.naturalWidth > 0)")
