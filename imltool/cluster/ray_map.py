@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +19,8 @@ worker must not be retried for ever."""
 TASKS_AT_A_TIME = 2
 """Tasks given to a worker, the one it works on included, so that it does not wait for the next. What they make stays in
 Ray's store until it is taken: no more than these tasks' results are there at once."""
+END_SECONDS = 10.0
+"""How long the end waits for tasks of killed workers to fail (our choice); they fail within tenths of a second."""
 
 
 class Worker(Protocol):
@@ -69,9 +73,24 @@ def ordered_map(
     kind = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=REPEATS)(_Process)
     actors, maker = [kind.remote() for _ in range(workers)], ray.put(make)
     pool: Any = ActorPool(actors * TASKS_AT_A_TIME)
+    running: deque[Any] = deque()
+
+    def submit(actor: Any, task: Any) -> Any:
+        running.append(actor.work.remote(maker, task))
+        return running[-1]
+
+    def end() -> None:
+        for actor in actors:
+            ray.kill(actor)
+        if running:  # a task that failed after Ray's own end would be reported on stderr
+            ray.wait([*running], num_returns=len(running), timeout=END_SECONDS)
+
+    # a generator left suspended is closed while the interpreter ends, after Ray: this runs before Ray's end
+    atexit.register(end)
     try:
         with noted_interrupt() as interrupted:
-            for made in pool.map(lambda actor, task: actor.work.remote(maker, task), tasks):
+            for made in pool.map(submit, tasks):
+                running.popleft()
                 if interrupted():  # Ray's code has swallowed it
                     raise KeyboardInterrupt
                 if isinstance(made, Fault):
@@ -89,10 +108,9 @@ def ordered_map(
             "what was finished is kept: the same command resumes",
         ) from error
     finally:
-        # a generator left unfinished is closed while the interpreter ends: Ray's own end then takes the workers along
+        atexit.unregister(end)
         if not sys.is_finalizing():
-            for actor in actors:
-                ray.kill(actor)
+            end()
 
 
 def _last_line(error: Exception) -> str:
