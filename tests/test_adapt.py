@@ -31,7 +31,7 @@ QUICK = [
 
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
-    """Eight edited pictures with boxes and masks, and twenty authentic ones, all of different scenes."""
+    """Eight edited pictures with boxes and masks, and twenty authentic ones (links), all of different scenes."""
     entries = []
     for seed in range(8):
         rgb, mask = forged(seed)
@@ -42,8 +42,10 @@ def case(tmp_path: Path) -> Path:
         box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
         entries.append(BoxedImage(f"{seed}.png", (box,), (96, 64)))
     write_coco(tmp_path / "boxes.json", entries)
+    (tmp_path / "clean").mkdir()
     for seed in range(20):
-        write_rgb(tmp_path / "clean" / f"{seed}.jpg", photo(300 + seed, 160, 120))
+        write_rgb(tmp_path / "elsewhere" / f"{seed}.jpg", photo(300 + seed, 160, 120))
+        (tmp_path / "clean" / f"{seed}.jpg").symlink_to(tmp_path / "elsewhere" / f"{seed}.jpg")  # a folder of links
     return tmp_path
 
 

@@ -14,6 +14,7 @@ from helpers.context_files import context_of, exif, ids, jpeg, picture
 from helpers.pictures import photo
 from PIL import Image
 
+from imltool.evidence.facts import describe
 from imltool.evidence.reading import read_evidence
 
 RECORDS = b"".join(
@@ -76,6 +77,26 @@ def test_damaged_metadata_of_a_png_stops_no_decoder(tmp_path: Path) -> None:
         assert read.context is not None and read.context.problems == ((problem,) if problem else ())
     path.write_bytes(png(broken=b"IHDR"))
     assert read_evidence(path).reason == "damaged picture (the header of a PNG file)"
+
+
+def test_times_of_a_png(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    changed = (b"tIME", struct.pack(">H5B", 2024, 5, 2, 23, 59, 7))
+    for created, expected in (
+        (b"Thu, 02 May 2024 08:30:00 +0200", "2024-05-02T08:30:00+02:00"),
+        (b"2024:05:02 08:30:00", "2024-05-02T08:30:00"),
+        (b"May 2024", None),
+        (b"Thu, 99 May 2024 08:30:00 GMT", None),
+    ):
+        path.write_bytes(png(changed, (b"tEXt", b"Creation Time\0" + created)))
+        found = context_of(path)
+        assert (found.times.png_changed, found.times.png_created) == ("2024-05-02T23:59:07+00:00", expected)
+        assert found.times.taken is None, "neither says when a picture was taken"
+        assert [each.text for each in found.unparsed] == ([] if expected else [created.decode()])
+        assert "PNG changed 2024-05-02 23:59:07+00:00" in dict(describe(found))["Times"]
+    path.write_bytes(png((b"tIME", struct.pack(">H5B", 2024, 13, 2, 23, 59, 7))))
+    found = context_of(path)
+    assert found.times.png_changed is None and found.unparsed[0].text == "2024-13-02T23:59:07Z"
 
 
 def test_blocks_without_a_reader_are_named(tmp_path: Path) -> None:

@@ -78,17 +78,18 @@ class Adaptation:
         for folder in filter(None, (photos, authentic, masks)):
             if not folder.is_dir():
                 raise DataError(f"{folder} is not a folder of pictures")
-        self.photos, self.authentic, self.masks = photos, authentic, masks
-        self.out, self.device = out, choose_device(device)
+        # the folders alone are resolved: pictures in them may be links to elsewhere
+        self.photos, self.authentic, self.masks = photos.resolve(), authentic.resolve() if authentic else None, masks
+        self.out, self.device = out.resolve(), choose_device(device)
         self.settings = settings or AdaptSettings()
         self.start = student_file(weights)
         self.header = read_header(self.start)
         annotated = read_boxes(boxes)
-        self.report: BoxReport = match_boxes(photos, annotated)
+        self.report: BoxReport = match_boxes(self.photos, annotated)
         if not self.report.matched:
             first = f": {self.report.faults[0].message}" if self.report.faults else ""
             raise DataError(f"no box of {boxes} fits a picture in {photos}{first}", "check the names and the folder")
-        self.parts: Parts = divide(self.report.matched, authentic, self.settings)
+        self.parts: Parts = divide(self.report.matched, self.authentic, self.settings)
         self.comparison: Comparison | None = None
         self._parameters = {
             "command": "adapt",
@@ -129,11 +130,11 @@ class Adaptation:
         settings = training_settings(
             self.start,
             self.header,
-            self.photos.resolve(),
-            self.authentic.resolve() if self.authentic else None,
-            self._resolved(),
-            (self.out / PSEUDO).resolve(),
-            make_folder(self.out / LISTS).resolve(),
+            self.photos,
+            self.authentic,
+            self.parts,
+            self.out / PSEUDO,
+            make_folder(self.out / LISTS),
             self.settings,
         )
         folder = self.out / TRAINING
@@ -146,9 +147,6 @@ class Adaptation:
         if self.authentic is None:
             header = _with_thresholds_of(self.header, header)
         save_checkpoint(self.checkpoint, student.state_dict(), header)
-
-    def _resolved(self) -> Parts:
-        return Parts(**{name: tuple(path.resolve() for path in files) for name, files in vars(self.parts).items()})
 
     def _forge_check(self) -> Iterator[Progress]:
         if not self.parts.checking:

@@ -22,6 +22,8 @@ TIMES = {
     "xmp_created": "XMP created",
     "xmp_changed": "XMP changed",
     "iptc_created": "IPTC created",
+    "png_created": "PNG created",
+    "png_changed": "PNG changed",
 }
 
 

@@ -43,6 +43,7 @@ class Metadata:
         iptc: the records.
         resources: Photoshop's, by number.
         profile: name of the ICC profile.
+        png_created, png_changed: PNG's text "Creation Time", and its chunk tIME, which its format defines as UTC.
         fields: places that may name a program.
         carriers: the blocks and whether each was read.
         notes: what was not understood.
@@ -53,6 +54,8 @@ class Metadata:
     iptc: Iptc = field(default_factory=Iptc)
     resources: Mapping[int, bytes] = field(default_factory=dict)
     profile: str | None = None
+    png_created: datetime | None = None
+    png_changed: datetime | None = None
     fields: list[Field] = field(default_factory=list)
     carriers: list[Carrier] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
@@ -101,7 +104,7 @@ def read_metadata(source: Source, header: Header) -> Metadata:
         elif block.kind == "editor":
             found.fields.append(Field(block.where, block.data.decode(), Text.PROGRAM))
         elif block.kind == "time":
-            read_time(block.where, block.data, found.notes)
+            found.png_changed = read_time(block.where, block.data, found.notes)
         elif block.kind != "Photoshop":
             found.carriers.append(
                 Carrier(kind=block.kind, where=block.where, state="not read", size_bytes=block.size_bytes)
@@ -160,6 +163,8 @@ def _add_text(block: Block, found: Metadata) -> None:
     kind = Text.COMMENT if block.kind == "comment" or name.lower() == "comment" else Text.FREE
     if name.lower() in ("software", "creator tool", "creatortool", "source"):
         kind = Text.PROGRAM
+    if name.lower() == "creation time":
+        found.png_created = read_time(block.where, text, found.notes)
     if name.lower() not in SELF_EXPLAINING:
         where = f"PNG text {clean(name, 40)}" if block.where.startswith("PNG text ") else block.where
         found.fields.append(Field(where, text, kind))
@@ -209,6 +214,7 @@ def clocks(metadata: Metadata) -> dict[str, Any]:
     found["xmp_taken"] = xmp.taken if xmp else None
     found["xmp_created"] = xmp.created if xmp else None
     found["xmp_changed"] = xmp.changed if xmp else None
+    found |= {"png_created": metadata.png_created, "png_changed": metadata.png_changed}
     found["iptc_created"] = read_time("IPTC Date Created", created, metadata.notes) if created else None
     source = next(
         (name for key, name in (("taken", "EXIF"), ("xmp_taken", "XMP"), ("iptc_created", "IPTC")) if found[key]), None

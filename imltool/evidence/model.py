@@ -83,6 +83,8 @@ class Times(Part):
     xmp_created: str | None = None
     xmp_changed: str | None = None
     iptc_created: str | None = None
+    png_created: str | None = None
+    png_changed: str | None = None
     taken_source: str | None = None
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 
 from imltool.evidence.model import Unparsed
 from imltool.pictures.tags import number_text
@@ -15,6 +16,7 @@ from imltool.texts import clean
 STAMP = re.compile(
     r"\s*(\d{4})[:/.-]\s?(\d{1,2})[:/.-]\s?(\d{1,2})(?:[ T]\s?(\d{1,2}):\s?(\d{1,2})(?::\s?(\d{1,2}))?(?:[.,]\d*)?)?\s*"
 )
+MAIL_STAMP = re.compile(r"([A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d")
 ZONE = re.compile(r"(Z)|([+-])(\d\d):?(\d\d)")
 BLANK = re.compile(r"[\s0:.TZ/-]*")
 """What cameras write where a clock was not set."""
@@ -48,12 +50,15 @@ def text_of(value: object) -> str | None:
 def parse_time(text: object, zone: object = None) -> datetime | None:
     """A time as EXIF, XMP, IPTC or PNG write it, with its zone when there is one; None for blanks and what is no time.
 
-    Padded numbers are understood; XMP may leave the seconds out, and the time.
+    Padded numbers are understood; XMP may leave the seconds out, and the time; PNG recommends the form of RFC 1123.
     """
     raw = clean(text) or ""
     found = STAMP.match(raw)
     if found is None:
-        return None
+        try:
+            return parsedate_to_datetime(raw) if MAIL_STAMP.match(raw) else None
+        except ValueError:
+            return None
     try:
         moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:
