@@ -277,6 +277,24 @@ def test_kept_samples_survive_a_torn_file_and_are_shared_by_runs_of_other_seeds(
     assert len(sorted((tmp_path / "cache").rglob("*.npz"))) <= 3 + 4
 
 
+def test_a_list_that_grows_keeps_the_samples_made_before(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", tampered=3, authentic=0)
+    names = sorted(path.name for path in (root / "tampered").iterdir())
+    source = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
+    made: dict[Path, int] = {}
+    for count, first in ((2, 0), (3, 0), (2, 1)):  # the last without the first picture: positions change
+        listed = tmp_path / "list.txt"
+        listed.write_text("".join(f"tampered/{name}\n" for name in names[first : first + count]))
+        train = [source | {"variants": 1, "list": str(listed)}]
+        settings = TrainSettings.model_validate({"data": {"train": train, "cache": str(tmp_path / "cache")}})
+        data = TrainingData(settings.data, AugmentSettings(flip=0, crop=0), settings.student, seed=0, length=24)
+        drawn = [data.sample(index) for index in range(24)]
+        found = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npz")}
+        assert made.items() <= found.items() and len(found) == max(count, len(made))
+        assert len({one.mask.tobytes() for one in drawn}) == count, "each picture has its own"
+        made = found
+
+
 def test_a_corrected_mask_is_not_missed(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", tampered=1, authentic=0)
     source = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}

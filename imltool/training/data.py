@@ -22,6 +22,7 @@ from imltool.data.folder import Sample
 from imltool.data.samples import read_sample_mask
 from imltool.errors import DataError, ImageError, ImlError
 from imltool.evaluation.degradations import degrade
+from imltool.files import sha256_text
 from imltool.inference.localizer import resize_input
 from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.pictures.pixels import jpeg, resize_mask
@@ -40,7 +41,7 @@ KEPT_SIDE = 512
 """Samples are kept with at most this long side, pixels; their traces were taken before that."""
 KEPT_SEED = 20511
 SIDE_SEED = 20512
-SAMPLES_VERSION = 1
+SAMPLES_VERSION = 2
 """Counts changes of how samples are read, forged and altered; kept samples of another version are not used."""
 
 
@@ -117,14 +118,16 @@ class Source:
                 [reading.account],
                 reading.notes,
             )
-        unseen = {"weight", "pool", "variants"} | (set() if source.kind == "synth" else {"synth"})
-        listed = [] if source.manifest is None else [data.root / source.manifest]  # it says how masks are read
+        # a forgery depends on everything it could be made of, an altered picture on itself: each has a key of its own,
+        # so that a list that grows keeps what was made before
+        forged = source.kind == "synth"
+        unseen = {"weight", "pool", "variants"}
         self.cache = ArrayCache(
             data.cache,
             {
-                "source": source.model_dump(mode="json", exclude=unseen),
+                "source": source.model_dump(mode="json", exclude=unseen) if forged else None,
                 "augment": augmentation.model_dump(mode="json", include={"colour", "jpeg", "jpeg_quality"}),
-                "files": [file_identity(path) for path in (*self.files(), *self.masks(), *listed)],
+                "files": [file_identity(path) for path in (*self.files(), *self.masks())] if forged else [],
                 "seen": bool(student.traces),
                 "grid": [student.input_size, student.max_input_size],
                 "side": self.kept_side,
@@ -157,9 +160,10 @@ class Source:
         if not variants:
             return self._altered(pictures, number, rng)
         variant = int(rng.integers(variants))
+        sample = pictures.items[number]
         # the first is the picture as it is, traces unharmed
-        changes = _kept_rng(number, variant) if variant else None
-        key = f"{number}-{variant}"
+        changes = _kept_rng(_number(sample.image.name), variant) if variant else None
+        key = f"{sample_identity(sample)}-{variant}"
         return Prepared(**self.cache.get(key, lambda: self._altered(pictures, number, changes).arrays()))
 
     def _altered(self, pictures: LabelledPictures, number: int, rng: np.random.Generator | None) -> Prepared:
@@ -190,6 +194,17 @@ def file_identity(path: Path) -> tuple[str, int, int]:
     """What identifies a version of a file without reading it: path, bytes, nanoseconds of its change."""
     status = path.stat()
     return str(path), status.st_size, status.st_mtime_ns
+
+
+def sample_identity(sample: Sample) -> str:
+    """What identifies a version of a picture and its mask, and how that is read: 24 hexadecimal digits."""
+    files = [file_identity(path) for path in (sample.image, sample.mask) if path is not None]
+    return sha256_text(repr((files, sample.rule)))[:24]
+
+
+def _number(name: str) -> int:
+    """A number of 32 bits for a file's name, the same on every machine."""
+    return int(sha256_text(name)[:8], 16)
 
 
 def _kept_rng(*number: int) -> np.random.Generator:
