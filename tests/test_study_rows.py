@@ -9,7 +9,8 @@ import pytest
 from helpers.commands import Imltool
 from helpers.pictures import make_set
 
-from imltool.study.settings import StudySettings, Variant
+from imltool.config import load_settings
+from imltool.study.settings import RowsSettings, StudySettings, Variant
 from imltool.study.studies import STUDIES, available, drop_repetitions
 
 ROOT = Path(__file__).parents[1]
@@ -130,3 +131,31 @@ def test_the_plan_needs_no_data_and_writes_nothing(
     code, out, _ = imltool("study", "ablation", *config, "--seeds", "0,1", "--steps", "300", "--plan")
     assert code == 0 and "8 runs of 300 steps" in out and "student.memory=none, student.gating=false" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_shipped_rows_leave_out_what_their_names_say() -> None:
+    rows = {
+        path.stem: load_settings(RowsSettings, path).rows for path in sorted((ROOT / "configs/studies").glob("*.yaml"))
+    }
+    assert rows.keys() == {"kinds", "traces"}
+    config = (ROOT / "configs/boxprompt-traces.yaml",)
+    settings = StudySettings(study="kinds", config=config, rows=rows["kinds"])
+    trained = {row.name: settings.training(row, 0) for row in settings.rows}
+    absent = {
+        name: {f"{one.kind} {one.name}" for one in run.data.train if not one.weight} for name, run in trained.items()
+    }
+    assert absent == {
+        "all": set(),
+        "without-documents": {"pseudo receipts", "authentic receipts", "synth synth-documents"},
+        "without-neural": {"pseudo ai", "synth synth-neural"},
+        "without-multisplices": {"pseudo misd", "synth synth-collages"},
+        "without-removals": {"pseudo grip", "pseudo ai", "synth synth-removals", "synth synth-neural"},
+        "teacher-all": set(),
+        "teacher-without-copymoves": {
+            *("pseudo casia1", "pseudo casia2", "pseudo cmh", "synth synth-copymoves", "synth synth-stamps"),
+        },
+    }
+    assert trained["teacher-without-copymoves"].init == "teacher"
+    splices = [one for one in trained["teacher-without-copymoves"].data.train if one.kind == "pseudo" and one.weight]
+    assert "casia1-dev.train-splices.txt" in {str(one.list) for one in splices}, "splices of CASIA stay"
+    StudySettings(study="traces", config=config, rows=rows["traces"])

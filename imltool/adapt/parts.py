@@ -74,7 +74,7 @@ def divide(boxed: Sequence[MatchedImage], authentic: Path | None, settings: Adap
 
 def _split(files: list[Path], settings: AdaptSettings, shares: tuple[float, ...], what: str) -> list[list[Path]]:
     """Parts of about these shares, then the rest; none is empty. Raises `DataError` when scenes are too few."""
-    groups = _scenes(files, settings.scenes)
+    groups = group_scenes(files, settings.scenes)
     if len(groups) <= len(shares):
         one = "all show one scene" if len(groups) == 1 else f"show {len(groups)} scenes"
         raise DataError(
@@ -91,7 +91,8 @@ def _split(files: list[Path], settings: AdaptSettings, shares: tuple[float, ...]
     return [*parts, sorted(itertools.chain(*groups))]
 
 
-def _scenes(files: list[Path], pattern: str | None) -> list[list[Path]]:
+def group_scenes(files: Sequence[Path], pattern: str | None) -> list[list[Path]]:
+    """Files by scene: those whose names share what `pattern` finds, and those that look alike, are in one group."""
     parent = {path: path for path in files}
 
     def root(path: Path) -> Path:

@@ -1,0 +1,286 @@
+"""How much boxes of a new kind teach a student that never saw it: F1 against the number of boxed pictures.
+
+    python benchmarks/adapt.py SET --start STUDENT --authentic DIR --out OUT [--sizes 5 10 20 1000] [--parts all fusion]
+
+SET has the layout tampered/, masks/, boxes.json (and a manifest.jsonl with scenes, where there is one). Its pictures
+are divided by scene into folds; for each fold the student learns from the first pictures of the other folds, as
+`imltool adapt` does it, and is measured with the true masks on the fold. What it loses is measured on forgeries of
+known kinds made from authentic pictures that it does not learn from, and on those pictures themselves. Rows are kept in
+OUT, so that an interrupted benchmark resumes; the table, and a plot with 95 % intervals over pictures, are made at the
+end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imltool.adapt.comparison import Case
+from imltool.adapt.parts import Parts, group_scenes
+from imltool.adapt.recipe import known_forgeries, training_settings
+from imltool.adapt.settings import AdaptSettings
+from imltool.config import load_settings
+from imltool.data.box_formats import read_boxes
+from imltool.data.boxes import MatchedImage, match_boxes
+from imltool.device import choose_device
+from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.counts import count_pixels
+from imltool.evaluation.metrics import f1
+from imltool.files import make_folder, write_text
+from imltool.inference.localizer import Localizer, image_score
+from imltool.pictures.images import read_mask, read_rgb
+from imltool.student.checkpoint import load_checkpoint, save_checkpoint
+from imltool.student.header import read_header
+from imltool.synth.forge import Forge
+from imltool.synth.sources import SourcePool, working_side
+from imltool.synth.writer import write_forgeries
+from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
+from imltool.teacher.registry import load_teacher
+from imltool.training.loop import Training
+from imltool.training.prepared import ArrayCache
+from imltool.training.settings import SourceSettings, TrainSettings
+
+KNOWN_COUNT, CHECK_SEED = 24, 4711
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    folder: Path
+    start: Path
+    authentic: Path
+    out: Path
+    settings: AdaptSettings
+    device: str
+    cache: ArrayCache
+    clean: tuple[tuple[Path, ...], tuple[Path, ...], tuple[Path, ...]]
+    known: tuple[Case, ...]
+
+    @property
+    def checking(self) -> tuple[Case, ...]:
+        """Authentic pictures that measure."""
+        return tuple(Case(path, None) for path in self.clean[2])
+
+
+def shuffled(groups: list[list[Path]]) -> list[list[Path]]:
+    """Scenes in an order that depends on their names alone."""
+    return sorted(groups, key=lambda group: hashlib.sha256(group[0].name.encode()).hexdigest())
+
+
+def folds_of(folder: Path, files: Sequence[Path], pattern: str | None, count: int) -> list[list[list[Path]]]:
+    """The scenes of each fold."""
+    manifest, listed = folder / "manifest.jsonl", {}
+    if manifest.is_file():
+        rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+        listed = {Path(row["file"]).name: row["scene"] for row in rows if "scene" in row and "tampered" in row["file"]}
+    if listed and pattern is None:
+        ordered = sorted(files, key=lambda path: (str(listed[path.name]), path.name))
+        groups = [list(group) for _, group in itertools.groupby(ordered, key=lambda path: listed[path.name])]
+    else:
+        groups = group_scenes(files, pattern)
+    return [shuffled(groups)[number::count] for number in range(count)]
+
+
+def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[Row]:
+    """F1 (of forgeries) and whether flagged, by picture."""
+    rows = []
+    for case in cases:
+        rgb = read_rgb(case.image)
+        kept = bench.cache.get(
+            hashlib.sha256(str(case.image).encode()).hexdigest()[:24],
+            lambda rgb=rgb: {"traces": localizer.traces(rgb)},  # type: ignore[misc]
+        )
+        (probabilities,) = localizer.maps([rgb], [kept["traces"]])
+        row: Row = {"name": case.image.name, "flagged": image_score(probabilities) > localizer.header.score_threshold}
+        if case.mask is not None:
+            row["f1"] = float(f1(count_pixels(probabilities, read_mask(case.mask, (rgb.shape[1], rgb.shape[0])))))
+        rows.append(row)
+    return rows
+
+
+def labelled(paths: Sequence[Path], masks: Path) -> list[Case]:
+    """Pictures with their true masks."""
+    return [Case(path, next(masks.glob(f"{path.stem}.*"))) for path in paths]
+
+
+def run(bench: Bench, held: Sequence[Path], taught: Sequence[Path], labels: str, parts: str, place: Path) -> Row:
+    """Train on `taught`, measure on `held`."""
+    begun = time.monotonic()
+    settings = bench.settings.model_copy(update={"parts": parts})
+    header = read_header(bench.start)
+    chosen = Parts(tuple(taught), tuple(held), *bench.clean)
+    recipe = training_settings(
+        bench.start,
+        header,
+        bench.folder / "tampered",
+        bench.authentic,
+        chosen,
+        bench.out / "pseudo",
+        make_folder(place / "lists"),
+        settings,
+    )
+    training = Training(_changed(recipe, bench, labels), place / "training", choose_device(bench.device), resume=False)
+    for _ in training.run():
+        pass
+    trained = time.monotonic() - begun
+    student, after = load_checkpoint(place / "training" / "last.safetensors")
+    save_checkpoint(place / "adapted.safetensors", student.state_dict(), after)
+    localizer = Localizer.load(place / "adapted.safetensors", choose_device(bench.device))
+    return {
+        "minutes": trained / 60,
+        "held": measure(bench, localizer, labelled(held, bench.folder / "masks")),
+        "known": measure(bench, localizer, bench.known),
+        "authentic": measure(bench, localizer, bench.checking),
+    }
+
+
+def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
+    """The recipe with the shared cache, and with pixel masks in place of pseudo-masks where these are asked for."""
+    train = list(recipe.data.train)
+    if labels == "masks":
+        new = train[0].model_dump() | {"kind": "masks", "pseudo": None, "masks": bench.folder / "masks"}
+        train[0] = SourceSettings.model_validate(new)
+    synth = [one.model_copy(update={"pool": 400}) if one.kind == "synth" else one for one in train]
+    data = recipe.data.model_copy(update={"train": tuple(synth), "cache": bench.out / "cache", "validation": ()})
+    return recipe.model_copy(update={"data": data})
+
+
+def table(rows: Sequence[Row], out: Path) -> str:
+    """A line for each number of pictures; writes the plot beside it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    lines = [
+        "| learns | labels | pictures | held out | F1 [95 %] | flagged | known kinds F1 | false alarms | minutes |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    figure, axes = plt.subplots(figsize=(6, 4))
+    order = sorted({(row["parts"], row["labels"], row["size"]) for row in rows}, key=lambda key: (key[2] > 0, key))
+    curves: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
+    for parts, labels, size in order:
+        mine = [row for row in rows if (row["parts"], row["labels"], row["size"]) == (parts, labels, size)]
+        held = [one for row in mine for one in row["held"]]
+        values = np.array([one["f1"] for one in held])
+        low, high = mean_interval(values, seed=0) or (float("nan"), float("nan"))
+        taught = float(np.mean([row["taught"] for row in mine]))
+        lines.append(
+            f"| {parts} | {labels} | {taught:.0f} | {len(held)} | {values.mean():.3f} [{low:.3f}, {high:.3f}] "
+            f"| {np.mean([one['flagged'] for one in held]):.0%} "
+            f"| {np.mean([one['f1'] for row in mine for one in row['known']]):.3f} "
+            f"| {np.mean([one['flagged'] for row in mine for one in row['authentic']]):.1%} "
+            f"| {np.mean([row['minutes'] for row in mine]):.1f} |"
+        )
+        point = (taught, float(values.mean()), low, high)
+        if size == 0:
+            nothing = point
+        else:
+            curves.setdefault((parts, labels), [nothing]).append(point)
+    for (parts, labels), points in sorted(curves.items()):
+        x, middle, low_, high_ = np.array(points).T
+        axes.errorbar(x, middle, [middle - low_, high_ - middle], capsize=3, marker="o", label=f"{parts}, {labels}")
+    axes.set(xlabel="boxed pictures", ylabel="pixel F1, held out", ylim=(0, 1))
+    axes.legend()
+    figure.savefig(out / "curve.png", dpi=110, bbox_inches="tight")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--authentic", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5, 10, 20, 1000])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--scenes", help="pattern of what pictures of one scene share in their names")
+    parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "fusion"])
+    parser.add_argument("--labels", nargs="+", default=["boxes"], choices=["boxes", "masks"])
+    parser.add_argument("--set-adapt", action="append", default=[], metavar="KEY=VALUE", help="a setting of adapt")
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+
+    settings = load_settings(AdaptSettings, None, given.set_adapt)
+    out, folder = make_folder(given.out.resolve()), given.set.resolve()
+    matched = match_boxes(folder / "tampered", read_boxes(folder / "boxes.json")).matched
+    folds = folds_of(folder, [item.image for item in matched], given.scenes, given.folds)
+    bench = prepare(folder, given, settings, out, matched)
+    rows = read_rows(out)
+    jobs: list[tuple[int, int, str, str]] = [(0, fold, "–", "–") for fold in range(given.folds)]
+    jobs += itertools.product(given.sizes, range(given.folds), given.labels, given.parts)
+    for size, fold, labels, parts in jobs:
+        if any((row["size"], row["fold"], row["labels"], row["parts"]) == (size, fold, labels, parts) for row in rows):
+            continue
+        held = sorted(itertools.chain(*folds[fold]))
+        others = shuffled([scene for number, one in enumerate(folds) if number != fold for scene in one])
+        taught = list(itertools.chain(*others))[:size]
+        key: Row = {"size": size, "fold": fold, "labels": labels, "parts": parts, "taught": len(taught)}
+        if size:
+            row = key | run(bench, held, taught, labels, parts, out / f"{size}-{fold}-{labels}-{parts}")
+        else:
+            before = Localizer.load(bench.start, choose_device(given.device))
+            cases = (labelled(held, folder / "masks"), bench.known, bench.checking)
+            found = [measure(bench, before, each) for each in cases]
+            row = key | dict(zip(("held", "known", "authentic"), found, strict=True)) | {"minutes": 0.0}
+        rows.append(row)
+        with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, default=bool) + "\n")
+        print(*key.values(), f"F1 {np.mean([one['f1'] for one in row['held']]):.3f}", flush=True)
+    text = table(rows, out)
+    write_text(out / "table.md", text)
+    print(text)
+
+
+def read_rows(out: Path) -> list[Row]:
+    """Rows of an earlier, interrupted run."""
+    file = out / "rows.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def prepare(
+    folder: Path, given: argparse.Namespace, settings: AdaptSettings, out: Path, matched: list[MatchedImage]
+) -> Bench:
+    """Pseudo-masks of all boxed pictures, the parts of the authentic ones, and forgeries of known kinds."""
+    if not (out / "pseudo").is_dir():
+        teacher = load_teacher(settings.teacher, device=choose_device(given.device), engine="auto")
+        for _ in write_pseudo_masks(matched, teacher, PseudoSettings(), make_folder(out / "pseudo")):
+            pass
+    clean = sorted(path for path in given.authentic.resolve().iterdir())
+    scenes = shuffled(group_scenes(clean, settings.scenes))
+    parts = [tuple(sorted(itertools.chain(*scenes[number::10]))) for number in range(10)]
+    teaching, calibrating, checking = parts[:4], parts[4:7], parts[7:]
+    three = tuple(tuple(itertools.chain(*each)) for each in (teaching, calibrating, checking))
+    known = known_forgeries()
+    if not (out / "known").is_dir():
+        forge = Forge(known, SourcePool(list(three[2]), None, working_side(known)))
+        for _ in write_forgeries(forge, KNOWN_COUNT, CHECK_SEED, make_folder(out / "known")):
+            pass
+    cases = labelled(sorted((out / "known" / "tampered").iterdir()), out / "known" / "masks")
+    cache = ArrayCache(out / "cache", {"content": "traces of whole pictures"})
+    return Bench(
+        folder,
+        given.start,
+        given.authentic.resolve(),
+        out,
+        settings,
+        given.device,
+        cache,
+        three,  # type: ignore[arg-type]
+        tuple(cases),
+    )
+
+
+if __name__ == "__main__":
+    main()
