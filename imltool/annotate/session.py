@@ -20,7 +20,7 @@ from imltool.inference.localizer import Localizer
 from imltool.journal import utc_now
 from imltool.pages.server import PageServer, person_name
 from imltool.teacher.embeddings import EmbeddingFolder
-from imltool.teacher.registry import NON_LEARNED, load_sam, teacher_weights
+from imltool.teacher.registry import TEACHERS, WITH_WEIGHTS, load_sam, teacher_weights
 from imltool.versions import __version__
 
 
@@ -78,7 +78,7 @@ def open_session(
     Raises `UsageError` (teacher, annotator's name, port), `WeightsError`, and what `AnnotationStore` raises.
     """
     who = person_name(annotator, "--annotator")
-    if teacher in NON_LEARNED:
+    if teacher in TEACHERS and teacher not in WITH_WEIGHTS:
         raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
     # an encoder that can be interrupted layer by layer: the person waits for no embedding under way

@@ -109,7 +109,9 @@ def teacher_option(help: str = "mobile-sam, vit-b, vit-l, vit-h, or hq-vit-b and
     return option("--teacher NAME", help)
 
 
-TeacherWeightsOption = Annotated[Path | None, option("--weights,-w FILE", "The teacher's weights, when not bundled.")]
+TeacherWeightsOption = Annotated[
+    Path | None, option("--weights,-w FILE", "The teacher's weights, when not bundled; for sam2 a folder.")
+]
 BoxFormatOption = Annotated[str | None, option("--format NAME", "Format of the boxes (default: detected).")]
 RestartOption = Annotated[bool, option("--restart", "Discard the earlier results in the folder instead of resuming.")]
 PortOption = Annotated[

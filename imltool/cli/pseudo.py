@@ -33,7 +33,8 @@ def pseudo(
     ],
     out: Annotated[Path, common.out_option("Folder for masks/ and pseudo.jsonl.")],
     teacher: Annotated[
-        str, common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, hq-vit-b and others of SAM-HQ, box or grabcut.")
+        str,
+        common.teacher_option("mobile-sam, vit-b, vit-l, vit-h, hq-vit-b and others of SAM-HQ, sam2, box or grabcut."),
     ] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
     box_format: common.BoxFormatOption = None,

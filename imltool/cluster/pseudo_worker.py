@@ -12,9 +12,8 @@ from imltool.cluster.check_order import Made
 from imltool.cluster.model_files import ModelFiles
 from imltool.cluster.same_setup import require_engine, require_version
 from imltool.teacher.embeddings import EmbeddingFolder
-from imltool.teacher.graphs import graphs_of
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
-from imltool.teacher.registry import load_teacher
+from imltool.teacher.registry import load_teacher, teacher_files
 from imltool.teacher.teacher import Teacher
 from imltool.versions import __version__
 
@@ -26,7 +25,7 @@ class SentTeacher:
     Attributes:
         name: of `registry.TEACHERS`.
         device: on which it computes, as torch names it.
-        files: its weights, then its exported graphs where it has them; None for a teacher without weights.
+        files: `registry.teacher_files`; None for a teacher without weights.
         network: name of what runs it; None likewise.
         engine: `Teacher.engine`, its version among it.
         embeddings: folder of embeddings that all share, and its bound in bytes.
@@ -46,9 +45,7 @@ class SentTeacher:
         """A loaded teacher, ready to be sent."""
         if teacher.engine is None:
             return cls(teacher.name, teacher.device)
-        assert teacher.weights is not None, "a teacher that was not loaded has no file to send"
-        graphs = [path for path in graphs_of(teacher.weights) if path.is_file()]
-        sent = ModelFiles.of(ray, [teacher.weights, *graphs])
+        sent = ModelFiles.of(ray, teacher_files(teacher))
         kept = teacher.embeddings
         embeddings = (Path(os.path.abspath(kept.folder)), kept.most_bytes) if kept else None
         network = teacher.engine.split()[0]

@@ -72,10 +72,11 @@ WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
     "hq-vit-l": _hq("vit_l"),
     "hq-vit-h": _hq("vit_h"),
 }
-BY_FILE = ("hq-vit-tiny", "hq-vit-b", "hq-vit-l", "hq-vit-h")
-"""Those whose weights are known by no name, only as a file."""
+SAM2 = "sam2"
+BY_FILE = ("hq-vit-tiny", "hq-vit-b", "hq-vit-l", "hq-vit-h", SAM2)
+"""Those whose weights are known by no name, only as a file, for `SAM2` as a folder."""
 NON_LEARNED = ("box", "grabcut")
-TEACHERS = (*WITH_WEIGHTS, *NON_LEARNED)
+TEACHERS = (*WITH_WEIGHTS, SAM2, *NON_LEARNED)
 NAMED_TEACHERS = tuple(name for name in TEACHERS if name not in BY_FILE)
 """Those that need no file: what a study can compare."""
 
@@ -95,10 +96,28 @@ def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
 
     if name not in BY_FILE:
         return locate(name, weights)
+    if name == SAM2:
+        if weights is None:
+            raise UsageError("teacher sam2 needs its folder", "give --weights FOLDER, such as sam2.1-hiera-tiny")
+        from imltool.teacher.sam2 import sam2_weights
+
+        return sam2_weights(weights)
     if weights is None:
         file = f"sam_{name.replace('-', '_')}.pth"
         raise UsageError(f"teacher {name} needs its file", f"give --weights {file}, from the authors of SAM-HQ")
     return given_file(name, weights)
+
+
+def teacher_files(teacher: Teacher) -> list[Path]:
+    """The files that a loaded teacher with weights can be loaded from again: the weights, then those beside them."""
+    assert teacher.weights is not None, "a teacher that was not loaded has no file"
+    if teacher.name == SAM2:
+        from imltool.teacher.sam2 import sam2_files
+
+        return sam2_files(teacher.weights)
+    from imltool.teacher.graphs import graphs_of
+
+    return [teacher.weights, *(path for path in graphs_of(teacher.weights) if path.is_file())]
 
 
 def load_teacher(
@@ -112,12 +131,31 @@ def load_teacher(
 
     Raises `UsageError` for an unknown name, and for a teacher without weights that is given an engine or embeddings.
     """
+    if name == SAM2:
+        return _sam2(weights, device, engine, embeddings)
     if name not in NON_LEARNED:
         return load_sam(name, weights, device, engine, embeddings)
     teacher_weights(name, weights)
     if embeddings is not None or engine not in ("auto", "torch"):
         raise UsageError(f"teacher {name} has no network", "leave --engine and --embeddings out")
     return _non_learned(name)
+
+
+def _sam2(weights: Path | None, device: str, engine: str, embeddings: EmbeddingFolder | None) -> Teacher:
+    path = teacher_weights(SAM2, weights)
+    assert path is not None
+    _refuse_embeddings(SAM2, embeddings)
+    if engine not in ("auto", "torch"):
+        raise UsageError("teacher sam2 is run by torch alone", "leave --engine out")
+    from imltool.device import choose_device
+    from imltool.teacher.sam2 import Sam2Teacher
+
+    return Sam2Teacher(path, choose_device(device))
+
+
+def _refuse_embeddings(name: str, embeddings: EmbeddingFolder | None) -> None:
+    if name in BY_FILE and embeddings is not None:
+        raise UsageError(f"embeddings of teacher {name} are not kept", "leave --embeddings out")
 
 
 def load_sam(
@@ -141,11 +179,11 @@ def load_sam(
     Raises `UsageError` (unknown teacher or one without weights, unavailable engine) and `WeightsError` (absent, damaged
     or another model's file or graph).
     """
+    if name not in WITH_WEIGHTS and name in TEACHERS:
+        raise UsageError(f"teacher {name} takes no clicks", f"choose one of {', '.join(WITH_WEIGHTS)}")
     path = teacher_weights(name, weights)
-    if path is None:
-        raise UsageError(f"teacher {name} has no network", f"choose one of {', '.join(WITH_WEIGHTS)}")
-    if name in BY_FILE and embeddings is not None:
-        raise UsageError(f"embeddings of teacher {name} are not kept", "leave --embeddings out")
+    assert path is not None, "all of these have weights"
+    _refuse_embeddings(name, embeddings)
     import torch
 
     from imltool.device import choose_device

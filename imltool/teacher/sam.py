@@ -38,6 +38,13 @@ class Embedding:
     size: tuple[int, int]
 
 
+def rated(logits: Tensor, predicted_iou: float, choice: int) -> BoxMask:
+    """The mask of logits float [H,W] at the picture's size, with its stability; the rest as `BoxMask` has it."""
+    stability = calculate_stability_score(logits[None], MASK_THRESHOLD, STABILITY_OFFSET)
+    mask = (logits > MASK_THRESHOLD).cpu().numpy()
+    return BoxMask(mask, predicted_iou, float(stability.nan_to_num(0.0)), choice)
+
+
 class SamTeacher:
     """Segment Anything with box prompts. Never trained, never changed.
 
@@ -137,9 +144,7 @@ class SamTeacher:
         square = interpolate(low[None, None, row, choice], (INPUT_SIZE, INPUT_SIZE), mode="bilinear")
         inner = square[..., : embedding.inner[0], : embedding.inner[1]]
         logits = interpolate(inner, embedding.size, mode="bilinear")[0, 0]
-        stability = calculate_stability_score(logits[None], MASK_THRESHOLD, STABILITY_OFFSET)
-        mask = (logits > MASK_THRESHOLD).cpu().numpy()
-        return BoxMask(mask, float(quality[row, choice]), float(stability.nan_to_num(0.0)), choice)
+        return rated(logits, float(quality[row, choice]), choice)
 
     def masks(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
         """`decode(embed(rgb), boxes)`, for callers with one picture."""
