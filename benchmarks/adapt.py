@@ -151,8 +151,7 @@ def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
     if labels == "masks":
         new = train[0].model_dump() | {"kind": "masks", "pseudo": None, "masks": bench.folder / "masks"}
         train[0] = SourceSettings.model_validate(new)
-    synth = [one.model_copy(update={"pool": 400}) if one.kind == "synth" else one for one in train]
-    data = recipe.data.model_copy(update={"train": tuple(synth), "cache": bench.out / "cache", "validation": ()})
+    data = recipe.data.model_copy(update={"train": tuple(train), "cache": bench.out / "cache", "validation": ()})
     return recipe.model_copy(update={"data": data})
 
 

@@ -14,6 +14,9 @@ from imltool.training.settings import DataSettings, OptimSettings, SourceSetting
 
 NEW = "new kind"
 AUTHENTIC = "authentic"
+REPEATS = 3
+"""How often a forgery of a known kind is seen, cropped and turned each time; making it takes longer than learning from
+it (our choice)."""
 KNOWN: dict[str, float] = {"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1}
 """Kinds of forgeries that keep and check the old skills, with their relative frequency (our choice)."""
 
@@ -58,6 +61,7 @@ def training_settings(
                     "name": "known kinds",
                     "kind": "synth",
                     "weight": settings.replay,
+                    "pool": max(1, round(settings.steps * settings.batch_size * settings.replay / REPEATS)),
                     "photos": (authentic,),
                     "photo_list": teaching,
                     "synth": known_forgeries(),
