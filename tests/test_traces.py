@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.pictures import make_set, photo
+from helpers.pictures import make_set, photo, textured
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -27,16 +27,6 @@ from imltool.training.prepared import ArrayCache, Prepared, view
 from imltool.training.settings import AugmentSettings, TrainSettings
 
 CPU = torch.device("cpu")
-
-
-def textured(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
-    """Grey-scale blotches of many sizes, as RGB: has keypoints everywhere and repeats nowhere."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((height, width, 3))
-    for size, strength in ((40, 60.0), (12, 35.0), (5, 20.0), (2, 6.0)):
-        coarse = rng.normal(0, 1, (height // size + 2, width // size + 2, 3))
-        total += strength * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(total + 128, 0, 255).astype(np.uint8)
 
 
 def saved(rgb: np.ndarray, quality: int, subsampling: int = 0) -> np.ndarray:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imltool.pictures.images import RGB
 from imltool.traces.copy_match import find_copies
@@ -19,21 +23,25 @@ class CopiedPlace:
 
     Attributes:
         lines: x and y of a point of one place and of its partner, pixels; evenly chosen of the matches.
-        outlines: x and y of one point after the other around each place; empty where they are not known.
         matches: how many keypoints match.
         scale: size of the second place over the first.
-        confidence: 0..1, how surely it is a copy and no repeated structure; None where that is not known.
+        map_means: mean of the map at the matched points of the first and of the second place, 0..1; None without a
+            map. Higher at one end speaks for that end being the copy (docs/review.md says how often).
     """
 
     lines: tuple[Line, ...]
-    outlines: tuple[tuple[float, ...], ...]
     matches: int
     scale: float
-    confidence: float | None
+    map_means: tuple[float, float] | None
 
 
-def find_copied_places(rgb: RGB) -> list[CopiedPlace]:
-    """The pairs of places of a picture, uint8 [H,W,3], the most certain first."""
+def find_copied_places(rgb: RGB, levels: NDArray[np.uint8] | None) -> list[CopiedPlace]:
+    """The pairs of places of a picture, the most certain first.
+
+    Args:
+        rgb: the picture, uint8 [H,W,3].
+        levels: its map, uint8 [H,W], 255 for a probability of 1; None where there is none.
+    """
     return [
         CopiedPlace(
             lines=tuple(
@@ -42,10 +50,16 @@ def find_copied_places(rgb: RGB) -> list[CopiedPlace]:
                     copy.here[:: len(copy.here) // LINES + 1], copy.there[:: len(copy.here) // LINES + 1], strict=True
                 )
             ),
-            outlines=(),
             matches=len(copy.here),
             scale=copy.scale,
-            confidence=None,
+            map_means=None if levels is None else (_mean_at(levels, copy.here), _mean_at(levels, copy.there)),
         )
         for copy in find_copies(rgb)
     ]
+
+
+def _mean_at(levels: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> float:
+    """Mean of a map at points (x, y) [N,2], as a probability."""
+    height, width = levels.shape
+    x, y = np.rint(points).astype(int).T
+    return float(levels[y.clip(0, height - 1), x.clip(0, width - 1)].mean()) / 255

@@ -153,7 +153,8 @@ class Layers:
         def make() -> list[CopiedPlace]:
             rgb = self.rgb(result)
             with self._turn(result):
-                return find_copied_places(rgb)
+                levels = read_levels(self._output(result, result.map)) if result.map else None
+                return find_copied_places(rgb, levels)
 
         return self._others.get((result.path, "copies"), make)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -62,3 +63,13 @@ def noise_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) 
     for i in range(authentic):
         write_rgb(root / "authentic" / f"a{i}.png", rng.integers(0, 255, (33, 50, 3), dtype=np.uint8))
     return root
+
+
+def textured(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
+    """Grey-scale blotches of many sizes, as RGB: has keypoints everywhere and repeats nowhere."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for size, strength in ((40, 60.0), (12, 35.0), (5, 20.0), (2, 6.0)):
+        coarse = rng.normal(0, 1, (height // size + 2, width // size + 2, 3))
+        total += strength * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(total + 128, 0, 255).astype(np.uint8)

@@ -113,10 +113,10 @@ export async function showCopies(into, viewer, index, go) {
     if (viewer.picture?.index !== index) return [];
     viewer.picture.copies = copies;
     into.replaceChildren(h("h3", {}, "Copied places"), ...(copies.length
-      ? [h("p", { className: "muted" }, "Lines join points that look alike. Which end is the copy the lines do not say; patterns that repeat by themselves match too."), h("ol", { className: "plain" }, ...copies.map((copy, at) => {
+      ? [h("p", { className: "muted" }, "Lines join points that look alike: filled at the first place, hollow at the second. Which one is the copy the lines do not say; where the map is much higher at one of them, that one more often is. Patterns that repeat by themselves match too."), h("ol", { className: "plain" }, ...copies.map((copy, at) => {
         const ends = bounds(copy.lines);
-        const size = Math.abs(copy.scale - 1) > 0.03 ? `, one end ${copy.scale.toFixed(2)} times the other's size` : "";
-        return h("li", {}, h("button", { onclick: () => go(ends) }, h("span", {}, `Pair ${at + 1}: ${copy.matches} points match${size}${copy.confidence === null ? "" : `, a copy with ${Math.round(100 * copy.confidence)} % confidence`}`)));
+        const size = Math.abs(copy.scale - 1) > 0.03 ? `, the second ${copy.scale.toFixed(2)} times the first one's size` : "";
+        return h("li", {}, h("button", { onclick: () => go(ends) }, h("span", {}, `Pair ${at + 1}: ${copy.matches} points match${size}${mapAtEnds(copy.map_means)}`)));
       }))]
       : [h("p", { className: "muted" }, "No place looks like another one.")]));
     return copies;
@@ -124,6 +124,10 @@ export async function showCopies(into, viewer, index, go) {
     into.replaceChildren(h("p", { className: "warn" }, `Not looked for: ${error.message}`));
     return [];
   }
+}
+
+function mapAtEnds(means) {
+  return means === null ? "" : `; map ${means[0].toFixed(2)} at the first, ${means[1].toFixed(2)} at the second`;
 }
 
 function bounds(lines) {

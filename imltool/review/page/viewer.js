@@ -200,16 +200,6 @@ export class Viewer extends EventTarget {
   #copied(pen, copy, at) {
     const [left, top, scale] = this.#place;
     const colour = `hsl(${(190 + 75 * at) % 360} 95% 60%)`;
-    for (const outline of copy.outlines) {
-      pen.beginPath();
-      for (let i = 0; i < outline.length; i += 2) pen[i ? "lineTo" : "moveTo"](left + outline[i] * scale, top + outline[i + 1] * scale);
-      pen.closePath();
-      for (const [stroke, width] of [["rgb(0 0 0 / .6)", 4], [colour, 2]]) {
-        pen.strokeStyle = stroke;
-        pen.lineWidth = width * this.dense;
-        pen.stroke();
-      }
-    }
     for (const [x1, y1, x2, y2] of copy.lines) {
       const [a, b, c, d] = [left + x1 * scale, top + y1 * scale, left + x2 * scale, top + y2 * scale];
       for (const [stroke, width] of [["rgb(0 0 0 / .6)", 3], [colour, 1.2]]) {
@@ -220,8 +210,13 @@ export class Viewer extends EventTarget {
         pen.lineTo(c, d);
         pen.stroke();
       }
-      pen.fillStyle = colour;
-      for (const [x, y] of [[a, b], [c, d]]) pen.fillRect(x - 2 * this.dense, y - 2 * this.dense, 4 * this.dense, 4 * this.dense);
+      const half = 2.5 * this.dense;
+      pen.fillStyle = pen.strokeStyle = colour;
+      pen.lineWidth = 1.5 * this.dense;
+      pen.fillRect(a - half, b - half, 2 * half, 2 * half);
+      pen.fillStyle = "#fff";
+      pen.fillRect(c - half, d - half, 2 * half, 2 * half);
+      pen.strokeRect(c - half, d - half, 2 * half, 2 * half);
     }
   }
 
