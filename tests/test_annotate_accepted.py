@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from helpers.commands import Imltool
@@ -143,6 +144,20 @@ def test_outlines_follow_the_edges_of_pixels() -> None:
     mask[10:30, 8] = mask[20:24, 8:40] = True
     assert outlines(mask[:4]) == [[3.0, 2.0, 3.0, 3.0, 4.0, 3.0, 4.0, 2.0]]
     assert sum(_area(np.reshape(one, (-1, 2))) for one in outlines(mask)) == mask.sum()
+
+
+@given(MASKS)
+def test_outlines_drawn_by_pycocotools_are_the_mask_without_holes_the_largest_first(mask: np.ndarray) -> None:
+    polygons = outlines(mask)
+    if not mask.any():
+        assert polygons == []
+        return
+    drawn = coco.decode(coco.merge(coco.frPyObjects(polygons, *mask.shape))).astype(bool)
+    outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
+    _, regions = cv2.connectedComponents(outside, connectivity=4)
+    assert np.array_equal(drawn, (regions != regions[0, 0])[1:-1, 1:-1])
+    areas = [_area(np.reshape(one, (-1, 2))) for one in polygons]
+    assert areas == sorted(areas, reverse=True)
 
 
 def _area(points: np.ndarray) -> float:

@@ -321,6 +321,10 @@ def test_stats_and_exports(folder: Path, tmp_path: Path, imltool: Imltool) -> No
         assert not report.faults and {item.name for item in report.matched} == {"0.png", "1.png"}
         assert report.matched[0].boxes[0] == pytest.approx((10, 10, 40, 30), abs=0.01)
         assert "2.png" in report.without_boxes
+    assert imltool("annotate", "export", out, "--to", "coco", "--out", tmp_path / "latest.json")[0] == 0
+    first = json.loads((tmp_path / "latest.json").read_text())["annotations"][0]
+    assert first["bbox"] == [10, 10, 30, 20] and first["area"] == 300
+    assert first["segmentation"] == [[10, 10, 10, 30, 25, 30, 25, 10]]
     code, _, _ = imltool("annotate", "export", out, "--to", "coco", "--out", tmp_path / "a.json", "--annotator", "anna")
     assert code == 0 and [len(item.boxes) for item in read_boxes(tmp_path / "a.json").images] == [1, 0]
     for arguments, message in (

@@ -282,6 +282,25 @@ def test_a_picture_listed_twice_in_coco_has_the_boxes_of_both(tmp_path: Path) ->
     assert report.matched[0].boxes.tolist() == [BOX, [0, 0, 4, 4]] and "united" in report.notes[0]
 
 
+def test_a_rectangle_kept_with_its_polygon_is_one_box(tmp_path: Path) -> None:
+    """Label Studio makes both of a COCO annotation, in percent, and the two differ in the last digits."""
+    image(tmp_path / "images/a.png", (97, 61))
+    x, y, width, height = 10.25, 7.5, 30.5, 22.5
+    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    values: list[dict[str, Any]] = [
+        {"x": x / 97 * 100, "y": y / 61 * 100, "width": width / 97 * 100, "height": height / 61 * 100},
+        {"points": [[across / 97 * 100, down / 61 * 100] for across, down in corners]},
+    ]
+    kinds = ("rectanglelabels", "polygonlabels")
+    regions = [
+        {"original_width": 97, "original_height": 61, "type": kind, "value": value | {kind: ["t"]}}
+        for kind, value in zip(kinds, values, strict=True)
+    ]
+    (tmp_path / "b.json").write_text(json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": regions}]}]))
+    (found,) = matched(tmp_path / "images", tmp_path / "b.json").matched
+    assert found.boxes.tolist() == [[10.25, 7.5, 40.75, 30]]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 def test_tables_as_excel_saves_them(tmp_path: Path, encoding: str) -> None:
     image(tmp_path / "images/Überfall.png")

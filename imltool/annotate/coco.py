@@ -87,7 +87,9 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
     # CVAT and Label Studio want a segmentation of every annotation, Label Studio's import polygons alone
     made["segmentation"] = box_polygon(box.box)
     if box.mask is not None:
-        made["segmentation"] = outlines(decode_mask(box.mask)) or box_polygon(box.box)
+        mask = decode_mask(box.mask)
+        if mask.any():
+            made |= {"segmentation": outlines(mask), "area": int(mask.sum())}
         made["imltool"]["mask"] = box.mask
     return made
 

@@ -132,12 +132,14 @@ def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> 
 def outlines(mask: Mask) -> list[list[float]]:
     """A bool mask [H,W] as COCO segmentation: one polygon an island, along the outer edges of its pixels.
 
-    Holes are filled; islands that meet in a corner are one.
+    Holes are filled; islands that meet in a corner are one. The largest comes first, because label-studio-converter
+    reads no other.
     """
     # twice as large, so that an island one pixel wide has two sides
     large = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return [_corners(np.asarray((contour[:, 0] + 1) // 2, dtype=np.int32)) for contour in found]
+    edges = [np.asarray((contour[:, 0] + 1) // 2, dtype=np.int32) for contour in found]
+    return [_corners(points) for points in sorted(edges, key=cv2.contourArea, reverse=True)]
 
 
 def _corners(points: NDArray[np.int32]) -> list[float]:

@@ -279,8 +279,9 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
         outside = max(-x1, -y1, x2 - width, y2 - height)
         return box, f"reaches {outside:.4g} px outside the picture ({width}x{height})"
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-    # compared as float32, the type handed on: two sides may fall together there
-    left, top, right, bottom = np.asarray(clipped, dtype=np.float32)
+    # as float32, the type handed on: two sides may fall together there, and a rectangle that a program has kept with
+    # its polygon, in shares of the sides, is one box again
+    left, top, right, bottom = (float(side) for side in np.asarray(clipped, dtype=np.float32))
     if right <= left or bottom <= top:
         return box, f"leaves nothing inside the picture ({width}x{height})"
-    return clipped, ""
+    return (left, top, right, bottom), ""
