@@ -39,7 +39,9 @@ ARCHITECTURES = {
     "traces": StudentSettings(
         backbone="nano", input_size=96, traces=("copy", "jpeg", "noise"), tta_flips=2, memory="ema"
     ),
-    "growing": StudentSettings(backbone="nano", input_size=64, max_input_size=128, traces=("jpeg", "noise")),
+    "growing": StudentSettings(
+        backbone="nano", input_size=64, max_input_size=128, traces=("copy", "jpeg", "noise"), tta_flips=2, memory="ema"
+    ),
 }
 
 
@@ -59,7 +61,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, s
     return weights, code, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture(scope="module", params=["rgb", "traces"])
+@pytest.fixture(scope="module", params=["rgb", "growing"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with its graph beside it: of its own size, or of free size."""
     if request.param == "rgb":
@@ -176,11 +178,12 @@ def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
     assert code == 1 and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("exported", ["traces"], indirect=True)
+@pytest.mark.parametrize("exported", ["growing", pytest.param("traces", marks=pytest.mark.slow)], indirect=True)
 def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
     graphs = [Localizer.load(exported, "cpu", engine) for engine in INSTALLED]
     info, plain = graphs[0].network.info, Localizer.load(exported, "cpu", "torch")  # type: ignore[attr-defined]
-    assert (info.free_size, info.input_size, info.trained_size, info.precision) == ((64, 2048), 96, 96, "fp16")
+    side = plain.header.architecture.input_size
+    assert (info.free_size, info.input_size, info.trained_size, info.precision) == ((64, 2048), side, side, "fp16")
     for count, size in ((3, (64, 128)), (1, (224, 224)), (2, (320, 192))):
         views, traces = trial_inputs(plain.header.architecture, count, size)
         expected = plain.probabilities(views, traces)
@@ -313,7 +316,7 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
 
 
 @pytest.mark.usefixtures("bfloat16")
-@pytest.mark.parametrize("exported", ["traces"], indirect=True)
+@pytest.mark.parametrize("exported", ["growing"], indirect=True)
 def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exported: Path) -> None:
     views, traces = trial_inputs(Localizer.load(exported, "cpu").header.architecture, 2)
     for engine in ("torch", *(name for name in INSTALLED if "bf16" in GRAPH_ENGINES[name].computes)):
