@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from helpers.commands import Imltool
 from helpers.layout_trees import grown
 from helpers.pictures import make_set, photo, write_rgb
 from helpers.train_config import write_config
 from PIL import Image
 
-from imltool.cli.app import app
+from imltool.cli.app import command_tree
 
 ROOT = Path(__file__).parent.parent
 MADE = ROOT / "docs/commands"
@@ -110,14 +109,9 @@ ALL = [command for page in PAGES for command in commands_of(page)]
 IN_BLOCKS = [command for command in ALL if not command.inline]
 
 
-def tree() -> Any:
-    """The command line as click has it."""
-    return typer.main.get_command(app)
-
-
 def parse(words: list[str], fragment: bool = False) -> None:
     """Parse a command line as imltool does, without running it; of a fragment only its options are looked up."""
-    command, rest = tree(), words
+    command, rest = command_tree(), words
     context = command.make_context("imltool", list(rest), resilient_parsing=True)
     while getattr(command, "commands", None):
         names = [word for word in rest if not word.startswith("-")]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from functools import cache
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperGroup
+from typer.main import get_command
 
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
@@ -131,6 +133,12 @@ def _register() -> None:
 _register()
 
 
+@cache
+def command_tree() -> Any:
+    """All commands as Click has them: built once, for programs that run several."""
+    return get_command(app)
+
+
 def _fail(message: str, remedy: str = "") -> None:
     common.stderr.quiet = False
     line = f"error: {message}" + (f" → {remedy}" if remedy else "")
@@ -177,7 +185,7 @@ def run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     """The exit code of the command, with all of its stdout written."""
     try:
-        app(arguments)
+        command_tree()(arguments)
         code = EXIT_OK
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else EXIT_OK
