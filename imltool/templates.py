@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jinja2
 
 
+@cache  # compiling a report's templates takes longer than filling them in
 def environment(*packages: str, **filters: Callable[..., Any]) -> jinja2.Environment:
     """Templates of the `templates` folders of `packages`, the first that has a name; text is escaped as HTML."""
     made = jinja2.Environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ def installed_versions() -> dict[str, str | None]:
     }
 
 
+@cache  # finding a distribution reads its folder
 def _installed(distributions: tuple[str, ...]) -> str | None:
     for name in distributions:
         try:

@@ -100,7 +100,7 @@ def render(
             placed.append(result)  # when the next is asked for, the page holds this one
 
     pieces = (
-        environment("imltool.scan", **FILTERS, breakable=partial(_breakable, paper=paper))
+        environment("imltool.scan", **FILTERS, breakable=_BREAKABLE[paper])
         .get_template("report.html.j2")
         .generate(
             run=run,
@@ -149,6 +149,9 @@ def _breakable(path: str, paper: bool) -> Markup:
     if paper:  # boxes, because a break opportunity in a PDF would be a character of the name
         return Markup().join(Markup('<span class="part">{}</span>').format(part) for part in marked.split("\0"))
     return Markup("<wbr>").join(marked.split("\0"))
+
+
+_BREAKABLE = {paper: partial(_breakable, paper=paper) for paper in (False, True)}
 
 
 def _place(run: Mapping[str, Any], name: str) -> str:

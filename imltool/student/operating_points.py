@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 TARGET_FPR = 0.05
 """Share of authentic pictures to be expected above a checkpoint's score threshold, at most (our choice)."""
@@ -99,6 +100,7 @@ def pictures_needed(rate: float) -> int:
     return math.ceil((1 - SLACK) / rate) - 1
 
 
+@cache  # a scan asks for those of its checkpoint again and again
 def beta_quantile(probability: float, a: int, b: int) -> float:
     """Quantile of Beta(a, b) for whole numbers, whose distribution function is a tail of the binomial one."""
     n = a + b - 1
