@@ -1,6 +1,7 @@
 """`imltool` in processes of its own that start at once: forked from one that has imported everything already.
 
-A start of its own imports for seconds, which would be most of the time of the tests that need processes.
+A start of its own imports for seconds, which would be most of the time of the tests that need processes. All workers of
+one run of the tests ask the same server.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,14 +21,11 @@ from pathlib import Path
 from typing import Any
 
 _SERVER = """
-import ctypes, json, os, resource, signal, sys
-import imltool.annotate.session, imltool.review.session, imltool.scan.report, imltool.scan.runner
-import imltool.study.runner, imltool.synth.forge, imltool.teacher.pseudo, imltool.training.loop
-from imltool.cli.app import run
-from imltool.interrupt import interrupt_on_sigterm
+import ctypes, gc, json, os, resource, selectors, shutil, signal, socket, sys
 
 def child(order):
-    os.close(0)
+    for held in (0, *sockets):
+        os.close(held)
     for number in (1, 2):
         os.dup2(os.open(order["files"][number - 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout.reconfigure(line_buffering=True)
@@ -43,18 +42,48 @@ def child(order):
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["room"], order["room"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
     interrupt_on_sigterm()
+    gc.enable()
     code = run(order["arguments"])
     sys.stdout.flush()
     os._exit(code)
 
-for line in sys.stdin:
-    order = json.loads(line)
-    if "poll" in order:
-        ended, status = os.waitpid(order["poll"], os.WNOHANG)
-        answer = os.waitstatus_to_exitcode(status) if ended else None
-    else:
-        answer = os.fork() or child(order)
-    print(json.dumps(answer), flush=True)
+def answer(order):
+    if "poll" not in order:
+        return os.fork() or child(order)
+    ended, status = os.waitpid(order["poll"], os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+listening = socket.socket(fileno=int(sys.argv[1]))
+sockets = {listening.fileno()}
+waiting = selectors.DefaultSelector()
+waiting.register(0, selectors.EVENT_READ)
+waiting.register(listening, selectors.EVENT_READ)
+imported = False
+while True:
+    for key, _ in waiting.select():
+        if key.fileobj == 0:  # whoever started this has ended
+            shutil.rmtree(os.path.dirname(listening.getsockname()))
+            os._exit(0)
+        if key.fileobj is listening:
+            if not imported:
+                imported = True
+                gc.disable()
+                import imltool.annotate.session, imltool.review.session, imltool.scan.report, imltool.scan.runner
+                import imltool.study.runner, imltool.synth.forge, imltool.teacher.pseudo, imltool.training.loop
+                from imltool.cli.app import command_tree, run
+                from imltool.interrupt import interrupt_on_sigterm
+                command_tree()
+                gc.freeze()
+            asking = listening.accept()[0]
+            sockets.add(asking.fileno())
+            waiting.register(asking, selectors.EVENT_READ, asking.makefile("rw"))
+        elif line := key.data.readline():
+            print(json.dumps(answer(json.loads(line))), file=key.data, flush=True)
+        else:
+            waiting.unregister(key.fileobj)
+            sockets.discard(key.fileobj.fileno())
+            key.data.close()
+            key.fileobj.close()
 """
 
 
@@ -96,13 +125,16 @@ class Command:
 
 
 class Forked:
-    """Starts commands."""
+    """Starts commands.
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-c", _SERVER]
-        # commands of tests find no weights but those of the package: no cache of the user's, no network
-        offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), "no-hub"))}
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=offline)
+    Args:
+        address: the socket of a server.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(address)
+        self._lines = self._socket.makefile("rw")
 
     def start(
         self,
@@ -127,13 +159,37 @@ class Forked:
         return Command(self, self.ask(order | {"folder": folder and str(folder), "ordinary": ordinary, "room": room}))
 
     def ask(self, order: dict[str, Any]) -> Any:
-        assert self._server.stdin and self._server.stdout
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
+        print(json.dumps(order), file=self._lines, flush=True)
+        return json.loads(self._lines.readline())
+
+
+_ADDRESS = "IMLTOOL_TESTS_FORK_FROM"
+"""Environment variable: the socket of the server that the first process of a run has started."""
+
+
+@functools.cache
+def serve() -> str:
+    """The socket of this run's server. A new one imports nothing before it is first asked, and ends with the process
+    that has started it.
+    """
+    if _ADDRESS not in os.environ:
+        os.environ[_ADDRESS] = f"{tempfile.mkdtemp(prefix='forks-')}/socket"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(os.environ[_ADDRESS])
+            listening.listen()
+            # commands of tests find no weights but those of the package: no cache of the user's, no network
+            offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), "no-hub"))}
+            number = listening.fileno()
+            command = [sys.executable, "-c", _SERVER, str(number)]
+            _SERVERS.append(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number], env=offline))
+    return os.environ[_ADDRESS]
+
+
+_SERVERS: list[subprocess.Popen[bytes]] = []
+"""Kept, because the server ends when its input does."""
 
 
 @functools.cache
 def forks() -> Forked:
-    """The one of this process, started when first needed; it ends with the process, when its input does."""
-    return Forked()
+    """The one of this process."""
+    return Forked(serve())
