@@ -51,24 +51,28 @@ function notice(text, action = "", run = null) {
 
 const ask = (index) => get(`pictures/${index}`);
 
+let drawn = -1; // the picture that is drawn in full
+
 async function show(index, push = true) {
   if (index < 0 || index >= list.rows.length || index === open.index) return;
   if (!(await decision.settled())) return notice("This decision is not saved yet: the page stays on the picture.");
   notice("");
   const row = list.rows[index];
   open = { index, facts: null, region: -1, waiting: [] };
+  drawn = -1;
   by("stage").dataset.ready = "";
   document.body.dataset.view = "picture";
   document.title = `${row.path} – imltool review`;
   if (push) history.pushState(null, "", `#${encodeURIComponent(row.path)}`);
   list.reach(index);
+  boxes.open(null, null); // nothing can be drawn before it is known what was drawn before
   decision.open(-1, { revision: 0, opinion: { status: "open", conclusion: null, text: "", boxes: null }, history: [] });
   viewer.lines = false;
   for (const id of ["traces", "copies"]) by(id).replaceChildren();
   if (row.verdict) viewer.show(index, ...row.size);
   else {
     viewer.clear();
-    by("stage").dataset.ready = String(index); // nothing to draw
+    drawn = index; // nothing to draw
   }
   by("hint").textContent = row.verdict ? "" : `not analysed: ${row.reason}`;
   let facts;
@@ -91,17 +95,23 @@ async function show(index, push = true) {
   by("details").scrollTop = 0;
   for (const run of open.waiting.splice(0)) run();
   paint();
+  settle();
 }
 
 viewer.addEventListener("drawn", ({ detail }) => {
   by("zoom").textContent = `${viewer.zoom} %`;
   if (detail.fault) by("hint").textContent = detail.fault;
-  if ((detail.whole || detail.fault) && by("stage").dataset.ready !== String(open.index)) {
-    by("stage").dataset.ready = String(open.index);
-    prefetch();
-  }
+  if (detail.whole || detail.fault) drawn = open.index;
+  settle();
   look();
 });
+
+// the picture is drawn and its decision known: it can be worked on, and the next one prepared
+function settle() {
+  if (drawn !== open.index || !open.facts || by("stage").dataset.ready === String(open.index)) return;
+  by("stage").dataset.ready = String(open.index);
+  prefetch();
+}
 
 function prefetch() {
   const next = list.listed[list.at + 1];
