@@ -86,10 +86,20 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _embeddings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Servers of all workers of one run of the tests share their embeddings, and no two runs do."""
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where the servers and teachers of all workers of one run keep embeddings; no two runs share it."""
     base = tmp_path_factory.getbasetemp()
     Annotating.embeddings = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "embeddings"
+    return Annotating.embeddings
+
+
+@pytest.fixture(scope="session")
+def mobile_sam(embeddings: Path) -> Any:
+    """The bundled teacher by torch; it embeds a picture once for all tests."""
+    from imltool.teacher.embeddings import ENTRY_BYTES, EmbeddingFolder
+    from imltool.teacher.registry import load_sam
+
+    return load_sam("mobile-sam", device="cpu", embeddings=EmbeddingFolder(embeddings, 1000 * ENTRY_BYTES))
 
 
 @pytest.fixture(scope="session")

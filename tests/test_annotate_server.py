@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(photo(3, 120, 60)).save(root / "portrait.jpg", exif=tag)
     write_rgb(root / "torn.png", photo(4))
     (root / "torn.png").write_bytes((root / "torn.png").read_bytes()[:600])
-    Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(root / "wide.jpg")
+    Image.fromarray(photo(5, 600, 300)).resize((4200, 2100)).save(root / "wide.jpg")
     write_rgb(root.parent / "secret.png", photo(6))
     return root
 
@@ -152,7 +152,7 @@ def test_pictures_come_upright_and_of_bounded_size_and_a_torn_one_is_told(server
         status, answer = server.ask(f"api/pictures/3{path}")
         assert status == 422 and "damaged" in answer["error"]
     _, wide = server.ask("api/pictures/4")
-    assert (wide["width"], wide["height"]) == (6000, 3000)
+    assert (wide["width"], wide["height"]) == (4200, 2100)
     assert Image.open(io.BytesIO(server.ask("api/pictures/4/view.jpg")[1])).size == (4096, 2048)
 
 
@@ -168,8 +168,8 @@ def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(
     assert status == 200 and state["boxes"][0]["shown"]["runs"] == first["runs"]
     status, state = server.change(0, 0, "unsure")
     assert status == 409 and state["revision"] == 1 and state["verdict"] == "tampered"
-    status, state = server.change(4, 0, "tampered", {"box": [1000, 500, 9000, 2500], "accepted": "mask"})
-    assert status == 200 and state["boxes"][0]["box"] == [1000, 500, 6000, 2500]
+    status, state = server.change(4, 0, "tampered", {"box": [700, 350, 6300, 1750], "accepted": "mask"})
+    assert status == 200 and state["boxes"][0]["box"] == [700, 350, 4200, 1750]
     assert max(state["boxes"][0]["shown"]["size"]) == 1024
     out = folder.parent / "boxes.json"
     deadline = time.monotonic() + 240
@@ -178,7 +178,7 @@ def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(
     found = {item.name: item for item in read_boxes(out).images}
     label = found["a.png"].accepted[0]
     assert label is not None and label.mask is not None
-    assert found["wide.jpg"].accepted[0].mask["size"] == [3000, 6000]
+    assert found["wide.jpg"].accepted[0].mask["size"] == [2100, 4200]
     (folder.parent / "plain.csv").write_text("image,x1,y1,x2,y2\na.png," + ",".join(map(str, BOX)) + "\n")
     target = folder.parent / "pseudo"
     command = ("pseudo", folder, "--boxes", folder.parent / "plain.csv", "--out", target, "--device", "cpu")

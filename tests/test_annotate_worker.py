@@ -20,7 +20,6 @@ from imltool.annotate.pictures import find_pictures
 from imltool.annotate.records import DrawnBox
 from imltool.errors import ImageError
 from imltool.pictures.images import RGB, read_rgb
-from imltool.teacher.registry import load_teacher
 from imltool.teacher.sam import SamTeacher
 
 Slow = Callable[[Path, Callable[[], None]], AbstractContextManager[None]]
@@ -30,15 +29,13 @@ PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
-def teacher() -> SamTeacher:
-    found = load_teacher("mobile-sam", None, "cpu")
-    assert isinstance(found, SamTeacher)
-    return found
+def teacher(mobile_sam: SamTeacher) -> SamTeacher:
+    return mobile_sam
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for index in range(4):
+    for index in range(6):
         write_rgb(tmp_path / "set" / f"{index}.png", forged(index)[0])
     return tmp_path / "set"
 
@@ -123,9 +120,10 @@ def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: Embeddin
 
 
 def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
-    worker.want(["0.png"])
-    worker.want(["3.png"])  # the other tab
-    assert worker.ready("0.png", PATIENCE) and worker.ready("3.png", PATIENCE)
+    # no other test has pictures 4 and 5 embedded
+    worker.want(["4.png"])
+    worker.want(["5.png"])  # the other tab
+    assert worker.ready("4.png", PATIENCE) and worker.ready("5.png", PATIENCE)
 
 
 def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
@@ -140,9 +138,9 @@ def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: Embed
 
 def test_a_large_picture_is_shown_small_and_its_full_mask_is_not(tmp_path: Path, teacher: SamTeacher) -> None:
     (tmp_path / "set").mkdir()
-    Image.fromarray(photo(5, 600, 300)).resize((6000, 3000)).save(tmp_path / "set/wide.jpg")
+    Image.fromarray(photo(5, 600, 300)).resize((3000, 1500)).save(tmp_path / "set/wide.jpg")
     worker = EmbeddingWorker(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)
-    box = DrawnBox(box=(1000, 500, 4000, 2500))
+    box = DrawnBox(box=(500, 250, 2000, 1250))
     assert worker.mask("wide.jpg", box).mask.shape == (512, 1024)
-    assert worker.full_mask("wide.jpg", box).shape == (3000, 6000)
+    assert worker.full_mask("wide.jpg", box).shape == (1500, 3000)
     worker.close()

@@ -17,16 +17,11 @@ from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.non_learned import BoxTeacher, fill_box
 from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names, read_pseudo
-from imltool.teacher.registry import TEACHERS, load_teacher
+from imltool.teacher.registry import TEACHERS, load_sam, load_teacher
 from imltool.weights import WEIGHTS, locate
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[0] / "sample_images"
-
-
-@pytest.fixture(scope="module")
-def mobile_sam() -> Any:
-    return load_teacher("mobile-sam", device="cpu")
 
 
 def check_golden(teacher: Any, picture: Path, golden: Path) -> None:
@@ -45,7 +40,7 @@ def test_reference_masks_of_sample_images(mobile_sam: Any, golden: Path) -> None
 
 
 def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam: Any) -> None:
-    rgb, _ = forged(3, 160, 120)
+    rgb, _ = forged(7, 192, 128)
     boxes = np.array([[20, 20, 90, 100], [60, 10, 150, 110], [0, 0, 159, 119]], dtype=np.float32)
     embedding = mobile_sam.embed(rgb)
     together = mobile_sam.decode(embedding, boxes)
@@ -92,11 +87,11 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_low_confidence_falls_back_to_the_box(mobile_sam: Any) -> None:
-    rgb, _ = forged(7, 96, 64)
-    box = np.array([[10, 10, 60, 50]], np.float32)
+    rgb, _ = forged(7, 192, 128)
+    box = np.array([[20, 20, 120, 100]], np.float32)
     result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings(min_predicted_iou=1.0, grow=0.1))
     assert result.boxes[0]["used"] == "box"
-    assert np.array_equal(result.mask, fill_box((64, 96), grow_boxes(box, 0.1, (64, 96))[0]))
+    assert np.array_equal(result.mask, fill_box((128, 192), grow_boxes(box, 0.1, (128, 192))[0]))
 
 
 def test_grabcut_cuts_a_clear_object() -> None:
@@ -230,10 +225,14 @@ def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp
     rgb, _ = forged(7, 192, 128)
     box = np.array([[50, 30, 140, 110]], np.float32)
     (expected,) = mobile_sam.masks(rgb, box)
+    ours = load_sam("mobile-sam", device="cpu").network.sam.state_dict()  # type: ignore[attr-defined]
     for name in ("mobile-sam", "mobile-sam-official"):
-        teacher = load_teacher(name, tmp_path / "mobile_sam.pt", "cpu")
-        (found,) = teacher.masks(rgb, box)  # type: ignore[attr-defined]
-        assert np.array_equal(found.mask, expected.mask) and teacher.name == name
+        teacher = load_sam(name, tmp_path / "mobile_sam.pt", "cpu")
+        theirs = teacher.network.sam.state_dict()  # type: ignore[attr-defined]
+        assert teacher.name == name and theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[key], tensor) for key, tensor in ours.items())
+    (found,) = teacher.masks(rgb, box)
+    assert np.array_equal(found.mask, expected.mask)
     torch.save({"model": tensors}, tmp_path / "nested.pt")
     with pytest.raises(WeightsError, match="no plain table of tensors"):
         load_teacher("mobile-sam", tmp_path / "nested.pt", "cpu")

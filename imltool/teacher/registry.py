@@ -32,16 +32,17 @@ def _official(name: str) -> Callable[[Path], Sam]:
         import torch
         from segment_anything import sam_model_registry
 
-        sam = sam_model_registry[name.replace("-", "_")]()
+        with torch.device("meta"):  # no weights of its own, which take seconds and as much memory again
+            sam = sam_model_registry[name.replace("-", "_")]()
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-            sam.load_state_dict(state, strict=True)
+            sam.load_state_dict(state, strict=True, assign=True)
         except Exception as error:  # torch.load raises UnpicklingError, EOFError, RuntimeError, …
             detail = " ".join(str(error).split())[:160]
             raise WeightsError(
                 f"{weights} does not hold SAM {name}: {detail}", f"imltool weights fetch {name}, or check the file"
             ) from error
-        return sam
+        return sam.float()
 
     return build
 
