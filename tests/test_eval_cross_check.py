@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ QUIET = ("--device", "cpu", "-q")
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Scan a sample set, then evaluate the maps that the scan wrote and, apart, the student that made them."""
+    """Scan the forgeries of a sample set, then evaluate the maps that the scan wrote and, apart, the student that made
+    them on the whole set."""
     base = tmp_path_factory.mktemp("cross")
-    root = SETS / NAME
-    assert run(["scan", str(root), "--weights", STUDENT, "--out", str(base / "scan"), *QUIET]) == 0
-    data = ["--data", f"{NAME}={root}"]
-    assert run(["eval", "--maps", str(base / "scan/maps"), *data, "--out", str(base / "maps"), *QUIET]) == 0
-    assert run(["eval", "--weights", STUDENT, *data, "--out", str(base / "student"), *QUIET]) == 0
+    forged, whole = base / "forged", f"{NAME}={SETS / NAME}"
+    for folder in ("tampered", "masks"):
+        shutil.copytree(SETS / NAME / folder, forged / folder)
+    assert run(["scan", str(forged), "--weights", STUDENT, "--out", str(base / "scan"), *QUIET]) == 0
+    maps = ["--maps", str(base / "scan/maps"), "--data", f"{NAME}={forged}"]
+    assert run(["eval", *maps, "--out", str(base / "maps"), *QUIET]) == 0
+    assert run(["eval", "--weights", STUDENT, "--data", whole, "--out", str(base / "student"), *QUIET]) == 0
     return base
 
 

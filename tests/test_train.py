@@ -40,6 +40,18 @@ CPU = ("--device", "cpu", "-q")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of such a configuration over the same pictures, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    run_all(write_config(folder), folder / "run")
+    return folder / "run"
+
+
+def write_config(tmp_path: Path) -> Path:
     """A small but complete run: pixel masks, authentic pictures and synthetic forgeries; about a second a step."""
     make_set(tmp_path / "data/set", tampered=4, authentic=3)
     make_set(tmp_path / "data/held", tampered=3, authentic=2, seed=50)
@@ -349,7 +361,7 @@ def test_validation_pictures_are_recorded_and_kept_apart_from_training(
     assert code == 1 and "3 pictures of validation set held are in training set set" in stderr
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
     config: Path, tmp_path: Path, imltool: Imltool, workers: int
 ) -> None:
@@ -380,9 +392,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_pa
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1].step > 0
 
 
-def test_a_release_is_half_the_size_and_cuts_at_one_half(config: Path, tmp_path: Path, imltool: Imltool) -> None:
-    run, out = tmp_path / "run", tmp_path / "shipped.safetensors"
-    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+def test_a_release_is_half_the_size_and_cuts_at_one_half(trained: Path, tmp_path: Path, imltool: Imltool) -> None:
+    run, out = trained, tmp_path / "shipped.safetensors"
     code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
     facts = json.loads(stdout)
     assert code == 0 and facts["sha256"] == sha256_file(out)
@@ -412,10 +423,10 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(
     assert "o\\xff" in command
 
 
-def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tmp_path: Path, imltool: Imltool) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert imltool("train", "--config", config, "--out", first, *CPU)[0] == 0
-    parent = first / "last.safetensors"
+def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(
+    config: Path, trained: Path, tmp_path: Path, imltool: Imltool
+) -> None:
+    second, parent = tmp_path / "second", trained / "last.safetensors"
     # the second run learns from other pictures, and does not move: what it saves is its start
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
     new = ["data.train.0.images=new/tampered", "data.train.0.masks=new/masks", "data.train.1.images=new/authentic"]
@@ -432,10 +443,8 @@ def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(config: Path, tm
     assert sha256_file(next((tmp_path / "data/new/tampered").iterdir())) in seen
 
 
-def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imltool: Imltool) -> None:
-    run, other = tmp_path / "run", tmp_path / "other"
-    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
-    parent = run / "last.safetensors"
+def test_a_start_that_does_not_fit_says_what(config: Path, trained: Path, tmp_path: Path, imltool: Imltool) -> None:
+    other, parent = tmp_path / "other", trained / "last.safetensors"
     short = ["--set", "optim.steps=1", "--set", "student.traces=[jpeg]", "--set", "student.memory=none"]
     code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", other, *short, *CPU[:2])
     told = " ".join(stderr.split())
@@ -449,9 +458,9 @@ def test_a_start_that_does_not_fit_says_what(config: Path, tmp_path: Path, imlto
     assert not (tmp_path / "y").exists()
 
 
-def test_a_picture_its_start_learned_cannot_be_held_out(config: Path, tmp_path: Path, imltool: Imltool) -> None:
-    run = tmp_path / "run"
-    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+def test_a_picture_its_start_learned_cannot_be_held_out(
+    config: Path, trained: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
     swapped = [
         "data.train.0.images=new/tampered",
@@ -461,6 +470,6 @@ def test_a_picture_its_start_learned_cannot_be_held_out(config: Path, tmp_path: 
         "data.validation.0.masks=set/masks",
     ]
     overrides = [part for one in swapped for part in ("--set", one)]
-    start = ("--from", run / "last.safetensors")
+    start = ("--from", trained / "last.safetensors")
     code, _, stderr = imltool("train", "--config", config, *start, "--out", tmp_path / "x", *overrides, *CPU)
     assert code != 0 and "validation set held" in " ".join(stderr.split())

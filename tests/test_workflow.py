@@ -66,6 +66,7 @@ def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
     assert "test" in out
 
 
+@pytest.mark.slow  # an export; test_engines.py has one of a released student, whose weights rounding does not move
 def test_half_precision_of_a_trained_checkpoint_says_what_rounding_changed(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
