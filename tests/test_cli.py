@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import Imltool
-from helpers.pictures import make_set
+from helpers.pictures import photo, write_rgb
 
 COMMANDS = [
     *("scan", "verify", "pseudo", "synth", "train", "eval", "compare", "study"),
@@ -67,20 +67,22 @@ def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool: Imltool) -> 
 
 
 def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
-    make_set(tmp_path / "set", tampered=80, authentic=0)
-    boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,4,4,60,50\n" for index in range(80))
+    # a picture takes a fifth of a second, so that the signal comes before the last of them on any machine
+    for index in range(20):
+        write_rgb(tmp_path / "set/tampered" / f"t{index}.png", photo(index, 300, 200))
+    boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,60,40,240,160\n" for index in range(20))
     (tmp_path / "boxes.csv").write_text(boxes)
     out = tmp_path / "out"
     images = tmp_path / "set/tampered"
     process = start("pseudo", images, "--boxes", tmp_path / "boxes.csv", "--out", out, "--teacher", "grabcut")
-    deadline = time.time() + 60
+    deadline = time.time() + 300
     journal = out / "pseudo.jsonl"
     while time.time() < deadline and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
-    assert 0 < len(journal.read_text().splitlines()) < 80
+    assert 0 < len(journal.read_text().splitlines()) < 20
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

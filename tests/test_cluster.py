@@ -123,7 +123,7 @@ def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     )
     env = {**os.environ, "TMPDIR": str(place)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=600)
-    assert (done.returncode, done.stderr) == (5, "")
+    assert done.returncode == 5 and "Traceback" not in done.stderr and "terminate called" not in done.stderr
     assert not [*place.glob("*iml*")]
 
 

@@ -117,7 +117,7 @@ def by_magick(path: Path) -> Samples | None:
     if program is None:
         return None
     command = [program, f"tiff:{path}[0]", "-alpha", "off", "-colorspace", "sRGB", "-depth", "8", "rgb:-"]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=300, check=False)
     read = np.frombuffer(done.stdout, np.uint8)
     return read.reshape(HEIGHT, WIDTH, 3).astype(int) if read.size == HEIGHT * WIDTH * 3 else None
 

@@ -44,6 +44,8 @@ let sum = 0;
 for (let at = 0; at < data.length; at += 28) sum = (sum * 31 + data[at]) % 1000003;
 return sum; })"""
 """A number for what each pane shows."""
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Waits until what was asked for so far is drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,14 @@ def show(page: Any, name: str) -> None:
 
 def seen(page: Any, x: float, y: float) -> list[int]:
     """The colour of the first pane at a place of the picture, whatever the zoom."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(DRAWN)
     return page.evaluate(PIXEL, at(page, x, y))  # type: ignore[no-any-return]
+
+
+def drawn(page: Any) -> list[int]:
+    """A number for what each pane shows now."""
+    page.evaluate(DRAWN)
+    return page.evaluate(BOTH)  # type: ignore[no-any-return]
 
 
 def at(page: Any, x: float, y: float) -> list[float]:
@@ -133,11 +141,14 @@ def test_zoom_shows_single_pixels_of_the_evidence(page: Any, scanned: Path) -> N
     page.keyboard.press("8")
     expect(page.locator("#zoom")).to_have_text("800 %")
     ready(page)
-    page.wait_for_timeout(300)
-    found = set(page.evaluate(EVERY_EIGHTH))
     centre = rgb[TALL // 2 - 10 : TALL // 2 + 10, WIDE // 2 - 10 : WIDE // 2 + 10].reshape(-1, 3).astype(int)
-    shown = [(red << 16 | green << 8 | blue) in found for red, green, blue in centre]
-    assert sum(shown) > 0.9 * len(shown), "pixels as the file holds them"
+
+    def as_the_file_holds_them() -> bool:
+        found = set(page.evaluate(EVERY_EIGHTH))
+        shown = [(red << 16 | green << 8 | blue) in found for red, green, blue in centre]
+        return sum(shown) > 0.9 * len(shown)
+
+    until(page, as_the_file_holds_them)
     for _ in range(30):
         page.keyboard.press("+")
     expect(page.locator("#zoom")).to_have_text("800 %")
@@ -153,52 +164,43 @@ def test_layers_have_an_opacity_of_their_own(page: Any, out: Path) -> None:
     opacity(page, "map", 0)
     plain = seen(page, x, y)
     opacity(page, "map", 100)
-    assert seen(page, x, y) != plain
+    until(page, lambda: seen(page, x, y) != plain)
     opacity(page, "map", 0)
     opacity(page, "ela", 100)
     ready(page)
-    page.wait_for_timeout(500)
-    red, green, blue, _ = seen(page, x, y)
-    assert red == green == blue, "the companion is grey"
+    until(page, lambda: len({*seen(page, x, y)[:3]}) == 1)  # the companion is grey
     opacity(page, "ela", 0)
-    assert seen(page, x, y) == plain
+    until(page, lambda: seen(page, x, y) == plain)
     page.keyboard.press("y")
     page.locator("#brightness").fill("0")
-    page.wait_for_timeout(100)
-    assert seen(page, x, y)[:3] == [0, 0, 0]
+    until(page, lambda: seen(page, x, y)[:3] == [0, 0, 0])
     page.get_by_role("button", name="As it is").click()
     page.keyboard.press("Escape")
     expect(page.locator("#layers")).to_be_hidden()
-    page.wait_for_timeout(300)
-    assert seen(page, x, y) == plain
+    until(page, lambda: seen(page, x, y) == plain)
 
 
 def test_side_by_side_moves_together_and_swipe_divides(page: Any) -> None:
     show(page, "a.png")
     page.locator("#mode-side").click()
     expect(page.locator("#pane-b")).to_be_visible()
-    page.wait_for_timeout(500)
-    before = page.evaluate(BOTH)
-    assert before[0] != before[1]
+    until(page, lambda: len({*drawn(page)}) == 2)
+    before = drawn(page)
     page.locator("#pane-b").hover()
     page.mouse.wheel(0, -400)
-    page.wait_for_timeout(500)
-    after = page.evaluate(BOTH)
-    assert after[0] != before[0] and after[1] != before[1], "both zoom"
+    until(page, lambda: all(one != other for one, other in zip(drawn(page), before, strict=True)))  # both zoom
     page.keyboard.press("v")
     divider = page.locator("#divider")
     expect(divider).to_be_visible()
     expect(page.locator("#pane-b")).to_be_hidden()
-    page.wait_for_timeout(300)
-    middle = page.evaluate(BOTH)[0]
+    middle = drawn(page)[0]
     box, stage = divider.bounding_box(), page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 200)
     page.mouse.down()
     page.mouse.move(stage["x"] + 0.25 * stage["width"], box["y"] + 200)
     page.mouse.up()
     expect(divider).to_have_attribute("aria-valuenow", "25")
-    page.wait_for_timeout(200)
-    assert page.evaluate(BOTH)[0] != middle
+    until(page, lambda: drawn(page)[0] != middle)
     divider.focus()
     page.keyboard.press("ArrowRight")
     expect(divider).to_have_attribute("aria-valuenow", "27")
@@ -216,12 +218,11 @@ def test_magnifier_stretches_contrast(page: Any) -> None:
     const { data } = lens.getContext("2d").getImageData(0, 0, 280, 280);
     const green = data.filter((_, at) => at % 4 === 1); return Math.max(...green) - Math.min(...green); }"""
     expect(lens).to_contain_text("as it is")
-    page.wait_for_timeout(200)
+    page.evaluate(DRAWN)
     plain = page.evaluate(spread)
     page.keyboard.press("Shift+g")
     expect(lens).to_contain_text("auto-contrast")
-    page.wait_for_timeout(200)
-    assert page.evaluate(spread) >= max(plain, 250)
+    until(page, lambda: page.evaluate(spread) >= max(plain, 250))
     page.keyboard.press("Shift+g")
     expect(lens).to_contain_text("histogram")
     page.keyboard.press("g")
@@ -304,17 +305,20 @@ def test_boxes_are_corrected_and_leave_as_boxes_json(page: Any, out: Path) -> No
     page.mouse.move(box["x"] + (x1 + x2) / 2, box["y"] + (y1 + y2) / 2)
     page.mouse.move(box["x"] + x2, box["y"] + y2)
     page.mouse.up()
-    page.wait_for_timeout(300)
+    until(page, lambda: read_decisions(out)[-1].boxes)
     saved(page)
-    (drawn,) = read_decisions(out)[-1].boxes or ()
-    assert drawn == pytest.approx((100, 100, 300, 250), abs=2)
+    (one,) = read_decisions(out)[-1].boxes or ()
+    assert one == pytest.approx((100, 100, 300, 250), abs=2)
     expect(page.locator("#delete-box")).to_be_enabled()
-    page.wait_for_timeout(1500)
-    assert {item.name: item.boxes for item in read_boxes(out / "boxes.json").images}["a.png"][0] == pytest.approx(drawn)
+
+    def kept() -> tuple[Any, ...]:
+        found = {item.name: item.boxes for item in read_boxes(out / "boxes.json").images}
+        return found.get("a.png", ())
+
+    until(page, lambda: kept() and kept()[0] == pytest.approx(one))  # it is written a moment later
     page.keyboard.press("Delete")
-    page.wait_for_timeout(300)
+    until(page, lambda: read_decisions(out)[-1].boxes == ())
     saved(page)
-    assert read_decisions(out)[-1].boxes == ()
 
 
 def test_two_examiners_do_not_overwrite_each_other(
@@ -510,8 +514,7 @@ def test_a_phone_shows_list_or_picture_and_pinches(browser: Any, server: Reviewi
         for kind, spread in (("touchStart", 20), ("touchMove", 90), ("touchEnd", 0)):
             points = [{"x": x - spread, "y": y, "id": 0}, {"x": x + spread, "y": y, "id": 1}] if spread else []
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        page.wait_for_timeout(300)
-        assert int(page.locator("#zoom").inner_text().split()[0]) > 2 * whole
+        until(page, lambda: int(page.locator("#zoom").inner_text().split()[0]) > 2 * whole)
         page.get_by_role("radio", name="not relevant", exact=True).tap()
         page.locator("#to-list").tap()
         expect(page.locator("[role=option]").first).to_contain_text("not relevant")

@@ -34,10 +34,8 @@ def ablation(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> dict[s
     options = ["study", "ablation", "--tiny", "--steps", "3", "--set", "save_every=1", "--out", str(out), *CPU]
     options += ["--set", "optim.batch_size=2"]
     options += [word for one in sets for word in ("--data", one)]
-    process = forked.start(*options, folder=folder)
-    process.wait_for(lambda: list(out.glob("full/seed-0/state-*")))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    saved = lambda: list(out.glob("full/seed-0/state-*"))  # noqa: E731
+    forked.stop_midway(signal.SIGKILL, saved, out, *options, folder=folder)
     left = (out / "full/seed-0/log.jsonl").read_text(encoding="utf-8")
     assert run(options) == 0
     return {"out": out, "options": options, "left": left, "folder": folder}

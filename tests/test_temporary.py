@@ -29,7 +29,7 @@ def another() -> Iterator[tuple[subprocess.Popen[str], Path]]:
     )
     assert process.stdout
     yield process, Path(process.stdout.readline().strip())
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_used_stays(

@@ -121,10 +121,8 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
 def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert imltool("train", "--config", config, "--out", straight, *CPU)[0] == 0
-    process = forked.start("train", "--config", config, "--out", broken, *CPU)
-    process.wait_for(lambda: list(broken.glob("state-*")))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = ("train", "--config", config, "--out", broken, *CPU)
+    forked.stop_midway(signal.SIGKILL, lambda: list(broken.glob("state-*")), broken, *command)
     assert 0 < len(log_of(broken)) < len(log_of(straight))
     code, _, stderr = imltool("train", "--config", config, "--out", broken, *CPU)
     assert code == 2 and "--resume" in stderr

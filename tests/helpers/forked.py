@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from imltool.errors import EXIT_INTERRUPTED
 
 _SERVER = """
 import ctypes, gc, json, os, resource, selectors, shutil, signal, socket, sys
@@ -157,6 +160,22 @@ class Forked:
         words, files = [str(argument) for argument in arguments], [str(stdout), str(stderr)]
         order = {"arguments": words, "files": files, "environment": dict(environment or {}), "session": session}
         return Command(self, self.ask(order | {"folder": folder and str(folder), "ordinary": ordinary, "room": room}))
+
+    def stop_midway(
+        self, how: signal.Signals, reached: Callable[[], object], out: Path, *arguments: object, **options: Any
+    ) -> int:
+        """Start a command that writes into `out`, send it a signal as soon as `reached`, and return its exit code.
+
+        A busy machine may see too late that it is so: where the command has ended before, it is started anew.
+        """
+        for _ in range(6):
+            command = self.start(*arguments, **options)
+            command.wait_for(reached)
+            command.send_signal(how)
+            if (code := command.wait()) in (-how, EXIT_INTERRUPTED):
+                return code
+            shutil.rmtree(out)
+        raise AssertionError(f"it ended with {code} before the signal, each time")
 
     def ask(self, order: dict[str, Any]) -> Any:
         print(json.dumps(order), file=self._lines, flush=True)
