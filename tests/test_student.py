@@ -30,6 +30,8 @@ from imltool.traces.stack import GRID, TRACES, picture_traces
 from imltool.weights import locate
 
 CPU = torch.device("cpu")
+SMALL = StudentSettings(backbone="nano", input_size=64)
+"""What holds for every backbone is tested with the smallest."""
 ABLATIONS = {
     "full": {},
     "without memory": {"memory": "none"},
@@ -53,7 +55,7 @@ def pictures(count: int, side: int) -> torch.Tensor:
 @pytest.mark.parametrize("switches", ABLATIONS.values(), ids=ABLATIONS.keys())
 def test_every_ablation_runs_forward_and_backward_and_no_parameter_is_idle(switches: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    student = Student(StudentSettings(input_size=64, **switches))
+    student = Student(SMALL.model_copy(update=switches))
     logits = student(pictures(2, 64))
     assert logits.shape == (2, 1, 64, 64)
     (logits.sigmoid() * torch.rand(logits.shape)).sum().backward()
@@ -108,7 +110,7 @@ def test_the_nano_backbone_is_small() -> None:
 
 @pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
 def test_inference_never_changes_the_bank(memory: str) -> None:
-    student = Student(StudentSettings(input_size=64, memory=memory)).eval()
+    student = Student(SMALL.model_copy(update={"memory": memory})).eval()
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     with torch.no_grad():
         student(pictures(3, 64))
@@ -117,7 +119,7 @@ def test_inference_never_changes_the_bank(memory: str) -> None:
 
 
 def test_the_ema_bank_moves_in_training_only() -> None:
-    student = Student(StudentSettings(input_size=64, memory="ema")).train()
+    student = Student(SMALL.model_copy(update={"memory": "ema"})).train()
     before = student.fusion.memory.keys.clone()  # type: ignore[operator]
     student(pictures(2, 64))
     assert not torch.equal(before, student.fusion.memory.keys)  # type: ignore[arg-type]
@@ -126,7 +128,7 @@ def test_the_ema_bank_moves_in_training_only() -> None:
 @pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
 def test_results_do_not_depend_on_batch_size_or_order(memory: str) -> None:
     torch.manual_seed(1)
-    student = Student(StudentSettings(input_size=64, memory=memory)).eval()
+    student = Student(SMALL.model_copy(update={"memory": memory})).eval()
     x = pictures(4, 64)
     with torch.no_grad():
         together = student(x)
@@ -163,7 +165,7 @@ def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() ->
     backbone = TinyVitBackbone("5m")
     load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))
     backbone.eval()
-    x = pictures(24, 96)
+    x = pictures(24, 64)
     with torch.no_grad():
         before = backbone(x)
         folded = backbone.train()(x)
@@ -187,7 +189,7 @@ def test_the_teachers_encoder_is_refused_by_another_backbone(backbone: str) -> N
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     header = CheckpointHeader(
         name="n",
-        architecture=StudentSettings(input_size=64, memory="ema"),
+        architecture=SMALL.model_copy(update={"memory": "ema"}),
         pixel_threshold=0.4,
         training_sets=(TrainingSet(name="casia1", files=("ab", "cd")),),
     )
@@ -214,7 +216,7 @@ def test_wrong_weights_are_refused_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not a readable safetensors"):
         load_checkpoint(tmp_path / "text.safetensors")
     good = tmp_path / "good.safetensors"
-    Localizer.untrained(StudentSettings(input_size=64), CPU).save(good)
+    Localizer.untrained(SMALL, CPU).save(good)
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(good.read_bytes()[:-1000])
     with pytest.raises(WeightsError):
@@ -231,7 +233,7 @@ def test_wrong_weights_are_refused_with_one_line(tmp_path: Path) -> None:
 
 
 def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
-    localizer = Localizer.untrained(StudentSettings(input_size=64), CPU, seed=3)
+    localizer = Localizer.untrained(SMALL, CPU, seed=3)
     images = [photo(1, 96, 64), photo(2, 33, 120), photo(3, 64, 64)]
     maps = localizer.maps(images)
     for values, image in zip(maps, images, strict=True):
@@ -247,7 +249,7 @@ def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: t
     stack = np.random.default_rng(0).normal(size=(len(TRACES), GRID, GRID)).astype(np.float16)
     found = {}
     for tta_flips in (1, 2, 4):
-        architecture = StudentSettings(input_size=64, traces=traces, tta_flips=tta_flips)
+        architecture = SMALL.model_copy(update={"traces": traces, "tta_flips": tta_flips})
         localizer = Localizer.untrained(architecture, torch.device("cpu"))
         for name, axis in {"as it is": None, "across": 1, "down": 0}.items():
             turned = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
@@ -262,9 +264,8 @@ def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: t
 
 
 def test_the_same_seed_gives_the_same_untrained_student() -> None:
-    settings = StudentSettings(input_size=64)
     image = photo(5)
-    first, again, other = (Localizer.untrained(settings, CPU, seed).maps([image])[0] for seed in (1, 1, 2))
+    first, again, other = (Localizer.untrained(SMALL, CPU, seed).maps([image])[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
