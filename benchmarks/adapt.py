@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from imltool.adapt.comparison import Case
+from imltool.adapt.mixing import keep_known
 from imltool.adapt.parts import Parts, group_scenes
 from imltool.adapt.recipe import known_forgeries, training_settings
 from imltool.adapt.settings import AdaptSettings
@@ -38,7 +39,7 @@ from imltool.evaluation.metrics import f1
 from imltool.files import make_folder, write_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_mask, read_rgb
-from imltool.student.checkpoint import load_checkpoint, save_checkpoint
+from imltool.student.checkpoint import load_checkpoint
 from imltool.student.header import read_header
 from imltool.synth.forge import Forge
 from imltool.synth.sources import SourcePool, working_side
@@ -65,12 +66,18 @@ class Bench:
     device: str
     cache: ArrayCache
     clean: tuple[tuple[Path, ...], tuple[Path, ...], tuple[Path, ...]]
+    watched: tuple[Case, ...]
     known: tuple[Case, ...]
 
-    @property
-    def checking(self) -> tuple[Case, ...]:
-        """Authentic pictures that measure."""
-        return tuple(Case(path, None) for path in self.clean[2])
+    def measured(self, localizer: Localizer, held: Sequence[Path]) -> Row:
+        """What a student finds: in the fold, in forgeries of known kinds, in authentic pictures."""
+        calibrating, checking = ([Case(path, None) for path in part] for part in self.clean[1:])
+        return {
+            "held": measure(self, localizer, labelled(held, self.folder / "masks")),
+            "known": measure(self, localizer, self.known),
+            "calibrating": measure(self, localizer, calibrating),
+            "authentic": measure(self, localizer, checking),
+        }
 
 
 def shuffled(groups: list[list[Path]]) -> list[list[Path]]:
@@ -93,7 +100,7 @@ def folds_of(folder: Path, files: Sequence[Path], pattern: str | None, count: in
 
 
 def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[Row]:
-    """F1 (of forgeries) and whether flagged, by picture."""
+    """Score, and F1 of forgeries, by picture."""
     rows = []
     for case in cases:
         rgb = read_rgb(case.image)
@@ -102,7 +109,7 @@ def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[R
             lambda rgb=rgb: {"traces": localizer.traces(rgb)},  # type: ignore[misc]
         )
         (probabilities,) = localizer.maps([rgb], [kept["traces"]])
-        row: Row = {"name": case.image.name, "flagged": image_score(probabilities) > localizer.header.score_threshold}
+        row: Row = {"name": case.image.name, "score": float(image_score(probabilities))}
         if case.mask is not None:
             row["f1"] = float(f1(count_pixels(probabilities, read_mask(case.mask, (rgb.shape[1], rgb.shape[0])))))
         rows.append(row)
@@ -135,14 +142,9 @@ def run(bench: Bench, held: Sequence[Path], taught: Sequence[Path], labels: str,
         pass
     trained = time.monotonic() - begun
     student, after = load_checkpoint(place / "training" / "last.safetensors")
-    save_checkpoint(place / "adapted.safetensors", student.state_dict(), after)
-    localizer = Localizer.load(place / "adapted.safetensors", choose_device(bench.device))
-    return {
-        "minutes": trained / 60,
-        "held": measure(bench, localizer, labelled(held, bench.folder / "masks")),
-        "known": measure(bench, localizer, bench.known),
-        "authentic": measure(bench, localizer, bench.checking),
-    }
+    before = load_checkpoint(bench.start)[0].state_dict()
+    localizer, mixing = keep_known(before, student, after, bench.watched, choose_device(bench.device))
+    return {"minutes": trained / 60, "share": mixing.share} | bench.measured(localizer, held)
 
 
 def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
@@ -153,6 +155,12 @@ def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
         train[0] = SourceSettings.model_validate(new)
     data = recipe.data.model_copy(update={"train": tuple(train), "cache": bench.out / "cache", "validation": ()})
     return recipe.model_copy(update={"data": data})
+
+
+def flagged(row: Row, part: str) -> list[bool]:
+    """Which pictures score above 95 % of the authentic pictures that only calibrate."""
+    limit = float(np.quantile([one["score"] for one in row["calibrating"]], 0.95, method="higher"))
+    return [one["score"] > limit for one in row[part]]
 
 
 def table(rows: Sequence[Row], out: Path) -> str:
@@ -177,9 +185,9 @@ def table(rows: Sequence[Row], out: Path) -> str:
         taught = float(np.mean([row["taught"] for row in mine]))
         lines.append(
             f"| {parts} | {labels} | {taught:.0f} | {len(held)} | {values.mean():.3f} [{low:.3f}, {high:.3f}] "
-            f"| {np.mean([one['flagged'] for one in held]):.0%} "
+            f"| {np.mean(list(itertools.chain(*(flagged(row, 'held') for row in mine)))):.0%} "
             f"| {np.mean([one['f1'] for row in mine for one in row['known']]):.3f} "
-            f"| {np.mean([one['flagged'] for row in mine for one in row['authentic']]):.1%} "
+            f"| {np.mean(list(itertools.chain(*(flagged(row, 'authentic') for row in mine)))):.1%} "
             f"| {np.mean([row['minutes'] for row in mine]):.1f} |"
         )
         point = (taught, float(values.mean()), low, high)
@@ -230,12 +238,10 @@ def main() -> None:
             row = key | run(bench, held, taught, labels, parts, out / f"{size}-{fold}-{labels}-{parts}")
         else:
             before = Localizer.load(bench.start, choose_device(given.device))
-            cases = (labelled(held, folder / "masks"), bench.known, bench.checking)
-            found = [measure(bench, before, each) for each in cases]
-            row = key | dict(zip(("held", "known", "authentic"), found, strict=True)) | {"minutes": 0.0}
+            row = key | {"minutes": 0.0} | bench.measured(before, held)
         rows.append(row)
         with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, default=bool) + "\n")
+            file.write(json.dumps(row) + "\n")
         print(*key.values(), f"F1 {np.mean([one['f1'] for one in row['held']]):.3f}", flush=True)
     text = table(rows, out)
     write_text(out / "table.md", text)
@@ -262,11 +268,13 @@ def prepare(
     teaching, calibrating, checking = parts[:4], parts[4:7], parts[7:]
     three = tuple(tuple(itertools.chain(*each)) for each in (teaching, calibrating, checking))
     known = known_forgeries()
-    if not (out / "known").is_dir():
-        forge = Forge(known, SourcePool(list(three[2]), None, working_side(known)))
-        for _ in write_forgeries(forge, KNOWN_COUNT, CHECK_SEED, make_folder(out / "known")):
-            pass
-    cases = labelled(sorted((out / "known" / "tampered").iterdir()), out / "known" / "masks")
+    cases = []
+    for name, photos in (("watched", three[1]), ("known", three[2])):
+        if not (out / name).is_dir():
+            forge = Forge(known, SourcePool(list(photos), None, working_side(known)))
+            for _ in write_forgeries(forge, KNOWN_COUNT, CHECK_SEED, make_folder(out / name)):
+                pass
+        cases.append(tuple(labelled(sorted((out / name / "tampered").iterdir()), out / name / "masks")))
     cache = ArrayCache(out / "cache", {"content": "traces of whole pictures"})
     return Bench(
         folder,
@@ -277,7 +285,7 @@ def prepare(
         given.device,
         cache,
         three,  # type: ignore[arg-type]
-        tuple(cases),
+        *cases,
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import Imltool
 from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
 from imltool.adapt.comparison import Change, Comparison
+from imltool.adapt.mixing import SHARES, choose_share, mixed
 from imltool.adapt.parts import divide
 from imltool.adapt.settings import AdaptSettings
 from imltool.data.box_formats import BoxedImage, read_boxes
@@ -65,6 +67,8 @@ def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path,
     assert pictures["taught"] + pictures["held_out"] == 8 and pictures["held_out"] >= 2
     assert pictures["authentic"] + pictures["calibrating"] + pictures["checking"] == 20
     comparison = results["comparison"]
+    mixing = results["mixing"]
+    assert mixing["share"] in SHARES and str(mixing["share"]) in mixing["known"] and 0 <= mixing["known_before"] <= 1
     assert comparison["new_f1"]["pictures"] == pictures["held_out"]
     assert comparison["false_alarms"]["pictures"] == pictures["checking"]
     assert 0 < comparison["known_f1"]["pictures"] <= 6
@@ -85,6 +89,22 @@ def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path,
     assert imltool(*scan)[0] == 0
     code, _, error = imltool(*arguments(case, tiny_weights, *options, "--set", "steps=4"))
     assert code == 2 and "steps was 3, now 4" in error
+
+
+def test_as_much_is_kept_as_known_kinds_allow() -> None:
+    lost = {0.0: 0.5, 1.0: 0.2, 0.85: 0.47, 0.7: 0.49, 0.55: 0.5, 0.4: 0.5}
+    chosen = choose_share(lost.__getitem__, greatest_loss=0.02)
+    assert (chosen.share, chosen.known_before, chosen.known) == (0.7, 0.5, {1.0: 0.2, 0.85: 0.47, 0.7: 0.49})
+    assert choose_share(lambda share: 0.3, greatest_loss=0.02).share == 1.0
+    assert choose_share(lambda share: 0.5 - 0.2 * (share > 0) - 0.1 * abs(share - 0.55), 0.02).share == 0.55
+
+
+def test_weights_are_mixed_and_counters_are_the_new_ones() -> None:
+    before = {"weight": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
+    after = {"weight": torch.tensor([1.0, 0.0]), "steps": torch.tensor(9)}
+    made = mixed(before, after, 0.25)
+    assert made["weight"].tolist() == [0.25, 3.0] and made["steps"].item() == 9
+    assert mixed(before, after, 1.0)["weight"].tolist() == [1.0, 0.0]
 
 
 def test_without_authentic_pictures_thresholds_stay(case: Path, tiny_weights: Path, imltool: Imltool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imltool.adapt.comparison import Case, Comparison, compare
+from imltool.adapt.mixing import Mixing, keep_known
 from imltool.adapt.parts import Parts, divide
 from imltool.adapt.recipe import known_forgeries, training_settings
 from imltool.adapt.settings import AdaptSettings
@@ -28,9 +30,12 @@ from imltool.synth.writer import write_forgeries
 from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
 from imltool.teacher.registry import load_teacher
 from imltool.training.loop import Training
+from imltool.training.settings import DataSettings
+from imltool.training.validation import Validation
 from imltool.weights import ADAPTED, student_file
 
-PSEUDO, TRAINING, CHECK, LISTS = "pseudo", "training", "check", "lists"
+PSEUDO, TRAINING, WATCH, CHECK, LISTS = "pseudo", "training", "watch", "check", "lists"
+MIXING = "mixing.json"
 RESULTS = "adapt.json"
 CHECK_SEED = 4711
 """Of the forgeries of known kinds, so that the same authentic pictures give the same check."""
@@ -49,8 +54,9 @@ class Progress:
 class Adaptation:
     """A student adapted to the kind of forgery that boxes show: `for progress in Adaptation(...).run()`.
 
-    Files in `out`: `pseudo/`, `lists/` (which pictures taught, calibrated, measured), `training/`, `check/` (forgeries
-    of known kinds), `adapted.safetensors`, `adapt.json` (the `Comparison` and what it was made of).
+    Files in `out`: `pseudo/`, `lists/` (which pictures taught, calibrated, measured), `training/`, `watch/` and
+    `check/` (forgeries of known kinds, to choose the share of the new weights and to measure), `mixing.json` (that
+    choice, see `Mixing`), `adapted.safetensors`, `adapt.json` (the `Comparison` and what it was made of).
 
     Args:
         photos: folder of the pictures that have boxes.
@@ -143,25 +149,39 @@ class Adaptation:
             if event["event"] == "train":
                 text = f"step {event['step']}: loss {event['loss']:.3f}, {event['images_per_second']:.1f} images/s"
                 yield Progress("training", event["step"], settings.optim.steps, text)
-        student, header = load_checkpoint(folder / "last.safetensors")
+        yield from self._mix(settings.data)
+
+    def _mix(self, data: DataSettings) -> Iterator[Progress]:
+        """Keep as much of what was learned as the known kinds allow, and fit the thresholds of that student."""
+        student, header = load_checkpoint(self.out / TRAINING / "last.safetensors")
         if self.authentic is None:
-            header = _with_thresholds_of(self.header, header)
-        save_checkpoint(self.checkpoint, student.state_dict(), header)
+            write_text(self.out / MIXING, dump_json(Mixing().model_dump(mode="json")) + "\n")
+            save_checkpoint(self.checkpoint, student.state_dict(), _with_thresholds_of(self.header, header))
+            return
+        yield from self._forge(WATCH, self.parts.calibrating)
+        before = load_checkpoint(self.start)[0].state_dict()
+        localizer, mixing = keep_known(before, student, header, self._known(WATCH), self.device)
+        _, thresholds = Validation(data, data.calibration).run(localizer)
+        write_text(self.out / MIXING, dump_json(mixing.model_dump(mode="json")) + "\n")
+        save_checkpoint(self.checkpoint, student.state_dict(), thresholds.into(header, header.figures))
+        yield Progress("mixing", message=f"{mixing.share:.0%} of what was learned is kept")
 
     def _forge_check(self) -> Iterator[Progress]:
-        if not self.parts.checking:
-            return
+        if self.parts.checking:
+            yield from self._forge(CHECK, self.parts.checking)
+
+    def _forge(self, name: str, photos: tuple[Path, ...]) -> Iterator[Progress]:
+        """Forgeries of known kinds made from authentic pictures."""
         settings = known_forgeries()
-        forge = Forge(settings, SourcePool(list(self.parts.checking), None, working_side(settings)))
+        forge = Forge(settings, SourcePool(list(photos), None, working_side(settings)))
         count = self.settings.check_count
-        folder = make_folder(self.out / CHECK)
-        for row in write_forgeries(forge, count, CHECK_SEED, folder):
+        for row in write_forgeries(forge, count, CHECK_SEED, make_folder(self.out / name)):
             yield Progress("forgeries of known kinds", row["index"] + 1, count)
 
     def _compare(self) -> Iterator[Progress]:
         before = Localizer.load(self.start, self.device)
         after = Localizer.load(self.checkpoint, self.device)
-        new, known = self._held_out(), self._known()
+        new, known = self._held_out(), self._known(CHECK)
         clean = [Case(path, None) for path in self.parts.checking]
         total = len(new) + len(known) + len(clean)
         for done, one in enumerate(compare(before, after, new, known, clean), 1):
@@ -181,6 +201,7 @@ class Adaptation:
             "conclusion": self.comparison.conclusion(),
             "measured_with": "masks" if self.masks else "pseudo-masks",
             "pictures": {name: len(files) for name, files in vars(self.parts).items()},
+            "mixing": json.loads((self.out / MIXING).read_text(encoding="utf-8")),
             "boxes": sum(len(item.boxes) for item in self.report.matched),
             "start": {"name": self.header.name, "sha256": self._parameters["start_sha256"]},
             "adapted": {"file": ADAPTED, "sha256": sha256_file(self.checkpoint)},
@@ -201,10 +222,10 @@ class Adaptation:
             cases.append(Case(path, mask))
         return cases
 
-    def _known(self) -> list[Case]:
+    def _known(self, name: str) -> list[Case]:
         if not self.parts.checking:
             return []
-        folder = self.out / CHECK
+        folder = self.out / name
         pictures = sorted((folder / "tampered").iterdir())
         return [Case(path, folder / "masks" / f"{path.stem}.png") for path in pictures]
 

@@ -13,7 +13,7 @@ from imltool.evaluation.bootstrap import mean_interval
 from imltool.evaluation.counts import count_pixels
 from imltool.evaluation.metrics import f1
 from imltool.inference.localizer import Localizer, image_score
-from imltool.pictures.images import read_mask, read_rgb
+from imltool.pictures.images import Map, read_mask, read_rgb
 
 GREATEST_LOSS = 0.02
 """Loss of mean F1 on known kinds, and rise of the false-alarm rate, above which an adaptation is not recommended."""
@@ -93,6 +93,13 @@ class Case:
     mask: Path | None
 
 
+def f1_of(probabilities: Map, case: Case) -> float:
+    """Pixel F1 at 0.5 of a map, float32 [H,W] in [0,1], of a case with a mask."""
+    assert case.mask is not None
+    height, width = probabilities.shape
+    return float(f1(count_pixels(probabilities, read_mask(case.mask, (width, height)))))
+
+
 def compare(
     before: Localizer, after: Localizer, new: Sequence[Case], known: Sequence[Case], authentic: Sequence[Case]
 ) -> Iterator[Comparison | str]:
@@ -103,12 +110,11 @@ def compare(
         sets.append(values)
         for case in cases:
             rgb = read_rgb(case.image)
-            truth = read_mask(case.mask, (rgb.shape[1], rgb.shape[0])) if case.mask else None
             for student, found in zip((before, after), values, strict=True):
                 (probabilities,) = student.maps([rgb])
                 found.flagged.append(float(image_score(probabilities) > student.header.score_threshold))
-                if truth is not None:
-                    found.f1.append(float(f1(count_pixels(probabilities, truth))))
+                if case.mask is not None:
+                    found.f1.append(f1_of(probabilities, case))
             yield case.image.name
     (new_before, new_after), (known_before, known_after), (clean_before, clean_after) = sets
     yield Comparison(

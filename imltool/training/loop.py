@@ -374,12 +374,14 @@ class Training:
             validation_sets=self.validation_sets,
             configuration=self.settings.model_dump(mode="json"),
         )
+        localizer = Localizer.of(weights, header, self.accelerator.device)
+        found = None
         if self.validation is not None:
-            localizer = Localizer.of(weights, header, self.accelerator.device)
             figures, found = self.validation.run(localizer)
             score = figures["balance"]
-            if self.calibration is not None:
-                _, found = self.calibration.run(localizer)
+        if self.calibration is not None:
+            _, found = self.calibration.run(localizer)
+        if found is not None:
             header = found.into(header, figures)
         save_checkpoint(self.folder.path / "last.safetensors", weights.state_dict(), header)
         if score > self.best:
