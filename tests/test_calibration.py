@@ -94,6 +94,23 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     assert np.abs(together - alone).max() <= 2
 
 
+def test_a_run_without_validation_is_calibrated_too(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+    run = (
+        "train",
+        "--config",
+        config,
+        "--set",
+        "data.validation=[]",
+        "--set",
+        "optim.steps=1",
+        "--out",
+        tmp_path / "run",
+    )
+    assert imltool(*run, *CPU)[0] == 0
+    header = read_header(tmp_path / "run/last.safetensors")
+    assert header.score_authentic == 20 and header.score_threshold == max(header.authentic_scores["kept"])
+
+
 @pytest.mark.parametrize("side", [-1, 1])
 def test_the_pixel_threshold_is_found_where_maps_are_pressed_against_0_or_1(tmp_path: Path, side: int) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=0)
