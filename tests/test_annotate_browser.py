@@ -27,6 +27,7 @@ from helpers.annotate_page import (
     opened,
     place,
     saved,
+    until,
     window,
 )
 from helpers.commands import Imltool
@@ -139,11 +140,9 @@ def test_nothing_moves_the_picture_and_light_changes_it(shared: Annotating, brow
         plain = drawn(page)
         page.keyboard.press("c")
         page.locator("#brightness").fill("200")
-        page.wait_for_timeout(100)
-        assert drawn(page) != plain
+        until(page, lambda: drawn(page) != plain)
         page.locator("#plain-light").click()
-        page.wait_for_timeout(100)
-        assert drawn(page) == plain
+        until(page, lambda: drawn(page) == plain)
 
 
 def test_a_box_says_what_was_done_and_a_skipped_picture_comes_again(tmp_path: Path, pages: Any) -> None:
