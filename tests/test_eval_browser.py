@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.annotate_page import PATIENCE
 from helpers.pictures import make_set
 
 from imltool.cli.app import run
@@ -30,6 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(PATIENCE)
     faults: list[str] = []
     shown = context.new_page()
     shown.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
@@ -62,6 +64,7 @@ def test_pictures_and_plots_are_enlarged(page: Any) -> None:
 def test_the_page_is_whole_and_dark_on_white_on_paper(browser: Any, report: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     context = browser.new_context(viewport=A4_LANDSCAPE, color_scheme="dark")
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(report.as_uri())
     page.emulate_media(media="print", color_scheme="dark")
@@ -84,6 +87,7 @@ def test_the_page_is_whole_and_dark_on_white_on_paper(browser: Any, report: Path
 
 def test_nothing_is_wider_than_a_phone(browser: Any, report: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(report.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

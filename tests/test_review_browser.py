@@ -257,12 +257,12 @@ def test_why_shows_traces_copies_remarks_and_the_file(page: Any, scanned: Path) 
     before = page.evaluate(BOTH)[0]
     first.click()
     expect(first).to_have_attribute("aria-pressed", "true")
-    page.wait_for_function(f"(before) => ({BOTH})()[0] !== before", arg=before, timeout=60_000)
+    page.wait_for_function(f"(before) => ({BOTH})()[0] !== before", arg=before)
     page.locator("#find-copies").click()
     expect(page.locator("#copies")).to_contain_text("Copied places")
     page.keyboard.press("y")
     page.locator("#ghosts").click()
-    page.wait_for_function("() => document.getElementById('sheet-picture').naturalWidth > 0", timeout=60_000)
+    page.wait_for_function("() => document.getElementById('sheet-picture').naturalWidth > 0")
 
 
 def test_decisions_are_on_disk_at_once_and_there_after_reload(page: Any, out: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.annotate_page import PATIENCE
 from helpers.pictures import photo, write_rgb
 from PIL import Image
 
@@ -18,7 +19,7 @@ from imltool.scan.run_record import read_record
 from imltool.scan.verdicts import WORDS
 
 playwright = pytest.importorskip("playwright.sync_api")
-playwright.expect.set_options(timeout=60_000)
+playwright.expect.set_options(timeout=PATIENCE)
 expect = playwright.expect
 
 COUNT = 1500
@@ -69,6 +70,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def open_report(width: int = 1280, **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         context.route(lambda url: not url.startswith((beside, "data:")), refuse)
         context.on("weberror", lambda error: faults.append(str(error.error)))

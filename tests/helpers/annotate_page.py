@@ -32,6 +32,7 @@ SEEN = "['photo', 'canvas'].map((id) => document.getElementById(id).toDataURL())
 def window(browser: Any, **options: Any) -> Iterator[Any]:
     """A browser window; at the end none of its pages may have raised or asked anything but the server."""
     context = browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
+    context.set_default_timeout(PATIENCE)
     faults: list[str] = []
     context.on("weberror", lambda error: faults.append(str(error.error)))
     context.on("request", lambda request: None if local(request.url) else faults.append(request.url))
