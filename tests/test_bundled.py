@@ -73,16 +73,20 @@ def test_no_machine_path_is_in_its_header(name: str) -> None:
     assert '"/' not in text and "\\\\" not in text
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of all forged sample pictures and, which no map's F1 depends on, two authentic ones a set."""
+@pytest.fixture(scope="module", params=[3, pytest.param(None, marks=pytest.mark.slow)], ids=["three a set", "all"])
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of the smallest forged sample pictures or all, and, which no map's F1 depends on, of one authentic one a set."""
     from imltool.cli.app import run
 
     out, samples = tmp_path_factory.mktemp("eval"), tmp_path_factory.mktemp("samples")
     for name in ("splices", "copymoves"):
         shutil.copytree(SAMPLES / name, samples / name)
-        for path in sorted((samples / name / "authentic").iterdir(), key=lambda path: path.stat().st_size)[2:]:
-            path.unlink()
+        for folder, kept in (("tampered", request.param), ("authentic", 1)):
+            pictures = sorted((samples / name / folder).iterdir(), key=lambda path: path.stat().st_size)
+            for path in pictures[kept:] if kept else ():
+                path.unlink()
+                for mask in (samples / name / "masks").glob(f"{path.stem}.*" if folder == "tampered" else "-"):
+                    mask.unlink()
     arguments = ["eval", "--ood", "--samples", str(samples), "--out", str(out), "--device", "cpu", "-q"]
     for baseline in ("untrained", "ela", "constant"):
         arguments += ["--baseline", baseline]

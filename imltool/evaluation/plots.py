@@ -33,7 +33,8 @@ def _axes(x: str, y: str, title: str, share: bool = True) -> tuple[Figure, Axes]
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     figure.subplots_adjust(left=0.14, right=0.97, bottom=0.15, top=0.9)  # a layout engine doubles the time
-    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, y=1.0)  # where it would be placed: finding that takes a tenth of the time
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if share:
