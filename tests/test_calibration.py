@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
+from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import read_header
 from imltool.student.operating_points import operating_point
 from imltool.student.settings import StudentSettings
@@ -109,6 +110,37 @@ def test_a_run_without_validation_is_calibrated_too(config: Path, tmp_path: Path
     assert imltool(*run, *CPU)[0] == 0
     header = read_header(tmp_path / "run/last.safetensors")
     assert header.score_authentic == 20 and header.score_threshold == max(header.authentic_scores["kept"])
+
+
+def test_an_average_of_checkpoints_is_released_like_one_of_them(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+    run, mean = tmp_path / "run", tmp_path / "mean.safetensors"
+    assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
+    first, last = tmp_path / "first.safetensors", run / "last.safetensors"
+    start, _ = load_checkpoint(last)
+    other = read_header(last).model_copy(update={"name": "other", "step": 9, "score_threshold": 0.9})
+    save_checkpoint(first, {name: weight + 1 for name, weight in start.state_dict().items()}, other)
+    assert imltool("model", "average", first, last, "--out", mean)[0] == 0
+    student, header = load_checkpoint(mean)
+    for name, weight in start.state_dict().items():
+        expected = weight + 0.5 if weight.is_floating_point() else weight
+        assert torch.allclose(student.state_dict()[name], expected, atol=1e-5), name
+    assert [(one.name, one.sha256) for one in header.ancestry] == [
+        ("other", sha256_file(first)),
+        ("tiny", sha256_file(last)),
+    ]
+    assert (header.name, header.score_threshold, header.figures) == ("tiny", 0.5, {}), "nothing measured is kept"
+    assert header.training_sets == read_header(last).training_sets
+    out = tmp_path / "student.safetensors"
+    assert imltool("model", "release", run, "--checkpoint", mean, "--out", out, *CPU)[0] == 0
+    assert read_header(out).score_authentic == 20 and read_header(out).ancestry == header.ancestry
+
+    Localizer.untrained(StudentSettings(backbone="nano", input_size=96), torch.device("cpu"), 1).save(first)
+    code, _, error = imltool("model", "average", first, last, "--out", mean)
+    assert error.startswith(f"error: {first} has another architecture than {last}") and error.count("\n") == 1
+    assert code == 1
+    assert imltool("model", "average", last, "--out", mean)[0] == 2
+    code, _, error = imltool("model", "release", run, "--checkpoint", "worst", "--out", out, *CPU)
+    assert code == 1 and "worst" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("side", [-1, 1])

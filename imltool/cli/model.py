@@ -10,14 +10,7 @@ import typer
 
 from imltool.cli import common
 
-app = typer.Typer(help="Inspect, release and calibrate a checkpoint.", no_args_is_help=True)
-
-
-class CheckpointChoice(str, Enum):
-    """Which checkpoint of a run is released."""
-
-    best = "best"
-    last = "last"
+app = typer.Typer(help="Inspect, average, release and calibrate checkpoints.", no_args_is_help=True)
 
 
 class FlipsChoice(str, Enum):
@@ -72,8 +65,8 @@ def release(
     run: Annotated[Path, common.argument("RUN", "Folder of a training run.")],
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     checkpoint: Annotated[
-        CheckpointChoice, common.option("--checkpoint", "The best in validation, or the last one.")
-    ] = CheckpointChoice.best,
+        str, common.option("--checkpoint NAME", "best (in validation), last, or a file made of the run's checkpoints.")
+    ] = "best",
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
@@ -84,13 +77,34 @@ def release(
     from imltool.files import human_size, sha256_file
     from imltool.training.release import release as write_release
 
-    figures = write_release(run, out, device, checkpoint.value)
+    figures = write_release(run, out, device, checkpoint)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.print_json(facts)
     else:
         common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
     common.say(f"{out}: {human_size(out.stat().st_size)}, {_shown(figures)}")
+
+
+@app.command()
+def average(
+    files: Annotated[list[Path], common.argument("FILE", "Checkpoints of one architecture, two or more.")],
+    out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
+    verbose: common.VerboseOption = 0,
+    quiet: common.QuietOption = False,
+) -> None:
+    """Average the weights of checkpoints, such as those of a run and of its continuation.
+
+    Thresholds are not fitted: imltool model release --checkpoint FILE does it.
+    """
+    common.setup_logging(verbose, quiet)
+    from imltool.errors import UsageError
+    from imltool.training.release import average as write_average
+
+    if len(files) < 2:
+        raise UsageError("one checkpoint has no average", "give two or more")
+    write_average(files, out)
+    common.say(f"mean of {len(files)} checkpoints → {out}")
 
 
 @app.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,22 @@ import torch
 
 from imltool.config import load_settings
 from imltool.device import choose_device
-from imltool.errors import DataError
+from imltool.errors import DataError, WeightsError
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
+from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
+from imltool.training.initialise import Start
 from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap, without_machine
 from imltool.training.settings import DataSettings, TrainSettings
 from imltool.training.validation import Validation
 from imltool.weights import student_file
+
+FITTED = (
+    *("pixel_threshold", "score_threshold", "score_fpr", "score_authentic", "authentic_scores", "reliability"),
+    "figures",
+)
+"""What a checkpoint's header says of its weights as they were measured."""
 
 
 @torch.no_grad()
@@ -33,8 +43,45 @@ def centre_threshold(student: Student, threshold: float) -> None:
     bias -= math.log(held / (1 - held))
 
 
+def average(files: Sequence[Path], out: Path) -> None:
+    """Write the mean weights of several checkpoints of one architecture, such as of a run and of its continuation.
+
+    The header is that of the last; it names all of them, and what any of them was trained on or chosen by. Thresholds
+    are not fitted: `release` or `calibrate` does that.
+
+    Raises `WeightsError` when a file is no checkpoint, or of another architecture or version of the traces.
+    """
+    students, headers = zip(*(load_checkpoint(path) for path in files), strict=True)
+    last = headers[-1]
+    for path, header in zip(files, headers, strict=True):
+        if header.architecture != last.architecture:
+            raise WeightsError(
+                f"{path} has another architecture than {files[-1]}", "average checkpoints of one architecture"
+            )
+    states = [student.state_dict() for student in students]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(weight.dtype)
+        if weight.is_floating_point()
+        else weight
+        for name, weight in states[-1].items()
+    }
+    own = [Start(path, header).ancestry for path, header in zip(files, headers, strict=True)]
+    unfitted = CheckpointHeader.model_fields
+    header = last.model_copy(
+        update={
+            "ancestry": tuple(dict.fromkeys(itertools.chain(*(line[:1] for line in own), *(line[1:] for line in own)))),
+            "training_sets": merged_sets(*(one.training_sets for one in headers)),
+            "validation_sets": merged_sets(*(one.validation_sets for one in headers)),
+        }
+        | {name: unfitted[name].get_default(call_default_factory=True) for name in FITTED}
+    )
+    save_checkpoint(out, mean, header)
+
+
 def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
-    """Write RUN's `best` or `last` checkpoint as float16, calibrated, and return the metrics on the calibration split.
+    """Write a checkpoint of RUN as float16, calibrated, and return the metrics on the calibration split.
+
+    `checkpoint` is `best`, `last`, or a checkpoint file made of RUN's, such as one of `average`.
 
     The calibration split is the validation split where a run has none of its own.
     First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
@@ -48,7 +95,8 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
         raise DataError(
             f"{run} has no split to calibrate on", "list one under data.calibration or data.validation and train again"
         )
-    student, header = load_checkpoint(run / f"{checkpoint}.safetensors")
+    file = run / f"{checkpoint}.safetensors" if checkpoint in ("best", "last") else Path(checkpoint)
+    student, header = load_checkpoint(file)
     calibration = Validation(data, data.calibration or data.validation)
     calibration.warn()
     seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
