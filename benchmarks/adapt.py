@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +122,6 @@ def labelled(paths: Sequence[Path], masks: Path) -> list[Case]:
 
 def run(bench: Bench, held: Sequence[Path], taught: Sequence[Path], labels: str, parts: str, place: Path) -> Row:
     """Train on `taught`, measure on `held`."""
-    begun = time.monotonic()
     settings = bench.settings.model_copy(update={"parts": parts})
     header = read_header(bench.start)
     chosen = Parts(tuple(taught), tuple(held), *bench.clean)
@@ -137,14 +135,26 @@ def run(bench: Bench, held: Sequence[Path], taught: Sequence[Path], labels: str,
         make_folder(place / "lists"),
         settings,
     )
-    training = Training(_changed(recipe, bench, labels), place / "training", choose_device(bench.device), resume=False)
-    for _ in training.run():
-        pass
-    trained = time.monotonic() - begun
-    student, after = load_checkpoint(place / "training" / "last.safetensors")
+    folder = place / "training"
+    if not (folder / "last.safetensors").is_file():  # written at the end
+        training = Training(
+            _changed(recipe, bench, labels), folder, choose_device(bench.device), resume=folder.is_dir()
+        )
+        for _ in training.run():
+            pass
+    student, after = load_checkpoint(folder / "last.safetensors")
     before = load_checkpoint(bench.start)[0].state_dict()
     localizer, mixing = keep_known(before, student, after, bench.watched, choose_device(bench.device))
-    return {"minutes": trained / 60, "share": mixing.share} | bench.measured(localizer, held)
+    return {"minutes": minutes_of(folder), "share": mixing.share} | bench.measured(localizer, held)
+
+
+def minutes_of(folder: Path) -> float:
+    """How long a training took, from the images/s in its log."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [(row["step"], row["images_per_second"]) for row in rows if row["event"] == "train"]
+    size = load_settings(TrainSettings, folder / "config.yaml").optim.batch_size
+    starts = [0, *(step for step, _ in steps)]
+    return float(sum((step - start) * size / speed for start, (step, speed) in zip(starts, steps, strict=False)) / 60)
 
 
 def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:

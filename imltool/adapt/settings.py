@@ -22,7 +22,7 @@ class AdaptSettings(Settings):
     calibration: float = Field(0.3, gt=0, lt=1, description="share of the authentic pictures that fits the thresholds")
     check: float = Field(0.3, gt=0, lt=1, description="share of the authentic pictures that measures")
     check_count: int = Field(36, ge=6, description="forgeries of known kinds made for the check of the old skills")
-    new: float = Field(0.5, gt=0, lt=1, description="share of training samples that show the new kind")
+    new: float = Field(0.35, gt=0, lt=1, description="share of training samples that show the new kind")
     replay: float = Field(
         0.3, ge=0, lt=1, description="share that shows forgeries of known kinds; the rest is authentic"
     )
