@@ -13,7 +13,6 @@ end.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from imltool.adapt.comparison import Case
+from imltool.adapt.adaptation import CHECK_SEED
+from imltool.adapt.comparison import Case, f1_of
 from imltool.adapt.mixing import keep_known
 from imltool.adapt.parts import Parts, group_scenes
 from imltool.adapt.recipe import known_forgeries, training_settings
@@ -33,11 +33,9 @@ from imltool.data.box_formats import read_boxes
 from imltool.data.boxes import MatchedImage, match_boxes
 from imltool.device import choose_device
 from imltool.evaluation.bootstrap import mean_interval
-from imltool.evaluation.counts import count_pixels
-from imltool.evaluation.metrics import f1
-from imltool.files import make_folder, write_text
+from imltool.files import make_folder, sha256_text, write_text
 from imltool.inference.localizer import Localizer, image_score
-from imltool.pictures.images import read_mask, read_rgb
+from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.header import read_header
 from imltool.synth.forge import Forge
@@ -49,7 +47,7 @@ from imltool.training.loop import Training
 from imltool.training.prepared import ArrayCache
 from imltool.training.settings import SourceSettings, TrainSettings
 
-KNOWN_COUNT, CHECK_SEED = 24, 4711
+KNOWN_COUNT = 24
 Row = dict[str, Any]
 
 
@@ -81,7 +79,7 @@ class Bench:
 
 def shuffled(groups: list[list[Path]]) -> list[list[Path]]:
     """Scenes in an order that depends on their names alone."""
-    return sorted(groups, key=lambda group: hashlib.sha256(group[0].name.encode()).hexdigest())
+    return sorted(groups, key=lambda group: sha256_text(group[0].name))
 
 
 def folds_of(folder: Path, files: Sequence[Path], pattern: str | None, count: int) -> list[list[list[Path]]]:
@@ -104,13 +102,13 @@ def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[R
     for case in cases:
         rgb = read_rgb(case.image)
         kept = bench.cache.get(
-            hashlib.sha256(str(case.image).encode()).hexdigest()[:24],
+            sha256_text(str(case.image))[:24],
             lambda rgb=rgb: {"traces": localizer.traces(rgb)},  # type: ignore[misc]
         )
         (probabilities,) = localizer.maps([rgb], [kept["traces"]])
         row: Row = {"name": case.image.name, "score": float(image_score(probabilities))}
         if case.mask is not None:
-            row["f1"] = float(f1(count_pixels(probabilities, read_mask(case.mask, (rgb.shape[1], rgb.shape[0])))))
+            row["f1"] = f1_of(probabilities, case)
         rows.append(row)
     return rows
 

@@ -41,7 +41,6 @@ def draw(page: Any, name: str, corners: tuple[float, float, float, float]) -> No
     page.mouse.move(*place(page, (corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2))
     page.mouse.move(*place(page, *corners[2:]))
     page.mouse.up()
-    page.wait_for_timeout(300)
     expect(page.locator("#saved")).to_have_text("saved")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,9 @@ def test_a_program_that_leaves_a_scan_unfinished_ends_as_it_wants(
     )
     env = {**os.environ, "TMPDIR": str(place)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 5 and "Traceback" not in done.stderr and "terminate called" not in done.stderr
+    # Ray's native code may log a task that a busy machine ended late: its lines begin with a time
+    ours = [line for line in done.stderr.splitlines() if not re.match(r"\[\d{4}-\d\d-\d\d .* [EW] \d+ \d+\] ", line)]
+    assert (done.returncode, ours) == (5, [])
     assert not [*place.glob("*iml*")]
 
 

@@ -23,7 +23,7 @@ from imltool.files import make_folder, sha256_file, sha256_text, write_text
 from imltool.inference.localizer import Localizer
 from imltool.journal import dump_json, output_folder
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.header import CheckpointHeader, read_header
+from imltool.student.header import THRESHOLDS, CheckpointHeader, read_header
 from imltool.synth.forge import Forge
 from imltool.synth.sources import SourcePool, working_side
 from imltool.synth.writer import write_forgeries
@@ -161,9 +161,11 @@ class Adaptation:
         yield from self._forge(WATCH, self.parts.calibrating)
         before = load_checkpoint(self.start)[0].state_dict()
         localizer, mixing = keep_known(before, student, header, self._known(WATCH), self.device)
-        _, thresholds = Validation(data, data.calibration).run(localizer)
+        if mixing.share < 1:  # the run has fitted those of all of the new weights
+            _, thresholds = Validation(data, data.calibration).run(localizer)
+            header = thresholds.into(header, header.figures)
         write_text(self.out / MIXING, dump_json(mixing.model_dump(mode="json")) + "\n")
-        save_checkpoint(self.checkpoint, student.state_dict(), thresholds.into(header, header.figures))
+        save_checkpoint(self.checkpoint, student.state_dict(), header)
         yield Progress("mixing", message=f"{mixing.share:.0%} of what was learned is kept")
 
     def _forge_check(self) -> Iterator[Progress]:
@@ -232,5 +234,4 @@ class Adaptation:
 
 def _with_thresholds_of(before: CheckpointHeader, header: CheckpointHeader) -> CheckpointHeader:
     """Without authentic pictures nothing can be calibrated: the thresholds of the student before stay."""
-    names = ("pixel_threshold", "score_threshold", "score_fpr", "score_authentic", "authentic_scores", "reliability")
-    return header.model_copy(update={name: getattr(before, name) for name in names})
+    return header.model_copy(update={name: getattr(before, name) for name in THRESHOLDS})

@@ -98,11 +98,8 @@ def average(
     Thresholds are not fitted: imltool model release --checkpoint FILE does it.
     """
     common.setup_logging(verbose, quiet)
-    from imltool.errors import UsageError
     from imltool.training.release import average as write_average
 
-    if len(files) < 2:
-        raise UsageError("one checkpoint has no average", "give two or more")
     write_average(files, out)
     common.say(f"mean of {len(files)} checkpoints → {out}")
 

@@ -53,6 +53,13 @@ class Ancestor(Settings):
     step: int = 0
 
 
+THRESHOLDS = (
+    *("pixel_threshold", "score_threshold", "score_fpr"),
+    *("score_authentic", "authentic_scores", "reliability"),
+)
+"""What a header holds of a calibration: of other weights it is not true."""
+
+
 class CheckpointHeader(Settings):
     """What a checkpoint says of itself.
 

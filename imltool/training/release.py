@@ -12,22 +12,16 @@ import torch
 
 from imltool.config import load_settings
 from imltool.device import choose_device
-from imltool.errors import DataError, WeightsError
+from imltool.errors import DataError, UsageError, WeightsError
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.header import CheckpointHeader
+from imltool.student.header import THRESHOLDS, CheckpointHeader
 from imltool.student.model import Student
 from imltool.training.initialise import Start
 from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap, without_machine
 from imltool.training.settings import DataSettings, TrainSettings
 from imltool.training.validation import Validation
 from imltool.weights import student_file
-
-FITTED = (
-    *("pixel_threshold", "score_threshold", "score_fpr", "score_authentic", "authentic_scores", "reliability"),
-    "figures",
-)
-"""What a checkpoint's header says of its weights as they were measured."""
 
 
 @torch.no_grad()
@@ -49,8 +43,11 @@ def average(files: Sequence[Path], out: Path) -> None:
     The header is that of the last; it names all of them, and what any of them was trained on or chosen by. Thresholds
     are not fitted: `release` or `calibrate` does that.
 
-    Raises `WeightsError` when a file is no checkpoint, or of another architecture or version of the traces.
+    Raises `WeightsError` when a file is no checkpoint, or of another architecture or version of the traces, and
+    `UsageError` for a single file.
     """
+    if len(files) < 2:
+        raise UsageError("one checkpoint has no average", "give two or more")
     students, headers = zip(*(load_checkpoint(path) for path in files), strict=True)
     last = headers[-1]
     for path, header in zip(files, headers, strict=True):
@@ -73,7 +70,7 @@ def average(files: Sequence[Path], out: Path) -> None:
             "training_sets": merged_sets(*(one.training_sets for one in headers)),
             "validation_sets": merged_sets(*(one.validation_sets for one in headers)),
         }
-        | {name: unfitted[name].get_default(call_default_factory=True) for name in FITTED}
+        | {name: unfitted[name].get_default(call_default_factory=True) for name in (*THRESHOLDS, "figures")}
     )
     save_checkpoint(out, mean, header)
 
