@@ -44,6 +44,8 @@ from imltool.training.validation import Validation
 Event = dict[str, Any]
 Batch = tuple[Tensor, Tensor, Tensor]
 PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}
+AUTO_PRECISION = {"cuda": "bf16"}
+"""What `auto` means by kind of device, else fp32: CPUs without AMX train faster in it (our choice, docs/engines.md)."""
 
 
 class Meter:
@@ -85,9 +87,12 @@ class Training:
         require_trackers(settings.trackers)
         # accelerate keeps one precision a process, and a program may train twice
         AcceleratorState._reset_state()  # noqa: SLF001 there is no public way
+        chosen = choose_device(device)
+        kind = chosen.partition(":")[0]
+        precision = AUTO_PRECISION.get(kind, "fp32") if optim.precision == "auto" else optim.precision
         self.accelerator = Accelerator(
-            cpu=choose_device(device) == "cpu",
-            mixed_precision=PRECISIONS[optim.precision],
+            cpu=chosen == "cpu",
+            mixed_precision=PRECISIONS[precision],
             # all processes share one batch, so the schedule does not depend on their number
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             # the main process validates while the others wait

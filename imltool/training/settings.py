@@ -170,7 +170,9 @@ class OptimSettings(Settings):
     clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     loss: Literal["bce", "bce+dice", "focal"] = Field("bce", description="bce is the paper's")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of averaged weights that are validated and saved; 0 is off")
-    precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="autocast precision; fp32 is none")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="autocast precision; fp32 is none, auto is bf16 on a GPU and fp32 on a CPU"
+    )
 
 
 class TrainSettings(Settings):
