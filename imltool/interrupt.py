@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+AGAIN_SECONDS = 1.0
+"""How long a KeyboardInterrupt of a SIGTERM has to arrive (our choice)."""
 
 
 @contextmanager
@@ -59,12 +64,46 @@ def noted_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-def interrupt_on_sigterm() -> None:
-    """Make SIGTERM, which SLURM, Docker and `timeout` send, end this process as Ctrl-C does; a second is ignored."""
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM, which SLURM, Docker and `timeout` send, raises KeyboardInterrupt as Ctrl-C does.
+
+    Code that Python calls from C may lose an exception without a word. So the signal is raised again each second, to
+    the handler that is then in place, until the block ends or KeyboardInterrupt is being handled. Further SIGTERMs in
+    the meantime change nothing: `timeout` sends it to the process and to its group.
+    """
+    due = 0.0
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        nonlocal due
+        now = time.monotonic()
+        if now < due:
+            return
+        due = now + AGAIN_SECONDS
+        if hasattr(signal, "setitimer"):  # not on Windows, where nothing sends SIGTERM
+            signal.signal(signal.SIGALRM, again)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+    def again(number: int, frame: FrameType | None) -> None:
+        if not _is_interrupt(sys.exc_info()[1]):
+            signal.raise_signal(signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if due:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether KeyboardInterrupt is being handled, by itself or as what led to `error`."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
-from imltool.interrupt import interrupt_on_sigterm
+from imltool.interrupt import interrupted_by_sigterm
 from imltool.versions import __version__
 
 STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -148,8 +148,9 @@ def _fail(message: str, remedy: str = "") -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; users never see a traceback (`-vv` shows it)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    interrupt_on_sigterm()
-    sys.exit(run(arguments))
+    with interrupted_by_sigterm():
+        code = run(arguments)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

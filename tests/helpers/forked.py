@@ -44,9 +44,9 @@ def child(order):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["room"], order["room"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
-    interrupt_on_sigterm()
     gc.enable()
-    code = run(order["arguments"])
+    with interrupted_by_sigterm():
+        code = run(order["arguments"])
     sys.stdout.flush()
     os._exit(code)
 
@@ -74,7 +74,7 @@ while True:
                 import imltool.annotate.session, imltool.review.session, imltool.scan.report, imltool.scan.runner
                 import imltool.study.runner, imltool.synth.forge, imltool.teacher.pseudo, imltool.training.loop
                 from imltool.cli.app import command_tree, run
-                from imltool.interrupt import interrupt_on_sigterm
+                from imltool.interrupt import interrupted_by_sigterm
                 command_tree()
                 gc.freeze()
             asking = listening.accept()[0]
