@@ -25,7 +25,7 @@ STARTS = (
 VIDEO = "a video (motion photo)"
 KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO})
 SLACK = 1024
-"""Writers of TIFF leave this much unused (our choice): only of what is longer, or is of a known kind, is it told."""
+"""Writers of TIFF leave this much unused (our choice): only what is longer, or is of a known kind, is reported."""
 ARCHIVES = ((b"PK\x05\x06", "a ZIP archive"),)
 
 

@@ -16,7 +16,8 @@ import deflate
 import numpy as np
 from numpy.typing import NDArray
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from imltool.pictures.png import SIGNATURE
+
 LEVELS = {16: 1, 8: 2}
 """Of libdeflate's 1..12, by bits. On 1-megapixel maps level 2 is 4 % smaller and takes 1.6 times as long; on masks,
 which are long runs, it takes .6 times as long (our choice)."""

@@ -59,7 +59,7 @@ SIGNATURES = (
 )
 """Where a known format has which bytes, and what it is: files that are not read here, and not damaged either."""
 DAMAGED = (
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG file"),
+    (0, SIGNATURE, "a PNG file"),
     (0, b"GIF8", "a GIF file"),
     (8, b"WEBP", "a WebP file"),
     (4, b"ftypavi", "an AVIF file"),
