@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from imltool.adapt.adaptation import CHECK_SEED
 from imltool.adapt.comparison import Case, f1_of
+from imltool.adapt.known import known_cases, make_known
 from imltool.adapt.mixing import keep_known
 from imltool.adapt.parts import Parts, group_scenes
-from imltool.adapt.recipe import known_forgeries, training_settings
+from imltool.adapt.recipe import training_settings
 from imltool.adapt.settings import AdaptSettings
 from imltool.config import load_settings
 from imltool.data.box_formats import read_boxes
@@ -38,9 +38,6 @@ from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.header import read_header
-from imltool.synth.forge import Forge
-from imltool.synth.sources import SourcePool, working_side
-from imltool.synth.writer import write_forgeries
 from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
 from imltool.teacher.registry import load_teacher
 from imltool.training.loop import Training
@@ -275,14 +272,12 @@ def prepare(
     parts = [tuple(sorted(itertools.chain(*scenes[number::10]))) for number in range(10)]
     teaching, calibrating, checking = parts[:4], parts[4:7], parts[7:]
     three = tuple(tuple(itertools.chain(*each)) for each in (teaching, calibrating, checking))
-    known = known_forgeries()
     cases = []
     for name, photos in (("watched", three[1]), ("known", three[2])):
         if not (out / name).is_dir():
-            forge = Forge(known, SourcePool(list(photos), None, working_side(known)))
-            for _ in write_forgeries(forge, KNOWN_COUNT, CHECK_SEED, make_folder(out / name)):
+            for _ in make_known(photos, KNOWN_COUNT, out / name):
                 pass
-        cases.append(tuple(labelled(sorted((out / name / "tampered").iterdir()), out / name / "masks")))
+        cases.append(tuple(known_cases(out / name)))
     cache = ArrayCache(out / "cache", {"content": "traces of whole pictures"})
     return Bench(
         folder,

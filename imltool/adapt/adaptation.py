@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from imltool.adapt.comparison import Case, Comparison, compare
+from imltool.adapt.known import known_cases, make_known
 from imltool.adapt.mixing import Mixing, keep_known
 from imltool.adapt.parts import Parts, divide
-from imltool.adapt.recipe import known_forgeries, training_settings
+from imltool.adapt.recipe import training_settings
 from imltool.adapt.settings import AdaptSettings
 from imltool.config import save_settings
 from imltool.data.box_formats import read_boxes
@@ -24,9 +25,6 @@ from imltool.inference.localizer import Localizer
 from imltool.journal import dump_json, output_folder
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import THRESHOLDS, CheckpointHeader, read_header
-from imltool.synth.forge import Forge
-from imltool.synth.sources import SourcePool, working_side
-from imltool.synth.writer import write_forgeries
 from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
 from imltool.teacher.registry import load_teacher
 from imltool.training.loop import Training
@@ -37,8 +35,6 @@ from imltool.weights import ADAPTED, student_file
 PSEUDO, TRAINING, WATCH, CHECK, LISTS = "pseudo", "training", "watch", "check", "lists"
 MIXING = "mixing.json"
 RESULTS = "adapt.json"
-CHECK_SEED = 4711
-"""Of the forgeries of known kinds, so that the same authentic pictures give the same check."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ class Adaptation:
             return
         yield from self._forge(WATCH, self.parts.calibrating)
         before = load_checkpoint(self.start)[0].state_dict()
-        localizer, mixing = keep_known(before, student, header, self._known(WATCH), self.device)
+        localizer, mixing = keep_known(before, student, header, known_cases(self.out / WATCH), self.device)
         if mixing.share < 1:  # the run has fitted those of all of the new weights
             _, thresholds = Validation(data, data.calibration).run(localizer)
             header = thresholds.into(header, header.figures)
@@ -173,17 +169,15 @@ class Adaptation:
             yield from self._forge(CHECK, self.parts.checking)
 
     def _forge(self, name: str, photos: tuple[Path, ...]) -> Iterator[Progress]:
-        """Forgeries of known kinds made from authentic pictures."""
-        settings = known_forgeries()
-        forge = Forge(settings, SourcePool(list(photos), None, working_side(settings)))
         count = self.settings.check_count
-        for row in write_forgeries(forge, count, CHECK_SEED, make_folder(self.out / name)):
-            yield Progress("forgeries of known kinds", row["index"] + 1, count)
+        for done in make_known(photos, count, self.out / name):
+            yield Progress("forgeries of known kinds", done, count)
 
     def _compare(self) -> Iterator[Progress]:
         before = Localizer.load(self.start, self.device)
         after = Localizer.load(self.checkpoint, self.device)
-        new, known = self._held_out(), self._known(CHECK)
+        new = self._held_out()
+        known = known_cases(self.out / CHECK) if self.parts.checking else []
         clean = [Case(path, None) for path in self.parts.checking]
         total = len(new) + len(known) + len(clean)
         for done, one in enumerate(compare(before, after, new, known, clean), 1):
@@ -223,13 +217,6 @@ class Adaptation:
                 mask = true[0]
             cases.append(Case(path, mask))
         return cases
-
-    def _known(self, name: str) -> list[Case]:
-        if not self.parts.checking:
-            return []
-        folder = self.out / name
-        pictures = sorted((folder / "tampered").iterdir())
-        return [Case(path, folder / "masks" / f"{path.stem}.png") for path in pictures]
 
 
 def _with_thresholds_of(before: CheckpointHeader, header: CheckpointHeader) -> CheckpointHeader:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from imltool.adapt.known import known_forgeries
 from imltool.adapt.parts import Parts
 from imltool.adapt.settings import AdaptSettings
 from imltool.files import write_text
 from imltool.student.header import CheckpointHeader
-from imltool.synth.settings import SynthSettings
 from imltool.training.settings import DataSettings, OptimSettings, SourceSettings, TrainSettings
 
 NEW = "new kind"
@@ -17,13 +17,6 @@ AUTHENTIC = "authentic"
 REPEATS = 3
 """How often a forgery of a known kind is seen, cropped and turned each time; making it takes longer than learning from
 it (our choice)."""
-KNOWN: dict[str, float] = {"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1}
-"""Kinds of forgeries that keep and check the old skills, with their relative frequency (our choice)."""
-
-
-def known_forgeries(area: tuple[float, float] = (0.005, 0.25)) -> SynthSettings:
-    """How forgeries of known kinds are made from authentic pictures."""
-    return SynthSettings(kinds=dict(KNOWN), long_side=(320, 1280), area=area)
 
 
 def training_settings(

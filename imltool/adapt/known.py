@@ -1,0 +1,36 @@
+"""Forgeries of known kinds, made from authentic pictures: they keep the old skills and measure what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from imltool.adapt.comparison import Case
+from imltool.files import make_folder
+from imltool.synth.forge import Forge
+from imltool.synth.settings import SynthSettings
+from imltool.synth.sources import SourcePool, working_side
+from imltool.synth.writer import write_forgeries
+
+KNOWN: dict[str, float] = {"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1}
+"""Kinds of forgeries with their relative frequency (our choice)."""
+SEED = 4711
+"""Fixed, so that the same authentic pictures give the same forgeries to measure with."""
+
+
+def known_forgeries() -> SynthSettings:
+    """Settings of the forgeries of known kinds."""
+    return SynthSettings(kinds=dict(KNOWN), long_side=(320, 1280), area=(0.005, 0.25))
+
+
+def make_known(photos: Sequence[Path], count: int, folder: Path) -> Iterator[int]:
+    """Write `count` forgeries made from `photos` into `folder`; yields how many are done. Those that exist are kept."""
+    settings = known_forgeries()
+    forge = Forge(settings, SourcePool(list(photos), None, working_side(settings)))
+    for row in write_forgeries(forge, count, SEED, make_folder(folder)):
+        yield row["index"] + 1
+
+
+def known_cases(folder: Path) -> list[Case]:
+    """The forgeries in a folder that `make_known` has filled, with their masks."""
+    return [Case(path, folder / "masks" / f"{path.stem}.png") for path in sorted((folder / "tampered").iterdir())]
