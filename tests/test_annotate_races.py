@@ -40,6 +40,7 @@ def said(server: Annotating, index: int) -> list[list[float]]:
     return [[side / whole for side, whole in zip(box["box"], (WIDE, TALL) * 2, strict=True)] for box in found]
 
 
+@pytest.mark.slow
 def test_two_tabs_do_not_overwrite_each_other(shared: Annotating, pages: Any) -> None:
     first, second = pages(shared.address), pages(shared.address)
     go(first, 0)

@@ -156,6 +156,7 @@ def test_pictures_come_upright_and_of_bounded_size_and_a_torn_one_is_told(server
     assert Image.open(io.BytesIO(server.ask("api/pictures/4/view.jpg")[1])).size == (4096, 2048)
 
 
+@pytest.mark.slow
 def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(
     server: Annotating, folder: Path, imltool: Imltool
 ) -> None:

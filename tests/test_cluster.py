@@ -57,6 +57,7 @@ def alone(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
     return contents(out)
 
 
+@pytest.mark.slow
 @NEEDS_RAY
 def test_a_worker_killed_in_the_middle_costs_nothing(
     tiny_weights: Path, folder: Path, alone: dict[str, bytes], tmp_path: Path, place: Path

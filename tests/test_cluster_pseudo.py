@@ -158,6 +158,7 @@ def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     assert set((tmp_path / "kept").iterdir()) == {first, *others}
 
 
+@pytest.mark.slow
 def test_a_scanner_gives_the_same_over_ray(tiny_weights: Path, tmp_path: Path, ray: Any) -> None:
     for number in range(3):
         write_rgb(tmp_path / "in" / f"{number}.png", photo(number))
@@ -181,6 +182,7 @@ def test_choices_of_a_scanner_that_make_no_sense(tiny_weights: Path) -> None:
             Scanner(tiny_weights, "cpu", **choices)
 
 
+@pytest.mark.slow
 def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: Any) -> None:
     """Here the command's own are gone before a worker looks for them."""
     weights, graph = tmp_path / "a.safetensors", tmp_path / "a.onnx"
@@ -195,6 +197,7 @@ def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: A
     assert not made[0].exists()
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_version_refuses(ray: Any) -> None:
     with pytest.raises(ClusterError, match=r"the command is of 0\.0\.0"):
         SentTeacher("box", "cpu", tool_version="0.0.0").load()

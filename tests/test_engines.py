@@ -61,7 +61,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, s
     return weights, code, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture(scope="module", params=["rgb", "growing"])
+@pytest.fixture(scope="module", params=["rgb", pytest.param("growing", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with its graph beside it: of its own size, or of free size."""
     if request.param == "rgb":
@@ -178,7 +178,8 @@ def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
     assert code == 1 and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("exported", ["growing", pytest.param("traces", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("exported", ["growing", "traces"], indirect=True)
 def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
     graphs = [Localizer.load(exported, "cpu", engine) for engine in INSTALLED]
     info, plain = graphs[0].network.info, Localizer.load(exported, "cpu", "torch")  # type: ignore[attr-defined]
@@ -192,6 +193,7 @@ def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
             assert np.abs(graph.probabilities(views, traces) - expected).max() < 5e-6, (graph.engine, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", ["growing"], indirect=True)
 def test_pictures_of_several_input_sizes_go_through_one_graph(exported: Path) -> None:
     plain = Localizer.load(exported, "cpu", "torch")
@@ -316,6 +318,7 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
 
 
 @pytest.mark.usefixtures("bfloat16")
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", ["growing"], indirect=True)
 def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exported: Path) -> None:
     views, traces = trial_inputs(Localizer.load(exported, "cpu").header.architecture, 2)

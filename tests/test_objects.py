@@ -149,6 +149,7 @@ def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imlto
     assert code == 0 and [sample.tampered for sample in read_folder(tmp_path / "set").samples] == [True, True]
 
 
+@pytest.mark.slow
 def test_running_again_makes_only_what_is_missing_or_changed(
     photos: Path, cut_once: Path, tmp_path: Path, imltool: Imltool
 ) -> None:

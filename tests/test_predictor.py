@@ -118,6 +118,7 @@ def on_the_hub(home: Path, weights: Path) -> None:
     shutil.copy(weights, repository / "snapshots" / ("0" * 40) / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_student_of_the_hub_is_taken_from_its_cache_offline(tiny_weights: Path, tmp_path: Path) -> None:
     on_the_hub(tmp_path, tiny_weights)
     offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}

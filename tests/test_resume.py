@@ -120,7 +120,7 @@ def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, 
     assert (run / "parameters.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_sigterm_to_all_processes_saves_the_state(
     config: Path, tmp_path: Path, imltool: Imltool, forked: Forked, workers: int
 ) -> None:

@@ -477,7 +477,7 @@ def test_twelve_megapixels_are_seen_at_every_zoom(
         expect(page).to_have_title("two.jpg – imltool review")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser: Any, server: Reviewing, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     with window(browser, viewport={"width": 1280, "height": 800}, color_scheme=scheme) as context:

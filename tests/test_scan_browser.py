@@ -245,7 +245,7 @@ def test_keys_alone(opened: Callable[..., Any]) -> None:
     assert focused(page) == "disk 9/00042 a.png"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(opened: Callable[..., Any], scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(color_scheme=scheme)

@@ -35,6 +35,7 @@ for picture in sys.argv[2:]:
 """Tells the peak of its memory in bytes after each of several scans."""
 
 
+@pytest.mark.slow
 def test_a_large_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
     weights = tmp_path / "traces.safetensors"
     settings = StudentSettings.model_validate({"input_size": 64, "traces": ["copy", "jpeg", "noise"]})

@@ -41,6 +41,7 @@ def in_terminal(*arguments: object) -> tuple[int, str]:
     return process.wait(), CONTROL.sub("", shown.decode(errors="replace")).replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.may_skip  # before Python 3.11
 @pytest.mark.skipif(not hasattr(termios, "tcsetwinsize"), reason="Python 3.11 brought the size of terminals")
 def test_a_scan_in_a_terminal(tiny_weights: Path, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_killed_study_goes_on_from_the_state_of_its_run(ablation: dict[str, An
     assert not list(ablation["out"].glob("*/seed-0/*state-*")), "a measured run needs no state"
 
 
+@pytest.mark.slow
 def test_runs_of_another_study_are_taken_over(ablation: dict[str, Any], tmp_path: Path) -> None:
     source, out = ablation["out"], tmp_path / "memory"
     swapped = {"ablation": "memory", str(source): str(out)}
@@ -104,6 +105,7 @@ def test_reusing_what_is_no_study_is_one_line(
     assert "holds no study" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: dict[str, Any]) -> None:
     out, only = ablation["out"], ("--only", "full", "--only", "baseline")
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-0/*.safetensors")}

@@ -95,6 +95,7 @@ def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, i
     assert data_digest(settings) != before
 
 
+@pytest.mark.slow
 def test_pseudo_masks_of_another_study_are_taken_over_if_their_boxes_are_the_same(
     tmp_path: Path, imltool: Imltool
 ) -> None:

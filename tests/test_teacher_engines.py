@@ -206,6 +206,7 @@ def test_a_disk_that_refuses_costs_the_entry_not_the_run(tmp_path: Path) -> None
     assert folder.take(KEYS[0]) is None
 
 
+@pytest.mark.slow
 def test_embeddings_belong_to_the_weights_the_engine_and_the_pixels(
     teachers: dict[str, SamTeacher], tmp_path: Path
 ) -> None:

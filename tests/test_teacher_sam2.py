@@ -239,6 +239,7 @@ def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pyte
         load_teacher("sam2", folder, "cpu")
 
 
+@pytest.mark.slow
 def test_neither_help_nor_the_import_loads_transformers() -> None:
     program = (
         "import sys; from imltool.cli.app import main\n"
