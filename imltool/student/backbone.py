@@ -1,4 +1,4 @@
-"""The student's backbone: TinyViT or another of timm's; TinyViT is, with one change, the bundled teacher's encoder.
+"""The student's backbone: TinyViT or another timm model; TinyViT-5M is, with one change, the bundled teacher's encoder.
 
 MobileSAM's encoder and timm's `tiny_vit_5m_224` hold the same tensors under other names, so one set of weights serves
 both (our choice: the student starts from the bundled teacher).
@@ -20,7 +20,7 @@ from imltool.student.settings import TINY_VIT
 BackboneName = Literal["nano", "5m", "11m", "21m"]
 TIMM_NAMES: dict[str, str] = {"5m": "tiny_vit_5m_224", "11m": "tiny_vit_11m_224", "21m": "tiny_vit_21m_224"}
 _NANO: dict[str, Any] = {"embed_dims": (16, 16, 32, 32), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
-"""TinyViT with the strides and window sizes of `5m`, one block a stage and a hundredth of the weights (our choice)."""
+"""TinyViT with strides and window sizes of `5m`, one block per stage and a hundredth of the weights (our choice)."""
 
 
 def _tiny_vit(name: BackboneName, drop_path: float) -> Any:
@@ -50,7 +50,7 @@ class TinyVitBackbone(nn.Module):
         self.stages: nn.Sequential = net.stages
 
     def forward(self, images: Tensor, hint: Tensor | None = None) -> list[Tensor]:
-        """`hint`: float [B,c1,H/4,W/4] added to F1 on its way to the attention stages, F1 itself stays."""
+        """`hint`: float [B,c1,H/4,W/4], added to the input of the attention stages; the returned F1 is without it."""
         x = self.patch_embed(images)
         features = []
         for stage in self.stages:
@@ -62,10 +62,10 @@ class TinyVitBackbone(nn.Module):
 
 
 class TimmBackbone(nn.Module):
-    """Four feature scales by any model of timm's that gives features at strides 4, 8, 16 and 32 for any input size.
+    """Four feature scales of any timm model that returns features at strides 4, 8, 16 and 32 for any input size.
 
     Args:
-        name: as timm has it, such as `resnet18` or `convnext_tiny.fb_in22k`.
+        name: timm's name, such as `resnet18` or `convnext_tiny.fb_in22k`.
 
     Input and output: see `TinyVitBackbone`; the channels are the model's. Raises `ConfigError` for another model.
     """
@@ -80,7 +80,7 @@ class TimmBackbone(nn.Module):
         try:
             with torch.no_grad():
                 features = self.net.eval()(trial)
-        except Exception as error:  # models that want one size raise what they like
+        except Exception as error:  # models for a single input size raise various types
             raise ConfigError(
                 f"student.backbone: {name} takes no picture of {trial.shape[3]}x{trial.shape[2]} pixels",
                 "choose a model for any input size, such as resnet18 or convnext_tiny",
@@ -107,7 +107,7 @@ class TimmBackbone(nn.Module):
             ) from error
 
     def forward(self, images: Tensor, hint: Tensor | None = None) -> list[Tensor]:
-        """`hint`: float [B,c1,H/4,W/4] added to F1 (our choice: timm's models are not open between their stages)."""
+        """`hint`: float [B,c1,H/4,W/4], added to F1 (our choice: timm gives no access between the stages)."""
         first, *others = self.net(images)
         return [first if hint is None else first + hint, *others]
 
@@ -132,7 +132,7 @@ _RENAMES = (
 
 
 def backbone_state(encoder_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """MobileSAM encoder tensors (names without `image_encoder.`) under timm's names, neck and head left out."""
+    """Rename MobileSAM encoder tensors (names without `image_encoder.`) to timm's names, without neck and head."""
     renamed = {}
     for name, tensor in encoder_state.items():
         if name.startswith(("neck.", "head.", "norm_head.")):
@@ -146,8 +146,8 @@ def backbone_state(encoder_state: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_teacher_encoder(backbone: nn.Module, state: dict[str, Tensor]) -> None:
     """Load the bundled teacher's encoder into a `5m` backbone, strictly.
 
-    The file's BatchNorms are folded into the convolutions: right in eval mode, wrong in train mode until
-    `restore_batch_norm` has seen real pictures.
+    The file's BatchNorms are folded into the convolutions: correct in eval mode, wrong in train mode until
+    `restore_batch_norm` has been run on real pictures.
 
     Args:
         state: MobileSAM tensors under their own names, with the `image_encoder.` prefix.
@@ -167,11 +167,11 @@ def load_teacher_encoder(backbone: nn.Module, state: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def restore_batch_norm(backbone: nn.Module, batches: list[Tensor]) -> None:
-    """Give folded BatchNorms real statistics without changing what the network computes in eval mode.
+    """Give folded BatchNorms real statistics without changing the network's output in eval mode.
 
-    For every BatchNorm (scale w, shift b, statistics folded away) the mean μ and variance σ² of its own input over
-    `batches` become its running statistics, with weight = w·√(σ²+ε) and bias = b + w·μ: the same affine map in eval
-    mode, and a normalisation that train mode can re-estimate (our choice).
+    For every BatchNorm (scale w, shift b, folded statistics), the mean μ and variance σ² of its input over `batches`
+    become its running statistics, with weight = w·√(σ²+ε) and bias = b + w·μ. This is the same affine map in eval mode,
+    and a normalisation that train mode can re-estimate (our choice).
 
     Args:
         backbone: any module, left in eval mode.

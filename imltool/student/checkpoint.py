@@ -42,7 +42,7 @@ def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
     try:
         state = {
             name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-            for name, tensor in load(path.read_bytes()).items()  # the reader of files wants UTF-8 names
+            for name, tensor in load(path.read_bytes()).items()  # safetensors opens only files with UTF-8 names
         }
         student.load_state_dict(state, strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -52,7 +52,7 @@ def load_checkpoint(path: Path) -> tuple[Student, CheckpointHeader]:
 
 
 def is_half(path: Path) -> bool:
-    """Whether all floating tensors of a checkpoint are stored as float16, as released ones are."""
+    """Whether all floating tensors of a checkpoint are stored as float16, as in released checkpoints."""
     with safe_open(path, framework="np") as handle:
         kinds = {handle.get_slice(name).get_dtype() for name in handle.keys()}  # noqa: SIM118 it is no mapping
     return "F16" in kinds and not kinds & {"F32", "BF16", "F64"}

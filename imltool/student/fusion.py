@@ -1,6 +1,6 @@
 """The Memory-Guided Gated Fusion Module: from the backbone's scales to the logits of a map.
 
-Each class is a box of the paper's figure; the layers inside are our choice where the paper does not give them.
+Each class is a box of the paper's figure; layers that the paper does not give are our choice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imltool.student.settings import StudentSettings
 
 
 class MultiScaleAlignment(nn.Module):
-    """The scales brought to one width and one grid.
+    """Brings all scales to the same width and grid.
 
     F'_i = Up(ReLU(BN(Conv1×1(F_i)))) for every scale (our reading of the paper; width C is our choice).
 
@@ -43,7 +43,7 @@ def conv_bn_relu(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class GatedIntegration(nn.Module):
-    """Each aligned scale weighs itself, pixel by pixel, before they are added.
+    """Weights each aligned scale with its own gate, pixel by pixel, before adding the scales.
 
     G_i = σ(Conv3×3(F'_i)), F_fused = CBR(Σ G_i·F'_i), G_avg = mean G_i (gates: the paper; layers: our choice).
 
@@ -68,13 +68,13 @@ class GatedIntegration(nn.Module):
 
 
 class DualGuidance(nn.Module):
-    """The evidence of the picture combined with the prior of the memory (paper, Eq. 4).
+    """Combines the evidence of the picture with the prior of the memory (paper, Eq. 4).
 
     A_final = α·(A_base ⊙ G_avg) + (1 − α)·A_mem.
 
     Args:
         alpha: α, 0..1. The paper does not give it.
-        learn: make α a parameter, kept inside 0..1 by a sigmoid and started at `alpha`.
+        learn: make α a parameter, kept in 0..1 by a sigmoid and initialised with `alpha`.
 
     Without a memory α is 1 and A_final = A_base ⊙ G_avg.
     """
@@ -103,7 +103,7 @@ class Refinement(nn.Module):
     """Two 3×3 blocks and a 1×1 convolution (our choice; the paper does not give the layers).
 
     Args:
-        with_features: take F_fused beside A_final. Without it the network cannot bypass memory and gates.
+        with_features: take F_fused as well as A_final. Without F_fused the network cannot bypass memory and gates.
 
     Input: F_fused [B,C,g,g], A_final [B,1,g,g] in [0,1]. Output: logits [B,1,g,g].
     """
@@ -125,8 +125,8 @@ class Refinement(nn.Module):
 class MemoryGuidedGatedFusion(nn.Module):
     """MGFM: alignment → gated integration → memory prior → dual guidance → refinement.
 
-    Input: F1..F4 of the backbone, and F_traces where there are any. Output: logits float
-    [B,1,g,g] on the first scale's grid.
+    Input: F1..F4 of the backbone, and F_traces if the student uses traces. Output: logits float [B,1,g,g] on the first
+    scale's grid.
     """
 
     def __init__(self, scales: tuple[int, ...], settings: StudentSettings) -> None:

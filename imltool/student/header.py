@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, readable without torch: architecture, thresholds, what the weights have seen."""
+"""A checkpoint's metadata, readable without torch: architecture, thresholds, and the data its weights have seen."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class TrainingSet(Settings):
     """A data set the student has seen, in training or in validation.
 
     Attributes:
-        name: the set's name; a test set of the name of a training set is in distribution.
+        name: the set's name; a test set with the name of a training set is in distribution.
         files: SHA-256 of every picture file used.
-        similar: perceptual hash of every picture used (`evaluation.near_duplicates.fingerprint`), by which the same
-            photograph is known in another file.
+        similar: perceptual hash of every picture used (`data.near_duplicates.fingerprint`), by which the same
+            photograph is recognised in another file.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TrainingSet(Settings):
 
 
 class ReliabilityBin(Settings):
-    """Calibration pictures whose image score is in one range: how many there are, and how many were tampered with."""
+    """Number of calibration pictures with an image score in one range, and how many of them are tampered."""
 
     low: float
     high: float
@@ -57,24 +57,24 @@ THRESHOLDS = (
     *("pixel_threshold", "score_threshold", "score_fpr"),
     *("score_authentic", "authentic_scores", "reliability"),
 )
-"""What a header holds of a calibration: of other weights it is not true."""
+"""Fields of a header that a calibration sets; they do not hold for other weights."""
 
 
 class CheckpointHeader(Settings):
-    """What a checkpoint says of itself.
+    """Metadata of a checkpoint.
 
     Attributes:
-        pixel_threshold: map values above it are tampered, see `Calibration`.
-        score_threshold: image scores above it are an indication.
+        pixel_threshold: map values above it count as tampered, see `Calibration`.
+        score_threshold: image scores above it count as an indication of tampering.
         score_fpr: share of the authentic calibration pictures above `score_threshold`, None when it was not measured.
-        score_authentic: how many they were; 0 when it was not measured.
-        authentic_scores: image scores of those pictures by the name of their set, ascending, from which other operating
-            points are computed (`student.operating_points`).
+        score_authentic: the number of these pictures; 0 when the share was not measured.
+        authentic_scores: image scores of these pictures by set name, ascending, from which other operating points are
+            computed (`student.operating_points`).
         trace_version: the version of the traces the weights were trained with.
         reliability: the reliability curve of the image score on the calibration split, from low to high scores.
-        ancestry: the students the weights came from, the nearest first; empty for a start of another kind.
-        training_sets: what the weights were fitted to, in the runs of `ancestry` too.
-        validation_sets: what chose the checkpoint and fitted its thresholds; seen as well.
+        ancestry: the students the weights were trained from, the most recent first; empty for another start.
+        training_sets: the data the weights were fitted to, including the runs of `ancestry`.
+        validation_sets: the data used to choose the checkpoint and fit its thresholds; counts as seen, too.
         figures: validation metrics at the saved step.
         configuration: the resolved training configuration.
     """
@@ -101,12 +101,12 @@ class CheckpointHeader(Settings):
 
     @property
     def input_size(self) -> int:
-        """Side of the square network input in pixels; of small pictures where `max_input_size` is set."""
+        """Side of the square network input in pixels; if `max_input_size` is set, the side for small pictures."""
         return self.architecture.input_size
 
 
 def read_header(path: Path) -> CheckpointHeader:
-    """The header of a checkpoint, without its tensors. Raises `WeightsError` when it is not one of imltool's."""
+    """The header of a checkpoint, without its tensors. Raises `WeightsError` when it is not a student's."""
     if not path.is_file():
         raise WeightsError(f"weights {path} do not exist", "give a checkpoint made by imltool train")
     try:
@@ -135,7 +135,7 @@ def read_header(path: Path) -> CheckpointHeader:
 
 
 def refuse_other_traces(path: Path, header: CheckpointHeader) -> None:
-    """Raises `WeightsError` when a checkpoint was trained with other traces than this imltool makes."""
+    """Raises `WeightsError` when a checkpoint was trained with another version of the traces than this imltool's."""
     if header.architecture.traces and header.trace_version != VERSION:
         raise WeightsError(
             f"{path} was trained with version {header.trace_version} of the traces, this imltool makes {VERSION}",

@@ -1,4 +1,4 @@
-"""Parameters and operations of a student, counted by named tools."""
+"""Parameters and operations of a student, counted by the tools named in the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imltool.traces.stack import TRACES
 
 
 def count_parameters(student: Student) -> dict[str, int]:
-    """Learned parameters by part, and in total."""
+    """Number of learned parameters by part and in total."""
     parts = {"backbone": student.backbone, "traces": student.traces, **dict(student.fusion.named_children())}
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
     return counts | {"total": sum(p.numel() for p in student.parameters())}
@@ -26,10 +26,10 @@ def count_parameters(student: Student) -> dict[str, int]:
 def count_operations(module: nn.Module, *inputs: Tensor) -> int:
     """Floating-point operations of a module in eval mode on `inputs`: convolutions and matrix products, as is usual.
 
-    A multiply-add counts as two, so half of it are MACs.
+    A multiply-add counts as two operations, so the number of MACs is half of it.
     """
     module.eval()
-    # attention without the fused kernel, whose CPU form the counter does not know
+    # attention without the fused kernel: the counter does not support its CPU version
     unfused = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
         module(*inputs)
@@ -50,7 +50,7 @@ def describe_architecture(settings: StudentSettings) -> dict[str, Any]:
 
 
 def describe_checkpoint(path: Path | None) -> dict[str, Any]:
-    """The same of a checkpoint (see `Localizer.load`), with its header's facts. Raises `WeightsError`."""
+    """`describe_architecture` of a checkpoint (see `Localizer.load`) and facts of its header. Raises `WeightsError`."""
     from imltool.weights import student_file
 
     path = student_file(path)

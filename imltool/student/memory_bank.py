@@ -1,7 +1,7 @@
-"""The memory bank: prototypes of manipulation that give every pixel a long-term prior A_mem.
+"""The memory bank: prototypes of manipulation, from which every pixel gets a long-term prior A_mem.
 
-The paper says "learnable memory bank of prototypical manipulation patterns" and leaves shape and update open. Four
-readings of it are choices of one option; all of them leave the bank unchanged at inference, and none mixes the
+The paper says "learnable memory bank of prototypical manipulation patterns" and leaves shape and update open. One
+option chooses between four interpretations. All of them leave the bank unchanged at inference, and none mixes the
 pictures of a batch, so a result does not depend on batch size or order.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class PrototypeMemory(nn.Module):
-    """Each pixel reads the bank by its similarity to the keys (our choice, the default).
+    """Each pixel reads the bank by similarity to its keys (our choice, the default).
 
     Keys [K,C] and values [K] are learned. A_mem = Σ_k softmax_k(τ·cos(query, key_k))·σ(value_k).
     It does not depend on absolute position, so it is valid under flips, crops and any input size.
@@ -37,10 +37,10 @@ class PrototypeMemory(nn.Module):
 
 
 class EmaMemory(PrototypeMemory):
-    """Keys are a running average of the features they attract, moved in training only; values are learned.
+    """Keys are running averages of the features assigned to them, updated in training only; values are learned.
 
-    Update (our choice): every pixel goes to its nearest key, and a key moves by 1 − `decay` towards the mean of its
-    pixels. In eval mode nothing moves.
+    Update (our choice): every pixel is assigned to its nearest key, and each key moves by 1 − `decay` towards the mean
+    of its pixels. In eval mode the keys are fixed.
     """
 
     decay = 0.99
@@ -69,10 +69,9 @@ class EmaMemory(PrototypeMemory):
 
 
 class SpatialMemory(nn.Module):
-    """K spatial maps, mixed by a query pooled over the picture (another reading of the paper).
+    """K spatial maps, mixed by a query pooled over the picture (another interpretation of the paper).
 
-    The maps are learned on a fixed grid and resized to the features' grid, so this reading depends on absolute
-    position.
+    The maps are learned on a fixed grid and resized to the features' grid, so the prior depends on absolute position.
     """
 
     grid = 56
@@ -89,7 +88,7 @@ class SpatialMemory(nn.Module):
 
 
 class MeanMemory(nn.Module):
-    """The mean of the bank [K,C], compared with every pixel (the plainest reading of the paper)."""
+    """The mean of the bank [K,C], compared with every pixel (the simplest interpretation of the paper)."""
 
     def __init__(self, channels: int, slots: int) -> None:
         super().__init__()
@@ -111,5 +110,5 @@ MEMORIES: dict[str, type[nn.Module]] = {
 
 
 def build_memory(kind: str, channels: int, slots: int) -> nn.Module | None:
-    """The bank of that kind: F_fused float [B,C,g,g] → A_mem float [B,1,g,g] in [0,1]; None for `none`."""
+    """Build a bank of the given kind: F_fused float [B,C,g,g] → A_mem float [B,1,g,g] in [0,1]; None for `none`."""
     return None if kind == "none" else MEMORIES[kind](channels, slots)

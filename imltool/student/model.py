@@ -15,7 +15,7 @@ from imltool.student.trace_branch import WIDTH, TraceBranch
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`; channels-last memory."""
+    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, divided by `std`; channels last."""
     x = pixels.permute(0, 3, 1, 2).float().div_(255.0)
     shift = torch.tensor(mean, device=x.device).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=x.device).view(1, 3, 1, 1)
@@ -40,7 +40,7 @@ class Student(nn.Module):
         self.fusion = MemoryGuidedGatedFusion((*scales, WIDTH) if self.traces else scales, self.settings)
 
     def freeze_backbone(self, frozen: bool = True) -> None:
-        """Keep the backbone's weights and statistics as they are while the rest learns."""
+        """Freeze the backbone's weights and BatchNorm statistics while the rest is trained."""
         self._frozen = frozen
         self.backbone.requires_grad_(not frozen)
         self.train(self.training)

@@ -1,7 +1,7 @@
 """Thresholds of the image score with a bounded false-positive rate (split conformal prediction).
 
-A threshold is fitted to the scores of authentic pictures that were set apart for it: the rate holds for new pictures of
-the kinds that were measured, whatever the scores' distribution is.
+A threshold is fitted to the scores of authentic pictures set apart for this. The rate holds for new pictures of the
+same kinds, for any distribution of the scores.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 
 TARGET_FPR = 0.05
-"""Share of authentic pictures to be expected above a checkpoint's score threshold, at most (our choice)."""
+"""Greatest expected share of authentic pictures above a checkpoint's score threshold (our choice)."""
 CONFIDENCE = 0.95
 SLACK = 1e-9
-"""0.29 · 100 is a little less than 29 in floating point; it must not cost a rank."""
+"""0.29 · 100 is slightly less than 29 in floating point; this must not change the rank."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class KindRate:
     """False indications of one kind of authentic pictures at a threshold.
 
     Attributes:
-        name: the set of the calibration that they are from.
-        pictures: how many were measured, n; at least 1.
-        exceeding: how many of them have a score above the threshold, j.
+        name: the calibration set of these pictures.
+        pictures: number of pictures measured, n; at least 1.
+        exceeding: number of them with a score above the threshold, j.
     """
 
     name: str
@@ -34,15 +34,15 @@ class KindRate:
 
     @property
     def rate(self) -> float:
-        """Share of new pictures of this kind to be expected above the threshold: (j + 1) / (n + 1)."""
+        """Expected share of new pictures of this kind above the threshold: (j + 1) / (n + 1)."""
         return (self.exceeding + 1) / (self.pictures + 1)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The range of that share with a probability of 95 %.
+        """95 % interval of that share.
 
-        The share above the (j+1)-th highest of n scores follows Beta(j + 1, n − j); for a threshold that another kind
-        has set higher this errs towards more false indications.
+        The share above the (j+1)-th highest of n scores follows Beta(j + 1, n − j). When another kind has raised the
+        threshold, the interval errs towards more false indications.
         """
         if self.exceeding == self.pictures:
             return 0.0, 1.0
@@ -52,14 +52,14 @@ class KindRate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold of the image score with what it costs in false indications.
+    """A threshold of the image score and its rates of false indications.
 
     Attributes:
         threshold: a score strictly above it exceeds the point.
-        wanted_rate: share of authentic pictures that it was asked to keep to.
-        supported: whether every kind has enough pictures to support that rate; where not, the threshold is at least the
-            highest score of the kind, and the rate it supports is in `kinds`.
-        kinds: the kinds of authentic pictures measured, in the calibration's order.
+        wanted_rate: requested limit of the share of authentic pictures above it.
+        supported: whether every kind has enough pictures to support that rate. Otherwise the threshold is at least the
+            highest score of each kind with too few, and the rate that these support is in `kinds`.
+        kinds: rates of the measured kinds of authentic pictures, in the calibration's order.
     """
 
     threshold: float
@@ -69,19 +69,20 @@ class OperatingPoint:
 
     @property
     def worst(self) -> KindRate:
-        """The kind for which most false indications are to be expected."""
+        """The kind with the highest expected rate of false indications."""
         return max(self.kinds, key=lambda kind: kind.rate)
 
 
 def operating_point(authentic: Mapping[str, Sequence[float]], rate: float) -> OperatingPoint:
-    """The lowest threshold that a new authentic picture of any measured kind exceeds with a probability of `rate`.
+    """The lowest threshold that a new authentic picture of any measured kind exceeds with a probability of at most
+    `rate`.
 
-    For each kind this is the ⌈(1 − rate)·(n + 1)⌉-th smallest of its n scores, or the largest where n is too small for
-    that rank (see `pictures_needed`); of all kinds the highest, because a verdict must hold for the kind
-    of picture it errs on most (our choice).
+    For each kind this is the ⌈(1 − rate)·(n + 1)⌉-th smallest of its n scores, or the largest if n is too small for
+    that rank (see `pictures_needed`). The result is the highest over all kinds, because a verdict must hold for the
+    kind of picture on which it errs most (our choice).
 
     Args:
-        authentic: image scores by the name of their set; at least one set, none empty.
+        authentic: image scores by set name; at least one set, none empty.
         rate: above 0, below 1.
     """
     threshold, supported = -math.inf, True
@@ -96,13 +97,13 @@ def operating_point(authentic: Mapping[str, Sequence[float]], rate: float) -> Op
 
 
 def pictures_needed(rate: float) -> int:
-    """How many authentic pictures of each kind it takes to support `rate`: 19 for 5 %, 99 for 1 %."""
+    """Number of authentic pictures of each kind needed to support `rate`: 19 for 5 %, 99 for 1 %."""
     return math.ceil((1 - SLACK) / rate) - 1
 
 
-@cache  # a scan asks for those of its checkpoint again and again
+@cache  # a scan needs those of its checkpoint repeatedly
 def beta_quantile(probability: float, a: int, b: int) -> float:
-    """Quantile of Beta(a, b) for whole numbers, whose distribution function is a tail of the binomial one."""
+    """Quantile of Beta(a, b) for integers a and b, from the binomial tail that equals its distribution function."""
     n = a + b - 1
     coefficients = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(a, n + 1)]
     low, high = 0.0, 1.0

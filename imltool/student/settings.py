@@ -1,4 +1,4 @@
-"""The student's architecture as data: every switch an ablation needs."""
+"""The student's architecture as settings: every switch an ablation needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in [0,1], which TinyViT and SAM were both trained with."""
 STRIDE = 32
-"""Of the backbone's coarsest features: the height and width of its input are multiples of it."""
+"""Stride of the backbone's coarsest features; the height and width of its input are multiples of it."""
 TINY_VIT = ("nano", "5m", "11m", "21m")
 """Sizes of TinyViT, as `StudentSettings.backbone` names them."""
 LEAST_SIDE, GREATEST_SIDE = 64, 2048
@@ -25,15 +25,15 @@ LEAST_SIDE, GREATEST_SIDE = 64, 2048
 
 
 WHOLE = 1_200_000
-"""Pixels of a picture that `input_size` is meant for where the input size grows with the picture (our choice)."""
+"""Pixel count of the picture for which `input_size` is meant if the input size grows with the picture (our choice)."""
 
 
 def input_side(pixels: int, input_size: int, max_input_size: int | None) -> int:
-    """The side S of the square network input for a picture of that many pixels (our choice).
+    """The side S of the square network input for a picture of `pixels` pixels (our choice).
 
-    Without `max_input_size` it is `input_size`. Else the multiple of `STRIDE` nearest to
-    input_size · √(pixels / WHOLE), at least `input_size` and at most `max_input_size`: the network costs about the same
-    for each megapixel.
+    Without `max_input_size` it is `input_size`. Otherwise it is the multiple of `STRIDE` nearest to input_size ·
+    √(pixels / WHOLE), at least `input_size` and at most `max_input_size`, so that the network's cost per megapixel is
+    about constant.
     """
     if max_input_size is None:
         return input_size
@@ -42,10 +42,10 @@ def input_side(pixels: int, input_size: int, max_input_size: int | None) -> int:
 
 
 class StudentSettings(Settings):
-    """Architecture of the student. Defaults are the paper's where it states them, else our choice (named so).
+    """Architecture of the student. Defaults are the paper's if it states them, otherwise our choice (marked as such).
 
-    The paper's Table 5: full is the default; without memory `memory: none`; without gating `gating: false`;
-    baseline is both.
+    Rows of the paper's Table 5: the full model is the default; without memory is `memory: none`; without gating is
+    `gating: false`; the baseline is both.
     """
 
     backbone: str = Field(
@@ -60,22 +60,22 @@ class StudentSettings(Settings):
         None,
         ge=LEAST_SIDE,
         le=GREATEST_SIDE,
-        description="side of the input of large pictures; between the two it grows with the picture (paper: none)",
+        description="largest input side; with it, the side grows from input_size with the picture (paper: none)",
     )
     channels: int = Field(64, ge=8, le=512, description="width C of the aligned scales (our choice)")
-    gating: bool = Field(True, description="gates G_i; false fixes every gate at 1")
-    memory: MemoryKind = Field("prototypes", description="reading of the memory bank; none fixes α at 1")
+    gating: bool = Field(True, description="use gates G_i; false fixes every gate at 1")
+    memory: MemoryKind = Field("prototypes", description="kind of memory bank; none fixes α at 1")
     slots: int = Field(32, ge=1, le=4096, description="K, prototypes in the bank (our choice)")
-    alpha: float = Field(0.5, ge=0.0, le=1.0, description="α of Eq. 4, or its start when learned (our choice)")
+    alpha: float = Field(0.5, ge=0.0, le=1.0, description="α of Eq. 4, or its initial value when learned (our choice)")
     learn_alpha: bool = Field(False, description="learn α, kept in 0..1 by a sigmoid")
     refinement: Literal["features+prior", "prior"] = Field(
-        "features+prior", description="what the refinement sees: F_fused and A_final, or A_final alone"
+        "features+prior", description="input of the refinement: F_fused and A_final, or A_final alone"
     )
     traces: tuple[TraceGroup, ...] = Field(
-        (), description="traces of the native resolution to see beside RGB: jpeg, noise, copy (paper: none)"
+        (), description="traces taken at native resolution as input beside RGB: jpeg, noise, copy (paper: none)"
     )
     tta_flips: Literal[1, 2, 4] = Field(
-        1, description="test-time augmentation: 1 none, 2 left-right too, 4 left-right, up-down and both (paper: 1)"
+        1, description="test-time augmentation: 1 none, 2 also left-right, 4 also up-down and both (paper: 1)"
     )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
 
@@ -99,12 +99,12 @@ class StudentSettings(Settings):
 
     @property
     def backbone_name(self) -> str:
-        """The backbone's name for reports: `tinyvit-5m`, or that of a timm model."""
+        """The backbone's name for reports: `tinyvit-5m`, or the name of a timm model."""
         return f"tinyvit-{self.backbone}" if self.backbone in TINY_VIT else self.backbone
 
     @property
     def greatest_side(self) -> int:
-        """The largest side of its input."""
+        """The largest side of the input, in pixels."""
         return self.max_input_size or self.input_size
 
     def side_for(self, shape: tuple[int, ...]) -> int:
@@ -112,7 +112,7 @@ class StudentSettings(Settings):
         return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
 
     def trace_grid(self, side: int) -> int:
-        """The side of the grid of traces beside an input of `side` pixels: half of it where the input size grows with
-        the picture, so that traces are as fine as the finest features; else always `GRID`.
+        """The side of the trace grid for an input of `side` pixels: half of it if the input size grows with the
+        picture, so that traces are as fine as the finest features; otherwise always `GRID`.
         """
         return GRID if self.max_input_size is None else side // 2

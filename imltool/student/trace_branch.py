@@ -1,4 +1,4 @@
-"""The trace branch: what the pixels show at native resolution, beside the shrunk RGB picture (our choice)."""
+"""The trace branch: features of traces taken at native resolution, beside the shrunk RGB picture (our choice)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TraceBranch(nn.Module):
     """Turns the stack of traces into one more scale for the gated integration, and a hint for the backbone.
 
     The hint is added to F1 before the backbone's attention stages, through a convolution that starts at zero: an
-    untrained branch leaves the pretrained backbone as it was.
+    untrained branch does not change the pretrained backbone's features.
 
     Args:
         width: channels of F1.

@@ -11,7 +11,7 @@ from imltool.files import atomic
 
 
 def draw_curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Loss and learning rate over the steps, validation metrics beside them. Rows are those of `log.jsonl`."""
+    """Plot loss and learning rate over the steps, and validation metrics beside them, from the rows of `log.jsonl`."""
     train = [row for row in rows if row["event"] == "train"]
     checks = [row for row in rows if row["event"] == "validation"]
     figure = Figure(figsize=(11, 4))  # without pyplot and a layout engine, which take twice the time

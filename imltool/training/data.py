@@ -1,6 +1,6 @@
-"""Training data: sample `index` is a pure function of (seed, index), whatever process makes it.
+"""Training data: sample `index` is a pure function of (seed, index), in whichever process it is made.
 
-That alone makes resuming exact and lets any number of workers and processes share the work.
+This makes resuming exact and lets any number of workers and processes share the work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger("imltool")
 ATTEMPTS = 5
 OUTLIVE = 60
 KEPT_SIDE = 512
-"""Samples are kept with at most this long side, pixels; their traces were taken before that."""
+"""Longest side of a cached sample, in pixels; its traces are computed before it is shrunk."""
 KEPT_SEED = 20511
 SIDE_SEED = 20512
 SAMPLES_VERSION = 2
@@ -49,7 +49,7 @@ class LabelledPictures:
     """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`.
 
     Args:
-        change: what is done to every picture, as `SourceSettings.change` says it.
+        change: a degradation applied to every picture, written as in `SourceSettings.change`.
     """
 
     def __init__(self, items: list[Sample], change: str | None = None) -> None:
@@ -63,7 +63,7 @@ class LabelledPictures:
     def get(self, index: int) -> tuple[RGB, Mask]:
         """Picture uint8 RGB [H,W,3] and mask bool [H,W].
 
-        Raises `ImageError`, or `DataError` for a mask of another size or one that marks nothing.
+        Raises `ImageError`, or `DataError` for an empty mask or one of another size.
         """
         if index in self._cache:
             return self._cache[index]
@@ -94,14 +94,14 @@ def alter(rng: np.random.Generator, rgb: RGB, settings: AugmentSettings) -> RGB:
 
 
 class Source:
-    """One source of the mix: draws prepared samples, kept when there is a limited number of them."""
+    """One source of the mix: draws prepared samples, which are cached when their number is limited."""
 
     def __init__(
         self, data: DataSettings, source: SourceSettings, augmentation: AugmentSettings, student: StudentSettings
     ) -> None:
         self.settings, self.augmentation = source, augmentation
         self.student = student
-        # a crop of a kept sample must not have to be enlarged more than the picture itself
+        # a crop of a cached sample must not be enlarged more than a crop of the picture itself would be
         self.kept_side = max(
             KEPT_SIDE, math.ceil(max(augmentation.sides, default=student.input_size) / augmentation.min_crop)
         )
@@ -118,8 +118,8 @@ class Source:
                 [reading.account],
                 reading.notes,
             )
-        # a forgery depends on everything it could be made of, an altered picture on itself: each has a key of its own,
-        # so that a list that grows keeps what was made before
+        # a forgery depends on all pictures it could be made from; an altered picture depends on itself alone and has
+        # its own key, so that it stays cached when a list grows
         forged = source.kind == "synth"
         unseen = {"weight", "pool", "variants"}
         self.cache = ArrayCache(
@@ -148,7 +148,7 @@ class Source:
         return [item.mask for item in self.pictures.items if item.mask is not None]
 
     def draw(self, rng: np.random.Generator) -> Prepared:
-        """A random sample. Raises `ImageError`, or `DataError` when a mask does not fit or no edit finds a place."""
+        """Draw a random sample. Raises `ImageError`, or `DataError` for a bad mask or if an edit finds no place."""
         if isinstance(self.pictures, Forge):
             forge, pool = self.pictures, self.settings.pool
             if pool is None:
@@ -161,7 +161,7 @@ class Source:
             return self._altered(pictures, number, rng)
         variant = int(rng.integers(variants))
         sample = pictures.items[number]
-        # the first is the picture as it is, traces unharmed
+        # the first variant is the unaltered picture with intact traces
         changes = _kept_rng(_number(sample.image.name), variant) if variant else None
         key = f"{sample_identity(sample)}-{variant}"
         return Prepared(**self.cache.get(key, lambda: self._altered(pictures, number, changes).arrays()))
@@ -176,14 +176,14 @@ class Source:
 
     def _prepared(self, rgb: RGB, mask: Mask) -> Prepared:
         student = self.student
-        # as fine as they are where a picture of that size is seen
+        # the grid that the student uses for a picture of this size
         traces = picture_traces(rgb, student.trace_grid(student.side_for(rgb.shape))) if student.traces else None
         longest = max(mask.shape)
         if longest > self.kept_side:
             factor = self.kept_side / longest
             size = max(32, round(mask.shape[1] * factor)), max(32, round(mask.shape[0] * factor))
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            # a small edit of a large picture must not vanish: it would be taught as authentic
+            # a small edit of a large picture must not vanish: the sample would be learned as authentic
             smaller = resize_mask(mask, size)
             shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
             mask = smaller if smaller.any() else np.asarray(shares > 0)
@@ -191,34 +191,34 @@ class Source:
 
 
 def file_identity(path: Path) -> tuple[str, int, int]:
-    """What identifies a version of a file without reading it: path, bytes, nanoseconds of its change."""
+    """Identity of a file's version without reading it: path, size in bytes, time of the last change in nanoseconds."""
     status = path.stat()
     return str(path), status.st_size, status.st_mtime_ns
 
 
 def sample_identity(sample: Sample) -> str:
-    """What identifies a version of a picture and its mask, and how that is read: 24 hexadecimal digits."""
+    """Hash of the versions of a picture and its mask and of the rule to read the mask, 24 hexadecimal digits."""
     files = [file_identity(path) for path in (sample.image, sample.mask) if path is not None]
     return sha256_text(repr((files, sample.rule)))[:24]
 
 
 def _number(name: str) -> int:
-    """A number of 32 bits for a file's name, the same on every machine."""
+    """A 32-bit number derived from a file's name, the same on every machine."""
     return int(sha256_text(name)[:8], 16)
 
 
 def _kept_rng(*number: int) -> np.random.Generator:
-    """Kept samples do not depend on the run's seed, so that runs of several seeds share them."""
+    """Generator for cached samples: independent of the run's seed, so that runs with other seeds can share them."""
     return np.random.default_rng([KEPT_SEED, *number])
 
 
 class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """The weighted mix of all sources, as an endless numbered sequence.
+    """The weighted mix of all sources as a numbered sequence of `length` samples.
 
     The side S of the input is drawn for each batch of `batch_size` items.
 
     Item `index`: picture uint8 [S,S,3] RGB; traces float16 [len(TRACES),t,t], t the student's `trace_grid` (empty [0]
-    when it sees RGB alone); target uint8 [S,S], 255 = tampered (grey where a pixel is partly so).
+    when it sees RGB alone); target uint8 [S,S], 255 = tampered (values between for pixels that are partly tampered).
     """
 
     def __init__(
@@ -244,18 +244,18 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._sources = [Source(data, source, augmentation, student) for source in active]
 
     def files(self) -> dict[str, list[Path]]:
-        """Every picture file the training may use, by the source's name."""
+        """Every picture file the training may use, by source name."""
         files: dict[str, list[Path]] = {}
         for name, source in zip(self.names, self._sources, strict=True):
             files.setdefault(name, []).extend(source.files())
         return files
 
     def accounts(self) -> list[Account]:
-        """How many pictures each source has, uses and leaves out."""
+        """The number of pictures that each source has, uses and leaves out."""
         return [account for source in self._sources for account in source.accounts]
 
     def notes(self) -> list[str]:
-        """One line each on how masks were understood."""
+        """How masks were interpreted, one line each."""
         return [f"{source.settings.name}: {note}" for source in self._sources for note in source.notes]
 
     def masks(self) -> list[Path]:
@@ -268,9 +268,9 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def sample(self, index: int) -> Prepared:
         """Sample `index` before it is brought to the network's size.
 
-        An edit that finds no place is drawn again a few times; so is a picture that has become unreadable since the
-        run began, with a warning, so that one bad file does not end a long run. Raises the last `ImageError` or
-        `DataError`.
+        The sample is drawn again, up to `ATTEMPTS` draws in all, when no place for an edit is found, or with a warning
+        when a picture has become unreadable since the run began: one bad file does not end a long run. Raises the last
+        `ImageError` or `DataError`.
         """
         for attempt in range(ATTEMPTS - 1):
             try:
@@ -290,7 +290,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return view(rng, source.draw(rng), settings.flip, settings.crop, settings.min_crop)
 
     def side(self, index: int) -> int:
-        """Side of the input that sample `index` is brought to, the same for all of its batch."""
+        """Input side that sample `index` is resized to; the same for its whole batch."""
         if len(self._sides) == 1:
             return self._sides[0]
         rng = np.random.default_rng([self.seed, index // self.batch_size, SIDE_SEED])
@@ -306,10 +306,10 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def seed_worker(_: int) -> None:
-    """One OpenCV thread a worker: the cores belong to the network. Ctrl-C and SIGTERM are the main process's to handle.
+    """Limit a worker to one OpenCV thread (the network needs the cores) and leave signals to the main process.
 
-    `timeout` and SLURM send SIGTERM to all processes, and a worker that died of it would end the main process before it
-    has saved its state. A worker that is not ended exits after `OUTLIVE` seconds.
+    Ctrl-C is ignored. `timeout` and SLURM send SIGTERM to all processes; a worker killed by it would end the main
+    process before it has saved its state, so a worker exits only `OUTLIVE` seconds after SIGTERM.
     """
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -318,7 +318,7 @@ def seed_worker(_: int) -> None:
 
 
 def plain_fault(error: ImlError) -> ImlError:
-    """A worker's error with its own message again; torch puts the worker's whole traceback into it."""
+    """Restore the original message of a worker's error, into which torch puts the worker's whole traceback."""
     if "Traceback" not in error.message:
         return error
     last = error.message.strip().splitlines()[-1]

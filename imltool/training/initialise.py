@@ -1,4 +1,4 @@
-"""Where a student starts: the bundled teacher's encoder, timm's ImageNet weights, at random, or another student."""
+"""Initial weights of a student: the bundled teacher's encoder, timm's ImageNet weights, random, or another student."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _from_timm(student: Student, batches: Batches) -> None:
 
 
 def _copy_pretrained(name: str, module: nn.Module, **options: Any) -> None:
-    """Fill a module with timm's pretrained weights of the model `name`, its classifier left out."""
+    """Fill a module with timm's pretrained weights of the model `name`, without its classifier."""
     try:
         net = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # huggingface_hub and its transport raise many types
@@ -71,20 +71,20 @@ INITIALISERS: dict[str, Callable[[Student, Batches], None]] = {
 
 @dataclass(frozen=True)
 class Start:
-    """The student that a run starts from: its file and what it says of itself."""
+    """The student that a run starts from: its file and its header."""
 
     path: Path
     header: CheckpointHeader
 
     @property
     def ancestry(self) -> tuple[Ancestor, ...]:
-        """That student and those it came from, the nearest first."""
+        """This student and those it was trained from, the most recent first."""
         own = Ancestor(name=self.header.name, sha256=sha256_file(self.path), step=self.header.step)
         return (own, *self.header.ancestry)
 
 
 def find_start(init: str) -> Start | None:
-    """The student that `init` names or is the file of; None for a key of `INITIALISERS`. Raises `WeightsError`."""
+    """The student given by `init`, a name or a file; None for a key of `INITIALISERS`. Raises `WeightsError`."""
     if init in INITIALISERS:
         return None
     path = student_file(Path(init))
@@ -92,13 +92,14 @@ def find_start(init: str) -> Start | None:
 
 
 def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]]) -> None:
-    """Fill the student in place: its backbone alone, or with a student's name or file all that fits.
+    """Initialise the student in place: only its backbone, or, from another student, all tensors that fit.
 
     Args:
         init: a key of `INITIALISERS`, or a known student's name, or a checkpoint file.
-        batches: gives normalised training pictures, float [B,3,H,W], for the teacher's BatchNorm statistics.
+        batches: returns normalised training pictures, float [B,3,H,W], for the BatchNorm statistics of the teacher's
+            encoder.
 
-    Raises `WeightsError` when weights are absent, or do not fit the backbone.
+    Raises `WeightsError` when weights are missing or do not fit the backbone.
     """
     start = find_start(init)
     if start is None:
@@ -108,7 +109,7 @@ def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]])
 
 
 def _from_student(student: Student, start: Start) -> None:
-    """Take over what fits by name and shape, and log what does not: another head or other traces may be wanted."""
+    """Copy the tensors that fit by name and shape, and log the others: another head or other traces may be intended."""
     refuse_other_traces(start.path, start.header)
     theirs, ours = start.header.architecture.backbone, student.settings.backbone
     if theirs != ours:

@@ -45,11 +45,11 @@ Event = dict[str, Any]
 Batch = tuple[Tensor, Tensor, Tensor]
 PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}
 AUTO_PRECISION = {"cuda": "bf16"}
-"""What `auto` means by kind of device, else fp32: CPUs without AMX train faster in it (our choice, docs/engines.md)."""
+"""`auto` precision by kind of device, else fp32: CPUs without AMX train faster in it (our choice, docs/engines.md)."""
 
 
 class Meter:
-    """Mean loss since the last line of the log. It is part of the state, so that a resumed log is the same."""
+    """Mean loss since the last line of the log; part of the saved state, so that resuming does not change the log."""
 
     def __init__(self) -> None:
         self.total, self.steps = 0.0, 0
@@ -70,14 +70,14 @@ class Meter:
 
 
 class Training:
-    """One run: `for event in Training(...).run()` trains, validates, saves and yields what happens.
+    """One run: `for event in Training(...).run()` trains, validates, saves and yields events.
 
     Args:
         device: as `choose_device` takes it; `accelerate launch` starts several processes with the same settings.
-        resume: continue the newest state in `out`, exactly as if nothing had happened.
+        resume: continue from the newest state in `out`, with the same result as an uninterrupted run.
 
-    Raises `DataError`, `WeightsError`, `ResumeError`, `UsageError` before the first step, `TrainingError` at a loss
-    that is not finite or lack of memory, `OutputError` when the disk refuses.
+    Raises `DataError`, `WeightsError`, `ResumeError`, `UsageError` before the first step, `TrainingError` when the loss
+    is not finite or memory runs out, `OutputError` when a file cannot be written.
     """
 
     def __init__(self, settings: TrainSettings, out: Path, device: str = "auto", resume: bool = False) -> None:
@@ -85,7 +85,7 @@ class Training:
         optim = settings.optim
         seed_everything(settings.seed)
         require_trackers(settings.trackers)
-        # accelerate keeps one precision a process, and a program may train twice
+        # accelerate keeps one precision per process, and a program may train twice
         AcceleratorState._reset_state()  # noqa: SLF001 there is no public way
         chosen = choose_device(device)
         kind = chosen.partition(":")[0]
@@ -115,7 +115,7 @@ class Training:
         self.calibration = Validation(settings.data, calibrating) if calibrating else None
         start = find_start(settings.init)
         self.ancestry = start.ancestry if start else ()
-        # what the start has seen stays seen: a picture of it may not be held out now
+        # pictures the start was trained on count as training pictures: none of them may be held out now
         self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
         seen = [part.files() for part in (self.validation, self.calibration) if part]
         self.validation_sets = hash_sets(joined(seen))
@@ -156,7 +156,7 @@ class Training:
         self.trackers = Trackers(self.accelerator, settings.trackers, settings.name, settings)
 
     def _require_processes(self) -> None:
-        """Raises `UsageError` where the number or kind of processes does not fit the settings."""
+        """Raises `UsageError` when the number or kind of processes does not fit the settings."""
         optim, count = self.settings.optim, self.accelerator.num_processes
         if (optim.batch_size // optim.accumulate) % count:
             parts = f" in {optim.accumulate} parts" if optim.accumulate > 1 else ""
@@ -186,7 +186,7 @@ class Training:
         }
         batches = self._batches()
         self.student.train()
-        last = self._should_stop()  # a run that ended early and is resumed
+        last = self._should_stop()  # True when a run that ended early is resumed
         try:
             with deferred_interrupt() as interrupted:
                 for parts in batches if not last else ():
@@ -229,7 +229,7 @@ class Training:
         return bool(decided)
 
     def _step(self, parts: list[Batch], step: int, lr: float) -> float:
-        """One optimizer step; returns its loss, the mean over processes. At a fault the state before it is saved."""
+        """Take one optimizer step; returns the mean loss over processes. On an error, saves the state before it."""
         optim = self.settings.optim
         held = [buffer.clone() for buffer in self.student.buffers()]
         for group in self.optimizer.param_groups:
@@ -260,9 +260,9 @@ class Training:
         return value
 
     def _backward(self, part: Batch, last: bool, count: int) -> Tensor:
-        """Add the gradients of one of `count` parts of a batch; returns its loss.
+        """Accumulate the gradients of one of `count` parts of a batch; returns its loss.
 
-        Processes exchange gradients with the `last` part.
+        Processes exchange gradients only at the `last` part.
         """
         pixels, traces, target = part
         with nullcontext() if last else self.accelerator.no_sync(self.student):
@@ -273,7 +273,7 @@ class Training:
         return loss.detach()
 
     def _undo(self, held: list[Tensor], step: int) -> None:
-        """Put back what the forward pass moved (BatchNorm, the ema bank) and save the state of `step` whole steps."""
+        """Restore buffers changed by the forward pass (BatchNorm, the ema bank); save the state after `step` steps."""
         self.optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(self.student.buffers(), held, strict=True):
             buffer.copy_(before)
@@ -300,7 +300,7 @@ class Training:
             sampler=range(self.folder.step * settings.optim.batch_size, len(self.data)),
             num_workers=settings.workers,
             worker_init_fn=seed_worker,
-            # a generator of its own: drawing from torch's global one would shift the stream of a resumed run
+            # a separate generator: drawing from torch's global one would shift the random stream of a resumed run
             generator=torch.Generator().manual_seed(settings.seed),
             pin_memory=self.accelerator.device.type == "cuda",
             prefetch_factor=4 if settings.workers else None,
@@ -316,7 +316,7 @@ class Training:
         count = min(len(self.data), BATCH_NORM_BATCHES * size)
         pixels = [self.data[index][0] for index in range(count)]
         batches = [pixels[i : i + size] for i in range(0, count, size)]
-        # pictures of another side than the first of theirs come from another batch of the training: left out
+        # pictures of another side than the first one's belong to another training batch: left out
         return [self._input(torch.stack([one for one in batch if one.shape == batch[0].shape])) for batch in batches]
 
     def _groups(self, student: Student) -> list[dict[str, Any]]:
@@ -345,7 +345,7 @@ class Training:
         try:
             with writing(hidden):
                 self.accelerator.save_state(str(hidden))
-        except (SafetensorError, RuntimeError) as error:  # what safetensors and torch.save make of a full disk
+        except (SafetensorError, RuntimeError) as error:  # raised by safetensors and torch.save when the disk is full
             raise OutputError(
                 f"cannot write the state {hidden}: {' '.join(str(error).split())[:160]}",
                 "free some space and --resume: the state before it is kept",
@@ -357,13 +357,13 @@ class Training:
     def _weights(self) -> Student:
         if self.ema is not None:
             return cast(Student, self.ema.module)
-        # without accelerate's autocast, so that thresholds are fitted in the precision they are used in
+        # without accelerate's autocast, so that thresholds are fitted in the precision in which they are used
         return cast(Student, self.accelerator.unwrap_model(self.student, keep_fp32_wrapper=False))
 
     def _validate(self, step: int) -> Event:
         """Validate the weights, write last.safetensors (and best.safetensors), log and draw the curves.
 
-        One process does it; the others wait at the next step's exchange of gradients.
+        The main process does it; the others wait at the next step's exchange of gradients.
         """
         if not self.main:
             return {"event": "validation", "step": step}

@@ -17,7 +17,7 @@ def bce(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def bce_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """BCE plus soft Dice over the tampered pictures (our choice: small regions weigh as much as large ones)."""
+    """BCE plus soft Dice over the tampered pictures (our choice: small regions then weigh as much as large ones)."""
     probability = logits.sigmoid().flatten(1)
     truth = target.flatten(1)
     overlap = 2 * (probability * truth).sum(dim=1) + 1.0
@@ -27,7 +27,7 @@ def bce_dice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss: BCE where easy pixels count less."""
+    """Focal loss: BCE in which easy pixels count less."""
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return ((1 - torch.exp(-loss)) ** gamma * loss).mean()
 

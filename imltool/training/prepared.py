@@ -1,4 +1,4 @@
-"""Prepared samples: a picture with its mask and traces, made once and kept, because traces cost more than a step."""
+"""Prepared samples: a picture with its mask and traces, cached because computing traces takes longer than a step."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Prepared:
     traces: Traces | None = None
 
     def arrays(self) -> Arrays:
-        """What makes it up, by the names of its fields; those that are None left out."""
+        """Its arrays by field name, without fields that are None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class ArrayCache:
-    """Keeps the arrays `make` returns under a key: in a folder shared by processes and runs, or in process memory.
+    """Caches arrays by key: in a folder shared by processes and runs, or in process memory.
 
-    A folder's entries are written atomically; an entry that cannot be read is made again.
+    Entries of a folder are written atomically; an entry that cannot be read is made again.
 
     Args:
-        folder: where to keep them, None for memory (up to 2 GB).
-        origin: what every entry depends on; another origin never finds these entries.
+        folder: the cache folder, None for memory (up to 2 GB).
+        origin: everything that all entries depend on; entries are never found with another origin.
     """
 
     def __init__(self, folder: Path | None, origin: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class ArrayCache:
         return self.__dict__ | {"_memory": {}, "_used": 0}  # a worker process keeps its own
 
     def get(self, key: str, make: Callable[[], Arrays]) -> Arrays:
-        """The entry `key`, made when it is new. Raises what `make` raises, `OutputError` when the disk refuses."""
+        """The entry `key`, made by `make` if it is new. Raises what `make` raises, `OutputError` if writing fails."""
         if self.folder is None:
             return self._remembered(key, make)
         path = self.folder / self.origin / f"{key}.npz"
@@ -66,7 +66,7 @@ class ArrayCache:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, BadZipFile, KeyError, EOFError):
-            pass  # partial, by a full disk or a crash: computed again
+            pass  # incomplete because of a full disk or a crash: computed again
         arrays = make()
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type] # its flag allow_pickle is no array
@@ -89,7 +89,7 @@ class ArrayCache:
 
 
 def on_grid(traces: Traces, grid: int) -> Traces:
-    """Traces [C,t,t] on a grid of another side, [C,grid,grid]: means where it is coarser, else interpolated."""
+    """Resample traces [C,t,t] to [C,grid,grid]: averaged when the new grid is coarser, interpolated when finer."""
     if traces.shape[-1] == grid:
         return traces
     way = cv2.INTER_AREA if grid < traces.shape[-1] else cv2.INTER_LINEAR
@@ -98,7 +98,7 @@ def on_grid(traces: Traces, grid: int) -> Traces:
 
 
 def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:
-    """A random flip and crop of a sample; its traces are cropped and flipped with it.
+    """Flip and crop a sample at random; its traces are flipped and cropped with it.
 
     Args:
         flip, crop: probabilities; min_crop: smallest side kept by a crop / side.
@@ -106,14 +106,14 @@ def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, m
     rgb, mask, traces = sample.rgb, sample.mask, sample.traces
     grid = GRID if traces is None else traces.shape[-1]
     if rng.random() < crop:
-        # cut along the lines of the traces' grid, so that both show the same part
+        # crop along the grid lines of the traces, so that picture and traces show the same part
         tall, wide = (max(8, round(grid * float(rng.uniform(min_crop, 1.0)))) for _ in range(2))
         top, left = (int(rng.integers(0, grid - side + 1)) for side in (tall, wide))
         height, width = mask.shape
         rows = slice(round(top * height / grid), max(round((top + tall) * height / grid), 1))
         columns = slice(round(left * width / grid), max(round((left + wide) * width / grid), 1))
         kept = mask[rows, columns]
-        # a crop that loses most of the edit would teach crumbs
+        # a crop without most of the edit would only teach remnants of it
         if min(kept.shape) >= 32 and (not mask.any() or kept.sum() >= 0.7 * mask.sum()):
             rgb, mask = rgb[rows, columns], kept
             if traces is not None:

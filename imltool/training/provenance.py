@@ -1,4 +1,4 @@
-"""What a student has seen: file hashes for its checkpoint, and no leak between training and validation."""
+"""The data a student has seen: file hashes for its checkpoint, and a check that no validation picture is among it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from imltool.student.header import TrainingSet
 
 
 def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:
-    """SHA-256 and perceptual hash of every picture file, by the set's name.
+    """SHA-256 and perceptual hash of every picture file, by set name.
 
-    Raises `DataError` when a file cannot be read; one that is no picture has no perceptual hash.
+    A file that is not a picture has no perceptual hash. Raises `DataError` when a file cannot be read.
     """
     sets = []
     for name, paths in files.items():
@@ -50,12 +50,12 @@ def _looks(path: Path) -> str:
 
 @lru_cache(maxsize=100_000)
 def _looks_of_file(path: Path, modified: int, size: int) -> str:
-    """A run asks for its held-out pictures more than once, and each costs a decoding."""
+    """Cached, because a run asks for its held-out pictures more than once and each has to be decoded."""
     return fingerprint(path)
 
 
 def data_digest(sets: Iterable[TrainingSet], masks: Iterable[Path]) -> str:
-    """SHA-256 over the pictures of sets and the content of mask files, in their order; their places do not count.
+    """SHA-256 over the pictures of sets and the contents of mask files, in their order; paths do not matter.
 
     Raises `DataError` when a mask cannot be read.
     """
@@ -67,7 +67,7 @@ def data_digest(sets: Iterable[TrainingSet], masks: Iterable[Path]) -> str:
 
 
 def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:
-    """Files by set name of several parts together."""
+    """Merge several mappings of set names to files."""
     files: dict[str, list[Path]] = {}
     for part in parts:
         for name, paths in part.items():
@@ -76,7 +76,7 @@ def joined(parts: list[dict[str, list[Path]]]) -> dict[str, list[Path]]:
 
 
 def merged_sets(*parts: tuple[TrainingSet, ...]) -> tuple[TrainingSet, ...]:
-    """Sets of the same name as one, in the order in which the names first come."""
+    """Merge sets of the same name; the order is that of each name's first occurrence."""
     files: dict[str, set[str]] = {}
     similar: dict[str, set[str]] = {}
     for one in itertools.chain(*parts):
@@ -94,7 +94,7 @@ def refuse_overlap(
     what: str = "validation",
     seen: str = "training",
 ) -> None:
-    """Raises `DataError` when a picture, byte for byte, is in training and in what is held out from it."""
+    """Raises `DataError` when a training set and a held-out set share a picture, byte for byte."""
     for trained in training:
         for held in held_out:
             both = set(trained.files) & set(held.files)

@@ -1,4 +1,4 @@
-"""From a finished run to the file that is shipped, and thresholds fitted again: calibrated as it is stored."""
+"""Turn a finished run into the file that is shipped, calibrated with its stored weights; fit thresholds again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ from imltool.weights import student_file
 def centre_threshold(student: Student, threshold: float) -> None:
     """Shift the student's logits, in place, so that a probability of `threshold` becomes 0.5.
 
-    The order of the network's own values stays as it is. BCE on small regions leaves probabilities too low to be cut at
-    0.5, which is where publications and users cut them (our choice; thresholds of 0 and 1 are held
-    1e-7 away from them).
+    The order of the network's values does not change. BCE on small regions leaves probabilities too low for the
+    threshold of 0.5 that publications and users apply (our choice; thresholds of 0 and 1 are moved by 1e-7).
     """
     held = min(max(threshold, 1e-7), 1 - 1e-7)
     bias: Any = student.fusion.refinement.body[-1].bias
@@ -38,12 +37,12 @@ def centre_threshold(student: Student, threshold: float) -> None:
 
 
 def average(files: Sequence[Path], out: Path) -> None:
-    """Write the mean weights of several checkpoints of one architecture, such as of a run and of its continuation.
+    """Write the mean weights of several checkpoints of one architecture, for instance of a run and its continuation.
 
-    The header is that of the last; it names all of them, and what any of them was trained on or chosen by. Thresholds
+    The header is that of the last checkpoint, with the ancestry, training sets and validation sets of all. Thresholds
     are not fitted: `release` or `calibrate` does that.
 
-    Raises `WeightsError` when a file is no checkpoint, or of another architecture or version of the traces, and
+    Raises `WeightsError` when a file is not a checkpoint or has another architecture or version of the traces, and
     `UsageError` for a single file.
     """
     if len(files) < 2:
@@ -76,15 +75,15 @@ def average(files: Sequence[Path], out: Path) -> None:
 
 
 def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
-    """Write a checkpoint of RUN as float16, calibrated, and return the metrics on the calibration split.
+    """Write a calibrated float16 checkpoint of `run` and return the metrics on the calibration split.
 
-    `checkpoint` is `best`, `last`, or a checkpoint file made of RUN's, such as one of `average`.
+    `checkpoint` is `best`, `last`, or a checkpoint file made from the run's, such as one by `average`.
 
-    The calibration split is the validation split where a run has none of its own.
-    First the calibrated pixel threshold (see `Calibration`) is moved to 0.5, then the weights are rounded to float16,
-    then both thresholds are fitted once more on the rounded weights: they are those of the file as it is shipped.
+    A run without a calibration split is calibrated on its validation split. First the calibrated pixel threshold (see
+    `Calibration`) is moved to 0.5, then the weights are rounded to float16. Finally both thresholds are fitted again
+    with the rounded weights, so that they are right for the file as it is shipped.
 
-    Raises `WeightsError` or `ConfigError` when RUN is not a finished run, `DataError` without a validation split.
+    Raises `WeightsError` or `ConfigError` when `run` is not a finished run, `DataError` without a validation split.
     """
     settings = load_settings(TrainSettings, run / "config.yaml")
     data = settings.data
@@ -117,14 +116,15 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
 def calibrate(
     weights: Path | None, data: DataSettings, out: Path, device: str = "auto", tta_flips: int | None = None
 ) -> dict[str, Any]:
-    """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics there.
+    """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
-    With authentic pictures alone the image score's operating point is fitted and the pixel threshold stays; with
-    forgeries too, the threshold the checkpoint is cut at moves as in `release`. The weights are stored as float16.
+    With authentic pictures alone, only the operating point of the image score is fitted and the pixel threshold is
+    unchanged. With forgeries too, the fitted pixel threshold is moved to 0.5 as in `release`. The weights are stored as
+    float16.
 
     Args:
         weights: a checkpoint or a known student's name, None for the default one.
-        tta_flips: `StudentSettings.tta_flips` of the file that is written, None to keep them.
+        tta_flips: `StudentSettings.tta_flips` of the written file, None to keep the checkpoint's.
 
     Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
     of its pictures was trained on.

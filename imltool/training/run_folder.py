@@ -1,4 +1,4 @@
-"""What a training run leaves behind: configuration, log, curves, checkpoints, and states to resume from."""
+"""The folder of a training run: configuration, log, curves, checkpoints, and states to resume from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANGEABLE = frozenset(
     {"workers", "log_every", "save_every", "validate_every", "patience", "trackers"}
     | {"data.root", "data.lists", "data.cache", "data.max_left_out"}
 )
-"""Settings that a resumed run may have otherwise: they do not change what is learned while the data is the same."""
+"""Settings that may change when a run is resumed: with the same data they do not affect what is learned."""
 
 
 class RunFolder:
@@ -31,7 +31,7 @@ class RunFolder:
     Files: `config.yaml` (resolved), `log.jsonl`, `curves.png`, `last.safetensors`, `best.safetensors`, and one
     `state-NNNNNNNN/` to resume from. A state folder gets its name only when it is complete.
 
-    Of several processes only the main one calls `claim`, `open_log`, `log`, `begin_state` and `finish_state`.
+    With several processes, only the main one calls `claim`, `open_log`, `log`, `begin_state` and `finish_state`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,15 +40,15 @@ class RunFolder:
         self._held = ExitStack()
 
     def claim(self, settings: TrainSettings, resume: bool, data_sha256: str = "") -> None:
-        """Make the folder this run's own, until `close`.
+        """Lock the folder for this run until `close`, and write its parameters.
 
-        A run that is resumed keeps the settings it began with, apart from `CHANGEABLE` ones.
+        A resumed run keeps the settings it began with, apart from the `CHANGEABLE` ones.
 
         Args:
-            data_sha256: digest of everything the run learns from and is measured on.
+            data_sha256: digest of all data used for training and measuring.
 
-        Raises `ResumeError` when it holds a run and `resume` is not asked for, or settings or data differ, naming all
-        that do, `UsageError` while another command trains into it.
+        Raises `ResumeError` when the folder holds a run and `resume` is False, or when settings or data differ (all
+        differences are named), and `UsageError` while another command trains into it.
         """
         if not resume and (self.path / "log.jsonl").exists():
             raise ResumeError(
@@ -75,12 +75,12 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise ResumeError(f"{path} cannot be read: {error}", "choose another --out") from error
         if before.get("command") != "train":
-            return parameters  # whose folder it is, `output_folder` says
+            return parameters  # `output_folder` reports which command's folder it is
         old, new = flatten(before), flatten(json.loads(dump_json(parameters)))
         changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         refused = [key for key in changed if not {key, key.rpartition(".")[0]} & CHANGEABLE]  # also items of a list
         if "optim.steps" in refused and old.get("optim.final_lr") == 1.0 and new["optim.steps"] >= self.step:
-            refused.remove("optim.steps")  # after the warm-up the learning rate does not depend on their number
+            refused.remove("optim.steps")  # after the warm-up the learning rate does not depend on the number of steps
         if refused == ["data_sha256"]:
             raise ResumeError(
                 f"{self.path} was trained on other pictures or masks than the data holds now",
@@ -97,7 +97,7 @@ class RunFolder:
 
     @property
     def configuration(self) -> Path:
-        """The configuration that the run was started with. Raises `ResumeError` when there is no run."""
+        """Path of the configuration that the run was started with. Raises `ResumeError` when there is no run."""
         path = self.path / CONFIG
         if not path.is_file():
             raise ResumeError(f"{self.path} holds no training run to resume", "give its folder as --out")
@@ -119,7 +119,7 @@ class RunFolder:
         """Open `log.jsonl`, dropping rows of steps that the resumed state has not taken.
 
         Args:
-            accounts: what a new log begins with.
+            accounts: of the sources, the first row of a new log.
         """
         path = self.path / "log.jsonl"
         if path.exists():
@@ -140,17 +140,17 @@ class RunFolder:
         return self._log.rows if self._log else []
 
     def begin_state(self, step: int) -> Path:
-        """A hidden folder to write the state of `step` into."""
+        """Create the hidden folder into which the state of `step` is written."""
         hidden = self.hidden(step)
         shutil.rmtree(hidden, ignore_errors=True)
         return make_folder(hidden)
 
     def hidden(self, step: int) -> Path:
-        """Where the state of `step` is written before it is complete."""
+        """Path at which the state of `step` is written before it is complete."""
         return self.path / f".{STATE}{step:08d}"
 
     def finish_state(self, hidden: Path) -> None:
-        """Give a complete state its name and delete those before it."""
+        """Give a complete state its final name and delete the earlier ones."""
         final = self.path / hidden.name.removeprefix(".")
         with writing(final):
             shutil.rmtree(final, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Everything a training run is made of. The resolved file is saved with the run and inside its checkpoints."""
+"""All settings of a training run. The resolved settings are saved with the run and inside its checkpoints."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
 MAX_LEFT_OUT_OPTION = "--set data.max_left_out=SHARE"
 
 REPLACED = ("images", "masks")
-"""What a manifest stands for."""
+"""Settings that a manifest replaces."""
 
 
 def change_of(text: str) -> tuple[str, Level]:
-    """`upload=usual` as the name of a degradation and its level. Raises ValueError."""
+    """Parse a text like `upload=usual` into the name of a degradation and its level. Raises ValueError."""
     name, _, level = text.partition("=")
     known = {str(one): one for one in DEGRADATIONS[name].levels} if name in DEGRADATIONS else {}
     if level not in known:
@@ -39,8 +39,8 @@ def change_of(text: str) -> tuple[str, Level]:
 class SourceSettings(Settings):
     """One source of training or validation pictures.
 
-    `pseudo` is the paper's setting: pictures with the masks that `imltool pseudo` made from boxes. `masks` is the
-    fully supervised comparison. `authentic` pictures have nothing to find. `synth` makes forgeries on the fly.
+    `pseudo` is the paper's setting: pictures with the masks that `imltool pseudo` made from boxes. `masks` is the fully
+    supervised comparison. `authentic` pictures contain no edit. `synth` makes forgeries on the fly.
     """
 
     name: str = Field(description="the data set's name: a test set of this name is in distribution")
@@ -93,13 +93,13 @@ class SourceSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # runs and kept samples are known by their settings: those from before there were these stay known
+        # runs and cached samples are identified by their settings: those made before these settings existed stay valid
         values: dict[str, Any] = handler(self)
         return {key: value for key, value in values.items() if key not in ("manifest", "change") or value is not None}
 
 
 class DataSettings(Settings):
-    """Where the data is. Relative data folders and manifests start at `root`, relative list files at `lists`."""
+    """The data. Relative data folders and manifests start at `root`, relative list files at `lists`."""
 
     root: Path = Field(Path(), description="relative data folders and manifests start here")
     lists: Path = Field(Path("configs/splits"), description="relative list files start here")
@@ -129,7 +129,8 @@ class DataSettings(Settings):
 class AugmentSettings(Settings):
     """Augmentation of training pictures, the same for tampered and authentic ones (our choice).
 
-    Flips and crops are for all sources and keep traces as they are; colour and jpeg are for real pictures.
+    Flips and crops are applied to all sources and do not change the values of traces; colour and jpeg are applied to
+    real pictures only.
     """
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")

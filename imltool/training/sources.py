@@ -1,4 +1,4 @@
-"""The pictures of a configuration's sources: found, paired with their labels, the unusable ones counted."""
+"""Find the pictures of a configuration's sources, pair them with their labels and count the unusable ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NO_PSEUDO_MASK = "no pseudo-mask"
 
 @dataclass
 class SourceReading:
-    """A source of labelled pictures as it is used.
+    """A source of labelled pictures after its files were checked.
 
     Attributes:
         samples: the usable ones.
-        account: how many there are, and why others are left out.
-        notes: one line each on how masks were understood.
+        account: how many are used, and why the others are left out.
+        notes: how masks were interpreted, one line each.
     """
 
     samples: list[Sample]
@@ -40,13 +40,13 @@ class SourceReading:
 
 
 def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
-    """The pictures of `paths` that a list file names, in the list's order; all of them without a list.
+    """The pictures of `paths` named by a list file, in the list's order; without a list all of them.
 
     Args:
         root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
             `imltool data split` writes them; lines of other folders are skipped.
 
-    Raises `DataError` naming the first that is missing.
+    Raises `DataError` naming the first missing picture.
     """
     if wanted is None:
         return paths
@@ -71,9 +71,9 @@ def _list(data: DataSettings, path: Path | None) -> Path | None:
 
 
 def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
-    """Pictures and masks of a `pseudo`, `masks` or `authentic` source, every picture and mask looked at.
+    """Read the pictures and masks of a `pseudo`, `masks` or `authentic` source and check every file.
 
-    Raises `DataError` when the source holds nothing usable.
+    Raises `DataError` when the source holds no usable picture.
     """
     account = Account(f"{source.name} ({source.kind})")
     notes: list[str] = []
@@ -96,7 +96,7 @@ def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
 
 
 def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
-    """What to do about a source of which nothing can be used."""
+    """Advice for a source without a usable picture."""
     names = account.left_out.get(NO_PSEUDO_MASK)
     if names and source.pseudo is not None:
         known = [row["image"] for row in _pseudo_rows(data, source)]
@@ -123,10 +123,10 @@ def _from_folders(data: DataSettings, source: SourceSettings, account: Account, 
 
 
 def _from_manifest(data: DataSettings, source: SourceSettings, account: Account) -> list[Sample]:
-    """The forgeries of a manifest, or for an `authentic` source its authentic pictures.
+    """The forgeries of a manifest, or its authentic pictures for an `authentic` source.
 
-    A list's names are those `imltool eval` has for the pictures; names of the other kind are skipped. Names in
-    pseudo-masks start from the folder that holds all forgeries, as those of `imltool data boxes` do.
+    Names in a list are those that `imltool eval` gives the pictures; names of pictures of the other kind are skipped.
+    Names of pseudo-masks are relative to the folder that holds all forgeries, as in `imltool data boxes`.
     """
     assert source.manifest is not None
     file = data.root / source.manifest
@@ -156,8 +156,8 @@ def _pseudo_rows(data: DataSettings, source: SourceSettings) -> list[dict[str, o
 def _with_pseudo_masks(
     data: DataSettings, source: SourceSettings, chosen: Sequence[Sample], account: Account
 ) -> list[Sample]:
-    """The samples that have a pseudo-mask, with it; the others are counted, those that were judged and have no box as
-    rightly not used: an `authentic` source may list them.
+    """The samples that have a pseudo-mask, paired with it. The others are counted; pictures that were judged and have
+    no box are not counted as faults, as an `authentic` source may list them.
     """
     from imltool.teacher.pseudo import read_boxless
 

@@ -1,4 +1,4 @@
-"""Experiment trackers beside log.jsonl: TensorBoard and others, by accelerate."""
+"""Experiment trackers in addition to log.jsonl: TensorBoard and others, through accelerate."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def require_trackers(names: tuple[str, ...]) -> None:
 
 
 class Trackers:
-    """Sends the numbers of events to the trackers of an accelerator.
+    """Sends the metrics of events to the trackers of an accelerator.
 
     Args:
-        accelerator: made with `log_with` those names and `project_dir` the `tracker_folder`.
-        names: of trackers that are installed, see `require_trackers`; with none nothing happens.
-        name: what the run is called there.
-        settings: the run's configuration, kept with it.
+        accelerator: created with these names as `log_with` and the `tracker_folder` as `project_dir`.
+        names: installed trackers, see `require_trackers`; empty for no tracking.
+        name: the run's name in the trackers.
+        settings: the run's configuration, stored with it.
     """
 
     def __init__(self, accelerator: Accelerator, names: tuple[str, ...], name: str, settings: Settings) -> None:
         self._accelerator = accelerator if names else None
         if names:
-            # every tracker takes numbers and text
+            # numbers and text are accepted by every tracker
             values = flatten(settings.model_dump(mode="json"))
             plain = {key: one if isinstance(one, int | float) else str(one) for key, one in values.items()}
             accelerator.init_trackers(name, config=plain)
 
     def log(self, event: dict[str, Any]) -> None:
-        """The numbers of a `train` or `validation` event, at its step."""
+        """Send the numbers of a `train` or `validation` event, at its step."""
         if self._accelerator is not None:
             numbers = {
                 f"{event['event']}/{key}": value
@@ -58,5 +58,5 @@ class Trackers:
 
 
 def tracker_folder(out: Path) -> Path:
-    """Where trackers that write files, as TensorBoard does, keep those of a run."""
+    """Folder for the files of trackers that write files, such as TensorBoard."""
     return out / "trackers"

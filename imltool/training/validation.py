@@ -1,4 +1,4 @@
-"""Validation of a student in training, and the calibration that goes into its checkpoint."""
+"""Validation of a student during training, and the calibration stored in its checkpoint."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Calibration:
 
     Attributes:
         pixel_threshold: the one of `CURVE_THRESHOLDS` that maximises mean pixel F1 of tampered pictures minus mean
-            false-positive area of authentic ones, both as means over sets, so that a large set does not outweigh the
-            small ones (our choice: F1 alone, which never sees an authentic picture, would mark a fifth of each); of
-            equals the one nearest to 0.5.
-        pixel_f1: the mean over sets of the mean pixel F1 there.
-        balance: F1 minus false-positive area there, by which checkpoints of a run are compared.
-        score_threshold: the `operating_point` of `TARGET_FPR`.
-        score_fpr: the share of authentic pictures that exceeds it, `score_authentic` of them in all.
-        authentic_scores: their image scores by the name of their set, ascending.
-        reliability: share of tampered pictures in up to ten ranges of the score, about equally many pictures in each.
+            false-positive area of authentic ones. Both are means over sets, so that a large set does not outweigh the
+            small ones. Ties are resolved towards 0.5 (our choice: F1 alone, which ignores authentic pictures, would
+            mark a fifth of each of them).
+        pixel_f1: the mean over sets of the mean pixel F1 at that threshold.
+        balance: F1 minus false-positive area at that threshold, by which checkpoints of a run are compared.
+        score_threshold: the threshold of the `operating_point` for `TARGET_FPR`.
+        score_fpr: share of the `score_authentic` authentic pictures whose score exceeds it.
+        authentic_scores: their image scores by set name, ascending.
+        reliability: share of tampered pictures in up to ten ranges of the score, with about equally many pictures each.
     """
 
     pixel_threshold: float
@@ -72,14 +72,14 @@ class Calibration:
 class Validation:
     """The validation or calibration pictures of a run, each kept at its own resolution.
 
-    Their labels are what the sources say: pseudo-masks where boxes are the annotation, so that choosing a checkpoint
-    uses no pixel mask either.
+    Labels are those of the sources: pseudo-masks when the annotation is boxes, so that choosing a checkpoint uses no
+    pixel masks either.
 
-    Raises `DataError` when a source cannot be read, or more of it is unusable than `data.max_left_out`.
+    Raises `DataError` when a source cannot be read or its unusable share exceeds `data.max_left_out`.
 
     Attributes:
-        accounts: how many pictures each source has, uses and leaves out.
-        notes: one line each on how masks were understood.
+        accounts: the number of pictures that each source has, uses and leaves out.
+        notes: how masks were interpreted, one line each.
     """
 
     def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
@@ -96,14 +96,14 @@ class Validation:
         self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
     def files(self) -> dict[str, list[Path]]:
-        """Every picture file, by the source's name."""
+        """Every picture file, by source name."""
         files: dict[str, list[Path]] = {}
         for name, pictures in zip(self._names, self._sets, strict=True):
             files.setdefault(name, []).extend(item.image for item in pictures.items)
         return files
 
     def warn(self) -> None:
-        """Log the table of sources where some picture is left out: for commands without a table of their own."""
+        """Log the table of sources when a picture is left out; for commands that do not show the table themselves."""
         if any(account.lost for account in self.accounts):
             for line in account_lines(self.accounts):
                 log.warning("%s", line)
@@ -116,7 +116,7 @@ class Validation:
         return sum(len(pictures.items) for pictures in self._sets)
 
     def _traces(self, localizer: Localizer, numbers: range, which: int) -> list[Traces] | None:
-        """The traces of pictures `numbers` of a set, kept as training samples are."""
+        """The traces of pictures `numbers` of a set, cached as for training samples."""
         if not localizer.sees_traces:
             return None
         return [self._kept_traces(localizer, which, number) for number in numbers]
@@ -135,7 +135,7 @@ class Validation:
     def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
         """Metrics (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
 
-        Those that need tampered or authentic pictures are None without them.
+        Metrics that need tampered or authentic pictures are None without them.
         """
         f1_curves: dict[str, list[np.ndarray]] = {}
         false_curves: dict[str, list[np.ndarray]] = {}
@@ -177,7 +177,7 @@ class Validation:
 
 
 def _mean_curve(curves: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """The mean over sets of the means over their pictures, float [T]; zeros without any."""
+    """The mean over sets of the means over their pictures, float [T]; zeros without pictures."""
     means = [np.mean(ones, axis=0) for ones in curves.values()]
     return np.mean(means, axis=0) if means else np.zeros(len(CURVE_THRESHOLDS))
 
