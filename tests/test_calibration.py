@@ -241,7 +241,7 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ((), 2, "say on what to calibrate"),
+        ((), 2, "no pictures to calibrate on"),
         (("--authentic", "camera"), 2, "is not NAME=DIR"),
         (("--authentic", "camera=absent"), 1, "absent does not exist"),
         (("--authentic", "held=data/set/tampered"), 1, "are in training set"),

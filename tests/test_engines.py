@@ -249,8 +249,8 @@ def test_a_graph_for_another_size_lies_beside_under_a_name_of_its_own(
         (["--size", "225"], "size 225 is not a multiple of 32 from 64 to 2048"),
         (["--size", "32"], "size 32 is not"),
         (["--size", "2080"], "size 2080 is not"),
-        (["--size", "512", "--teacher", "mobile-sam"], "1024 pixels alone"),
-        (["--size", "dynamic", "--teacher", "mobile-sam"], "1024 pixels alone"),
+        (["--size", "512", "--teacher", "mobile-sam"], "1024 pixels only"),
+        (["--size", "dynamic", "--teacher", "mobile-sam"], "1024 pixels only"),
     ],
 )
 def test_a_size_that_cannot_be_is_refused_in_one_line(options: list[str], reason: str, imltool: Imltool) -> None:

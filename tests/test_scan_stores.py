@@ -233,7 +233,7 @@ def test_a_store_that_stops_answering_ends_the_scan_and_the_same_command_resumes
 
         patch.setattr(memory.MemoryFileSystem, "info", info)
         code, _, err = imltool(*call)
-    assert code == 1 and "cannot be looked at: ConnectionResetError" in err and SECRET not in err
+    assert code == 1 and "cannot be accessed: ConnectionResetError" in err and SECRET not in err
     assert len(rows_of(out)) < 10
     assert imltool(*call)[0] == 3
     assert without_places(out, f"{BUCKET}/") == without_places(local, "")
@@ -249,7 +249,7 @@ def test_a_store_that_does_not_answer_ends_the_scan(
     monkeypatch.setattr(memory.MemoryFileSystem, request_, fail)
     assert run(["scan", BUCKET, "--out", str(tmp_path / "out"), "-vv"]) == 1
     printed, err = capfd.readouterr()
-    assert f"error: {BUCKET}" in err and "cannot be looked at: ConnectionResetError" in err and not printed
+    assert f"error: {BUCKET}" in err and "cannot be accessed: ConnectionResetError" in err and not printed
     assert SECRET not in err, "not even where -vv tells where it comes from"
     assert not (tmp_path / "out").exists()
 

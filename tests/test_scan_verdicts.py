@@ -197,7 +197,7 @@ def test_a_checkpoint_without_calibration_concludes_nothing(
         code, _, stderr = imltool(
             "scan", folder / "0.png", "--out", tmp_path / "no", "--weights", tiny_weights, "-s", sensitivity, *CPU
         )
-        assert code == 2 and "keeps no authentic scores" in stderr and not (tmp_path / "no").exists()
+        assert code == 2 and "holds no authentic scores" in stderr and not (tmp_path / "no").exists()
 
 
 def test_an_older_checkpoint_keeps_its_one_threshold(

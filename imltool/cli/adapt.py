@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def adapt(
     photos: Annotated[Path, common.argument("PHOTOS", "Folder of edited pictures that have boxes.")],
     boxes: Annotated[
-        Path, common.option("--boxes FILE|DIR", "Boxes by imltool annotate or review, or any format of pseudo.")
+        Path, common.option("--boxes FILE|DIR", "Boxes from imltool annotate or review, or in any format of pseudo.")
     ],
     out: Annotated[Path, common.out_option("Folder of the run.", "RUN")],
     authentic: Annotated[
         Path | None, common.option("--authentic DIR", "Authentic pictures of the kind you work with, 20 or more.")
     ] = None,
     masks: Annotated[
-        Path | None, common.option("--masks DIR", "True masks of PHOTOS, to measure with instead of pseudo-masks.")
+        Path | None, common.option("--masks DIR", "True masks of PHOTOS, measured against instead of pseudo-masks.")
     ] = None,
     weights: Annotated[
         str | None,
@@ -39,9 +39,9 @@ def adapt(
 ) -> None:
     """Adapt a student to a new kind of forgery with a few boxes.
 
-    Boxes become pseudo-masks, the student learns from them while it replays what it already finds, thresholds are
-    fitted to the authentic pictures, and both students are compared on pictures that were held out. The result says
-    whether the new student is better; imltool scan --weights RUN uses it.
+    Makes pseudo-masks from the boxes, trains the student on them with replay of what it already finds, fits thresholds
+    to the authentic pictures, and compares both students on held-out pictures. The result says whether the new student
+    is better. imltool scan --weights RUN uses it.
     """
     common.setup_logging(verbose, quiet)
     from imltool.adapt.settings import AdaptSettings
@@ -65,11 +65,11 @@ def adapt(
     parts = adaptation.parts
     common.say(f"{counted(len(parts.taught), 'picture')} to learn from, {len(parts.held_out)} held out to measure")
     if authentic is None:
-        common.say("no --authentic: the thresholds stay as they are, and known kinds and false alarms are not measured")
+        common.say("no --authentic: thresholds are not changed, and known kinds and false alarms are not measured")
     else:
         common.say(
-            f"authentic pictures: {len(parts.authentic)} teach, {len(parts.calibrating)} calibrate, "
-            f"{len(parts.checking)} measure"
+            f"authentic pictures: {len(parts.authentic)} for training, {len(parts.calibrating)} for calibration, "
+            f"{len(parts.checking)} to measure"
         )
     tasks: dict[str, TaskID] = {}
     with common.progress_bar() as bar:

@@ -30,8 +30,8 @@ class _WithDefault(TyperGroup):
 app = typer.Typer(
     cls=_WithDefault,
     no_args_is_help=True,
-    help="Draw boxes in a browser: annotate PATH… --out boxes.json. `annotate start --help` lists the options; "
-    "for a folder named like a command write ./stats.",
+    help="Draw boxes in a browser: annotate PATH… --out boxes.json. `annotate start --help` lists the options. "
+    "If a folder has the name of a command, write ./stats.",
 )
 
 BoxesArgument = Annotated[Path, common.argument("BOXES", "A file that imltool annotate wrote.")]
@@ -54,7 +54,9 @@ def start(
     ] = None,
     suggest: Annotated[
         bool,
-        common.option("--suggest", "Show the student's regions as dashed boxes, which may bias; this is recorded."),
+        common.option(
+            "--suggest", "Show the student's regions as dashed boxes. They may bias the annotator: this is recorded."
+        ),
     ] = False,
     embeddings: common.EmbeddingsOption = None,
     embeddings_size: common.EmbeddingsSizeOption = 10.0,
@@ -66,8 +68,8 @@ def start(
 ) -> None:
     """Draw boxes around edits in a browser, with the teacher's mask beside them (the default: start may be left out).
 
-    Prints an address that only this machine can open and that is good for this run. Every change is saved at once;
-    Ctrl-C ends, and the same command resumes. FILE is for `imltool pseudo --boxes`; the journals and a list of the
+    Prints an address that works only on this machine and only for this run. Every change is saved at once. Ctrl-C ends
+    the session, and the same command resumes it. Pass FILE to `imltool pseudo --boxes`; the journals and a list of the
     pictures judged authentic are kept beside it.
     """
     common.setup_logging(verbose, quiet)
@@ -106,7 +108,7 @@ def start(
             import webbrowser
 
             webbrowser.open(session.server.address)
-        with suppress(KeyboardInterrupt):  # the way to end
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how the session is ended
             session.server.run()
     common.say(f"{session.store.judged()} of {len(pictures.names)} pictures judged → {out}")
     common.say(f"next: imltool pseudo {pictures.root} --boxes {out} --out pseudo")
@@ -117,7 +119,7 @@ def stats(
     boxes: BoxesArgument = Path("boxes.json"),
     as_json: common.JsonOption = False,
 ) -> None:
-    """Seconds and boxes a picture of every annotator, and how well annotators agree."""
+    """Report the seconds and boxes per picture of every annotator, and how well annotators agree."""
     from imltool.annotate.stats import annotation_stats
 
     found = annotation_stats(boxes)
@@ -165,7 +167,7 @@ def export(
     to: Annotated[str, common.option("--to FORMAT", "coco (a file), voc or yolo (folders).")],
     out: Annotated[Path, common.out_option("File or new folder to write.", "PATH")],
     annotator: Annotated[
-        str | None, common.option("--annotator NAME", "One annotator's boxes (default: the latest).")
+        str | None, common.option("--annotator NAME", "Only this annotator's boxes (default: the latest).")
     ] = None,
 ) -> None:
     """Write the boxes in another format. Only COCO keeps clicks, accepted masks and verdicts."""

@@ -22,11 +22,11 @@ from imltool.interrupt import interrupted_by_sigterm
 from imltool.versions import __version__
 
 STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Of an error that names no file: stdout could not be written. Files are written under `files.writing`."""
+"""An error with one of these codes and no file name comes from stdout: files are written under `files.writing`."""
 
 
 class _Interrupted(ImlError):
-    """Ctrl-C or SIGTERM inside a command; typer's versions disagree on what it becomes outside."""
+    """Ctrl-C or SIGTERM inside a command; what a KeyboardInterrupt becomes outside depends on the version of typer."""
 
     exit_code = EXIT_INTERRUPTED
 
@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            remedy = "what was written stays; the same command (train: with --resume) resumes it"
+            remedy = "what was written is kept; the same command (train: with --resume) resumes it"
             raise _Interrupted("interrupted", remedy) from None
 
     def get_command(self, context: Any, name: str) -> Any:
@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
 
 
 def _leave_out_types(command: Any, context: Any) -> None:
-    """Help shows names of values, not their Python types and ranges, so that descriptions have the room."""
+    """Make help show the names of values without Python types and ranges, which leaves room for descriptions."""
     for option in [*command.params, command.get_help_option(context)]:
         if isinstance(option, TyperArgument):
             option.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
@@ -135,7 +135,7 @@ _register()
 
 @cache
 def command_tree() -> Any:
-    """All commands as Click has them: built once, for programs that run several."""
+    """All commands as a Click command, built once for programs that run several."""
     return get_command(app)
 
 
@@ -146,7 +146,7 @@ def _fail(message: str, remedy: str = "") -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code; users never see a traceback (`-vv` shows it)."""
+    """Run the command line and exit with its code. Tracebacks are shown with `-vv` only."""
     arguments = sys.argv[1:] if arguments is None else arguments
     with interrupted_by_sigterm():
         code = run(arguments)
@@ -170,9 +170,7 @@ def run(arguments: list[str]) -> int:
         if error.filename is not None or error.errno not in STDOUT_FAULTS:
             return _internal(error)
         common.stop_stdout()
-        _fail(
-            f"stdout cannot be written: {error.strerror}", "send it where there is room; files were written as always"
-        )
+        _fail(f"stdout cannot be written: {error.strerror}", "send it where there is space; all files were written")
         return EXIT_FATAL
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
@@ -184,7 +182,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    """The exit code of the command, with all of its stdout written."""
+    """Run the command, flush stdout and return the exit code."""
     try:
         command_tree()(arguments)
         code = EXIT_OK

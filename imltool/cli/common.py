@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def _open_streams() -> None:
-    """The streams may have been closed by the caller (`>&-`): output then goes nowhere."""
+    """Replace stdout and stderr by the null device where the caller closed them (`>&-`)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 it stays open
@@ -50,15 +50,15 @@ def _open_streams() -> None:
 _open_streams()
 log = logging.getLogger("imltool")
 arguments: list[str] = []
-"""What the command line was called with, for records."""
+"""Arguments of the command line, for records."""
 stderr = Console(stderr=True)
-stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table stays whole
+stdout = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a piped table is not cut
 
 GENERAL = "General"
 
 
 def option(names: str, help: str, panel: str | None = None, **more: Any) -> Any:
-    """An option: its names and, after a space, that of its value (`"--out,-o DIR"`), its help and its group."""
+    """An option: its names, a space and the name of its value (`"--out,-o DIR"`), then its help and its group."""
     flags, _, metavar = names.partition(" ")
     return typer.Option(*flags.split(","), help=help, metavar=metavar or None, rich_help_panel=panel, **more)
 
@@ -78,7 +78,7 @@ ClusterAddressOption = Annotated[
     str | None,
     option(
         "--cluster-address HOST:PORT",
-        "A running cluster (default: one on this machine, ended with the command).",
+        "A running cluster (default: one started on this machine and stopped with the command).",
         CLUSTER,
     ),
 ]
@@ -182,9 +182,9 @@ SAMPLES = Path("sample_images")
 
 
 class RateColumn(ProgressColumn):
-    """Items a second since the task began, or seconds an item when slower than one a second, and the time left.
+    """Items per second since the task began, or seconds per item below one per second, and the time left.
 
-    Items that were there before (the task's field `kept`) count for neither.
+    Items kept from an earlier run (the task's field `kept`) are not counted.
     """
 
     def render(self, task: Task) -> Text:
@@ -198,7 +198,7 @@ class RateColumn(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """A time span for a person: `4.2 s`, `3:05`, `2:00:07`."""
+    """Format a time span: `4.2 s`, `3:05`, `2:00:07`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -207,7 +207,7 @@ def duration(seconds: float) -> str:
 
 
 def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
-    """Send imltool's log to stderr at the level `-v`/`-q` ask for."""
+    """Send imltool's log to stderr at the level that `-v` and `-q` select."""
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     if stderr.is_terminal:
         handler: logging.Handler = RichHandler(
@@ -219,7 +219,7 @@ def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
     handler.setLevel(level)  # a log file may want more
     handler.addFilter(lambda record: not hasattr(record, "said"))
     log.handlers[:] = [handler]
-    logging.getLogger("PIL").handlers[:] = [logging.NullHandler()]  # what it says of damaged files is in their reasons
+    logging.getLogger("PIL").handlers[:] = [logging.NullHandler()]  # damaged files are reported with our own reason
     log.setLevel(level)
     log.propagate = False
     stderr.quiet = quiet
@@ -242,7 +242,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """A table for people: as wide as the terminal, or whole for a file or a pipe, which have no width."""
+    """Print a table: folded to the width of a terminal, or at full width into a file or a pipe."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table as RichTable
@@ -260,7 +260,7 @@ def print_table(table: Table, console: Console) -> None:
 
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
-    """A line on stderr for as long as the block takes; none under `-q` and when stderr is not a terminal."""
+    """Show a line on stderr while the block runs; none under `-q` and when stderr is not a terminal."""
     if stderr.is_terminal and not stderr.quiet:
         with stderr.status(message):
             yield
@@ -269,17 +269,17 @@ def waiting(message: str) -> Iterator[None]:
 
 
 def note(message: str) -> None:
-    """One line for the log file alone."""
+    """Write one line to the log file only."""
     log.info("%s", message, extra={"said": True})
 
 
 def say(message: str, whole: bool = False) -> None:
-    """A message for the person at the terminal, on stderr, unless `-q`.
+    """Print a message for the user on stderr, unless `-q`.
 
-    A terminal breaks it between words; a file or a pipe gets one line.
+    It is wrapped between words on a terminal; a file or a pipe gets one line.
 
     Args:
-        whole: leave it to the terminal to break the line, so that paths and commands can be copied.
+        whole: let the terminal wrap the line, so that paths and commands can be copied.
     """
     note(message)
     if not stderr.quiet:
@@ -289,7 +289,7 @@ def say(message: str, whole: bool = False) -> None:
 
 
 def say_accounts(accounts: Sequence[Account]) -> None:
-    """The table of pictures used and left out, for the terminal and the log file."""
+    """Print the table of pictures used and left out, on the terminal and in the log file."""
     from imltool.data.accounts import account_lines
 
     for line in account_lines(accounts):
@@ -297,22 +297,22 @@ def say_accounts(accounts: Sequence[Account]) -> None:
 
 
 def print_line(text: str) -> None:
-    """A line of data on stdout, whole and as it is."""
+    """Print a line of data on stdout, unwrapped and without markup."""
     stdout.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """A value on stdout as one line of JSON."""
+    """Print a value on stdout as one line of JSON."""
     print_line(dump_json(value))
 
 
 def command_line() -> str:
-    """The command as it can be typed again."""
+    """The command line, quoted so that it can be typed again."""
     return command_text(["imltool", *arguments])
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:
-    """What `--embeddings` and `--embeddings-size` ask for."""
+    """The folder for `--embeddings` and `--embeddings-size` (GB); None without one."""
     if folder is None:
         return None
     from imltool.teacher.embeddings import EmbeddingFolder
@@ -321,14 +321,14 @@ def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None
 
 
 def stop_stdout() -> None:
-    """Discard the rest of stdout: its reader went away, and flushing it would fail again."""
+    """Discard the rest of stdout: its reader is gone, and flushing would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finish(failures: int, found: int = 0) -> None:
     """End the command: exit code 4 when it found what it was asked to report, else 3 when something failed, else 0.
 
-    Code 4 goes first: a finding must not be missed among damaged files.
+    Code 4 takes precedence: a finding must not be missed among damaged files.
     """
     if found:
         raise typer.Exit(EXIT_FOUND)

@@ -1,4 +1,4 @@
-"""`imltool compare`: evaluations of the same pictures, paired picture by picture."""
+"""`imltool compare`: compare evaluations of the same pictures, picture by picture."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def compare(
     targets: Annotated[
-        list[str], common.argument("DIR", "Output folders of imltool eval; DIR:METHOD for one of its methods.")
+        list[str], common.argument("DIR", "Output folders of imltool eval; DIR:METHOD selects one of the methods.")
     ],
     metric: Annotated[
         list[str] | None,
         common.option(
             "--metric NAME",
-            "f1, f1_calibrated, iou, mcc, auc, ap, fp_area or image_auc. Repeatable; the first chooses the "
-            "pictures shown.",
+            "f1, f1_calibrated, iou, mcc, auc, ap, fp_area or image_auc. Repeatable; the first decides which "
+            "pictures are shown.",
         ),
     ] = None,
-    out: Annotated[Path, common.out_option("Folder for the comparison: new, empty or an earlier one's.")] = Path(
+    out: Annotated[Path, common.out_option("Folder for the comparison: new, empty or of an earlier one.")] = Path(
         "imltool-compare"
     ),
     pictures: Annotated[int, common.option("--pictures N", "Pictures on the sheet.", min=0, max=200)] = 12,
@@ -36,12 +36,12 @@ def compare(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Compare methods on the same pictures, each with the first.
+    """Compare each method with the first, on the same pictures.
 
     Pairs the pictures of two or more results of `imltool eval` and reports the difference with its 95 % paired
-    bootstrap interval, wins, losses and ties. Writes compare.json, compare.csv, compare.md, pairs.csv and
-    differences.png, the pictures on which they differ most. The table goes to stdout; with --json it goes to stderr
-    and compare.json to stdout.
+    bootstrap interval, wins, losses and ties. Writes compare.json, compare.csv, compare.md, pairs.csv, and
+    differences.png with the pictures on which they differ most. The table goes to stdout; with --json it goes to
+    stderr and compare.json to stdout.
     """
     common.setup_logging(verbose, quiet)
     from imltool.evaluation.compare import (
@@ -92,7 +92,7 @@ def compare(
 
 
 def _samples(entrants: list[Entrant]) -> dict[tuple[str, str], Sample]:
-    """The pictures of the first evaluation, where they still are; a set that is gone has none."""
+    """The pictures of the first evaluation by set and name; a set that can no longer be read has none."""
     from imltool.data.sets import read_target
 
     found: dict[tuple[str, str], Sample] = {}

@@ -21,7 +21,7 @@ def _data() -> None:
 @app.command()
 def split(
     folder: Annotated[Path, common.argument("DIR", "Data set folder (its subfolders hold the pictures).")],
-    out: Annotated[Path, common.option("--out PREFIX", "Prefix: writes PREFIX.train.txt and PREFIX.val.txt.")],
+    out: Annotated[Path, common.option("--out PREFIX", "Write PREFIX.train.txt and PREFIX.val.txt.")],
     share: Annotated[float, common.option("--share SHARE", "Share of pictures held out.", min=0.01, max=0.99)] = 0.25,
     parts: Annotated[
         list[str] | None, common.option("--part NAME", "Subfolder to split. Repeatable (default: tampered, authentic).")
@@ -65,7 +65,7 @@ def objects(
     out: Annotated[Path, common.out_option("Folder for images/, masks/ and objects.jsonl.", "OBJECTS")],
     teacher: Annotated[str, common.teacher_option()] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
-    max_per_photo: Annotated[int, common.option("--max-per-photo N", "Objects of one photo, at most.", min=1)] = 2,
+    max_per_photo: Annotated[int, common.option("--max-per-photo N", "At most N objects per photo.", min=1)] = 2,
     limit: Annotated[int | None, common.option("--limit N", "Use only N photos, drawn with --seed.", min=1)] = None,
     sheet: Annotated[bool, common.option("--sheet", "Draw the first 96 objects on sheet.png.")] = False,
     restart: common.RestartOption = False,
@@ -79,9 +79,9 @@ def objects(
 ) -> None:
     """Cut objects from unlabelled photos with Segment Anything, as sources of synthetic splices.
 
-    Use them with synth --objects OBJECTS/images:OBJECTS/masks. Run it again after an interruption and only the missing
-    photos are done. Settings (--set): long_side, grid, min_predicted_iou, min_stability, min_area, max_area, min_side,
-    max_border, min_main_piece, min_solidity, min_compactness, min_contrast, min_score, max_overlap.
+    Use them with synth --objects OBJECTS/images:OBJECTS/masks. After an interruption, the same command processes only
+    the missing photos. Settings (--set): long_side, grid, min_predicted_iou, min_stability, min_area, max_area,
+    min_side, max_border, min_main_piece, min_solidity, min_compactness, min_contrast, min_score, max_overlap.
     """
     common.setup_logging(verbose, quiet)
     from imltool.config import load_settings, save_settings

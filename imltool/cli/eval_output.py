@@ -29,28 +29,28 @@ COLUMNS = {
     "image_tpr": "img TPR",
     "fp_area": "FP area",
 }
-"""Metric → heading, beside the headline."""
+"""Metric → heading of its column; the headline metric has its own column."""
 DROPPED_FIRST = (
     *("image_f1", "pixel_iou", "image_tpr_at_5fpr", "image_tpr", "image_fpr", "image_balanced_accuracy"),
     *("pixel_f1_calibrated", "pixel_f1_oracle", "pixel_auc", "image_auc", "fp_area"),
 )
-"""What a narrow terminal goes without, in this order."""
+"""Columns that are left out on a narrow terminal, in this order."""
 
 
 def show(results: Results, json_output: bool) -> None:
-    """The table to stdout, or results.json to stdout and the table to stderr."""
+    """Print the table on stdout; with `json_output`, results.json on stdout and the table on stderr."""
     if json_output:
         typer.echo(results.text())
     _print_table(common.stderr if json_output else common.stdout, results)
 
 
 def _print_table(console: Console, results: Results) -> None:
-    """The whole table for a file or a pipe, which have no width; on a terminal as many columns as fit."""
+    """Print the whole table into a file or a pipe, which have no width; on a terminal as many columns as fit."""
     from rich.console import Console
     from rich.measure import Measurement
 
     table = _table(results, list(COLUMNS))
-    # a terminal of any width: `print(width=…)` cannot exceed the console's own
+    # a console without a limit: `print(width=…)` cannot exceed the console's own width
     wide = Console(file=console.file, width=UNBOUNDED, quiet=console.quiet)
     if not console.is_terminal:
         wide.print(table)

@@ -1,4 +1,4 @@
-"""`imltool eval`: measure a checkpoint, and what it has to beat, on labelled pictures."""
+"""`imltool eval`: measure a checkpoint, baselines and saved maps on labelled pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def evaluate(
         str | None,
         common.option(
             "--weights,-w FILE",
-            "Checkpoint; the bundled student when left out (with --maps: none), `none` for baselines alone.",
+            "Checkpoint (default: the bundled student; with --maps: none). `none` measures baselines only.",
         ),
     ] = None,
     data: common.DataOption = None,
@@ -27,7 +27,7 @@ def evaluate(
         str | None,
         common.option(
             "--protocol NAME",
-            "The sets of a published protocol in place of --data: boxpromptiml, mvss, cat, or a YAML file.",
+            "Use the sets of a published protocol instead of --data: boxpromptiml, mvss, cat, or a YAML file.",
             PROTOCOL,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def evaluate(
         bool, common.option("--ood", "Refuse a set with pictures the checkpoint has seen under another name.")
     ] = False,
     allow_overlap: Annotated[
-        bool, common.option("--allow-overlap", "With --ood: measure such a set nevertheless; the results say so.")
+        bool, common.option("--allow-overlap", "With --ood: measure such a set anyway; the results say so.")
     ] = False,
     baseline: Annotated[
         list[str] | None, common.option("--baseline NAME", "Also measure ela, constant or untrained. Repeatable.")
@@ -51,20 +51,20 @@ def evaluate(
     ] = None,
     name: Annotated[
         list[str] | None,
-        common.option("--name NAME", "Name of the method, once for each --maps; else the folder's.", MAPS),
+        common.option("--name NAME", "Name of the method, once for each --maps (default: the folder's).", MAPS),
     ] = None,
     invert: Annotated[bool, common.option("--invert", "High values in the maps mean authentic.", MAPS)] = False,
     resize_maps: Annotated[
-        bool, common.option("--resize-maps", "Scale maps of another size to their picture.", MAPS)
+        bool, common.option("--resize-maps", "Scale maps of another size to that of their picture.", MAPS)
     ] = False,
     tiles: Annotated[
-        bool, common.option("--tiles", "Predict large pictures in tiles too, as imltool scan --tiles.", PROTOCOL)
+        bool, common.option("--tiles", "Also predict large pictures in tiles, as imltool scan --tiles.", PROTOCOL)
     ] = False,
     compat: Annotated[
         list[str] | None,
         common.option(
             "--compat NAME",
-            "Also measure as imdlbenco, imdlbenco-padded, trufor or mvss do, in a table of its own. Repeatable.",
+            "Also measure as imdlbenco, imdlbenco-padded, trufor or mvss do, in a separate table. Repeatable.",
             PROTOCOL,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def evaluate(
         int | None,
         common.option(
             "--compat-size N",
-            "Side in pixels for imdlbenco; the checkpoint's input size when left out, 512 without one.",
+            "Side in pixels for imdlbenco (default: the checkpoint's input size; 512 without a checkpoint).",
             PROTOCOL,
             min=16,
             max=4096,
@@ -83,13 +83,13 @@ def evaluate(
         str | None,
         common.option(
             "--robust LIST",
-            "Measure degraded pictures too: all, or some of jpeg, blur, noise, resize, webp, screenshot, upload "
+            "Also measure degraded pictures: all, or some of jpeg, blur, noise, resize, webp, screenshot, upload "
             "(--robust jpeg,blur).",
             PROTOCOL,
         ),
     ] = None,
     max_left_out: common.MaxLeftOutOption = 0.1,
-    out: Annotated[Path, common.out_option("Folder for the results: new, empty or an earlier evaluation's.")] = Path(
+    out: Annotated[Path, common.out_option("Folder for the results: new, empty or of an earlier evaluation.")] = Path(
         "imltool-eval"
     ),
     batch: Annotated[int, common.option("--batch N", "Pictures predicted at once.", min=1)] = 8,
@@ -104,10 +104,10 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint, or saved maps of any method, on labelled pictures.
 
-    Writes results.json, per_image.csv, table.md and report.html. When it is stopped, the same command resumes with the
-    pictures that are missing. A set is IND when the checkpoint was trained or validated on a set of that name or on
-    any of its pictures, else OOD; a protocol's roles hold as far as that does not contradict them. The table goes to
-    stdout; with --json it goes to stderr and results.json to stdout.
+    Writes results.json, per_image.csv, table.md and report.html. After an interruption, the same command resumes with
+    the missing pictures. A set is IND when the checkpoint was trained or validated on a set of that name or on any of
+    its pictures, else OOD. A protocol's roles are used unless this contradicts them. The table goes to stdout; with
+    --json it goes to stderr and results.json to stdout.
     """
     common.setup_logging(verbose, quiet)
     from imltool.cli.eval_output import show
@@ -153,5 +153,5 @@ def evaluate(
         common.say(f"{count} could not be scored, the first: {failures[0].set}/{failures[0].image}")
         common.say(f"  {failures[0].reason}")
     if evaluation.missing:
-        common.say(f"not the whole protocol {protocol}: without {', '.join(evaluation.missing)}")
+        common.say(f"protocol {protocol} is incomplete: without {', '.join(evaluation.missing)}")
     common.finish(len(failures) + len(evaluation.missing) + len(evaluation.results.unusable))

@@ -1,4 +1,4 @@
-"""`imltool export`: a student, or the teacher, as graphs that other engines run."""
+"""`imltool export`: write a student or the teacher as graphs for other engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PrecisionChoice(str, Enum):
-    """What a graph computes in."""
+    """Precision of a graph."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -30,7 +30,7 @@ def export(
     out: Annotated[
         Path | None,
         common.out_option(
-            "Graph to write, a teacher's folder of graphs (default: beside the weights, where --engine looks).",
+            "Graph to write, or a teacher's folder of graphs (default: beside the weights, where --engine looks).",
             "FILE|DIR",
         ),
     ] = None,
@@ -38,7 +38,7 @@ def export(
         PrecisionChoice | None,
         common.option(
             "--precision",
-            "Of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
+            "Precision of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
             "integers). Default: the checkpoint's; fp16 for a teacher.",
         ),
     ] = None,
@@ -51,22 +51,22 @@ def export(
         ),
     ] = None,
     calibration: Annotated[
-        Path | None, common.option("--calibration FOLDER", "For int8: pictures to find the ranges of values with.")
+        Path | None, common.option("--calibration FOLDER", "For int8: pictures from which value ranges are found.")
     ] = None,
     check: Annotated[
         list[str] | None,
-        common.option("--check NAME=DIR", "Compare F1 with torch's on this labelled set. Repeatable; int8 needs it."),
+        common.option("--check NAME=DIR", "Compare F1 with torch's on a labelled set. Repeatable; required for int8."),
     ] = None,
     lists: common.ListOption = None,
     as_json: common.JsonOption = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Write a student or a teacher as ONNX graphs, for ONNX Runtime, OpenVINO or a program of your own.
+    """Write a student or a teacher as ONNX graphs, for ONNX Runtime, OpenVINO or your own program.
 
-    A graph is compared with torch before it is kept. Its metadata states the input (normalisation, size), the
-    thresholds and the weights it was made from. --engine looks beside the weights for graphs of the checkpoint's own
-    size and for dynamic ones.
+    A graph is kept only after it was compared with torch. Its metadata states the input (normalisation, size), the
+    thresholds and the weights it was made from. --engine looks beside the weights for graphs of the checkpoint's
+    input size and for dynamic ones.
     """
     common.setup_logging(verbose, quiet)
     wanted = _size(size)
@@ -82,7 +82,7 @@ def export(
     from imltool.weights import HUB_PREFIX, student_file
 
     if out is None and weights is not None and weights.as_posix().startswith(HUB_PREFIX):
-        raise UsageError("a student of the Hugging Face hub has no folder of its own for a graph", "give --out FILE")
+        raise UsageError("a student of the Hugging Face hub has no folder to write a graph to", "give --out FILE")
     source = student_file(weights)
     architecture = read_header(source).architecture
     own = wanted == architecture.input_size and architecture.max_input_size is None
@@ -130,7 +130,7 @@ def _export_teacher(
     from imltool.teacher.registry import teacher_weights
 
     if size not in (None, INPUT_SIZE):
-        raise UsageError(f"a teacher's graphs take pictures of {INPUT_SIZE} pixels alone", "leave out --size")
+        raise UsageError(f"a teacher's graphs take pictures of {INPUT_SIZE} pixels only", "leave out --size")
     source = teacher_weights(teacher, weights)
     if source is None:
         raise UsageError(f"teacher {teacher} has no network to export", "export mobile-sam")

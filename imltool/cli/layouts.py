@@ -24,7 +24,7 @@ TargetArgument = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    list[str] | None, common.option("--split NAME", "Only pictures of this split, and those without one. Repeatable.")
+    list[str] | None, common.option("--split NAME", "Only pictures of this split or of no split. Repeatable.")
 ]
 MaskRuleOption = Annotated[
     list[str] | None,
@@ -35,7 +35,7 @@ MaskRuleOption = Annotated[
     ),
 ]
 LISTED = 10
-"""Findings of one kind that are shown one by one."""
+"""Findings of one kind that are listed one by one, at most."""
 
 
 def register(group: typer.Typer) -> None:
@@ -53,9 +53,9 @@ def index(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """List a data set in a manifest: picture, mask, how the mask is read, kind, split, source.
+    """List a data set in a manifest: picture, mask, mask rule, kind, split, source.
 
-    Only names are looked at; `imltool data check` looks into the files. Exit code 3 when files had to be left out.
+    Only file names are read; `imltool data check` reads the files. Exit code 3 when files had to be left out.
     """
     common.setup_logging(verbose, quiet)
     from imltool.data.manifest import write_manifest
@@ -150,7 +150,7 @@ def boxes(
         tuple[float, float],
         common.option(
             "--jitter LOW HIGH",
-            "Each side moves outwards by a random share of its length in this range; the file says which.",
+            "Move each side outwards by a random share of its length in this range, which the file records.",
         ),
     ] = (-0.05, 0.15),
     split: SplitOption = None,
@@ -160,7 +160,7 @@ def boxes(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Make coarse boxes from masks, one for each separate region, as a person might have drawn them."""
+    """Make coarse boxes from masks, one per connected region, as a person might have drawn them."""
     common.setup_logging(verbose, quiet)
     from imltool.data.box_formats import BoxedImage
     from imltool.data.box_writers import write_coco
@@ -247,7 +247,7 @@ def _finish(problems: Iterable[Problem]) -> None:
 
 
 def _show(manifest: Manifest, problems: list[Problem]) -> None:
-    """The table of findings on stdout, then the first of each kind one by one."""
+    """Print the table of findings on stdout, then the first findings of each kind one by one."""
     from imltool.tables import Table
 
     summary = _summary(manifest)

@@ -1,4 +1,4 @@
-"""`--log-file`: everything a command says and logs, line by line with UTC times, whatever `-v` and `-q` show."""
+"""`--log-file`: all messages and log lines of a command, with UTC times, independent of `-v` and `-q`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
 
 
 class _Lines(logging.Formatter):
-    """One line a message, whatever is in it."""
+    """One line per message: line breaks are escaped."""
 
     converter = staticmethod(time.gmtime)
 
@@ -44,13 +44,13 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
-    """Log into a file while the block runs, the error that ends the command included; nowhere when `path` is None.
+    """Log into a file while the block runs, including the error that ends the command; no log when `path` is None.
 
     Args:
         keep_out: the output folder, which holds results only.
 
-    Raises `UsageError` when `path` is in there, is no regular file, or is a file that this function did not create:
-    nothing must be written into evidence. Raises `OutputError` when it cannot be written.
+    Raises `UsageError` when `path` is in that folder, is no regular file, or is a file that this function did not
+    create: evidence must never be written to. Raises `OutputError` when the file cannot be written.
     """
     if path is None:
         yield
@@ -76,7 +76,7 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
     finally:
         common.log.setLevel(level)
         common.log.removeHandler(handler)
-        with suppress(OSError):  # of a full disk, which was reported
+        with suppress(OSError):  # the disk is full, which was reported
             handler.close()
 
 

@@ -1,4 +1,4 @@
-"""`imltool model`: what the student is made of."""
+"""`imltool model`: inspect, average, release and calibrate checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(help="Inspect, average, release and calibrate checkpoints.", n
 
 
 class FlipsChoice(str, Enum):
-    """What `StudentSettings.tta_flips` allows."""
+    """Values of `StudentSettings.tta_flips`."""
 
     one = "1"
     two = "2"
@@ -35,7 +35,7 @@ def info(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Parameters, FLOPs and switches of a student, with the tool that counted them."""
+    """Show parameters, FLOPs and switches of a student, and the tool that counted them."""
     common.setup_logging(verbose, quiet)
     from imltool.config import load_settings
     from imltool.errors import UsageError
@@ -65,7 +65,8 @@ def release(
     run: Annotated[Path, common.argument("RUN", "Folder of a training run.")],
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     checkpoint: Annotated[
-        str, common.option("--checkpoint NAME", "best (in validation), last, or a file made of the run's checkpoints.")
+        str,
+        common.option("--checkpoint NAME", "best (in validation), last, or a file made from checkpoints of the run."),
     ] = "best",
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -95,7 +96,7 @@ def average(
 ) -> None:
     """Average the weights of checkpoints, such as those of a run and of its continuation.
 
-    Thresholds are not fitted: imltool model release --checkpoint FILE does it.
+    Thresholds are not fitted: imltool model release --checkpoint FILE does this.
     """
     common.setup_logging(verbose, quiet)
     from imltool.training.release import average as write_average
@@ -115,24 +116,23 @@ def calibrate(
         ),
     ] = None,
     config: Annotated[
-        Path | None, common.option("--config,-c FILE", "Configuration whose data.calibration is used instead.")
+        Path | None, common.option("--config,-c FILE", "Configuration: use its data.calibration instead.")
     ] = None,
     set_: common.SetOption = None,
     tta_flips: Annotated[
         FlipsChoice | None,
-        common.option("--tta-flips", "Test-time augmentation of the file: flips to average maps over."),
+        common.option("--tta-flips", "Test-time augmentation stored in the file: number of flips averaged."),
     ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Fit a checkpoint's operating points to pictures of your own.
+    """Fit a checkpoint's operating points to your own pictures.
 
-    The false-alarm rate of scan holds for the kinds of
-    pictures that were measured. Give folders of authentic pictures like those
-    you work with, 19 or more of each kind, and scan --weights FILE keeps to
-    5 % on them. None of them may have been trained on.
+    The false-alarm rate of scan holds for the kinds of pictures on which it was measured. Give folders of authentic
+    pictures like those you work with, 19 or more of each kind: scan --weights FILE then keeps to 5 % on such pictures.
+    The student must not have been trained on any of them.
     """
     common.setup_logging(verbose, quiet)
     from imltool.config import load_settings
@@ -142,7 +142,7 @@ def calibrate(
     from imltool.training.settings import DataSettings, SourceSettings, TrainSettings
 
     if bool(authentic) == (config is not None):
-        raise UsageError("say on what to calibrate", "give --authentic NAME=DIR or --config, not both")
+        raise UsageError("no pictures to calibrate on, or two sources", "give either --authentic NAME=DIR or --config")
     if authentic:
         if set_:
             raise UsageError("--set changes a configuration", "give --config too, or leave --set out")

@@ -1,4 +1,4 @@
-"""The progress of an evaluation, and of what is built on it, at the terminal."""
+"""Progress bars and messages of evaluations, validations and studies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.progress import TaskID
 from imltool.cli import common
 
 Update = Callable[[int, str], None]
-"""Steps done and what is going on, of the work that was started last."""
+"""Sets the steps done and the description of the bar that was started last."""
 
 
 def follow(events: Iterable[Any], other: Callable[[Any, Update], None] | None = None) -> None:
-    """Run something to its end: a progress bar for each stretch of work, a line for what it says.
+    """Consume all events: a progress bar for each stage of the work, a line for each message.
 
     Args:
         events: those of `imltool.evaluation.events`, and others.
-        other: is given each of the others.
+        other: called with each of the others.
     """
     from imltool.evaluation.events import Advanced, Said, Scored, Started
 

@@ -45,8 +45,8 @@ def pseudo(
         RasterChoice | None,
         common.option(
             "--boxes-of",
-            "What boxes of pictures with an EXIF orientation were drawn on, where their size does not decide it: "
-            "the stored raster or the displayed picture (default: displayed, with a warning).",
+            "For pictures with an EXIF orientation: boxes refer to the stored raster or the displayed picture, where "
+            "their size does not decide it (default: displayed, with a warning).",
         ),
     ] = None,
     max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
@@ -72,10 +72,10 @@ def pseudo(
 ) -> None:
     """Turn coarse boxes into pseudo-masks with a frozen Segment Anything teacher.
 
-    Run it again after an interruption, or with more pictures annotated, and only the missing masks are made. With
+    After an interruption, or when more pictures were annotated, the same command makes only the missing masks. With
     --embeddings, a second run over the same pictures, with other boxes or settings, takes a fraction of the time.
-    --engine-cluster changes only the seconds in what is written. Settings (--set): multimask, grow, clip, min_island,
-    min_hole, min_predicted_iou, min_coverage.
+    --engine-cluster changes nothing in the output but the seconds. Settings (--set): multimask, grow, clip,
+    min_island, min_hole, min_predicted_iou, min_coverage.
     """
     common.setup_logging(verbose, quiet)
     from imltool.cluster.clusters import choose_cluster
@@ -122,7 +122,7 @@ def pseudo(
         save_settings(settings, out / "config.yaml")
         write_accounts(out, [account])
         task = bar.add_task(f"pseudo-masks ({teacher})", total=len(report.matched))
-        # a picture that is missing today may be back tomorrow: only annotations that changed take a mask away
+        # a picture that is missing today may be back tomorrow: a mask is removed only when its annotation changed
         withdrawn = [name for name, why in report.lost.items() if why == "no usable box"]
         for row in write_pseudo_masks(report.matched, model, settings, out, cluster, withdrawn, report.empty):
             bar.advance(task)
@@ -138,7 +138,7 @@ def pseudo(
         common.say(f"{counted(made, 'pseudo-mask')} made{f', {kept} kept from before' if kept else ''} → {out}")
         others = len(read_pseudo(out)) - made - kept if made + kept else 0
         if others > 0:
-            common.say(f"{counted(others, 'pseudo-mask')} in {out} kept, of pictures that these boxes do not mention")
+            common.say(f"{counted(others, 'pseudo-mask')} in {out} kept whose pictures these boxes do not mention")
         if coco:
             common.say(f"{counted(write_coco_masks(out), 'mask')} → {out / COCO}")
     if made:
@@ -165,7 +165,7 @@ def _account(images: Path, report: BoxReport) -> Account:
 
 
 def _unmatched(report: BoxReport) -> str:
-    """What to look at when no annotation fits: the names on both sides."""
+    """What to check when no annotation fits: a name from each side."""
     lost = [name for name, reason in report.lost.items() if reason == "picture not found"]
     if lost and report.without_boxes:
         return f"the boxes name {lost[0]}, the pictures are called {report.without_boxes[0]}"

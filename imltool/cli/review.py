@@ -20,15 +20,15 @@ def review(
     export: Annotated[
         bool, common.option("--export", "Only write the tables, boxes and reports with the decisions, and end.")
     ] = False,
-    pdf: Annotated[bool, common.option("--pdf", "Write report.pdf too (default: where there is one already).")] = False,
+    pdf: Annotated[bool, common.option("--pdf", "Also write report.pdf (default: if there is one already).")] = False,
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
     """Examine the pictures of a scan in a browser, decide about them, and keep the decisions.
 
-    Prints an address that only this machine can open and that is good for this run. Every decision is on disk at once,
-    in OUT/decisions.jsonl; Ctrl-C ends, and the same command resumes. At the end decisions.csv, decisions.json,
-    boxes.json and the scan's reports are written with what was decided, apart from the machine's verdicts.
+    Prints an address that works only on this machine and only for this run. Every decision is written to
+    OUT/decisions.jsonl at once. Ctrl-C ends the review, and the same command resumes it. At the end decisions.csv,
+    decisions.json, boxes.json and the scan's reports are written with the decisions, apart from the machine's verdicts.
     """
     common.setup_logging(verbose, quiet)
     from imltool.review.exports import write_reports, write_tables
@@ -49,7 +49,7 @@ def review(
             import webbrowser
 
             webbrowser.open(session.server.address)
-        with suppress(KeyboardInterrupt):  # the way to end
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how the review is ended
             session.server.run()
     decided = len({row.path for row in session.journal.rows})
     if not decided:

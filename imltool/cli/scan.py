@@ -38,7 +38,7 @@ def scan(
     threshold: Annotated[
         float | None,
         common.option(
-            "--threshold,-t T", "Map values above T belong to the mask (default: the checkpoint's).", min=0.0, max=1.0
+            "--threshold,-t T", "The mask is where the map exceeds T (default: the checkpoint's).", min=0.0, max=1.0
         ),
     ] = None,
     sensitivity: Annotated[
@@ -54,7 +54,7 @@ def scan(
     tiles: Annotated[
         bool,
         common.option(
-            "--tiles", "Scan pictures over 800 pixels in overlapping tiles too: finds smaller edits, takes longer."
+            "--tiles", "Also scan pictures over 800 pixels in overlapping tiles: finds smaller edits, takes longer."
         ),
     ] = False,
     companions: Annotated[
@@ -85,7 +85,7 @@ def scan(
         bool, common.option("--coco", "Also write the masks as COCO run lengths, masks.coco.json.", SHOWN)
     ] = False,
     case_id: Annotated[str | None, common.option("--case-id TEXT", "Number or name of the case.", CASE)] = None,
-    examiner: Annotated[str | None, common.option("--examiner TEXT", "Who examines.", CASE)] = None,
+    examiner: Annotated[str | None, common.option("--examiner TEXT", "Name of the examiner.", CASE)] = None,
     notes: Annotated[str | None, common.option("--notes TEXT", "Anything else on the case.", CASE)] = None,
     engine_cluster: common.ClusterOption = None,
     cluster_address: common.ClusterAddressOption = None,
@@ -100,9 +100,9 @@ def scan(
     """Find where pictures were edited.
 
     Writes into DIR: report.html (opens offline), results.jsonl, results.csv, errors.csv, run.json, and for each picture
-    a map (16-bit PNG, value / 65535 = probability), a mask and an overlay. Pictures are only read. An interrupted scan
-    resumes when the same command is given again; failed files are tried again only with --restart. A high score is an
-    indication, not a proof.
+    a map (16-bit PNG, value / 65535 = probability), a mask and an overlay. Pictures are never changed. The same command
+    resumes an interrupted scan; failed files are tried again only with --restart. A high score is an indication, not a
+    proof.
 
     Prints the hash of the last row at the end. Keep it elsewhere: with it `imltool verify --head HASH` detects any
     later change.
@@ -111,7 +111,7 @@ def scan(
 
     - 0: all files were analysed.
     - 1: fatal, or no file could be analysed.
-    - 2: the command makes no sense, or DIR belongs to something else.
+    - 2: wrong usage, or DIR belongs to something else.
     - 3: some files could not be analysed.
     - 4: with --fail-on-detect, a file has an indication, whether or not others failed.
     """
@@ -120,7 +120,7 @@ def scan(
     from imltool.scan.stores import is_address
 
     if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
-        raise UsageError("--out is an address, and results are written to a folder of this machine", "give a folder")
+        raise UsageError("--out is an address, but results are written to a local folder", "give a folder")
     with log_to(log_file, keep_out=out):
         from imltool.scan import run_record
         from imltool.scan.inputs import plan_inputs, require_pictures, require_shared
@@ -204,7 +204,7 @@ def scan(
 
 
 def _print_row(result: ScanResult) -> None:
-    """Stream a row as a line of JSON. Raises `OutputError` when stdout takes no more."""
+    """Print a row as a line of JSON. Raises `OutputError` when stdout cannot be written."""
     try:
         common.stdout.file.write(dump_json(result.model_dump(mode="json")) + "\n")
         common.stdout.file.flush()
@@ -221,7 +221,7 @@ def _print_row(result: ScanResult) -> None:
 
 
 def _broken(path: str, room: int) -> str:
-    """A path in lines of at most `room` characters where its folders allow that."""
+    """A path broken after slashes into lines of at most `room` characters, where its parts are short enough."""
     lines = [""]
     for part in path.replace("/", "/\n").splitlines():
         if lines[-1] and len(lines[-1]) + len(part) > room:
@@ -231,7 +231,7 @@ def _broken(path: str, room: int) -> str:
 
 
 def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, Any], out: Path, seconds: float) -> None:
-    """The highest scores as a table, failures, counts, the final hash and what to do next, for a person."""
+    """Print the highest scores as a table, failures, counts, the final hash and the next commands."""
     from rich.table import Table
     from rich.text import Text
 

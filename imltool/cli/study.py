@@ -1,4 +1,4 @@
-"""`imltool study`: many training runs that differ in one thing each, measured and compared."""
+"""`imltool study`: train, measure and compare runs that each differ in one setting."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def study(
     lists: common.ListOption = None,
     samples: common.SamplesOption = common.SAMPLES,
     only: Annotated[
-        list[str] | None, common.option("--only ROW", "Train and measure this row alone. Repeatable.")
+        list[str] | None, common.option("--only ROW", "Train and measure only this row. Repeatable.")
     ] = None,
     reuse: Annotated[
         list[Path] | None,
         common.option(
             "--reuse DIR",
-            "Another study's folder: its runs with the same settings and data are taken over, and its "
+            "Another study's folder: its runs with the same settings and data are reused, and so are its "
             "pseudo-masks of the same boxes. Repeatable.",
         ),
     ] = None,
@@ -53,7 +53,7 @@ def study(
     teacher: Annotated[str, common.teacher_option("Teacher of rows that make their own pseudo-masks.")] = "mobile-sam",
     tiny: Annotated[
         bool,
-        common.option("--tiny", "Runs of a few seconds, to try it out; without --config they train on the test sets."),
+        common.option("--tiny", "Trial runs of a few seconds; without --config they train on the test sets."),
     ] = False,
     plan: Annotated[bool, common.option("--plan", "Print the rows and exit.")] = False,
     json_output: common.JsonOption = False,
@@ -64,11 +64,11 @@ def study(
     """Train the rows of a study with every seed, measure them with true masks, compare them picture by picture.
 
     DIR gets results.json, report.html, table.md, table.csv, per_image.csv, plot.png and a folder ROW/seed-N for every
-    run. Run it again after an interruption and only what is missing is done; seeds and test sets may be added later.
+    run. After an interruption, the same command does only what is missing. Seeds and test sets may be added later.
     """
     common.setup_logging(verbose, quiet)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a study runs in one process", "share its rows among GPUs with --only and --device")
+        raise UsageError("a study runs in one process", "distribute its rows over GPUs with --only and --device")
     from imltool.data.sets import apply_lists, named_sets, sample_sets
 
     _refuse_unknown_name(name)
@@ -105,7 +105,7 @@ def _numbers(seeds: str) -> tuple[int, ...]:
 
 
 def _tiny(sets: list[NamedSet], config: list[Path] | None) -> list[str]:
-    """Overrides of `--tiny`; without a configuration the test sets themselves are trained on, with their masks."""
+    """Overrides of `--tiny`; without a configuration, training uses the test sets themselves, with their masks."""
     from imltool.study.settings import TINY
 
     if config:
@@ -183,7 +183,7 @@ def _changes(row: Variant) -> str:
     labels = []
     if row.labels is not None:
         jitter = row.labels.jitter
-        boxes = "the boxes there are" if jitter is None else f"boxes {jitter:.0%} too large on every side"
+        boxes = "the given boxes" if jitter is None else f"boxes {jitter:.0%} too large on every side"
         labels.append(f"pseudo-masks by {row.labels.teacher} from {boxes}")
     return ", ".join([*row.overrides, *labels]) or "none"
 
@@ -241,7 +241,7 @@ def _run(
     running = Study(settings, sets, out, device, only, reuse)
     try:
         follow(running.run(), show)
-    finally:  # Ctrl-C too leaves a picture of what there is
+    finally:  # the results so far are plotted after Ctrl-C too
         results = report()
         draw_study(out / PLOT_NAME, results)
         write_page(out, results, study_plot(results))

@@ -1,4 +1,4 @@
-"""`imltool synth`: clean photos in, a labelled set of forgeries out."""
+"""`imltool synth`: make a labelled set of forgeries from clean photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imltool.texts import counted
 
 def synth(
     out: Annotated[Path, common.out_option("Folder for tampered/, masks/, authentic/, boxes.json.")],
-    count: Annotated[int, common.option("--count,-n N", "Samples wanted in the folder.", min=1)],
+    count: Annotated[int, common.option("--count,-n N", "Number of samples in the folder.", min=1)],
     photos: Annotated[list[Path] | None, common.option("--photos DIR", "Folder of clean photos; repeatable.")] = None,
     objects: Annotated[
         list[str] | None,
@@ -28,7 +28,7 @@ def synth(
 ) -> None:
     """Make splices, copy-moves, removals, retouches, enlargements and authentic pictures, with exact masks and boxes.
 
-    Run it again after an interruption, or with a larger --count, and only the missing samples are made.
+    After an interruption, or with a larger --count, the same command makes only the missing samples.
     Settings: configs/synth.yaml.
     """
     common.setup_logging(verbose, quiet)
@@ -60,7 +60,7 @@ def synth(
     with output_folder(out, parameters):
         save_settings(settings, out / "config.yaml")
         write_accounts(out, pool.accounts)
-        cv2.setNumThreads(1)  # pictures this small only lose time to threads
+        cv2.setNumThreads(1)  # on pictures this small, threads only cost time
         made, reasons = 0, []
         with common.progress_bar() as bar:
             task = bar.add_task("synth", total=count)

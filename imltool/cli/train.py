@@ -20,7 +20,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, common.option("--resume", "Continue the run in --out, with its own configuration unless --config.")
+        bool, common.option("--resume", "Resume the run in --out, with its own configuration unless --config is given.")
     ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -31,8 +31,8 @@ def train(
     """Train a student on pseudo-masks, pixel masks, authentic photos and synthetic forgeries.
 
     RUN gets config.yaml, log.jsonl, curves.png, last.safetensors, best.safetensors and a state to resume from.
-    After Ctrl-C or SIGTERM the state is saved. --resume takes workers, intervals and a moved data.root (with the same
-    files) as they are now; other settings stay as they were. On several GPUs: accelerate launch -m imltool train ….
+    After Ctrl-C or SIGTERM the state is saved. With --resume, workers, intervals and data.root (moved, with the same
+    files) may be changed; other settings must be the same. On several GPUs: accelerate launch -m imltool train ….
     """
     common.setup_logging(verbose, quiet)
     import json
@@ -50,7 +50,7 @@ def train(
     from imltool.training.loop import Training
 
     training = Training(settings, out, device, resume)
-    if not training.main:  # under accelerate launch one process speaks for all
+    if not training.main:  # under accelerate launch only the main process prints messages
         common.setup_logging(quiet=True)
     rate = ""
     with common.progress_bar() as bar:
@@ -67,7 +67,7 @@ def train(
             elif event["event"] == "train":
                 rate = f"{event['images_per_second']:.1f} images/s"
                 bar.update(task, completed=event["step"], description=f"loss {event['loss']:.4f}, {rate}")
-                if bar.disable:  # no terminal: lines in place of a bar
+                if bar.disable:  # no terminal: lines instead of a bar
                     common.say(f"step {event['step']} of {settings.optim.steps}: loss {event['loss']:.4f}, {rate}")
             elif event["event"] == "validation":
                 common.say(f"step {event['step']}: {_figures(event)} {rate}")

@@ -12,17 +12,18 @@ from imltool.cli import common
 
 def validate(
     authentic: Annotated[Path, common.option("--authentic DIR", "Folder of authentic pictures, as you receive them.")],
-    out: Annotated[Path, common.out_option("Folder for the report: new, empty or an earlier one's.")],
+    out: Annotated[Path, common.out_option("Folder for the report: new, empty or of an earlier one.")],
     tampered: Annotated[Path | None, common.option("--tampered DIR", "Folder of edited pictures.")] = None,
     masks: Annotated[
         Path | None, common.option("--masks DIR", "Folder of their true masks, named like the pictures.")
     ] = None,
     weights: common.WeightsOption = None,
     sensitivity: Annotated[
-        common.SensitivityChoice, common.option("--sensitivity", "The one you use in casework, as in imltool scan.")
+        common.SensitivityChoice,
+        common.option("--sensitivity", "As in imltool scan: the one you use in casework."),
     ] = common.SensitivityChoice.medium,
-    tiles: Annotated[bool, common.option("--tiles", "As in imltool scan, if you use it in casework.")] = False,
-    examiner: Annotated[str | None, common.option("--examiner NAME", "Who validates, for the report.")] = None,
+    tiles: Annotated[bool, common.option("--tiles", "As in imltool scan, if you use tiles in casework.")] = False,
+    examiner: Annotated[str | None, common.option("--examiner NAME", "Your name, for the report.")] = None,
     notes: Annotated[str | None, common.option("--notes TEXT", "Where the pictures come from, for the report.")] = None,
     no_pdf: Annotated[bool, common.option("--no-pdf", "Do not write report.pdf (which needs `imltool[pdf]`).")] = False,
     max_left_out: common.MaxLeftOutOption = 0.1,
@@ -33,11 +34,11 @@ def validate(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Measure false-alarm and detection rates on pictures of your own, and write a validation report.
+    """Measure false-alarm and detection rates on your own pictures, and write a validation report.
 
-    Scans the pictures as in casework and counts, with exact 95 % intervals, how many authentic pictures get an
-    indication and how many edited ones do, also by camera, program and coding. Writes report.html, report.pdf,
-    validation.json, pictures.csv and the two scans. A stopped validation resumes.
+    Scans the pictures as in casework and counts how many authentic and how many edited pictures get an indication,
+    with exact 95 % intervals, also by camera, program and coding. Writes report.html, report.pdf, validation.json,
+    pictures.csv and the two scans. The same command resumes a stopped validation.
     """
     common.setup_logging(verbose, quiet)
     from imltool.cli.progress import follow

@@ -1,4 +1,4 @@
-"""`imltool verify`: whether a scan's results, and the evidence, were changed."""
+"""`imltool verify`: find out whether a scan's results, or the evidence, were changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.texts import counted
 def verify(
     out: Annotated[Path, common.argument("OUT", "Output folder of imltool scan.")],
     inputs: Annotated[
-        bool, common.option("--inputs", "Also hash the scanned files, at the places in run.json.")
+        bool, common.option("--inputs", "Also hash the scanned files, where run.json says they are.")
     ] = False,
     head: Annotated[
         list[str] | None,
@@ -28,17 +28,16 @@ def verify(
 ) -> None:
     """Find out whether a scan's results were changed.
 
-    Follows the chains of hashes through results.jsonl and decisions.jsonl, and checks every map, mask, overlay and
-    preview, run.json, the tables, the reports and what examiners decided on. Prints one line a finding: its kind,
-    where, what. Nothing is written. Without --head, a change by somebody who
-    computed all hashes again is not found.
+    Checks the hash chains of results.jsonl and decisions.jsonl, every map, mask, overlay and preview, run.json, the
+    tables, the reports, and the pictures that examiners decided on. Prints one line per finding: its kind, where and
+    what. Nothing is written. Without --head, a change is not found if all hashes were computed again after it.
 
     Exit codes:
 
     - 0: nothing was changed.
-    - 1: the folder cannot be read, or is of another version.
-    - 2: there is no scan.
-    - 3: nothing was changed as far as it could be checked; some could not.
+    - 1: the folder cannot be read, or was written by another version.
+    - 2: the folder holds no scan.
+    - 3: no change was found, but some things could not be checked.
     - 4: something was changed, is missing or was added.
     """
     common.setup_logging(verbose, quiet)

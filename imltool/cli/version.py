@@ -1,4 +1,4 @@
-"""`imltool version`: what a result depends on, for reports and bug reports."""
+"""`imltool version`: versions, weights and devices, for reports and bug reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imltool.cli import common
 def version(
     as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
 ) -> None:
-    """Versions of imltool and its libraries, SHA-256 of the bundled weights, usable devices."""
+    """Show the versions of imltool and its libraries, SHA-256 of the bundled weights, usable devices."""
     common.setup_logging(verbose, quiet)
 
     facts = collect()
@@ -30,7 +30,7 @@ def collect() -> dict[str, Any]:
     """The facts `imltool version` prints.
 
     Keys: imltool, python, platform, packages (the rest of `installed_versions`), weights (bundled and present: name →
-    SHA-256 of the file as it is), devices (slowest first; empty when torch cannot be loaded).
+    SHA-256 of the present file), devices (slowest first; empty when torch cannot be loaded).
     """
     import platform
 
@@ -54,6 +54,6 @@ def _devices() -> list[str]:
 
     try:
         return available_devices()
-    except (ImportError, OSError) as error:  # a broken torch is what people run this command to find out
+    except (ImportError, OSError) as error:  # a broken torch is something this command is run to find out
         common.log.error("torch cannot be loaded: %s", error)
         return []

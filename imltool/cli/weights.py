@@ -21,7 +21,7 @@ NameArgument = Annotated[str, common.argument("NAME", "Weights by name, see `iml
 def list_(
     as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
 ) -> None:
-    """All known weights: what they are for, where they are, size, licence, SHA-256."""
+    """List all known weights: kind, place, licence, SHA-256, size."""
     common.setup_logging(verbose, quiet)
     from imltool.weights import WEIGHTS
 
@@ -39,7 +39,7 @@ def list_(
     ]
     common.print_table(Table("", heads, cells, 5), common.stdout)
     if any(row["where"] == "absent" for row in rows):
-        common.say("absent ones: imltool weights fetch NAME, or imltool weights import FILE")
+        common.say("to get absent ones: imltool weights fetch NAME, or imltool weights import FILE")
 
 
 def _describe(info: WeightsInfo) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def verify(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Recompute SHA-256; exit code 3 when a file is wrong or a named one absent."""
+    """Check weights by their SHA-256; exit code 3 when a file is wrong or a named one is absent."""
     common.setup_logging(verbose, quiet)
     from imltool.weights import verify as verify_weights
 
@@ -91,7 +91,7 @@ def import_(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Recognise a file by its SHA-256 and copy it to where imltool looks for it."""
+    """Identify a file by its SHA-256 and copy it to the folder where imltool looks for it."""
     common.setup_logging(verbose, quiet)
     from imltool.weights import import_file
 
@@ -102,7 +102,7 @@ def import_(
 
 @app.command()
 def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False) -> None:
-    """Download an official file, checked by its SHA-256."""
+    """Download an official file and check its SHA-256."""
     common.setup_logging(verbose, quiet)
     from imltool.weights import fetch as fetch_weights
     from imltool.weights import get_info, place
@@ -111,5 +111,5 @@ def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.Q
     with common.progress_bar() as bar:
         task = bar.add_task(f"{name} (MB)", total=info.size_bytes // 1_000_000)
         fetch_weights(info, lambda present: bar.update(task, completed=present // 1_000_000))
-    common.say(f"{name} is complete, its SHA-256 is right")
+    common.say(f"{name} is complete, its SHA-256 is correct")
     common.print_line(str(place(info)))

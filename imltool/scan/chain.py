@@ -13,9 +13,9 @@ from imltool.errors import ResumeError
 from imltool.journal import Journal, dump_json
 
 PREVIOUS = "previous_sha256"
-"""The key that chains: in a row the SHA-256 of the line before it, in the first one the chain's origin.
+"""The key of a row that holds the SHA-256 of the line before it, or the chain's origin in the first row.
 
-The line feed belongs to the line, so that `sed -n 7p results.jsonl | sha256sum` gives what row 8 must hold.
+The line feed belongs to the line, so that `sed -n 7p results.jsonl | sha256sum` prints the hash that row 8 must hold.
 """
 
 
@@ -24,9 +24,9 @@ class Link:
     """One line of a chained journal.
 
     Attributes:
-        row: what it holds; None when it is cut or no JSON object.
+        row: its JSON object; None when the line is cut or holds none.
         sha256: of its bytes, line feed included.
-        follows: its `previous_sha256` is what it must be.
+        follows: whether its `previous_sha256` is the hash of the line before.
     """
 
     row: dict[str, Any] | None
@@ -35,11 +35,11 @@ class Link:
 
 
 def read_chain(data: bytes, origin: str) -> Iterator[Link]:
-    """The lines of a chained journal. Every line is compared with the one that is before it now, whatever that holds.
+    """The lines of a chained journal. Every line is checked against the line before it, whether that is valid or not.
 
     Args:
         data: the journal's bytes.
-        origin: SHA-256 that the first row must hold.
+        origin: SHA-256 that the first row must hold as its `previous_sha256`.
     """
     before = origin
     for line in data.splitlines(keepends=True):
@@ -58,12 +58,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 class ChainedJournal(Journal):
-    """A `Journal` that puts the hash of the line before into every row.
+    """A `Journal` that adds the hash of the previous line to every row.
 
     Attributes:
         head: SHA-256 of the last line, or the origin while there is none.
 
-    Opening it raises `ResumeError` when the rows there do not follow each other.
+    Opening it raises `ResumeError` when the chain of the existing rows is broken.
     """
 
     def __init__(self, path: Path, origin: str) -> None:
@@ -80,7 +80,7 @@ class ChainedJournal(Journal):
             self.head = link.sha256
 
     def append(self, row: dict[str, Any]) -> None:
-        """Chain one row to the last, write it and flush it. Raises `OutputError` when the disk refuses."""
+        """Chain one row to the last, write it and flush it. Raises `OutputError` when it cannot be written."""
         chained = row | {PREVIOUS: self.head}
         super().append(chained)
         self.head = hashlib.sha256((dump_json(chained) + "\n").encode()).hexdigest()

@@ -15,9 +15,9 @@ from imltool.scan.selection import Selection
 def write_coco(
     out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
 ) -> Iterator[ScanResult]:
-    """Write `masks.coco.json`: every picture that was analysed, its mask as run lengths. Yields the results.
+    """Write `masks.coco.json`: every analysed picture with its mask as run lengths. Yields the results.
 
-    Raises `ImageError` when a mask cannot be read, `OutputError`.
+    Raises `ImageError` when a mask cannot be read, and `OutputError`.
     """
     analysed = [(one.path, out / one.mask) for one in results if one.status == "ok" and one.mask is not None]
     write_masks(out / COCO, analysed, "masks of imltool scan")

@@ -10,7 +10,7 @@ COMPANION_WORDS: dict[str, tuple[str, str]] = {
     ),
     "noise": (
         "Noise residual",
-        "What a high-pass filter leaves, grey in the middle. Look for a part whose grain is finer, coarser or missing.",
+        "The result of a high-pass filter; zero is grey. Look for a part whose grain is finer, coarser or missing.",
     ),
     "ghost": (
         "JPEG ghosts",

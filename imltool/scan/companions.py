@@ -1,6 +1,6 @@
-"""Companion maps: what classical forensic filters show of a picture, for a person to look at beside its map.
+"""Companion maps: classical forensic filters of a picture, for a person to look at beside its map.
 
-They are pictures with fixed scales, so that two of them can be compared; none is scored and none enters the verdict.
+They are pictures with fixed scales, so that two of them can be compared. None is scored, and none affects the verdict.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ FOLDER = "companions"
 
 ELA_QUALITY = 90
 ELA_GAIN = 32
-"""Grey steps a level of error is shown as: white is a change of 8 levels or more (our choice)."""
+"""Grey steps per level of error: white is a change of 8 levels or more (our choice)."""
 NOISE_GAIN = 16
-"""Grey steps a level of noise is shown as, about the middle grey: black and white are 8 levels (our choice)."""
+"""Grey steps per level of noise around the middle grey: black and white are 8 levels (our choice)."""
 STRIP = 512
 """Rows filtered at once: bounds memory."""
 
@@ -56,7 +56,7 @@ def error_levels(rgb: RGB) -> Grey:
 
 
 def noise_residual(rgb: RGB) -> Grey:
-    """What a 3×3 high-pass filter leaves of the luma, uint8 [H,W] (`traces.residual.fine_structure`).
+    """The 3×3 high-pass residual of the luma, uint8 [H,W] (`traces.residual.fine_structure`).
 
     The value minus 128, over 16, is the signed residual in grey levels.
 
@@ -75,12 +75,12 @@ def noise_residual(rgb: RGB) -> Grey:
 
 
 def jpeg_ghosts(rgb: RGB) -> Grey:
-    """JPEG ghosts (Farid 2009): a sheet of panels, one a quality from 40 to 95, each under its number; uint8 [h,w].
+    """JPEG ghosts (Farid 2009): a sheet of panels, one per quality from 40 to 95 and captioned with it; uint8 [h,w].
 
-    A panel's cell stands for a block of 8×8 pixels: black where the change by a save of this quality is the least of
-    all qualities, white where it is the most, relative to the block's own range. A region that was once saved at a
-    lower quality than the rest is dark in the panel of that quality, where the rest is not. Our choice: the mean change
-    as in error-level analysis in place of its square, over 3×3 blocks; blocks that no quality changes are white.
+    Each cell of a panel is a block of 8×8 pixels. It is black where a save at this quality changes the block least of
+    all qualities, and white where it changes it most, relative to the block's own range. A region that was once saved
+    at a lower quality than the rest is dark in the panel of that quality, where the rest is not. Our choice: the mean
+    change as in error-level analysis instead of its square, over 3×3 blocks; blocks that no quality changes are white.
 
     Args:
         rgb: uint8 [H,W,3]. Panels are enlarged or shrunk to at most 400 pixels a side.
@@ -108,11 +108,11 @@ COMPANIONS: dict[str, Callable[[RGB], Grey]] = {
     "noise": noise_residual,
     "ghost": jpeg_ghosts,
 }
-"""Name of `--companions` → what draws it."""
+"""Name of `--companions` → the function that draws the map."""
 
 
 def choose_companions(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once, in the order of `COMPANIONS`. Raises `UsageError` for one that is none of these."""
+    """The names, each once, in the order of `COMPANIONS`. Raises `UsageError` for an unknown one."""
     unknown = [name for name in names if name not in COMPANIONS]
     if unknown:
         raise UsageError(f"unknown companion map {unknown[0]!r}", f"choose from {', '.join(COMPANIONS)}")
@@ -140,7 +140,7 @@ def companion_png(name: str, rgb: RGB) -> bytes:
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """The parts that `error_level` looks at one by one: the values are those of the whole picture."""
+    """Rows and columns of the tiles of `error_level`: the values of tiles are those of the whole picture."""
     for top in range(0, shape[0], TILE):
         for left in range(0, shape[1], TILE):
             yield slice(top, min(top + TILE, shape[0])), slice(left, min(left + TILE, shape[1]))
@@ -151,7 +151,7 @@ def _shade(values: NDArray[np.floating]) -> Grey:
 
 
 def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over blocks of 8×8; the last ones repeat the border. float32 [H,W] → [⌈H/8⌉,⌈W/8⌉]."""
+    """Means over blocks of 8×8, the last ones padded by repeating the border. float32 [H,W] → [⌈H/8⌉,⌈W/8⌉]."""
     height, width = values.shape
     whole = cv2.copyMakeBorder(values, 0, -height % BLOCK, 0, -width % BLOCK, cv2.BORDER_REPLICATE)
     size = whole.shape[1] // BLOCK, whole.shape[0] // BLOCK

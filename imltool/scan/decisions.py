@@ -1,8 +1,8 @@
 """What examiners decided about the pictures of a scan: rows of `decisions.jsonl`, kept apart from the machine's
 results.
 
-`imltool review` appends a row for every change; each holds the hash of the line before (see `imltool.scan.chain`), so
-that none can be changed, added or removed undetected. The latest row of a picture counts.
+`imltool review` appends a row for every change. Each row holds the hash of the line before (see `imltool.scan.chain`),
+so that none can be changed, added or removed undetected. The latest row of a picture is its decision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DECISIONS = "decisions.jsonl"
 DECISIONS_TABLE = "decisions.csv"
 DECISIONS_JSON = "decisions.json"
 ORIGIN = sha256_text("imltool decisions 1\n")
-"""What the first row holds as the hash of the line before it."""
+"""`previous_sha256` of the first row."""
 
 Status = Literal["open", "relevant", "not relevant", "to be checked"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -44,14 +44,14 @@ Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
 class Opinion(Frozen):
-    """What an examiner says about a picture.
+    """An examiner's opinion of a picture.
 
     Attributes:
-        status: where the examination is.
+        status: state of the examination.
         conclusion: None while there is none.
         text: the examiner's own words.
-        boxes: XYXY in pixels of the upright picture, the places that the examiner considers edited; None where they
-            were not looked at, so that the machine's regions stay the only ones.
+        boxes: places that the examiner considers edited, XYXY in pixels of the upright picture; None when the examiner
+            has drawn none, so that only the machine's regions are used.
     """
 
     status: Status = "open"
@@ -64,10 +64,10 @@ class Decision(Opinion):
     """One row of the journal.
 
     Attributes:
-        path: as the scan's results call the picture.
+        path: name of the picture in the scan's results.
         sha256, width, height: of the picture.
         score, verdict: the machine's, as the examiner saw them.
-        revision: counts the changes of this picture from 1.
+        revision: number of this change of the picture's decision, from 1.
         examiner: who decided.
         time: UTC, ISO 8601 with microseconds.
         previous_sha256: of the line before, or `ORIGIN`.
@@ -93,7 +93,7 @@ class Decision(Opinion):
 def read_decisions(out: Path) -> list[Decision]:
     """All rows of a scan's `decisions.jsonl`, in their order; none when nothing was decided.
 
-    A partial last line, as a writer at work has it, is left out. Raises `DataError` when a row is damaged.
+    A partial last line, which a writer may still be writing, is left out. Raises `DataError` when a row is damaged.
     """
     path = out / DECISIONS
     try:
@@ -104,7 +104,7 @@ def read_decisions(out: Path) -> list[Decision]:
 
 
 def parse_decisions(path: Path, data: bytes, first: int = 1) -> list[Decision]:
-    """The rows of whole lines of a journal. Raises `DataError` with the number of the line, counted from `first`."""
+    """The rows of complete lines of a journal. Raises `DataError` with the line number, counted from `first`."""
     rows = []
     for number, line in enumerate(data.splitlines(), first):
         try:
@@ -117,13 +117,13 @@ def parse_decisions(path: Path, data: bytes, first: int = 1) -> list[Decision]:
 
 
 def latest(rows: Iterable[Decision]) -> dict[str, Decision]:
-    """The row that counts of every picture, by its path, in the order of the paths."""
+    """The latest row of every picture, by path, sorted by path."""
     found = {row.path: row for row in rows}
     return dict(sorted(found.items()))
 
 
 def decisions_table(decisions: Mapping[str, Decision]) -> str:
-    """The text of `decisions.csv`: the machine's result and the examiner's decision in columns of their own."""
+    """The text of `decisions.csv`: the machine's result and the examiner's decision in separate columns."""
     columns = (
         "path", "sha256", "machine_score", "machine_verdict", "examiner_status", "examiner_conclusion", "examiner_text",
         "examiner_boxes", "examiner", "time", "changes",
@@ -162,4 +162,4 @@ def decisions_json(decisions: Mapping[str, Decision]) -> str:
 
 
 EXPORTS = {DECISIONS_TABLE: decisions_table, DECISIONS_JSON: decisions_json}
-"""Name of a file → what makes its text of the decisions that count."""
+"""Name of a file → the function that makes its text from the latest decisions."""

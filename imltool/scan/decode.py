@@ -1,4 +1,4 @@
-"""One file read for a scan: hashed, decoded, with its context and its traces."""
+"""Reading of one file for a scan: hash, picture, context and traces."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger("imltool")
 
 @dataclass
 class Decoded:
-    """A file read: its hash and size, and its picture (uint8 RGB [H,W,3]) or the reason there is none.
+    """A file that was read: hash, size, and the picture (uint8 RGB [H,W,3]) or the `reason` why there is none.
 
-    `traces` are its `take_traces`: they take longer than decoding, so they are made in the same thread.
-    `context` is also there when the picture cannot be decoded; None when the file cannot be read.
+    `traces` come from `take_traces`; they take longer than decoding, so the decoding thread computes them. `context` is
+    also set when the picture cannot be decoded; it is None when the file cannot be read.
     """
 
     sha256: str | None = None
@@ -35,18 +35,18 @@ class Decoded:
 
 
 def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
-    """Read one file, and take its context and traces; a fault is the `reason`, without the path."""
+    """Read one file with its context and traces. An error becomes the `reason`, without the path."""
     read = read_evidence(path)
     made = Decoded(read.sha256, read.size_bytes, read.rgb, read.reason, (), read.context)
     try:
         made.traces = () if made.rgb is None else take_traces(localizer, made.rgb, tiles)
-    except Exception as error:  # whatever a library makes of a picture, it must not end the scan
+    except Exception as error:  # whatever a library raises for a picture must not end the scan
         made.rgb, made.reason = None, failure(error)
     return made
 
 
 def count_pixels(path: Path) -> int:
-    """Pixels a file will decode to, from its header; 0 when that is unknown or the file is missing (it will fail)."""
+    """Number of pixels of a file, from its header; 0 when it is unknown or the file is missing (reading will fail)."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return 0
@@ -57,7 +57,7 @@ def count_pixels(path: Path) -> int:
 
 
 def failure(error: Exception) -> str:
-    """The reason of a failed row for an error that a library raised: fixed, as texts of libraries hold addresses."""
+    """The reason of a failed row for an error of a library: a fixed text, because theirs may hold memory addresses."""
     log.info("%s: %s", type(error).__name__, error)
     return (
         "not enough memory to analyse"

@@ -1,4 +1,4 @@
-"""Inputs as files of this machine: objects of stores are copied to a temporary folder, some ahead of the analysis."""
+"""Inputs as local files: objects of stores are copied to a temporary folder, some ahead of the analysis."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from imltool.scan.stores import LARGEST, Stored, fetch
 FETCHERS = 8
 """Objects fetched at once (our choice)."""
 AHEAD = 16
-"""Copies fetched or being fetched, at most, beside those that the analysis reads (our choice)."""
+"""Copies fetched or being fetched ahead at most, beside those that the analysis is reading (our choice)."""
 BYTES_AHEAD = 1_000_000_000
-"""Bytes of these copies at most, by the sizes that were listed (our choice). A larger object goes alone."""
+"""Bytes of these copies at most, by their listed sizes (our choice). A larger object is fetched alone."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """An input, and its file on this machine or the reason there is none."""
+    """An input with its local file, or the reason why there is none (`path` is then a text)."""
 
     item: Input
     path: Path | str
 
     def release(self) -> None:
-        """Delete the copy of an object. A file that is no copy stays."""
+        """Delete the copy of an object. A file that is no copy is kept."""
         if isinstance(self.item.path, Stored) and isinstance(self.path, Path):
             self.path.unlink(missing_ok=True)
 
 
 class LocalFiles:
-    """The files of a scan's inputs, in their order; None where the next object is still being fetched.
+    """Iterates over the files of a scan's inputs, in order; yields None while the next object is still being fetched.
 
-    No thread or folder is needed where no input is an object. The iterator raises `StoreError` when a store does not
-    answer, and `OutputError` when a copy cannot be written.
+    Threads and a folder are only made when an input is an object. The iterator raises `StoreError` when a store does
+    not answer, and `OutputError` when a copy cannot be written.
     """
 
     def __init__(self, inputs: Sequence[Input]) -> None:
@@ -67,7 +67,7 @@ class LocalFiles:
 
     @property
     def first(self) -> Future[LocalFile] | None:
-        """The object that is next, while it is being fetched."""
+        """The next object, while it is being fetched."""
         return self._fetching.first if self._fetching else None
 
     def __iter__(self) -> LocalFiles:
@@ -105,7 +105,7 @@ def _size(item: Input) -> int:
 
 @contextmanager
 def local_copy(place: Path | Stored) -> Iterator[Path]:
-    """A file of this machine as it is; of an object a copy, for as long as the block takes.
+    """A local file itself, or a copy of an object that exists while the block runs.
 
     Raises what `stores.fetch` raises.
     """
@@ -117,7 +117,7 @@ def local_copy(place: Path | Stored) -> Iterator[Path]:
 
 
 def compare_with_hash(place: Path | Stored, sha256: str) -> str:
-    """`files.what_happened` of a file or an object, which is fetched for it. Raises `StoreError` and `OutputError`."""
+    """`files.what_happened` for a file or an object, which is fetched first. Raises `StoreError` and `OutputError`."""
     try:
         with local_copy(place) as path:
             return what_happened(path, sha256)

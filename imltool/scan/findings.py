@@ -1,11 +1,11 @@
-"""What `imltool verify` finds."""
+"""Findings of `imltool verify`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
-"""Kinds of findings: the first three say that something was changed, the last that it could not be checked."""
+"""Kinds of findings: the first three mean that something was changed, the last that it could not be checked."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Finding:
 
     Attributes:
         kind: `changed`, `missing`, `extra` or `unchecked`.
-        where: a file of the output folder, a row of the results, or the evidence file as results call it.
+        where: a file of the output folder, a row of the results, or the name of an evidence file in the results.
         what: what is wrong with it.
     """
 

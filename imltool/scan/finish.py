@@ -1,4 +1,4 @@
-"""The end of one file's way through a scan: its outputs written, its result made."""
+"""The last step for one file of a scan: write its outputs and make its result."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def finish(
     out: Path,
     settings: ScanSettings,
 ) -> ScanResult:
-    """Measure and write one picture's outputs and make its result.
+    """Compute and write the outputs of one picture and return its result.
 
     Args:
-        read: its pixels are freed once they are drawn.
-        predicted: its map, which is overwritten, why there is none, or None for a picture that was not decoded.
-        changed: its scores after the changes of `stability`, empty when none was asked for.
+        read: the picture; its pixels are freed once they are drawn.
+        predicted: its map (overwritten here), the reason why there is none, or None for a picture that was not decoded.
+        changed: its scores after the changes of `stability`; empty when it was not requested.
 
     Raises `OutputError`.
     """
@@ -73,14 +73,14 @@ def finish(
         save(files["preview"], make_preview(rgb, small, settings.threshold).to_bytes())
         for name, file in companions.items():
             save(file, companion_png(name, read.rgb))
-        read.rgb = None  # of a large picture there is no room for its pixels beside what follows
+        read.rgb = None  # memory would not hold a large picture's pixels beside what follows
         save(files["map"], map_png(values))
         save(files["mask"], mask_png(values > settings.threshold))
         area = np.count_nonzero(values > settings.threshold) / values.size
         regions = find_regions(values, settings.threshold)
     except ImlError:
         raise
-    except Exception as error:  # most often for lack of memory, which the next picture may not need
+    except Exception as error:  # mostly lack of memory: the next picture may need less
         with writing(out):
             for file in written:
                 (out / file).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a scan looks at: files, objects and folders expanded into a fixed order, each with its own output name."""
+"""Inputs of a scan: files, objects and folders expanded into a fixed order, each file with its own output name."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger("imltool")
 GROUND_TRUTH = "masks"
 KINDS_SHOWN = 8
 MASK = "ground-truth mask"
-"""The kind of the files in folders that are left out."""
+"""The kind of files in ground-truth folders, which are left out."""
 BESIDE_GROUND_TRUTH = ("tampered", "authentic")
 LONGEST_COMPONENT = 200
-"""Bytes of a name that is kept unshortened: file systems stop at 255, and suffixes and temporary names are added."""
+"""Longest name in bytes that is not shortened: file systems allow 255, and suffixes and temporary names are added."""
 DIGEST = 24
-"""Hexadecimal digits of a hash in a name: too many for two names to be made that share them."""
+"""Hexadecimal digits of a hash in a name: too many for two names with the same digits to be made on purpose."""
 MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg)?\Z", re.IGNORECASE)
 """The end of a name that has such a hash."""
 ILLEGAL = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
@@ -36,21 +36,22 @@ ILLEGAL = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9\u00b9\u00b2\u00b3]|LPT[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
 )
-"""Names of devices, which Windows allows no file to have, whatever its extension."""
+"""Names of devices, which Windows allows for no file, whatever its extension."""
 LONGEST_OUTPUT = 700
-"""Bytes of a path that is kept: systems stop at 4096 or 1024, the output folder's own path included (our choice)."""
+"""Longest path in bytes that is kept: systems allow 4096 or 1024, the output folder's path included (our choice)."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file or object to look at.
+    """One file or object to analyse.
 
     Attributes:
         path: where it is.
-        name: how results call it: relative to its input folder, forward slashes, unique in the run. What was reached
-            by an address is called by its own whole address.
+        name: its name in the results: relative to its input folder, with forward slashes, unique in the run. An input
+            given by an address is named by its whole address.
         output: `name` made safe as a path below `maps/`, `masks/` and `overlays/`, unique there without suffix.
-        fault: why it cannot be analysed, known before it is opened: it is a folder that cannot be read; "" for a file.
+        fault: the reason why it cannot be analysed, where this is known before it is opened (a folder that cannot be
+            read); "" for a file.
     """
 
     path: Path | Stored
@@ -60,14 +61,14 @@ class Input:
 
     @property
     def file(self) -> Path:
-        """Its path, of one on this machine."""
+        """The path of a local input."""
         assert isinstance(self.path, Path)
         return self.path
 
 
 @dataclass(frozen=True)
 class Root:
-    """One PATH of the command line: as it was given, where it is, and the prefix its files carry (may be empty)."""
+    """One PATH of the command line: the text given, the place, and the prefix of its files' names (may be empty)."""
 
     given: str
     path: Path | Stored
@@ -75,13 +76,13 @@ class Root:
 
     @property
     def address(self) -> str:
-        """What another run compares to see whether it is given the same."""
+        """The text by which another run checks that its input is the same."""
         return self.label if is_address(self.label) else readable(str(self.path))
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """How many files below the folders given are not looked at, and their kind: an extension, or what they are."""
+    """A kind of files below the given folders that are not analysed (extension or description), and their number."""
 
     kind: str
     count: int
@@ -89,13 +90,13 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will look at.
+    """The inputs of a run.
 
     Attributes:
         roots: the PATHs, in the order given.
         inputs: the files, in the order they are analysed.
         skipped: folders left out because they hold the ground truth of a labelled data set.
-        passed_over: the files that are no pictures, or in those folders, by kind, the most first.
+        passed_over: counts of files that are no pictures or are in skipped folders, by kind, most frequent first.
     """
 
     roots: tuple[Root, ...]
@@ -104,7 +105,7 @@ class Plan:
     passed_over: tuple[PassedOver, ...] = ()
 
     def passed_over_text(self) -> str:
-        """The files passed over in a sentence: `passed over 9 other files: 5 .txt, 4 .pdf`."""
+        """One line about the files passed over: `passed over 9 other files: 5 .txt, 4 .pdf`."""
         kinds = [f"{each.count} {each.kind}" for each in self.passed_over[:KINDS_SHOWN]]
         rest = len(self.passed_over) - len(kinds)
         total = sum(each.count for each in self.passed_over)
@@ -113,18 +114,19 @@ class Plan:
 
 
 def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:
-    """Expand files and folders (recursively, the pictures in them, see `walk_pictures`; a file given by name always).
+    """Expand files and folders into the inputs of a scan.
 
-    A text may be an address, of an object or a folder of a store, or `file:///…` of this machine (see `read_address`).
-    No store is asked where there is none.
+    Folders are searched recursively for pictures (see `walk_pictures`); a file given by name is always included. A text
+    may be an address: an object or a folder of a store, or a local `file:///…` (see `read_address`). Stores are
+    contacted only when an address names one.
 
-    A folder's files are sorted by path. With one folder given, names are relative to it; with several PATHs a folder's
-    files carry the folder's name first, numbered where two are equal, and files keep the path given. A file reached
-    twice is looked at once. Left out are files below `out`, and folders `masks/` beside `tampered/` or `authentic/`.
-    A folder that cannot be read is an input with a fault, so that its pictures are not taken for analysed.
+    A folder's files are sorted by path. With one folder given, names are relative to it. With several PATHs, names of a
+    folder's files begin with the folder's name, numbered where two are equal, and files keep the path given. A file
+    reached twice is analysed once. Files below `out`, and folders `masks/` beside `tampered/` or `authentic/`, are left
+    out. A folder that cannot be read is an input with a fault, so that its pictures are not counted as analysed.
 
-    Raises `UsageError` when a path does not exist or cannot be reached, or an address is none that can be read, and
-    `StoreError` when a store does not answer.
+    Raises `UsageError` when a path does not exist or cannot be reached or an address cannot be read, and `StoreError`
+    when a store does not answer.
     """
     places = [(readable(str(path)), _place(path)) for path in paths]
     for given, place in places:
@@ -142,28 +144,28 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except PermissionError:
         raise UsageError(f"no permission to reach {printable(str(path))}", "check the folders above it") from None
-    except OSError as error:  # such as a name longer than there can be
+    except OSError as error:  # for instance a name that is too long
         raise UsageError(f"{printable(str(path))} cannot be reached: {error.strerror}", "check the path") from None
 
 
 def require_pictures(plan: Plan) -> None:
-    """Raise `DataError` when a plan holds nothing to look at."""
+    """Raise `DataError` when a plan has no inputs."""
     if not plan.inputs:
         where = printable(plan.roots[0].given) if len(plan.roots) == 1 else f"the {len(plan.roots)} paths given"
-        raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its name ends in")
+        raise DataError(f"no picture found in {where}", "a file given by name is scanned whatever its extension is")
 
 
 def require_shared(plan: Plan) -> None:
-    """Raise `UsageError` when a plan holds what no other process sees."""
+    """Raise `UsageError` when a plan has inputs that other processes cannot read."""
     if any(isinstance(root.path, Stored) and root.path.scheme == OF_ONE_PROCESS for root in plan.roots):
         raise UsageError(
-            f"{OF_ONE_PROCESS}:// is in the memory of one process, and the workers of a cluster are others",
+            f"{OF_ONE_PROCESS}:// is in the memory of one process, which the workers of a cluster cannot read",
             "scan it without --engine-cluster",
         )
 
 
 def expand(roots: tuple[Root, ...], out: Path) -> Plan:
-    """The plan of PATHs that have their prefix already; see `plan_inputs`. One that does not exist is a file in it."""
+    """The plan for PATHs with known prefixes; see `plan_inputs`. A path that does not exist becomes an input file."""
     own = Path(os.path.realpath(out))  # Path.resolve raises for a link that leads to itself
 
     @cache
@@ -218,9 +220,9 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
 
 
 def _walk_store(root: Stored, passed: Counter[str]) -> tuple[list[Stored], list[Stored]]:
-    """The pictures below a folder of a store, sorted by path as `_walk` sorts them, and its folders of ground truth.
+    """The pictures below a folder of a store, sorted by path like those of `_walk`, and its ground-truth folders.
 
-    An object is itself; so is an address where nothing is.
+    An address of an object, or of nothing, is returned itself.
     """
     objects = list_objects(root)
     if root in objects or not objects:
@@ -248,13 +250,13 @@ def _walk_store(root: Stored, passed: Counter[str]) -> tuple[list[Stored], list[
 
 
 def _pass_over(path: Path | Stored, kind: str, passed: Counter[str]) -> None:
-    """Count a file that is not looked at; the log has its name."""
+    """Count a file that is not analysed, and log its name."""
     passed[kind] += 1
     log.debug("passed over (%s): %s", kind, printable(path.url if isinstance(path, Stored) else str(path)))
 
 
 def _walk(root: Path, others: Others) -> list[tuple[Path, str]]:
-    """The pictures of a folder, and its unreadable folders with their fault, sorted by path; a file as it is."""
+    """The pictures of a folder and its unreadable folders, each with its fault, sorted by path; a file is returned."""
     if not root.is_dir():
         return [(root, "")]
     faults: dict[Path, str] = {}
@@ -271,12 +273,12 @@ def _walk(root: Path, others: Others) -> list[tuple[Path, str]]:
 
 
 def _label(places: Sequence[tuple[str, Path | Stored]]) -> tuple[Root, ...]:
-    """Give every PATH its prefix: none to a lone folder, otherwise the folder's name; to a file its whole name.
+    """Give every PATH its prefix: none for a single folder, else the folder's name; for a file its whole name.
 
-    What was given by an address has its own, whole.
+    The prefix of a PATH given by an address is the whole address.
 
     Args:
-        places: each as it was given, and where that is.
+        places: the text given and the place, for each PATH.
     """
     roots: dict[Path | Stored, Root] = {}
     taken: set[str] = set()
@@ -300,7 +302,7 @@ def _label(places: Sequence[tuple[str, Path | Stored]]) -> tuple[Root, ...]:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """`name`, or `name` with `-2`, `-3` … before its suffix when it is taken; the result is then taken."""
+    """`name`, or `name` with `-2`, `-3` … before its suffix when it is in `taken`; adds the result to `taken`."""
     folder, slash, last = name.rpartition("/")
     path = PurePosixPath(last)
     candidate, count = name, 1
@@ -312,7 +314,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _ground_truth(path: Path, root: Path) -> Path | None:
-    """The folder between `root` and `path` that holds a labelled set's masks, or None."""
+    """The folder between `root` and `path` that holds the masks of a labelled set, or None."""
     for folder in (path, *path.parents):
         if folder == root:
             return None
@@ -322,11 +324,11 @@ def _ground_truth(path: Path, root: Path) -> Path | None:
 
 
 def _output_names(names: list[str]) -> list[str]:
-    """Safe output paths: long parts shortened, and a hash added where two would meet on some file system.
+    """Safe output paths: long parts are shortened, and a hash is added where two would collide on some file system.
 
-    Paths that are too long as a whole keep their last part, below a folder named after the hash of all of it. Parts
-    that look as if they had a hash already get one too, so that no file name can collide with another's output. Two
-    names meet when they differ in case or Unicode normalisation only, or when a map's name is also a folder's.
+    Paths that are too long as a whole keep their last part, below a folder named after the hash of the whole path.
+    Parts that already look as if they had a hash get one too, so that no file name can collide with another's output.
+    Two names collide when they differ only in case or Unicode normalisation, or when a map's name is also a folder's.
     """
     safe = [_mirror(name) for name in names]
     keys = [_key(name) for name in safe]

@@ -1,4 +1,4 @@
-"""How large a case's pictures are on paper: they fill its sheet and leave room for the words (our choice)."""
+"""Sizes of a case's pictures on paper: they fill the sheet and leave room for the text (our choice)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from math import ceil
 
 WIDTH, HEIGHT = 184.0, 266.0
-"""Room inside the margins of a sheet of A4, as print.css sets them, millimetres."""
+"""Area inside the margins of an A4 sheet, as print.css sets them, millimetres."""
 LINE, SMALL_LINE, TABLE_LINE = 4.3, 3.5, 5.3
-"""Height of a line of words, of a hash or path, and of a table, millimetres."""
+"""Heights of a line of text, of a hash or path, and of a table, millimetres."""
 CAPTION, GAP = 6.5, 2.2
 COMPANIONS_HEIGHT = 62.0
-"""Of two companion maps side by side and what they show, as print.css sets them, millimetres."""
+"""Height of two companion maps side by side with their explanation, as print.css sets them, millimetres."""
 TALL = 1.25
-"""Pictures narrower than this, width over height, have the others beside them, not below."""
+"""Pictures with a smaller ratio of width to height have the other pictures beside them, not below."""
 LEAST, LARGEST_PIXEL = 50.0, 0.8
-"""The overlay is never lower than this, nor a pixel larger, millimetres."""
+"""Least height of the overlay, and largest size of a pixel, millimetres."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PictureSizes:
 
     Attributes:
         main: of the overlay, millimetres.
-        other: of the picture and the map.
+        other: of the picture and the map, millimetres.
         beside: whether these two are beside the overlay, one above the other; else they are below it.
     """
 
@@ -43,11 +43,11 @@ def words_height(
     table_lines: int,
     decision: str | None,
 ) -> float:
-    """Millimetres that the words of a case take on its sheet, estimated from their length.
+    """Estimated height of a case's text on its sheet, in millimetres, from its length.
 
     Args:
-        paths: what is set as code in the left column.
-        table_lines: of the tables in the right column, their heads included.
+        paths: texts set as code in the left column.
+        table_lines: lines of the tables in the right column, their heads included.
         decision: the examiner's text; None when nothing was decided.
     """
     height = 22 + LINE * (len(name) // 75)
@@ -68,7 +68,7 @@ def picture_sizes(width: int, height: int, words: float) -> PictureSizes:
 
     Args:
         width, height: of the picture, pixels.
-        words: millimetres that the words take; what is left belongs to the pictures.
+        words: height of the text, millimetres; the pictures get the rest.
     """
     shape = width / height
     if shape < TALL:

@@ -1,4 +1,4 @@
-"""`report.pdf`: the report on paper, one case a page, laid out by WeasyPrint from the template of `report.html`."""
+"""`report.pdf`: the printed report, one case per page, laid out by WeasyPrint from the template of `report.html`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from imltool.scan.run_record import PDF
 from imltool.scan.selection import Selection
 
 MOST = 500
-"""Cases in a PDF at most, from the highest score, and failed files (our choice: it is laid out as a whole, a third of a
-second a case)."""
+"""Most cases in a PDF, from the highest score, and most failed files (our choice: it is laid out as a whole, which
+takes a third of a second per case)."""
 
 
 def require_pdf() -> None:
-    """Raise `UsageError` when no PDF can be made here, so that it is known before a long scan."""
+    """Raise `UsageError` when no PDF can be made here; called before a long scan begins."""
     _load()
 
 
@@ -29,7 +29,7 @@ def _load() -> Any:
         import weasyprint
     except ImportError:
         raise UsageError("a PDF needs WeasyPrint, which is not installed", "pip install 'imltool[pdf]'") from None
-    except OSError as error:  # its own libraries are not Python's
+    except OSError as error:  # a system library is missing
         raise UsageError(
             f"WeasyPrint cannot load a library it needs ({' '.join(str(error).split())[:120]})",
             "install Pango, on Debian: apt install libpango-1.0-0 libpangoft2-1.0-0",
@@ -42,16 +42,16 @@ def write_pdf(
 ) -> Iterator[ScanResult]:
     """Write `report.pdf` (see `write_report`), at most `MOST` cases; yield each result once it is laid out.
 
-    Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then still there.
+    Raises `UsageError` without WeasyPrint, and `OutputError`; an earlier PDF is then kept.
     """
     page = io.StringIO()
     shown = list(render(page, out, run, results, selection or Selection(), paper=True, most=MOST))
-    lay_out(page.getvalue(), out / PDF)  # nearly all of the time: nothing is done before
+    lay_out(page.getvalue(), out / PDF)  # takes nearly all of the time, so no result is yielded before
     yield from shown
 
 
 def lay_out(html: str, path: Path) -> None:
-    """Write a page as a PDF. Nothing is read but what it holds: addresses of files and of hosts are not followed.
+    """Write a page as a PDF. Only its embedded data is read: addresses of files and hosts are not followed.
 
     Raises `UsageError` without WeasyPrint, and `OutputError`.
     """

@@ -1,4 +1,4 @@
-"""The outputs of a picture: names of its files, the overlay, the regions of the mask, the score."""
+"""The outputs of a picture: file names, overlay, regions of the mask, score."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from imltool.scan.results import Region
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
 WASH_OPACITY = 0.8
-"""Share of the colour in the overlay where the map is 1; it falls with the map's square, so that low values leave the
-picture clear (our choice)."""
+"""Share of the colour in the overlay where the map is 1. It is proportional to the map's square, so that low values
+leave the picture clear (our choice)."""
 SMALLEST_REGION = 0.001
 """Regions below this share of the picture are in the mask but not in the list (our choice)."""
 
@@ -31,7 +31,7 @@ RGBA = NDArray[np.uint8]
 def quantise(values: Map) -> Map:
     """Round a map (float32 [H,W] in [0,1]) to the 1/65535 steps of its file, in place, and return it.
 
-    All values come from the rounded map, so that anyone can repeat them from the file. NaN stays NaN.
+    All other values are computed from the rounded map, so that they can be reproduced from the file. NaN stays NaN.
     """
     np.clip(values, 0.0, 1.0, out=values)
     values *= np.float32(65535.0)
@@ -63,11 +63,11 @@ def map_score(values: Map) -> float | None:
 def find_regions(values: Map, threshold: float) -> list[Region]:
     """Connected parts (8 neighbours) of the map above `threshold`, largest first.
 
-    Parts below 0.1 % of the picture are left out.
+    Parts smaller than 0.1 % of the picture are left out.
     """
     mask = (values > threshold).view(np.uint8)
     pixels = mask.size
-    # labels take four bytes a pixel: they are made for no more than the rectangle that holds the mask
+    # labels take four bytes per pixel, so they are only made for the rectangle that holds the mask
     left, top, across, down = cv2.boundingRect(mask)
     if not across:
         return []
@@ -94,7 +94,7 @@ def find_regions(values: Map, threshold: float) -> list[Region]:
 
 @lru_cache(maxsize=1)
 def wash_colours() -> NDArray[np.uint8]:
-    """Colour and opacity of 256 levels of a map laid over a picture: uint8 RGBA [256,4], clear at 0."""
+    """Colour and opacity of the 256 levels of a map laid over a picture: uint8 RGBA [256,4], transparent at 0."""
     colours = np.empty((256, 4), np.uint8)
     colours[:, :3] = palette()
     colours[:, 3] = np.rint((np.arange(256) / 255.0) ** 2 * (WASH_OPACITY * 255.0))
@@ -102,14 +102,14 @@ def wash_colours() -> NDArray[np.uint8]:
 
 
 def wash(values: Map) -> RGBA:
-    """The map as a layer over its picture: uint8 [H,W,4], RGB and opacity, clear where the map is 0."""
-    # the four bytes of a pixel are gathered faster as one number
+    """The map as a layer over its picture: uint8 [H,W,4], RGB and opacity, transparent where the map is 0."""
+    # gathering the four bytes of a pixel as one number is faster
     colours = np.take(wash_colours().view(np.uint32)[:, 0], levels(values))
     return colours.view(np.uint8).reshape(*values.shape, 4)
 
 
 def mask_outlines(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
-    """Outlines of the parts of a mask, uint8 [H,W] with 0 outside, and of their holes: int32 [N,1,2] of x and y each.
+    """Outlines of the parts of a mask, uint8 [H,W] with 0 outside, and of their holes: int32 [N,1,2] each, x and y.
 
     Parts below `SMALLEST_REGION` are left out.
     """
@@ -118,7 +118,7 @@ def mask_outlines(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
 
 
 def _outlined(layer: RGBA, mask: Mask) -> RGBA:
-    """The layer with the outline of the mask: a white line inside a black one, visible on any ground. In place."""
+    """Draw the outline of the mask on the layer in place: a white line in a black one, visible on any background."""
     outlines = mask_outlines(mask.view(np.uint8))
     line = max(1, round(max(mask.shape) / 500))
     cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
@@ -136,7 +136,7 @@ def overlay(rgb: RGB, values: Map, threshold: float) -> RGB:
 
 
 def _large(outlines: Sequence[Any], hierarchy: Any, smallest: float) -> list[Any]:
-    """Outlines of `smallest` pixels or more, and of their holes: those of specks would hide what they mark."""
+    """Outlines of `smallest` pixels or more, and of their holes: those of specks would hide the specks."""
     # half of an outline's own pixels lie outside the polygon through their centres
     large = [cv2.contourArea(outline) + len(outline) / 2 + 1 >= smallest for outline in outlines]
     around = [index if parents[3] < 0 else parents[3] for index, parents in enumerate(hierarchy[0])] if outlines else []

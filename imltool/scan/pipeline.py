@@ -1,4 +1,4 @@
-"""The loop of a scan: decode ahead in threads, predict in batches, write behind, in order."""
+"""The loop of a scan: decode ahead in threads, predict in batches, write outputs in threads, yield results in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from imltool.scan.settings import BATCH, ScanSettings
 
 WORKERS = min(4, os.cpu_count() or 1)
 PIXELS_IN_FLIGHT = 100_000_000
-"""Pixels held at once between decoding and writing (our choice). A picture of more goes alone.
+"""Pixels held at once between decoding and writing (our choice). A larger picture is processed alone.
 
-Each takes 7 bytes while it is decoded, 3 to 8 while traces are taken and 7 to 12 while its results are written, so that
-a scan stays below 2 GB with its libraries."""
+Each pixel takes 7 bytes during decoding, 3 to 8 while traces are computed and 7 to 12 while results are written, so
+that a scan stays below 2 GB with its libraries."""
 
 
 def analyse(
@@ -34,15 +34,15 @@ def analyse(
 ) -> Iterator[ScanResult]:
     """Results of `inputs`, in their order, each after its outputs are written below `out`.
 
-    Where a network's last digits depend on the size of its batch, every batch is filled up to `batch`, so that a scan
-    that was stopped and resumed ends with the same bytes. Elsewhere a batch is what has been decoded by then: the
-    first row does not wait for others.
+    If the last digits of a network's maps depend on the batch size, every batch is filled up to `batch`, so that a scan
+    that was stopped and resumed ends with the same bytes. Otherwise a batch is made of the pictures decoded so far, and
+    the first row does not wait for others.
 
     Raises `OutputError` when results cannot be written, and `StoreError` when a store does not answer.
     """
     with ExitStack() as stack:
         files = stack.enter_context(LocalFiles(inputs))
-        # two pools: what is written frees memory and must not queue behind what is decoded
+        # two pools: writing frees memory and must not queue behind decoding
         readers, writers = (ThreadPoolExecutor(WORKERS, f"imltool-{name}") for name in ("decode", "write"))
         for pool in (readers, writers):
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
@@ -55,7 +55,7 @@ def analyse(
             if begun:
                 finishing += _predict_batch(writers, localizer, begun, out, settings, batch)
                 del begun
-            else:  # nothing to predict: wait for what is written, or decoded
+            else:  # nothing to predict: wait until a result is written or a picture decoded
                 written = finishing[0][1] if finishing else None
                 awaited: list[Future[Any] | None] = [written, files.first, None if full else reading.first]
                 wait([future for future in awaited if future], return_when=FIRST_COMPLETED)
@@ -78,7 +78,7 @@ def _predict_batch(
     Only those futures hold the pictures afterwards, so that memory is free as soon as each is written.
     """
     decoded = [one.result.result() for one in begun]
-    # the changes first: of a large picture there is no room for its own map beside those
+    # the changes first: memory would not hold the map of a large picture beside them
     tried = settings.stability
     changed = changed_scores(pool, localizer, decoded, batch, settings.tiles) if tried else [{}] * len(decoded)
     maps = predict_maps(localizer, decoded, batch, settings.tiles)

@@ -21,7 +21,7 @@ ModelInput = tuple[RGB, tuple[Traces, ...]]
 def predict_maps(
     localizer: Localizer, pictures: Sequence[Decoded], batch: int, tiles: bool = False
 ) -> list[Map | str | None]:
-    """Maps of up to `batch` pictures, float32 [H,W], or the reason of a failure; None for files not decoded."""
+    """Maps of up to `batch` pictures, float32 [H,W], or the reason of a failure; None for undecoded files."""
     inputs = [(each.rgb, each.traces) for each in pictures if each.rgb is not None]
     tiled, whole = partial(_predict_tiled, localizer, batch), partial(_predict_whole, localizer, batch)
     found = iter(predict_by_size(inputs, lambda one: tiles and is_tiled(one[0].shape), tiled, whole))
@@ -29,10 +29,10 @@ def predict_maps(
 
 
 def _predict_tiled(localizer: Localizer, batch: int, picture: ModelInput) -> Map | str:
-    """The map of a picture seen in tiles too, or why there is none."""
+    """The map of a picture that is also predicted in tiles, or the reason why there is none."""
     try:
         return tiled_map(localizer, *picture, batch)
-    except Exception as error:  # engines raise what they like
+    except Exception as error:  # engines raise errors of any type
         return failure(error)
 
 
@@ -53,9 +53,9 @@ def _predict_whole(localizer: Localizer, batch: int, pictures: Sequence[ModelInp
 def changed_scores(
     pool: Executor, localizer: Localizer, pictures: Sequence[Decoded], batch: int, tiles: bool
 ) -> list[dict[str, float | None]]:
-    """The score of every picture after each change of `stability`; None where there is none.
+    """The score of every picture after each change of `stability`; None where it could not be scored.
 
-    The changed pictures go through full batches like the pictures themselves, one change after the other.
+    The changed pictures are predicted in full batches like the pictures themselves, one change after the other.
     """
     scores: list[dict[str, float | None]] = [{} for _ in pictures]
     for name in CHANGES:
@@ -67,7 +67,7 @@ def changed_scores(
 def _scores_after(
     pool: Executor, localizer: Localizer, pictures: Sequence[Decoded], name: str, batch: int, tiles: bool
 ) -> list[float | None]:
-    """Scores after one change. The changed pictures are freed when it returns: the next change needs the room."""
+    """Scores after one change. The changed pictures are freed on return: the next change needs the memory."""
     changed = [*pool.map(partial(_change, name=name, localizer=localizer, tiles=tiles), pictures)]
     maps = predict_maps(localizer, changed, batch, tiles)
     return [None if found is None or isinstance(found, str) else map_score(quantise(found)) for found in maps]
@@ -79,5 +79,5 @@ def _change(read: Decoded, name: str, localizer: Localizer, tiles: bool) -> Deco
     try:
         rgb = CHANGES[name](read.rgb)
         return Decoded(rgb=rgb, traces=take_traces(localizer, rgb, tiles))
-    except Exception:  # an encoder that refuses its size, memory: the change cannot be scored
+    except Exception:  # size refused by an encoder, lack of memory: the change cannot be scored
         return Decoded()

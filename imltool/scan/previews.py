@@ -1,4 +1,4 @@
-"""Small copies of a picture and its map for the report, kept as one file a picture."""
+"""Small copies of a picture and its map for the report, one file per picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imltool.texts import data_uri
 THUMBNAIL_SIDE = 160
 PREVIEW_SIDE = 480
 PREVIEW_BYTES = 25_000
-"""A picture is compressed until it fits, so that a report stays near 60 kB a picture (our choice)."""
+"""A picture is compressed until it fits, so that a report stays near 60 kB per picture (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Preview:
     """Data URIs of one picture; all but the thumbnail have the same size, at most 480 pixels.
 
     Attributes:
-        thumbnail: the picture with its map laid over, at most 160 pixels.
+        thumbnail: the picture under its map, at most 160 pixels.
         picture: the picture, EXIF orientation applied.
         map: its map in colour.
-        wash: the layer that is laid over the picture, see `picture_outputs.wash`.
+        wash: the transparent layer of the map, see `picture_outputs.wash`.
         size: (width, height) of the last three, pixels.
         outline: the outline of the mask, as the `d` of an SVG path in these pixels.
     """
@@ -47,14 +47,14 @@ class Preview:
     outline: str
 
     def to_bytes(self) -> bytes:
-        """The file that `read_preview` reads: an object of JSON."""
+        """The bytes of the file that `read_preview` reads: a JSON object."""
         return (dump_json(asdict(self)) + "\n").encode()
 
 
 def make_preview(rgb: RGB, values: Map, threshold: float) -> Preview:
-    """Shrink a picture, uint8 [H,W,3], and its map, float32 [H,W] in [0,1]; map values above `threshold` are outlined.
+    """Shrink a picture, uint8 [H,W,3], and its map, float32 [H,W] in [0,1], and outline map values above `threshold`.
 
-    Both may have been shrunk before.
+    Both may already have been shrunk.
     """
     rgb, values = fit(rgb, PREVIEW_SIDE), fit(values, PREVIEW_SIDE)
     small = overlay(fit(rgb, THUMBNAIL_SIDE), fit(values, THUMBNAIL_SIDE), threshold)
@@ -90,7 +90,7 @@ def _path(mask: NDArray[np.uint8]) -> str:
 
 
 def _small_jpeg(rgb: RGB) -> bytes:
-    """A JPEG of the best quality that fits `PREVIEW_BYTES`."""
+    """A JPEG of the highest quality that fits `PREVIEW_BYTES`, else of the lowest."""
     data = b""
     for quality in (80, 65, 50, 35, 20):
         data = encode_jpeg(rgb, quality)
@@ -101,5 +101,5 @@ def _small_jpeg(rgb: RGB) -> bytes:
 
 def _webp(picture: Image.Image, **options: int) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", method=2, **options)  # as small as by 4 on smooth maps, in half the time
+    picture.save(buffer, "WEBP", method=2, **options)  # on smooth maps as small as with 4, in half the time
     return data_uri("webp", buffer.getvalue())

@@ -1,4 +1,4 @@
-"""`report.html`: one file that opens offline, written from a template case by case."""
+"""`report.html`: one file that opens offline, written case by case from a template."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from imltool.templates import environment
 from imltool.texts import command_text, data_uri, printable
 
 WHOLE = 1000
-"""Cases whose picture, map and overlay are in the report itself, from the highest score; the others show the files
-beside it, so that a report of 10,000 pictures still opens (our choice)."""
+"""Cases whose picture, map and overlay are embedded in the report, from the highest score. The others refer to the
+files beside it, so that a report of 10,000 pictures still opens (our choice)."""
 PAGE = 100
 """Rows of a table that a browser shows at once (our choice)."""
 PAPER_SIDE, PAPER_QUALITY = 1000, 75
-"""Longest side and JPEG quality of an overlay on paper: 140 pixels an inch over the sheet's width (our choice)."""
+"""Longest side and JPEG quality of an overlay on paper: 140 pixels per inch over the sheet's width (our choice)."""
 REGIONS_SHOWN = 20
 FOLDERS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a report shows of one analysed file; None is what is missing or was changed, or is not shown."""
+    """One analysed file in a report. A thumbnail or preview is None if it is missing, was changed or is not shown."""
 
     row: ScanResult
     thumbnail: str | None
@@ -55,16 +55,16 @@ class Shown:
 def write_report(
     out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
 ) -> Iterator[ScanResult]:
-    """Write the report of `results`, highest score first; yield each result once it is in it.
+    """Write the report of `results`, highest score first; yield each result once the report holds it.
 
-    It is written as it is made from the previews that the scan kept, so that memory stays flat.
+    It is streamed to disk from the previews that the scan kept, so that memory does not grow with the results.
 
     Args:
         out: the scan's output folder.
-        run: what `run.json` holds.
-        selection: which of the analysed ones to show, None for all; failed files are always listed.
+        run: the content of `run.json`.
+        selection: which analysed files to show, None for all; failed files are always listed.
 
-    Raises `OutputError`; an earlier report is then still there.
+    Raises `OutputError`; an earlier report is then kept.
     """
     with atomic(out / REPORT) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
         yield from render(handle, out, run, results, selection or Selection())
@@ -79,11 +79,11 @@ def render(
     paper: bool = False,
     most: int | None = None,
 ) -> Iterator[ScanResult]:
-    """Write the page into `handle`; yield each result once it is in it. See `write_report`.
+    """Write the page into `handle`; yield each result once the page holds it. See `write_report`.
 
     Args:
-        paper: make the page to be printed as it is: every case on its sheet, nothing to click, no script.
-        most: cases shown at most, those with the highest scores, and failed files listed at most.
+        paper: make a page for printing: every case on its own sheet, nothing to click, no script.
+        most: largest number of cases shown (those with the highest scores) and of failed files listed.
     """
     decisions = latest(read_decisions(out))
     chosen = selection.choose(results, decisions)
@@ -97,7 +97,7 @@ def render(
         for number, result in enumerate(cases):
             preview = read_preview(out, result)
             yield Shown(result, preview.thumbnail if preview else None, preview if number < whole else None)
-            placed.append(result)  # when the next is asked for, the page holds this one
+            placed.append(result)  # the generator is resumed for the next case when the page holds this one
 
     pieces = (
         environment("imltool.scan", **FILTERS, breakable=_BREAKABLE[paper])
@@ -137,16 +137,16 @@ def render(
                 yield placed.pop(0)
     except jinja2.UndefinedError as error:
         raise DataError(
-            f"{out / RECORD} is not as this version of imltool writes it: {error.message}",
+            f"{out / RECORD} is not in the form that this version of imltool writes: {error.message}",
             "use the version that it names under tool_version, or scan again",
         ) from error
     yield from failed
 
 
 def _breakable(path: str, paper: bool) -> Markup:
-    """A path that is broken after slashes, dashes and underscores, not in the middle of a word."""
+    """A path as HTML that wraps after slashes, dashes and underscores, not in the middle of a word."""
     marked = re.sub(r"(?<=[/_-])(?=[^/_-])", "\0", printable(path))
-    if paper:  # boxes, because a break opportunity in a PDF would be a character of the name
+    if paper:  # spans, because in a PDF a break opportunity would become a character of the name
         return Markup().join(Markup('<span class="part">{}</span>').format(part) for part in marked.split("\0"))
     return Markup("<wbr>").join(marked.split("\0"))
 
@@ -168,7 +168,7 @@ def _place(run: Mapping[str, Any], name: str) -> str:
 def _sized(
     run: Mapping[str, Any], decisions: Mapping[str, Decision], scores: ScoreScale, paper: bool, row: ScanResult
 ) -> PictureSizes:
-    """How large a case's pictures are on paper. What a browser prints has the companion maps too."""
+    """Sizes of a case's pictures on paper. A page printed from a browser has the companion maps too."""
     assert row.width and row.height and row.score is not None
     decision = decisions.get(row.path)
     paths = [_place(run, row.path), row.sha256 or "", row.map or "", row.mask or ""]
@@ -195,7 +195,7 @@ def _large_overlay(out: Path, row: ScanResult) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0,1] in words short enough for a table: 0.0123 → `1.2 %`, and `< 0.1 %` below that."""
+    """Format a share in [0,1] for a table: 0.0123 → `1.2 %`; `< 0.1 %` for less than that but not 0."""
     value = 100.0 * share
     if 0 < value < 0.1:
         return "< 0.1\N{NO-BREAK SPACE}%"
@@ -203,7 +203,7 @@ def percent(share: float) -> str:
 
 
 def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, Any]:
-    """What the report sorts and filters a row by; `text` is what the filter searches."""
+    """Keys by which the report sorts and filters a row; the filter searches `text`."""
     name = printable(row.path)
     searched = [name, *(value for _, value in describe(row.context)), *(remark.text for remark in row.remarks)]
     if decision:

@@ -1,6 +1,6 @@
-"""Rows of a scan as frozen objects: the one description of the keys and types of `results.jsonl`.
+"""Rows of a scan as frozen objects: the single definition of the keys and types of `results.jsonl`.
 
-`ScanResult.of_row` makes one of a row, and `model_dump(mode="json")` gives the row again.
+`ScanResult.of_row` makes an object from a row, and `model_dump(mode="json")` returns the row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESULTS = "results.jsonl"
 
 
 class Region(Part):
-    """A connected part of the mask, in pixels of the upright picture: its box, its area, the map's mean in it."""
+    """A connected part of the mask: box and area in pixels of the upright picture; `score` is the map's mean in it."""
 
     x: int
     y: int
@@ -40,7 +40,7 @@ class ChangedScore(Part):
 
 
 class ScanResult(Part):
-    """The result of one file: a row of `results.jsonl`. The row holds every key; a failed file's are None or empty.
+    """The result of one file: a row of `results.jsonl`. It has every key; values of a failed file are None or empty.
 
     Attributes:
         path: the file's name in the results: relative to the folder scanned, with forward slashes; unique.
@@ -49,13 +49,13 @@ class ScanResult(Part):
         width, height: pixels, EXIF orientation applied; None when it could not be decoded.
         score: image score in [0,1], see `image_score`.
         verdict: the word for the score at the scan's operating point.
-        verdict_reason: why it is inconclusive where the score says otherwise.
-        stability: the scores after mild changes; None when they were not asked for.
+        verdict_reason: why the verdict is inconclusive although the score alone would give another.
+        stability: the scores after mild changes; None when not requested.
         tampered_area: share of the pixels above the map's threshold.
         regions: connected parts of the mask, largest first.
         map, mask, overlay, preview: files below the output folder, with forward slashes.
-        companions: name → file of the companion maps that were asked for.
-        outputs_sha256: each of these files → its hash.
+        companions: name → file of the companion maps that were requested.
+        outputs_sha256: each of these files → its SHA-256.
         context: None when the file could not be read at all.
         remarks: notable facts of the context; no verdicts.
         previous_sha256: of the line before, see `imltool.scan.chain`; empty until the row is in its journal.
@@ -104,7 +104,7 @@ class ScanResult(Part):
         return result
 
     def chained(self, previous_sha256: str, out: Path) -> ScanResult:
-        """The result as it goes into the journal of the output folder `out`, after the line of that hash."""
+        """A copy for the journal of the output folder `out`, with the hash of the line before it."""
         result = self.model_copy(update={"previous_sha256": previous_sha256})
         result._out = out  # noqa: SLF001
         return result
@@ -120,7 +120,7 @@ class ScanResult(Part):
         return self.verdict == INDICATION
 
     def read_map(self) -> Map:
-        """The probability map, float32 [H,W] in [0,1], of the upright picture. Raises `DataError`, `ImageError`."""
+        """The probability map of the upright picture, float32 [H,W] in [0,1]. Raises `DataError`, `ImageError`."""
         return read_map(self._file(self.map))
 
     def read_mask(self) -> Mask:
@@ -134,14 +134,14 @@ class ScanResult(Part):
 
 
 def _other_form(error: ValueError, out: Path) -> DataError:
-    """One line about the first value that is not as it should be."""
+    """An error that names the first invalid value."""
     what = str(error)
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         what = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
-    return DataError(f"a row of {out} is not of the form that this version writes ({what})", "scan again")
+    return DataError(f"a row of {out} is not in the form that this version writes ({what})", "scan again")
 
 
 def read_results(out: Path) -> list[ScanResult]:
-    """The results in the output folder of a scan, which is only read. Raises `DataError`."""
+    """The results in the output folder of a scan. The folder is not changed. Raises `DataError`."""
     return [ScanResult.of_row(row, out) for row in read_rows(out / RESULTS)]

@@ -1,4 +1,4 @@
-"""The output folder of a scan: who owns it, and the record of what ran."""
+"""The output folder of a scan: which scan it belongs to, and `run.json`, the record of that scan."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PDF = "report.pdf"
 COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
 WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
-"""What a scan writes beside its parameters."""
+"""Files and folders that a scan writes beside its parameters."""
 SECTIONS = ("model", "verdicts", "parameters", "inputs", "counts", "case", "chain", "sessions")
-"""What `run.json` must hold to be read."""
+"""Keys that `run.json` must have."""
 CASE = ("id", "examiner", "notes")
 ROW_FORMAT = 1
-"""Rows of another format are not mixed with these."""
+"""Format of the rows; those of another format are never mixed with these."""
 
 
 def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def holds_scan(out: Path) -> bool:
 
 
 def count_kept(out: Path) -> int:
-    """The number of rows in `out`, which a scan that resumes yields first."""
+    """The number of rows in `out`, which a resumed scan yields first."""
     path = out / RESULTS
     with writing(path):
         return path.read_bytes().count(b"\n") if path.is_file() else 0
@@ -71,9 +71,9 @@ def count_kept(out: Path) -> int:
 
 @contextmanager
 def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[None]:
-    """Make `out` the folder of a scan with `parameters`, and keep other scans out of it while the block runs.
+    """Make `out` the folder of a scan with `parameters`, and lock it against other scans while the block runs.
 
-    With `restart` what an earlier scan wrote there is removed, and nothing else.
+    With `restart`, the files that an earlier scan wrote there are removed, and nothing else.
 
     Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
     scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
@@ -83,7 +83,7 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
 
 
 def count_results(results: Sequence[ScanResult]) -> dict[str, int]:
-    """`files`, `analysed`, `failed`, and of the analysed those with an `indication` and the `inconclusive`."""
+    """Counts of `files`, `analysed` and `failed`, and of analysed files with an `indication` or `inconclusive`."""
     analysed = sum(result.status == "ok" for result in results)
     return {
         "files": len(results),
@@ -107,14 +107,17 @@ def write_record(
     """Write `run.json`.
 
     Args:
-        results: those on disk, and `head`, the hash of the last row.
+        results: the results on disk.
+        head: hash of the last row.
         case: values of `CASE` that were given, None for the others.
-        sessions: a dict for each time the command ran, unfinished runs included (their `finished` stays None).
+        sessions: a dict for each run of the command, unfinished ones included (their `finished` stays None).
     """
     header = localizer.header
     verdicts = settings.verdicts.describe()
     if settings.tiles:
-        verdicts["notes"].append("Rates were measured without tiles; pictures over 800 pixels were seen in tiles too.")
+        verdicts["notes"].append(
+            "Rates were measured without tiles; pictures over 800 pixels were also scanned in tiles."
+        )
     record = {
         "tool": "imltool",
         "tool_version": __version__,
@@ -152,7 +155,7 @@ def write_record(
 
 
 def note_reports(out: Path, names: Sequence[str], selection: Selection) -> dict[str, Any]:
-    """Add to `run.json` the hashes of reports that were made from it and what they show, and give what it holds.
+    """Add the hashes of reports made from `run.json` to it, and what they show; return its content.
 
     Raises `OutputError`.
     """
@@ -170,7 +173,7 @@ def _write(out: Path, record: dict[str, Any]) -> None:
 
 
 def record_text(record: Mapping[str, Any]) -> str:
-    """The text of `run.json`; the same values always give the same text."""
+    """The text of `run.json`; equal values give equal texts."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -179,20 +182,20 @@ def _self_sha256(record: Mapping[str, Any]) -> str:
 
 
 def checksum_ok(record: Mapping[str, Any]) -> bool:
-    """Whether `self_sha256` is the SHA-256 of all else that `run.json` holds, as one line of JSON with sorted keys.
+    """Whether `self_sha256` is the SHA-256 of all other values of `run.json`, as one line of JSON with sorted keys.
 
-    Anyone can compute it again: it finds damage and edits by hand, no forgery.
+    Anyone can compute it again: it reveals damage and edits by hand, but no forgery.
     """
     try:
         return record.get("self_sha256") == _self_sha256(record)
-    except (ValueError, RecursionError):  # what was never written: no numbers, lists without end
+    except (ValueError, RecursionError):  # values that are never written: NaN, lists nested without end
         return False
 
 
 def read_record(out: Path) -> dict[str, Any]:
-    """What `run.json` holds; empty when there is none.
+    """The content of `run.json`; empty when there is none.
 
-    Raises `ResumeError` when it does not fit its checksum, or when another version wrote it in another form.
+    Raises `ResumeError` when its checksum is wrong, or when another version wrote it in another form.
     """
     path = out / RECORD
     if not path.exists():

@@ -25,14 +25,14 @@ from imltool.texts import printable, readable, without_secrets
 
 
 class ScanWorkers(Protocol):
-    """Workers that analyse a scan's files elsewhere, with the bytes that one process makes.
+    """Workers that analyse a scan's files in other processes. Their results equal those of one process byte by byte.
 
     Work raises `OutputError`, and `ClusterError` when there are no workers, when their set-up differs or they do not
-    see the files, or when a task's worker died again and again.
+    see the files, or when the worker of a task died repeatedly.
     """
 
     def describe(self) -> dict[str, Any]:
-        """What `run.json` says of them: `engine`, its `version`, `address`, and how many `workers`."""
+        """Their description in `run.json`: `engine`, its `version`, `address`, and the number of `workers`."""
         ...
 
     def analyse(
@@ -54,11 +54,11 @@ def scan(
     command_line: Sequence[str] = (),
     cluster: ScanWorkers | None = None,
 ) -> Generator[ScanResult, None, None]:
-    """Analyse the files of a plan into `out`; yield a result a file once it is on disk, in the plan's order.
+    """Analyse the files of a plan into `out`; yield one result per file once it is on disk, in the plan's order.
 
-    A file that cannot be analysed is a failed result and never ends the scan. After the last one `results.csv`,
-    `errors.csv` and `run.json` are written; the report is made apart, by `write_report`. All measured values derive
-    from the map as stored in its file.
+    A file that cannot be analysed gives a failed result and never ends the scan. After the last file `results.csv`,
+    `errors.csv` and `run.json` are written; `write_report` makes the report separately. All measured values are
+    computed from the map as stored in its file.
 
     Args:
         plan: from `plan_inputs`.
@@ -67,16 +67,16 @@ def scan(
         settings: None takes `ScanSettings.of` the student's checkpoint.
         batch: batch size, at most. Another size can change the last of a map's 65535 steps.
         restart: discard what an earlier scan left in `out`.
-        case: texts for `run.json`: `id`, `examiner`, `notes`. They are no parameters: what is not given here stays as
-            an earlier session set it.
+        case: texts for `run.json`: `id`, `examiner`, `notes`. They are not parameters of the scan: texts that are not
+            given keep the value of an earlier session.
         command_line: for `run.json`.
-        cluster: whose workers analyse the files, see `imltool.cluster`; None analyses them in this process. The bytes
-            of the results do not depend on it.
+        cluster: the workers that analyse the files, see `imltool.cluster`; None analyses them in this process. The
+            bytes of the results do not depend on it.
 
-    Before anything is analysed, the chain of kept rows is followed, and their files and what was written for them are
-    hashed again. Raises `ResumeError` when something changed or vanished, and for another scan's folder (see
-    `run_record.claimed`), `UsageError`, `OutputError`, `StoreError` and `ClusterError`; what was yielded before is safe
-    on disk.
+    Before anything is analysed, the hash chain of kept rows is checked, and their input files and outputs are hashed
+    again. Raises `ResumeError` when something changed or vanished and for another scan's folder (see
+    `run_record.claimed`), and `UsageError`, `OutputError`, `StoreError` and `ClusterError`. Results that were yielded
+    before an error are on disk.
     """
     settings = settings or ScanSettings.of(localizer.header)
     with (
@@ -84,7 +84,7 @@ def scan(
         ChainedJournal(out / RESULTS, sha256_file(out / PARAMETERS)) as journal,
     ):
         results = [ScanResult.of_row(row, out) for row in journal.rows]
-        journal.rows.clear()  # a row in memory once
+        journal.rows.clear()  # so that each row is in memory only once
         session: dict[str, Any] = {
             "started": utc_now("seconds"),
             "finished": None,
@@ -112,16 +112,16 @@ def scan(
             session["made"] += 1
             yield result
         session["finished"] = utc_now("seconds")
-        session["cluster"] = cluster and cluster.describe()  # it knows its workers now
+        session["cluster"] = cluster and cluster.describe()  # the number of workers is known now
         for name, text in TABLES.items():
             write_text(out / name, text(results))
         run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
 
 
 def _unchanged(plan: Plan, out: Path, results: Sequence[ScanResult]) -> Iterator[ScanResult]:
-    """Yield kept results whose files and outputs have the hashes they had. Raises `ResumeError` at the first other.
+    """Yield kept results whose files and outputs still have the same hashes. Raises `ResumeError` at the first change.
 
-    A file that could not be read has no hash; its row stays until the scan is restarted.
+    A file that could not be read has no hash; its row is kept until the scan is restarted.
     """
     items = {item.name: item for item in plan.inputs}
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="imltool-resume")
@@ -139,7 +139,7 @@ def _unchanged(plan: Plan, out: Path, results: Sequence[ScanResult]) -> Iterator
 
 
 def _change(item: Input | None, out: Path, result: ScanResult) -> str:
-    """The change of a result's file or of an output: "a.jpg vanished", or "" for none."""
+    """The first change of a result's file or outputs, such as "a.jpg vanished"; "" for none."""
     if result.sha256 is None:
         return "" if item else f"{result.path} changed"
     files: dict[str, tuple[Path | Stored | None, str]] = {result.path: (item.path if item else None, result.sha256)}
@@ -151,7 +151,7 @@ def _change(item: Input | None, out: Path, result: ScanResult) -> str:
 
 
 def _even(count: int, batch: int) -> int:
-    """The batch size that leaves the last batch least short: 9 files by 8 at most → 5."""
+    """The batch size of at most `batch` that fills the last batch best: 9 files, at most 8 → 5."""
     return math.ceil(count / math.ceil(count / batch)) if count else batch
 
 

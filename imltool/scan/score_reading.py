@@ -1,8 +1,8 @@
-"""How to interpret a score: how many authentic pictures score as high, and how many pictures of such a score were
-edited.
+"""How to interpret a score: the share of authentic pictures that score higher, and the share of pictures with such a
+score that were edited.
 
-Both come from the calibration that `run.json` keeps of the checkpoint. A score is no probability that a picture was
-edited: that depends on how many edited pictures there are where it comes from (the base rate).
+Both come from the checkpoint's calibration, which `run.json` holds. A score is not the probability that a picture was
+edited: that also depends on how common edited pictures are at its source (the base rate).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from imltool.student.operating_points import KindRate
 
 LONGEST_SCALE = 200.0
-"""The bar ends where one in this many authentic pictures scores higher (our choice)."""
+"""End of the bar: one in this many authentic pictures scores higher (our choice)."""
 TICKS = (5, 20, 100)
 """Marks of the bar: one in this many authentic pictures scores higher."""
 
@@ -36,11 +36,12 @@ class _Calibration(BaseModel):
 
 @dataclass(frozen=True)
 class ScoreReading:
-    """What the calibration says about one score.
+    """The calibration's interpretation of one score.
 
     Attributes:
-        authentic: the kind of authentic pictures of which most score higher; None without calibration.
-        bin: (lowest score, highest score, pictures, edited ones) of the reliability curve; None without one.
+        authentic: the kind of authentic pictures with the largest share that scores higher; None without calibration.
+        bin: the score's bin of the reliability curve: (lowest score, highest score, pictures, edited ones); None
+            without one.
         base_rate: share of all calibration pictures that were edited; None without a curve.
     """
 
@@ -55,7 +56,7 @@ class ScoreReading:
 
     @property
     def one_in(self) -> str:
-        """`1 in 20 authentic pictures scores higher`, as short as it can be said; "" without calibration."""
+        """The rate in short: `about 1 in 20 authentic pictures scores higher`; "" without calibration."""
         if self.authentic is None:
             return ""
         if self.authentic.exceeding == 0:
@@ -76,7 +77,7 @@ class ScoreReading:
         return "common" if share < 1.5 else f"1 in {share:.0f}"
 
     def sentences(self) -> list[str]:
-        """All that is known of the score, a sentence each."""
+        """Everything that the calibration says about the score, one sentence each."""
         said = []
         if self.authentic is not None:
             low, high = self.authentic.interval
@@ -114,7 +115,7 @@ class ScoreScale:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the scores of authentic pictures are known."""
+        """Whether scores of authentic pictures are known."""
         return any(self._authentic.values())
 
     def read(self, score: float) -> ScoreReading:
@@ -133,5 +134,5 @@ class ScoreScale:
 
 
 def scale_position(one_in: float) -> float:
-    """Place on the bar, 0 to 1, of a score that one of `one_in` authentic pictures exceeds: even steps for factors."""
+    """Place on the bar, 0 to 1, of a score that one of `one_in` authentic pictures exceeds, on a logarithmic scale."""
     return min(1.0, max(0.0, math.log(max(one_in, 1.0)) / math.log(LONGEST_SCALE)))

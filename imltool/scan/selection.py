@@ -11,21 +11,21 @@ from imltool.scan.results import ScanResult
 
 @dataclass(frozen=True)
 class Selection:
-    """The analysed files that the report and the terminal show; what a scan records is never narrowed.
+    """The analysed files that the report and the terminal show. The recorded results are always complete.
 
     Attributes:
         only_indicated: leave out files without an indication.
-        top: show the files with the N highest scores of the rest; None shows all.
+        top: show only the N highest scores of the remaining files; None shows all.
     """
 
     only_indicated: bool = False
     top: int | None = None
 
     def choose(self, results: Sequence[ScanResult], always: Collection[str] = ()) -> list[ScanResult]:
-        """The results to show, highest score first, equal ones by path. Failed files are never among them.
+        """The results to show, highest score first, equal scores by path. Failed files are never included.
 
         Args:
-            always: paths to show whatever was selected: what an examiner has decided about is not left out.
+            always: paths that are shown in any case: those that an examiner has decided about.
         """
         analysed = [one for one in results if one.status == "ok"]
         ordered = sorted(analysed, key=lambda one: (-(one.score or 0.0), one.path))
@@ -34,10 +34,10 @@ class Selection:
         return [one for one in ordered if one.path in chosen or one.path in always]
 
     def describe(self) -> dict[str, Any]:
-        """As `run.json` keeps it, so that a report that is written again shows the same pictures."""
+        """The values stored in `run.json`, so that a report written again shows the same pictures."""
         return asdict(self)
 
     @classmethod
     def of_record(cls, run: Mapping[str, Any]) -> Selection:
-        """That of the reports of a scan, by its `run.json`; all pictures when there is none."""
+        """The selection of a scan's reports, from its `run.json`; all pictures when there is none."""
         return cls(**run.get("reports_show", {}))

@@ -1,4 +1,4 @@
-"""What a scan is asked to do with each picture."""
+"""Settings of a scan that apply to each picture."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LARGEST_BATCH = 1024
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """The choices that a picture's row depends on, beside the checkpoint.
+    """The settings that determine a picture's row, together with the checkpoint.
 
     Attributes:
         threshold: map values above it are tampered.
-        verdicts: from a score to a word.
-        stability: whether every picture is scored again under `stability.CHANGES`.
+        verdicts: the mapping from scores to verdicts.
+        stability: whether every picture is scored again after each of `stability.CHANGES`.
         companions: names of `companions.COMPANIONS` to draw.
-        tiles: whether large pictures are seen in tiles too, see `imltool.inference.tiles`.
+        tiles: whether large pictures are also predicted in tiles, see `imltool.inference.tiles`.
     """
 
     threshold: float
@@ -43,7 +43,7 @@ class ScanSettings:
         companions: Sequence[str] = (),
         tiles: bool = False,
     ) -> ScanSettings:
-        """The settings of a scan by a checkpoint.
+        """The settings of a scan with a checkpoint.
 
         Args:
             threshold: in [0,1]; None takes the checkpoint's `pixel_threshold`.
@@ -52,7 +52,7 @@ class ScanSettings:
         Raises `UsageError` for values out of range, and for a sensitivity that the checkpoint has no scores for.
         """
         if not 0.0 <= (threshold or 0.0) <= 1.0:
-            raise UsageError(f"threshold {threshold}", "give one in [0,1]")
+            raise UsageError(f"threshold {threshold} is out of range", "give one in [0,1]")
         return cls(
             header.pixel_threshold if threshold is None else threshold,
             choose_verdicts(header, sensitivity),
@@ -65,5 +65,5 @@ class ScanSettings:
 def require_batch(batch: int) -> int:
     """The batch size, from 1 to `LARGEST_BATCH`. Raises `UsageError` for any other."""
     if not 1 <= batch <= LARGEST_BATCH:
-        raise UsageError(f"batch size {batch}", f"give one from 1 to {LARGEST_BATCH}")
+        raise UsageError(f"batch size {batch} is out of range", f"give one from 1 to {LARGEST_BATCH}")
     return batch

@@ -1,4 +1,4 @@
-"""Whether a verdict holds after mild changes such as pictures undergo in transit: saved once more, scaled a little."""
+"""Whether a verdict holds after mild changes that pictures undergo in transit: another JPEG save, slight scaling."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CHANGES: dict[str, Callable[[RGB], RGB]] = {
     "resize 0.9": partial(_scale, factor=0.9),
     "resize 1.1": partial(_scale, factor=1.1),
 }
-"""Name → change of a uint8 RGB [H,W,3] (our choice): JPEG by Pillow, 4:2:0; both sides scaled, by area averaging where
-it shrinks and bicubic where it grows. OSError where an encoder refuses a picture."""
+"""Name → change of a uint8 RGB [H,W,3] (our choice): JPEG by Pillow, 4:2:0; both sides scaled, by area averaging to
+shrink and bicubic to enlarge. Raises OSError when an encoder refuses a picture."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """The verdict of a picture, why it is inconclusive where the score says otherwise, and its scores after changes."""
+    """The verdict of a picture, the reason if it is inconclusive despite its score, and its scores after changes."""
 
     verdict: Word
     reason: str | None
@@ -40,13 +40,13 @@ class Settled:
 
 
 def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]) -> Settled:
-    """The verdict of a picture in the light of its scores after `CHANGES`.
+    """The verdict of a picture that takes its scores after `CHANGES` into account.
 
-    A verdict flips when a change takes an indication away or brings one about; it is then inconclusive.
+    A verdict flips when a change removes an indication or causes one; it is then inconclusive.
 
     Args:
-        score: of the picture as it is, in [0,1].
-        changed: the score after each change, None where it could not be scored; empty when none was asked for.
+        score: of the unchanged picture, in [0,1].
+        changed: the score after each change, None where it could not be scored; empty when not requested.
     """
     word, reason = verdicts.word(score), verdicts.reason
     words = {name: None if value is None else verdicts.word(value) for name, value in changed.items()}

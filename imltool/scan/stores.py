@@ -1,7 +1,7 @@
-"""Object stores through fsspec: addresses are recognised, objects listed and fetched. A store is only read.
+"""Object stores through fsspec: recognise addresses, list and fetch objects. Nothing is written to a store.
 
-fsspec and a store's own package are imported when an address asks for them, never for files of this machine. Requests
-that fail are repeated by the store's own package.
+fsspec and the package of a store are imported only when an address needs them, never for local files. Failed requests
+are repeated by the store's package.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from imltool.files import human_size
 from imltool.texts import printable
 
 LARGEST = 4_000_000_000
-"""Bytes of an object that is fetched at most (our choice: four times what 300 megapixels of 8 bits take)."""
+"""Size in bytes of the largest object that is fetched (our choice: four times 300 megapixels of 8 bits)."""
 HEAD = 4096
-"""Bytes fetched of an object whose name is no picture's, to see whether it begins like one (our choice)."""
+"""Bytes fetched of an object without a picture's extension, to see whether it begins like a picture (our choice)."""
 LONGEST_SUFFIX = 100
 
 FILE = "file"
-"""The scheme of files of this machine, which are read where they are."""
+"""The scheme of local files, which are read in place."""
 OF_ONE_PROCESS = "memory"
-"""The scheme of a store that no other process sees: for programs and tests."""
+"""The scheme of a store that other processes cannot read: for programs and tests."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 Result = TypeVar("Result")
@@ -38,19 +38,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Scheme:
-    """A kind of store: the package that fsspec needs for it ("" for none), and the options it is opened with."""
+    """A kind of store: the package that fsspec needs for it ("" for none), and the options to open it."""
 
     package: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 SCHEMES = {
-    # parts fetched side by side would be held in memory; s3fs repeats requests itself, its library need not too
+    # parts fetched concurrently would be held in memory; s3fs repeats requests itself, so its library must not
     "s3": Scheme("s3fs", {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1}}}),
     "gs": Scheme("gcsfs"),
     OF_ONE_PROCESS: Scheme(""),
 }
-"""Scheme of an address → what serves it."""
+"""Scheme of an address → its kind of store."""
 _KNOWN = ", ".join(f"{name}://" for name in (*SCHEMES, FILE))
 
 
@@ -59,8 +59,8 @@ class Stored:
     """An object of a store, or a folder of them.
 
     Attributes:
-        url: its address, as a person writes it: `s3://bucket/folder/a.jpg`, nothing in it percent-encoded.
-        size: bytes, as they were listed; None when unknown.
+        url: its address, as a person writes it: `s3://bucket/folder/a.jpg`, not percent-encoded.
+        size: size in bytes as listed; None when unknown.
         root: the address below which it was listed.
     """
 
@@ -87,10 +87,10 @@ def is_address(text: str) -> bool:
 
 
 def read_address(text: str) -> Stored | Path:
-    """What an address names: an object or a folder of a store, or with `file://` a path of this machine.
+    """The object or folder that an address names in a store, or with `file://` a local path.
 
     Raises `UsageError` for a scheme that is not known or whose package is missing, and for an address with credentials
-    or a query in it. Neither is repeated in the message.
+    or a query, which the message does not repeat.
     """
     scheme, _, rest = text.partition("://")
     scheme = scheme.lower()
@@ -127,32 +127,32 @@ def open_store(scheme: str) -> Any:
         raise UsageError(f"{scheme}:// needs {' and '.join(missing)}, not installed here", f"pip install {install}")
     import fsspec
 
-    # a listing kept from before would show objects that are gone; fsspec's own cache makes an instance a thread
+    # a cached listing would show objects that are gone; fsspec's instance cache makes one instance per thread
     return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **SCHEMES[scheme].options)
 
 
 def _ask(place: Stored, request: Callable[[Any, str], Result], may_be_locked: bool = False) -> Result | None:
-    """What a store answers to a request, which gets its file system and its name of the place.
+    """Call `request` with the file system of a store and the store's name of the place; return its result.
 
-    None when nothing is there, and, if it `may_be_locked`, for what may not be read.
+    Returns None when nothing is there, and, if it `may_be_locked`, when reading is not permitted.
 
-    Raises `StoreError` without the store's own texts: they may hold addresses with keys in them. For the same
-    reason it is raised `from None`: `-vv` shows where errors come from.
+    Raises `StoreError` without the store's own texts, which may hold addresses with keys in them. For the same
+    reason it is raised `from None`: `-vv` shows the causes of errors.
     """
     store = open_store(place.scheme)
     try:
-        return request(store, str(store._strip_protocol(place.url)))  # noqa: SLF001 fsspec has no other way
+        return request(store, str(store._strip_protocol(place.url)))  # noqa: SLF001 fsspec offers no other way
     except FileNotFoundError:
         return None
     except PermissionError:
         if may_be_locked:
             return None
         raise StoreError(
-            f"no permission to look at {printable(place.url)}", "check the address, the credentials and their rights"
+            f"no permission to access {printable(place.url)}", "check the address, the credentials and their rights"
         ) from None
-    except Exception as error:  # stores raise what they like
+    except Exception as error:  # stores raise errors of any type
         raise StoreError(
-            f"{printable(place.url)} cannot be looked at: {type(error).__name__}",
+            f"{printable(place.url)} cannot be accessed: {type(error).__name__}",
             "check the address, the credentials in the environment and the network",
         ) from None
 
@@ -163,7 +163,7 @@ def exists(place: Stored) -> bool:
 
 
 def list_objects(place: Stored) -> list[Stored]:
-    """All objects below a folder, in no order; an object itself; nothing where nothing is.
+    """All objects below a folder, in no particular order; an object itself; an empty list when nothing is there.
 
     Raises `StoreError` when the store does not answer.
     """
@@ -183,7 +183,7 @@ def list_objects(place: Stored) -> list[Stored]:
 
 
 def read_head(place: Stored) -> bytes:
-    """The first bytes of an object, enough to recognise a picture's format; none of one that may not be read.
+    """The first bytes of an object, enough to recognise a picture's format; none if reading is not permitted.
 
     Raises `StoreError` when the store does not answer.
     """
@@ -193,13 +193,13 @@ def read_head(place: Stored) -> bytes:
 
 
 def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None = None) -> Path:
-    """Copy an object to `folder`, under `stem` and the suffix of its name; gives the copy's path.
+    """Copy an object to `folder` as `stem` with the suffix of its name; return the copy's path.
 
     Args:
-        stop: gives up soon after it is set.
+        stop: the copy is abandoned soon after this is set.
 
-    Raises `ObjectGone` and `ObjectError` with the reason alone, `StoreError` when the store as a whole does not answer,
-    and `OutputError` when there is no room for the copy.
+    Raises `ObjectGone` and `ObjectError` with the reason only, `StoreError` when the store as a whole does not answer,
+    and `OutputError` when there is no space for the copy.
     """
     if (place.size or 0) > LARGEST:
         raise ObjectError(f"larger than {human_size(LARGEST)}: not fetched")
@@ -208,7 +208,7 @@ def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None =
     store = open_store(place.scheme)
     try:
         store.get_file(store._strip_protocol(place.url), str(path), callback=_bound(stop or threading.Event()))  # noqa: SLF001
-        if not path.is_file():  # what fsspec leaves of a folder
+        if not path.is_file():  # fsspec makes a folder of a folder
             raise ObjectError("is a folder, not an object")
     except Exception as error:
         path.unlink(missing_ok=True)
@@ -217,7 +217,7 @@ def fetch(place: Stored, folder: Path, stem: str, stop: threading.Event | None =
 
 
 def _bound(stop: threading.Event) -> Any:
-    """What fsspec reports its progress to: ends a copy that is no longer wanted or has grown too large."""
+    """A progress callback for fsspec that ends a copy when `stop` is set or the copy has grown too large."""
     from fsspec.callbacks import Callback
 
     class Bound(Callback):  # type: ignore[misc]
@@ -242,7 +242,7 @@ def _reason(error: Exception, place: Stored) -> ImlError:
         )
     if isinstance(error, FileNotFoundError):
         return ObjectGone("no such object")
-    try:  # an object that cannot be read, or a network or credentials that are gone
+    try:  # is this object unreadable, or are the network or the credentials gone?
         exists(Stored(place.root or place.url))
     except StoreError as silent:
         return silent

@@ -1,4 +1,4 @@
-"""The results as tables for spreadsheets; their columns are the fields of the models of a row."""
+"""The results as tables for spreadsheets; their columns are the fields of a row's models."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LEFT_OUT = ("previous_sha256",)
 
 
 def table_text(results: Iterable[ScanResult]) -> str:
-    """The text of `results.csv`: a column a field, those of parts with the part's name in front (`camera_make`).
+    """The text of `results.csv`: one column per field; fields of parts are prefixed by the part's name (`camera_make`).
 
-    Lists of texts, and of parts with a text, are joined by ` | `, other lists are counted, dictionaries are left out; a
-    value that a file does not have is empty. A text that a spreadsheet would take for a formula gets `'` in front; a
-    path gets `./`, which names the same file.
+    Lists of texts, and of parts with a text, are joined by ` | `; other lists are counted; dictionaries are left out. A
+    missing value is empty. A text that a spreadsheet would interpret as a formula is prefixed by `'`, and such a path
+    by `./`, which names the same file.
     """
     names = [column.name for column in columns()]
     return csv_text(names, ([column.cell(one) for column in columns()] for one in results))
@@ -37,7 +37,7 @@ def errors_text(results: Iterable[ScanResult]) -> str:
 
 
 TABLES: dict[str, Callable[[Iterable[ScanResult]], str]] = {TABLE: table_text, ERRORS: errors_text}
-"""The tables written when a scan has ended: name of the file → its text."""
+"""The tables written at the end of a scan: name of the file → function that makes its text."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Column:
         return "_".join(self.fields).removeprefix("context_")
 
     def cell(self, result: ScanResult) -> Any:
-        """The value of one file; None for what it does not have."""
+        """The value of one file; None when it has none."""
         value: Any = result
         for name in self.fields:
             value = None if value is None else getattr(value, name)
@@ -87,7 +87,7 @@ def _kinds(annotation: Any) -> set[Any]:
 
 
 def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """Lines as a table; a text that a spreadsheet would take for a formula is guarded (see `table_text`)."""
+    """The text of a CSV table; texts that a spreadsheet would interpret as formulas are guarded (see `table_text`)."""
     buffer = io.StringIO(newline="")
     table = csv.writer(buffer, lineterminator="\n")
     table.writerow(names)
@@ -98,7 +98,7 @@ def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any, guard: str) -> Any:
-    """A value that no spreadsheet runs; control characters, which names of files may hold, are written as escapes."""
+    """A value that no spreadsheet evaluates; control characters, which file names may hold, are escaped."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -1,8 +1,8 @@
 """Verdicts, from the false-positive rates that a checkpoint's calibration supports.
 
-A score is an *indication* above the operating point of the chosen sensitivity, and *inconclusive* between the point of
-`INCONCLUSIVE_RATE` and that one; below it there is *no indication*. So the last word means the same whatever the
-sensitivity is, and a higher one only turns inconclusive pictures into indications (our choice, as are the rates).
+A score above the operating point of the chosen sensitivity is an *indication*. A score between that point and the point
+of `INCONCLUSIVE_RATE` is *inconclusive*, and a lower one *no indication*. So *no indication* means the same at every
+sensitivity, and a higher sensitivity only turns inconclusive pictures into indications (our choice, as are the rates).
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ Calibration = Literal["scores", "threshold", "none"]
 
 @dataclass(frozen=True)
 class Verdicts:
-    """From a score to a word.
+    """The mapping from scores to verdicts.
 
     Attributes:
         sensitivity: the one chosen.
-        calibration: what the checkpoint keeps: the authentic "scores", from which every point is computed; only the
-            "threshold" of `TARGET_FPR`, which leaves nothing inconclusive; or "none", which leaves everything so.
+        calibration: what the checkpoint holds: "scores" of authentic pictures, from which both points are computed;
+            only the "threshold" of `TARGET_FPR`, with which nothing is inconclusive; or "none", with which everything
+            is inconclusive.
         indication: scores above it are an indication; None without calibration.
-        inconclusive: scores above it are at least inconclusive; None where the scores are not kept.
-        measured_fpr: share of the authentic calibration pictures above a lone threshold.
+        inconclusive: scores above it are at least inconclusive; None if the checkpoint holds no scores.
+        measured_fpr: share of the authentic calibration pictures above the threshold, if it holds only that.
     """
 
     sensitivity: Sensitivity
@@ -62,11 +63,11 @@ class Verdicts:
 
     @property
     def reason(self) -> str | None:
-        """Why every verdict is inconclusive, None when they follow from the scores."""
+        """Why every verdict is inconclusive; None when verdicts follow from the scores."""
         return NOT_CALIBRATED if self.indication is None else None
 
     def describe(self) -> dict[str, Any]:
-        """What `run.json` says of the operating points, as plain values, with `notes` for a person."""
+        """The operating points as plain values for `run.json`, with `notes` as sentences."""
         return {
             "sensitivity": self.sensitivity,
             "calibration": self.calibration,
@@ -80,28 +81,28 @@ class Verdicts:
         if point is None:
             return [
                 f"No false-positive rate is known, because {NOT_CALIBRATED}: every verdict is inconclusive. "
-                "The scores still put the pictures in order. imltool model calibrate makes a calibrated checkpoint."
+                "The scores still rank the pictures. imltool model calibrate makes a calibrated checkpoint."
             ]
         notes = [f"A score above {point.threshold:.4f} is an indication (sensitivity {self.sensitivity})."]
         if self.inconclusive is None:
             notes.append(
                 f"{_percent(self.measured_fpr or 0.0)} of the authentic calibration pictures were above it. This "
-                "checkpoint does not keep their scores, so that nothing is inconclusive by its score."
+                "checkpoint does not hold their scores, so no picture is inconclusive by its score."
             )
         else:
             if not point.supported:
                 fewest = min(kind.pictures for kind in point.kinds)
                 notes.append(
                     f"The calibration cannot support the {_percent(point.wanted_rate)} that this sensitivity asks for: "
-                    f"it takes {pictures_needed(point.wanted_rate)} authentic pictures of each kind, and of one there "
-                    f"are {fewest}. The highest authentic score is used instead."
+                    f"this takes {pictures_needed(point.wanted_rate)} authentic pictures of each kind, and one kind "
+                    f"has only {fewest}. The highest authentic score is used instead."
                 )
             notes.append(_promise(point))
             if self.inconclusive.threshold < point.threshold:
                 notes.append(
                     f"A score above {self.inconclusive.threshold:.4f} is inconclusive. {_promise(self.inconclusive)}"
                 )
-        return [*notes, "Pictures of other kinds than the calibration's may be indicated more often."]
+        return [*notes, "Pictures of other kinds than those of the calibration may get an indication more often."]
 
 
 def choose_verdicts(header: CheckpointHeader, sensitivity: Sensitivity = "medium") -> Verdicts:
@@ -120,8 +121,8 @@ def choose_verdicts(header: CheckpointHeader, sensitivity: Sensitivity = "medium
         )
     if sensitivity != "medium":
         raise UsageError(
-            f"checkpoint {header.name} keeps no authentic scores to compute sensitivity {sensitivity} from",
-            "leave --sensitivity out, or give it some with imltool model calibrate",
+            f"checkpoint {header.name} holds no authentic scores, from which sensitivity {sensitivity} is computed",
+            "leave --sensitivity out, or calibrate it with imltool model calibrate",
         )
     if header.score_fpr is None:
         return Verdicts(sensitivity, "none")
@@ -154,9 +155,9 @@ def _promise(point: OperatingPoint) -> str:
     worst = point.worst
     low, high = worst.interval
     return (
-        f"Of authentic pictures like the calibration's set {worst.name}, the worst here, {_percent(worst.rate)} are "
-        f"expected above it ({100 * CONFIDENCE:.0f} % interval {_percent(low)} to {_percent(high)}, measured on "
-        f"{worst.pictures})."
+        f"{_percent(worst.rate)} of authentic pictures like those of the calibration set {worst.name}, which has the "
+        f"highest rate, are expected above it ({100 * CONFIDENCE:.0f} % interval {_percent(low)} to {_percent(high)}, "
+        f"measured on {worst.pictures})."
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a scan's output folder, and the evidence it looked at, were changed since."""
+"""Check whether a scan's output folder, or the evidence it analysed, was changed since."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from imltool.versions import __version__
 
 JOURNALS: dict[str, str | None] = {RESULTS: None, DECISIONS: ORIGIN}
 """Chained journals of a scan's folder → their origin; None for the hash of `parameters.json`. Only the first must
-exist, others grow after the scan."""
+exist; others grow after the scan."""
 READERS = 4
 """Files hashed at once (our choice)."""
 _FATES = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
@@ -48,11 +48,11 @@ _FATES = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKE
 
 @dataclass(frozen=True)
 class ChainedFile:
-    """A journal of `JOURNALS` that is there.
+    """A journal of `JOURNALS` that exists.
 
     Attributes:
         links: its lines.
-        head: SHA-256 of the last; the origin when there is none.
+        head: SHA-256 of the last line; the origin when there is none.
     """
 
     name: str
@@ -68,8 +68,7 @@ class Verification:
         head: SHA-256 of the last of them; of `parameters.json` when there is none, empty when that is missing too.
         journals: the chained journals, that of the results first.
 
-    Raises `UsageError` when `out` holds no scan, `DataError` when its rows are of a form without a chain or cannot be
-    read at all.
+    Raises `UsageError` when `out` holds no scan, and `DataError` when its rows have another format or cannot be read.
     """
 
     def __init__(self, out: Path) -> None:
@@ -88,7 +87,7 @@ class Verification:
         form = self._parameters.get("row_format") if isinstance(self._parameters, dict) else ROW_FORMAT
         if form != ROW_FORMAT:
             raise DataError(
-                f"{out / PARAMETERS} says rows of format {form!r}, and this version reads those of {ROW_FORMAT}",
+                f"{out / PARAMETERS} says that rows have format {form!r}, and this version reads format {ROW_FORMAT}",
                 "use the version that it names under tool_version",
             )
         self._partial = [name for name in data if name != RESULTS and data[name] and not data[name].endswith(b"\n")]
@@ -101,23 +100,22 @@ class Verification:
 
     @property
     def files(self) -> int:
-        """The number of outputs that rows name, which are hashed."""
+        """The number of outputs to hash: those that rows name."""
         return sum(len(_outputs(row)) for row in self._results)
 
     def run(self, heads: Sequence[str] = (), evidence: bool = False) -> Iterator[Finding | None]:
-        """Check everything; yield what was found, and None for every output or evidence file that is untouched.
+        """Check everything; yield every finding, and None for every output or evidence file that is unchanged.
 
         Args:
-            heads: final hashes that were kept elsewhere: that of the results, and of other journals that of any line,
-                as these grow. Without them a change by somebody who computed all hashes again is not found.
-            evidence: hash the files that were scanned as well, where `run.json` says that they are; objects of stores
-                are fetched for it.
+            heads: final hashes that were kept elsewhere: the hash of the last row of the results, or of any line of
+                another journal, as these grow. Without them, a change is not found if all hashes were computed again.
+            evidence: also hash the scanned files, where `run.json` says that they are; objects of stores are fetched.
         """
         yield from self._check_files(heads)
         for journal in self.journals:
             yield from _check_chain(journal)
         for name in self._partial:
-            yield Finding(UNCHECKED, name, "ends in the middle of a row, which its next writer drops")
+            yield Finding(UNCHECKED, name, "ends in the middle of a row, which its next writer will remove")
         yield from self._check_record()
         yield from self._check_outputs()
         if self._finished:
@@ -136,7 +134,7 @@ class Verification:
 
     @property
     def _finished(self) -> bool:
-        """Whether the last session came to its end. A record that cannot be read counts as finished."""
+        """Whether the last session finished. A record that cannot be read counts as finished."""
         try:
             return self._record["sessions"][-1]["finished"] is not None
         except (KeyError, TypeError, IndexError):
@@ -163,7 +161,7 @@ class Verification:
             return
         if not checksum_ok(record):
             yield Finding(CHANGED, RECORD, "its values do not fit its checksum, self_sha256")
-        elif not _holds(self.out / RECORD, record_text(record)):  # of a key that is there twice only the last is read
+        elif not _holds(self.out / RECORD, record_text(record)):  # when a key occurs twice, only the last is read
             yield Finding(CHANGED, RECORD, "is not written as a scan writes these values")
         yield from _differences(record.get("parameters"), self._parameters, "parameters", PARAMETERS)
         heads = [self._links[0].row.get("previous_sha256") if self._links and self._links[0].row else self.head]
@@ -222,7 +220,7 @@ class Verification:
             except OSError as error:
                 yield Finding(UNCHECKED, name, f"cannot be read: {error.strerror}")
                 continue
-            except UnicodeEncodeError:  # half of a character, which no scan writes
+            except UnicodeEncodeError:  # a lone surrogate, which no scan writes
                 same = False
             if not same:
                 made = self._parameters.get("tool_version") if isinstance(self._parameters, dict) else None
@@ -238,7 +236,7 @@ class Verification:
                 yield Finding(_FATES[change], name, f"{change} since it was written")
         for name in (REPORT, PDF, COCO):
             if name not in reports and (self.out / name).exists():
-                older = f"{RECORD} has no hash of it: it is of an earlier session; make it again or remove it"
+                older = f"{RECORD} has no hash of it: an earlier session wrote it; make it again or remove it"
                 yield Finding(UNCHECKED, name, older)
 
     def _check_evidence(self) -> Iterator[Finding | None]:
@@ -292,7 +290,7 @@ def _check_chain(journal: ChainedFile) -> Iterator[Finding]:
 
 
 def _read_json(path: Path) -> Any:
-    """What a file holds; None when it is not there or holds no JSON. Raises OSError when it cannot be read."""
+    """The content of a JSON file; None when it is missing or holds no JSON. Raises OSError when it cannot be read."""
     try:
         # opening a pipe could wait for ever
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -313,9 +311,9 @@ def _outputs(row: dict[str, Any]) -> dict[str, str]:
 
 
 def original_path(text: str) -> Path | Stored:
-    r"""The path that `readable` made `text` of: where nothing is under that name, `\xNN` are bytes again.
+    r"""The path from which `readable` made `text`: when no such file exists, `\xNN` are turned back into bytes.
 
-    Of an address the object or folder. Raises `UsageError` for one that cannot be read.
+    For an address, its object or folder. Raises `UsageError` for one that cannot be read.
     """
     if is_address(text):
         return read_address(text)
@@ -331,7 +329,7 @@ def _differences(recorded: Any, true: Any, name: str, source: str) -> Iterator[F
     try:
         here, there = flatten(dict(recorded)), flatten(dict(true))
     except RecursionError:
-        yield Finding(CHANGED, RECORD, f"its {name}, or those of {source}, are lists in lists without end")
+        yield Finding(CHANGED, RECORD, f"its {name}, or those of {source}, are nested too deeply")
         return
     for key in sorted(here.keys() | there.keys()):
         if here.get(key) != there.get(key):

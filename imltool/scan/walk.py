@@ -1,4 +1,4 @@
-"""The pictures below a folder, of a disk or a store: known by the name's ending or else by their first bytes."""
+"""The pictures below a folder of a disk or a store: recognised by their extension or else by their first bytes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from imltool.scan.stores import Stored, read_head
 from imltool.texts import printable
 
 LOOKERS = 8
-"""Objects looked at at once (our choice)."""
+"""Objects read at once (our choice)."""
 
 
 Others = list[tuple[Path, str]]
-"""The files of a folder that were passed over, and their kind."""
+"""The files of a folder that were passed over, each with its kind."""
 NO_FILE, NO_ENDING, CLOSED = "not a file", "no extension", "cannot be opened"
 
 
 def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Others) -> list[Path]:
-    """As `walk_images`, and files of other names that begin like a picture: evidence is often named so.
+    """As `walk_images`, and also files with other names that begin like a picture: evidence is often named so.
 
-    Hidden folders are scanned too: pictures may be hidden there. A file named like a picture is there
-    whatever it holds, so that a damaged one is reported. One of another name that cannot be opened is
-    left out.
+    Hidden folders are searched too: pictures may be hidden there. A file with a picture extension is included whatever
+    it holds, so that a damaged one is reported. A file with another name that cannot be opened is left out.
 
     Args:
-        others: gets the files that are left out.
+        others: the files that are left out are appended here.
     """
     return walk_images(root, on_error, partial(_is_picture, others=others), hidden=True)
 
@@ -39,7 +38,7 @@ def walk_pictures(root: Path, on_error: Callable[[OSError], None], others: Other
 def _is_picture(path: Path, others: Others) -> bool:
     if named_like_picture(path):
         return True
-    # opening a pipe could wait for ever, so only regular files are; Path.is_file raises where it may not look
+    # opening a pipe could block for ever, so only regular files are opened; Path.is_file raises without permission
     regular = os.path.isfile(path)
     if regular and looks_like_picture(path):
         return True
@@ -55,9 +54,9 @@ def kind_of(name: str) -> str:
 
 
 def choose_pictures(objects: Sequence[Stored]) -> list[Stored]:
-    """Those of a store's objects that `walk_pictures` would take as files, in their order.
+    """The objects of a store that `walk_pictures` would include as files, in their order.
 
-    A few kB are fetched of every object of another name. Raises `StoreError` when the store does not answer.
+    A few kB are fetched of every object without a picture extension. Raises `StoreError` when a store does not answer.
     """
     with ThreadPoolExecutor(LOOKERS, thread_name_prefix="imltool-look") as pool:
         return [stored for stored, wanted in zip(objects, pool.map(_is_stored_picture, objects), strict=True) if wanted]
