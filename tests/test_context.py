@@ -191,7 +191,7 @@ def test_values_that_programs_write_otherwise(tmp_path: Path) -> None:
 
 def test_the_name_and_the_content(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", "PNG")
-    assert "its name ends like another format's; the content is PNG" in [
+    assert "its file name has another format's extension; the content is PNG" in [
         remark.text for remark in make_remarks(context_of(tmp_path / "a.jpg"))
     ]
     picture().save(tmp_path / "plain", "PNG")

@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     for data, problem in (
         (extended((0, XMP[:400]), total=len(XMP)), "extended XMP: is incomplete"),
         (extended((0, XMP[:400]), (500, XMP[500:]), total=len(XMP)), "extended XMP: is incomplete"),
-        (with_blocks(app(1, b"http://ns.adobe.com/xap/1.0/\0", XMP[:300])), "JPEG APP1: XMP is no whole XML"),
+        (with_blocks(app(1, b"http://ns.adobe.com/xap/1.0/\0", XMP[:300])), "JPEG APP1: XMP is no complete XML"),
         (with_blocks(app(1, b"Exif\0\0", b"no table")), "EXIF: has no TIFF header"),
         (with_blocks(app(13, b"Photoshop 3.0\0", b"8BIM\4\4\0\0\0\0\xff\xff")), "Photoshop resources are damaged"),
     ):

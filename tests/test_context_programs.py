@@ -55,7 +55,7 @@ def test_what_xmp_says(tmp_path: Path) -> None:
     ("packet", "reason"),
     [
         (b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "holds a document type"),
-        (XMP[:700].encode(), "no whole XML"),
+        (XMP[:700].encode(), "no complete XML"),
         (b" " * 4_000_001, "is longer than"),
         ('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'.encode("utf-16"), "holds a document type"),
     ],

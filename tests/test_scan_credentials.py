@@ -189,7 +189,7 @@ def test_the_library_cannot_harm_the_scan(
     monkeypatch.setattr(credentials, "SECONDS", 2 if "sleep" in library else 60)
     context = context_of(path)
     assert context.credentials.state == state and reason in context.credentials.reason
-    assert texts(context)[0].startswith("Content Credentials are there and could not be read")
+    assert texts(context)[0].startswith("the file has Content Credentials, but they could not be read")
 
 
 def test_a_module_beside_the_evidence_is_not_loaded(

@@ -64,7 +64,7 @@ def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool: Imltool
         "wide.png", "wide.gif", "wide.tif", "wide.bmp", "wide.jpg",
     }  # fmt: skip
     assert reasons["good.jpg"] is reasons["nested.png"] is None
-    assert "no whole XML" in rows["nested.png"]["context"]["problems"][0]
+    assert "no complete XML" in rows["nested.png"]["context"]["problems"][0]
     assert all(len(json.dumps(row)) < 20_000 for row in rows.values()), "nothing of what was unpacked is kept"
 
 

@@ -1,1 +1,1 @@
-"""What a picture file says of itself: metadata, JPEG structure, Content Credentials, and remarks on them."""
+"""Evidence in a picture file besides its pixels: metadata, JPEG coding, Content Credentials, and remarks on them."""

@@ -1,4 +1,4 @@
-"""The forensic context of one file: what its format, its metadata and its coding say beside the pixels."""
+"""The forensic context of one file: format, metadata and coding, all that the file holds besides the pixels."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ ENDINGS = {
     ),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".mp3", ".wav", ".psd", ".jxl", ".svg", ".ico"), "no picture"),
 }
-"""Endings that stand for a format. Others stand for none: browsers and services make up their own (`.jpg_large`)."""
+"""Extension → format. Other extensions imply no format: browsers and services invent their own (`.jpg_large`)."""
 
 
 def picture_context(source: Source, header: Header | None, pixels: Pixels | None = None) -> Context:
-    """What a file says beside its pixels. Nothing is written, no error is raised, the same bytes give the same answer.
+    """The context of a file. Writes nothing and raises no error; the same bytes always give the same context.
 
     Args:
         source: the file, opened with the mark of `imltool.evidence.credentials`.
-        header: what `read_header` found; None when it could not be read.
-        pixels: what `decode` gave; None when the picture could not be decoded.
+        header: the result of `read_header`; None when it could not be read.
+        pixels: the result of `decode`; None when the picture could not be decoded.
     """
     if header is None:
         attempt = _Attempts()
@@ -65,7 +65,7 @@ def picture_context(source: Source, header: Header | None, pixels: Pixels | None
 
 
 class _Attempts:
-    """Runs readers; one that fails is a problem with a fixed phrase, and its library's text goes to the log."""
+    """Runs readers. A failure is noted as a problem with a fixed phrase; the library's own text goes to the log."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -140,14 +140,14 @@ def _ending(header: Header, pixels: Pixels | None) -> str | None:
 
 
 def _double_jpeg(header: Header, pixels: Pixels | None) -> DoubleJpeg | None:
-    """Where 8-bit pixels keep traces of a JPEG save: in JPEG files with steps of their own, and in lossless formats."""
+    """Signs of double JPEG in 8-bit pixels of lossy JPEG files and of lossless formats; None for other files."""
     if pixels is None or header.mode not in ("L", "RGB", "RGBA", "CMYK"):
         return None
     structure = header.blocks.jpeg
     luma: tuple[int, ...] | None = None
     if structure and structure.frame:
         luma = structure.tables.get(structure.frame.components[0][2])
-        if luma is None:  # a lossless JPEG has no steps
+        if luma is None:  # a lossless JPEG has no quantisation steps
             return None
     elif (
         header.format not in LOSSLESS
@@ -169,7 +169,7 @@ def _thumbnail(
     where, read = there
     try:
         stored = read()
-    except ValueError as error:  # of our own: what is wrong with it, as a fixed phrase
+    except ValueError as error:  # our own errors are fixed phrases already
         ours = str(error).startswith("is no JPEG") or "is no size" in str(error)
         attempt.problems.append(f"thumbnail: {error if ours else phrase(error)}")
         return Thumbnail(where=where)

@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA): whether a file carries them, which of their checks hold, and what they say."""
+"""Content Credentials (C2PA): whether a file has them, which of their checks hold, and what they state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imltool.pictures.source import Source
 from imltool.texts import clean
 
 MARK = b"jumdc2pa"
-"""Every embedded manifest store begins with a JUMBF description of this kind; in no format is it compressed."""
+"""Every embedded manifest store begins with a JUMBF description of this kind, which no format compresses."""
 READER = Path(__file__).with_name("credentials_reader.py")
 SECONDS = 60
 """Wall-clock time the reader may take (our choice)."""
@@ -42,9 +42,9 @@ CONCERNS: tuple[tuple[Concern, re.Pattern[str]], ...] = (
     ("identity", re.compile(r"^cawg\.|^signingCredential\.")),
     ("signature", re.compile(r"^claimSignature\.|^claim\.|^assertion\.(hashedURI|missing|notRedacted|inaccessible)")),
 )
-"""What a code of the C2PA specification concerns; the first pattern that fits counts."""
+"""The concern of a code of the C2PA specification: that of the first pattern that matches."""
 OFFLINE = re.compile(r"unavailable|inaccessible|\.ocsp\.|skipped|notChecked|did_|unresolved|fetch", re.IGNORECASE)
-"""Codes of what could not be checked without a network; no fault."""
+"""Codes of checks that need a network; not faults."""
 PROVES: Mapping[Concern, re.Pattern[str]] = {
     "binding": re.compile(r"^assertion\.(dataHash|bmffHash|boxesHash|collectionHash|multiAssetHash)\.match$"),
     "signature": re.compile(r"^claimSignature\.validated$"),
@@ -52,11 +52,11 @@ PROVES: Mapping[Concern, re.Pattern[str]] = {
     "identity": re.compile(r"^cawg\.ica\.credential_valid$|^cawg\..*\.trusted$|^signingCredential\.trusted$"),
     "ingredient": re.compile(r"^ingredient\.(manifest|claimSignature)\.validated$"),
 }
-"""Codes that say that a check holds."""
+"""Codes that mean that a check holds."""
 
 
 def read_credentials(source: Source, image_format: str | None, provenance: str | None) -> Credentials:
-    """The Content Credentials of a file, read by the official library in a process of its own, without network.
+    """The Content Credentials of a file, read by the official library in a separate process, without network.
 
     Args:
         source: opened with `MARK` among its marks.
@@ -64,13 +64,20 @@ def read_credentials(source: Source, image_format: str | None, provenance: str |
         provenance: the address of credentials in XMP. It is reported, never fetched.
 
     Returns:
-        `state`: "absent"; "removed" (XMP says that they are in this file, and they are not); "elsewhere" (only an
-        address is given); "valid" (the file is what was signed, the signature holds, and nothing is wrong); "valid with
-        faults" (the same, and something else is wrong: a certificate's time, an identity, an ingredient); "invalid"
-        (the file is not what was signed, or the signature does not hold); "unreadable"; "not checked" (`reason` says
-        why). `binding`, `signature`, `time`, `identity`, `ingredients`: these checks one by one. Whether the signer can
-        be trusted is not judged: no list of trusted signers is consulted. `findings`: faults, and what could not be
-        checked offline, with the library's explanations.
+        `state` is one of:
+
+        - "absent";
+        - "removed": XMP says that they are in this file, and they are not;
+        - "elsewhere": only an address is given;
+        - "valid": the file is the one that was signed, the signature holds, and there are no faults;
+        - "valid with faults": the same, with a fault elsewhere (time of the certificate, identity, ingredient);
+        - "invalid": the file is not the one that was signed, or the signature does not hold;
+        - "unreadable";
+        - "not checked": `reason` says why.
+
+        `binding`, `signature`, `time`, `identity`, `ingredients` are the outcomes of these checks. Whether the signer
+        can be trusted is not judged: no list of trusted signers is consulted. `findings` are faults and checks that
+        were impossible offline, with the library's explanations.
     """
     if MARK not in source.found:
         if not provenance:
@@ -102,7 +109,7 @@ def read_credentials(source: Source, image_format: str | None, provenance: str |
 
 
 def concern_of(code: str) -> Concern:
-    """What a code concerns."""
+    """The concern of a code."""
     return next((concern for concern, pattern in CONCERNS if pattern.search(code)), "other")
 
 
@@ -117,7 +124,7 @@ def _finding(status: Mapping[str, Any], ingredient: bool) -> Finding:
 
 
 def is_fault(finding: Finding) -> bool:
-    """Whether a finding is a fault, and not only something that cannot be checked offline."""
+    """Whether a finding is a fault, not just a check that is impossible offline."""
     return not OFFLINE.search(finding.code) or finding.concerns in ("binding", "signature")
 
 
@@ -130,7 +137,7 @@ def _check(concern: Concern, codes: Sequence[str], findings: Sequence[Finding]) 
 def _state(
     checks: Mapping[Concern, Check], findings: Sequence[Finding], accepted: bool
 ) -> Literal["valid", "valid with faults", "invalid"]:
-    """Only the binding and the signature decide whether credentials fit their file."""
+    """The state of credentials that were read. Only the binding and the signature decide whether they are valid."""
     if "fails" in (checks["binding"], checks["signature"]):
         return "invalid"
     if not accepted and not checks["binding"] == checks["signature"] == "holds":
@@ -139,7 +146,7 @@ def _state(
 
 
 def _ask(source: Source, mime: str) -> dict[str, Any]:
-    """What the reader says. It gets the bytes and no name, so that none can be taken for an option."""
+    """The output of the reader process. It gets the bytes only: a file name could be mistaken for an option."""
     command = [sys.executable, str(READER), mime]
     try:
         if isinstance(source.stream, io.BytesIO):

@@ -1,8 +1,8 @@
 """Reads the Content Credentials of the file on stdin with c2pa-python and prints one JSON object.
 
-Run as a script in a process of its own, by `imltool.evidence.credentials`, so that a file made to hang, crash or fill
-the memory of the native library costs that process and not the scan. It imports nothing of imltool, so that it starts
-fast, and nothing is fetched from the network.
+`imltool.evidence.credentials` runs it as a script in a separate process, so that a file made to hang or crash the
+native library, or to exhaust memory, ends that process and not the scan. It imports nothing of imltool, so that it
+starts fast, and fetches nothing from the network.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import sys
 from typing import Any
 
 MEMORY = 4_000_000_000
-"""Bytes of address space (our choice; the library maps about 0.5 GB)."""
+"""Limit of the address space in bytes (our choice; the library maps about 0.5 GB)."""
 SECONDS = 30
-"""Processor time (our choice)."""
+"""Limit of the processor time (our choice)."""
 LISTED = 20
 UNTRUSTED = "signingCredential.untrusted"
-"""Whom to trust is not judged here, and others' lists of trusted signers are not known."""
+"""Left out of the failures: trust is not judged here, as no list of trusted signers is consulted."""
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": False},
 }
 
 
 def limit() -> None:
-    """Bound this process where the system can."""
+    """Limit the memory and time of this process, where the system supports it."""
     try:
         import resource
     except ImportError:  # not on Windows
@@ -36,7 +36,7 @@ def limit() -> None:
 
 
 def recorded(ingredients: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a signer found when a source was taken in; the file's own results tell only what differs from it today."""
+    """Results that a signer recorded when a source was included; today's results list only what differs from them."""
     found: list[dict[str, Any]] = []
     for ingredient in ingredients:
         results = ingredient.get("validation_results") or {}
@@ -47,7 +47,7 @@ def recorded(ingredients: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read(mime: str) -> dict[str, Any]:
-    """What the library says of the active manifest; or a `state` "unreadable" or "not checked" and the `reason`."""
+    """The library's results for the active manifest, or a `state` "unreadable" or "not checked" and the `reason`."""
     try:
         import c2pa  # type: ignore[import-untyped]
     except Exception:
@@ -56,7 +56,7 @@ def read(mime: str) -> dict[str, Any]:
         context = c2pa.Context(c2pa.Settings.from_dict(SETTINGS))
         stream = io.BytesIO(sys.stdin.buffer.read())
         store = json.loads(c2pa.Reader(mime, stream, context=context).json())
-    except Exception as error:  # its text may change with the library; its kind is a fixed word
+    except Exception as error:  # its text may change with the library; the name of its class is fixed
         kind = type(error).__name__.lstrip("_")
         return {"state": "unreadable", "reason": f"the C2PA library cannot read them ({kind})"}
     manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})

@@ -1,4 +1,4 @@
-"""What EXIF says of a picture: camera, clocks, position, its own size, and the thumbnail it carries."""
+"""EXIF of a picture: camera, clocks, position, the size it states, and the embedded thumbnail."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ NAMES = {
 
 @dataclass(frozen=True)
 class ExifBlock:
-    """The tables of an EXIF block, the thumbnail's bytes (JPEG) or None, and the size of a maker note.
+    """The tables of an EXIF block, the thumbnail's bytes (JPEG) or None, and the size of a maker note in bytes.
 
-    `partly` says whether a tag or a table could not be read.
+    `partly` is True when a tag or a table could not be read.
     """
 
     main: tags.Table = field(default_factory=tags.Table)
@@ -56,12 +56,12 @@ class ExifBlock:
 
 
 def read_exif(read: tags.Read, notes: Notes, main: tags.Table | None = None) -> ExifBlock | None:
-    """The EXIF of a block or of a TIFF file, as far as it can be read; None when nothing of it can.
+    """The EXIF of a block or of a TIFF file, as far as it can be read; None when nothing can be read.
 
     Args:
-        read: gives its bytes.
-        notes: what could not be read is noted there, tag by tag.
-        main: the first table where it has been read before.
+        read: returns its bytes.
+        notes: tags and tables that could not be read are noted here.
+        main: the first table, if it was read before.
     """
     reader = tags.TagReader.open(read)
     if reader is None:
@@ -106,7 +106,7 @@ def _note_damaged(where: str, table: tags.Table, notes: Notes) -> bool:
 
 
 def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
-    """The bytes of the JPEG thumbnail; programs that write none leave anything where its table should be."""
+    """The bytes of the JPEG thumbnail, or None. Without a thumbnail, there may be anything in place of its table."""
     if not main.next:
         return None
     try:
@@ -120,7 +120,7 @@ def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
 
 
 def camera(exif: ExifBlock) -> Camera:
-    """The camera as EXIF names it. Make and Model that hold a picture generator's parameters name none."""
+    """The camera named by EXIF. A Make or Model with the parameters of a picture generator is not a camera."""
     make, model = (
         None if kinds_of(Field("", _whole(exif.main.raw(tag)), Text.FREE)) else text_of(exif.main.raw(tag))
         for tag in (MAKE, MODEL)
@@ -135,14 +135,14 @@ def camera(exif: ExifBlock) -> Camera:
 
 
 def fields(exif: ExifBlock) -> list[Field]:
-    """The places of EXIF that may name a program, with their whole texts."""
+    """The EXIF fields that may name a program, with their whole texts."""
     main, detail = exif.main, exif.detail
     return [
         Field("EXIF Software", _whole(main.raw(SOFTWARE)), Text.PROGRAM),
         Field("EXIF ProcessingSoftware", _whole(main.raw(PROCESSED_BY)), Text.PROGRAM),
         Field("EXIF HostComputer", _whole(main.raw(HOST)), Text.PROGRAM),
         Field("EXIF ImageDescription", _whole(main.raw(DESCRIPTION)), Text.FREE),
-        *(  # where one of the common generators writes its parameters
+        *(  # one of the common generators writes its parameters here
             field
             for field in (
                 Field("EXIF Make", _whole(main.raw(MAKE)), Text.FREE),
@@ -157,7 +157,7 @@ def fields(exif: ExifBlock) -> list[Field]:
 
 
 def _whole(value: bytes) -> str:
-    """A whole text: UTF-8, or Latin-1 where it is not."""
+    """The whole text: UTF-8, or Latin-1 if it is not valid UTF-8."""
     try:
         return value.decode("utf-8").rstrip("\0 ")
     except UnicodeDecodeError:
@@ -169,10 +169,10 @@ def _wide(value: bytes) -> str:
 
 
 def _comment(value: bytes) -> str:
-    """A user comment, which begins with the name of its character set in 8 bytes.
+    """A user comment, which begins with 8 bytes that name its character set.
 
-    The standard leaves the byte order of "UNICODE" open: the one that gives fewer letters of high number is taken, as
-    texts mostly are of one script.
+    The standard does not define the byte order of "UNICODE": the order that gives fewer high code points is used, as
+    most texts are in one script.
     """
     text = value[8:]
     if not value.startswith(b"UNICODE"):
@@ -184,7 +184,7 @@ def _comment(value: bytes) -> str:
 
 
 def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
-    """`taken`, `digitised` and `changed` by the camera's clock, and `gps` by the satellites' (UTC)."""
+    """`taken`, `digitised` and `changed` by the camera's clock, and `gps` by the satellite clock (UTC)."""
     places = {"taken": (exif.detail, TAKEN), "digitised": (exif.detail, DIGITISED), "changed": (exif.main, CHANGED)}
     found = {
         name: read_time(
@@ -196,14 +196,14 @@ def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
 
 
 def _as_text(table: tags.Table, tag: int) -> bytes:
-    """A text, or numbers found in its place."""
+    """A text value; numbers in its place are formatted as text."""
     value = table.values.get(tag, b"")
     return value if isinstance(value, bytes) else " ".join(map(tags.number_text, value)).encode()
 
 
 def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
     day, clock = clean(gps.raw(29)), _floats(gps, 7)
-    if not day or not clock:  # half of it is no time, and no fault: older cameras wrote no day
+    if not day or not clock:  # one of the two is not a time, but no fault either: older cameras wrote no date
         half = day or ", ".join(map(tags.number_text, clock or ()))
         if half and not BLANK.fullmatch(half):
             notes.unparsed.append(Unparsed(where="EXIF GPSDateStamp" if day else "EXIF GPSTimeStamp", text=half))
@@ -220,7 +220,7 @@ def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
 
 
 def position(exif: ExifBlock, notes: Notes) -> Position:
-    """Where EXIF says that the picture was taken."""
+    """The position in EXIF where the picture was taken."""
     gps = exif.gps
     latitude = _angle("EXIF GPSLatitude", gps, 2, notes)
     longitude = _angle("EXIF GPSLongitude", gps, 4, notes)
@@ -255,6 +255,6 @@ def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:
 
 
 def exif_size(exif: ExifBlock) -> tuple[int, int] | None:
-    """(width, height) in pixels of the stored picture by EXIF, or None."""
+    """(width, height) in pixels of the stored picture according to EXIF, or None."""
     width, height = exif.detail.number(WIDTH), exif.detail.number(HEIGHT)
     return (width, height) if width and height and width > 0 and height > 0 else None

@@ -1,4 +1,4 @@
-"""A file's context in words, for people: what the report's case view lists."""
+"""A file's context as text: the lines of the report's case view."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIMES = {
 
 
 def describe(context: Context | None) -> list[tuple[str, str]]:
-    """Names and values of what a context (see `picture_context`) holds; where the file is silent, nothing is listed."""
+    """Names and values of a context (see `picture_context`) for display; values that the file lacks are left out."""
     if not context or not context.format:
         return []
     camera, gps = context.camera, context.gps
@@ -80,7 +80,7 @@ def _format(context: Context) -> str:
 def _coding(jpeg: JpegCoding | None) -> str:
     if not jpeg:
         return ""
-    kind = "the IJG library's tables" if jpeg.quality_exact else "an estimate, as the tables are not the IJG's"
+    kind = "the IJG library's tables" if jpeg.quality_exact else "an estimate: the tables are not the IJG's"
     return _joined(
         f"quality {jpeg.quality} ({kind})" if jpeg.quality else None,
         jpeg.subsampling,

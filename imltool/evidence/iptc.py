@@ -1,4 +1,4 @@
-"""Photoshop's resources and the IPTC records among them: programs, captions, a date, and blocks inside blocks."""
+"""Photoshop resources and the IPTC records in them: programs, captions, a date, and nested blocks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from imltool.evidence.programs import Field, Text
 
 IPTC_RECORD, QUALITY, THUMBNAIL, VERSION, EXIF, XMP = 1028, 1030, 1036, 1057, 1058, 1060
-"""Numbers of Photoshop's resources; `QUALITY` and `VERSION` only Photoshop's own saving writes."""
+"""Numbers of Photoshop's resources; only Photoshop itself writes `QUALITY` and `VERSION` when it saves."""
 RESOURCES, DATA_SETS = 1000, 5000
-"""Resources and IPTC data sets looked at (our choice)."""
+"""Resources and IPTC data sets read at most (our choice)."""
 FIELDS = {
     65: ("IPTC Originating Program", Text.PROGRAM),
     70: ("IPTC Program Version", Text.FREE),
@@ -24,7 +24,7 @@ DATE, TIME = 55, 60
 
 @dataclass(frozen=True)
 class Iptc:
-    """What IPTC records say: places that may name a program, and when the content was created, as raw text."""
+    """IPTC records: fields that may name a program, and the creation date as raw text. `whole`: all could be read."""
 
     fields: tuple[Field, ...] = ()
     created: str = ""
@@ -71,7 +71,7 @@ def read_iptc(data: bytes) -> Iptc:
 
 
 def _data_sets(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(record, number, content) of each data set; the number -1 where they cannot be followed further."""
+    """(record, number, content) of each data set; the number is -1 where the rest cannot be read."""
     place = 0
     for _ in range(DATA_SETS):
         if place + 5 > len(data) or not data[place:].strip(b"\0"):
@@ -101,7 +101,7 @@ def _text(value: bytes) -> str:
 
 
 def _stamp(created: str) -> str:
-    """`20240501 120000+0200` with the signs that times have elsewhere; another text as it is."""
+    """`20240501 120000+0200` in the ISO 8601 form that XMP uses; any other text unchanged."""
     day, _, clock = created.partition(" ")
     if len(day) != 8 or not day.isdigit():
         return created

@@ -1,4 +1,4 @@
-"""How a JPEG file is coded: quantisation tables, the quality they stand for, chroma, order of the scans, blocks."""
+"""Coding of a JPEG file: quantisation tables and their quality, chroma subsampling, progressive scans, blocks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ Tables = NDArray[np.int64]
 
 SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
 SEGMENTS_KEPT = 24
-"""Blocks listed (our choice)."""
+"""Blocks listed at most (our choice)."""
 
 
 def jpeg_coding(structure: JpegStructure) -> JpegCoding:
-    """How a file is coded.
+    """The coding of a file.
 
     `tables_sha256` is the SHA-256 of the quantisation tables, in order of their numbers, each as its number (1 byte)
-    and its 64 steps row by row (16 bit, big-endian); our choice, the same whatever order or width the file stores.
+    and its 64 steps row by row (16 bit, big-endian). This is our choice: it does not depend on the order and width in
+    which the file stores them.
     """
     tables, frame = structure.tables, structure.frame
     components = frame.components if frame else ()
@@ -49,10 +50,10 @@ def jpeg_coding(structure: JpegStructure) -> JpegCoding:
 
 
 def estimate_quality(tables: Sequence[Sequence[int]]) -> tuple[int | None, bool]:
-    """The IJG quality of a luma and a chroma table (or a luma table alone), and whether it is met exactly.
+    """The IJG quality of a luma and a chroma table (or only a luma table), and whether the tables match it exactly.
 
-    Of other tables it is an estimate by their mean effect (our choice): the quality whose luma steps are as coarse, the
-    mean of the ratios of the steps being nearest to 1.
+    For other tables it is an estimate (our choice): the quality whose luma steps are as coarse on average, that is, for
+    which the mean ratio of the steps is nearest to 1.
     """
     if not tables:
         return None, False
@@ -89,7 +90,7 @@ def _subsampling(factors: list[tuple[int, int]]) -> str | None:
 
 
 def _segment(segment: Segment) -> str:
-    """`APP1 Exif`: a block and the name it begins with."""
+    """A block and the name at its beginning: `APP1 Exif`."""
     label = segment.data[:32].split(b"\0", 1)[0]
     word = clean(label, 32) if segment.name.startswith("APP") and label.isascii() else None
     return f"{segment.name} {word}" if word else segment.name

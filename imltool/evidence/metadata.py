@@ -1,4 +1,4 @@
-"""All metadata of a file, from every carrier in it: each is read, or named as not read."""
+"""All metadata of a file, from every carrier in it. Each carrier is read, or listed as not read."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from imltool.texts import clean
 EAST, WEST = 14 * 3600, 12 * 3600
 """Seconds that local time may be ahead of and behind UTC."""
 TRACES_KEPT = 60
-"""Places that may name a program that are kept (our choice)."""
+"""Fields that may name a program that are kept at most (our choice)."""
 SELF_EXPLAINING = ("date:create", "date:modify", "date:timestamp")
 """PNG texts that ImageMagick fills with times."""
 
 
 @dataclass
 class Metadata:
-    """What the carriers of a file hold.
+    """The metadata of a file.
 
     Attributes:
-        exif: the block that counts, None where none could be read; the file's own before one inside Photoshop's.
+        exif: the first block that could be read, None without one; the file's own comes before one in Photoshop's.
         xmp: all packets together.
         iptc: the records.
-        resources: Photoshop's, by number.
+        resources: Photoshop's resources, by number.
         profile: name of the ICC profile.
         png_created, png_changed: PNG's text "Creation Time", and its chunk tIME, which its format defines as UTC.
-        fields: places that may name a program.
+        fields: fields that may name a program.
         carriers: the blocks and whether each was read.
-        notes: what was not understood.
+        notes: values that were not understood, and problems.
     """
 
     exif: ExifBlock | None = None
@@ -62,7 +62,7 @@ class Metadata:
 
 
 def read_metadata(source: Source, header: Header) -> Metadata:
-    """Read the metadata of a file. What is damaged is noted, and the rest is read."""
+    """Read the metadata of a file. Damaged blocks are noted, and the others are read."""
     found = Metadata()
     blocks = [*header.blocks.blocks]
     for block in header.blocks.blocks:
@@ -124,7 +124,7 @@ def _carrier(block: Block, state: State) -> Carrier:
 
 
 def _carry(found: Metadata, block: Block, whole: bool | None = True, problem: str = "") -> None:
-    """Note a carrier; `whole` is None for one of which nothing could be read."""
+    """Note a carrier; `whole` is False if it was read in part, None if not at all."""
     state: State = "not read" if whole is None else "read" if whole else "partly read"
     found.carriers.append(_carrier(block, state))
     if not whole:
@@ -153,7 +153,7 @@ def _read_profile(block: Block, found: Metadata) -> None:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(block.data))
         found.profile = clean(ImageCms.getProfileDescription(profile))
         _carry(found, block)
-    except Exception:  # whatever the library makes of a damaged profile
+    except Exception:  # whatever the library raises for a damaged profile
         _carry(found, block, None, "the ICC profile is damaged")
 
 
@@ -174,7 +174,7 @@ def _add_text(block: Block, found: Metadata) -> None:
 
 
 def _decode(data: bytes) -> str:
-    """A text: UTF-16 where it begins with its mark, UTF-8, or Latin-1 where it is neither."""
+    """Decode a text: UTF-16 if it begins with a byte-order mark, else UTF-8, else Latin-1."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace").strip("\0 ")
     try:
@@ -184,7 +184,7 @@ def _decode(data: bytes) -> str:
 
 
 def traces(metadata: Metadata) -> tuple[Trace, ...]:
-    """The places that may name a program, those that do first where they are many."""
+    """The fields that may name a program; if there are too many, those that name one are kept first."""
     found = [trace for each in metadata.fields if (trace := trace_of(each))]
     if len(found) > TRACES_KEPT:
         found = [*sorted(found, key=lambda trace: not trace.kinds)][:TRACES_KEPT]
@@ -192,14 +192,14 @@ def traces(metadata: Metadata) -> tuple[Trace, ...]:
 
 
 def camera(metadata: Metadata) -> Camera:
-    """The camera as EXIF names it, or as XMP does where EXIF names none."""
+    """The camera named by EXIF, or by XMP if EXIF names none."""
     own = exif_reader.camera(metadata.exif) if metadata.exif else Camera()
     other = metadata.xmp.camera if metadata.xmp else Camera()
     return own if own.make or own.model or not (other.make or other.model) else other
 
 
 def position(metadata: Metadata) -> Position:
-    """The place by EXIF, or by XMP where EXIF has none."""
+    """The position from EXIF, or from XMP if EXIF has none."""
     own = exif_reader.position(metadata.exif, metadata.notes) if metadata.exif else Position()
     return own if own.present or not metadata.xmp else metadata.xmp.position
 
@@ -230,7 +230,7 @@ def clocks(metadata: Metadata) -> dict[str, Any]:
 
 
 def _after(moment: datetime | None, taken: datetime | None) -> int | None:
-    """Seconds between two clocks; where one has no zone, both are taken for the same zone's."""
+    """Seconds from `taken` to `moment`; if one has no time zone, both are assumed to be in the same one."""
     if moment is None or taken is None:
         return None
     if moment.tzinfo is None or taken.tzinfo is None:
@@ -239,7 +239,7 @@ def _after(moment: datetime | None, taken: datetime | None) -> int | None:
 
 
 def _beyond_zones(gps: datetime | None, taken: datetime | None) -> int | None:
-    """Seconds by which the satellites' clock is after the camera's that no time zone explains."""
+    """Seconds by which the satellite clock is ahead of the camera's, beyond what a time zone can explain."""
     if gps is None or taken is None:
         return None
     if taken.tzinfo is not None:

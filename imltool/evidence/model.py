@@ -1,7 +1,7 @@
-"""The context of a file as typed values: the one description of what `picture_context` builds and a row holds.
+"""The context of a file as typed values: the single definition of what `picture_context` returns and a row holds.
 
-Values are frozen; where a file is silent a field keeps its default, None or empty. `model_dump(mode="json")` gives the
-JSON values of a row, `Context.model_validate` the object again.
+Values are frozen. A field that the file does not provide keeps its default, None or empty. `model_dump(mode="json")`
+returns the JSON values of a row, and `Context.model_validate` makes the object from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Part(BaseModel):
 
 
 class Remark(Part):
-    """What a rule of `imltool.evidence.remarks` found: its `id`, its `text`, and where in the context it was found."""
+    """A rule of `imltool.evidence.remarks` that matched: its `id`, its `text`, and what in the context matched it."""
 
     id: str
     text: str
@@ -33,7 +33,7 @@ class Remark(Part):
 
 
 class Camera(Part):
-    """The camera as the file names it, and the carrier that does: "EXIF" or "XMP"."""
+    """The camera named by the file, and the carrier that names it: "EXIF" or "XMP"."""
 
     make: str | None = None
     model: str | None = None
@@ -43,9 +43,9 @@ class Camera(Part):
 
 
 class Trace(Part):
-    """A place in the file that may name a program, its text (cut for display), and the kinds of program it names.
+    """A field of the file that may name a program, its text (cut for display), and the kinds of program it names.
 
-    `kinds` are ids of remarks ("editor", "generator", …), found in the whole text.
+    `kinds` are ids of remarks ("editor", "generator", …), determined from the whole text.
     """
 
     where: str
@@ -70,9 +70,9 @@ class Carrier(Part):
 
 
 class Times(Part):
-    """Times that the file reports, ISO 8601, with a zone where the file has one.
+    """Times in the file, ISO 8601, with a time zone if the file has one.
 
-    `taken` is EXIF's, or XMP's or IPTC's where EXIF has none; `taken_source` says whose.
+    `taken` is from EXIF, or from XMP or IPTC if EXIF has none; `taken_source` names the carrier.
     """
 
     taken: str | None = None
@@ -89,7 +89,7 @@ class Times(Part):
 
 
 class Clocks(Part):
-    """Seconds after `taken`; `gps` only what no time zone explains."""
+    """Seconds after `taken`; for `gps`, only what a time zone cannot explain."""
 
     changed: int | None = None
     digitised: int | None = None
@@ -98,7 +98,7 @@ class Clocks(Part):
 
 
 class Position(Part):
-    """Where it was taken: degrees north and east, metres above sea level, and the carrier that says so."""
+    """Where the picture was taken: degrees north and east, metres above sea level, and the carrier of the position."""
 
     present: bool = False
     latitude: float | None = None
@@ -108,7 +108,7 @@ class Position(Part):
 
 
 class JpegCoding(Part):
-    """How a JPEG file is coded, see `imltool.evidence.jpeg_file`."""
+    """The coding of a JPEG file, see `imltool.evidence.jpeg_coding`."""
 
     tables_sha256: str | None = None
     quality: int | None = None
@@ -119,7 +119,7 @@ class JpegCoding(Part):
 
 
 class DoubleJpeg(Part):
-    """How many of the 14 lowest DCT frequencies show signs of double JPEG compression, and whether they are enough."""
+    """The number of the 14 lowest DCT frequencies with signs of double JPEG, and whether it is enough."""
 
     frequencies: int
     detected: bool
@@ -139,7 +139,7 @@ class Thumbnail(Part):
 
 
 class Finding(Part):
-    """A fault that the C2PA library reports: its code, what it concerns, and the library's explanation."""
+    """A failed check that the C2PA library reports: its code, what it concerns, and the library's explanation."""
 
     code: str
     concerns: Literal["binding", "signature", "time", "identity", "ingredient", "other"]
@@ -168,7 +168,7 @@ class Credentials(Part):
 
 
 class Trailer(Part):
-    """Bytes after the end of the picture: where they begin, how many, and what they are."""
+    """Bytes after the end of the picture: their offset in the file, number and kind."""
 
     offset: int
     size_bytes: int
@@ -176,24 +176,24 @@ class Trailer(Part):
 
 
 class Context(Part):
-    """What a file says beside its pixels; the first frame or page counts.
+    """The context of a file: all it holds besides its pixels. Of several frames or pages, the first is described.
 
     Attributes:
         format, mode: Pillow's names of the format and the colour model.
-        frames: frames or pages; the first is analysed.
-        preview_page: the first page calls itself a reduced copy.
-        name_differs: the file name's extension stands for another format.
-        orientation: 1..8 as EXIF counts, and `orientation_source`, the carrier it comes from ("EXIF", "XMP").
-        software: places that may name a program.
-        exif_size: (width, height) by EXIF; `size_differs`: neither it nor its transpose is the picture's.
+        frames: number of frames or pages; the first is analysed.
+        preview_page: whether the first page is marked as a reduced copy.
+        name_differs: whether the extension of the file name belongs to another format.
+        orientation: EXIF orientation, 1..8; `orientation_source` is its carrier ("EXIF", "XMP").
+        software: fields that may name a program.
+        exif_size: (width, height) in EXIF; `size_differs`: neither it nor its transpose is the picture's size.
         profile: name of the ICC profile.
-        history: steps that XMP lists; `derived`: XMP names another document as its origin.
-        source_types: IPTC digital source types, of XMP, IPTC and Content Credentials.
-        jpeg, double_jpeg, thumbnail: None where the file has no such thing.
-        ending: how the file's coded data ends: "complete", "no end marker", "cut off"; None where it was not checked.
-        rows_decoded: rows of the stored picture that could be decoded, when they are not all; None when they are.
+        history: steps that XMP lists; `derived`: whether XMP names another document as the origin.
+        source_types: IPTC digital source types from XMP, IPTC and Content Credentials.
+        jpeg, double_jpeg, thumbnail: None if they do not apply to the file.
+        ending: how the file's coded data ends: "complete", "no end marker", "cut off"; None if it was not checked.
+        rows_decoded: number of rows of the stored picture that could be decoded; None if all were.
         trailer: bytes after the picture's end.
-        carriers: the metadata blocks that the file has, and whether each was read.
+        carriers: the metadata blocks of the file, and whether each was read.
         unparsed: values that could not be interpreted, as raw text.
         problems: what could not be read, each a fixed phrase.
     """

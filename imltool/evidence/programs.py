@@ -1,4 +1,4 @@
-"""Which kinds of program a text in a file names. Whole texts are matched; they are cut only for display."""
+"""Kinds of program that a text in a file names. Whole texts are matched; they are cut only for display."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imltool.texts import clean
 
 
 class Text(Enum):
-    """What a place in a file holds: the name of a program, a comment that programs sign, or free text of people."""
+    """The content of a field: the name of a program, a comment that programs may sign, or free text by people."""
 
     PROGRAM = "program"
     COMMENT = "comment"
@@ -20,7 +20,7 @@ class Text(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """A place in a file with its whole text, "" for none."""
+    """A field of a file with its whole text; "" for none."""
 
     where: str
     text: str
@@ -51,7 +51,7 @@ NAMES = {
     ),
     "screenshot": (r"screen ?shot", r"screen ?capture", r"greenshot", r"sharex", r"snipping ?tool"),
 }  # fmt: skip
-"""Kind of program → patterns of names, looked for between word bounds in places that hold the name of a program."""
+"""Kind of program → patterns of names, searched between word boundaries in fields for the name of a program."""
 
 SIGNED = {
     "editor": (r"^(created|made|edited|processed|saved) (with|by|in) ({editor})", r"^file written by adobe photoshop"),
@@ -65,7 +65,7 @@ SIGNED = {
     "generator": (r"^(created|made|generated) (with|by|in|using) ({generator})",),
     "screenshot": (r"^screen ?shot$",),
 }
-"""Kind → what comments begin with where a program signed them."""
+"""Kind → beginnings of comments that such a program signed."""
 
 PARAMETERS = (
     (r"\bsteps: \d+, .{0,40}sampler: ",),
@@ -80,7 +80,7 @@ PARAMETERS = (
     (r" --(v|niji) \d", r" --(ar|stylize|chaos|style|s|c|q) \S"),
     (r"\bnovelai\b", r'"?sampler"?\s*:'),
 )
-"""How the common generators write the parameters of a picture, in whichever text: all patterns of a line occur."""
+"""How the common generators write the parameters of a picture, in any text: all patterns of a line must occur."""
 PARAMETER_KEYS = re.compile(
     r"^PNG text (parameters|prompt|workflow|sd-metadata|invokeai_(metadata|graph|workflow)|dream|generation_data"
     r"|fooocus_scheme|sui_image_params)$",
@@ -91,7 +91,7 @@ NETWORKS = re.compile(
     r"(instagram|facebook|whatsapp|snapchat|wechat|weibo|tiktok)(( for)? (android|ios|iphone|camera|web))?( v?[\d.]+)?",
     re.IGNORECASE,
 )
-"""A program field names a network where it holds nothing else."""
+"""A program field names a network only if it holds nothing else."""
 
 
 def _any(patterns: tuple[str, ...]) -> str:
@@ -105,7 +105,7 @@ _SIGNED = {
 }
 _PARAMETERS = [[re.compile(pattern, re.IGNORECASE) for pattern in line] for line in PARAMETERS]
 MATCHED = 200_000
-"""Letters of a text that are matched (our choice, several times the longest workflow met)."""
+"""Characters of a text that are matched (our choice: several times the longest workflow we met)."""
 
 
 def kinds_of(field: Field) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def kinds_of(field: Field) -> tuple[str, ...]:
         found += ["network"] if NETWORKS.fullmatch(text) else []
     elif field.kind is Text.COMMENT:
         found = [kind for kind, pattern in _SIGNED.items() if pattern.search(text)]
-    elif re.fullmatch(r"screen ?shot", text, re.IGNORECASE):  # what phones write as a user comment
+    elif re.fullmatch(r"screen ?shot", text, re.IGNORECASE):  # phones write this as a user comment
         found = ["screenshot"]
     parameters = any(all(pattern.search(text) for pattern in line) for line in _PARAMETERS)
     if "generator" not in found and (parameters or PARAMETER_KEYS.match(field.where)):
@@ -128,6 +128,6 @@ def kinds_of(field: Field) -> tuple[str, ...]:
 
 
 def trace_of(field: Field) -> Trace | None:
-    """A field as a row holds it: its text cut for display, its kinds found in the whole; None for one without text."""
+    """A field in the form of a row: the text cut for display, the kinds from the whole text; None without text."""
     text = clean(field.text)
     return Trace(where=field.where, text=text, kinds=kinds_of(field)) if text else None

@@ -1,4 +1,4 @@
-"""One file of evidence read once: its hash, its pixels or why there are none, and its context."""
+"""Reading of one evidence file: its hash, its pixels or the reason why there are none, and its context."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger("imltool")
 
 @dataclass
 class FileRead:
-    """A file read.
+    """A file that was read.
 
     Attributes:
-        sha256, size_bytes: of the bytes that were read; None when it could not be read.
-        rgb: uint8 [H,W,3], upright; of a JPEG that breaks off only the rows that are whole. None when not decoded.
+        sha256, size_bytes: of the bytes that were read; None when the file could not be read.
+        rgb: uint8 [H,W,3], upright; only the complete rows of a truncated JPEG. None when it was not decoded.
         reason: why there are no pixels, a fixed phrase without the file's name.
-        context: what the file says beside its pixels, also when they cannot be decoded; None when it cannot be read.
+        context: the file's context, also when its pixels cannot be decoded; None when the file cannot be read.
     """
 
     sha256: str | None = None
@@ -37,7 +37,7 @@ class FileRead:
 
 
 def read_evidence(path: Path) -> FileRead:
-    """Open a file once and take from it all that a scan needs. Whatever is wrong with the file is its `reason`."""
+    """Open a file once and read everything that a scan needs. Any fault of the file becomes its `reason`."""
     try:
         with open_source(path, (MARK,)) as source:
             found = FileRead(source.sha256, source.size_bytes)

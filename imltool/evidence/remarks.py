@@ -1,4 +1,4 @@
-"""Remarks on a file's context, by a table of rules. A remark says what was seen; none is a verdict on the picture."""
+"""Remarks on a file's context, by a table of rules. A remark states a fact; none is a verdict on the picture."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from imltool.evidence.credentials import is_fault
 from imltool.evidence.model import Carrier, Context, Finding, Remark, Trace
 
 Condition = tuple[str, str, Any]
-"""Where to look in the context (keys with dots between), a name in `TESTS`, and what that test compares with."""
+"""A field of the context (dotted path), a name in `TESTS`, and the operand of that test."""
 
 
 class Match(NamedTuple):
-    """What a test found: in words for the text, and as evidence."""
+    """The value that passed a test: as words for the text, and as evidence."""
 
     text: str
     evidence: str
@@ -28,9 +28,9 @@ class Rule:
     """One remark.
 
     Attributes:
-        id: its name in results, never used again for another meaning.
-        text: what it says; `{seen}` becomes what the first condition found.
-        when: all of these must hold.
+        id: its name in results, never reused with another meaning.
+        text: the remark; `{seen}` is replaced by the match of the first condition.
+        when: the conditions; all must hold.
     """
 
     id: str
@@ -46,7 +46,7 @@ SYNTHETIC = (
 )
 COMPOSITE = ("composite", "compositeCapture", "digitalArt", "humanEdits", "virtualRecording", "dataDrivenMedia")
 DESCRIBING = ("EXIF", "XMP", "IPTC", "Photoshop", "maker note", "other")
-"""Kinds of metadata that could name a camera, those that are not read among them."""
+"""Kinds of metadata that could name a camera, including those that are not read."""
 CAMERA_FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
 
 
@@ -85,7 +85,7 @@ RULES = (
         ("problems", "is", ()),
     ),
     _rule(
-        "size", "its size is not the one EXIF says ({seen})", ("exif_size", "size", None), ("size_differs", "is", True)
+        "size", "its size is not the one in EXIF ({seen})", ("exif_size", "size", None), ("size_differs", "is", True)
     ),
     _rule("clock-changed", "EXIF reports a change {seen} after it was taken", ("clocks.changed", "later", MINUTE)),
     _rule(
@@ -100,12 +100,12 @@ RULES = (
     ),
     _rule(
         "clock-gps",
-        "two clocks disagree: the satellites' and the camera's are {seen} apart",
+        "two clocks disagree: those of the satellites and the camera are {seen} apart",
         ("clocks.gps", "apart", HOUR),
     ),
     _rule(
         "clock-xmp",
-        "two clocks disagree: XMP and EXIF are {seen} apart on when it was made",
+        "two clocks disagree: the times of creation in XMP and EXIF are {seen} apart",
         ("clocks.xmp_created", "apart", DAY),
     ),
     _rule(
@@ -149,7 +149,7 @@ RULES = (
     _rule("preview-page", "the page analysed is marked as a reduced copy", ("preview_page", "is", True)),
     _rule(
         "name",
-        "its name ends like another format's; the content is {seen}",
+        "its file name has another format's extension; the content is {seen}",
         ("format", "known", None),
         ("name_differs", "is", True),
     ),
@@ -189,19 +189,19 @@ RULES = (
     ),
     _rule(
         "credentials-unread",
-        "Content Credentials are there and could not be read ({seen})",
+        "the file has Content Credentials, but they could not be read ({seen})",
         ("credentials.reason", "known", None),
         ("credentials.state", "in", ("unreadable", "not checked")),
     ),
     _rule(
         "credentials-removed",
-        "XMP says that this file holds Content Credentials ({seen}), and it holds none",
+        "XMP says that this file holds Content Credentials ({seen}), but it holds none",
         ("credentials.address", "known", None),
         ("credentials.state", "is", "removed"),
     ),
     _rule(
         "credentials-elsewhere",
-        "Content Credentials are said to be at {seen}, which was not asked",
+        "Content Credentials are said to be at {seen}, which was not contacted",
         ("credentials.address", "known", None),
         ("credentials.state", "is", "elsewhere"),
     ),
@@ -227,7 +227,7 @@ def make_remarks(context: Context) -> list[Remark]:
 
 
 def look_up(context: Context | None, where: str) -> Any:
-    """The value of a field, dots between (`camera.make`); None where a part on the way is None."""
+    """The value of a field by its dotted path (`camera.make`); None if a part of the path is None."""
     value: Any = context
     for name in where.split("."):
         value = None if value is None else getattr(value, name)
@@ -239,19 +239,19 @@ def _plain(value: Any) -> Match | None:
 
 
 def _names(traces: Sequence[Trace], kind: str) -> Match | None:
-    """Whether a place in the file names a program of a kind."""
+    """Whether a field of the file names a program of a kind."""
     hits = [trace for trace in traces if kind in trace.kinds]
     texts = dict.fromkeys(hit.text for hit in hits)
     return Match(_listed([*texts]), "; ".join(f"{hit.where}: {hit.text}" for hit in hits)) if hits else None
 
 
 def _no_metadata(carriers: Sequence[Carrier], _: None) -> Match | None:
-    """Whether a file has no block that could name a camera."""
+    """Whether a file has no metadata that could name a camera."""
     return None if any(carrier.kind in DESCRIBING for carrier in carriers) else Match("", "")
 
 
 def _all_read(carriers: Sequence[Carrier], _: None) -> Match | None:
-    """Whether a file has blocks that could name a camera, and all were read."""
+    """Whether a file has metadata that could name a camera, and all of it was read."""
     describing = [carrier for carrier in carriers if carrier.kind in DESCRIBING]
     return Match("", "") if describing and all(carrier.state == "read" for carrier in describing) else None
 
@@ -266,7 +266,7 @@ def _filled(values: Any, _: None) -> Match | None:
 
 
 def _faults(findings: Sequence[Finding], _: None) -> Match | None:
-    """What the faults among findings concern, and their codes; an empty list too."""
+    """The concerns of the faults among findings, and their codes. Also matches when there are none."""
     faults = [finding for finding in findings or () if is_fault(finding)]
     concerns = dict.fromkeys(NAMES.get(finding.concerns, finding.code) for finding in faults)
     codes = dict.fromkeys(f"{finding.code}: {finding.explanation or '-'}" for finding in faults)
@@ -325,4 +325,4 @@ TESTS: dict[str, Callable[[Any, Any], Match | None]] = {
     "none of metadata": _no_metadata,
     "not in": lambda value, unwanted: _plain(value) if value is not None and value not in unwanted else None,
 }
-"""Name → test of what was found against the operand of a condition."""
+"""Name → test of a value of the context against the operand of a condition."""

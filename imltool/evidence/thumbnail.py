@@ -1,4 +1,4 @@
-"""The thumbnail inside a file, compared with the picture: some programs edit the one and keep the other."""
+"""The embedded thumbnail, compared with the picture: some programs edit the picture and keep the old thumbnail."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ THUMBNAIL_SIDE = 2000
 SMALLEST_SIDE = 24
 """Smaller thumbnails, or parts of them, show too little to compare."""
 COMPARED_SIDE = 96
-"""Both are compared at this many pixels along the longer side, so that the time does not grow with the thumbnail."""
+"""Length of the longer side, in pixels, at which both are compared: the time does not grow with the thumbnail."""
 BLUR = 1.5
-"""Standard deviation of the blur in pixels: sharpening, noise and a camera's slightly other frame do not count."""
+"""Standard deviation of the blur in pixels, which removes sharpening, noise and a camera's slightly different frame."""
 ASPECT_TOLERANCE = 0.03
-"""Relative difference of the aspect ratios that whole pixels and a camera's own crop explain."""
+"""Largest relative difference of the aspect ratios that rounding to pixels and a camera's own crop explain."""
 DARK = 40
-"""Bars beside a picture in a thumbnail of another shape are darker than this level."""
+"""Bars beside the picture, in a thumbnail of another shape, are darker than this level."""
 FLAT = 5.0
-"""Where the standard deviation of both is below, in grey levels, rounding and noise decide the correlation."""
+"""When the standard deviations of both are below this, in grey levels, rounding and noise decide the correlation."""
 CORRELATION = 0.9
-"""A thumbnail differs when its correlation with the picture is below.
+"""A thumbnail differs when its correlation with the picture is below this value.
 
-Fitted on 26 camera files of 20 models: below the lowest of originals (.994), of strong tone curves (.964) and of frames
-5 % smaller (.950), and above the highest of 650 thumbnails of other pictures (.738). On files of 21 other models: see
-docs/scan.md."""
+Fitted on 26 camera files of 20 models: lower than the lowest of originals (.994), of strong tone curves (.964) and of
+frames 5 % smaller (.950), and higher than the highest of 650 thumbnails of other pictures (.738). For files of 21 other
+models see docs/scan.md."""
 
 
 class Stored(NamedTuple):
-    """A thumbnail as stored: uint8 [h,w,3], large ones shrunk as they are decoded, and its own (width, height)."""
+    """A thumbnail as stored: uint8 [h,w,3], large ones shrunk on decoding, and its original (width, height)."""
 
     rgb: RGB
     size: tuple[int, int]
@@ -51,17 +51,17 @@ class Stored(NamedTuple):
 def find_thumbnail(
     source: Source, exif: bytes | None, photoshop: bytes | None, heif: bool
 ) -> tuple[str, Callable[[], Stored]] | None:
-    """Where a file's thumbnail is, and what decodes it as it is stored; None when there is none.
+    """The place of a file's thumbnail and a function that decodes it as stored; None when there is none.
 
-    "EXIF", "Photoshop"'s resource, or "HEIF"'s own, which is in the container and turned like the picture. Only one is
-    compared, in this order: the later ones are more often written again with the picture.
+    The place is "EXIF", "Photoshop" (its resource) or "HEIF" (in the container, turned like the picture). Only the
+    first of these is compared: the later ones are more often written again together with the picture.
 
     Args:
         exif: JPEG bytes of the thumbnail in the EXIF block.
         photoshop: the content of Photoshop's thumbnail resource.
         heif: whether the container has one.
 
-    The decoder raises what the libraries raise for a damaged thumbnail, ValueError for one too large.
+    The function raises what the libraries raise for a damaged thumbnail, and ValueError for one that is too large.
     """
     if exif:
         return "EXIF", partial(_decode_jpeg, exif)
@@ -76,7 +76,7 @@ def _decode_jpeg(data: bytes) -> Stored:
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
         size = picture.size
         _check_size(size)
-        picture.draft("RGB", (4 * COMPARED_SIDE, 4 * COMPARED_SIDE))  # decoded at a half, quarter or eighth of its size
+        picture.draft("RGB", (4 * COMPARED_SIDE, 4 * COMPARED_SIDE))  # decode at a half, quarter or eighth of the size
         return Stored(np.array(picture.convert("RGB")), size)
 
 
@@ -95,18 +95,17 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def compare_thumbnail(where: str, stored: Stored, rgb: RGB | None, orientation: int) -> Thumbnail:
-    """Compare a thumbnail with its picture: the shape, and the correlation of the two, blurred and at one size.
+    """Compare a thumbnail with its picture: their shapes, and the correlation of the two, blurred and at one size.
 
     Args:
         where: its place in the file.
-        stored: the thumbnail as it is stored.
-        rgb: the picture, uint8 [H,W,3], upright; None when it could not be decoded whole.
-        orientation: how the thumbnail has to be turned, as EXIF counts: the picture's own orientation, and 1 for
-            HEIF's thumbnail.
+        stored: the thumbnail as stored.
+        rgb: the picture, uint8 [H,W,3], upright; None when it could not be decoded completely.
+        orientation: EXIF orientation that makes the thumbnail upright: the picture's, or 1 for HEIF's thumbnail.
 
-    `shows`: "the whole picture", "the picture between bars", "its middle" or "the picture, stretched", whichever agrees
-    best; `aspect_differs`: whether neither of the first two does; `turned`: whether it agrees only when turned or
-    mirrored; `differs`: whether the correlation is below the limit of this module. Two flat pictures are not compared.
+    `shows` is "the whole picture", "the picture between bars", "its middle" or "the picture, stretched", whichever
+    agrees best. `aspect_differs`: it is neither of the first two. `turned`: it agrees only when turned or mirrored.
+    `differs`: the correlation is below `CORRELATION`. Two flat pictures are not compared.
     """
     facts = Thumbnail(where=where, height=stored.size[1], width=stored.size[0])
     if rgb is None or min(stored.rgb.shape[:2]) < SMALLEST_SIDE:
@@ -143,13 +142,13 @@ def _small(rgb: RGB) -> Plane:
 
 
 def _best(thumbnail: Plane, picture: Plane) -> tuple[str, float]:
-    """The reading of what the thumbnail shows that agrees best, and its correlation."""
+    """The reading (what the thumbnail shows) that agrees best, and its correlation."""
     readings = _readings(np.ascontiguousarray(thumbnail), picture)
     return max(((shows, _correlation(small, large)) for shows, small, large in readings), key=lambda each: each[1])
 
 
 def _readings(thumbnail: Plane, picture: Plane) -> list[tuple[str, Plane, Plane]]:
-    """Ways to lay the two over each other: (what the thumbnail shows, its part, the picture's part)."""
+    """Ways to align the two: (what the thumbnail shows, its part, the picture's part)."""
     height, width = thumbnail.shape
     aspect = picture.shape[1] / picture.shape[0]
     slack = ASPECT_TOLERANCE + 1.5 / min(height, width)
@@ -162,7 +161,7 @@ def _readings(thumbnail: Plane, picture: Plane) -> list[tuple[str, Plane, Plane]
 
 
 def _without_bars(thumbnail: Plane) -> Plane:
-    """The thumbnail without the dark rows and columns at its rim."""
+    """The thumbnail without the dark rows and columns at its edges."""
     rows = np.flatnonzero(np.percentile(thumbnail, 95, axis=1) >= DARK)
     columns = np.flatnonzero(np.percentile(thumbnail, 95, axis=0) >= DARK)
     if not len(rows) or not len(columns):

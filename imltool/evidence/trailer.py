@@ -7,7 +7,7 @@ from imltool.pictures.block import Blocks
 from imltool.pictures.source import Source
 
 LOOKED_AT = 1_000_000
-"""Bytes of a trailer that are looked at for what it is (our choice)."""
+"""Bytes of a trailer that are read to find its kind (our choice)."""
 STARTS = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"PK\x05\x06", "a ZIP archive"),
@@ -25,12 +25,12 @@ STARTS = (
 VIDEO = "a video (motion photo)"
 KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO})
 SLACK = 1024
-"""Writers of TIFF leave this much unused (our choice): only what is longer, or is of a known kind, is reported."""
+"""Writers of TIFF leave up to this many bytes unused (our choice): only a longer or known trailer is reported."""
 ARCHIVES = ((b"PK\x05\x06", "a ZIP archive"),)
 
 
 def find_trailer(source: Source, blocks: Blocks) -> Trailer | None:
-    """What follows the picture in a file; None for nothing, and where the format does not say where a picture ends."""
+    """The bytes after the picture in a file; None if there are none or the format does not define a picture's end."""
     if blocks.end is None or blocks.end >= source.size_bytes:
         return None
     size = source.size_bytes - blocks.end
@@ -62,7 +62,7 @@ def _is_text(data: bytes) -> bool:
     try:
         letters = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(data) - 4:  # not only a letter that is cut in two
+        if error.start < len(data) - 4:  # more than a character cut in two at the end
             return False
         letters = data[: error.start].decode("utf-8")
     return all(letter.isprintable() or letter in "\t\r\n" for letter in letters)

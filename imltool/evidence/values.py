@@ -1,4 +1,4 @@
-"""Values as cameras and programs write them: texts, times, positions; the raw text is kept where one is unclear."""
+"""Parsing of texts, times and positions as cameras and programs write them; unclear values are kept as raw text."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ STAMP = re.compile(
 MAIL_STAMP = re.compile(r"([A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d")
 ZONE = re.compile(r"(Z)|([+-])(\d\d):?(\d\d)")
 BLANK = re.compile(r"[\s0:.TZ/-]*")
-"""What cameras write where a clock was not set."""
+"""Cameras write this when the clock was not set."""
 
 
 @dataclass
 class Notes:
-    """What reading noted: values that were not understood, and problems as fixed phrases."""
+    """Notes taken while reading: values that were not understood, and problems as fixed phrases."""
 
     unparsed: list[Unparsed] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def keep(self, where: str, raw: object, what: str) -> None:
-        """Keep a value that is not understood: `what` says what it should have been ("a time")."""
+        """Keep a value that is not understood; `what` names what was expected ("a time")."""
         text = clean(raw)
         if text:
             self.unparsed.append(Unparsed(where=where, text=text))
@@ -43,14 +43,14 @@ class Notes:
 
 
 def text_of(value: object) -> str | None:
-    """A text of EXIF; programs that pad with blanks or NULs leave nothing behind."""
+    """A text of EXIF; None if it is only padding of blanks or NULs."""
     return clean(value)
 
 
 def parse_time(text: object, zone: object = None) -> datetime | None:
-    """A time as EXIF, XMP, IPTC or PNG write it, with its zone when there is one; None for blanks and what is no time.
+    """Parse a time as EXIF, XMP, IPTC or PNG write it, with its zone if there is one; None for blanks or other texts.
 
-    Padded numbers are understood; XMP may leave the seconds out, and the time; PNG recommends the form of RFC 1123.
+    Padded numbers are accepted. XMP may omit the seconds or the whole time of day; PNG recommends the RFC 1123 format.
     """
     raw = clean(text) or ""
     found = STAMP.match(raw)
@@ -78,30 +78,31 @@ def _zone(shift: re.Match[str]) -> timezone | None:
 
 
 def read_time(where: str, text: object, notes: Notes, zone: object = None, zone_where: str = "") -> datetime | None:
-    """`parse_time`, with what is no time, or no zone, kept in `notes` as raw text."""
+    """`parse_time`; texts that are no time, or no time zone, are kept in `notes`."""
     raw = clean(text) or ""
     moment = parse_time(text, zone)
     if moment is None and not BLANK.fullmatch(raw):
         notes.keep(where, raw, "a time")
-    told = (clean(zone) or "").strip(": ")
-    if told and moment is not None:
-        shift = ZONE.fullmatch(told)
+    stated = (clean(zone) or "").strip(": ")
+    if stated and moment is not None:
+        shift = ZONE.fullmatch(stated)
         if shift is None or _zone(shift) is None:
-            notes.keep(zone_where, told, "a time zone")
+            notes.keep(zone_where, stated, "a time zone")
     return moment
 
 
 def keep_half(where: str, latitude: float | None, longitude: float | None, notes: Notes) -> None:
-    """Keep a latitude without a longitude, or the other way round."""
+    """Note a latitude without a longitude, or the reverse."""
     for name, angle in (("Latitude", latitude), ("Longitude", longitude)):
         if angle is not None:
             notes.keep(f"{where}{name}", f"{angle:g}", "a whole position")
 
 
 def degrees(where: str, numbers: Sequence[float] | None, reference: object, notes: Notes) -> float | None:
-    """Degrees north or east of up to three numbers (degrees, minutes, seconds) and the name of a direction.
+    """Degrees north or east from up to three numbers (degrees, minutes, seconds) and the name of a direction.
 
-    A direction is known by its first letter, as some programs write it in full. What is not understood is kept.
+    Only the first letter of the direction is used, as some programs write it in full. Values that are not understood
+    are kept in `notes`.
     """
     if not numbers:
         return None

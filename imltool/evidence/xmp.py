@@ -1,4 +1,4 @@
-"""What XMP says of a picture: camera, programs, clocks, position, its history, and how it was made."""
+"""XMP of a picture: camera, programs, clocks, position, history, and how it was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imltool.pictures.orientation import decode_xmp
 from imltool.texts import clean
 
 STEPS_KEPT = 20
-"""Steps of a history and programs named in it that are kept (our choice)."""
+"""Steps of a history, and programs named in it, that are kept at most (our choice)."""
 ELEMENTS = 100_000
 """Packets of more elements are not read (our choice)."""
 
@@ -44,16 +44,16 @@ COORDINATE = re.compile(r"\s*([\d.]+(?:,[\d.]+){0,2})\s*([NSEW]?)\s*", re.IGNORE
 
 @dataclass
 class Xmp:
-    """What was read of a file's XMP packets.
+    """The content of a file's XMP packets.
 
     Attributes:
-        camera, position: as XMP has them.
-        fields: places that may name a program, with their whole texts.
-        taken, created, changed, gps: clocks, the last the satellites'.
-        steps: what was done, oldest first: "saved", "converted", …
+        camera, position: as given in XMP.
+        fields: fields that may name a program, with their whole texts.
+        taken, created, changed, gps: times; `gps` is that of the satellites.
+        steps: editing steps, oldest first: "saved", "converted", …
         derived: whether it names another document as its origin.
-        source_types: IPTC terms for how it was made, such as `digitalCapture`.
-        provenance: the address it gives of Content Credentials.
+        source_types: IPTC terms for how the picture was made, such as `digitalCapture`.
+        provenance: the address of Content Credentials.
     """
 
     camera: Camera = field(default_factory=Camera)
@@ -72,19 +72,19 @@ class Xmp:
 def parse_xmp(packet: bytes) -> Element:
     """The root of an XMP packet. Raises ValueError with a fixed phrase for one that is damaged or not safe to read."""
     try:
-        # XMP has no document type; with one it can be made to take memory
+        # XMP has no document type declaration; entities in one could exhaust memory
         root: Element = fromstring(decode_xmp(packet).strip("\0 \t\r\n\ufeff"), forbid_dtd=True)
     except DefusedXmlException:
         raise ValueError("holds a document type") from None
-    except (ParseError, ValueError):  # the latter for letters that are none
-        raise ValueError("is no whole XML") from None
+    except (ParseError, ValueError):  # ValueError: invalid characters
+        raise ValueError("is no complete XML") from None
     if sum(1 for _ in root.iter()) > ELEMENTS:
         raise ValueError(f"has more than {ELEMENTS} elements")
     return root
 
 
 def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
-    """What the packets of a file say together, the main one first; None when there is none."""
+    """The combined content of a file's packets, the main one first; None when there is none."""
     if not roots:
         return None
     trees = [tree for root in roots for tree in root.iter(f"{{{RDF}}}RDF")]
@@ -154,7 +154,7 @@ def _position(parts: list[Element], notes: Notes) -> Position:
 
 
 def _coordinate(parts: list[Element], name: str, notes: Notes) -> float | None:
-    """Degrees of `33,51.5S` or `33,51,30S`."""
+    """Degrees from `33,51.5S` or `33,51,30S`."""
     raw = _value(parts, name)
     if not raw:
         return None
@@ -171,7 +171,7 @@ def _coordinate(parts: list[Element], name: str, notes: Notes) -> float | None:
 
 
 def source_types(addresses: list[str | None]) -> tuple[str, ...]:
-    """The last parts of the addresses of IPTC's terms, each once: `…/digitalCapture` → `digitalCapture`."""
+    """The last part of each IPTC address, each once: `…/digitalCapture` → `digitalCapture`."""
     terms = (clean((address or "").rstrip("/").rsplit("/", 1)[-1], 60) for address in addresses)
     return tuple(dict.fromkeys(term for term in terms if term))
 
@@ -182,7 +182,7 @@ def _name(name: str) -> str:
 
 
 def _items(container: Element | None) -> Iterator[Element]:
-    """The entries of a list; each is the element that carries their properties."""
+    """The entries of a list: for each, the element that has its properties."""
     for item in container.iter(f"{{{RDF}}}li") if container is not None else ():
         inner = item.find(f"{{{RDF}}}Description")
         yield item if inner is None else inner
