@@ -257,7 +257,7 @@ def test_the_pictures_of_a_multi_picture_file_are_no_trailer(tmp_path: Path) -> 
     second = whole.rindex(b"\xff\xd8\xff")
     for length, problem in (
         (len(whole) - 500, "picture 2 of 2 in the file is cut off"),
-        (second, "picture 2 of 2 that the file lists is not there"),
+        (second, "picture 2 of 2 that the file lists is missing"),
     ):
         path.write_bytes(whole[:length])
         found = context_of(path)

@@ -75,10 +75,10 @@ def test_the_whole_rows_of_a_picture_that_breaks_off(tmp_path: Path) -> None:
                 with pytest.raises(ImageError, match="rows are whole"):
                     read_rgb(path)  # nothing but a scan takes a part for a picture
     path.write_bytes(whole[: start + 40])
-    assert "breaks off before its first rows" in read_evidence(path).reason
+    assert "is cut off before its first rows" in read_evidence(path).reason
     whole = jpeg(rgb, progressive=True)
     path.write_bytes(whole[: len(whole) // 2])
-    assert "progressive JPEG that breaks off" in read_evidence(path).reason
+    assert "progressive JPEG that is cut off" in read_evidence(path).reason
 
 
 def test_an_end_marker_where_the_picture_breaks_off(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_progressive_picture_that_breaks_off_before_an_end_marker(tmp_path: Pa
     last = whole.rindex(b"\xff\xda")
     path.write_bytes(whole[: last // 2] + b"\xff\xd9")
     read = read_evidence(path)
-    assert str(read.reason).startswith("damaged picture (a progressive JPEG that breaks off in its scan")
+    assert str(read.reason).startswith("damaged picture (a progressive JPEG that is cut off in scan")
     assert read.context is not None and read.context.ending == "cut off"
     path.write_bytes(whole[: (last + len(whole)) // 2] + b"\xff\xd9")
     found = context_of(path)

@@ -118,7 +118,7 @@ def test_what_tifffile_warns_of_names_its_file(tiny_weights: Path, tmp_path: Pat
     arguments = ("--out", tmp_path / "out", "-q", "--log-file", log, "--weights", tiny_weights)
     assert imltool("scan", tmp_path / "in", *arguments) == (0, "", "")
     first, other = sorted(rows_of(tmp_path / "out"), key=lambda row: row["path"])
-    assert "pixels: tifffile warns of the file's tags" in first["context"]["problems"]
+    assert "pixels: tifffile warns about the file's tags" in first["context"]["problems"]
     assert other["context"]["problems"] == [] and f"{path}: tifffile: " in log.read_text()
 
 

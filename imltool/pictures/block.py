@@ -1,4 +1,4 @@
-"""What the readers of containers find: metadata blocks, and where the picture in a file ends."""
+"""Results of the container readers: metadata blocks, and the end of the picture in a file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from imltool.pictures.jpeg_structure import JpegStructure
 BLOCK_BYTES = 4_000_000
 """Longer metadata blocks are not read (our choice)."""
 CHUNKS = 20_000
-"""Chunks of a PNG, WebP or GIF file that are looked at (our choice)."""
+"""Chunks of a PNG, WebP or GIF file that are read at most (our choice)."""
 XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
-"""What stands before XMP in a JPEG segment."""
+"""The identifier before XMP in a JPEG segment."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Block:
 
     Attributes:
         kind: "EXIF", "XMP", "IPTC", "Photoshop", "ICC", "comment", "text", "editor", "other".
-        where: its place in the container, for people: "PNG text parameters".
-        data: its bytes, without what the container adds; empty where `fault` says why it could not be read.
-        fault: a fixed phrase, or "".
-        size_bytes: of the block as it is stored.
+        where: its place in the container, for display: "PNG text parameters".
+        data: its bytes, without what the container adds; empty when it could not be read.
+        fault: a fixed phrase why it could not be read, or "".
+        size_bytes: of the block as stored.
     """
 
     kind: str
@@ -36,17 +36,18 @@ class Block:
 
 @dataclass
 class Blocks:
-    """What a container holds beside the pixels.
+    """The content of a container besides the pixels.
 
     Attributes:
         blocks: its metadata, in the file's order.
-        end: the offset behind the picture; None where the format does not say, or where it is missing.
-        end_sure: whether nothing that is not understood may lead behind `end`.
-        further_missing: whether a further picture that the file lists is cut off or not there.
-        ended: whether the picture's end marker is there; None where the format has none.
-        table: the first table of a TIFF file, and `jpeg` the structure of a JPEG file.
-        frames: pages of a TIFF file or pictures of a GIF; None where another reader counts them.
-        problems: fixed phrases on what could not be read.
+        end: the offset after the picture; None if the format does not define it, or if the end is missing.
+        end_sure: False if a value that is not understood may be a place after `end`.
+        further_missing: whether another picture that the file lists is cut off or missing.
+        ended: whether the picture's end marker is present; None if the format has none.
+        table: the first table of a TIFF file.
+        jpeg: the structure of a JPEG file.
+        frames: number of pages of a TIFF file or pictures of a GIF; None if another reader counts them.
+        problems: fixed phrases about what could not be read.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -68,12 +69,12 @@ class Blocks:
 
 
 def tiff_block(data: bytes) -> bytes:
-    """An EXIF block without the name in front, which some programs write twice."""
+    """An EXIF block without the identifier before it, which some programs write twice."""
     while data.startswith(b"Exif\0"):
         data = data[6:]
     return data
 
 
 def label_of(name: bytes) -> str:
-    """The name of a chunk or box for people, whatever bytes it has."""
+    """The name of a chunk or box for display: as text if it is alphanumeric, else in hexadecimal."""
     return name.decode("latin-1").strip() if name.strip().isalnum() else name.hex()

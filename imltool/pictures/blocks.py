@@ -1,4 +1,4 @@
-"""The metadata blocks of a picture file, whatever its container, and where the picture in it ends."""
+"""The metadata blocks of a picture file in any container, and the end of the picture in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KNOWN = (
     ("APP11", b"JP"),
     ("APP2", b"ICC_PROFILE\0"),
 )
-"""Segments that say how the picture is coded, or that other readers take: JUMBF has credentials."""
+"""Segments that define how the picture is coded, or that other readers read: JUMBF holds credentials."""
 EXTENDED_NAME = b"http://ns.adobe.com/xmp/extension/\0"
 PHOTOSHOP_NAMES = (b"Photoshop 3.0\0", b"Adobe_Photoshop2.5:\0\0")
 GIF_KNOWN = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"C2PA_GIF\x01\0\0")
@@ -35,7 +35,7 @@ UUIDS = {
     bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "IPTC",
     bytes.fromhex("2c4c010085044040a03ea0a7a7ae5d4c"): "Photoshop",
 }
-"""Identities of the boxes that JPEG 2000 files hold metadata in."""
+"""UUIDs of the boxes in which JPEG 2000 files hold metadata."""
 
 
 def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any]) -> Blocks:
@@ -43,7 +43,7 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
 
     Args:
         image_format: Pillow's name of its format.
-        info: what Pillow or pillow-heif found; used for HEIF and AVIF, whose items they gather.
+        info: the `info` of Pillow or pillow-heif; used for HEIF and AVIF, whose items they collect.
     """
     found = Blocks()
     reader = {
@@ -105,14 +105,14 @@ def _jpeg(source: Source, found: Blocks) -> None:
 
 
 def _further_pictures(source: Source, found: Blocks, first: JpegStructure) -> None:
-    """Move the end behind the pictures that a multi-picture file lists, and note those that are not whole."""
+    """Move the end after the pictures that a multi-picture file lists, and note those that are incomplete."""
     listed = [each for segment in first.segments for each in multi_pictures(segment)]
     for number, (start, size) in enumerate(listed, 1):
         stop: int | None = start + size
         if start and source.read(start, 2) != b"\xff\xd8":
-            found.problems.append(f"picture {number} of {len(listed)} that the file lists is not there")
+            found.problems.append(f"picture {number} of {len(listed)} that the file lists is missing")
             found.further_missing, stop = True, None
-        elif start + size > source.size_bytes:  # some writers count too much
+        elif start + size > source.size_bytes:  # some writers state too large a size
             inner = read_structure(source.read(start, size)).end
             stop = source.size_bytes if inner is None else start + inner
             if inner is None and start:
@@ -190,12 +190,12 @@ def _gif(source: Source, found: Blocks) -> None:
 def _gif_application(source: Source, place: int, found: Blocks) -> int:
     name = source.read(place + 1, 11)
     data, end = _gif_data(source, place + 12)
-    if name == b"XMP DataXMP":  # written without the lengths of blocks, with a trailer that leads a reader to its end
+    if name == b"XMP DataXMP":  # written without lengths of sub-blocks; a trailer of 258 bytes leads readers to the end
         raw = source.read(place + 12, min(end - place - 12, BLOCK_BYTES + 258))
         found.add("XMP", "GIF application block", raw[: max(0, len(raw) - 258)])
     elif name == b"ICCRGBG1012":
         found.add("ICC", "GIF application block", data)
-    elif name in (b"MGK8BIM0000", b"MGKIPTC0000"):  # ImageMagick's, of either form
+    elif name in (b"MGK8BIM0000", b"MGKIPTC0000"):  # ImageMagick's two forms
         found.add("Photoshop" if data.startswith(b"8BIM") else "IPTC", "GIF application block", data)
     elif name not in GIF_KNOWN:
         label = name.decode("latin-1") if name.isascii() else name.hex()
@@ -204,7 +204,7 @@ def _gif_application(source: Source, place: int, found: Blocks) -> int:
 
 
 def _gif_data(source: Source, place: int, keep: bool = True) -> tuple[bytes, int]:
-    """The data of a chain of sub-blocks, and the place behind it."""
+    """The data of a chain of sub-blocks, and the offset after it."""
     parts = []
     total = 0
     while length := source.read(place, 1):
@@ -281,7 +281,7 @@ def _jpeg2000(source: Source, found: Blocks) -> None:
 
 
 def _codestream_comments(source: Source, place: int, found: Blocks) -> None:
-    """The comments in the main header of a JPEG 2000 codestream, which ends with the first tile."""
+    """Add the comments in the main header of a JPEG 2000 codestream, which ends at the first tile."""
     place += 2
     for _ in range(CHUNKS):
         head = source.read(place, 4)

@@ -1,4 +1,4 @@
-"""Boxes of ISO base media files: HEIF and AVIF, and JPEG 2000's own kind of them."""
+"""Boxes of ISO base media files (HEIF and AVIF) and of JPEG 2000, whose boxes have the same form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imltool.pictures.source import Source
 
 BOXES = 2000
-"""Boxes looked at in one level (our choice)."""
+"""Boxes read at one level at most (our choice)."""
 META_BYTES = 8_000_000
 """A longer description of items is not read (our choice)."""
 
@@ -24,7 +24,7 @@ class Box:
 
 
 def boxes(source: Source, start: int, end: int) -> Iterator[Box]:
-    """The boxes between two places, in order; they end with the first that does not fit."""
+    """The boxes between two offsets, in order, up to the first that does not fit."""
     for _ in range(BOXES):
         head = source.read(start, 16)
         if len(head) < 8:
@@ -43,7 +43,7 @@ def boxes(source: Source, start: int, end: int) -> Iterator[Box]:
 
 @dataclass(frozen=True)
 class Aperture:
-    """The part of a coded picture that a clean aperture box says to show, in whole pixels."""
+    """The part of a coded picture that its clean aperture box selects for display, in whole pixels."""
 
     left: int
     top: int
@@ -52,9 +52,9 @@ class Aperture:
 
 
 def clean_aperture(source: Source, size: tuple[int, int]) -> Aperture | None:
-    """The clean aperture of the primary item of a HEIF or AVIF file of `size`; None for none, or one that fits nothing.
+    """The clean aperture of the primary item of a HEIF or AVIF file of `size`; None if there is none or it is invalid.
 
-    The first clean aperture that is associated with the primary item counts (ISO/IEC 14496-12, 23008-12).
+    The first clean aperture that is associated with the primary item is used (ISO/IEC 14496-12, 23008-12).
     """
     properties = _primary_properties(source)
     box = next((box for box in properties if box.name == b"clap"), None)
@@ -101,7 +101,7 @@ def _item_number(source: Source, box: Box) -> int:
 
 
 def _associated(data: bytes, item: int) -> list[int]:
-    """Numbers of the properties that an item property association box gives to an item."""
+    """Numbers of the properties that an item property association box assigns to an item."""
     if len(data) < 8:
         return []
     version, wide = data[0], data[3] & 1

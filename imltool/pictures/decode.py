@@ -1,4 +1,4 @@
-"""The pixels of a picture file, by the reader that was found right for its format."""
+"""The pixels of a picture file, by the reader that was verified for its format."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from imltool.pictures.tiff import read_tiff
 RGB = NDArray[np.uint8]
 
 STEPS = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-"""Modes that become RGB by way of another one."""
+"""Modes that are converted to RGB by way of another one."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What decoding a file gives.
+    """The result of decoding a file.
 
     Attributes:
-        rgb: uint8 [H,W,3], upright; of a JPEG that breaks off only the rows that are whole.
-        rows: how many rows of the stored picture these are, None when they are all.
-        ended: whether a JPEG file's end marker is there; None for other formats.
-        problems: fixed phrases of what a decoder reported and went past.
+        rgb: uint8 [H,W,3], upright; only the complete rows of a truncated JPEG.
+        rows: the number of rows of the stored picture that were decoded; None when all were.
+        ended: whether a JPEG file's end marker is present; None for other formats.
+        problems: fixed phrases for faults that a decoder reported but tolerated.
     """
 
     rgb: RGB
@@ -46,12 +46,12 @@ def decode(source: Source, header: Header, partial: bool = False) -> Pixels:
     """Decode a file.
 
     Samples of more than 8 bits are scaled, not clipped: grey is rounded, colour keeps its highest 8 bits, so the two
-    may differ by one level. Alpha is dropped, the colours under it kept. CMYK becomes RGB by the plain formula; ICC
-    profiles are not applied.
+    may differ by one level. Alpha is dropped, and the colours under it are kept. CMYK is converted to RGB by the plain
+    formula; ICC profiles are not applied.
 
     Args:
-        partial: whether a JPEG that breaks off gives its whole rows instead of an error; then a JPEG is decoded twice,
-            to find out whether any of it is made up.
+        partial: return the complete rows of a truncated JPEG instead of raising an error. A JPEG is then decoded twice,
+            to find out whether any part of it was made up by the decoder.
 
     Raises `ImageError` with a fixed reason.
     """
@@ -86,19 +86,19 @@ def _by_pillow(source: Source) -> RGB:
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether a picture is grey of more than 8 bits."""
+    """Whether a picture is grey with more than 8 bits per sample."""
     return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
 
 
 def _strips(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """A decoded picture in strips of rows: what is made of all of it at once may take several times its memory."""
+    """A decoded picture in strips of rows: converting all of it at once may take several times its memory."""
     for rows in strips((picture.height, picture.width)):
         whole = rows.stop - rows.start == picture.height
         yield rows, picture if whole else picture.crop((0, rows.start, picture.width, rows.stop))
 
 
 def brightest(picture: Image.Image) -> float:
-    """The highest sample of a deep grey picture; 0 for a picture of 8 bits, or without a number in it."""
+    """The highest sample of a deep grey picture; 0 for a picture of 8 bits, or if all samples are NaN."""
     if not is_deep(picture):
         return 0.0
     highest = 0.0

@@ -1,4 +1,4 @@
-"""Small helpers to show pictures and maps: shrinking to a side, and the colours of maps."""
+"""Helpers to show pictures and maps: shrinking to a given side, and the colours of maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imltool.pictures.images import RGB, Map
 
 
 def fit(array: NDArray[Any], side: int) -> NDArray[Any]:
-    """Shrink [H,W] or [H,W,3] so that its longer side is at most `side` pixels; smaller arrays stay as they are."""
+    """Shrink [H,W] or [H,W,3] so that its longer side is at most `side` pixels; smaller arrays are not changed."""
     height, width = array.shape[:2]
     if max(height, width) <= side:
         return array
@@ -26,7 +26,7 @@ def fit(array: NDArray[Any], side: int) -> NDArray[Any]:
 def palette() -> NDArray[np.uint8]:
     """256 RGB colours, uint8 [256,3], from black over red to yellow (matplotlib's inferno).
 
-    Its lightness only rises, so that people with any colour vision, and grey prints, read it the same way.
+    Its lightness increases monotonically, so that it is readable with any colour vision and in grey prints.
     """
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])

@@ -1,4 +1,4 @@
-"""Where the picture ends in files whose format has no end marker of its own: TIFF, BMP, PPM, JPEG 2000."""
+"""The end of the picture in files whose format has no single end marker: TIFF, BMP, PPM, JPEG 2000."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from imltool.pictures.boxes import boxes
 from imltool.pictures.source import Source
 
 TABLES = 1000
-"""Tables of a TIFF file that are walked (our choice)."""
+"""Tables of a TIFF file that are followed at most (our choice)."""
 TILE_PARTS = 65_536
-"""Tile-parts of a JPEG 2000 codestream that are walked (our choice)."""
+"""Tile-parts of a JPEG 2000 codestream that are followed at most (our choice)."""
 POINTERS = (tags.EXIF, tags.GPS, tags.INTEROPERABILITY, tags.SUB_FILES)
 PLACES = {273: 279, 324: 325, 513: 514, 288: 289}
-"""Tags that say where data is → tags that say how long: strips, tiles, a JPEG preview, free room."""
+"""Tags with offsets of data → tags with its lengths: strips, tiles, a JPEG preview, free space."""
 PUBLIC = frozenset(
     (
         *range(32),
@@ -39,17 +39,17 @@ PUBLIC = frozenset(
         34853,
     )
 ) | frozenset((*range(34735, 34738), *range(36864, 37500), *range(37510, 42241), 42112, 42113, 50341, 59932))
-"""Tags known to lead to no data of their own; a maker note (37500) may."""
+"""Tags whose values are known not to be offsets of further data; those in a maker note (37500) may be."""
 NETPBM = re.compile(rb"P(?:4((?:\s|#[^\n]*\n)+\d+){2}|[56]((?:\s|#[^\n]*\n)+\d+){3})\s")
 STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.MULTILINE)
-"""Descriptions by programs that write further pictures behind the first one, without tables."""
+"""Descriptions by programs that write more pictures after the first one, without tables."""
 
 
 def tiff_end(source: Source) -> tuple[int | None, bool]:
-    """The offset behind the last byte that a TIFF file's tables use, and whether nothing else can lead further.
+    """The offset after the last byte that a TIFF file's tables use, and whether this is certainly the end.
 
-    None where tables are damaged. The second is False for a file with a maker note or tags of unknown meaning, whose
-    values may be places in the file, and for stacks that are written behind the first picture.
+    The offset is None when tables are damaged. The second value is False for a file with a maker note or tags of
+    unknown meaning, whose values may be offsets in the file, and for stacks written after the first picture.
     """
     reader = tags.TagReader.open(source.read)
     if reader is None:
@@ -60,14 +60,14 @@ def tiff_end(source: Source) -> tuple[int | None, bool]:
 
 
 class _TiffWalk:
-    """Walks all tables, and keeps how far they reach."""
+    """Follows all tables, and records how far they reach."""
 
     def __init__(self, source: Source, order: str, big: bool) -> None:
         self.source, self.order, self.big = source, order, big
         self.end, self.sure, self.damaged = 16 if big else 8, True, False
 
     def run(self, first: int) -> None:
-        """Walk the tables from the first on."""
+        """Follow the tables from the first on."""
         waiting, seen = [first], set[int]()
         while waiting and len(seen) < TABLES and not self.damaged:
             place = waiting.pop()
@@ -99,7 +99,7 @@ class _TiffWalk:
         return [*follows, *(number for tag in POINTERS for number in values.get(tag, ()))]
 
     def _numbers(self, tag: int, kind: int, length: int, inline: bytes) -> tuple[int, ...]:
-        """The integers of a tag that leads somewhere; of others only where their value ends counts."""
+        """The integers of a tag with offsets or lengths; for other tags, only the end of the value is recorded."""
         size, place = tags.SIZES.get(kind, 0) * length, 0
         self.sure &= tag in PUBLIC
         if size > len(inline):
@@ -118,18 +118,18 @@ class _TiffWalk:
 
 
 def bmp_end(source: Source) -> int | None:
-    """The offset behind the pixels of a BMP file, and behind its profile; None where its header does not say."""
+    """The offset after the pixels and the profile of a BMP file; None if its header does not define it."""
     head = source.read(0, 138)
     if head[:2] != b"BM" or len(head) < 54:
         return None
-    told, _, start, header = struct.unpack_from("<LLLL", head, 2)
+    stated, _, start, header = struct.unpack_from("<LLLL", head, 2)
     if header < 40:
-        return told or None
+        return stated or None
     width, height, _, bits, packing, size = struct.unpack_from("<llHHLL", head, 18)
     if packing in (0, 3, 6):
         size = (abs(width) * bits + 31) // 32 * 4 * abs(height)
     elif not size:
-        return told or None
+        return stated or None
     end: int = start + size
     if header >= 124 and len(head) == 138:
         place, length = struct.unpack_from("<LL", head, 14 + 112)
@@ -138,7 +138,7 @@ def bmp_end(source: Source) -> int | None:
 
 
 def netpbm_end(source: Source) -> int | None:
-    """The offset behind the samples of a binary PBM, PGM or PPM file; None for those written as text, and PFM."""
+    """The offset after the samples of a binary PBM, PGM or PPM file; None for files written as text, and for PFM."""
     found = NETPBM.match(source.read(0, 4096))
     if found is None:
         return None
@@ -150,7 +150,7 @@ def netpbm_end(source: Source) -> int | None:
 
 
 def codestream_end(source: Source, start: int, stop: int) -> int | None:
-    """The offset behind the end marker of a JPEG 2000 codestream; None where it is missing or no length leads to it."""
+    """The offset after the end marker of a JPEG 2000 codestream; None if it is missing or no length leads to it."""
     place = start + 2
     for _ in range(TILE_PARTS):
         head = source.read(place, 12)
@@ -159,7 +159,7 @@ def codestream_end(source: Source, start: int, stop: int) -> int | None:
         if len(head) < 12 or head[:1] != b"\xff" or place >= stop:
             return None
         length = 2 + int.from_bytes(head[2:4], "big")
-        if head[:2] == b"\xff\x90":  # a tile-part; a length of 0 is up to the end marker
+        if head[:2] == b"\xff\x90":  # a tile-part; a length of 0 means up to the end marker
             length = int.from_bytes(head[6:10], "big")
             if length < 12:
                 return None
@@ -168,7 +168,7 @@ def codestream_end(source: Source, start: int, stop: int) -> int | None:
 
 
 def container_end(source: Source) -> int:
-    """The offset behind the last box of a file of boxes: a second file behind it is none of them, nor are zeros."""
+    """The offset after the last box of a file of boxes. A second file after it, or zeros, do not count as boxes."""
     end, begun = 0, set[bytes]()
     for box in boxes(source, 0, source.size_bytes):
         if box.name in begun or not (box.name.isascii() and box.name.decode("ascii").isprintable()):

@@ -1,4 +1,4 @@
-"""What is wrong with a picture file, in fixed phrases: texts of libraries hold addresses, and change with versions."""
+"""Fixed phrases for faults of picture files: texts of libraries hold memory addresses, and change with versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imltool.errors import ImageError
 log = logging.getLogger("imltool")
 
 MAX_PIXELS = 300_000_000
-"""Pictures with more pixels are refused as decompression bombs (our choice: three times a 100-megapixel back)."""
+"""Pictures with more pixels are refused as decompression bombs (our choice: three times a 100-megapixel camera)."""
 
 MARKS = (
     ("truncated", "the file ends inside its data"),
@@ -32,11 +32,11 @@ MARKS = (
     ("unsupported", "a variant that is not supported"),
     ("unknown", "a variant that is not supported"),
 )
-"""Words in the texts of libraries, in lower case, and the phrase for them."""
+"""Words in the texts of libraries, in lower case, and the phrase that replaces the text."""
 
 
 def phrase(error: BaseException) -> str:
-    """The fixed phrase for what a decoder or reader raised; no text of a library is in it."""
+    """The fixed phrase for an error of a decoder or reader, without the library's text."""
     if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, RecursionError):
@@ -49,13 +49,13 @@ def phrase(error: BaseException) -> str:
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into an `ImageError` with a fixed reason; the library's text goes to the log."""
+    """Turn any error of a decoder into an `ImageError` with a fixed reason; the library's text goes to the log."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except ImageError as error:
-        # raised deeper down, where the file's name is not known
+        # raised by a function that does not know the file's name
         named = error.message.startswith(f"{path}: ")
         raise error if named else ImageError(f"{path}: {error.message}") from error
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Grey planes as PNG, several times faster than through an image library.
 
-Maps and masks are most of what a scan writes, and packing them was a quarter of its time after the network's.
-libdeflate packs them in half the time and into a tenth less. ISA-L would take a third of it, but packs the same rows
-into other bytes now and then, and a scan's bytes must not depend on chance. None of the image libraries in use offers
-either.
+Maps and masks are most of a scan's output, and compressing them took a quarter of the time besides the network's.
+libdeflate compresses them in half the time and to a tenth less. ISA-L would take a third of that time, but its output
+for the same rows is not always the same, and a scan's bytes must not depend on chance. None of the image libraries in
+use offers either.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 from imltool.pictures.png import SIGNATURE
 
 LEVELS = {16: 1, 8: 2}
-"""Of libdeflate's 1..12, by bits. On 1-megapixel maps level 2 is 4 % smaller and takes 1.6 times as long; on masks,
-which are long runs, it takes .6 times as long (our choice)."""
+"""Bits → compression level of libdeflate, 1..12. On 1-megapixel maps level 2 is 4 % smaller and takes 1.6 times as
+long; on masks, which are long runs, it takes .6 times as long (our choice)."""
 UP = 2
-"""PNG's filter of differences to the row above: maps are smooth, masks have few edges."""
+"""PNG filter with differences to the row above: maps are smooth, masks have few edges."""
 LONGEST_CHUNK = 1 << 30
 
 
 def encode_grey(strips: Iterable[NDArray[Any]], shape: tuple[int, ...], bits: int) -> bytes:
-    """PNG bytes of a grey plane that comes in strips of rows, from the top.
+    """PNG bytes of a grey plane that is given in strips of rows, from the top.
 
     Args:
         strips: uint8 or uint16 [rows,W] each, H rows in all.
         shape: (H, W) of the plane.
-        bits: 8 or 16, as the strips' type.
+        bits: 8 or 16, matching the type of the strips.
     """
     height, width = shape
     filtered = np.empty((height, 1 + width * bits // 8), np.uint8)

@@ -1,4 +1,4 @@
-"""What a picture file is, by its content: format, size, frames, metadata blocks, orientation; no pixel is decoded."""
+"""The header of a picture file, from its content: format, size, frames, metadata, orientation. No pixel is decoded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from imltool.pictures.source import Source
 from imltool.pictures.tiff import TiffLayout, read_layout
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM")
-"""Pillow's names of what is read; no format whose reader starts another program. AVIF is asked before HEIF, because
-both may call themselves `mif1`."""
+"""Pillow's names of the formats that are read; none whose reader starts another program. AVIF is tried before HEIF,
+because both may call themselves `mif1`."""
 BY_PILLOW = tuple(name for name in FORMATS if name not in ("JPEG", "TIFF", "JPEG2000"))
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this
@@ -57,7 +57,7 @@ SIGNATURES = (
     (4, b"ftypisom", "a video"),
     (4, b"ftypqt", "a video"),
 )
-"""Where a known format has which bytes, and what it is: files that are not read here, and not damaged either."""
+"""Offset, bytes and name of formats that are recognised but not supported: such files are not damaged."""
 DAMAGED = (
     (0, SIGNATURE, "a PNG file"),
     (0, b"GIF8", "a GIF file"),
@@ -67,22 +67,22 @@ DAMAGED = (
     (4, b"ftypmif1", "a HEIF file"),
     (0, b"BM", "a BMP file"),
 )
-"""What formats that are read here begin with."""
+"""Offset, bytes and name of supported formats: a file that begins so and cannot be read is damaged."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What `read_header` finds.
+    """The result of `read_header`.
 
     Attributes:
-        format, mode: Pillow's names of the format and the colour model, the latter with bits over 8 behind.
-        width, height: of the picture as it is stored.
-        frames: frames or pages, None where they could not be counted.
-        info: what Pillow or pillow-heif found beside the pixels; empty for JPEG, TIFF and JPEG 2000.
+        format, mode: Pillow's names of the format and the colour model; depths over 8 bits are appended to the mode.
+        width, height: of the picture as stored.
+        frames: number of frames or pages; None if they could not be counted.
+        info: the `info` of Pillow or pillow-heif; empty for JPEG, TIFF and JPEG 2000.
         blocks: the metadata blocks and the structure of the container.
-        orientation: what turns the stored pixels.
+        orientation: how the stored pixels have to be turned.
         layout, jp2: how the samples of a TIFF or JPEG 2000 file are stored.
-        aperture: the part of an AVIF picture that its container says to show.
+        aperture: the part of an AVIF picture that its container selects for display.
     """
 
     format: str
@@ -106,7 +106,7 @@ class Header:
 
 @lru_cache(maxsize=1)
 def learn_formats() -> None:
-    """Load the readers of `FORMATS`, and none of Pillow's others."""
+    """Load Pillow's readers of `FORMATS`, and no others."""
     import pillow_heif
 
     for name in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Ppm", "Tiff", "WebP"):
@@ -115,9 +115,12 @@ def learn_formats() -> None:
 
 
 def open_pillow(source: Source, formats: tuple[str, ...] = BY_PILLOW) -> ImageFile.ImageFile:
-    """Pillow's picture of a file, no pixel decoded, of a PNG file without its metadata. Raises what Pillow raises."""
+    """Pillow's picture of a file, without decoding pixels; a PNG is opened without its metadata.
+
+    Raises what Pillow raises.
+    """
     learn_formats()
-    # WeasyPrint, once imported, turns it on for the whole process: a truncated file would pass for a whole one
+    # WeasyPrint, once imported, turns this on for the whole process: a truncated file would pass for a complete one
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     stream = bare_png(source) if source.read(0, 8) == SIGNATURE else source.fresh()
     return Image.open(stream, formats=formats)
@@ -201,7 +204,7 @@ def _other(source: Source) -> Header:
 
 
 def _mode(source: Source, mode: str, info: Mapping[str, Any]) -> str:
-    """Pillow's mode of a picture with its bits over 8 behind, which Pillow drops but for grey."""
+    """Pillow's mode of a picture with its depth appended if over 8 bits, which Pillow keeps only for grey."""
     head = source.read(0, 26)
     bits = head[24] if head[:8] == SIGNATURE and len(head) == 26 else info.get("bit_depth", 8)
     grey = mode == "I" or mode.startswith("I;16")

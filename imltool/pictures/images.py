@@ -1,8 +1,9 @@
-"""Reading and writing pictures, masks and probability maps, by one rule for all commands.
+"""Reading and writing pictures, masks and probability maps, by the same rules for all commands.
 
 Arrays are RGB (never BGR), uint8 [H,W,3], rows from the top, with the orientation applied exactly once: EXIF's tag, or
-XMP's where EXIF has none; the container's own rotation in HEIF and AVIF, whose tags do not count.
-What a file is, its content says, never its name. The first frame or page is read, a HEIF's primary picture.
+XMP's if EXIF has none; in HEIF and AVIF the container's own rotation, and the tags are ignored.
+The format of a file is determined by its content, never by its name. The first frame or page is read, of a HEIF file
+the primary picture.
 Masks are bool [H,W], True = tampered. Maps are float32 [H,W] in [0,1], stored as 16-bit PNG (value / 65535).
 """
 
@@ -36,16 +37,16 @@ Mask = NDArray[np.bool_]
 Map = NDArray[np.float32]
 
 VAGUE = ("BMP", "DIB", "PPM")
-"""Formats whose first bytes a text can have by chance."""
+"""Formats whose first bytes can occur by chance in a text file."""
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations that swap width and height."""
 JPEG_SIDE = 65500
-"""Longest side of a JPEG that its library writes."""
+"""Longest side of a JPEG that the library can write."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture read: its `header`, and its `pixels`, whose `rgb` is upright, uint8 [H,W,3]."""
+    """A picture that was read: its `header`, and its `pixels`, whose `rgb` is upright, uint8 [H,W,3]."""
 
     header: Header
     pixels: Pixels
@@ -58,13 +59,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureShape:
-    """A picture's size and how its file stores it.
+    """A picture's size and orientation.
 
     Attributes:
         size: (width, height) in pixels as displayed, the orientation applied.
-        orientation: what the stored raster is turned by, 1 to 8 as EXIF counts; 1 for a picture that is stored as it is
-            displayed. In HEIF always 1: the decoder applies the container's own rotation, and no program sees the
-            raster without it.
+        orientation: EXIF orientation of the stored raster, 1 to 8; 1 for a picture that is stored as displayed. Always
+            1 in HEIF: the decoder applies the container's own rotation, and no program sees the raster without it.
     """
 
     size: tuple[int, int]
@@ -72,7 +72,7 @@ class PictureShape:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """(width, height) of the raster as stored: what programs see that ignore the orientation."""
+        """(width, height) of the raster as stored: the size for programs that ignore the orientation."""
         return self.size[::-1] if self.orientation in SIDEWAYS else self.size
 
 
@@ -82,8 +82,8 @@ class MaskPicture:
 
     Attributes:
         rgb: uint8 [H,W,3].
-        grey: grey levels [H,W]: 0..255, or the samples themselves where none is above 255.
-        classes: [H,W], indices into the file's palette where it has one whose first colour is black, else None.
+        grey: grey levels [H,W]: 0..255, or the samples themselves if none is above 255.
+        classes: [H,W], indices into the file's palette if it has one whose first colour is black, else None.
     """
 
     rgb: RGB
@@ -94,8 +94,7 @@ class MaskPicture:
     def bright(self) -> Mask:
         """Where the grey level is above half, bool [H,W].
 
-        Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are understood too: without that they would all read as
-        empty.
+        Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are recognised too; otherwise all of them would be empty.
         """
         scale = 255 if self.grey.max(initial=0) == 1 else 1
         return np.asarray(self.grey.astype(np.int64) * scale > 127)
@@ -103,7 +102,7 @@ class MaskPicture:
 
 @contextmanager
 def _source(path: Path) -> Iterator[Source]:
-    """A file opened for its pixels alone."""
+    """Open a file to read its pixels only."""
     with faults(path):
         try:
             with open_source(path, hashed=False) as source:
@@ -114,7 +113,7 @@ def _source(path: Path) -> Iterator[Source]:
 
 
 def open_header(path: Path) -> ImageFile.ImageFile:
-    """Pillow's picture with its header read and no pixel decoded; to be closed by the caller. Raises `ImageError`."""
+    """Pillow's picture with only its header read; the caller closes it. Raises `ImageError`."""
     with faults(path):
         learn_formats()
         ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -122,7 +121,7 @@ def open_header(path: Path) -> ImageFile.ImageFile:
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Whether a file's first bytes are those of a format read here. False when it cannot be opened."""
+    """Whether a file begins like one of `FORMATS`. False when it cannot be opened."""
     learn_formats()
     try:
         with path.open("rb") as handle:
@@ -133,7 +132,7 @@ def looks_like_picture(path: Path) -> bool:
         if fitting:
             open_header(path).close()
         return bool(fitting)
-    except Exception:  # Pillow's tests of a first few bytes may trip over them
+    except Exception:  # Pillow's tests of the first bytes may raise
         return False
 
 
@@ -150,7 +149,7 @@ def read_picture(path: Path) -> Picture:
 def rgb_of(picture: Image.Image) -> RGB:
     """The upright pixels of a Pillow picture: uint8 RGB [H,W,3], deep grey scaled. Raises `ImageError`.
 
-    Its pixels are Pillow's, which reads some layouts wrong that `read_rgb` reads right or refuses.
+    The pixels are decoded by Pillow, which misreads some layouts that `read_rgb` reads correctly or refuses.
     """
     with faults(Path(getattr(picture, "filename", "") or "the picture")):
         picture.load()
@@ -165,19 +164,19 @@ def read_rgb(path: Path) -> RGB:
 
 
 def read_shape(path: Path) -> PictureShape:
-    """Size and orientation of a picture from the header alone. Raises `ImageError`."""
+    """Size and orientation of a picture from its header only. Raises `ImageError`."""
     with _source(path) as source:
         header = read_header(source)
         return PictureShape(header.shown_size, header.orientation.applied)
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels after orientation, from the header alone. Raises `ImageError`."""
+    """(width, height) in pixels after orientation, from the header only. Raises `ImageError`."""
     return read_shape(path).size
 
 
 def read_mask_picture(path: Path) -> MaskPicture:
-    """The pixels of a mask file in all the ways a mask may mean them. Raises `ImageError`."""
+    """The pixels of a mask file in all forms that may encode a mask. Raises `ImageError`."""
     with _source(path) as source:
         header = read_header(source)
         turn = TURNS[header.orientation.applied]
@@ -211,7 +210,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Mask:
 
 
 def _grey(source: Source, header: Header) -> NDArray[Any]:
-    """The grey levels of a stored picture, [H,W]: 0..255, or the samples themselves where none is above 255."""
+    """The grey levels of a stored picture, [H,W]: 0..255, or the samples themselves if none is above 255."""
     if header.layout and header.blocks.table:
         samples = grey_samples(source, header.blocks.table)
         if samples is not None and samples.max(initial=0) <= 255:
@@ -236,11 +235,11 @@ def encode_png(array: NDArray[np.uint8]) -> bytes:
 
 
 def encode_jpeg(rgb: RGB, quality: int = 85, subsampling: int = 2) -> bytes:
-    """JPEG bytes of a uint8 RGB array. `subsampling` as Pillow counts it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+    """JPEG bytes of a uint8 RGB array. `subsampling` is Pillow's number: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
 
     Raises OSError for an array with a side that JPEG cannot hold.
     """
-    if max(rgb.shape[:2]) > JPEG_SIDE:  # the library would write to stderr itself
+    if max(rgb.shape[:2]) > JPEG_SIDE:  # the library itself would write to stderr
         raise OSError(f"a JPEG has at most {JPEG_SIDE} pixels a side")
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
@@ -276,7 +275,7 @@ def _map_levels(values: Map) -> NDArray[np.uint16]:
 
 
 def read_map(path: Path) -> Map:
-    """Read what `write_map` wrote, as float32 [H,W] in [0,1]. Raises `ImageError`."""
+    """Read a file that `write_map` wrote, as float32 [H,W] in [0,1]. Raises `ImageError`."""
     with _source(path) as source, open_pillow(source) as picture:
         picture.load()
         return np.asarray(np.asarray(picture, dtype=np.float32) / np.float32(65535.0))

@@ -1,4 +1,4 @@
-"""The pixels of JPEG files: whole ones, those without an end marker, and the whole rows of those that break off."""
+"""The pixels of JPEG files: complete files, files without an end marker, and the complete rows of truncated files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imltool.pictures.jpeg_structure import (
 RGB = NDArray[np.uint8]
 
 NOISE = bytes(np.random.default_rng(0).integers(1, 255, 4096, dtype=np.uint8))
-"""Bytes that decode to something else than the grey a decoder puts where data is missing."""
+"""Bytes that decode to something other than the grey with which a decoder fills missing data."""
 HEIGHT_LATER = b"\xff\xdc\0\4"
 COARSE = "pixels: its scans leave out the lowest bits of the coefficients"
 MISSING = "pixels: coded data is missing before the end marker"
@@ -36,10 +36,10 @@ class JpegPixels:
     """The stored pixels of a JPEG file.
 
     Attributes:
-        rgb: uint8 [H,W,3]; of a file that breaks off only the rows that are whole.
-        rows: how many rows these are, None when they are all.
-        ended: whether the end marker is there.
-        problems: fixed phrases of what is wrong with the coded data.
+        rgb: uint8 [H,W,3]; only the complete rows of a truncated file.
+        rows: the number of these rows, None when all are complete.
+        ended: whether the end marker is present.
+        problems: fixed phrases for faults of the coded data.
     """
 
     rgb: RGB
@@ -49,13 +49,13 @@ class JpegPixels:
 
 
 def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> JpegPixels:
-    """Decode a JPEG file's first picture, its metadata left aside, so that none of that can stop the decoder.
+    """Decode a JPEG file's first picture without its metadata, so that damaged metadata cannot stop the decoder.
 
-    Where a picture may break off it is decoded twice, with different bytes after the break: rows that differ are made
-    up. Raises `ImageError` for what is not supported or holds no whole row.
+    A picture that may be truncated is decoded twice, with different bytes after the break: rows that differ were made
+    up by the decoder. Raises `ImageError` for a file that is not supported or has no complete row.
 
     Args:
-        thorough: decode also a file with an end marker twice, as data may be missing in front of it.
+        thorough: also decode a file with an end marker twice, as data may be missing before it.
     """
     frame = structure.frame
     if frame is None or structure.scans == 0:
@@ -63,7 +63,7 @@ def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> 
     if frame.width and not frame.height and HEIGHT_LATER in data:
         raise ImageError("intact but not supported: a JPEG that gives its height after its first scan")
     if not frame.width or not frame.height:
-        raise ImageError("damaged picture (its frame header gives it no size)")
+        raise ImageError("damaged picture (its frame header states no size)")
     if frame.marker in HIERARCHICAL or frame.marker == 0xF7 or len(frame.components) not in (1, 3, 4):
         raise ImageError(f"intact but not supported: {frame.process} of {len(frame.components)} components")
     stream = bare(data, structure)
@@ -82,12 +82,12 @@ def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> 
     rgb = _decode(stream, frame)
     try:
         return _ended(rgb, stream.removesuffix(EOI), structure, frame, thorough)
-    except OSError:  # the decoder gave up on the bytes put after the data, and had no fault to find before
+    except OSError:  # the decoder failed on the bytes added after the data, and found no fault before them
         return JpegPixels(rgb)
 
 
 def _ended(rgb: RGB, coded: bytes, structure: JpegStructure, frame: Frame, thorough: bool) -> JpegPixels:
-    """What of a decoded picture with an end marker is made up, as data is missing before it."""
+    """The pixels of a picture with an end marker, without rows that were made up because data before it is missing."""
     if frame.marker in PROGRESSIVE:
         coarse = not structure.refined
         rows = _whole_rows(rgb, coded, frame) if thorough or coarse else len(rgb)
@@ -103,26 +103,26 @@ def _ended(rgb: RGB, coded: bytes, structure: JpegStructure, frame: Frame, thoro
         changed = _changed_by(needed[:-2], rgb, frame)
         if changed == 0 and _changed_by(needed[:-16], rgb, frame) == 0:
             return JpegPixels(rgb, problems=(TOO_MUCH,))
-        if changed == 1:  # the last two bytes belong to the last unit: none before it is made up
+        if changed == 1:  # the last two bytes belong to the last unit, so no unit before it was made up
             return JpegPixels(rgb)
     return _part(rgb, _whole_rows(rgb, coded, frame), ended=True)
 
 
 def _no_row(structure: JpegStructure) -> str:
     scan = structure.scans
-    return f"damaged picture (a progressive JPEG that breaks off in its scan {scan}: no row is whole)"
+    return f"damaged picture (a progressive JPEG that is cut off in scan {scan}: no row is complete)"
 
 
 def _part(rgb: RGB, rows: int, ended: bool) -> JpegPixels:
     if not rows:
-        raise ImageError("damaged picture (it breaks off before its first rows are whole)")
-    # with an end marker the gap may be anywhere before, and what follows it be displaced
+        raise ImageError("damaged picture (it is cut off before its first rows are complete)")
+    # with an end marker, the gap may be anywhere before it, and the pixels after the gap may be displaced
     problems = (MISSING,) if ended and rows < len(rgb) else ()
     return JpegPixels(rgb[:rows], None if rows == len(rgb) else rows, ended, problems)
 
 
 def _whole_rows(rgb: RGB, stream: bytes, frame: Frame) -> int:
-    """How many rows, in whole coded units, do not depend on what follows the coded data."""
+    """The number of rows, in whole coded units, that do not depend on the bytes after the coded data."""
     other = _decode(stream + NOISE + EOI, frame)
     differ = np.flatnonzero(_rows_differ(rgb, other))
     return len(rgb) if not len(differ) else int(differ[0]) // frame.unit_rows * frame.unit_rows
@@ -133,9 +133,9 @@ def _rows_differ(first: RGB, second: RGB) -> NDArray[np.bool_]:
 
 
 def _changed_by(coded: bytes, rgb: RGB, frame: Frame) -> int:
-    """How many coded units, from the first that changes to the last, depend on what follows the coded data.
+    """The number of coded units, from the first that changes to the last, that depend on the bytes after the data.
 
-    Chroma is smoothed into the units beside, so that their middles are compared.
+    Chroma is smoothed into neighbouring units, so only the middles of units are compared.
     """
     other = _decode(coded + NOISE + EOI, frame)
     rows = np.flatnonzero(_rows_differ(other, rgb))
@@ -161,7 +161,7 @@ def _decode(stream: bytes, frame: Frame) -> RGB:
 
 
 def _decode_rare(stream: bytes, frame: Frame) -> RGB:
-    """Arithmetic coding and samples of more than 8 bits, which Pillow's build of the library does not decode."""
+    """Decode arithmetic coding and samples of more than 8 bits, which Pillow's build of libjpeg does not support."""
     import imagecodecs
 
     if len(frame.components) == 4:

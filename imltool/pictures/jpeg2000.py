@@ -1,4 +1,4 @@
-"""The pixels of JPEG 2000 files: OpenJPEG decodes the codestream, and the file's boxes say what its components mean."""
+"""The pixels of JPEG 2000 files: OpenJPEG decodes the codestream, and the file's boxes define its components."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ START = b"\xff\x4f\xff\x51"
 
 @dataclass
 class Jp2Header:
-    """What says how a picture is to be decoded.
+    """How a picture has to be decoded.
 
     Attributes:
-        start, end: where the codestream is in the file.
-        width, height: of the picture; bits: of each component of the codestream; signed: whether any is;
-            subsampled: whether any has fewer samples than the picture has pixels.
+        start, end: offsets of the codestream in the file.
+        width, height: of the picture.
+        bits: of each component of the codestream.
+        signed: whether any component is signed.
+        subsampled: whether any component has fewer samples than the picture has pixels.
         space: enumerated colour space, 0 for a profile, None for a bare codestream.
-        palette: [entries,columns] and bits of its columns, None without; columns: which column each channel takes.
-        colours: colour number (from 0) → channel, where the file says so.
+        palette: [entries,columns], None without one; palette_bits: bits of its columns.
+        columns: (component, palette column or None) of each channel.
+        colours: colour number (from 0) → channel, where the file defines it.
     """
 
     start: int
@@ -49,12 +52,12 @@ class Jp2Header:
 
     @property
     def channels(self) -> int:
-        """Channels that a pixel has once the palette is applied."""
+        """Number of channels of a pixel after the palette is applied."""
         return len(self.columns) if self.palette is not None else len(self.bits)
 
     @property
     def mode(self) -> str:
-        """The colour model as Pillow names it, bits over 8 behind: `RGB;16`."""
+        """Pillow's name of the colour model, with the depth appended if over 8 bits: `RGB;16`."""
         names = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
         deep = max(self.bits, default=8)
         return names.get(self.channels, "?") + (f";{deep}" if deep > 8 else "")
@@ -123,7 +126,7 @@ def _read_palette(data: bytes, found: Jp2Header) -> None:
 
 
 def read_jpeg2000(source: Source, header: Jp2Header) -> RGB:
-    """The pixels, uint8 [H,W,3]. Raises `ImageError` that names what is not supported, and what the library raises."""
+    """The pixels, uint8 [H,W,3]. Raises `ImageError` for unsupported variants, and what the library raises."""
     import imagecodecs
 
     space = header.space
@@ -144,20 +147,20 @@ def read_jpeg2000(source: Source, header: Jp2Header) -> RGB:
         raise ImageError("damaged picture (a JPEG 2000 file has too few components for its colour space)")
     order = [header.colours.get(colour, colour) for colour in range(wanted)]
     if any(channel >= len(channels) for channel in order):
-        raise ImageError("damaged picture (the channels of a JPEG 2000 file are not there)")
+        raise ImageError("damaged picture (channels of a JPEG 2000 file are missing)")
     levels = [_to_eight(channels[channel], bits[channel], wanted == 1) for channel in order]
     rgb = np.dstack(levels * (3 if wanted == 1 else 1))
     return _from_sycc(rgb) if space == SYCC else rgb
 
 
 def _channels(samples: NDArray[Any], header: Jp2Header) -> tuple[list[NDArray[Any]], list[int]]:
-    """The channels of a pixel, the palette applied, and their bits."""
+    """The channels of the picture after the palette is applied, and their bits."""
     if header.palette is None:
         return [samples[..., each] for each in range(samples.shape[2])], [*header.bits]
     channels, bits = [], []
     for component, column in header.columns:
         if component >= samples.shape[2] or (column is not None and column >= header.palette.shape[1]):
-            raise ImageError("damaged picture (the palette of a JPEG 2000 file is mapped to what is not there)")
+            raise ImageError("damaged picture (the palette of a JPEG 2000 file is mapped to a missing component)")
         plane = samples[..., component]
         if column is None:
             channels.append(plane)
@@ -169,7 +172,7 @@ def _channels(samples: NDArray[Any], header: Jp2Header) -> tuple[list[NDArray[An
 
 
 def _to_eight(plane: NDArray[Any], bits: int, grey: bool) -> RGB:
-    """Grey is rounded, colour of more bits keeps its highest 8."""
+    """Samples as 8-bit levels: grey is rounded, colour of more bits keeps its highest 8."""
     if bits == 8:
         return plane.astype(np.uint8)
     if bits > 8 and not grey:
@@ -178,7 +181,7 @@ def _to_eight(plane: NDArray[Any], bits: int, grey: bool) -> RGB:
 
 
 def _from_sycc(ycc: RGB) -> RGB:
-    """RGB of luma and two colour differences, as JFIF defines them."""
+    """RGB from luma and two colour differences, as JFIF defines them."""
     values = ycc.astype(np.float32)
     luma, blue, red = values[..., 0], values[..., 1] - 128, values[..., 2] - 128
     rgb = np.dstack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue])

@@ -1,4 +1,4 @@
-"""The structure of a JPEG file: its segments, tables, frame and scans, and where its data ends."""
+"""The structure of a JPEG file: segments, tables, frame, scans, and the end of its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imltool.pictures.tags import TagReader
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
-"""A marker inside coded data: neither a stuffed zero nor one of the restart markers."""
+"""A marker in coded data that is neither a stuffed zero nor a restart marker."""
 RESTART = re.compile(rb"\xff+([\xd0-\xd7])", re.DOTALL)
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers that begin a frame; 0xF7 is JPEG-LS."""
@@ -18,7 +18,7 @@ PROGRESSIVE, ARITHMETIC, LOSSLESS = {0xC2, 0xC6, 0xCA, 0xCE}, {0xC9, 0xCA, 0xCB,
 HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 BETWEEN_SCANS = {0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 SEGMENTS = 2000
-"""Segments looked at (our choice)."""
+"""Segments read at most (our choice)."""
 MPF_COUNT, MPF_ENTRIES = 0xB001, 0xB002
 
 ZIGZAG = (
@@ -26,12 +26,12 @@ ZIGZAG = (
     28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
     47, 55, 62, 63,
 )  # fmt: skip
-"""The place in its row by row order of each number that a quantisation table stores."""
+"""The position, in row-by-row order, of each step in the stored order of a quantisation table."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment: its marker (0xE1 for APP1), where it begins, and its data after the length."""
+    """A segment: its marker (0xE1 for APP1), its offset, and its data after the length."""
 
     marker: int
     start: int
@@ -47,7 +47,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame header: marker, bits a sample, size, and of each component its sampling factors and table number."""
+    """A frame header: marker, bits per sample, size, and for each component (across, down, table number)."""
 
     marker: int
     precision: int
@@ -57,7 +57,7 @@ class Frame:
 
     @property
     def process(self) -> str:
-        """What kind of JPEG it is, in words."""
+        """The kind of JPEG, in words."""
         if self.marker == 0xF7:
             return "JPEG-LS"
         parts = (
@@ -70,34 +70,33 @@ class Frame:
 
     @property
     def unit_rows(self) -> int:
-        """Rows of pixels that are coded together."""
+        """Number of pixel rows that are coded together."""
         return self._unit(max((down for _, down, _ in self.components), default=1))
 
     @property
     def unit_columns(self) -> int:
-        """Columns of pixels that are coded together."""
+        """Number of pixel columns that are coded together."""
         return self._unit(max((across for across, _, _ in self.components), default=1))
 
     def _unit(self, most: int) -> int:
-        if len(self.components) == 1:  # the factors of a single component mean nothing
+        if len(self.components) == 1:  # the factors of a single component have no effect
             most = 1
         return (1 if self.marker in LOSSLESS else 8) * most
 
 
 @dataclass
 class JpegStructure:
-    """What `read_structure` finds.
+    """The result of `read_structure`.
 
     Attributes:
-        segments: those before the coded data; after: those between and behind scans.
-        body: where the first of the segments begins that are neither APPn nor comments.
-        tables: number → 64 quantisation steps, row by row, as they are when the first scan begins.
-        frame: None where there is none.
-        scans: how many scans begin.
-        refined: whether scans say to carry every bit of every coefficient, as the last scans of a progressive file do.
-        end: the offset behind the end marker, None where it is missing.
-        interval: units between restart markers, 0 for none.
-        restarts: numbers of the restart markers of a file of one scan, in the file's order.
+        segments: those before the coded data.
+        tables: number → 64 quantisation steps, row by row, as defined when the first scan begins.
+        frame: the frame header; None if it is missing.
+        scans: number of scans that begin.
+        refined: whether the scan headers cover every bit of every coefficient, as in a complete progressive file.
+        end: the offset after the end marker; None if it is missing.
+        interval: coded units between restart markers, 0 for none.
+        restarts: numbers of the restart markers of a file with one scan, in the file's order.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -110,7 +109,10 @@ class JpegStructure:
     restarts: bytes = b""
 
     def rows_in_order(self) -> int | None:
-        """Rows before the first restart marker of one scan that is missing or out of turn; None when there is none."""
+        """Number of rows before the first restart marker that is missing or out of order; None without such a fault.
+
+        Only for files of one scan with restart markers; None for others.
+        """
         frame = self.frame
         if not self.interval or self.scans != 1 or frame is None or frame.marker in PROGRESSIVE | LOSSLESS:
             return None
@@ -118,7 +120,7 @@ class JpegStructure:
         wanted = -(-across * down // self.interval) - 1
         good = next((place for place, number in enumerate(self.restarts) if number != place % 8), len(self.restarts))
         if good == len(self.restarts) and (self.end is None or good - wanted in (0, 1)):
-            return None  # cameras write one more behind the last unit
+            return None  # cameras write another one after the last unit
         return min(good, wanted) * self.interval // across * frame.unit_rows
 
 
@@ -136,7 +138,7 @@ def read_structure(data: bytes) -> JpegStructure:
             found.end = place
             break
         if marker in (0x01, 0xD8) or (found.scans and marker not in BETWEEN_SCANS):
-            continue  # no segment, or noise inside the coded data
+            continue  # no segment, or noise in the coded data
         if place + 2 > len(data):
             break
         (length,) = struct.unpack_from(">H", data, place)
@@ -177,7 +179,7 @@ def _component_ids(content: bytes) -> list[int]:
 
 
 def _note_scan(content: bytes, missing: dict[int, set[int]]) -> None:
-    """Strike the coefficients that a scan carries to their last bit."""
+    """Remove from `missing` the coefficients that a scan carries to their last bit."""
     count = content[0] if content else 0
     rest = content[1 + 2 * count :]
     if len(rest) < 3 or rest[2] & 15:
@@ -205,7 +207,7 @@ def _tables(content: bytes) -> dict[int, tuple[int, ...]]:
 
 
 def multi_pictures(segment: Segment) -> list[tuple[int, int]]:
-    """(start, size) of the pictures that a multi-picture segment (MPF) lists, the first one with start 0."""
+    """(start, size) of each picture that a multi-picture segment (MPF) lists; the start of the first is 0."""
     if segment.name != "APP2" or not segment.data.startswith(b"MPF\0"):
         return []
     block = segment.data[4:]
@@ -222,9 +224,9 @@ def multi_pictures(segment: Segment) -> list[tuple[int, int]]:
 
 
 def bare(data: bytes, found: JpegStructure) -> bytes:
-    """The same coded picture without its metadata: no damaged block of it can stop a decoder.
+    """The same coded picture without its metadata, so that no damaged block can stop a decoder.
 
-    What defines the colour model for a decoder stays: JFIF's segment, unless it is cut short, and Adobe's.
+    The segments that define the colour model for a decoder are kept: JFIF's, unless it is truncated, and Adobe's.
     """
     kept = []
     for segment in found.segments:

@@ -1,4 +1,4 @@
-"""CIE L*a*b* of TIFF files as RGB: relative to D50 as the format's default, or to D65 where the file says so."""
+"""Conversion of CIE L*a*b* in TIFF files to RGB: relative to D50, the format's default, or D65 if the file says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Illuminant = Literal["D50", "D65", "other"]
 WHITE_POINT = 318
 CHROMATICITIES: tuple[tuple[Illuminant, float, float], ...] = (("D50", 0.3457, 0.3585), ("D65", 0.3127, 0.3290))
 NEAR = 0.001
-"""Programs write them with four digits or fewer."""
+"""Tolerance of chromaticities: programs write them with four digits or fewer."""
 D65 = np.array([0.95047, 1.0, 1.08883], np.float32)
 TO_SRGB = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]], np.float32
@@ -24,7 +24,7 @@ TO_SRGB = np.array(
 
 
 def illuminant(table: tags.Table) -> Illuminant:
-    """What a page's white point is; D50 without one (TIFF 6.0, section 23)."""
+    """The white point of a page; D50 if it has none (TIFF 6.0, section 23)."""
     value = table.values.get(WHITE_POINT)
     if not value or isinstance(value, bytes) or len(value) != 2:
         return "D50"
@@ -32,7 +32,7 @@ def illuminant(table: tags.Table) -> Illuminant:
 
 
 def lab_to_rgb(lab: RGB, white: Illuminant) -> RGB:
-    """L* as 0 to 255, a* and b* as signed bytes, uint8 [h,w,3], as sRGB. D50 is adapted by LittleCMS."""
+    """Convert L* (0 to 255), a* and b* (signed bytes), uint8 [h,w,3], to sRGB. LittleCMS adapts D50."""
     if white == "D65":
         return _from_d65(lab)
     data = np.ascontiguousarray(lab)
@@ -41,7 +41,7 @@ def lab_to_rgb(lab: RGB, white: Illuminant) -> RGB:
 
 
 def _from_d65(lab: RGB) -> RGB:
-    """The formulas of CIE 15 and of sRGB, whose white is the same."""
+    """Convert by the formulas of CIE 15 and of sRGB, which has the same white point."""
     luminance = lab[..., 0].astype(np.float32) * (100 / 255)
     red_green, yellow_blue = (lab[..., each].view(np.int8).astype(np.float32) for each in (1, 2))
     middle = (luminance + 16) / 116

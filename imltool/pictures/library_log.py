@@ -1,4 +1,4 @@
-"""What a library reports by Python's logging while it reads one file, kept from stderr, where no file is named."""
+"""Capture of the log messages of a library while it reads one file; on stderr they would not name the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LOCAL = threading.local()
 
 
 class _Catch(logging.Filter):
-    """Keeps the records of the thread that asked for them; those of others pass."""
+    """Captures the records of a thread that requested it; records of other threads pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         lines: list[str] | None = getattr(_LOCAL, "lines", None)
@@ -27,8 +27,8 @@ _CATCH = _Catch()
 
 @contextmanager
 def caught_lines(name: str) -> Iterator[list[str]]:
-    """The warnings that the logger `name` gets from this thread, which go nowhere else; not to be nested."""
-    logging.getLogger(name).addFilter(_CATCH)  # adds it once
+    """Collect the warnings of this thread to the logger `name`, which are then not logged. Must not be nested."""
+    logging.getLogger(name).addFilter(_CATCH)  # has no effect when it was added before
     _LOCAL.lines = lines = list[str]()
     try:
         yield lines

@@ -1,7 +1,7 @@
-"""Decodes the TIFF file on stdin with Pillow's libtiff and writes its pixels to stdout, a line of JSON before them.
+"""Decodes the TIFF file on stdin with Pillow's libtiff and writes a line of JSON and then the pixels to stdout.
 
-Run as a script in a process of its own by `imltool.pictures.tiff`: libtiff writes what it finds wrong to stderr past
-every handler, and in a process of its own those lines belong to one file. It imports nothing of imltool.
+`imltool.pictures.tiff` runs it as a script in a separate process: libtiff reports faults directly on stderr, past every
+handler, and in a separate process these lines belong to one file. It imports nothing of imltool.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import warnings
 from PIL import Image, TiffImagePlugin  # noqa: F401
 
 MEMORY = 4_000_000_000
-"""Bytes of address space (our choice)."""
+"""Limit of the address space in bytes (our choice)."""
 PIXELS = 300_000_000
 
 
 def main() -> int:
-    """Decode; 1 where it is not possible."""
+    """Decode the file; return the exit code, 1 if it cannot be decoded."""
     try:
         import resource
 
@@ -35,7 +35,7 @@ def main() -> int:
             size = picture.size
             picture.load()
             pixels = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-    except Exception:  # whatever it is, the file cannot be decoded
+    except Exception:  # any error means that the file cannot be decoded
         return 1
     sys.stdout.buffer.write(json.dumps({"size": size, "samples": len(pixels.getbands())}).encode() + b"\n")
     sys.stdout.buffer.write(pixels.tobytes())

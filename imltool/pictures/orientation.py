@@ -1,4 +1,4 @@
-"""How a stored picture has to be turned: one answer for pixels, sizes, the context and thumbnails."""
+"""The orientation of a stored picture, determined once for pixels, sizes, the context and thumbnails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda array: np.rot90(array, 2).swapaxes(0, 1),
     8: np.rot90,
 }
-"""EXIF orientation → what turns the stored pixels upright."""
+"""EXIF orientation → function that turns the stored pixels upright."""
 
 IN_XMP = re.compile(r"""\b([\w.-]+):Orientation\b\s*(?:=\s*["']|[^<>=]*>)\s*([1-8])\s*["'<]""")
 PREFIX = re.compile(r"""\bxmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
@@ -34,12 +34,12 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Orientation:
-    """What a file says of its orientation.
+    """The orientation of a file.
 
     Attributes:
-        value: 1..8 as EXIF counts, None where nothing says.
-        source: the carrier that says so: "EXIF", "XMP", or "container" (AVIF's rotation).
-        applied: what the stored pixels are turned by: `value`, or 1 where the decoder has turned them.
+        value: EXIF orientation, 1..8; None if the file has none.
+        source: its carrier: "EXIF", "XMP", or "container" (AVIF's rotation).
+        applied: the orientation by which the stored pixels are turned: `value`, or 1 if the decoder has turned them.
     """
 
     value: int | None = None
@@ -50,8 +50,8 @@ class Orientation:
 def find_orientation(image_format: str, blocks: Blocks) -> Orientation:
     """The orientation of a file: EXIF's tag, else XMP's.
 
-    HEIF's own rotation is applied by its decoder and AVIF's is in the EXIF that Pillow gives, so that XMP does not
-    count in them.
+    HEIF's own rotation is applied by its decoder, and AVIF's is in the EXIF that Pillow returns, so XMP is ignored in
+    both.
     """
     value, source = _in_exif(blocks), "EXIF"
     if image_format == "AVIF":
@@ -87,7 +87,7 @@ def _in_xmp(packets: Iterable[bytes]) -> int | None:
 
 
 def decode_xmp(packet: bytes) -> str:
-    """The text of an XMP packet, in whichever encoding of Unicode."""
+    """The text of an XMP packet in any encoding of Unicode."""
     for mark, encoding in (
         (b"\xff\xfe", "utf-16"),
         (b"\xfe\xff", "utf-16"),
@@ -105,5 +105,5 @@ def upright(rgb: RGB, orientation: int) -> RGB:
 
 
 def unturn(rgb: RGB, orientation: int) -> RGB:
-    """The pixels as they are stored, of an upright picture with this orientation."""
+    """The stored pixels of an upright picture with this orientation: the inverse of `upright`."""
     return TURNS[{6: 8, 8: 6}.get(orientation, orientation)](rgb)

@@ -1,4 +1,4 @@
-"""Operations on pixels that several packages share: resizing, and round trips through JPEG."""
+"""Pixel operations that several packages share: resizing, and round trips through JPEG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imltool.pictures.images import RGB, Mask, encode_jpeg
 from imltool.pictures.strips import strips
 
 LEAST_SIDE = 16
-"""No resize goes below this many pixels."""
+"""No resize makes a side shorter than this many pixels."""
 
 
 def jpeg(rgb: RGB, quality: int, subsampling: int) -> RGB:
@@ -24,13 +24,13 @@ def decode(data: bytes) -> RGB:
     """The uint8 RGB [H,W,3] pixels of an RGB picture file held in memory."""
     picture = Image.open(io.BytesIO(data))
     rgb = np.empty((picture.height, picture.width, 3), np.uint8)
-    for rows in strips(rgb.shape):  # all at once, a large picture would take its memory twice more
+    for rows in strips(rgb.shape):  # converting a large picture at once would take twice its memory in addition
         rgb[rows] = np.asarray(picture.crop((0, rows.start, picture.width, rows.stop)))
     return rgb
 
 
 def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> RGB:
-    """A uint8 picture at `size` (width, height): averaged when it shrinks, so that nothing aliases."""
+    """A uint8 picture resized to `size` (width, height); area averaging to shrink, which avoids aliasing."""
     if size == (rgb.shape[1], rgb.shape[0]):
         return rgb
     kind = cv2.INTER_AREA if size[0] * size[1] < rgb.shape[0] * rgb.shape[1] else enlarge
@@ -38,7 +38,7 @@ def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> R
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """A bool mask at `size` (width, height), on the same grid as `resize`: True where it covers half a pixel."""
+    """A bool mask resized to `size` (width, height) like `resize`: True where it covers at least half a pixel."""
     kind = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=kind) > 127)
 

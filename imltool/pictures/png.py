@@ -1,4 +1,4 @@
-"""PNG files without their metadata: no damaged block of it can stop the decoder."""
+"""PNG files without their metadata, so that no damaged block can stop the decoder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from imltool.pictures.source import Source
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNKS = 200_000
-"""Chunks copied; a file of more is given as it is (our choice)."""
+"""Chunks read at most (our choice)."""
 PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
-"""Chunks that a decoder may pass over, and that say something of the pixels or frames."""
+"""Ancillary chunks that affect the pixels or frames, which are kept."""
 
 
 def bare_png(source: Source) -> BinaryIO:
-    """A PNG file for a decoder: the same coded picture, without the chunks that it may pass over."""
+    """A stream of the same coded picture for a decoder, without the ancillary chunks that it does not need."""
     kept = [SIGNATURE]
     place = start = len(SIGNATURE)
     dropped = False

@@ -12,11 +12,11 @@ PNG_KNOWN = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA sBIT sRGB cICP mDCV cLLI mDCv cLLi bKGD hIST pHYs sPLT acTL fcTL fdAT "
     b"caBX".split()
 )
-"""Chunks that say how pixels are coded or shown, and the one of Content Credentials."""
+"""Chunks that define how pixels are coded or shown, and the chunk of Content Credentials."""
 
 
 def read_png_blocks(source: Source, found: Blocks) -> None:
-    """The blocks of a PNG file."""
+    """Add the blocks of a PNG file to `found`."""
     place = 8
     found.ended = False
     for _ in range(CHUNKS):
@@ -75,7 +75,7 @@ def _png_text(chunk: bytes, data: bytes, length: int, found: Blocks) -> None:
 
 
 def _png_profile(kind: str, where: str, text: bytes, found: Blocks) -> None:
-    """A profile that ImageMagick writes as text: its name, its length, and its bytes as hexadecimal digits."""
+    """Add a profile that ImageMagick wrote as text: its name, its length, and its bytes as hexadecimal digits."""
     lines = text.strip().split(b"\n")
     try:
         data = bytes.fromhex(b"".join(lines[2:]).decode("ascii"))
@@ -97,7 +97,7 @@ def _png_profile(kind: str, where: str, text: bytes, found: Blocks) -> None:
 
 
 def _inflate(data: bytes) -> bytes | None:
-    """Text unpacked; None when it is damaged or becomes longer than `BLOCK_BYTES`."""
+    """The decompressed text; None when it is damaged or longer than `BLOCK_BYTES`."""
     try:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(data, BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""Contact sheets: small captioned pictures on one PNG, for looking at many results at once."""
+"""Contact sheets: small captioned pictures on one PNG, to look at many results at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK, PAPER = (32, 32, 32), (250, 250, 250)
 
 PREDICTED = (230, 97, 1)
 TRUTH = (26, 133, 255)
-"""Orange and blue stay apart for every common kind of colour blindness."""
+"""Orange and blue are distinguishable with every common kind of colour blindness."""
 
 
 def draw_contours(rgb: RGB, mask: Mask, colour: tuple[int, int, int], width: int = 2) -> RGB:

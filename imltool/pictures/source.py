@@ -1,4 +1,4 @@
-"""A picture file opened once: its hash, and its bytes for decoding and for reading its metadata."""
+"""A picture file that is opened once: its hash, and its bytes for decoding and for reading its metadata."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 IN_MEMORY = 64_000_000
-"""Files of up to this many bytes are held in memory, larger ones are read from the disk where needed (our choice)."""
+"""Files of up to this many bytes are held in memory; larger ones are read from disk as needed (our choice)."""
 CHUNK = 1 << 20
 
 
 class NotAFileError(OSError):
-    """What a path leads to is no regular file; opening a pipe or a device could wait for ever."""
+    """A path is no regular file; opening a pipe or a device could block for ever."""
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Source:
 
     Attributes:
         path: its name, for messages; it is never opened again.
-        stream: its bytes, readable and seekable; a reader seeks first.
+        stream: its bytes, readable and seekable; every reader must seek first.
         size_bytes, sha256: of the bytes that were read.
-        found: those of the marks asked for that occur in it.
+        found: the requested marks that occur in the file.
     """
 
     path: Path
@@ -38,21 +38,21 @@ class Source:
     found: frozenset[bytes] = field(default_factory=frozenset)
 
     def read(self, start: int, count: int) -> bytes:
-        """Up to `count` bytes from `start`; fewer where the file ends, none for places outside it."""
+        """Up to `count` bytes from `start`: fewer at the end of the file, none outside it."""
         if not 0 <= start <= self.size_bytes or count <= 0:
             return b""
         self.stream.seek(start)
         return self.stream.read(min(count, self.size_bytes - start))
 
     def fresh(self) -> BinaryIO:
-        """A stream at the file's start for a library that reads at its own pace; the same one for large files."""
+        """A stream at the file's start, for a library; of a large file it is `stream` itself."""
         if isinstance(self.stream, io.BytesIO):
             return io.BytesIO(self.stream.getvalue())  # shares the bytes
         self.stream.seek(0)
         return self.stream
 
     def whole(self) -> bytes:
-        """All bytes. Raises MemoryError where they do not fit."""
+        """All bytes. Raises MemoryError when they do not fit into memory."""
         return self.stream.getvalue() if isinstance(self.stream, io.BytesIO) else self.read(0, self.size_bytes)
 
 
@@ -61,10 +61,10 @@ def open_source(path: Path, marks: Sequence[bytes] = (), hashed: bool = True) ->
     """Open a file, read it once, hash it, and look for `marks` in it in the same pass.
 
     Args:
-        marks: short byte strings that are reported as `Source.found` where they occur.
-        hashed: whether to read the file through; without, `sha256` and `found` stay empty.
+        marks: short byte strings; those that occur are reported in `Source.found`.
+        hashed: whether to read the whole file; if not, `sha256` and `found` are empty.
 
-    Raises OSError, `NotAFileError` for what is no regular file.
+    Raises OSError, and `NotAFileError` if the path is no regular file.
     """
     with path.open("rb") if stat.S_ISREG(path.stat().st_mode) else _refused(path) as handle:
         size = path.stat().st_size if not hashed else handle.seek(0, 2)

@@ -1,7 +1,7 @@
-"""Tables of tags, as TIFF files and EXIF blocks hold them: one damaged tag costs that tag and not the others.
+"""Tables of tags in TIFF files and EXIF blocks. A damaged tag does not affect the others.
 
-Classic TIFF and BigTIFF in both byte orders. Bounded, because a tag may claim the whole block as its value, and tables
-may lead to each other in circles.
+Reads classic TIFF and BigTIFF in both byte orders. Reading is bounded, because a tag may claim the whole block as its
+value, and tables may refer to each other in circles.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 Read = Callable[[int, int], bytes]
-"""What reads (start, count) bytes of a file or block; fewer where it ends."""
+"""Function (start, count) that reads bytes of a file or block; fewer at its end."""
 
 ENTRIES = 1000
-"""Tags of a table that are read (our choice, several times what cameras write)."""
+"""Tags of a table that are read at most (our choice: several times what cameras write)."""
 TABLES = 10
-"""Tables of one block that are read: cameras write five (our choice)."""
+"""Tables of one block that are read at most: cameras write five (our choice)."""
 VALUE_BYTES = 4_000_000
 """Longer values are not read (our choice: previews and profiles are shorter)."""
 BUDGET = 16_000_000
-"""Bytes of values read of one file at most (our choice)."""
+"""Bytes of values that are read from one file at most (our choice)."""
 
 SUBFILE, WIDTH, HEIGHT, ORIENTATION = 254, 256, 257, 274
 EXIF, GPS, INTEROPERABILITY, SUB_FILES = 0x8769, 0x8825, 0xA005, 330
@@ -31,30 +31,30 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 CODES = {3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 
 Value = bytes | tuple[int, ...] | tuple[float, ...]
-"""Text and bytes as they are; integers; floats, and rational numbers, `NoNumber` where a denominator is 0."""
+"""Bytes, also for text; integers; floats, also for rational numbers (`NoNumber` if the denominator is 0)."""
 
 
 class NoNumber(float):
-    """The nan that stands for a rational number whose denominator is 0; `raw` is what is written: "0/0"."""
+    """NaN for a rational number whose denominator is 0; `raw` is its text: "0/0"."""
 
     raw: str
 
     @classmethod
     def of(cls, up: int, down: int) -> NoNumber:
-        """The value that stands for `up`/`down`."""
+        """The value for `up`/`down`."""
         made = cls("nan")
         made.raw = f"{up}/{down}"
         return made
 
 
 def number_text(number: float) -> str:
-    """A number as it is shown where it could not be understood."""
+    """The text of a number for a message."""
     return number.raw if isinstance(number, NoNumber) else f"{number:g}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: tag → value, where the next table is (0 for none), and the tags that could not be read."""
+    """One table: tag → value, the offset of the next table (0 for none), and the tags that could not be read."""
 
     values: Mapping[int, Value] = field(default_factory=dict)
     next: int = 0
@@ -68,7 +68,7 @@ class Table:
         return value[0] if value and isinstance(value[0], int) else None
 
     def raw(self, tag: int) -> bytes:
-        """The bytes of a tag; empty where it has none. Lists of small integers count as bytes."""
+        """The bytes of a tag, empty if it has none. A list of integers below 256 is converted to bytes."""
         value = self.values.get(tag, b"")
         if isinstance(value, bytes):
             return value
@@ -81,8 +81,10 @@ class TagReader:
     """Reads tables of one block.
 
     Attributes:
-        read: gives bytes at places counted from the block's start.
-        order: "<" or ">"; big: whether it is a BigTIFF; first: where the first table is.
+        read: returns bytes at offsets from the block's start.
+        order: "<" or ">".
+        big: whether it is a BigTIFF.
+        first: the offset of the first table.
     """
 
     read: Read
@@ -93,7 +95,7 @@ class TagReader:
 
     @classmethod
     def open(cls, read: Read) -> TagReader | None:
-        """The reader of a block, or None when it does not begin like one."""
+        """The reader of a block, or None when it does not begin like TIFF."""
         head = read(0, 16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         if order is None or len(head) < 8:
@@ -101,11 +103,11 @@ class TagReader:
         (magic,) = struct.unpack_from(order + "H", head, 2)
         if magic == 43 and len(head) == 16 and struct.unpack_from(order + "HH", head, 4) == (8, 0):
             return cls(read, order, True, struct.unpack_from(order + "Q", head, 8)[0])
-        # other numbers are those of camera raw files, whose tables are the same
+        # other numbers are used by camera raw files, whose tables have the same form
         return cls(read, order, False, struct.unpack_from(order + "L", head, 4)[0]) if magic != 43 else None
 
     def table(self, offset: int) -> Table:
-        """The table at `offset`. Raises ValueError when there is none, or one of too many tags."""
+        """The table at `offset`. Raises ValueError when there is none, or when it has too many tags."""
         count_form, entry_form, next_form = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
         count_size, entry_size = struct.calcsize("=" + count_form), struct.calcsize("=" + entry_form)
         head = self.read(offset, count_size)
@@ -133,7 +135,7 @@ class TagReader:
         return Table(values, follows, tuple(damaged))
 
     def chain(self, most: int) -> list[int]:
-        """Where the tables are that follow each other from the first on, at most `most`; circles end."""
+        """The offsets of the chain of tables from the first on, at most `most`; a circle ends the chain."""
         count_form, entry_size, next_form = ("Q", 20, "Q") if self.big else ("H", 12, "L")
         places: list[int] = []
         seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Small pictures for lists, made as fast as a format allows."""
+"""Small pictures for lists, made as fast as the format allows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_thumbnail(path: Path, side: int = SIDE) -> bytes:
                 upright = ImageOps.exif_transpose(picture).convert("RGB")
                 upright.thumbnail((side, side), Image.Resampling.LANCZOS)
                 return _webp(upright)
-            except Exception:  # a damaged file: `read_rgb` says what is wrong with it
+            except Exception:  # a damaged file: `read_rgb` raises the error with its reason
                 pass
     return encode_thumbnail(read_rgb(path), side)
 

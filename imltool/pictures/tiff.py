@@ -1,7 +1,8 @@
-"""The pixels of TIFF files, for every layout that was checked against a second decoder; the others are refused by name.
+"""The pixels of TIFF files, in every layout that was checked against a second decoder; others are refused by name.
 
-tifffile and imagecodecs decode strips and tiles one by one, so that memory stays at the picture and one of them. What
-they do not decode, or decode without reporting faults, libtiff does in a process of its own (`libtiff_reader`).
+tifffile and imagecodecs decode strips and tiles one by one, so that memory holds the picture and only one of them.
+Layouts that they do not decode, or whose faults they do not report, are decoded by libtiff in a separate process
+(`libtiff_reader`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ COMPRESSIONS = {
     34677: "SGI Log 24", 34887: "LERC", 34892: "lossy DNG JPEG", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, PALETTE: 1, RGB_: 3, YCBCR: 3, CIELAB: 3, ICCLAB: 3, SEPARATED: 4}
-"""Samples that each colour model takes."""
+"""Number of samples of each colour model."""
 LOSSLESS = frozenset({1, 5, 8, 32946, 32773, 34925, 50000})
 FAX, OLD_JPEG, JPEG, JPEG2000, WEBP = frozenset({2, 3, 4}), 6, 7, 34712, 50001
 
@@ -53,7 +54,7 @@ REFERENCE_BLACK_WHITE, FILL_ORDER = 532, 266
 
 READER = Path(__file__).with_name("libtiff_reader.py")
 SECONDS = 120
-"""Wall-clock time that reader may take (our choice)."""
+"""Wall-clock time that the reader may take (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ class TiffLayout:
     """How the samples of a TIFF page are stored.
 
     Attributes:
-        bits: of a sample; number: "u" unsigned, "i" signed, "f" floating point.
-        samples: of a pixel, extras among them; extras: what each of these is (1 premultiplied alpha, 2 alpha, else 0).
-        planar: whether each sample has a plane of its own.
-        illuminant: the white that CIE L*a*b* is relative to.
+        bits: bits per sample.
+        number: "u" unsigned, "i" signed, "f" floating point.
+        samples: samples per pixel, including extra samples.
+        extras: kind of each extra sample (1 premultiplied alpha, 2 alpha, else 0).
+        planar: whether each sample has a separate plane.
+        illuminant: the white to which CIE L*a*b* is relative.
     """
 
     width: int
@@ -81,7 +84,7 @@ class TiffLayout:
 
     @property
     def mode(self) -> str:
-        """The colour model as Pillow names it; bits over 8 and floating point follow: `RGB;16`, `L;32F`."""
+        """Pillow's name of the colour model; depths over 8 bits and the kind of number follow: `RGB;16`, `L;32F`."""
         base = {
             WHITE_IS_0: "L", BLACK_IS_0: "L", RGB_: "RGB", PALETTE: "P", SEPARATED: "CMYK", YCBCR: "YCbCr",
             CIELAB: "LAB", ICCLAB: "LAB",
@@ -99,26 +102,26 @@ class TiffLayout:
 
     @property
     def deep(self) -> bool:
-        """Whether what is white depends on the brightest sample."""
+        """Whether the value of white depends on the brightest sample."""
         return self.number == "f" or self.bits > 16
 
     def needs_libtiff(self) -> bool:
-        """Whether libtiff reads it: fax, whose faults it alone reports; old JPEG; subsampled chroma outside JPEG."""
+        """Whether libtiff reads it: fax, whose faults only it reports; old JPEG; subsampled chroma outside JPEG."""
         plain_chroma = self.photometric == YCBCR and self.compression in LOSSLESS
         return self.compression in FAX or self.compression == OLD_JPEG or plain_chroma
 
 
 def read_layout(table: tags.Table) -> TiffLayout:
-    """The layout of a page. Raises `ImageError` with the reason where the tags do not describe a picture."""
+    """The layout of a page. Raises `ImageError` with the reason when the tags do not describe a picture."""
     width, height = table.number(tags.WIDTH) or 0, table.number(tags.HEIGHT) or 0
     samples = table.number(SAMPLES) or 1
     bits = _numbers(table, BITS) or (1,)
     formats = _numbers(table, SAMPLE_FORMAT) or (1,)
     photometric = table.number(PHOTOMETRIC)
     if width <= 0 or height <= 0:
-        raise ImageError("damaged picture (its tags give it no size)")
+        raise ImageError("damaged picture (its tags state no size)")
     if photometric is None:
-        raise ImageError("damaged picture (no tag says what its samples are)")
+        raise ImageError("damaged picture (no tag states its colour model)")
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         raise ImageError("a TIFF whose samples differ in size or kind, which is not supported")
     if len(_numbers(table, BITS)) not in (0, 1, samples):
@@ -146,7 +149,7 @@ def _numbers(table: tags.Table, tag: int) -> tuple[int, ...]:
 
 
 def check_layout(layout: TiffLayout) -> None:
-    """Raise `ImageError` that names the layout when it is not one that was checked against a second decoder."""
+    """Raise an `ImageError` that names the layout when it was not checked against a second decoder."""
     wanted = COLOURS.get(layout.photometric)
     known = (1, 2, 4, 8, 12, 16, 32) if layout.number == "u" else (16, 32, 64) if layout.number == "f" else (8, 16, 32)
     lossy = layout.compression in (JPEG, JPEG2000, WEBP)
@@ -182,21 +185,21 @@ def describe(layout: TiffLayout) -> str:
     kind = {"u": "unsigned", "i": "signed", "f": "floating-point"}.get(layout.number, "complex or undefined")
     packed = COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     planes = "separate planes" if layout.planar else "interleaved"
-    return f"a TIFF of {layout.samples} {kind} {layout.bits}-bit samples a pixel, {colour}, {planes}, {packed}"
+    return f"a TIFF of {layout.samples} {kind} {layout.bits}-bit samples per pixel, {colour}, {planes}, {packed}"
 
 
 @dataclass(frozen=True)
 class TiffPixels:
-    """The stored pixels of a TIFF page, and what libtiff reported about them as fixed phrases."""
+    """The stored pixels of a TIFF page, and faults that the library reported, as fixed phrases."""
 
     rgb: RGB
     problems: tuple[str, ...] = ()
 
 
 def read_tiff(source: Source, table: tags.Table) -> TiffPixels:
-    """The pixels of a file's first page as they are stored, uint8 [H,W,3]; orientation is not applied.
+    """The stored pixels of a file's first page, uint8 [H,W,3]; orientation is not applied.
 
-    Raises `ImageError` for what is damaged or not supported, and what the libraries raise.
+    Raises `ImageError` for a file that is damaged or not supported, and what the libraries raise.
     """
     layout = read_layout(table)
     check_layout(layout)
@@ -210,7 +213,7 @@ def read_tiff(source: Source, table: tags.Table) -> TiffPixels:
 
 @contextmanager
 def _first_page(source: Source, problems: list[str]) -> Iterator[Any]:
-    """Tifffile's first page; a phrase is added to `problems` where it warns of the file, and its lines are logged."""
+    """Tifffile's first page. If it warns about the file, its lines are logged and a phrase is added to `problems`."""
     import tifffile
 
     source.stream.seek(0)
@@ -221,13 +224,13 @@ def _first_page(source: Source, problems: list[str]) -> Iterator[Any]:
         finally:
             for line in lines:
                 log.info("%s: tifffile: %s", source.path, line)
-            problems += ["pixels: tifffile warns of the file's tags"] if lines else []
+            problems += ["pixels: tifffile warns about the file's tags"] if lines else []
 
 
 def grey_samples(source: Source, table: tags.Table) -> NDArray[Any] | None:
-    """The samples of a page of one unsigned sample a pixel as they are, [H,W]; None for other layouts.
+    """The unscaled samples of a page with one unsigned sample per pixel, [H,W]; None for other layouts.
 
-    Inverted and fax-coded pages are other layouts here. Raises as `read_tiff`.
+    Returns None also for inverted and fax-coded pages. Raises the same errors as `read_tiff`.
     """
     layout = read_layout(table)
     check_layout(layout)
@@ -261,7 +264,7 @@ def _decode(source: Source, page: Any, layout: TiffLayout, table: tags.Table) ->
 
 
 def _segments(source: Source, page: Any, layout: TiffLayout) -> Iterator[tuple[int, slice, slice, NDArray[Any]]]:
-    """The strips or tiles, decoded: the plane, the rows and columns, and samples [h,w,samples]. None may be missing."""
+    """Decoded strips or tiles: (plane, rows, columns, samples [h,w,samples]). Raises when any is missing."""
     offsets, counts = page.dataoffsets, page.databytecounts
     across, down = (
         (page.tilewidth, page.tilelength) if page.is_tiled else (layout.width, page.rowsperstrip or layout.height)
@@ -290,10 +293,11 @@ def _segments(source: Source, page: Any, layout: TiffLayout) -> Iterator[tuple[i
 
 
 def _white(source: Source, page: Any, layout: TiffLayout) -> float:
-    """What is white among 32-bit integers and floating-point numbers, from the brightest sample (our choice).
+    """The value of white for 32-bit integers and floating-point numbers, from the brightest sample (our choice).
 
-    Integers: 65535 where none is brighter, as programs write 16-bit data so, else the largest value of their type.
-    Floating point: 1.0; where many programs would write levels, above 16, the next of 255 and 65535.
+    Integers: 65535 if no sample is brighter, as some programs write 16-bit data this way, else the largest value of the
+    type. Floating point: 1.0 if no sample is above 16; otherwise the samples are taken for levels, and white is 255, or
+    65535 if a sample is above 255.
     """
     brightest = 0.0
     for _, _, _, part in _segments(source, page, layout):
@@ -344,7 +348,7 @@ def _to_rgb(levels: RGB, layout: TiffLayout, table: tags.Table, premultiplied: b
 
 
 def _colour_map(layout: TiffLayout, table: tags.Table) -> RGB:
-    """The palette as uint8 [256,3]. Some programs write it with 8-bit values, which would all be black."""
+    """The palette as uint8 [256,3]. Some programs write 8-bit values, which would be black if taken for 16-bit ones."""
     values = _numbers(table, COLOUR_MAP)
     count = 2**layout.bits
     if len(values) < 3 * count:
@@ -367,12 +371,12 @@ def _by_libtiff(source: Source, layout: TiffLayout) -> TiffPixels:
     for line in lines:
         log.info("%s: libtiff: %s", source.path, line)
     head, _, data = done.stdout.partition(b"\n")
-    told = json.loads(head) if done.returncode == 0 and head else {}
-    if told.get("size") != [layout.width, layout.height] or len(data) != layout.width * layout.height * told["samples"]:
+    made = json.loads(head) if done.returncode == 0 and head else {}
+    if made.get("size") != [layout.width, layout.height] or len(data) != layout.width * layout.height * made["samples"]:
         raise ImageError("damaged picture (libtiff cannot decode it)")
-    pixels = np.frombuffer(data, np.uint8).reshape(layout.height, layout.width, told["samples"])
+    pixels = np.frombuffer(data, np.uint8).reshape(layout.height, layout.width, made["samples"])
     problems = tuple(dict.fromkeys(_fixed(line) for line in lines))
-    return TiffPixels(np.repeat(pixels, 3, axis=2) if told["samples"] == 1 else pixels, problems)
+    return TiffPixels(np.repeat(pixels, 3, axis=2) if made["samples"] == 1 else pixels, problems)
 
 
 LINES = (
@@ -381,11 +385,11 @@ LINES = (
     ("premature eof", "pixels: the fax coding ends early"),
     ("line length mismatch", "pixels: lines of the fax coding have another length"),
     ("uncompressed data", "pixels: the fax coding holds parts that are not supported"),
-    ("warning", "pixels: libtiff warns of the file's tags"),
+    ("warning", "pixels: libtiff warns about the file's tags"),
 )
 
 
 def _fixed(line: str) -> str:
-    """The phrase for a line that libtiff writes."""
+    """The fixed phrase for a line that libtiff wrote."""
     lower = line.lower()
     return next((phrase for mark, phrase in LINES if mark in lower), "pixels: libtiff reports faults in the file")
