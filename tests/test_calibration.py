@@ -212,13 +212,14 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
 
     code, stdout, _ = imltool(
         *("model", "calibrate", "--weights", base, "--authentic", f"camera={folder}", "--tta-flips", 2),
-        *("--out", own, "--json", *CPU),
+        *("--tta-scale", 1, "--tta-scale", 2, "--out", own, "--json", *CPU),
     )
     assert code == 0 and json.loads(stdout)["sha256"] == sha256_file(own)
     before, after = read_header(base), read_header(own)
     assert list(after.authentic_scores) == ["camera"] and len(after.authentic_scores["camera"]) == 20
     assert after.score_threshold == max(after.authentic_scores["camera"]) and after.score_authentic == 20
     assert (before.architecture.tta_flips, after.architecture.tta_flips) == (1, 2)
+    assert (before.architecture.tta_scales, after.architecture.tta_scales) == ((1,), (1, 2))
     assert (after.pixel_threshold, after.reliability) == (before.pixel_threshold, before.reliability)
     assert {item.name for item in after.validation_sets} == {"held", "kept", "camera"}
     old, new = load_file(base), load_file(own)

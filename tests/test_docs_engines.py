@@ -61,7 +61,7 @@ def test_so_do_those_of_a_student_with_augmentation_and_an_input_size_that_grows
     pytest.importorskip("onnxscript")
     from imltool.export.student import export_student
 
-    settings = StudentSettings(backbone="nano", input_size=96, max_input_size=160, tta_flips=4)
+    settings = StudentSettings(backbone="nano", input_size=96, max_input_size=160, tta_flips=4, tta_scales=(1, 1.5))
     made = Localizer.untrained(settings, "cpu", seed=5)
     weights = tmp_path / "student.safetensors"
     save_checkpoint(weights, made.student.state_dict(), made.header)

@@ -40,7 +40,13 @@ ARCHITECTURES = {
         backbone="nano", input_size=96, traces=("copy", "jpeg", "noise"), tta_flips=2, memory="ema"
     ),
     "growing": StudentSettings(
-        backbone="nano", input_size=64, max_input_size=128, traces=("copy", "jpeg", "noise"), tta_flips=2, memory="ema"
+        backbone="nano",
+        input_size=64,
+        max_input_size=128,
+        traces=("copy", "jpeg", "noise"),
+        tta_flips=2,
+        tta_scales=(1.0, 1.5),
+        memory="ema",
     ),
 }
 

@@ -17,7 +17,7 @@ from helpers.commands import Imltool
 from helpers.pictures import photo
 from safetensors.torch import load_file, save_file
 
-from imltool.errors import WeightsError
+from imltool.errors import ConfigError, WeightsError
 from imltool.inference.localizer import Localizer, image_score, resize_input
 from imltool.student.backbone import TinyVitBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
@@ -261,6 +261,35 @@ def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: t
             same = np.allclose(found[tta_flips, name], found[tta_flips, "as it is"], atol=1e-4)
             assert same is (name in equal), (tta_flips, name)
     assert np.allclose(found[2, "as it is"], (found[1, "as it is"] + found[1, "across"]) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_tta_scales_average_the_logits_of_maps_at_several_sizes(grows: bool) -> None:
+    largest = 96 if grows else None
+    architecture = SMALL.model_copy(update={"input_size": 64, "max_input_size": largest, "traces": ("copy", "noise")})
+    image = photo(3, 90, 120)
+    localizer = Localizer.untrained(architecture, CPU)
+    stack = np.random.default_rng(0).normal(size=localizer.traces(image).shape).astype(np.float16)
+    alone = []
+    for side in (64, 96):
+        seen = Localizer.of(localizer.student, localizer.header, CPU)
+        grid = side // 2 if grows else GRID
+        planes = np.stack([cv2.resize(np.float32(plane), (grid, grid)) for plane in stack]).astype(np.float16)
+        resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if side < 90 else cv2.INTER_LINEAR)
+        alone.append(torch.from_numpy(seen.probabilities([resized], [planes])[0].copy()))
+    small = torch.nn.functional.interpolate(alone[0][None, None], (96, 96), mode="bilinear")[0, 0]
+    merged = torch.sigmoid((torch.logit(small) + torch.logit(alone[1])) / 2)
+    expected = torch.nn.functional.interpolate(merged[None, None], image.shape[:2], mode="bilinear")[0, 0].numpy()
+    header = localizer.header.with_architecture({"tta_scales": (1.5, 1)})
+    (found,) = Localizer.of(localizer.student, header, CPU).maps([image], [stack])
+    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(found - localizer.maps([image], [stack])[0]).max() > 1e-4, "one size gives another map"
+
+
+def test_scales_that_cannot_be_are_refused() -> None:
+    for scales in ((), (0.1,), (1.0, 1.0), (1.0, 9.0)):
+        with pytest.raises(ConfigError, match="tta_scales"):
+            CheckpointHeader().with_architecture({"tta_scales": scales})
 
 
 def test_the_same_seed_gives_the_same_untrained_student() -> None:

@@ -123,6 +123,12 @@ def calibrate(
         FlipsChoice | None,
         common.option("--tta-flips", "Test-time augmentation stored in the file: number of flips averaged."),
     ] = None,
+    tta_scale: Annotated[
+        list[float] | None,
+        common.option(
+            "--tta-scale X", "The same: multiple of the input size to average maps over. Repeatable; 1 alone is none."
+        ),
+    ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
@@ -157,7 +163,8 @@ def calibrate(
         data = DataSettings(calibration=tuple(sources))
     else:
         data = load_settings(TrainSettings, config, set_).data
-    figures = write_calibrated(weights, data, out, device, int(tta_flips.value) if tta_flips else None)
+    flips, scales = int(tta_flips.value) if tta_flips else None, tuple(tta_scale) if tta_scale else None
+    figures = write_calibrated(weights, data, out, device, flips, scales)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.print_json(facts)

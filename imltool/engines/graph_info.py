@@ -34,7 +34,9 @@ TRACE_DEFINITION = (
 )
 AVERAGING = (
     "test-time augmentation: the mean of the probabilities of the picture and its flips, each flipped back; "
-    "tta_flips 1: none, 2: left-right, 4: left-right, up-down and both"
+    "tta_flips 1: none, 2: left-right, 4: left-right, up-down and both. This is done at each of tta_scales times S, to "
+    f"the nearest multiple of {STRIDE}, with the traces for S resized; the maps are resized bilinearly to the largest, "
+    "and the mean of their logits is the map"
 )
 MAP_DEFINITION = "the averaged probability resized bilinearly (pixel centres at half pixels) to the picture's size"
 SCORE_DEFINITION = "the mean of the highest max(1, round(0.01 N)) of the N values of the map at the picture's size"
@@ -75,6 +77,7 @@ class GraphInfo(Settings):
         trace_definition: how it becomes `traces`; None for a student that sees RGB alone.
         trace_grid: t of `traces`, cells each way; None where it is half of the input's side.
         tta_flips: number of flips a map is averaged over, `averaging` says which.
+        tta_scales: multiples of S at which the picture is seen; the maps of all of them are averaged as logits.
         map_definition, score_definition: how `probability` becomes the picture's map and its score.
         pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
         precision: fp32; or fp16, weights stored in half precision and computed with in float32; or int8, weights and
@@ -101,6 +104,7 @@ class GraphInfo(Settings):
     trace_grid: int | None = None
     trace_definition: str | None = None
     tta_flips: Literal[1, 2, 4] = 1
+    tta_scales: tuple[float, ...] = (1.0,)
     averaging: str = AVERAGING
     map_definition: str = MAP_DEFINITION
     score_definition: str = SCORE_DEFINITION

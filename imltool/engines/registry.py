@@ -135,10 +135,10 @@ def load_student_graph(
     if network.info.weights_sha256 != sha256:
         raise foreign_graph(graph.path, weights)
     architecture = header.architecture
-    if not all(network.info.takes(side) for side in (architecture.input_size, architecture.greatest_side)):
+    if not all(network.info.takes(side) for side in architecture.extreme_sides):
         raise WeightsError(
             f"{graph.path} takes pictures of {network.info.input_size} pixels, {weights.name} sees "
-            f"{architecture.greatest_side}",
+            f"{architecture.extreme_sides[1]}",
             remedy,
         )
     if network.compute != compute:

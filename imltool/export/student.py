@@ -113,7 +113,8 @@ def export_student(
     need_exporter()
     student, trained = load_checkpoint(weights)
     header = _resized(trained, size) if isinstance(size, int) else trained
-    free = size == "dynamic" or header.architecture.max_input_size is not None
+    one_size = header.architecture.max_input_size is None and len(set(header.architecture.extreme_sides)) == 1
+    free = size == "dynamic" or not one_size
     if free and precision == "int8":
         raise UsageError("int8 has ranges found at one size, and cannot be dynamic", "give --size N, or fp16")
     pictures = choose_pictures(calibration) if calibration is not None else []
@@ -163,6 +164,7 @@ def _info(
         trace_grid=GRID if traces and architecture.max_input_size is None else None,
         trace_definition=TRACE_DEFINITION if traces else None,
         tta_flips=architecture.tta_flips,
+        tta_scales=architecture.tta_scales,
         pixel_threshold=header.pixel_threshold,
         score_threshold=header.score_threshold,
         precision=precision,
@@ -198,7 +200,8 @@ def _require_f1(weights: Path, checks: Sequence[F1Check], precision: Precision) 
 
 
 def _resized(header: CheckpointHeader, size: int) -> CheckpointHeader:
-    architecture = header.architecture.model_copy(update={"input_size": size, "max_input_size": None})
+    one_size = {"input_size": size, "max_input_size": None, "tta_scales": (1.0,)}
+    architecture = header.architecture.model_copy(update=one_size)
     return header.model_copy(update={"architecture": architecture})
 
 

@@ -25,7 +25,7 @@ from imltool.pictures.images import RGB, Map
 from imltool.pictures.strips import strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.settings import StudentSettings
-from imltool.traces.stack import Traces, picture_traces
+from imltool.traces.stack import Traces, on_grid, picture_traces
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,8 @@ log = logging.getLogger("imltool")
 
 TTA_FLIPS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((),), 2: ((), (3,)), 4: ((), (3,), (2,), (2, 3))}
 """Axes of [B,C,H,W] to reverse, by `StudentSettings.tta_flips`."""
+LEAST_PROBABILITY = np.float32(1e-6)
+"""Probabilities are kept this far from 0 and 1 when their logits are averaged (our choice)."""
 SCORE_SHARE = 0.01
 SCORE_SAMPLED = 37
 """Every 37th value of a map is sampled to guess where its highest begin: a prime, so that columns do not line up with
@@ -66,6 +68,21 @@ def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:
         return probability
     resized = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.clip(resized, 0.0, 1.0, out=resized), dtype=np.float32)
+
+
+def merge_scales(maps: Sequence[Map]) -> Map:
+    """One map of a picture from those of several input sizes: the mean of their logits, on the grid of the largest.
+
+    Args:
+        maps: float32 [S,S] in [0,1] each, the largest last. A single one is returned as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    total = np.zeros(maps[-1].shape, np.float32)
+    for each in maps:
+        clipped = np.clip(resize_map(each, total.shape), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        total += np.log(clipped / (1 - clipped))
+    return np.asarray(1 / (1 + np.exp(-total / len(maps))), dtype=np.float32)
 
 
 def image_score(values: Map | NDArray[np.floating]) -> float:
@@ -231,22 +248,30 @@ class Localizer:
 
         Raises MemoryError when memory does not suffice.
         """
+        found = self.small_maps(images, traces, fill)
+        return [resize_map(each, image.shape) for each, image in zip(found, images, strict=True)]
+
+    def small_maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None, fill: int = 0) -> list[Map]:
+        """`maps` before they are brought to the size of their picture: float32 [S,S], S its largest input side."""
         if self.sees_traces and traces is None:
             traces = list(self._threads.map(self.traces, images))
+        architecture = self.header.architecture
         by_side: dict[int, list[int]] = {}
         for number, image in enumerate(images):
-            by_side.setdefault(self.header.architecture.side_for(image.shape), []).append(number)
-        found: dict[int, Map] = {}
-        for side, numbers in by_side.items():
+            for side in architecture.sides_for(image.shape):
+                by_side.setdefault(side, []).append(number)
+        found: list[list[Map]] = [[] for _ in images]
+        for side, numbers in sorted(by_side.items()):
             inputs = [resize_input(images[number], side) for number in numbers]
-            stacks = None if traces is None else [traces[number] for number in numbers]
+            stacks = None if traces is None else [on_grid(traces[n], architecture.trace_grid(side)) for n in numbers]
             if self.network.batched and fill > len(numbers):
                 missing = fill - len(numbers)
                 inputs += [np.zeros_like(inputs[0])] * missing
                 if stacks is not None:
                     stacks += [np.zeros_like(stacks[0])] * missing
-            found |= zip(numbers, self.probabilities(inputs, stacks)[: len(numbers)], strict=True)
-        return [resize_map(found[number], image.shape) for number, image in enumerate(images)]
+            for number, probability in zip(numbers, self.probabilities(inputs, stacks), strict=False):
+                found[number].append(probability)
+        return [merge_scales(each) for each in found]
 
     def probabilities(self, inputs: Sequence[RGB], traces: Sequence[Traces] | None) -> Probabilities:
         """Maps of pictures, or parts of them, that already have the network's input size: float32 [B,H,W] in [0,1].

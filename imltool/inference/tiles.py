@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.inference.localizer import Localizer, resize_input, resize_map, resize_picture
+from imltool.inference.localizer import Localizer, resize_map, resize_picture
 from imltool.pictures.images import RGB, Map
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, tiled_traces
@@ -157,8 +157,8 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
 
 def _map_of_whole(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], shape: tuple[int, int]) -> Map:
     """The map of the whole picture, at `shape` (height, width)."""
-    whole = resize_input(rgb, localizer.header.architecture.side_for(rgb.shape))
-    return resize_map(localizer.probabilities([whole], traces[:1] or None)[0], shape)
+    (found,) = localizer.small_maps([rgb], traces[:1] or None)
+    return resize_map(found, shape)
 
 
 def _tiles(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Iterator[Tile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from imltool.config import Settings
-from imltool.errors import WeightsError
+from imltool.errors import ConfigError, WeightsError
 from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.traces.stack import VERSION
 from imltool.versions import __version__
@@ -103,6 +104,16 @@ class CheckpointHeader(Settings):
     def input_size(self) -> int:
         """Side of the square network input in pixels; if `max_input_size` is set, the side for small pictures."""
         return self.architecture.input_size
+
+    def with_architecture(self, changes: Mapping[str, object]) -> CheckpointHeader:
+        """The header with other settings of its architecture. Raises `ConfigError` for values that they cannot have."""
+        try:
+            architecture = StudentSettings.model_validate(self.architecture.model_dump() | dict(changes))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"{name}: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}") from None
+        return self.model_copy(update={"architecture": architecture})
 
 
 def read_header(path: Path) -> CheckpointHeader:

@@ -37,11 +37,13 @@ def count_operations(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def count_flops(student: Student) -> int:
-    """`count_operations` of one picture at the student's (least) input size, with its test-time augmentation."""
-    side = student.settings.input_size
-    grid = student.settings.trace_grid(side)
-    inputs = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), grid, grid)
-    return count_operations(student, *inputs) * student.settings.tta_flips
+    """`count_operations` of one small picture, with its test-time augmentation."""
+    total = 0
+    for side in student.settings.sides_for((1, 1)):
+        grid = student.settings.trace_grid(side)
+        inputs = torch.zeros(1, 3, side, side), torch.zeros(1, len(TRACES), grid, grid)
+        total += count_operations(student, *inputs) * student.settings.tta_flips
+    return total
 
 
 def describe_architecture(settings: StudentSettings) -> dict[str, Any]:
@@ -77,5 +79,5 @@ def _describe(student: Student) -> dict[str, Any]:
         "parameters": count_parameters(student),
         "flops": count_flops(student),
         "counted_by": f"parameters: numel; FLOPs: torch.utils.flop_counter {torch.__version__}, 2 per multiply-add, "
-        f"one picture at {student.settings.input_size}x{student.settings.input_size}",
+        f"one picture at {' and '.join(f'{side}x{side}' for side in student.settings.sides_for((1, 1)))}",
     }

@@ -22,6 +22,8 @@ TINY_VIT = ("nano", "5m", "11m", "21m")
 """Sizes of TinyViT, as `StudentSettings.backbone` names them."""
 LEAST_SIDE, GREATEST_SIDE = 64, 2048
 """Bounds of that height and width (our choice)."""
+LEAST_SCALE, GREATEST_SCALE = 0.25, 4.0
+"""Bounds of `StudentSettings.tta_scales` (our choice)."""
 
 
 WHOLE = 1_200_000
@@ -77,6 +79,12 @@ class StudentSettings(Settings):
     tta_flips: Literal[1, 2, 4] = Field(
         1, description="test-time augmentation: 1 none, 2 also left-right, 4 also up-down and both (paper: 1)"
     )
+    tta_scales: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="test-time augmentation: multiples of the picture's input size at which it is seen; the logits of "
+        "these maps are averaged; 1 alone is none (paper: 1)",
+    )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
 
     @field_validator("traces")
@@ -91,6 +99,13 @@ class StudentSettings(Settings):
             raise ValueError(f"must be a multiple of {STRIDE}, the backbone's largest stride")
         return value
 
+    @field_validator("tta_scales")
+    @classmethod
+    def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value) or not all(LEAST_SCALE <= scale <= GREATEST_SCALE for scale in value):
+            raise ValueError(f"must be different numbers from {LEAST_SCALE} to {GREATEST_SCALE}")
+        return tuple(sorted(value))
+
     @model_validator(mode="after")
     def _in_order(self) -> StudentSettings:
         if self.max_input_size is not None and self.max_input_size < self.input_size:
@@ -103,13 +118,22 @@ class StudentSettings(Settings):
         return f"tinyvit-{self.backbone}" if self.backbone in TINY_VIT else self.backbone
 
     @property
-    def greatest_side(self) -> int:
-        """The largest side of the input, in pixels."""
-        return self.max_input_size or self.input_size
+    def extreme_sides(self) -> tuple[int, int]:
+        """The smallest and the largest side of its input."""
+        least, greatest = self._scaled(self.input_size), self._scaled(self.max_input_size or self.input_size)
+        return least[0], greatest[-1]
 
     def side_for(self, shape: tuple[int, ...]) -> int:
         """The side of the square network input for a picture [H,W,…], see `input_side`."""
         return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
+
+    def sides_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The sides at which a picture [H,W,…] is seen: `side_for` times each of `tta_scales`, ascending."""
+        return self._scaled(self.side_for(shape))
+
+    def _scaled(self, side: int) -> tuple[int, ...]:
+        nearest = (math.floor(side * scale / STRIDE + 0.5) * STRIDE for scale in self.tta_scales)
+        return tuple(sorted({min(max(scaled, LEAST_SIDE), GREATEST_SIDE) for scaled in nearest}))
 
     def trace_grid(self, side: int) -> int:
         """The side of the trace grid for an input of `side` pixels: half of it if the input size grows with the

@@ -95,6 +95,15 @@ def picture_traces(rgb: RGB, grid: int = GRID) -> Traces:
     return _take(rgb, grid, ())[0]
 
 
+def on_grid(traces: Traces, grid: int) -> Traces:
+    """Resample traces [C,t,t] to [C,grid,grid]: averaged when the new grid is coarser, interpolated when finer."""
+    if traces.shape[-1] == grid:
+        return traces
+    way = cv2.INTER_AREA if grid < traces.shape[-1] else cv2.INTER_LINEAR
+    planes = [cv2.resize(plane.astype(np.float32), (grid, grid), interpolation=way) for plane in traces]
+    return np.stack(planes).astype(np.float16)
+
+
 def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int], whole_grid: int = GRID) -> tuple[Traces, Traces]:
     """`picture_traces`, and the same traces on a finer grid, as far smoothed as in a picture of `side` pixels.
 

@@ -29,8 +29,8 @@ from imltool.pictures.pixels import jpeg, resize_mask
 from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, NoRegionError, sample_rng
-from imltool.traces.stack import picture_traces
-from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, on_grid, view
+from imltool.traces.stack import on_grid, picture_traces
+from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 from imltool.training.sources import build_pool, read_source
 

@@ -88,15 +88,6 @@ class ArrayCache:
         return arrays
 
 
-def on_grid(traces: Traces, grid: int) -> Traces:
-    """Resample traces [C,t,t] to [C,grid,grid]: averaged when the new grid is coarser, interpolated when finer."""
-    if traces.shape[-1] == grid:
-        return traces
-    way = cv2.INTER_AREA if grid < traces.shape[-1] else cv2.INTER_LINEAR
-    planes = [cv2.resize(plane.astype(np.float32), (grid, grid), interpolation=way) for plane in traces]
-    return np.stack(planes).astype(np.float16)
-
-
 def view(rng: np.random.Generator, sample: Prepared, flip: float, crop: float, min_crop: float) -> Prepared:
     """Flip and crop a sample at random; its traces are flipped and cropped with it.
 

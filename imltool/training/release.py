@@ -114,7 +114,12 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
 
 
 def calibrate(
-    weights: Path | None, data: DataSettings, out: Path, device: str = "auto", tta_flips: int | None = None
+    weights: Path | None,
+    data: DataSettings,
+    out: Path,
+    device: str = "auto",
+    tta_flips: int | None = None,
+    tta_scales: tuple[float, ...] | None = None,
 ) -> dict[str, Any]:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
@@ -124,7 +129,8 @@ def calibrate(
 
     Args:
         weights: a checkpoint or a known student's name, None for the default one.
-        tta_flips: `StudentSettings.tta_flips` of the written file, None to keep the checkpoint's.
+        tta_flips, tta_scales: settings of test-time augmentation (`StudentSettings`) of the written file, None to keep
+            the checkpoint's.
 
     Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
     of its pictures was trained on.
@@ -134,9 +140,8 @@ def calibrate(
     if not any(source.kind == "authentic" for source in data.calibration):
         raise DataError("no authentic pictures to calibrate on", "add a source of kind authentic")
     student, header = load_checkpoint(student_file(weights))
-    if tta_flips is not None:
-        architecture = header.architecture.model_copy(update={"tta_flips": tta_flips})
-        header = header.model_copy(update={"architecture": architecture})
+    augmented = {"tta_flips": tta_flips, "tta_scales": tta_scales}
+    header = header.with_architecture({name: value for name, value in augmented.items() if value is not None})
     calibration = Validation(data, data.calibration)
     calibration.warn()
     used = hash_sets(calibration.files())
