@@ -276,7 +276,7 @@ def test_tta_scales_average_the_logits_of_maps_at_several_sizes(grows: bool) -> 
         grid = side // 2 if grows else GRID
         planes = np.stack([cv2.resize(np.float32(plane), (grid, grid)) for plane in stack]).astype(np.float16)
         resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if side < 90 else cv2.INTER_LINEAR)
-        alone.append(torch.from_numpy(seen.probabilities([resized], [planes])[0].copy()))
+        alone.append(torch.from_numpy(seen.probabilities([np.asarray(resized, np.uint8)], [planes])[0].copy()))
     small = torch.nn.functional.interpolate(alone[0][None, None], (96, 96), mode="bilinear")[0, 0]
     merged = torch.sigmoid((torch.logit(small) + torch.logit(alone[1])) / 2)
     expected = torch.nn.functional.interpolate(merged[None, None], image.shape[:2], mode="bilinear")[0, 0].numpy()
