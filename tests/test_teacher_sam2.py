@@ -186,7 +186,7 @@ def test_pseudo_takes_the_folder_or_its_weights_file(folder: Path, tmp_path: Pat
     ("change", "words"),
     [
         ("no folder", "does not exist"),
-        ("a file", "is no folder"),
+        ("a file", "is not a folder"),
         ("model.safetensors", "has no model.safetensors"),
         ("config.json", "has no config.json"),
         ("no processor", "has no preprocessor_config.json"),

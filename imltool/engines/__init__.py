@@ -1,1 +1,1 @@
-"""What runs a network: torch, or its exported graph by ONNX Runtime or OpenVINO. One interface for all."""
+"""Engines that run a network: torch, or ONNX Runtime or OpenVINO for its exported graph, behind one interface."""

@@ -1,4 +1,4 @@
-"""Exported graphs, and a student's network over any engine that runs them."""
+"""Exported graphs, and a student's network run by any graph engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.engines.network import Batch, Compute, Probabilities
 from imltool.errors import WeightsError
 
 Arrays = Mapping[str, NDArray[np.float32]]
-"""What goes into a graph, or comes out, by name."""
+"""Inputs or outputs of a graph, by name."""
 
 
 class Graph(Protocol):
@@ -27,28 +27,28 @@ class Graph(Protocol):
 
     @property
     def engine(self) -> str:
-        """Its name in `registry.GRAPH_ENGINES`."""
+        """The engine's name in `registry.GRAPH_ENGINES`."""
         ...
 
     @property
     def version(self) -> str:
-        """The engine's."""
+        """The engine's version."""
         ...
 
     @property
     def compute(self) -> Compute:
-        """What the engine computes in, unless the graph says int8."""
+        """Precision of the engine, unless the graph is in int8."""
         ...
 
     @property
     def metadata(self) -> str | None:
-        """What the file says of itself under `INFO_KEY`; None for a graph that imltool has not made."""
+        """The file's metadata under `INFO_KEY`; None for a graph that imltool did not make."""
         ...
 
     def run(self, inputs: Iterable[Arrays]) -> list[Arrays]:
-        """Outputs of several runs, in their order, which are the caller's to keep.
+        """Outputs of several runs, in their order. The arrays belong to the caller.
 
-        As many runs go side by side as the graph was loaded for. Raises MemoryError when memory does not suffice.
+        Runs are concurrent, up to the number the graph was loaded for. Raises MemoryError when memory does not suffice.
         """
         ...
 
@@ -57,7 +57,7 @@ InfoT = TypeVar("InfoT", bound=Settings)
 
 
 def read_info(graph: Graph, kind: type[InfoT]) -> InfoT:
-    """What a graph says of itself. Raises `WeightsError` when that is not what `kind` holds."""
+    """A graph's metadata. Raises `WeightsError` when they do not have the fields of `kind`."""
     remedy = "make one with imltool export"
     if graph.metadata is None:
         raise WeightsError(f"{graph.path} is not a graph that imltool has exported", remedy)
@@ -72,8 +72,8 @@ def read_info(graph: Graph, kind: type[InfoT]) -> InfoT:
 class GraphNetwork:
     """A student's exported graph; see `Network`. Raises `WeightsError` when it is not one.
 
-    Pictures are run one by one, a thread each: threads that share a picture wait for each other, the more so while
-    others decode and write. It changes no bit of a map.
+    Pictures are run one by one, each by one thread: threads that share a picture wait for each other, most of all while
+    other threads decode and write. Maps are the same to the last bit.
     """
 
     batched = False
@@ -89,7 +89,7 @@ class GraphNetwork:
         return [np.concatenate([next(found)[PROBABILITY] for _ in range(size)]) for size in sizes]
 
     def _singles(self, batches: Iterable[Batch], sizes: list[int]) -> Iterator[Arrays]:
-        """Every picture as a batch of its own; the sizes of the given batches are added to `sizes`."""
+        """Every picture as a separate batch; the sizes of the given batches are appended to `sizes`."""
         for pixels, traces in batches:
             sizes.append(len(pixels))
             for index in range(len(pixels)):

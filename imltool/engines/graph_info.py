@@ -1,4 +1,4 @@
-"""What an exported student says of itself in its metadata, so that any program can run it."""
+"""Metadata of an exported student, with all that a program needs to run it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imltool.student.settings import MEAN, STD, STRIDE, WHOLE
 from imltool.versions import __version__
 
 INFO_KEY = "imltool"
-"""Under this name the graph's metadata holds its `GraphInfo` as JSON."""
+"""Key of the `GraphInfo`, as JSON, in the graph's metadata."""
 SUFFIX = ".onnx"
 PIXELS, TRACES_INPUT, PROBABILITY = "pixels", "traces", "probability"
 
 Precision = Literal["fp32", "fp16", "int8"]
 Size = int | Literal["dynamic"]
-"""The input size of a graph: squares of that side in pixels, or any height and width."""
+"""The input size of a graph: the side of a square in pixels, or any height and width."""
 
 RESAMPLING = (
     "decode, apply the EXIF orientation, convert to 8-bit RGB; resize to S x S without keeping the aspect ratio, by "
@@ -46,8 +46,8 @@ class F1Check(Settings):
     """Pixel F1 of a graph and of torch on the tampered pictures of a labelled set.
 
     Attributes:
-        pictures: how many.
-        f1, torch: means over them at a threshold of 0.5, at the pictures' own resolution.
+        pictures: number of pictures.
+        f1, torch: means over the pictures at a threshold of 0.5, at their own resolution.
     """
 
     name: str
@@ -57,7 +57,7 @@ class F1Check(Settings):
 
     @property
     def lost(self) -> float:
-        """By how much the graph is worse."""
+        """The graph's loss of F1."""
         return self.torch - self.f1
 
 
@@ -65,25 +65,26 @@ class GraphInfo(Settings):
     """The metadata of an exported student.
 
     Attributes:
-        weights_sha256: of the checkpoint it was exported from.
+        weights_sha256: SHA-256 of the checkpoint it was exported from.
         input_size: S. The graph takes `pixels` float32 [B,3,S,S], in `colour_order`, scaled to `input_range`, minus
-            `mean` over `std`, and, for a student that sees them, `traces` float32 [B,len(TRACES),t,t]; it gives
+            `mean`, divided by `std`, and, for a student with traces, `traces` float32 [B,len(TRACES),t,t]. It returns
             `probability` float32 [B,S,S] in [0,1] of one forward pass, without test-time augmentation.
-        max_input_size: S depends on the picture, `input_side` says how; None where it is `input_size`.
-        free_size: the least and greatest height and width of a graph that takes any, in multiples of `STRIDE`: then
-            `pixels` are [B,3,H,W], `probability` is [B,H,W], and S is the checkpoint's; None where S alone goes in.
+        max_input_size: set if S depends on the picture, see `input_side`; None if S is `input_size`.
+        free_size: the least and greatest height and width of a graph that takes any multiple of `STRIDE`. In this case
+            `pixels` are [B,3,H,W], `probability` is [B,H,W], and S is the checkpoint's. None if the graph takes S
+            alone.
         trained_size: the checkpoint's input size, for which its thresholds were fitted.
         colour_order, input_range, resampling: how a picture file becomes `pixels`.
-        trace_definition: how it becomes `traces`; None for a student that sees RGB alone.
-        trace_grid: t of `traces`, cells each way; None where it is half of the input's side.
-        tta_flips: number of flips a map is averaged over, `averaging` says which.
-        tta_scales: multiples of S at which the picture is seen; the maps of all of them are averaged as logits.
+        trace_definition: how it becomes `traces`; None for a student that takes RGB alone.
+        trace_grid: t of `traces`, in cells; None if it is half of the input's side.
+        tta_flips: number of flips over which a map is averaged; `averaging` lists them.
+        tta_scales: multiples of S at which the picture is processed; their maps are averaged as logits.
         map_definition, score_definition: how `probability` becomes the picture's map and its score.
-        pixel_threshold, score_threshold: those of the checkpoint's calibration, for averaged maps.
-        precision: fp32; or fp16, weights stored in half precision and computed with in float32; or int8, weights and
-            inputs of its layers in 8-bit integers.
-        max_difference, mean_difference: of the probabilities to torch's, over `checked` pictures, when it was exported.
-        f1_checks: what they do to F1, on the sets it was measured on.
+        pixel_threshold, score_threshold: the checkpoint's calibrated thresholds, for averaged maps.
+        precision: fp32; fp16 for weights in half precision and computation in float32; or int8 for weights and layer
+            inputs in 8-bit integers.
+        max_difference, mean_difference: difference of the probabilities to torch's at export, over `checked` pictures.
+        f1_checks: effect of the differences on F1, for the sets it was measured on.
     """
 
     format: Literal[2] = 2
@@ -122,7 +123,7 @@ class GraphInfo(Settings):
     @model_validator(mode="before")
     @classmethod
     def _of_format_1(cls, values: Any) -> Any:
-        # that of the bundled graphs, which were exported before input sizes and test-time augmentation were stated so
+        # the bundled graphs have it: they were exported before input sizes and test-time augmentation had these fields
         if isinstance(values, dict) and values.get("format") == 1 and "mirrors" in values:
             flips = values["mirrors"]
             kept = {key: value for key, value in values.items() if key != "mirrors"}
@@ -137,7 +138,7 @@ class GraphInfo(Settings):
         return values
 
     def takes(self, side: int) -> bool:
-        """Whether a square picture of `side` pixels goes in."""
+        """Whether the graph takes a square picture with a side of `side` pixels."""
         if self.free_size is None:
             return side == self.input_size
         return side % STRIDE == 0 and self.free_size[0] <= side <= self.free_size[1]

@@ -1,4 +1,4 @@
-"""The interface of a student's network, whichever engine runs it."""
+"""The interface of a student's network, independent of its engine."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from imltool.errors import UsageError
 Pictures = NDArray[np.uint8]
 """Pictures at the network's input size: [B,H,W,3] RGB."""
 Pixels = NDArray[np.float32]
-"""The same as the network takes them, see `normalise`: [B,3,H,W]."""
+"""The same after `normalise`, as input of the network: [B,3,H,W]."""
 Stacks = NDArray[np.float32]
 """Their traces: [B,len(TRACES),t,t]."""
 Batch = tuple[Pixels, Stacks | None]
-"""The input of one forward pass; no traces for a student that sees RGB alone."""
+"""The input of one forward pass, without traces for a student that takes RGB alone."""
 Probabilities = NDArray[np.float32]
 """Maps [B,H,W] in [0,1]."""
 Compute = Literal["fp32", "bf16", "int8"]
-"""Inference precision: float32; bfloat16 products where the processor has instructions for them; or 8-bit integers,
-which need a graph of their own."""
+"""Inference precision: float32; bfloat16 products if the processor has instructions for them; or 8-bit integers, which
+need a separate graph.
+"""
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 _BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
-"""What Linux calls it on x86 processors and on those of ARM. Others emulate it, which is slower than float32."""
+"""Names of bfloat16 instructions in Linux on x86 and ARM. Other processors emulate them, slower than float32."""
 _OUT_OF_MEMORY = re.compile(r"out of ?memory|not enough memory|allocat|bad_alloc", re.IGNORECASE)
-"""How torch, ONNX Runtime and OpenVINO word it, each in an error class of its own."""
+"""Wordings of torch, ONNX Runtime and OpenVINO, each of which has its own error class."""
 
 
 class Network(Protocol):
     """A student's network, ready to run.
 
     Attributes:
-        engine: its name in `registry.ENGINES`.
-        version: the engine's.
-        compute: the precision it computes in.
+        engine: the engine's name in `registry.ENGINES`.
+        version: the engine's version.
+        compute: the inference precision.
         batched: True if a batch is one forward pass: its size then affects speed, memory and the last bits of a map.
-            Otherwise every picture is computed by itself.
+            Otherwise every picture is computed separately.
     """
 
     @property
@@ -70,7 +71,7 @@ class Network(Protocol):
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raise MemoryError in place of what an engine raises when it lacks memory; other errors pass unchanged."""
+    """Raise MemoryError instead of an engine's own error for lack of memory; other errors pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -80,14 +81,14 @@ def memory_errors() -> Iterator[None]:
 
 
 def normalise(pictures: Pictures, mean: Sequence[float], std: Sequence[float]) -> Pixels:
-    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, over `std`."""
+    """uint8 [B,H,W,3] RGB → float32 [B,3,H,W], scaled to [0,1], minus `mean`, divided by `std`."""
     scale = 1.0 / (255.0 * np.asarray(std, np.float32))
     shift = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
     return np.ascontiguousarray((pictures * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def threads() -> int:
-    """Threads an engine may use: `OMP_NUM_THREADS`, which torch follows too, else the cores this process may run on."""
+    """Threads an engine may use: `OMP_NUM_THREADS`, which torch obeys too, else the cores this process may run on."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -95,7 +96,7 @@ def threads() -> int:
 
 
 def require_compute(compute: Compute, device: str) -> None:
-    """Raises `UsageError` when a device, as torch names it, does not support (or report) native bfloat16."""
+    """Raises `UsageError` when a device (torch's name of it) does not support (or report) native bfloat16."""
     if compute == "bf16" and not _supports_bfloat16(device.partition(":")[0]):
         raise UsageError(f"{device} does not support (or report) native bfloat16", "leave out --precision bf16")
 

@@ -18,7 +18,7 @@ class OnnxGraph:
     """A graph file loaded by ONNX Runtime; see `Graph`. Raises `WeightsError` when it cannot run the file.
 
     Args:
-        streams: runs that go side by side and share the threads.
+        streams: number of concurrent runs, which share the threads.
     """
 
     engine = "onnx"
@@ -29,10 +29,10 @@ class OnnxGraph:
         self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, threads() // streams)
-        options.log_severity_level = 3  # its warnings are about the graph, not for the user
+        options.log_severity_level = 3  # its warnings concern the graph, not the user
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its classes derive from nothing common but Exception
+        except Exception as error:  # its error classes have no common base but Exception
             raise WeightsError(
                 f"{path} is not a graph that ONNX Runtime {self.version} runs: {' '.join(str(error).split())[:200]}",
                 "export it again with imltool export",

@@ -18,14 +18,14 @@ from imltool.errors import WeightsError
 _PRECISIONS: dict[Compute, str] = {"fp32": "f32", "bf16": "bf16"}
 _METADATA = ["framework", INFO_KEY]
 Slot = tuple[dict[int, Arrays], int]
-"""Where a run's outputs are collected, and its number there."""
+"""The collected outputs, and the number of a run in them."""
 
 
 class OpenvinoGraph:
     """A graph file loaded by OpenVINO; see `Graph`. Raises `WeightsError` when it cannot run the file.
 
     Args:
-        streams: runs that go side by side and share the threads.
+        streams: number of concurrent runs, which share the threads.
         compute: fp32 or bf16.
     """
 
@@ -34,7 +34,7 @@ class OpenvinoGraph:
 
     def __init__(self, path: Path, streams: int = 1, compute: Compute = "fp32") -> None:
         self.path, self.compute = path, compute
-        # stated, because by default it takes what the processor does fastest: a map must not depend on the machine
+        # set explicitly: the default is the processor's fastest precision, but maps must not depend on the machine
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": streams,
@@ -65,13 +65,13 @@ class OpenvinoGraph:
 
     def _collect(self, request: Any, slot: Slot) -> None:
         found, number = slot
-        # copies, because the engine's own buffers are written again by the next run
+        # copies, because the next run overwrites the engine's own buffers
         found[number] = {name: np.array(request.get_tensor(name).data, dtype=np.float32) for name in self._names}
 
 
 @cache
 def _core() -> Any:
-    """One for the whole process, never deleted: with the last one OpenVINO unmaps the stack that it has given to
-    signal handlers, and when that happens in another thread than the first's, the next signal ends the process.
+    """One core for the whole process, never deleted. When the last core is deleted, OpenVINO unmaps the stack it has
+    given to signal handlers; if that happens in another thread than the first one's, the next signal kills the process.
     """
     return openvino.Core()

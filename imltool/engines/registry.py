@@ -1,4 +1,4 @@
-"""Which engines there are, and which one runs a network."""
+"""The available engines, and the choice of one for a network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from imltool.student.header import CheckpointHeader
 
 STREAMS = 8
-"""Pictures a student sees side by side at most, whatever the number of threads: each needs memory of its own."""
+"""Limit of pictures that a student processes concurrently, for any number of threads: each needs its own memory."""
 
 
 def student_streams() -> int:
-    """How many pictures a student sees side by side on this machine."""
+    """Number of pictures that a student processes concurrently on this machine."""
     return min(threads(), STREAMS)
 
 
@@ -39,13 +39,13 @@ def _onnx(path: Path, streams: int, compute: Compute) -> Graph:
 
 @dataclass(frozen=True)
 class GraphEngine:
-    """An engine for exported graphs. To add one, add it to `GRAPH_ENGINES`.
+    """An engine for exported graphs. New engines are added to `GRAPH_ENGINES`.
 
     Attributes:
-        package: the module it comes in.
-        computes: the precisions it computes in.
-        load: loads a graph file for a number of concurrent runs, in a precision. Raises `WeightsError` when the file
-            cannot be run.
+        package: the module that contains it.
+        computes: the precisions it supports.
+        load: function that loads a graph file for a number of concurrent runs in a precision. Raises `WeightsError`
+            when the file cannot be run.
     """
 
     package: str
@@ -63,14 +63,15 @@ GRAPH_ENGINES: dict[str, GraphEngine] = {
 }
 """Engines of exported graphs, the fastest on a CPU first (`benchmarks/inference.py`)."""
 ENGINES = ("auto", "torch", *GRAPH_ENGINES)
-"""What `--engine` takes."""
+"""Values of `--engine`."""
 
 
 def graph_of(weights: Path, compute: Compute = "fp32", side: int | None = None) -> Path:
-    """Where the exported graph of a checkpoint is: beside it, under its name; one in int8 with that in its suffix.
+    """Path of a checkpoint's exported graph: beside it, with the same name; the suffix of an int8 graph says so.
 
     Args:
-        side: of a graph for another input size than the checkpoint's, which no engine looks for; it is in the suffix.
+        side: input side of a graph for another size than the checkpoint's; it is in the suffix. No engine looks for
+            such graphs.
     """
     marks = ([str(side)] if side else []) + (["int8"] if compute == "int8" else [])
     return weights.with_suffix("".join(f".{mark}" for mark in marks) + SUFFIX)
@@ -79,10 +80,11 @@ def graph_of(weights: Path, compute: Compute = "fp32", side: int | None = None) 
 def pick_engine(engine: str, on_cpu: bool, compute: Compute, graphs: Sequence[Path]) -> str:
     """The engine to run a network with: "torch" or a key of `GRAPH_ENGINES`.
 
-    `auto` takes the first of `GRAPH_ENGINES` that is installed and computes so, when the network is to run on a CPU and
-    all of its graphs are there; else torch. int8, which torch cannot compute, always takes a graph engine.
+    `auto` takes the first of `GRAPH_ENGINES` that is installed and supports the precision, if the network runs on a CPU
+    and all of its graphs exist; otherwise torch. For int8, which torch does not support, it always takes a graph
+    engine.
 
-    Raises `UsageError` for an engine that is unknown, not installed or does not compute so.
+    Raises `UsageError` for an engine that is unknown, not installed or does not support the precision.
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
@@ -108,10 +110,10 @@ def pick_engine(engine: str, on_cpu: bool, compute: Compute, graphs: Sequence[Pa
 def load_graphs(
     weights: Path, graphs: Sequence[Path], engine: str, remedy: str, streams: int = 1, compute: Compute = "fp32"
 ) -> list[Graph]:
-    """The graphs of a network in a key of `GRAPH_ENGINES`.
+    """Load the graphs of a network with `engine`, a key of `GRAPH_ENGINES`.
 
     Args:
-        weights: the file they were exported from, for messages.
+        weights: the file from which they were exported, for messages.
         remedy: the command that makes missing graphs.
 
     Raises `WeightsError` when a graph is missing or damaged.
@@ -124,9 +126,9 @@ def load_graphs(
 def load_student_graph(
     weights: Path, sha256: str, header: CheckpointHeader, engine: str, compute: Compute
 ) -> GraphNetwork:
-    """The exported graph of a checkpoint, in a key of `GRAPH_ENGINES`.
+    """Load the exported graph of a checkpoint with `engine`, a key of `GRAPH_ENGINES`.
 
-    Raises `WeightsError` when it is missing, damaged, or made from other weights, for other pictures or another
+    Raises `WeightsError` when it is missing, damaged, or made from other weights, for another input size or in another
     precision.
     """
     remedy = f"imltool export --weights {weights}" + (" --precision int8" if compute == "int8" else "")

@@ -1,4 +1,4 @@
-"""The student's network run by torch, on any device: what training makes, and what exported graphs are checked with."""
+"""The student's network run by torch, on any device. Exported graphs are checked against it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TorchNetwork:
         return np.asarray(logits.float().sigmoid()[:, 0].cpu().numpy(), dtype=np.float32)
 
     def _on_device(self, array: Pixels | Stacks) -> Tensor:
-        """An array on the device; to CUDA from pinned memory, which is copied without waiting."""
+        """Copy an array to the device; to CUDA from pinned memory, without waiting."""
         here = torch.from_numpy(np.ascontiguousarray(array))
         if self.device.type == "cuda":
             return here.pin_memory().to(self.device, non_blocking=True)

@@ -1,1 +1,1 @@
-"""Students and teachers as graphs that run without PyTorch."""
+"""Export of students and teachers as graphs that run without PyTorch."""

@@ -1,4 +1,4 @@
-"""How a graph's differences to torch change F1, measured on labelled pictures."""
+"""Measure how much a graph's differences to torch change F1 on labelled pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.inference.localizer import Localizer
 def check_f1(graph: Localizer, reference: Localizer, one: NamedSet) -> F1Check:
     """The pixel F1 of a graph and of torch on the tampered pictures of a set.
 
-    Raises `DataError` when a picture or its mask cannot be read, or none is tampered.
+    Raises `DataError` when a picture or its mask cannot be read, or no picture is tampered.
     """
     pictures = sum(sample.tampered for sample in one.samples)
     return F1Check(name=one.name, pictures=pictures, f1=_mean_f1(graph, one), torch=_mean_f1(reference, one))

@@ -1,4 +1,4 @@
-"""TinyViT's attention windows without a branch on the picture's size, so that one graph holds for every size."""
+"""TinyViT's attention windows without a branch on the picture's size, so that one graph is valid for every size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from imltool.student.model import Student
 
 
 class FreeWindows(nn.Module):
-    """timm's `TinyVitBlock` in eval mode: the same weights and results, whatever the size of the features.
+    """timm's `TinyVitBlock` in eval mode, with the same weights and results, for features of any size.
 
-    The block branches on whether the features are one window, or fill whole ones, and an exporter records the branch of
-    its trial picture. Here they are always filled up to whole windows, with nothing where nothing is missing.
+    timm's block branches on whether the features are a single window, or a multiple of windows, and an exporter records
+    only the branch of its trial picture. Here the features are always padded to whole windows, by zero rows and columns
+    if they already fit.
 
     Input and output: float [B,H,W,C].
     """

@@ -1,4 +1,4 @@
-"""ONNX files: a module as a graph, its weights halved or left in the file they come from, its metadata."""
+"""ONNX files: a module as a graph with metadata, its weights in half precision or shared with their source file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imltool.errors import UsageError, WeightsError
 
 OPSET = 18
 _WORTH_IT = 1024
-"""Weights of a graph with fewer values are not worth a cast, or a reference to another file."""
+"""Tensors with fewer values are not worth a cast or a reference to another file."""
 
 
 def need_exporter() -> None:
@@ -39,12 +39,12 @@ def need_exporter() -> None:
 def trace_graph(
     module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], free: tuple[dict[int, Any], ...] | None = None
 ) -> Any:
-    """A module in eval mode as an `onnx.ModelProto` in float32.
+    """Export a module in eval mode as an `onnx.ModelProto` in float32.
 
     Args:
-        inputs: trial inputs by the names that the graph gives them, in the order of the module's arguments.
-        outputs: names for what the module returns.
-        free: for every input, the dimensions of any size, as `torch.export.Dim`; None where all are fixed.
+        inputs: trial inputs by input name of the graph, in the order of the module's arguments.
+        outputs: names of the module's results.
+        free: for every input, its dimensions of variable size, as `torch.export.Dim`; None if all are fixed.
 
     Raises `WeightsError` for a module that torch cannot export.
     """
@@ -62,10 +62,10 @@ def trace_graph(
                 input_names=list(inputs),
                 output_names=outputs,
                 opset_version=OPSET,
-                optimize=False,  # engines do it on loading; a norm folded here would not fit into half precision
+                optimize=False,  # engines optimise on loading; a norm folded here would exceed half precision
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises many types for what a graph cannot hold
+    except Exception as error:  # the exporter raises many types for operations that a graph cannot contain
         detail = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"torch cannot export this network as a graph: {detail}", "run it with --engine torch"
@@ -75,16 +75,16 @@ def trace_graph(
     assert program is not None
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateHashedInitializersPass
 
-    # where each node came from takes a fifth of the file, and attention's index tables are a few, stored ten times
+    # records of each node's origin take a fifth of the file, and a few index tables of attention are stored ten times
     DeduplicateHashedInitializersPass()(program.model)
     ClearMetadataAndDocStringPass()(program.model)
     return program.model_proto
 
 
 def halve_weights(model: Any) -> None:
-    """Store large float32 weights as float16, cast back by a node of their own.
+    """Store large float32 weights as float16, each followed by a node that casts it back.
 
-    Weights that float16 does not hold exactly are rounded.
+    Weights that float16 cannot represent exactly are rounded.
     """
     import onnx
     from onnx import numpy_helper
@@ -102,9 +102,9 @@ def halve_weights(model: Any) -> None:
 
 
 def share_weights(model: Any, weights: Path) -> None:
-    """Let a graph beside a safetensors file take from there every large tensor that the file holds.
+    """Make a graph refer to a safetensors file beside it for every large tensor that the file contains.
 
-    ONNX calls it external data. Tensors that the file does not hold byte for byte stay in the graph.
+    ONNX calls this external data. Tensors that the file does not contain byte for byte stay in the graph.
     """
     import onnx
 
@@ -126,7 +126,7 @@ def share_weights(model: Any, weights: Path) -> None:
 
 
 def with_info(model: Any, info: Settings) -> bytes:
-    """The file's bytes, with what the graph says of itself in its metadata."""
+    """The bytes of the ONNX file, with `info` in its metadata."""
     import onnx
 
     onnx.helper.set_model_props(model, {INFO_KEY: info.model_dump_json()})
@@ -135,7 +135,7 @@ def with_info(model: Any, info: Settings) -> bytes:
 
 @contextmanager
 def opened_for_trial(models: Sequence[Any], infos: Sequence[Settings]) -> Iterator[list[Graph]]:
-    """Models and their metadata, loaded by the first installed engine before they are kept."""
+    """Models with their metadata, loaded for a trial by the first installed engine from a temporary folder."""
     engine = next(engine for engine in GRAPH_ENGINES.values() if engine.installed)
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch) / f"{number}.onnx" for number in range(len(models))]

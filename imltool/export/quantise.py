@@ -1,4 +1,4 @@
-"""A student's graph in 8-bit integers, by ONNX Runtime's static quantisation."""
+"""Quantise a student's graph to 8-bit integers with ONNX Runtime's static quantisation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from imltool.student.header import CheckpointHeader
 from imltool.traces.stack import picture_traces
 
 CALIBRATED_WITH = 64
-"""Pictures looked at, at most, to find the ranges of values (our choice)."""
+"""Greatest number of pictures used to find the ranges of values (our choice)."""
 _BATCH = 4
 _QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 def choose_pictures(folder: Path) -> list[Path]:
-    """Up to `CALIBRATED_WITH` pictures, evenly from all under a folder. Raises `DataError` when there is none."""
+    """Up to `CALIBRATED_WITH` pictures, evenly spaced among all under a folder. Raises `DataError` if there is none."""
     found = walk_images(folder)
     if not found:
         raise DataError(f"{folder} holds no picture to calibrate with", "give a folder of photos, as they will be seen")
@@ -36,14 +36,14 @@ def choose_pictures(folder: Path) -> list[Path]:
 
 
 def quantise(model: Any, pictures: Sequence[Path], header: CheckpointHeader) -> Any:
-    """The graph with weights and inputs of its convolutions and linear layers as 8-bit integers.
+    """Quantise weights and inputs of a graph's convolutions and linear layers to 8-bit integers.
 
-    Weights have a scale for each output channel, inputs one for each layer, from the lowest and highest value that
-    occurs with the pictures. Products of attention stay in float32: their factors are made from the picture, without a
-    range that holds for others (our choice: with them scores changed more, and it was slower).
+    Weights have a scale for each output channel. Inputs have one for each layer, from the lowest and highest value that
+    occurs with the pictures. Products of attention stay in float32, because both factors depend on the picture and
+    their ranges do not hold for other pictures (our choice: quantising them changed scores more and was slower).
 
     Args:
-        model: an ONNX model in float32; it is left as it is.
+        model: an ONNX model in float32; it is not changed.
 
     Raises `DataError` for a picture that cannot be read.
     """
@@ -59,7 +59,7 @@ def quantise(model: Any, pictures: Sequence[Path], header: CheckpointHeader) -> 
         def get_next(self) -> Arrays | None:
             return next(self.feeds, None)
 
-    onnxruntime.set_default_logger_severity(3)  # its warnings are about the graph, not for who exports it
+    onnxruntime.set_default_logger_severity(3)  # its warnings concern the graph, not the user
     logging.disable(logging.WARNING)
     try:
         with tempfile.TemporaryDirectory() as place:

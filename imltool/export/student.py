@@ -1,4 +1,4 @@
-"""A student as an ONNX graph, checked against torch before it is kept."""
+"""Export a student as an ONNX graph, checked against torch before it is written."""
 
 from __future__ import annotations
 
@@ -39,23 +39,27 @@ from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentS
 from imltool.traces.stack import GRID, TRACES, Traces
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability to torch's with the same weights at which a float graph is kept; engines differ
-by some 1e-6."""
+"""Largest accepted difference between probabilities of a float graph and of torch with the same weights; engines differ
+by some 1e-6.
+"""
 ROUNDING_TOLERANCE = 0.05
-"""Largest change of a probability by rounding float32 weights to float16 at which a graph is kept (our choice)."""
+"""Largest accepted change of a probability by rounding float32 weights to float16 (our choice)."""
 MAX_F1_LOSS = 0.005
-"""A graph that loses this much of torch's F1 on a labelled set is refused."""
+"""A graph whose F1 on a labelled set is lower than torch's by this much is refused."""
 CHECKED = 8
-"""Pictures of noise and ramps that every graph is checked with."""
+"""Number of pictures of noise and ramps with which every graph is checked."""
 FREE_SIZES = ((64, 64), (224, 224), (256, 416))
-"""Heights and widths that a graph of free size is checked at too, with one such picture each: smaller than an
-attention window, whole windows, and several of which the last are cut."""
+"""Further heights and widths at which a graph of free size is checked, with one such picture each: smaller than an
+attention window, whole windows, and several windows of which the last are cut.
+"""
 _TRACED_AT = (288, 352)
-"""The same for tracing: no special case of a step that depends on the size, whose other way the graph would lose."""
+"""Height and width for tracing: no special case of any step that depends on the size, because the graph would lose the
+other branch.
+"""
 
 
 class _Forward(nn.Module):
-    """What is exported: a single forward pass without test-time augmentation, as a probability."""
+    """The exported module: a single forward pass without test-time augmentation, returning probabilities."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -83,22 +87,23 @@ def export_student(
     labelled: Sequence[NamedSet] = (),
     size: Size | None = None,
 ) -> GraphInfo:
-    """Write a checkpoint as an ONNX graph for any number of pictures at a time; returns its metadata.
+    """Write a checkpoint as an ONNX graph for any batch size; returns its metadata.
 
     Args:
-        precision: None takes that of the checkpoint's weights: fp16 for a released one, fp32 for one that `imltool
-            train` wrote, so that maps are the checkpoint's own. fp16 stores weights in half precision and computes in
-            float32; weights stored in float32 are rounded to it, which moves maps a little. With int8 the graph
-            computes in 8-bit integers, see `quantise`, and its maps differ from torch's: it is kept for its F1.
-        calibration: folder of pictures, for int8: of the kind that will be seen, and none of those measured on.
-        labelled: sets to compare F1 on, needed for int8.
-        size: side of the squares that it takes, a multiple of `STRIDE` from `LEAST_SIDE` to `GREATEST_SIDE`; `dynamic`
-            for any such height and width; None for the checkpoint's: dynamic where its input size grows with the
-            picture. Thresholds stay those fitted for the checkpoint's.
+        precision: None takes that of the checkpoint's weights, fp16 for a released one and fp32 for one written by
+            `imltool train`, so that maps are the checkpoint's own. fp16 stores weights in half precision and computes
+            in float32; rounding weights that are stored in float32 changes maps slightly. int8 computes in 8-bit
+            integers, see `quantise`; its maps differ from torch's, so it is accepted by its F1.
+        calibration: folder of pictures for int8, of the kind that will be analysed, without those of `labelled`.
+        labelled: sets on which F1 is compared, needed for int8.
+        size: side of its square input, a multiple of `STRIDE` from `LEAST_SIDE` to `GREATEST_SIDE`; `dynamic` for any
+            such height and width; None for the checkpoint's, which is dynamic if its input size grows with the picture.
+            The thresholds remain those fitted for the checkpoint's size.
 
-    Raises `WeightsError` for a bad checkpoint, when a float graph's maps are not torch's or F1 falls by `MAX_F1_LOSS`,
-    `UsageError` when the packages that export are missing, for another size or when int8 lacks its pictures or is to
-    take any size, `DataError` for pictures that cannot be read, `OutputError` when it cannot be written.
+    Raises `WeightsError` for a bad checkpoint, when a float graph's maps differ from torch's or F1 falls by
+    `MAX_F1_LOSS`; `UsageError` when packages for the export are missing, for an invalid size, and for int8 without its
+    pictures or with a dynamic size; `DataError` for pictures that cannot be read; `OutputError` when it cannot be
+    written.
     """
     if isinstance(size, int) and (size % STRIDE or not LEAST_SIDE <= size <= GREATEST_SIDE):
         raise UsageError(
@@ -147,7 +152,7 @@ def export_student(
 def _info(
     weights: Path, trained: CheckpointHeader, header: CheckpointHeader, precision: Precision, free: bool
 ) -> GraphInfo:
-    """The metadata, with nothing compared yet."""
+    """The metadata, before anything is compared."""
     architecture = header.architecture
     traces = bool(architecture.traces)
     return GraphInfo(
@@ -178,7 +183,7 @@ def _info(
 
 def _require_same(weights: Path, found: Comparison, tolerance: float) -> None:
     """Raises `WeightsError` when maps differ by more than that."""
-    if found.largest <= tolerance:  # false for NaN too
+    if found.largest <= tolerance:  # False for NaN, too
         return
     rounded = tolerance == ROUNDING_TOLERANCE
     raise WeightsError(
@@ -207,7 +212,7 @@ def _resized(header: CheckpointHeader, size: int) -> CheckpointHeader:
 
 def _graph(student: Student, architecture: StudentSettings, free: bool) -> Any:
     height, width = _TRACED_AT if free else (architecture.input_size, architecture.input_size)
-    # two of each: a batch of one would be taken for a constant
+    # a batch of two: the exporter would take a batch of one for a constant
     inputs = {PIXELS: torch.zeros(2, 3, height, width)}
     batch = {0: torch.export.Dim("batch", min=1, max=4096)}
     shapes: list[dict[int, Any]] = [dict(batch)]
@@ -219,18 +224,18 @@ def _graph(student: Student, architecture: StudentSettings, free: bool) -> Any:
         grid = _trace_grid(architecture, (height, width))
         inputs[TRACES_INPUT] = torch.zeros(2, len(TRACES), *grid)
         shapes.append(dict(batch))
-        if architecture.max_input_size is not None:  # half of the input's height and width
+        if architecture.max_input_size is not None:  # the trace grid is half of the input's height and width
             shapes[1] |= {2: STRIDE // 2 * steps[0], 3: STRIDE // 2 * steps[1]}
     return trace_graph(_Forward(student), inputs, [PROBABILITY], tuple(shapes))
 
 
 def _trace_grid(architecture: StudentSettings, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the traces beside an input of that size."""
+    """(height, width) of the traces for an input of `size`."""
     return architecture.trace_grid(size[0]), architecture.trace_grid(size[1])
 
 
 def _compare(graph: Localizer, reference: Localizer, free: bool) -> Comparison:
-    """Both on seeded pictures, of several sizes for a graph of free size."""
+    """Compare both on seeded pictures, of several sizes for a graph of free size."""
     architecture = graph.header.architecture
     trials = [trial_inputs(architecture)]
     if free:
@@ -243,7 +248,7 @@ def _compare(graph: Localizer, reference: Localizer, free: bool) -> Comparison:
 def trial_inputs(
     architecture: StudentSettings, count: int = CHECKED, size: tuple[int, int] | None = None
 ) -> tuple[list[RGB], list[Traces] | None]:
-    """Seeded pictures uint8 [H,W,3] and their traces to compare engines on: from flat ramps to noise.
+    """Seeded pictures uint8 [H,W,3] from flat ramps to noise, and their traces, to compare engines.
 
     Args:
         size: (height, width) of the pictures; None for the student's own.

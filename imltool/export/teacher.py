@@ -1,4 +1,4 @@
-"""The teacher as two ONNX graphs, checked against torch before they are kept."""
+"""Export the teacher as two ONNX graphs, checked against torch before they are written."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ from imltool.teacher.network import (
 from imltool.teacher.sam import SamTeacher
 
 FEATURE_TOLERANCE = 1e-4
-"""Largest difference of an embedding to torch's at which graphs are kept; its values are about 0.07, engines differ by
-some 1e-6."""
+"""Largest accepted difference of an embedding to torch's; its values are about 0.07, engines differ by some 1e-6."""
 LOGIT_TOLERANCE = 1e-2
 """The same for mask logits, which are about 10."""
 IOU_TOLERANCE = 0.999
@@ -61,14 +60,14 @@ IOU_TOLERANCE = 0.999
 def export_teacher(name: str, weights: Path, folder: Path, precision: Precision = "fp16") -> list[TeacherGraphInfo]:
     """Write a teacher's encoder and decoder as ONNX graphs; returns their metadata.
 
-    Graphs that go beside their weights hold none of their own: they take from that file the tensors it holds as they
-    are stored. Anywhere else they are whole.
+    Graphs written beside their weights refer to that file for every tensor stored in it unchanged. Graphs written
+    elsewhere are self-contained.
 
     Args:
-        precision: fp16 stores weights in half precision; computing stays in float32.
+        precision: fp16 stores weights in half precision; computation stays in float32.
 
-    Raises `WeightsError` for bad weights or when a graph does not compute what torch does, `UsageError` for another
-    teacher than `EXPORTABLE` or when the packages that export are missing, `OutputError` when nothing can be written.
+    Raises `WeightsError` for bad weights or when a graph's results differ from torch's, `UsageError` for another
+    teacher than `EXPORTABLE` or when packages for the export are missing, `OutputError` when nothing can be written.
     """
     if name != EXPORTABLE:
         raise UsageError(f"teacher {name} cannot be exported", f"torch runs it; {EXPORTABLE} can be exported")
@@ -94,7 +93,7 @@ def _encoder_graph(sam: Any) -> Any:
 
 
 def _decoder_graph(sam: Any) -> Any:
-    # more than one of each: a size of one would be taken for a constant
+    # more than one of each: the exporter would take a size of one for a constant
     inputs = {
         FEATURES: torch.zeros(1, EMBED_DIM, EMBED_GRID, EMBED_GRID),
         POINTS: torch.zeros(2, 3, 2),
@@ -107,12 +106,12 @@ def _decoder_graph(sam: Any) -> Any:
 
 
 def _check(models: list[Any], infos: list[TeacherGraphInfo], reference: SamNetwork) -> list[TeacherGraphInfo]:
-    """The metadata with the differences to torch on a trial picture, in the first engine that is installed."""
+    """The metadata with the differences to torch on a trial picture, with the first engine that is installed."""
     with opened_for_trial(models, infos) as graphs:
         differences = compare(GraphSam(graphs), reference)
     for part, differing, tolerance in zip(PARTS, differences, (FEATURE_TOLERANCE, LOGIT_TOLERANCE), strict=True):
         most = differing["max_difference"]
-        # false for NaN too
+        # False for NaN, too
         if not (most <= tolerance and differing["mask_iou"] >= IOU_TOLERANCE):
             raise WeightsError(
                 f"the {part}'s graph does not compute what torch does: it differs by up to {most:.2g}, masks' IoU is "
@@ -123,9 +122,9 @@ def _check(models: list[Any], infos: list[TeacherGraphInfo], reference: SamNetwo
 
 
 def compare(network: SamNetwork, reference: SamNetwork) -> list[dict[str, float]]:
-    """Differences of two networks' features, and of the logits made from the same features, on a trial picture.
+    """Differences of two networks' features, and of their logits for the same features, on a trial picture.
 
-    Both with `mask_iou`, the least IoU of a mask, made from a box by either network alone.
+    Both include `mask_iou`, the lowest IoU between the masks that each network alone makes for a box.
     """
     rgb, boxes = trial_picture()
     teachers = [SamTeacher("trial", one) for one in (network, reference)]

@@ -1,1 +1,1 @@
-"""A student applied to pictures of any size, in batches and tiles, whichever engine runs it."""
+"""Apply a student to pictures of any size, in batches and tiles, with any engine."""

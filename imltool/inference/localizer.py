@@ -1,4 +1,4 @@
-"""From pictures to probability maps: the one path that `eval`, `scan` and training's validation share.
+"""From pictures to probability maps: the code shared by `eval`, `scan` and the validation in training.
 
 Nothing here needs torch, so that a scan with another engine starts without it.
 """
@@ -40,8 +40,9 @@ LEAST_PROBABILITY = np.float32(1e-6)
 """Probabilities are kept this far from 0 and 1 when their logits are averaged (our choice)."""
 SCORE_SHARE = 0.01
 SCORE_SAMPLED = 37
-"""Every 37th value of a map is sampled to guess where its highest begin: a prime, so that columns do not line up with
-it."""
+"""Every 37th value of a map is sampled to estimate where its highest values begin; a prime, so that samples are not
+aligned in columns.
+"""
 
 
 def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
@@ -58,12 +59,12 @@ def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
 
 
 def resize_input(rgb: RGB, side: int) -> RGB:
-    """Scale a uint8 picture to side×side, aspect ratio given up as in the paper; see `resize_picture`."""
+    """Scale a uint8 picture to side×side without keeping the aspect ratio, as in the paper; see `resize_picture`."""
     return resize_picture(rgb, (side, side))
 
 
 def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:
-    """Bring a float32 [h,w] map in [0,1] to `shape` (height, width, …), bilinearly."""
+    """Resize a float32 [h,w] map in [0,1] to `shape` (height, width, …), bilinearly."""
     if probability.shape == shape[:2]:
         return probability
     resized = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -89,11 +90,11 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
     """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice).
 
     Args:
-        values: its map [H,W] at the picture's own size.
+        values: the map [H,W] at the picture's own size.
     """
     flat = np.asarray(values, dtype=np.float32).ravel()
     count = max(1, round(flat.size * SCORE_SHARE))
-    # twice that share of a sample gives a start, which leaves few values to sort; all are, if it was too high
+    # twice that share of a sample gives a lower bound that leaves few values to sort; if it is too high, all are sorted
     some = flat[::SCORE_SAMPLED]
     share = min(some.size, max(1, round(2 * some.size * SCORE_SHARE)))
     begin = np.partition(some, -share)[-share]
@@ -104,9 +105,9 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
 
 
 def _highest(flat: Map, count: int, begin: np.float32) -> Map:
-    """The highest `count` of the values [N] from `begin` up, NaN among them, in no order; fewer where there are."""
+    """The highest `count` of the values [N] that are at least `begin` or NaN, unordered; fewer if there are fewer."""
     highest = flat[:0]
-    for part in strips((flat.size, 1)):  # sorted out all at once, a large map would need its memory again
+    for part in strips((flat.size, 1)):  # selecting from a large map at once would need its memory again
         values = flat[part]
         found = np.concatenate([highest, values[~(values < begin)]])
         kept = min(count, found.size)
@@ -118,9 +119,9 @@ class Localizer:
     """A student ready to localize.
 
     Attributes:
-        network: what runs it.
-        header: what its checkpoint says.
-        device: on what, as torch names it.
+        network: the network, run by an engine.
+        header: the header of its checkpoint.
+        device: torch's name of the device.
         path: the checkpoint file, None for an untrained one.
     """
 
@@ -137,8 +138,8 @@ class Localizer:
         """Load a checkpoint file, a known student by its name, or the default one for None.
 
         Args:
-            device: as torch names it, see `device.choose_device`.
-            engine: of `engines.registry.ENGINES`; `auto` takes the fastest that is available, see `pick_engine`.
+            device: torch's name of it, see `device.choose_device`.
+            engine: one of `engines.registry.ENGINES`; `auto` takes the fastest available, see `pick_engine`.
             compute: inference precision.
 
         Raises `WeightsError`, and `UsageError` for an engine that is unavailable or a device that does not support
@@ -156,7 +157,7 @@ class Localizer:
             try:
                 network = load_student_graph(path, sha256, header, picked, compute)
             except WeightsError as error:
-                if engine != "auto" or compute == "int8":  # torch has no int8 to take its place
+                if engine != "auto" or compute == "int8":  # torch has no int8 to fall back to
                     raise
                 log.warning("%s; torch runs %s instead", error.message, path.name)
             else:
@@ -177,14 +178,14 @@ class Localizer:
         path: Path | None = None,
         compute: Compute = "fp32",
     ) -> Localizer:
-        """A student that is in memory, run by torch."""
+        """A student in memory, run by torch."""
         from imltool.engines.torch_network import TorchNetwork
 
         return cls(TorchNetwork(student, device, compute), header, str(device), path)
 
     @classmethod
     def untrained(cls, architecture: StudentSettings | None, device: str | torch.device, seed: int = 0) -> Localizer:
-        """The same network with random weights: the reference every training has to beat."""
+        """A network with random weights: the reference that every training has to beat."""
         from imltool.device import seed_everything
         from imltool.student.model import Student
 
@@ -199,7 +200,7 @@ class Localizer:
 
     @property
     def sees_traces(self) -> bool:
-        """Whether the student looks at traces beside RGB."""
+        """Whether the student takes traces in addition to RGB."""
         return bool(self.header.architecture.traces)
 
     @property
@@ -219,12 +220,12 @@ class Localizer:
 
     @property
     def engine(self) -> str:
-        """The engine and its version, for records, and the precision where that is not float32."""
+        """The engine and its version for records, and the precision if it is not float32."""
         compute = self.network.compute
         return f"{self.network.engine} {self.network.version}" + (f", {compute}" if compute != "fp32" else "")
 
     def traces(self, rgb: RGB) -> Traces:
-        """What the student sees of a picture beside RGB: float16 [len(TRACES),t,t], see `StudentSettings.trace_grid`.
+        """The student's second input for a picture: float16 [len(TRACES),t,t], see `StudentSettings.trace_grid`.
 
         Args:
             rgb: uint8 [H,W,3], at the picture's own size.
@@ -237,14 +238,14 @@ class Localizer:
     def maps(self, images: Sequence[RGB], traces: Sequence[Traces] | None = None, fill: int = 0) -> list[Map]:
         """Probability maps, float32 [H,W] in [0,1], each at its picture's own size.
 
-        Pictures whose input sizes differ go in batches of their own.
+        Pictures of different input sizes are put into separate batches.
 
         Args:
             images: uint8 RGB [H,W,3], any mix of sizes. The result of a picture does not depend on the others beyond
                 rounding.
-            traces: their `traces`, when a caller has kept them; else they are computed.
-            fill: where the size of a batch affects the last bits of a map, fill batches up to it with black pictures,
-                so that results do not depend on how many pictures there are.
+            traces: their `traces`, if the caller has kept them; otherwise they are computed.
+            fill: if the batch size affects the last bits of a map, fill batches with black pictures up to this size, so
+                that results do not depend on the number of pictures.
 
         Raises MemoryError when memory does not suffice.
         """
@@ -274,14 +275,14 @@ class Localizer:
         return [merge_scales(each) for each in found]
 
     def probabilities(self, inputs: Sequence[RGB], traces: Sequence[Traces] | None) -> Probabilities:
-        """Maps of pictures, or parts of them, that already have the network's input size: float32 [B,H,W] in [0,1].
+        """Maps of pictures, or parts of pictures, at the network's input size: float32 [B,H,W] in [0,1].
 
-        A map is the mean over the architecture's flips (test-time augmentation). Traces are flipped with the picture,
-        not computed again: they are those of the file, which was never saved flipped.
+        A map is the mean over the architecture's flips (test-time augmentation). Traces are flipped with the picture
+        instead of being computed again, because the file was never saved flipped.
 
         Args:
             inputs: uint8 RGB [H,W,3], all of one size, multiples of `STRIDE`.
-            traces: float16 [len(TRACES),t,t] each; not looked at by a student that sees RGB alone.
+            traces: float16 [len(TRACES),t,t] each; ignored by a student that takes RGB alone.
 
         Raises MemoryError when memory does not suffice.
         """
@@ -300,5 +301,5 @@ class Localizer:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        # of large pictures few must be looked at together, whatever the number of cores: each takes some 200 MB
+        # few large pictures may be processed together, whatever the number of cores: each takes some 200 MB
         return ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""A student for programs: pictures in, maps, masks and scores out."""
+"""The Python interface of a student: maps, masks and scores for pictures."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a student makes of a picture.
+    """A student's result for a picture.
 
     Attributes:
         map: probability that each pixel was tampered with, float32 [H,W] in [0,1] at the picture's own size.
         mask: bool [H,W], True where `map` is above the threshold.
-        score: of the whole picture, in [0,1], see `imltool.inference.localizer.image_score`.
+        score: score of the whole picture in [0,1], see `imltool.inference.localizer.image_score`.
         indication: whether `score` is above the checkpoint's score threshold.
     """
 
@@ -46,10 +46,10 @@ class Predictor:
     """A student ready to predict; made by `imltool.load_student`.
 
     Attributes:
-        localizer: the network with its checkpoint's header.
+        localizer: the network and its checkpoint's header.
         threshold: map values above it belong to the mask.
         score_threshold: scores above it are an indication.
-        tiles: whether large pictures are seen in tiles too.
+        tiles: whether large pictures are also processed in tiles.
     """
 
     def __init__(self, localizer: Localizer, threshold: float | None = None, tiles: bool = False) -> None:
@@ -62,7 +62,7 @@ class Predictor:
 
     @property
     def name(self) -> str:
-        """What the checkpoint calls itself."""
+        """The checkpoint's name."""
         return self.localizer.header.name
 
     @property
@@ -74,8 +74,8 @@ class Predictor:
         """The prediction for one picture.
 
         Args:
-            picture: a file's path; an array uint8 [H,W,3] RGB or [H,W] grey, taken to be upright; or a Pillow picture,
-                which is turned as its EXIF orientation says. Files and Pillow pictures may have any mode; alpha is
+            picture: a file's path; an array uint8 [H,W,3] RGB or [H,W] grey, assumed to be upright; or a Pillow
+                picture. The EXIF orientation of files and Pillow pictures is applied. They may have any mode; alpha is
                 dropped.
 
         Raises `ImageError` when the picture cannot be used, MemoryError when memory does not suffice.
@@ -117,18 +117,18 @@ def load_student(
     threshold: float | None = None,
     tiles: bool = False,
 ) -> Predictor:
-    """A student for programs: `load_student("boxprompt-traces")(picture).score`.
+    """Load a student for use in a program: `load_student("boxprompt-traces")(picture).score`.
 
     Args:
-        weights: a bundled student's name, a checkpoint's file, or `hf-hub:OWNER/NAME[@REVISION]` for one on the Hugging
+        weights: a bundled student's name, a checkpoint file, or `hf-hub:OWNER/NAME[@REVISION]` for one on the Hugging
             Face hub; None takes the default student.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network: "auto", "torch", "onnx" or "openvino".
-        precision: of inference: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
+        engine: the engine that runs the network: "auto", "torch", "onnx" or "openvino".
+        precision: inference precision: "fp32", "bf16" if the processor supports it, or "int8" with such a graph.
         threshold: map values above it belong to the mask; None takes the checkpoint's.
-        tiles: see large pictures in tiles too, see `imltool.inference.tiles`.
+        tiles: also process large pictures in tiles, see `imltool.inference.tiles`.
 
-    Raises `WeightsError` when there are no such weights, `UsageError` for a choice that is unavailable.
+    Raises `WeightsError` when the weights do not exist or cannot be used, `UsageError` for an unavailable choice.
     """
     file = None if weights is None else Path(weights)
     return Predictor(Localizer.load(file, choose_device(device), engine, precision), threshold, tiles)

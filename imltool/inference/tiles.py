@@ -1,7 +1,7 @@
-"""Large pictures in overlapping tiles: they keep small edits that a forward pass on the whole picture averages away.
+"""Large pictures in overlapping tiles, which keep small edits that a forward pass on the whole picture averages away.
 
 A tile shows `TILE_SIDE` pixels of the picture at the student's input size, several times finer than in the whole
-picture. Tiles are blended with each other, and the result with the map of the whole. Our choice throughout.
+picture. Tiles are blended with each other, and the result with the map of the whole picture. All of this is our choice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, tiled_traces
 
 TILE_SIDE = 640
-"""Pixels of the picture that a tile covers, each way."""
+"""Width and height of a tile in pixels of the picture."""
 STEP = 0.75
-"""Largest distance of two neighbouring tiles in tiles: at least a quarter of each is seen twice."""
+"""Largest distance of neighbouring tiles, in tile sides: at least a quarter of each tile overlaps the next."""
 LEAST_SIDE = 800
-"""Pictures whose longer side has no more pixels are not cut: tiles would hardly be smaller than they are."""
+"""Pictures whose longer side has at most this many pixels are not cut: tiles would hardly be smaller than they are."""
 
 Tile = tuple[RGB, Traces | None]
 """A tile at the network's input size, uint8 [S,S,3], and its traces."""
@@ -35,14 +35,15 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a picture is cut, on a canvas: the picture shrunk until a tile has the student's input size.
+    """How a picture is cut. Positions are on a canvas: the picture resized so that a tile has the student's input size.
 
     Attributes:
-        side: of a tile on the canvas; the student's input size for a picture of `TILE_SIDE` pixels.
-        cells: side of the grid of traces over a tile.
-        height: of the canvas, at least `side`: a picture narrower than a tile is stretched, as the whole one is.
-        width: likewise.
-        unit: all positions are multiples of it, so that they are whole cells of the traces' grid too.
+        side: side of a tile on the canvas, equal to the student's input size for a picture of `TILE_SIDE`×`TILE_SIDE`
+            pixels.
+        cells: side of the trace grid of a tile.
+        height, width: of the canvas, at least `side`: a picture narrower than a tile is stretched, as the whole picture
+            is.
+        unit: all positions are multiples of it, so that they fall on whole cells of the trace grid, too.
     """
 
     side: int
@@ -62,7 +63,7 @@ class Tiling:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(width, height) of the grid of traces over the canvas: a tile covers cells×cells of it."""
+        """(width, height) of the trace grid of the canvas; a tile covers cells×cells of it."""
         return self.width * self.cells // self.side, self.height * self.cells // self.side
 
     def corners(self) -> list[tuple[int, int]]:
@@ -80,11 +81,11 @@ def is_tiled(shape: tuple[int, ...]) -> bool:
 
 
 def take_traces(localizer: Localizer, rgb: RGB, tiles: bool) -> tuple[Traces, ...]:
-    """What the student sees of a picture beside RGB: nothing, its stack, or that and one its tiles are cut from.
+    """Traces for the student: none, the picture's stack, or that and a finer one for cutting tiles.
 
     Args:
         rgb: uint8 [H,W,3].
-        tiles: whether pictures that are large enough are to be seen in tiles.
+        tiles: whether to process large pictures in tiles.
 
     Raises `ImageError`.
     """
@@ -106,8 +107,8 @@ def predict_by_size(
     """Apply `predict_tiled` to large pictures one by one and `predict_batch` to the rest; results in input order.
 
     Args:
-        is_large: which are to be seen in tiles, see `is_tiled`.
-        predict_batch: not called when there are no others.
+        is_large: whether to process a picture in tiles, see `is_tiled`.
+        predict_batch: not called when all pictures are large.
     """
     others = [each for each in pictures if not is_large(each)]
     made = iter(predict_batch(others) if others else ())
@@ -115,7 +116,7 @@ def predict_by_size(
 
 
 def maps_with_tiles(localizer: Localizer, images: Sequence[RGB]) -> list[Map]:
-    """`Localizer.maps` of pictures uint8 [H,W,3], those that are large enough seen in tiles too."""
+    """`Localizer.maps` of pictures uint8 [H,W,3]; large ones are also processed in tiles."""
     return predict_by_size(
         images,
         lambda rgb: is_tiled(rgb.shape),
@@ -125,16 +126,16 @@ def maps_with_tiles(localizer: Localizer, images: Sequence[RGB]) -> list[Map]:
 
 
 def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch: int = 8) -> Map:
-    """The probability map of a large picture, float32 [H,W] in [0,1]: the mean of its map as a whole and that of tiles.
+    """Map of a large picture, float32 [H,W] in [0,1]: the mean of the whole picture's map and the tiles' map.
 
-    Where tiles overlap, each counts the more the further the place is from its edges.
+    In overlaps, the weight of a tile grows with the distance from its edges.
 
     Args:
         rgb: uint8 [H,W,3].
         traces: its `take_traces`.
-        batch: tiles seen at once. When memory does not suffice it is halved, down to one.
+        batch: tiles per forward pass; halved when memory does not suffice, down to one.
 
-    Raises MemoryError when memory does not suffice for one.
+    Raises MemoryError when memory does not suffice for one tile.
     """
     tiling = Tiling.of(rgb.shape, localizer.header.architecture)
     corners, side = tiling.corners(), tiling.side
@@ -146,7 +147,7 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
         place = slice(top, top + side), slice(left, left + side)
         total[place] += window * tile
         weight[place] += window
-    # in place, and one at a time given up: the map of a large picture needs the room
+    # in place, and freeing one array at a time: the map of a large picture needs the memory
     total /= weight
     del weight
     total += whole
@@ -173,7 +174,7 @@ def _tiles(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Iterator[Til
 
 
 def _maps_of_tiles(localizer: Localizer, tiles: Iterator[Tile], batch: int) -> Iterator[Map]:
-    """The map of each tile, float32 [S,S], made in batches that halve when memory does not suffice."""
+    """The map of each tile, float32 [S,S]; the batch size is halved when memory does not suffice."""
     waiting: list[Tile] = []
     while True:
         waiting += islice(tiles, max(0, batch - len(waiting)))
@@ -193,6 +194,6 @@ def _maps_of_tiles(localizer: Localizer, tiles: Iterator[Tile], batch: int) -> I
 
 
 def _window(side: int) -> NDArray[np.float32]:
-    """How much each place of a tile counts, float32 [S,S]: 1 in the middle, falling evenly to the edges, never 0."""
+    """Weight of each pixel of a tile, float32 [S,S]: 1 in the middle, falling linearly towards each edge, never 0."""
     ramp = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) * (2 / side)
     return np.outer(ramp, ramp).astype(np.float32)

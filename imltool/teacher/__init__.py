@@ -1,1 +1,1 @@
-"""The frozen teacher: Segment Anything, and non-learned baselines, turn boxes into pseudo-masks."""
+"""Frozen teachers that turn boxes into pseudo-masks: Segment Anything and non-learned baselines."""

@@ -1,4 +1,4 @@
-"""Quality of pseudo-masks: a comparison with ground truth, which is not used to make them."""
+"""Quality of pseudo-masks, by comparison with ground truth, which is never used to make them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imltool.texts import shortened
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
-"""Box-size strata: share of the picture inside the boxes."""
+"""Box-size strata: ranges of the share of the picture inside its boxes."""
 
 
 def iou(first: Mask, second: Mask) -> float:
@@ -57,9 +57,9 @@ def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS)
 
 
 def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
-    """The ground-truth mask of every named picture: same relative path, suffix aside.
+    """Find the ground-truth mask of every named picture: the same relative path apart from the suffix.
 
-    Raises `DataError` when one is missing or there are two.
+    Raises `DataError` when a picture has no mask or more than one.
     """
     if not truths.is_dir():
         raise DataError(f"ground truth {truths} is not a folder of masks")
@@ -74,13 +74,13 @@ def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
 
 
 def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path) -> Iterator[dict[str, Any]]:
-    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area,
-    fallbacks (boxes that were used in place of the teacher's mask) and seconds.
+    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area, fallbacks (number of
+    boxes used instead of the teacher's mask) and seconds.
 
     Args:
         rows: rows of `pseudo.jsonl`.
         images: folder of the pictures.
-        truths: folder of ground-truth masks that pair with the pictures by stem.
+        truths: folder of ground-truth masks, paired with the pictures by stem.
 
     Raises `DataError` when a mask is missing or of another size.
     """
@@ -103,9 +103,9 @@ def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path
 
 
 def summarise(audit: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and median IoU, boundary F, share under IoU 0.5, share with a box that fell back, seconds an image.
+    """Mean and median IoU, boundary F, share below IoU 0.5, share with a box as fallback, and seconds per image.
 
-    Overall and per box-size stratum.
+    The metrics are given overall and per box-size stratum.
     """
     summary = _figures(audit)
     summary["strata"] = {

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk: a bounded folder that several processes may share, and a network that looks there first."""
+"""Cached embeddings: a folder of limited size that processes may share, and a network that looks there first."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ FORMAT = 1
 SUFFIX = ".embedding"
 SHAPE = (1, EMBED_DIM, EMBED_GRID, EMBED_GRID)
 ENTRY_BYTES = hashlib.sha256().digest_size + 4 * EMBED_DIM * EMBED_GRID * EMBED_GRID
-"""Of one entry: the SHA-256 of the values, then float32 in C order, little-endian."""
+"""Size of an entry: the SHA-256 of the values, then the values as float32 in C order, little-endian."""
 _OURS = re.compile(rf"[0-9a-f]{{64}}\{SUFFIX}")
 
 
 class EmbeddingFolder:
-    """Embeddings by key in a folder of bounded size.
+    """Embeddings by key in a folder of limited size.
 
-    An entry is written in one step and proves itself by a hash, so that a partial or damaged one counts as missing. Any
-    number of processes may use the folder: what one removes, another computes again. Only files that this class has
-    named are ever removed.
+    An entry is written atomically and contains a hash of its values; incomplete or damaged entries count as missing.
+    Any number of processes may use the folder: an entry removed by one is computed again by another. Only files named
+    by this class are ever removed.
 
     Attributes:
-        found: how many sound entries were taken.
+        found: number of valid entries found so far.
 
     Args:
-        most_bytes: beyond it the entries that were not used for longest are removed. While several processes write,
+        most_bytes: size limit; the least recently used entries are removed to keep it. While several processes write,
             each may exceed it by the entry it is writing.
 
-    Raises `OutputError` when the folder cannot be made, `UsageError` when the bound holds no entry.
+    Raises `OutputError` when the folder cannot be made, `UsageError` when the limit is less than an entry.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
@@ -56,7 +56,7 @@ class EmbeddingFolder:
         self._refused = False
 
     def take(self, key: str) -> NDArray[np.float32] | None:
-        """The embedding float32 [1,256,64,64] kept under `key` (64 hex digits); None where there is no sound one."""
+        """The embedding float32 [1,256,64,64] stored under `key` (64 hex digits); None if there is no valid one."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -72,7 +72,7 @@ class EmbeddingFolder:
         return np.frombuffer(values, "<f4").reshape(SHAPE).astype(np.float32)
 
     def put(self, key: str, embedding: NDArray[np.float32]) -> None:
-        """Keep an embedding. Where the disk refuses, the entry is lost with one warning, and the run continues."""
+        """Store an embedding. If it cannot be written, the run continues with a single warning."""
         values = embedding.astype("<f4").tobytes()
         self._make_room(ENTRY_BYTES)
         try:
@@ -86,7 +86,7 @@ class EmbeddingFolder:
         return self.folder / f"{key}{SUFFIX}"
 
     def _make_room(self, wanted: int) -> None:
-        """Remove what was not used for longest until `wanted` bytes fit. Files of killed writers age like entries."""
+        """Remove the least recently used entries until `wanted` bytes fit. Files of killed writers count as entries."""
         entries = sorted(self._entries())
         total = wanted + sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -97,7 +97,7 @@ class EmbeddingFolder:
                 total -= size
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
-        """Time of last use, bytes and path of every file that this class has named."""
+        """Time of last use, size in bytes and path of every file named by this class."""
         with suppress(OSError), os.scandir(self.folder) as found:
             for entry in found:
                 if _OURS.fullmatch(entry.name) or (PARTIAL.fullmatch(entry.name) and SUFFIX in entry.name):
@@ -109,14 +109,14 @@ class EmbeddingFolder:
 class CachingSam:
     """A network that looks up embeddings before it computes them; see `SamNetwork`.
 
-    An entry belongs to the weights, the engine with its version and the very pixels that the encoder sees, so that
-    masks are the same with and without it.
+    The key of an entry depends on the weights, the engine with its version, and the encoder's input pixels, so that
+    masks are the same with and without the cache.
 
     Attributes:
-        folder: where they are kept.
+        folder: the cache folder.
 
     Args:
-        weights_sha256: of the network's weights.
+        weights_sha256: SHA-256 of the network's weights.
     """
 
     def __init__(self, network: SamNetwork, weights_sha256: str, folder: EmbeddingFolder) -> None:

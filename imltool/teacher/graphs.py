@@ -1,4 +1,4 @@
-"""The teacher as two exported graphs: where they are, their metadata, and a network over both."""
+"""The teacher as two exported graphs: their paths, their metadata, and a network that runs both."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from imltool.versions import __version__
 
 Part = Literal["encoder", "decoder"]
 EXPORTABLE = "mobile-sam"
-"""The one teacher that has graphs."""
+"""The only teacher with exported graphs."""
 PARTS: tuple[Part, ...] = ("encoder", "decoder")
 PIXELS, FEATURES, POINTS, LABELS, LOGITS, QUALITY = "pixels", "features", "points", "labels", "logits", "quality"
 
 
 class TeacherGraphInfo(Settings):
-    """The metadata of half a teacher, so that any program can run it.
+    """The metadata of a teacher's encoder or decoder, with all that a program needs to run it.
 
     Attributes:
-        part: `encoder`, which takes `pixels` float32 [1,3,S,S], RGB in [0,1] minus `mean` over `std`, the longer side
-            S pixels and zeros below or right of the picture, and gives `features` float32 [1,256,64,64]; or `decoder`,
-            which takes these features, `points` float32 [n,p,2] XY in pixels of S and `labels` float32 [n,p] (−1
-            nothing, 0 outside, 1 inside, 2 and 3 a box's corners), and gives `logits` float32 [n,4,256,256] of the
-            square, the single mask first, and `quality` [n,4], SAM's estimate of their IoU.
-        weights_sha256: of the file it was exported from.
+        part: `encoder` or `decoder`. The encoder takes `pixels` float32 [1,3,S,S], RGB in [0,1] minus `mean`, divided
+            by `std`, with a longer side of S pixels and zeros below or right of the picture, and returns `features`
+            float32 [1,256,64,64]. The decoder takes these features, `points` float32 [n,p,2] XY in pixels of S and
+            `labels` float32 [n,p] (−1 nothing, 0 outside, 1 inside, 2 and 3 a box's corners), and returns `logits`
+            float32 [n,4,256,256] of the square, the single mask first, and `quality` [n,4], SAM's estimate of their
+            IoU.
+        weights_sha256: SHA-256 of the file it was exported from.
         input_size: S.
         mask_threshold: logits above it are the object.
-        precision: fp32; or fp16, weights stored in half precision and computed with in float32.
-        max_difference, mean_difference: of the features, or of the logits, to torch's on a trial picture.
-        mask_iou: least IoU of a box's mask with torch's there, when both graphs made it.
+        precision: fp32; or fp16 for weights in half precision and computation in float32.
+        max_difference, mean_difference: difference of the features or the logits to torch's on a trial picture.
+        mask_iou: lowest IoU of a box's mask with torch's on that picture, with both graphs in use.
     """
 
     format: Literal[1] = 1
@@ -67,7 +68,7 @@ class TeacherGraphInfo(Settings):
 class GraphSam:
     """Segment Anything as two exported graphs; see `SamNetwork`.
 
-    Raises `WeightsError` when they are not the halves of one teacher.
+    Raises `WeightsError` when they are not the encoder and decoder of one teacher.
     """
 
     layers = ()
@@ -93,9 +94,9 @@ class GraphSam:
 
 
 class SteppableSam:
-    """Segment Anything with torch's encoder, whose layers can be stepped into, and an exported decoder.
+    """Segment Anything with torch's encoder, whose layers can be stepped through, and an exported decoder.
 
-    See `SamNetwork`. It goes by torch's name, because embeddings are torch's. Safe to decode with from several threads.
+    See `SamNetwork`. Its engine is reported as torch, because embeddings are torch's. Decoding is thread-safe.
 
     Raises `WeightsError` when the graph is not a decoder.
     """
@@ -131,12 +132,12 @@ def _decode(
 
 
 def graphs_of(weights: Path, folder: Path | None = None) -> list[Path]:
-    """Where the exported encoder and decoder of a teacher are: beside its weights, or in `folder`."""
+    """Paths of a teacher's exported encoder and decoder: beside its weights, or in `folder`."""
     return [(folder or weights.parent) / f"{weights.stem}.{part}.onnx" for part in PARTS]
 
 
 def load_graph_sam(weights: Path, engine: str) -> GraphSam:
-    """The exported graphs beside a teacher's weights, in a key of `GRAPH_ENGINES`.
+    """Load the exported graphs beside a teacher's weights with `engine`, a key of `GRAPH_ENGINES`.
 
     Raises `WeightsError` when they are missing, damaged or made from other weights.
     """
@@ -147,7 +148,7 @@ def load_graph_sam(weights: Path, engine: str) -> GraphSam:
 
 
 def load_steppable_sam(weights: Path, engine: str, encoder: TorchSam) -> SteppableSam:
-    """Torch's encoder with the exported decoder in a key of `GRAPH_ENGINES`. Raises `WeightsError` likewise."""
+    """Torch's encoder with the exported decoder in `engine`, a key of `GRAPH_ENGINES`. Raises `WeightsError`."""
     (decoder,) = load_graphs(weights, graphs_of(weights)[1:], engine, _remedy(weights))
     network = SteppableSam(encoder, decoder)
     if network.info.weights_sha256 != sha256_file(weights):

@@ -19,7 +19,7 @@ from imltool.teacher.network import EMBED_DIM, EMBED_GRID, INPUT_SIZE
 
 
 class MobileSamEncoder(nn.Module):
-    """TinyViT-5M whose last merging keeps the resolution, and SAM's neck on top.
+    """TinyViT-5M in which the last patch merging keeps the resolution, followed by SAM's neck.
 
     Input: float [B,3,1024,1024], RGB normalised as SAM does, zero-padded at the bottom and right.
     Output: image embedding, float [B,256,64,64].
@@ -45,13 +45,13 @@ class MobileSamEncoder(nn.Module):
 
 
 def build_mobile_sam(weights: Path) -> Sam:
-    """Build the teacher and load `weights` strictly: no tensor may be missing, left over or of another shape.
+    """Build the teacher and load `weights` strictly: no tensor may be missing, unused or of another shape.
 
     Args:
         weights: see `read_mobile_sam`.
 
     Returns segment-anything's `Sam` in eval mode, float32, on the CPU.
-    Raises `WeightsError` when the file is absent, damaged or another model's.
+    Raises `WeightsError` when the file is missing, damaged or another model's.
     """
     state = read_mobile_sam(weights)
     sam = Sam(
@@ -103,8 +103,8 @@ def read_mobile_sam(weights: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, UnpicklingError) as error:
         raise WeightsError(
             f"{weights} is not a readable safetensors or torch file: {' '.join(str(error).split())[:200]}",
-            "imltool weights verify says which file is damaged",
+            "imltool weights verify reports which file is damaged",
         ) from error
     if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) for tensor in state.values())):
-        raise WeightsError(f"{weights} does not hold MobileSAM: it is no plain table of tensors")
+        raise WeightsError(f"{weights} does not hold MobileSAM: it is not a plain table of tensors")
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}

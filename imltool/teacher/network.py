@@ -1,4 +1,4 @@
-"""The interface of Segment Anything's two halves, whichever engine runs them, and torch's."""
+"""The interface of Segment Anything's encoder and decoder, independent of the engine, and torch's implementation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ INPUT_SIZE = 1024
 EMBED_GRID = 64
 EMBED_DIM = 256
 PADDING, OUTSIDE, INSIDE, TOP_LEFT, BOTTOM_RIGHT = -1, 0, 1, 2, 3
-"""What a point of a prompt is, as SAM numbers it: nothing, a click outside or inside the object, a box's corners."""
+"""SAM's labels for points of a prompt: nothing, a click outside or inside the object, a box's corners."""
 
 
 class SamNetwork(Protocol):
     """Segment Anything, ready to run.
 
     Attributes:
-        engine: its name in `engines.registry.ENGINES`.
-        version: the engine's.
-        layers: the encoder's modules where torch runs it, for stepping through the encoder; none in other engines.
+        engine: the engine's name in `engines.registry.ENGINES`.
+        version: the engine's version.
+        layers: the encoder's modules if torch runs it, for stepping through the encoder; empty for other engines.
     """
 
     @property
@@ -49,7 +49,7 @@ class SamNetwork(Protocol):
     def decode(
         self, features: Tensor, points: NDArray[np.float32], labels: NDArray[np.float32]
     ) -> tuple[Tensor, Tensor]:
-        """What SAM makes of n prompts: mask logits float32 [n,4,256,256] and its estimates of their IoU [n,4].
+        """Decode n prompts: returns mask logits float32 [n,4,256,256] and SAM's estimates of their IoU [n,4].
 
         The first of the four masks is the single-mask output, the others are the multimask ones. The logits belong to
         the padded square.
@@ -57,7 +57,7 @@ class SamNetwork(Protocol):
         Args:
             features: an embedding.
             points: [n,p,2] XY, pixels of the view.
-            labels: [n,p], what each point is: `PADDING`, `OUTSIDE`, `INSIDE`, `TOP_LEFT`, `BOTTOM_RIGHT`.
+            labels: [n,p], the kind of each point: `PADDING`, `OUTSIDE`, `INSIDE`, `TOP_LEFT`, `BOTTOM_RIGHT`.
         """
         ...
 
@@ -65,7 +65,8 @@ class SamNetwork(Protocol):
 class PromptedDecoder(nn.Module):
     """SAM's prompt encoder and mask decoder as one function of an embedding, points and labels.
 
-    See `SamNetwork.decode`. `positions` are `get_dense_pe`'s, the same for every prompt, when the caller keeps them.
+    See `SamNetwork.decode`. `positions` are the result of `get_dense_pe`, the same for every prompt, if the caller has
+    kept it.
     """
 
     def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
@@ -77,7 +78,7 @@ class PromptedDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         prompts = self.prompt_encoder
         positions = prompts.get_dense_pe() if positions is None else positions
-        # a pixel's place is its centre
+        # a pixel's position is its centre
         places = prompts.pe_layer._pe_encoding((points + 0.5) / INPUT_SIZE)  # noqa: SLF001
         kinds = labels[..., None]
         sparse = torch.where(kinds == PADDING, prompts.not_a_point_embed.weight, places)

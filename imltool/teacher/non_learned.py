@@ -1,4 +1,4 @@
-"""Teachers without weights, to compare against: the filled box, and OpenCV's GrabCut started from the box."""
+"""Teachers without weights, as baselines: the filled box, and OpenCV's GrabCut initialised with the box."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRABCUT_ITERATIONS = 5
 
 
 def fill_box(size: tuple[int, int], box: NDArray[np.float32]) -> Mask:
-    """The box itself as a mask, bool [H,W].
+    """A box as a mask, bool [H,W].
 
     Args:
         size: (H, W).
@@ -31,7 +31,7 @@ def fill_box(size: tuple[int, int], box: NDArray[np.float32]) -> Mask:
 
 
 class BoxTeacher:
-    """The box, filled: what the annotation says when nothing refines it."""
+    """The filled box: the annotation without refinement."""
 
     name, device = "box", "cpu"
     engine = weights = embeddings = None
@@ -45,7 +45,7 @@ class BoxTeacher:
 
 
 class GrabCutTeacher:
-    """OpenCV's GrabCut: everything outside the box is background, the inside is cut by colour."""
+    """OpenCV's GrabCut: everything outside the box is background, the inside is segmented by colour."""
 
     name, device = "grabcut", "cpu"
     engine = weights = embeddings = None
@@ -54,7 +54,7 @@ class GrabCutTeacher:
         return rgb
 
     def decode(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
-        """One cut for every row of `boxes` [n,4] XYXY; a box that fills the picture stays filled."""
+        """One mask for every row of `boxes` [n,4] XYXY; a box that covers the picture stays filled."""
         return [BoxMask(self._cut(rgb, box), math.nan, math.nan) for box in boxes]
 
     def _cut(self, rgb: RGB, box: NDArray[np.float32]) -> Mask:
@@ -67,5 +67,5 @@ class GrabCutTeacher:
         try:
             cv2.grabCut(rgb[..., ::-1].copy(), labels, (0, 0, 0, 0), *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK)
         except cv2.error:
-            return inside  # fewer pixels than colour components: nothing to cut
+            return inside  # fewer pixels than colour components: nothing to segment
         return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))

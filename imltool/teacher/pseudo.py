@@ -1,4 +1,4 @@
-"""Pseudo-masks: every annotated picture embedded once, all its boxes decoded, the masks united and written."""
+"""Make pseudo-masks: each annotated picture is embedded once, its boxes are decoded, and the union is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JOURNAL = "pseudo.jsonl"
 MASKS = "masks"
 COCO = "pseudo.coco.json"
 ANNOTATOR = "annotator"
-"""What made a mask that a person accepted, the filled box included."""
+"""Recorded as the source of a mask or filled box that a person accepted."""
 
 NO_BOX = "no box"
 NO_BOX_WORDS = {
@@ -47,29 +47,29 @@ NOTHING: Mapping[str, str] = {}
 
 
 class PseudoSettings(Settings):
-    """How boxes become masks. The paper states only a box prompt and a binary mask; the rest is our choice."""
+    """Settings for masks from boxes. The paper states only a box prompt and a binary mask; the rest is our choice."""
 
-    multimask: bool = Field(False, description="take SAM's best-rated of three masks instead of its single mask")
+    multimask: bool = Field(False, description="take the best-rated of SAM's three masks instead of its single mask")
     grow: float = Field(0.0, ge=-0.4, le=1.0, description="move each box side outwards by this share of the box side")
     clip: bool = Field(False, description="cut the mask off outside the (grown) box")
     min_island: float = Field(0.0, ge=0.0, lt=1.0, description="drop islands smaller than this share of the box area")
     min_hole: float = Field(0.0, ge=0.0, lt=1.0, description="fill holes smaller than this share of the box area")
-    min_predicted_iou: float = Field(0.0, ge=0.0, le=1.0, description="below it the box itself is the mask")
+    min_predicted_iou: float = Field(0.0, ge=0.0, le=1.0, description="below it the filled box is the mask")
     min_coverage: float = Field(
-        0.05, ge=0.0, le=1.0, description="mask inside the box / box; below it the box is the mask"
+        0.05, ge=0.0, le=1.0, description="share of the box that the mask covers; below it the filled box is the mask"
     )
 
 
 @dataclass(frozen=True)
 class PseudoMask:
-    """A pseudo-mask and what it was made of.
+    """A pseudo-mask and how it was made.
 
     Attributes:
         mask: bool [H,W], the union over boxes.
-        boxes: one record a box: `box` XYXY, `used` (the teacher's name, `box`, or `annotator` where a person had
-            accepted a mask or the box), `predicted_iou`, `stability` (null for teachers without them, and where a
-            person decided), `coverage` (share of the box that the mask covers), `choice` (of SAM's masks, null where a
-            person decided).
+        boxes: one record per box: `box` XYXY, `used` (the teacher's name, `box`, or `annotator` if a person accepted a
+            mask or the box), `predicted_iou` and `stability` (null for teachers without them, and if a person decided),
+            `coverage` (share of the box that the mask covers), `choice` (which of SAM's masks, null if a person
+            decided).
     """
 
     mask: Mask
@@ -77,7 +77,7 @@ class PseudoMask:
 
 
 def grow_boxes(boxes: NDArray[np.float32], grow: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Move every side of XYXY boxes [n,4] outwards by `grow` of that side's length, inside (H, W)."""
+    """Move every side of XYXY boxes [n,4] outwards by `grow` times the box's width or height, clipped to (H, W)."""
     width, height = (boxes[:, 2] - boxes[:, 0]) * grow, (boxes[:, 3] - boxes[:, 1]) * grow
     grown = boxes + np.stack([-width, -height, width, height], axis=1)
     limit = np.array([size[1], size[0], size[1], size[0]], dtype=np.float32)
@@ -87,7 +87,7 @@ def grow_boxes(boxes: NDArray[np.float32], grow: float, size: tuple[int, int]) -
 def clean_mask(mask: Mask, min_island: int, min_hole: int) -> Mask:
     """Drop islands of fewer than `min_island` pixels and fill holes of fewer than `min_hole` (8-connected).
 
-    The largest island always stays, so that cleaning never empties a mask.
+    The largest island is always kept, so that cleaning never empties a mask.
     """
     if min_hole > 0:
         _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
@@ -112,11 +112,11 @@ def make_pseudo_mask(
     settings: PseudoSettings,
     accepted: Sequence[Accepted | None] = (),
 ) -> PseudoMask:
-    """The pseudo-mask of one uint8 RGB picture from its boxes, float32 [n,4] XYXY pixels.
+    """Make the pseudo-mask of a uint8 RGB picture from its boxes, float32 [n,4] XYXY pixels.
 
     Args:
-        accepted: for every box the label a person chose, which is taken as it is; the teacher answers the others.
-            Empty when nobody chose.
+        accepted: for every box, the label a person accepted, which is used unchanged, or None to ask the teacher. Empty
+            if no label was accepted.
 
     Raises `DataError` when an accepted mask is damaged.
     """
@@ -160,7 +160,7 @@ def _choose(
     mask = answer.mask & filled if settings.clip else answer.mask
     mask = clean_mask(mask, math.ceil(settings.min_island * area), math.ceil(settings.min_hole * area))
     coverage = float((mask & filled).sum() / area)
-    unsure = answer.predicted_iou < settings.min_predicted_iou  # NaN (no estimate) is never below
+    unsure = answer.predicted_iou < settings.min_predicted_iou  # NaN (no estimate) is never lower
     used = "box" if unsure or coverage < settings.min_coverage else teacher
     record = {
         "used": used,
@@ -179,12 +179,12 @@ def _number(value: float) -> float | None:
 def mask_names(names: list[str]) -> dict[str, str]:
     """Path of every picture's mask under `masks/`: the picture's own path as `.png`.
 
-    Two pictures that differ only in their suffix keep it (`a.jpg.png`, `a.tif.png`), so that nothing collides.
+    Pictures that differ only in their suffix keep it (`a.jpg.png`, `a.tif.png`) to avoid collisions.
     """
     stems = {name: PurePosixPath(name).with_suffix(".png").as_posix() for name in names}
     taken = Counter(stem.casefold() for stem in stems.values())
     chosen = {name: stem if taken[stem.casefold()] == 1 else f"{name}.png" for name, stem in stems.items()}
-    # `a.jpg.tif` beside `a.jpg` and `a.tif` would meet the name made for `a.jpg`
+    # `a.jpg.tif` beside `a.jpg` and `a.tif` would collide with the name made for `a.jpg`
     if len({path.casefold() for path in chosen.values()}) < len(names):
         return {name: f"{name}.png" for name in names}
     return chosen
@@ -192,25 +192,25 @@ def mask_names(names: list[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Unlabelled:
-    """A picture that lacks its pseudo-mask.
+    """A picture without its pseudo-mask.
 
     Attributes:
-        item: with its boxes.
-        mask: where the mask belongs, relative to the output folder, forward slashes.
+        item: the picture and its boxes.
+        mask: path of the mask relative to the output folder, with forward slashes.
     """
 
     item: MatchedImage
     mask: str
 
     def absolute(self) -> Unlabelled:
-        """The same for a process with another working folder."""
+        """The same with absolute paths, for a process in another working folder."""
         return replace(self, item=replace(self.item, image=Path(os.path.abspath(self.item.image))))
 
 
 def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -> tuple[Row, dict[str, bytes]]:
-    """A picture's row, see `write_pseudo_masks`, and the file that belongs to it, path → content.
+    """Make a picture's row, see `write_pseudo_masks`, and its file as path → content.
 
-    Nothing is written. There is no file where the row's status is `failed`.
+    Nothing is written. There is no file if the row's status is `failed`.
     """
     item = one.item
     started = time.perf_counter()
@@ -241,15 +241,15 @@ def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -
 
 
 class LabelWorkers(Protocol):
-    """Workers that make pseudo-masks elsewhere. Work raises `OutputError` and `ClusterError`."""
+    """Workers that make pseudo-masks in other processes. Their methods raise `OutputError` and `ClusterError`."""
 
     def label(self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
-        """As the function `label`: rows in the order of `todo`, each after its mask is on disk."""
+        """Like the function `label`: yield rows in the order of `todo`, each after its mask is on disk."""
         ...
 
 
 def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
-    """Rows of `todo`, in their order, each after its mask is written below `out`. Raises `OutputError`."""
+    """Yield rows in the order of `todo`, each after its mask is written below `out`. Raises `OutputError`."""
     for one in todo:
         row, files = label_picture(one, teacher, settings)
         for name, data in files.items():
@@ -258,7 +258,7 @@ def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings
 
 
 def annotation_digest(item: MatchedImage) -> str:
-    """SHA-256 over a picture's boxes and what was accepted for them: another one means another pseudo-mask."""
+    """SHA-256 over a picture's boxes and their accepted labels: when it changes, the pseudo-mask is made again."""
     labels = [label and [label.mask] for label in item.accepted]
     return sha256_text(dump_json([[[float(side) for side in box] for box in item.boxes], labels]))
 
@@ -272,27 +272,26 @@ def write_pseudo_masks(
     withdrawn: Sequence[str] = (),
     boxless: Mapping[str, str] = NOTHING,
 ) -> Generator[Row, None, None]:
-    """Make what is missing in `out` and yield a row for every picture made, failed or withdrawn.
+    """Make the pseudo-masks missing in `out` and yield a row for every picture made, failed or withdrawn.
 
-    A mask is kept as long as its picture, its boxes and what was accepted for them stay the same; annotating more
-    pictures makes theirs alone.
+    A mask is kept as long as its picture, its boxes and their accepted labels stay the same. When more pictures are
+    annotated, only their masks are made.
 
-    A row that is done is one line of `pseudo.jsonl`: image, teacher, engine (null for a non-learned teacher), width,
+    Each finished row is a line of `pseudo.jsonl`: image, teacher, engine (null for a non-learned teacher), width,
     height, sha256, annotation_sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`.
-    A picture that cannot be read, or whose accepted mask is damaged, yields status `failed` and a reason, is not
-    journalled, and is tried again by the next run.
+    A picture that cannot be read or has a damaged accepted mask yields status `failed` with a reason. It is not
+    journalled, so the next run tries it again.
 
     Args:
-        cluster: whose workers make them, see `imltool.cluster`; None makes them in this process. Nothing but `seconds`
-            depends on it.
-        withdrawn: pictures that the annotation no longer has a usable box for. A mask made for one before is removed,
-            and a row of status `withdrawn` says so.
-        boxless: pictures of which the annotation says that nothing is boxed → the verdict, as `BoxReport.empty`. They
-            are withdrawn too; besides, a row of status `no box` keeps the verdict for whoever trains, and is not
-            yielded.
+        cluster: workers that make the masks, see `imltool.cluster`; None for this process. It affects only
+            `seconds`.
+        withdrawn: pictures without a usable box in the present annotation. A mask made earlier is removed, which is
+            recorded by a row of status `withdrawn`.
+        boxless: pictures that the annotation lists without a box → the verdict, as `BoxReport.empty`. They are also
+            withdrawn. In addition, a row of status `no box`, which is not yielded, keeps the verdict for training.
 
-    The caller holds `out`, see `journal.output_folder`. Raises `OutputError` when the disk refuses and `ClusterError`;
-    what was journalled stays valid.
+    The caller must have locked `out`, see `journal.output_folder`. Raises `OutputError` when a file cannot be written,
+    and `ClusterError`; journalled rows stay valid.
     """
     with Journal(out / JOURNAL) as journal:
         rows = _newest(journal.rows)
@@ -332,14 +331,14 @@ def _is_done(item: MatchedImage, row: Row | None, out: Path) -> bool:
 
 
 def _remove_mask(out: Path, row: Row, rows: dict[str, Row]) -> None:
-    """Remove a mask that no row needs any more."""
+    """Remove a mask that no other row refers to."""
     if all(other["mask"] != row["mask"] for other in rows.values()):
         with writing(out / row["mask"]):
             (out / row["mask"]).unlink(missing_ok=True)
 
 
 def _newest(rows: list[Row]) -> dict[str, Row]:
-    """The newest row of each picture that has a pseudo-mask."""
+    """The newest row of each picture with a pseudo-mask."""
     newest = {row["image"]: row for row in rows}
     return {name: row for name, row in newest.items() if row["status"] == "ok"}
 
@@ -350,30 +349,30 @@ def _verdicts(rows: list[Row]) -> dict[str, str]:
 
 
 def read_boxless(out: Path) -> dict[str, str]:
-    """Pictures of which the annotation of a `pseudo` output says that nothing is boxed → why, in few words.
+    """Pictures that the annotation of a `pseudo` output lists without a box → the reason, in a few words.
 
-    `NO_BOX_WORDS` has the words; an annotator's other verdicts are given as they are. Raises as `read_pseudo` does.
+    Wording is from `NO_BOX_WORDS`; other verdicts of an annotator are returned unchanged. Raises as `read_pseudo` does.
     """
     return {name: no_box_words(verdict) for name, verdict in _verdicts(read_rows(out / JOURNAL)).items()}
 
 
 def no_box_words(verdict: str) -> str:
-    """Why a picture has no box, in few words, from `BoxReport.empty`."""
+    """The reason why a picture has no box, in a few words, for a verdict of `BoxReport.empty`."""
     return NO_BOX_WORDS.get(verdict, verdict)
 
 
 def write_coco_masks(out: Path) -> int:
     """Write `pseudo.coco.json` into a `pseudo` output: each picture's mask as a COCO annotation; returns their number.
 
-    Raises what `read_pseudo` and `write_masks` raise.
+    Raises whatever `read_pseudo` and `write_masks` raise.
     """
     rows = sorted(read_pseudo(out), key=lambda row: PurePosixPath(row["image"]).parts)
     return write_masks(out / COCO, [(row["image"], out / row["mask"]) for row in rows], "pseudo-masks")
 
 
 def read_pseudo(out: Path) -> list[Row]:
-    """Rows of a finished or running `pseudo` output, the newest for each picture that has a pseudo-mask.
+    """Rows of a finished or running `pseudo` output, the newest for each picture with a pseudo-mask.
 
-    Raises `DataError` when it is absent or damaged.
+    Raises `DataError` when the output is missing or damaged.
     """
     return list(_newest(read_rows(out / JOURNAL)).values())

@@ -32,7 +32,7 @@ def _official(name: str) -> Callable[[Path], Sam]:
         import torch
         from segment_anything import sam_model_registry
 
-        with torch.device("meta"):  # no weights of its own, which take seconds and as much memory again
+        with torch.device("meta"):  # without initial weights, which would take seconds and as much memory again
             sam = sam_model_registry[name.replace("-", "_")]()
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
@@ -75,15 +75,15 @@ WITH_WEIGHTS: dict[str, Callable[[Path], Sam]] = {
 }
 SAM2 = "sam2"
 BY_FILE = ("hq-vit-tiny", "hq-vit-b", "hq-vit-l", "hq-vit-h", SAM2)
-"""Those whose weights are known by no name, only as a file, for `SAM2` as a folder."""
+"""Teachers whose weights must be given as a file, or as a folder for `SAM2`, because they have no known name."""
 NON_LEARNED = ("box", "grabcut")
 TEACHERS = (*WITH_WEIGHTS, SAM2, *NON_LEARNED)
 NAMED_TEACHERS = tuple(name for name in TEACHERS if name not in BY_FILE)
-"""Those that need no file: what a study can compare."""
+"""Teachers that need no file: those that a study can compare."""
 
 
 def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
-    """The weights file a teacher would load, or None for one without weights.
+    """The weights file that a teacher would load, or None for one without weights.
 
     Raises `UsageError` for an unknown name and `WeightsError` when the file is not on this machine.
     """
@@ -110,7 +110,7 @@ def teacher_weights(name: str, weights: Path | None = None) -> Path | None:
 
 
 def teacher_files(teacher: Teacher) -> list[Path]:
-    """The files that a loaded teacher with weights can be loaded from again: the weights, then those beside them."""
+    """The files needed to load a teacher again: its weights, then the files beside them."""
     assert teacher.weights is not None, "a teacher that was not loaded has no file"
     if teacher.name == SAM2:
         from imltool.teacher.sam2 import sam2_files
@@ -130,7 +130,7 @@ def load_teacher(
 ) -> Teacher:
     """Build a teacher by name (`TEACHERS`), frozen and in eval mode; see `load_sam` for those with weights.
 
-    Raises `UsageError` for an unknown name, and for a teacher without weights that is given an engine or embeddings.
+    Raises `UsageError` for an unknown name, and for an engine or embeddings with a teacher that has no weights.
     """
     if name == SAM2:
         return _sam2(weights, device, engine, embeddings)
@@ -171,14 +171,14 @@ def load_sam(
 
     Args:
         weights: file to load instead of the bundled or cached one.
-        device: as `choose_device` takes it.
-        engine: of `engines.registry.ENGINES`.
-        embeddings: a cache of image embeddings from earlier runs; those that it lacks are added.
-        steppable: have torch run the encoder, whose layers can then be stepped into, and the fastest engine the
-            decoder; `engine` does not count.
+        device: see `choose_device`.
+        engine: one of `engines.registry.ENGINES`.
+        embeddings: a cache of image embeddings from earlier runs; missing ones are added.
+        steppable: run the encoder with torch, so that its layers can be stepped through, and the decoder with the
+            fastest engine; `engine` is ignored.
 
-    Raises `UsageError` (unknown teacher or one without weights, unavailable engine) and `WeightsError` (absent, damaged
-    or another model's file or graph).
+    Raises `UsageError` (unknown teacher or one without weights, unavailable engine) and `WeightsError` (file or graph
+    missing, damaged or another model's).
     """
     if name not in WITH_WEIGHTS and name in TEACHERS:
         raise UsageError(f"teacher {name} takes no clicks", f"choose one of {', '.join(WITH_WEIGHTS)}")
@@ -205,7 +205,7 @@ def load_sam(
 
 
 def _graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> SamNetwork | None:
-    """The exported graphs of a teacher in the engine asked for; None where torch is to run it."""
+    """The exported graphs of a teacher in the requested engine; None if torch is to run the teacher."""
     from imltool.engines.registry import GRAPH_ENGINES, pick_engine
     from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_graph_sam
 
@@ -224,7 +224,7 @@ def _graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> SamNetwor
 
 
 def _with_graph_decoder(name: str, weights: Path, encoder: TorchSam) -> SamNetwork:
-    """Torch's encoder with the exported decoder in the fastest engine; with torch's where there is no sound one."""
+    """Torch's encoder with the exported decoder in the fastest engine, or with torch's if there is no valid graph."""
     from imltool.engines.registry import pick_engine
     from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_steppable_sam
 

@@ -1,4 +1,4 @@
-"""A frozen Segment Anything teacher: one embedding a picture, then a mask for every box, or masks for points."""
+"""A frozen Segment Anything teacher: one embedding per picture, then a mask for every box, or masks for points."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from imltool.teacher.network import BOTTOM_RIGHT, INPUT_SIZE, INSIDE, PADDING, T
 from imltool.teacher.teacher import BoxMask
 
 MASK_THRESHOLD = 0.0
-"""SAM's: logits above it are the object."""
+"""SAM's threshold: logits above it are the object."""
 STABILITY_OFFSET = 1.0
-"""Logit offset of SAM's stability score: IoU of the mask at +1 and at −1."""
+"""Logit offset of SAM's stability score, the IoU of the masks at thresholds +1 and −1."""
 POINTS_AT_ONCE = 4
-"""Points decoded together: on a CPU 36 points took 7.2 s in one batch and 4.1 s by fours, which fit its cache."""
+"""Points decoded together: on a CPU 36 points took 7.2 s in one batch and 4.1 s in fours, which fit its cache."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the encoder makes of a picture: `features` float [1,256,64,64]; `inner` and `size` are (H, W) before padding
-    and of the picture.
+    """The encoder's result for a picture: `features` float [1,256,64,64]; `inner` and `size` are (H, W) of the scaled
+    picture before padding, and of the picture.
     """
 
     features: Tensor
@@ -39,20 +39,20 @@ class Embedding:
 
 
 def rated(logits: Tensor, predicted_iou: float, choice: int) -> BoxMask:
-    """The mask of logits float [H,W] at the picture's size, with its stability; the rest as `BoxMask` has it."""
+    """The mask and its stability from logits float [H,W] at the picture's size; other fields as in `BoxMask`."""
     stability = calculate_stability_score(logits[None], MASK_THRESHOLD, STABILITY_OFFSET)
     mask = (logits > MASK_THRESHOLD).cpu().numpy()
     return BoxMask(mask, predicted_iou, float(stability.nan_to_num(0.0)), choice)
 
 
 class SamTeacher:
-    """Segment Anything with box prompts. Never trained, never changed.
+    """Segment Anything with box prompts. It is never trained or changed.
 
     Args:
-        name: what rows and reports call it (`mobile-sam`, `vit-h`, …).
-        network: what computes.
+        name: its name in rows and reports (`mobile-sam`, `vit-h`, …).
+        network: the network, run by an engine.
         weights: the file it was loaded from, None for one that is only in memory.
-        device: on which it computes, as torch names it.
+        device: torch's name of the device.
     """
 
     def __init__(self, name: str, network: SamNetwork, weights: Path | None = None, device: str = "cpu") -> None:
@@ -63,7 +63,7 @@ class SamTeacher:
 
     @property
     def engine(self) -> str:
-        """What runs the network and the version, for records."""
+        """The engine that runs the network and its version, for records."""
         return f"{self.network.engine} {self.network.version}"
 
     @property
@@ -82,11 +82,11 @@ class SamTeacher:
 
         Args:
             boxes: float32 [n,4] XYXY, pixels of the picture.
-            multimask: take, of SAM's three masks, the one it rates best, instead of its single-mask output.
+            multimask: take the best-rated of SAM's three masks instead of its single-mask output.
         """
         if len(boxes) == 0:
             return []
-        # A padding point rides along as in SAM's exported decoder, whose outputs the bundled weights are checked with
+        # with a padding point, as in SAM's exported decoder, against whose outputs the bundled weights are checked
         points = np.concatenate([np.zeros((len(boxes), 1, 2)), self._corners(embedding, boxes)], axis=1)
         labels = np.tile([PADDING, TOP_LEFT, BOTTOM_RIGHT], (len(boxes), 1))
         logits, quality = self._decode(embedding, points, labels)
@@ -95,7 +95,7 @@ class SamTeacher:
 
     @torch.inference_mode()
     def refine(self, embedding: Embedding, box: NDArray[np.float32], clicks: NDArray[np.float32]) -> BoxMask:
-        """SAM's single mask of one box and the clicks that correct it; without clicks the one of `decode`.
+        """SAM's single mask for a box and clicks that correct it; without clicks the mask of `decode`.
 
         Args:
             box: float32 [4] XYXY, pixels of the picture.
@@ -113,11 +113,11 @@ class SamTeacher:
     def decode_points(
         self, embedding: Embedding, points: NDArray[np.float32], min_predicted_iou: float = 0.0
     ) -> list[BoxMask]:
-        """The masks (part, object, whole) of every point, without those that SAM itself rates low.
+        """The masks (part, object, whole) of every point, without those that SAM rates low.
 
         Args:
-            points: float32 [n,2] XY, pixels of the picture; each is a prompt of its own.
-            min_predicted_iou: masks with a lower predicted IoU are left out before they are brought to full size.
+            points: float32 [n,2] XY, pixels of the picture; each is a separate prompt.
+            min_predicted_iou: masks with a lower predicted IoU are left out before they are resized to full size.
 
         Returns at most 3n masks in the points' order, `choice` 1 to 3.
         """
@@ -125,7 +125,7 @@ class SamTeacher:
         scaled = self._resize.apply_coords(np.asarray(points, dtype=np.float64), embedding.size)
         for start in range(0, len(points), POINTS_AT_ONCE):
             chunk = scaled[start : start + POINTS_AT_ONCE, None]
-            # SAM was taught points with a padding point in the place of a box
+            # SAM was trained on points with a padding point in place of a box
             prompts = np.concatenate([chunk, np.zeros_like(chunk)], axis=1)
             logits, quality = self._decode(embedding, prompts, np.tile([INSIDE, PADDING], (len(chunk), 1)))
             for row, column in (quality[:, 1:] >= min_predicted_iou).nonzero().tolist():
@@ -133,7 +133,7 @@ class SamTeacher:
         return found
 
     def _corners(self, embedding: Embedding, boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-        """XYXY boxes [n,4] as points [n,2,2] of the view."""
+        """XYXY boxes [n,4] as points [n,2,2] in pixels of the view."""
         scaled = self._resize.apply_boxes(np.asarray(boxes, dtype=np.float64), embedding.size)
         return np.asarray(scaled).reshape(-1, 2, 2)
 

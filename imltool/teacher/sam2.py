@@ -21,20 +21,22 @@ from imltool.teacher.teacher import BoxMask
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Where a folder says how pictures are prepared: transformers 5 writes the second alone, official folders hold both."""
+"""Files that describe the preprocessing: transformers 5 writes only the second, official folders have both."""
 KINDS = ("sam2", "sam2_video")
-"""`model_type` of a folder's configuration. The official folders are of the second: the same tensors and those for
-videos, which are not loaded."""
+"""`model_type` of a folder's configuration. Official folders have the second: the same tensors, plus tensors for
+videos, which are not loaded.
+"""
 
 IMAGE_POSITIONS = "shared_image_embedding.positional_embedding"
 PROMPT_POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
-"""SAM 2 has one matrix for the positions of pixels and of prompts. transformers 4 saves it under the first name alone,
-transformers 5 does not know that and would fill the second with random numbers."""
+"""SAM 2 has one matrix for the positions of pixels and of prompts. transformers 4 saves it only under the first name;
+transformers 5 does not handle this and would fill the second with random numbers.
+"""
 
 
 @dataclass(frozen=True)
 class Sam2Embedding:
-    """What the encoder makes of a picture: three maps from fine to coarse, for the official models float32
+    """The encoder's result for a picture: three maps from fine to coarse, for the official models float32
     [1,32,256,256], [1,64,128,128] and [1,256,64,64]; `size` is (H, W) of the picture.
     """
 
@@ -43,16 +45,16 @@ class Sam2Embedding:
 
 
 class Sam2Teacher:
-    """SAM 2 with box prompts, through transformers' own processor and model. Never trained, never changed.
+    """SAM 2 with box prompts, with the processor and model of transformers. It is never trained or changed.
 
-    Pictures are resized to the square of the processor (1024 × 1024) whatever their shape, and masks from it, as
-    SAM 2 was taught.
+    Pictures of any shape are resized to the processor's square (1024 × 1024), and masks back from it, as in the
+    training of SAM 2.
 
     Args:
-        weights: `model.safetensors` in a folder as `save_pretrained` writes it.
-        device: on which it computes, as torch names it.
+        weights: `model.safetensors` in a folder written by `save_pretrained`.
+        device: torch's name of the device.
 
-    Raises `UsageError` without transformers, `WeightsError` when the folder holds no SAM 2 or a damaged one.
+    Raises `UsageError` without transformers, `WeightsError` when the folder contains no SAM 2 or a damaged one.
     """
 
     name = "sam2"
@@ -68,7 +70,8 @@ class Sam2Teacher:
     @torch.inference_mode()
     def embed(self, rgb: RGB) -> Sam2Embedding:
         """Embed a uint8 RGB picture [H,W,3]."""
-        # a copy, as torch warns of arrays that are read-only; the axes are named, or three rows are taken for planes
+        # a copy, because torch warns about read-only arrays; axes are named, because three rows could be taken for
+        # planes
         view = self._processor(images=np.array(rgb), input_data_format="channels_last", return_tensors="pt")
         return Sam2Embedding(self._model.get_image_embeddings(view["pixel_values"].to(self.device)), rgb.shape[:2])
 
@@ -78,8 +81,8 @@ class Sam2Teacher:
 
         Args:
             boxes: float32 [n,4] XYXY, pixels of the picture.
-            multimask: take, of SAM 2's three masks, the one it rates best (`choice` 1 to 3), instead of its single
-                mask (`choice` 0), in whose place SAM 2 itself puts the best of the three where it is unstable.
+            multimask: take the best-rated of SAM 2's three masks (`choice` 1 to 3) instead of its single mask (`choice`
+                0), which SAM 2 itself replaces by the best of the three if it is unstable.
         """
         if len(boxes) == 0:
             return []
@@ -99,20 +102,20 @@ class Sam2Teacher:
 
 
 def sam2_weights(given: Path) -> Path:
-    """The weights file of a SAM 2's folder, which may be given by that file. Raises `WeightsError` for another."""
+    """The weights file of a SAM 2 folder; `given` is the folder or that file. Raises `WeightsError` for any other."""
     folder = given.parent if given.name == WEIGHTS else given
     missing = [
         names[0] for names in ([WEIGHTS], [CONFIG], PROCESSORS) if not any((folder / n).is_file() for n in names)
     ]
     if missing:
-        what = f"has no {missing[0]}" if folder.is_dir() else "is no folder" if folder.exists() else "does not exist"
+        what = f"has no {missing[0]}" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
         remedy = "give the folder of a SAM 2 for transformers, such as facebook/sam2.1-hiera-tiny"
         raise WeightsError(f"{folder} {what}", remedy)
     return folder / WEIGHTS
 
 
 def sam2_files(weights: Path) -> list[Path]:
-    """The files that a SAM 2 is loaded from, the weights first."""
+    """The files from which a SAM 2 is loaded, the weights first."""
     beside = (weights.with_name(name) for name in (CONFIG, *PROCESSORS))
     return [weights, *(path for path in beside if path.is_file())]
 
@@ -123,7 +126,7 @@ def _load(folder: Path) -> tuple[Any, Any, str]:
         from transformers import Sam2Model, Sam2Processor, __version__
     except ImportError as error:
         raise UsageError("teacher sam2 needs transformers", "pip install 'imltool[sam2]'") from error
-    # nothing of a folder may lead to the network, or run code of its own
+    # nothing in a folder may cause network access or run code
     here = {"local_files_only": True, "trust_remote_code": False}
     model: Any = None
     processor: Any = None
@@ -150,7 +153,7 @@ def _load(folder: Path) -> tuple[Any, Any, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bar, and no warning that a SAM 2 for videos is loaded for pictures."""
+    """Suppress the progress bar and the warning that a SAM 2 for videos is loaded for pictures."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""SAM-HQ (Ke et al., "Segment Anything in High Quality", NeurIPS 2023) in the form of a SAM, from its own package."""
+"""SAM-HQ (Ke et al., "Segment Anything in High Quality", NeurIPS 2023) as a `Sam`, from the authors' package."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FINER = 4
 
 
 class HqEncoder(nn.Module):
-    """SAM-HQ's encoder, and what its decoder makes of the encoder's layers whatever the prompt is.
+    """SAM-HQ's encoder, with the part of its decoder that does not depend on the prompt.
 
-    Input: float [1,3,1024,1024] as SAM's. Output: float [1,768,64,64], 256 planes of the image embedding and 512 that
-    hold the high-quality features [1,32,256,256] in blocks of four by four, so that both travel as one tensor.
+    Input: float [1,3,1024,1024] as SAM's. Output: float [1,768,64,64], both results as one tensor: 256 planes of the
+    image embedding, and 512 planes with the high-quality features [1,32,256,256] in blocks of four by four.
     """
 
     def __init__(self, encoder: nn.Module, decoder: Any) -> None:
@@ -42,7 +42,7 @@ class HqEncoder(nn.Module):
 
 
 class HqDecoder(nn.Module):
-    """SAM-HQ's mask decoder: each of SAM's four masks with the high-quality one added, as the authors add it."""
+    """SAM-HQ's mask decoder: the high-quality mask is added to each of SAM's four masks, as the authors do."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class HqDecoder(nn.Module):
     def predict_masks(
         self, features: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `segment_anything`'s; `features` are `HqEncoder`'s."""
+        """As in `segment_anything`; `features` are the output of `HqEncoder`."""
         finer = pixel_shuffle(features[:, EMBED_DIM:], FINER)
         masks, quality = self.decoder.predict_masks(features[:, :EMBED_DIM], positions, sparse, dense, finer)
         return masks[:, :-1] + masks[:, -1:], quality
@@ -60,11 +60,11 @@ class HqDecoder(nn.Module):
 def _registry() -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it imports timm by old names
+            warnings.simplefilter("ignore")  # it imports timm by deprecated names
             from segment_anything_hq import sam_model_registry
             from timm.models import register_model, tiny_vit
 
-            # the package puts TinyViTs of its own in place of timm's, which the student is made of
+            # the package replaces timm's TinyViTs, which the student uses, by its own
             for name in ("5m_224", "11m_224", "21m_224", "21m_384", "21m_512"):
                 register_model(getattr(tiny_vit, f"tiny_vit_{name}"))
     except ImportError as error:
@@ -73,13 +73,13 @@ def _registry() -> dict[str, Any]:
 
 
 def build_sam_hq(kind: str, weights: Path) -> Sam:
-    """Build SAM-HQ by its own builder and load an official file such as sam_hq_vit_b.pth.
+    """Build SAM-HQ with the authors' builder and load an official file such as sam_hq_vit_b.pth.
 
     Args:
         kind: `vit_tiny`, `vit_b`, `vit_l` or `vit_h`.
 
     Raises `UsageError` without the package, `WeightsError` when the file is damaged or another model's: no tensor may
-    be missing. Tensors that the model does not have are left alone, as by the authors' loader, and reported.
+    be missing. Tensors that the model does not have are ignored, as by the authors' loader, and reported.
     """
     sam = _registry()[kind]()
     try:
@@ -91,7 +91,7 @@ def build_sam_hq(kind: str, weights: Path) -> Sam:
         message = f"{weights} does not hold SAM-HQ {kind}: {len(missing)} missing or unreadable, {missing[0]}"
         raise WeightsError(message, "check the file, and the type that --teacher names")
     if more:
-        log.warning("%s: %d tensors are not of SAM-HQ %s, the first: %s", weights, len(more), kind, more[0])
+        log.warning("%s: %d tensors do not belong to SAM-HQ %s, the first: %s", weights, len(more), kind, more[0])
     sam.image_encoder, sam.mask_decoder = HqEncoder(sam.image_encoder, sam.mask_decoder), HqDecoder(sam.mask_decoder)
     hq: Sam = sam.requires_grad_(False)
     return hq

@@ -1,4 +1,4 @@
-"""What every teacher is: a picture is embedded once, then decoded into a mask for each box. Needs no torch."""
+"""The interface of teachers: a picture is embedded once, then decoded into a mask for each box. Does not need torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoxMask:
-    """What a teacher makes of one box, or one of the masks it makes of a point.
+    """A teacher's result for a box, or one of its masks for a point.
 
     Attributes:
         mask: bool [H,W] at the picture's size.
         predicted_iou: the teacher's own estimate of its IoU, about 0..1; NaN for teachers without one.
         stability: SAM's stability score, 0..1; NaN for teachers without one.
-        choice: which of SAM's masks it is: 0 the single-mask output, 1..3 the multimask ones.
+        choice: number of the mask among SAM's: 0 is the single-mask output, 1..3 are the multimask outputs.
     """
 
     mask: Mask
@@ -46,17 +46,17 @@ class Teacher(Protocol):
 
     @property
     def device(self) -> str:
-        """On which it computes, as torch names it."""
+        """Torch's name of the device it runs on."""
         ...
 
     @property
     def engine(self) -> str | None:
-        """What runs its network and the version; None for a teacher without one."""
+        """The engine that runs its network and its version; None for a teacher without a network."""
         ...
 
     @property
     def embeddings(self) -> EmbeddingFolder | None:
-        """The cache of its image embeddings; None where there is none."""
+        """The cache of its image embeddings, or None."""
         ...
 
     def embed(self, rgb: RGB) -> Any: ...

@@ -1,1 +1,1 @@
-"""Traces: what an edit leaves in the pixels at native resolution, before the picture is shrunk for the backbone."""
+"""Traces that an edit leaves in the pixels, computed at native resolution before the picture is shrunk."""

@@ -1,8 +1,8 @@
-"""Copies inside one picture: matching keypoints, the similarity that joins them, and where the pixels agree.
+"""Copies within one picture: matching keypoints, their similarity transform, and a check where the pixels agree.
 
-Keypoints and a fitted similarity find a copy that was scaled, turned or moved (after Amerini et al. 2011 and Christlein
-et al. 2012; SIFT is OpenCV's). Both the original and its copy agree; which of them is the copy is left to the student,
-whose input also has how the two places differ in their other traces.
+Keypoints and a fitted similarity transform find a copy that was scaled, rotated or moved (after Amerini et al. 2011 and
+Christlein et al. 2012; SIFT is OpenCV's). The original is found as well as its copy. The student has to tell them
+apart; its input also contains the differences of their other traces.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from imltool.traces.rows import Plane
 
 SIFT_SIDES = (576, 1152)
-"""Long side at which keypoints are sought, pixels: smaller pictures are enlarged (at most 1.5×), larger ones shrunk."""
+"""Long side for keypoint detection, pixels: smaller pictures are enlarged (at most 1.5×), larger ones shrunk."""
 DENSE_SIDE = 384
-"""Long side at which pixels are compared."""
+"""Long side at which pixels are compared, in pixels."""
 KEYPOINTS = 2500
 NEAR = 0.04
-"""Matches nearer than this share of the long side are the texture's own repetition."""
+"""Matches closer than this share of the long side are taken for repetition within a texture."""
 DISTANCE, RATIO = 0.45, 0.75
 INLIERS, TOLERANCE, MODELS = 4, 2.0, 3
 SCALES = (0.3, 3.3)
@@ -30,7 +30,7 @@ SCALES = (0.3, 3.3)
 
 @dataclass(frozen=True)
 class Copy:
-    """One similarity that maps a place of the picture onto another.
+    """A similarity transform that maps one place of the picture onto another.
 
     Attributes:
         matrix: float64 [2,3]; x' = matrix · (x, y, 1), pixels of the picture given.
@@ -43,28 +43,28 @@ class Copy:
 
     @property
     def scale(self) -> float:
-        """Size of the place mapped to, over the size of the place mapped from."""
+        """Size of the target place divided by the size of the source place."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
     def inverse(self) -> Copy:
-        """The same pair of places, seen from the other."""
+        """The same pair of places with source and target swapped."""
         return Copy(np.asarray(cv2.invertAffineTransform(self.matrix), dtype=np.float64), self.there, self.here)
 
 
 def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keypoints that match one other place of the picture far better than any third; float32 [N,2] twice."""
+    """Keypoints that match one other place of the picture far better than a third, and partners: float32 [N,2] each."""
     sift = cv2.SIFT.create(nfeatures=KEYPOINTS, contrastThreshold=0.008, edgeThreshold=20)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     none = np.zeros((0, 2), np.float32)
     if descriptors is None or len(keypoints) < 8:
         return none, none
     if len(keypoints) > KEYPOINTS:
-        # SIFT keeps every keypoint as strong as the weakest kept one: of a dot screen that is all of them
+        # SIFT keeps all keypoints that tie with the weakest kept one; in a dot screen that is every keypoint
         strongest = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, *keypoints[i].pt[::-1], i))
         kept = sorted(strongest[:KEYPOINTS])
         keypoints, descriptors = [keypoints[i] for i in kept], descriptors[kept]
     points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
-    # the square root turns Euclidean into Hellinger distance, which suits histograms better
+    # square roots turn the Euclidean into the Hellinger distance, which suits histograms better
     roots = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
     likeness = roots @ roots.T
     squares = (points**2).sum(axis=1)
@@ -73,7 +73,7 @@ def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
     rows = np.arange(len(points))
     best = likeness.argmax(axis=1)
     first = likeness[rows, best]
-    likeness[apart[best] < 100.0] = -1.0  # the third place must be another one than the second
+    likeness[apart[best] < 100.0] = -1.0  # the third place must differ from the second
     second = likeness.max(axis=1)
     near, far = (np.sqrt(np.maximum(0.0, 2.0 - 2.0 * value)) for value in (first, second))
     good = np.flatnonzero((near < DISTANCE) & (near < RATIO * far))
@@ -81,7 +81,7 @@ def _matches(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
-    """Pairs of places that look alike up to a similarity, best supported first.
+    """Find pairs of places that match up to a similarity transform, those with most matches first.
 
     Args:
         picture: uint8 [H,W], or RGB [H,W,3].
@@ -95,7 +95,7 @@ def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
         grey = np.asarray(cv2.resize(grey, size, interpolation=way), dtype=np.uint8)
     here, there = ((points + 0.5) / factor - 0.5 for points in _matches(grey))
     copies: list[Copy] = []
-    # some versions of OpenCV draw RANSAC's samples from the thread's generator: no map may depend on what ran before
+    # some versions of OpenCV draw RANSAC's samples from the thread's generator: maps must not depend on earlier calls
     cv2.setRNGSeed(0)
     for _ in range(MODELS):
         if len(here) < INLIERS:
@@ -106,7 +106,7 @@ def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
         if matrix is None or inliers.sum() < INLIERS:
             break
         forward = inliers.ravel() > 0
-        # most keypoints of the copy match back to the original: the same similarity, seen from the other place
+        # most keypoints of the copy match back to the original: the same transform in the other direction
         back = ~forward & (np.linalg.norm(there @ matrix[:, :2].T + matrix[:, 2] - here, axis=1) < TOLERANCE / factor)
         copy = Copy(
             matrix,
@@ -125,7 +125,7 @@ def _plane(values: object) -> Plane:
 
 
 def _agreement(a: Plane, b: Plane, floor: float, window: int) -> Plane:
-    """Correlation of two planes in a window around each pixel; `floor` grey levels of contrast count as none."""
+    """Correlation of two planes in a window around each pixel; contrast of `floor` grey levels counts as none."""
     size = (window, window)
     mean_a, mean_b = cv2.blur(a, size), cv2.blur(b, size)
     spread_a = np.maximum(cv2.blur(a * a, size) - mean_a * mean_a, 0)
@@ -135,18 +135,18 @@ def _agreement(a: Plane, b: Plane, floor: float, window: int) -> Plane:
 
 
 def copy_planes(luma: Plane, fine: Plane, others: Sequence[Plane], copies: Sequence[Copy]) -> list[Plane]:
-    """Where pixels agree with their partner under one of `copies`, and how the partners differ otherwise.
+    """Where pixels agree with their partner under one of `copies`, and how they differ from it in other traces.
 
     Args:
         luma: float32 [H,W], 0..255.
         fine: `fine_structure` of it, float32 [H,W].
         others: further traces, float32 [H,W] each.
-        copies: similarities in the pixels of these planes.
+        copies: similarity transforms in pixel coordinates of these planes.
 
     Returns:
         float32 [H,W] each: agreement 0..1; the same weighted by the number of matching keypoints; agreement of the fine
-        structure; log of the partner's size over the own (positive: this place is the smaller one); and for each of
-        `others` its value here minus its value at the partner. All are 0 where nothing agrees.
+        structure; log of the partner's size divided by this place's size (positive: this place is the smaller one); and
+        for each of `others` its value here minus its value at the partner. All are 0 where nothing agrees.
     """
     height, width = luma.shape
     size = (width, height)
@@ -183,6 +183,6 @@ def _support(copy: Copy, height: int, width: int) -> Plane:
     m = copy.matrix.astype(np.float32)
     to_x, to_y = m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]
     field[(to_x < 0) | (to_x > width - 1) | (to_y < 0) | (to_y > height - 1)] = 0.0
-    field[(to_x - x) ** 2 + (to_y - y) ** 2 < (0.02 * max(height, width)) ** 2] = 0.0  # a pixel is no copy of itself
+    field[(to_x - x) ** 2 + (to_y - y) ** 2 < (0.02 * max(height, width)) ** 2] = 0.0  # a pixel is not a copy of itself
     field[field < 0.02] = 0.0
     return field

@@ -1,4 +1,4 @@
-"""JPEG traces read from the pixels alone: the 8×8 grid, and whether a block has the history of the others."""
+"""JPEG traces computed from the pixels alone: the 8×8 grid, and whether a block shares the history of the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = 60
 CLIP = 3.0
 SAMPLES = 1500
 EXACT, ROUGH = 0.97, 0.75
-"""Shares of the fit that exact multiples would have."""
+"""Required fit of a step, relative to that of exact multiples."""
 STEPS = np.arange(2, 41)
 STEPS_AT_ONCE = 8
 
@@ -33,12 +33,12 @@ COSINES = _cosines()
 
 
 def cross_difference(luma: Plane) -> Plane:
-    """|I(x,y) + I(x+1,y+1) − I(x+1,y) − I(x,y+1)|, float32 [H-1,W-1]: blind to slopes, loud at block corners."""
+    """|I(x,y) + I(x+1,y+1) − I(x+1,y) − I(x,y+1)|, float32 [H-1,W-1]: zero on linear slopes, high at block corners."""
     return np.asarray(np.abs(luma[:-1, :-1] + luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1]))
 
 
 class CrossDifference:
-    """`cross_difference` of a luma, float32 [H-1,W-1], made whenever rows are asked for."""
+    """`cross_difference` of a luma, float32 [H-1,W-1], computed whenever rows are read."""
 
     def __init__(self, luma: Rows) -> None:
         self.shape = (luma.shape[0] - 1, luma.shape[1] - 1)
@@ -83,10 +83,10 @@ def low_frequencies(luma: Plane) -> Plane:
 
 
 def quantisation_steps(values: Plane) -> tuple[int, int]:
-    """The largest steps in 2..40 whose multiples the coefficients sit on: exactly, and roughly; 1 when there is none.
+    """The largest steps in 2..40 of which the coefficients are exact and approximate multiples; 1 when there is none.
 
-    A last JPEG save puts them on exact multiples of its step. An earlier save with a larger step leaves them near the
-    multiples of that one, which is the rough fit.
+    The last JPEG save makes them exact multiples of its step. An earlier save with a larger step leaves them near
+    multiples of that step: this is the approximate fit.
     """
     picked = values[np.abs(values) > 1.0]
     if len(picked) < 40:
@@ -94,28 +94,28 @@ def quantisation_steps(values: Plane) -> tuple[int, int]:
     if len(picked) > SAMPLES:
         picked = picked[:: len(picked) // SAMPLES + 1]
     sizes = np.sort(np.abs(picked))
-    # coefficients nearer to 0 than half a step fit every step, and say nothing about it
+    # coefficients closer to 0 than half a step fit every step and are no evidence
     smallest = 0.5 * STEPS.astype(np.float32)
     begin = np.searchsorted(sizes, smallest, side="right")
     enough, fit = len(sizes) - begin, np.empty(len(STEPS))
-    # a few steps at once stay in the nearest cache, and the larger ones have few coefficients to look at
+    # a few steps at a time fit into the fastest cache, and the larger steps have few coefficients to compare
     for first in range(0, len(STEPS), STEPS_AT_ONCE):
         part, seen = slice(first, first + STEPS_AT_ONCE), sizes[begin[first] :]
         waves = seen / STEPS[part].astype(np.float32)[:, None]
-        waves -= np.rint(waves)  # near 0 a cosine is exact enough in single precision, and much faster
+        waves -= np.rint(waves)  # near 0 a cosine in single precision is accurate enough and much faster
         waves *= np.float32(2 * np.pi)
         np.cos(waves, out=waves)
         waves *= seen > smallest[part, None]
         fit[part] = waves.sum(axis=1, dtype=np.float64)
     fit /= np.maximum(enough, 1)
-    # decoding rounds to whole grey levels: the coefficients carry noise of about 0.4
+    # decoding rounds to whole grey levels, which adds noise of about 0.4 to the coefficients
     expected = np.exp(-2 * np.pi**2 * 0.16 / STEPS**2)
     exact, rough = (np.flatnonzero((enough >= 30) & (fit > share * expected)) for share in (EXACT, ROUGH))
     return int(STEPS[exact[-1]]) if len(exact) else 1, int(STEPS[rough[-1]]) if len(rough) else 1
 
 
 def _coefficients(luma: Rows, x: int, y: int) -> Iterator[tuple[slice, list[Plane]]]:
-    """Strips of the block rows of a grid at (x, y): which they are, and a plane [rows,columns] a frequency."""
+    """Strips of block rows of a grid at (x, y): the slice of rows, and a plane [rows,columns] for each frequency."""
     blocks = (luma.shape[0] - y) // BLOCK, (luma.shape[1] - x) // BLOCK
     for rows in strips((blocks[0] * BLOCK, luma.shape[1]), BLOCK):
         strip = luma[y + rows.start : y + rows.stop][:, x:] - np.float32(128.0)
@@ -129,12 +129,12 @@ def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
 
 
 def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plane]:
-    """Per 8×8 block, how much likelier it lacks the earlier JPEG save that the picture's blocks share.
+    """Likelihood ratio, for each 8×8 block, that it lacks the earlier JPEG save shared by the picture's blocks.
 
-    After two saves on one grid the coefficients' histogram has peaks and gaps; a block pasted in between has a smooth
-    one. The smooth one is measured on the same picture with the grid moved, so no quantisation table is needed
-    (our choice, after Lin et al. 2009 and Bianchi and Piva 2012). Coefficients are counted once in units of the last
-    save's step, once in units of the earlier one's: each shows histories that the other hides.
+    After two saves on the same grid, the histogram of coefficients has peaks and gaps; that of a block pasted in
+    between them is smooth. The smooth histogram is measured on the same picture with a shifted grid, so no quantisation
+    table is needed (our choice, after Lin et al. 2009 and Bianchi and Piva 2012). Coefficients are counted in units of
+    the last save's step and again in units of the earlier one's: each shows histories that the other hides.
 
     Args:
         luma: float32 [H,W], 0..255.
@@ -157,7 +157,7 @@ def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plan
     for shift in _shifts(x, y):
         for _, found in _coefficients(luma, *shift):
             for which, values in enumerate(found):
-                for step in set(steps[which]):  # both fits often share one step
+                for step in set(steps[which]):  # both fits often have the same step
                     count = np.bincount(_levels(values, step).ravel(), minlength=2 * LEVELS + 1)
                     moved[which, np.equal(steps[which], step)] += count
     totals = [np.zeros(shape, np.float32) for _ in range(2)]
@@ -168,7 +168,7 @@ def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plan
             seen = np.bincount(here.ravel(), minlength=2 * LEVELS + 1) + 1.0
             smooth = np.convolve(moved[which, fits[0]] + 1.0, [0.25, 0.5, 0.25], "same")
             ratio = np.log(smooth / smooth.sum()) - np.log(seen / seen.sum())
-            ratio[LEVELS] = 0.0  # flat blocks have no say
+            ratio[LEVELS] = 0.0  # flat blocks are no evidence
             likelihood = np.clip(ratio, -CLIP, CLIP).astype(np.float32)[here]
             for fit in fits:
                 totals[fit] += likelihood
@@ -185,7 +185,7 @@ def _levels(values: Plane, step: int) -> NDArray[np.int64]:
 
 
 def corner_mask(shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.bool_]:
-    """Bool [H-1,W-1]: where `cross_difference` looks across the border of two blocks of the grid."""
+    """Bool [H-1,W-1]: True where `cross_difference` spans the border of two blocks of the grid."""
     columns = (np.arange(shape[1]) - offset[0]) % BLOCK == BLOCK - 1
     rows = (np.arange(shape[0]) - offset[1]) % BLOCK == BLOCK - 1
     return np.asarray(rows[:, None] | columns[None])

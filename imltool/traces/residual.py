@@ -10,24 +10,24 @@ from imltool.traces.jpeg_grid import corner_mask
 from imltool.traces.rows import Canvas, Plane, Rows, whole
 
 TILE = 4096
-"""Side of the parts saved at once, a multiple of a JPEG's 16: bounds memory, and no JPEG may be wider than 65,500."""
+"""Side of the parts saved at a time, a multiple of JPEG's 16: limits memory, and a JPEG's side is at most 65,500."""
 MEAN = np.full((1, 3), 1 / 3, np.float32)
 CHANGE_ROWS = 512
-"""Rows whose change by a save is averaged over channels at once: in floats it takes twelve bytes a pixel."""
+"""Rows averaged over channels at a time: the change by a save takes twelve bytes per pixel as floats."""
 WINDOW = 33
-"""Side of the square in which `grid_strength` looks, pixels."""
+"""Side of the square window of `grid_strength`, pixels."""
 FINE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4.0
 
 
 def fine_structure(luma: Plane) -> Plane:
-    """What is left of the luma after everything smooth is taken away, float32 [H,W], signed grey levels."""
+    """The luma minus its smooth part, float32 [H,W], signed grey levels."""
     return np.asarray(cv2.filter2D(luma, cv2.CV_32F, FINE, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
 
 
 def error_level(rgb: RGB, quality: int, halved: bool = False) -> Plane:
-    """Mean absolute change of the three channels by one more JPEG save, float32 [H,W], grey levels.
+    """Mean absolute change of the three channels by another JPEG save, float32 [H,W], grey levels.
 
-    With `halved` 2×2 pixels are averaged: float32 [⌈H/2⌉,⌈W/2⌉].
+    With `halved`, means over 2×2 pixels: float32 [⌈H/2⌉,⌈W/2⌉].
     """
     height, width = rgb.shape[:2]
     canvas = Canvas((height, width), halved)
@@ -55,15 +55,15 @@ def _change_by_save(rgb: RGB, quality: int) -> RGB:
 
 
 def fine_energy(luma: Rows, halved: bool = False) -> Plane:
-    """Absolute `fine_structure` of a luma, float32 [H,W]; with `halved` the means of 2×2."""
+    """Absolute `fine_structure` of a luma, float32 [H,W]; with `halved`, means over 2×2 pixels."""
     return whole(luma, 1, lambda rows, _: np.abs(fine_structure(rows)), halved)
 
 
 def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = False) -> Plane:
-    """How much the picture's JPEG grid shows around each pixel, float32 [H-1,W-1], about −1..3.
+    """Strength of the picture's JPEG grid around each pixel, float32 [H-1,W-1], about −1..3.
 
-    Mean difference across block borders minus the mean of all, over the mean of all, in a window around the pixel.
-    Pasted regions carry another grid, or none. With `halved` the means of 2×2.
+    In a window around the pixel: (mean `difference` across block borders − overall mean) / overall mean. Pasted
+    regions have another grid, or none. With `halved`, means over 2×2 pixels.
     """
     size = (WINDOW, WINDOW)
 
@@ -78,7 +78,7 @@ def grid_strength(difference: Rows, offset: tuple[int, int], halved: bool = Fals
 
 
 def relative_log(values: Plane, floor: float) -> Plane:
-    """log(values + floor) minus its median: how a place differs from the picture's usual."""
+    """log(values + floor) minus its median: how a place differs from the rest of the picture."""
     logs: Plane = values + np.float32(floor)
     np.log(logs, out=logs)
     logs -= np.float32(np.median(logs[:: max(1, logs.shape[0] // 256), :: max(1, logs.shape[1] // 256)]))

@@ -1,4 +1,4 @@
-"""Planes of a picture that are made a strip of rows at a time, so that a large one needs little memory."""
+"""Planes of a picture that are computed in strips of rows, so that large pictures need little memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Rows(Protocol):
-    """A plane [H,W] that gives its rows; arrays are such planes too."""
+    """A plane [H,W] that is read by rows; an array is one, too."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -27,7 +27,7 @@ class Rows(Protocol):
 
 
 class Luma:
-    """Luma of a picture, float32 [H,W], 0..255: kept when it is one strip, else computed whenever rows are asked for.
+    """Luma of a picture, float32 [H,W], 0..255: kept if it is one strip, else computed whenever rows are read.
 
     Args:
         rgb: uint8 [H,W,3].
@@ -46,7 +46,7 @@ class Luma:
 
 
 class Canvas:
-    """A plane [H,W] filled part by part; with `halved` each pixel of it is the mean of 2×2.
+    """A plane [H,W] filled part by part; with `halved`, each of its pixels is the mean of 2×2.
 
     Attributes:
         plane: float32 [H,W], or [⌈H/2⌉,⌈W/2⌉].
@@ -57,7 +57,7 @@ class Canvas:
         self.plane: Plane = np.empty((-(-shape[0] // self._step), -(-shape[1] // self._step)), np.float32)
 
     def put(self, top: int, left: int, part: Plane) -> None:
-        """Write a part at its place; with `halved`, top and left must be even, and an odd edge counts twice."""
+        """Write a part at (top, left); with `halved`, these must be even, and an odd last row or column is repeated."""
         if self._step == 2:
             height, width = part.shape
             even = cv2.copyMakeBorder(part, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -67,12 +67,12 @@ class Canvas:
 
 
 def whole(source: Rows, halo: int, make: Callable[[Plane, int], Plane], halved: bool = False) -> Plane:
-    """The plane that `make` gives of `source`, of its shape (see `Canvas` for `halved`), made in strips.
+    """Apply `make` to `source` in strips; the result has its shape, or half of it (see `Canvas` for `halved`).
 
     Args:
-        halo: rows above and below that a row of the result depends on.
-        make: rows of `source` and the number of the first → the same rows of the result; those within `halo` of an
-            end that is not the picture's are thrown away.
+        halo: number of rows above and below on which a row of the result depends.
+        make: takes rows of `source` and the number of the first, returns the same rows of the result. Rows within
+            `halo` of an end are discarded unless it is the picture's edge.
     """
     canvas = Canvas(source.shape, halved)
     for rows in strips(source.shape, 2):

@@ -1,4 +1,4 @@
-"""The stack of traces a student may see beside RGB: computed at native resolution, averaged onto a small grid."""
+"""The stack of traces that a student may take beside RGB: computed at native resolution, averaged to a small grid."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ TRACES = (
     "copy fine structure",
 )
 GROUPS: dict[str, tuple[int, ...]] = {"jpeg": (0, 1, 2, 3, 4), "noise": (5,), "copy": (6, 7, 8, 9, 10, 11, 12, 13)}
-"""Indices into `TRACES` of what can be switched on and off together."""
+"""Indices into `TRACES` of the traces that are switched on and off together."""
 GRID = 112
 """Side of the square grid of the stack."""
 
 VERSION = 1
-"""Counts changes of what `picture_traces` returns; kept stacks of another version are not used."""
+"""Increased when the values of `picture_traces` change; cached stacks of another version are not used."""
 
 HALVED_FROM = 64_000_000
-"""Of pictures with more pixels, planes are kept as means of 2×2 until they are shrunk further, which takes a quarter of
-the memory and moves no trace noticeably (our choice)."""
+"""Pictures with more pixels have their planes stored as means over 2×2 pixels before further shrinking, which takes a
+quarter of the memory and does not change traces noticeably (our choice).
+"""
 
 Traces = NDArray[np.float16]
 
@@ -53,8 +54,8 @@ class Scale:
     """A resolution of the traces.
 
     Attributes:
-        size: (width, height) at which planes are smoothed and copies compared.
-        grid: (width, height) onto which they are then averaged.
+        size: (width, height) at which planes are smoothed and copies are compared.
+        grid: (width, height) to which planes are then averaged.
     """
 
     size: tuple[int, int]
@@ -62,13 +63,13 @@ class Scale:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], side: int, grid: tuple[int, int] = (GRID, GRID)) -> Scale:
-        """The scale at which a picture [H,W] is seen when `side` of its pixels are what `DENSE_SIDE` is wide."""
+        """The scale at which `side` pixels of a picture [H,W] are shrunk to `DENSE_SIDE`."""
         factor = min(1.0, DENSE_SIDE / side)
         return cls((max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))), grid)
 
 
 def _fit(plane: Plane, size: tuple[int, int]) -> Plane:
-    """Bring a plane to `size` (width, height), averaging where it shrinks."""
+    """Resize a plane to `size` (width, height), averaging when it shrinks."""
     if plane.shape == (size[1], size[0]):
         return plane
     shrinks = plane.shape[0] >= size[1] and plane.shape[1] >= size[0]
@@ -83,14 +84,14 @@ def _smooth(plane: Plane) -> Plane:
 def picture_traces(rgb: RGB, grid: int = GRID) -> Traces:
     """All traces of a picture, float16 [len(TRACES),grid,grid]; the grid covers the whole picture.
 
-    Nothing but the pixels is read, so a crop saved as PNG is treated as the JPEG it came from. The values are about
-    −3..3; 0 means nothing unusual. Our choice throughout: the paper's student sees RGB alone.
+    Only pixels are read, so a crop of a JPEG that was saved as PNG still shows the JPEG's traces. The values are about
+    −3..3; 0 means nothing unusual. All of this is our choice: the paper's student takes RGB alone.
 
     Args:
         rgb: uint8 [H,W,3], at the picture's own size.
         grid: side of the grid, cells.
 
-    Raises `ImageError` when a library refuses the picture.
+    Raises `ImageError` when a library cannot process the picture.
     """
     return _take(rgb, grid, ())[0]
 
@@ -105,14 +106,14 @@ def on_grid(traces: Traces, grid: int) -> Traces:
 
 
 def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int], whole_grid: int = GRID) -> tuple[Traces, Traces]:
-    """`picture_traces`, and the same traces on a finer grid, as far smoothed as in a picture of `side` pixels.
+    """`picture_traces`, and the same traces on a finer grid with the smoothing of a picture of `side` pixels.
 
-    What is usual is measured on the whole picture, and copies are sought in it, so that a part cut out of the finer
-    grid carries more than a picture of that part alone would.
+    Medians are measured on the whole picture, and copies are searched for in all of it. A part cut from the finer grid
+    therefore contains more information than the traces of a picture of that part alone.
 
     Args:
         rgb: uint8 [H,W,3].
-        side: of the parts that the finer grid is to be cut into, pixels.
+        side: size of the parts into which the finer grid will be cut, pixels.
         grid: (width, height) of the finer grid.
         whole_grid: side of the grid over the whole picture.
 
@@ -131,7 +132,7 @@ def _take(rgb: RGB, grid: int, further: Sequence[Scale]) -> list[Traces]:
 
 
 def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
-    """The stack of a picture at each scale; the first must be that of the whole picture, where copies are compared."""
+    """The stack of a picture at each scale; the first must be the whole picture's, at which copies are compared."""
     shape = rgb.shape[0], rgb.shape[1]
     copies = find_copies(rgb)
     luma = Luma(rgb)
@@ -144,7 +145,7 @@ def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
             stack.append(_fit(plane, scale.grid).astype(np.float16))
             if scale is scales[0]:
                 measured.append(plane)
-        del seen_at  # before the next plane of the picture's own size is made: of a large picture no two have room
+        del seen_at  # before the next full-size plane is made: two planes of a large picture do not fit into memory
     error_90, _, *histories, _, energy = measured
     scaled = [_scaled(copy, min(1.0, DENSE_SIDE / max(shape))) for copy in copies]
     compared = copy_planes(shrunk, fine_structure(shrunk), [error_90, *histories, energy], scaled)
@@ -154,7 +155,7 @@ def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
 
 
 def _measured(rgb: RGB, luma: Luma) -> Iterator[Callable[[tuple[int, int]], Plane]]:
-    """The traces before "copy agreement", in the order of `TRACES`, as functions: a size → the trace's plane there."""
+    """The traces before "copy agreement", in the order of `TRACES`, as functions that return the plane at a size."""
     shape = luma.shape
     halved = _is_halved(shape)
     for quality in (90, 75):
@@ -184,7 +185,7 @@ def _clipped(plane: Plane, size: tuple[int, int]) -> Plane:
 
 
 def _laid(blocks: Plane, offset: tuple[int, int], shape: tuple[int, int], size: tuple[int, int]) -> Plane:
-    """Block values laid over the picture (offset grid, edge blocks repeated), smoothed over 3×3 blocks."""
+    """Block values as a plane over the picture (offset grid, edge blocks repeated), smoothed over 3×3 blocks."""
     if blocks.shape == (1, 1):
         return np.zeros((size[1], size[0]), np.float32)
     smooth = cv2.blur(blocks, (3, 3))
@@ -201,7 +202,7 @@ def _laid(blocks: Plane, offset: tuple[int, int], shape: tuple[int, int], size: 
 
 
 def _scaled(copy: Copy, factor: float) -> Copy:
-    """The same similarity in a picture scaled by `factor`."""
+    """The same transform in a picture scaled by `factor`."""
     if factor == 1.0:
         return copy
     matrix = copy.matrix.copy()
