@@ -1,4 +1,4 @@
-"""Pasting a piece into a host: alpha and Poisson blending, matching of colours and of light."""
+"""Paste a piece into a host: alpha and Poisson blending, matching of colours and light."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from imltool.pictures.images import RGB, Mask
 from imltool.synth.regions import Piece, bounds, window
 
 Weight = NDArray[np.float32]
-"""float32 [h,w] in [0,1]: how much of each pixel of a piece is pasted."""
+"""float32 [h,w] in [0,1]: the opacity of each pixel of a pasted piece."""
 
 STATISTICS_PIXELS = 20_000
-"""Colour statistics look at about this many pixels: enough for a mean, and the cost no longer grows with the host."""
+"""Pixels sampled for colour statistics: enough for a mean, and the cost does not grow with the host."""
 
 
 def _thin(rgb: RGB) -> RGB:
@@ -22,9 +22,9 @@ def _thin(rgb: RGB) -> RGB:
 
 
 def match_colour(piece: RGB, shape: Mask, target: RGB, strength: float) -> RGB:
-    """Move mean and spread of a piece towards those of `target`, by `strength` 0..1, in CIELAB.
+    """Move the mean and standard deviation of a piece towards those of `target`, by `strength` 0..1, in CIELAB.
 
-    Spread changes are held within a factor of two, so that flat targets do not flatten the piece.
+    The standard deviation changes by a factor of two at most, so that flat targets do not flatten the piece.
     """
     if strength <= 0.0:
         return piece
@@ -40,16 +40,16 @@ def match_colour(piece: RGB, shape: Mask, target: RGB, strength: float) -> RGB:
 
 
 def jitter_colour(rgb: RGB, gain: float, offset: float) -> RGB:
-    """Contrast (`gain` around mid-grey) and brightness (`offset`, grey levels) of a uint8 picture."""
+    """Change contrast (`gain` around mid-grey) and brightness (`offset`, grey levels) of a uint8 picture."""
     levels = np.arange(256) * gain + offset + 128.0 * (1.0 - gain)
     return np.asarray(cv2.LUT(rgb, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), dtype=np.uint8)
 
 
 def match_light(piece: RGB, under: RGB, strength: float) -> RGB:
-    """Give a piece the slow fall of light of the host pixels `under` it, by `strength` 0..1.
+    """Apply the brightness gradient of the host pixels `under` a piece to the piece, by `strength` 0..1.
 
-    A plane fitted to the luminance of `under`, divided by its mean and held within a factor of two, multiplies the
-    piece; the piece's mean brightness stays about the same.
+    The piece is multiplied by a plane fitted to the luminance of `under`, divided by its mean and limited to a factor
+    of two. The piece's mean brightness stays about the same.
     """
     grid = np.linspace(-7 / 8, 7 / 8, 8, dtype=np.float32)
     grey = cv2.resize(
@@ -70,8 +70,8 @@ def match_light(piece: RGB, under: RGB, strength: float) -> RGB:
 def alpha_paste(host: RGB, rgb: RGB, weight: Weight, x: int, y: int) -> tuple[RGB, Mask]:
     """Paste `rgb` [h,w,3] with `weight` [h,w]; returns the picture and the mask of the piece, both the host's size.
 
-    The mask is where the piece weighs anything: outside of it the host is untouched.
-    (x, y) is the piece's top-left corner on the host.
+    The mask contains every pixel with a weight above 0; all other pixels are the host's. (x, y) is the piece's top-left
+    corner on the host.
     """
     result, mask = host.copy(), np.zeros(host.shape[:2], dtype=bool)
     overlap = window(weight.shape, x, y, *host.shape[:2])
@@ -85,15 +85,15 @@ def alpha_paste(host: RGB, rgb: RGB, weight: Weight, x: int, y: int) -> tuple[RG
 
 
 def blend(under: RGB, over: RGB, weight: Weight) -> RGB:
-    """`over` on `under`, uint8 [h,w,3] both, by `weight` [h,w]."""
+    """Blend `over` onto `under`, both uint8 [h,w,3], by `weight` [h,w]."""
     base = under.astype(np.float32)
     return np.rint(base + weight[..., None] * (over.astype(np.float32) - base)).astype(np.uint8)
 
 
 def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] | None:
-    """Paste by gradient (OpenCV's seamless cloning), the host outside of the returned mask untouched.
+    """Paste by gradients (OpenCV's seamless cloning); the host is unchanged outside of the returned mask.
 
-    None when OpenCV cannot, or when less than 64 pixels of the piece lie on the canvas.
+    None when OpenCV fails, or when fewer than 64 pixels of the piece are on the canvas.
     """
     overlap = window(piece.shape.shape, x, y, *host.shape[:2])
     mask = np.zeros(host.shape[:2], dtype=bool)
@@ -113,5 +113,5 @@ def poisson_paste(host: RGB, piece: Piece, x: int, y: int) -> tuple[RGB, Mask] |
         blended = cv2.seamlessClone(source, host, mask.astype(np.uint8) * 255, centre, cv2.NORMAL_CLONE)
     except cv2.error:
         return None
-    # OpenCV solves over the mask's whole bounding rectangle, which tints the host around the piece as well
+    # OpenCV solves over the mask's whole bounding rectangle, which also tints the host around the piece
     return np.where(mask[..., None], np.asarray(blended, dtype=np.uint8), host), mask

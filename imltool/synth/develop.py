@@ -1,4 +1,4 @@
-"""Whole-picture development and retouching as photographers do it, none of which is a forgery."""
+"""Development and retouching of whole pictures as photographers do it, which are not forgeries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Step = Callable[[np.random.Generator, RGB], RGB]
 
 
 def _tone(rng: np.random.Generator, rgb: RGB) -> RGB:
-    """A smooth tone curve: gamma and an S of random strength, the same for all channels."""
+    """Apply a smooth tone curve to all channels: gamma and an S-curve of random strength."""
     x = np.linspace(0.0, 1.0, 256)
     curve = x ** log_uniform(rng, 0.65, 1.5)
     curve += float(rng.uniform(-0.12, 0.16)) * np.sin(2 * np.pi * (curve - 0.5)) * -0.5
@@ -39,7 +39,7 @@ def _white(rng: np.random.Generator, rgb: RGB) -> RGB:
 
 
 def _clarity(rng: np.random.Generator, rgb: RGB) -> RGB:
-    """Local contrast: an unsharp mask of a large radius."""
+    """Raise local contrast with an unsharp mask of large radius."""
     small = cv2.resize(rgb, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA) if min(rgb.shape[:2]) > 64 else rgb
     smooth = cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.5), (rgb.shape[1], rgb.shape[0]))
     amount = float(rng.uniform(0.1, 0.5))
@@ -54,7 +54,7 @@ def _vignette(rng: np.random.Generator, rgb: RGB) -> RGB:
 
 
 def _denoise(rng: np.random.Generator, rgb: RGB) -> RGB:
-    """Smooth where it is flat, as noise reduction leaves it."""
+    """Smooth flat areas as noise reduction does."""
     sigma = float(rng.uniform(8, 30))
     smooth = cv2.bilateralFilter(rgb, 5, sigma, 2.0)
     keep = float(rng.uniform(0.0, 0.5))
@@ -66,7 +66,7 @@ def _sharpened(rng: np.random.Generator, rgb: RGB) -> RGB:
 
 
 def _resized(rng: np.random.Generator, rgb: RGB) -> RGB:
-    """Exported at another size, or enlarged by an upscaler."""
+    """Resize as for export at another size, or as an upscaler."""
     factor = log_uniform(rng, 0.6, 1.7)
     kernel = int(rng.choice([cv2.INTER_CUBIC, cv2.INTER_LANCZOS4])) if factor > 1 else None
     size = scaled(rgb.shape, factor)
@@ -85,9 +85,9 @@ STEPS: dict[str, Step] = {
 
 
 def develop(rng: np.random.Generator, rgb: RGB) -> tuple[RGB, list[str]]:
-    """Two to five random steps of development over the whole picture, uint8 RGB [H,W,3], and their names.
+    """Apply two to five random development steps to a whole picture, uint8 RGB [H,W,3]; returns it and their names.
 
-    The geometry stays, so that a mask of an edit made before stays right.
+    The geometry does not change, so that the mask of an earlier edit stays valid.
     """
     names = [str(name) for name in rng.permutation(list(STEPS))[: int(rng.integers(2, 6))]]
     for name in names:
@@ -96,7 +96,7 @@ def develop(rng: np.random.Generator, rgb: RGB) -> tuple[RGB, list[str]]:
 
 
 def developed(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """An authentic picture that was developed, retouched as a whole and perhaps exported at another size."""
+    """Make an authentic picture that was developed, retouched as a whole and perhaps exported at another size."""
     rgb, steps = develop(rng, host.rgb)
     record: dict[str, Any] = {"developed": steps}
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Scanned documents with changed words and digits: copied, spliced, retyped or erased; and such pages untouched."""
+"""Scanned documents with words and digits copied, spliced, retyped or erased, and unchanged pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 Box = tuple[int, int, int, int]
-"""XYXY, x2 and y2 exclusive."""
+"""XYXY, with x2 and y2 exclusive."""
 
 FONTS = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "DejaVuSans-Bold", "DejaVuSansMono-Bold", "cmr10", "cmtt10")
 """Fonts that come with matplotlib."""
@@ -37,7 +37,7 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _token(rng: np.random.Generator) -> str:
-    """A word, an amount, a date or a number."""
+    """Draw a word, an amount, a date or a number."""
     kind = int(rng.integers(5))
     if kind < 2:
         return str(rng.choice(WORDS))
@@ -49,7 +49,7 @@ def _token(rng: np.random.Generator) -> str:
 
 
 def page(rng: np.random.Generator, width: int, height: int) -> RGB:
-    """A rendered receipt or letter as a scanner sees it, uint8 RGB [height,width,3]."""
+    """Render a receipt or letter as scanned, uint8 RGB [height,width,3]."""
     size = int(np.clip(width * rng.uniform(0.022, 0.042), 9, 64))
     name = str(rng.choice(FONTS))
     paper, ink = int(rng.integers(205, 253)), int(rng.integers(10, 110))
@@ -70,7 +70,7 @@ def page(rng: np.random.Generator, width: int, height: int) -> RGB:
             draw.line((margin, y + size // 2, width - margin, y + size // 2), fill=ink, width=max(1, size // 12))
         y += int(size * rng.uniform(1.15, 1.9) * (1.7 if large else 1.0))
     grey = np.asarray(image, dtype=np.float32)
-    # light falls off over the page, the printer's ink is uneven, the scanner is not perfectly sharp nor straight
+    # light falls off over the page, ink is uneven, and the scan is neither perfectly sharp nor straight
     slope_x, slope_y = (float(value) for value in rng.uniform(-14, 14, 2))
     grey = grey + np.linspace(-slope_x, slope_x, width, dtype=np.float32)
     grey = grey + np.linspace(-slope_y, slope_y, height, dtype=np.float32)[:, None]
@@ -83,13 +83,13 @@ def page(rng: np.random.Generator, width: int, height: int) -> RGB:
     tint = rng.uniform(-6, 6, 3) if rng.random() < 0.5 else np.zeros(3)
     rgb = np.clip(seen[..., None] + tint.astype(np.float32), 0, 255).astype(np.uint8)
     rgb = add_noise(rng, rgb, float(rng.uniform(0.5, 5.0)))
-    if rng.random() < 0.25:  # some scanners deliver hard black and white
+    if rng.random() < 0.25:  # some scanners output pure black and white
         rgb = np.clip((rgb.astype(np.float32) - 128) * float(rng.uniform(1.5, 3.0)) + 150, 0, 255).astype(np.uint8)
     return rgb
 
 
 def words(rgb: RGB) -> list[Box]:
-    """Boxes of what looks like words on a page: dark marks on paper, joined along the line."""
+    """Boxes of probable words on a page: dark marks on paper, joined along the line."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     side = max(15, min(grey.shape) // 20) | 1
     dark = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, side, 18)
@@ -103,7 +103,7 @@ def words(rgb: RGB) -> list[Box]:
 
 
 def _part(rng: np.random.Generator, box: Box) -> Box:
-    """A word, or a few of its characters."""
+    """Choose a word or a few of its characters."""
     x1, y1, x2, y2 = box
     tall, wide = y2 - y1, x2 - x1
     if wide > 1.2 * tall and rng.random() < 0.6:
@@ -124,7 +124,7 @@ def _grown(rng: np.random.Generator, box: Box, shape: tuple[int, ...]) -> Box:
 
 
 def _paper(rng: np.random.Generator, rgb: RGB, box: Box) -> RGB:
-    """What an eraser leaves in a box: flat paper, paper from beside it, or inpainted, [h,w,3]."""
+    """Erased contents of a box: flat paper, paper copied from beside it, or inpainted, [h,w,3]."""
     x1, y1, x2, y2 = box
     tall, wide = y2 - y1, x2 - x1
     near = rgb[max(0, y1 - tall) : y2 + tall, max(0, x1 - wide) : x2 + wide].reshape(-1, 3)
@@ -148,13 +148,13 @@ def _paper(rng: np.random.Generator, rgb: RGB, box: Box) -> RGB:
 
 
 def _retyped(rng: np.random.Generator, rgb: RGB, box: Box) -> RGB:
-    """New characters set in a box in the ink's colour over erased paper, [h,w,3]."""
+    """New characters in the ink's colour on the erased paper of a box, [h,w,3]."""
     x1, y1, x2, y2 = box
     old = rgb[y1:y2, x1:x2]
     paper = _paper(rng, rgb, box)
     ink = np.percentile(old.reshape(-1, 3), 5, axis=0)
     tall, wide = old.shape[:2]
-    scale = 3 if rng.random() < 0.5 else 1  # drawn larger and shrunk: smoother than the scanner's edges
+    scale = 3 if rng.random() < 0.5 else 1  # drawn larger and shrunk: smoother edges than the scanner's
     canvas = Image.new("L", (wide * scale, tall * scale), 0)
     font = _font(str(rng.choice(FONTS)), max(6, int(tall * scale * rng.uniform(0.75, 1.05))))
     text = "".join(str(digit) for digit in rng.integers(0, 10, max(1, round(wide / (0.6 * tall)))))
@@ -170,7 +170,7 @@ def _retyped(rng: np.random.Generator, rgb: RGB, box: Box) -> RGB:
 
 
 def _moved(rng: np.random.Generator, source: RGB, box: Box, size: tuple[int, int]) -> RGB:
-    """What a box of a page shows, at the size (width, height) of the place it is pasted to."""
+    """The contents of a box of a page, resized to the size (width, height) of the place where they are pasted."""
     part = source[box[1] : box[3], box[0] : box[2]]
     if part.shape[:2] == (size[1], size[0]):
         return np.array(part)
@@ -179,18 +179,18 @@ def _moved(rng: np.random.Generator, source: RGB, box: Box, size: tuple[int, int
 
 
 def _as_page(rng: np.random.Generator, host: Host, settings: SynthSettings) -> RGB:
-    """The host where the pool holds documents, else (mostly) a rendered page with a history of its own."""
+    """The host if the pool consists of documents, otherwise (mostly) a rendered page with its own history."""
     height, width = host.rgb.shape[:2]
     if rng.random() >= settings.rendered:
         return host.rgb
-    # drawn at the size it has, or larger and brought down as a phone's picture of a page is
+    # rendered at its final size, or larger and shrunk like a phone's picture of a page
     history = settings.history
     before = Before(history.host_jpeg, history.host_resample, 0.0)
     return earlier(rng, page(rng, width, height), (width, height), before, history)[0]
 
 
 def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """One to three words or digits of a page changed. The mask marks the boxes that were written."""
+    """Change one to three words or digits of a page. The mask marks the overwritten boxes."""
     rgb = np.ascontiguousarray(_as_page(rng, host, settings))
     found = words(rgb)
     if len(found) < 3:
@@ -220,7 +220,7 @@ def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
             if not near:
                 continue
             taken = _grown(rng, _part(rng, near[int(rng.integers(len(near)))]), other.shape)
-            # pasted at its own size about the old place, or scaled onto it
+            # pasted at its own size near the old place, or scaled to fit it
             if rng.random() < 0.7:
                 wide, tall = taken[2] - taken[0], taken[3] - taken[1]
                 x1 = int(np.clip((x1 + x2 - wide) // 2, 0, max(0, rgb.shape[1] - wide)))
@@ -232,7 +232,7 @@ def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
             if mask[y1 : y1 + tall, x1 : x1 + wide].any():
                 continue
             patch = _moved(rng, other, taken, (wide, tall))
-            if rng.random() < 0.5:  # the editor matches the paper
+            if rng.random() < 0.5:  # matched to the paper's colour
                 under = rgb[y1 : y1 + tall, x1 : x1 + wide]
                 shift = np.percentile(under, 85, axis=(0, 1)) - np.percentile(patch, 85, axis=(0, 1))
                 patch = np.clip(patch + shift, 0, 255).astype(np.uint8)
@@ -244,7 +244,7 @@ def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
 
 
 def scan(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """An authentic page: nothing is changed."""
+    """Make an authentic page: nothing is changed."""
     rgb = np.ascontiguousarray(_as_page(rng, host, settings))
     empty: Mask = np.zeros(rgb.shape[:2], dtype=bool)
     return Edit(rgb, empty)

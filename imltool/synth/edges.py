@@ -1,4 +1,4 @@
-"""Borders of a paste: an even feather, or an alpha that is uneven along the contour, as matting leaves it."""
+"""Borders of a paste: an even feather, or an alpha that varies along the contour, as matting produces it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from imltool.synth.regions import Piece
 from imltool.synth.settings import MattingSettings, SynthSettings
 
 LEAST_WEIGHT = 0.04
-"""Weights below this are none: they would change no pixel and yet be called an edit."""
+"""Weights below this are set to 0: they would change no pixel and yet be marked as edited."""
 
 DEFRINGE_REACH = 6
-"""Pixels from which defringing takes colours: more than the widest soft border of the default settings."""
+"""Distance from which defringing takes colours, pixels: more than the widest soft border of the default settings."""
 
 
 def feathered(shape: Mask, sigma: float) -> Weight:
-    """An even soft edge of standard deviation `sigma` pixels, inside of `shape`."""
+    """An even soft edge inside `shape`, with a standard deviation of `sigma` pixels."""
     weight = shape.astype(np.float32)
     if sigma <= 0.05:
         return weight
     pad = int(np.ceil(3 * sigma))
-    # padded, because the shape touches the border of its frame, and beyond it is no shape
+    # padded, because the shape may touch the border of its frame and ends there
     wide = cv2.copyMakeBorder(weight, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0.0)
     soft = cv2.GaussianBlur(wide, (0, 0), sigma)[pad:-pad, pad:-pad]
     return np.asarray(np.minimum(soft * 2.0 - 1.0, weight).clip(0.0, 1.0), dtype=np.float32)
 
 
 def field(rng: np.random.Generator, height: int, width: int, cells: int) -> NDArray[np.float32]:
-    """A smooth random field in [0,1], float32 [height,width], of about `cells` bumps across."""
+    """A smooth random field in [0,1], float32 [height,width], with about `cells` bumps across."""
     coarse = rng.random((cells, cells), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.0, 1.0))
 
 
 def ragged(rng: np.random.Generator, shape: Mask, settings: MattingSettings) -> Weight:
-    """An alpha inside of `shape` whose depth and softness wander along the contour."""
+    """An alpha inside `shape` whose depth and softness vary along the contour."""
     height, width = shape.shape
     wide = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(wide, cv2.DIST_L2, 3)[1:-1, 1:-1] - 0.5
@@ -51,10 +51,10 @@ def ragged(rng: np.random.Generator, shape: Mask, settings: MattingSettings) -> 
 
 
 def guided(rgb: RGB, shape: Mask, radius: int, epsilon: float) -> Weight:
-    """The shape filtered by the guidance of the piece's own grey values: the alpha follows hair and edges.
+    """Filter the shape guided by the piece's grey values, so that the alpha follows hair and edges.
 
-    A guided filter of box `radius` and regularisation `epsilon` (grey values in [0,1]); it may reach `radius`
-    pixels into the donor's background, never out of the piece's frame.
+    A guided filter with box `radius` and regularisation `epsilon` (grey values in [0,1]). The result may extend
+    `radius` pixels into the donor's background, but not beyond the piece's frame.
     """
     pad, box = 2 * radius, (2 * radius + 1, 2 * radius + 1)
     seen = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
@@ -64,13 +64,13 @@ def guided(rgb: RGB, shape: Mask, radius: int, epsilon: float) -> Weight:
     slope = (cv2.blur(grey * inside, box) - mean * share) / (cv2.blur(grey * grey, box) - mean * mean + epsilon)
     alpha = cv2.blur(slope, box) * grey + cv2.blur(share - slope * mean, box)
     reach = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=radius)
-    # steepened, so that the border is a few pixels wide and not the whole box
+    # steepened, so that the border is a few pixels wide instead of the whole box
     steep = ((alpha - 0.5) * 2.0 + 0.5).clip(0.0, 1.0) * reach
     return np.asarray(steep[pad:-pad, pad:-pad], dtype=np.float32)
 
 
 def tint(piece: Piece, weight: Weight, strength: float) -> RGB:
-    """Border pixels mixed with the mean colour of the donor's background, the more the less they weigh."""
+    """Mix border pixels with the mean colour of the donor's background, more strongly at lower weights."""
     background = cv2.mean(np.ascontiguousarray(piece.rgb), mask=(~piece.shape).astype(np.uint8))[:3]
     mix = strength * (1.0 - weight)[..., None]
     rgb = piece.rgb.astype(np.float32)
@@ -78,7 +78,7 @@ def tint(piece: Piece, weight: Weight, strength: float) -> RGB:
 
 
 def defringe(rgb: RGB, weight: Weight, reach: int) -> RGB:
-    """Border pixels take the colours of the pixels inside that weigh (nearly) fully, within `reach` pixels."""
+    """Replace colours of border pixels by those of inner pixels with (nearly) full weight, within `reach` pixels."""
     core = (weight >= 0.95).astype(np.float32)
     box = (2 * reach + 1, 2 * reach + 1)
     near = cv2.blur(core, box, borderType=cv2.BORDER_CONSTANT)
@@ -90,7 +90,7 @@ def defringe(rgb: RGB, weight: Weight, reach: int) -> RGB:
 
 
 def border(rng: np.random.Generator, piece: Piece, settings: SynthSettings) -> tuple[RGB, Weight, dict[str, Any]]:
-    """The piece's pixels and weights with a border drawn by the settings, and the record of it."""
+    """Draw a border by the settings; returns the piece's pixels and weights with it, and its record."""
     if rng.random() >= settings.matting:
         sigma = float(rng.uniform(*settings.feather))
         return piece.rgb, feathered(piece.shape, sigma), {"border": "feather", "feather": round(sigma, 3)}

@@ -1,4 +1,4 @@
-"""What every kind of edit shares: the host, the finished edit, the choice of a region, and the paste."""
+"""Parts shared by all kinds of edits: the host, the finished edit, the choice of a region, and the paste."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 LARGEST_BLOB = 0.2
-"""No random shape covers more than this share of the picture; objects may."""
+"""Largest share of the picture that a random shape covers; objects may cover more."""
 
 
 @dataclass
 class Host:
-    """The picture to edit: uint8 RGB, the bool mask of its own object (None when unknown), its file."""
+    """The picture to edit: uint8 RGB, the bool mask of its object (None if unknown), and its file."""
 
     rgb: RGB
     own_object: Mask | None
@@ -34,7 +34,7 @@ class Host:
 class Edit:
     """A finished edit before the final history: picture, exact bool mask, record of the parameters.
 
-    An empty mask of a kind other than `authentic` says that no place was found: the caller tries again.
+    For kinds other than `authentic` an empty mask means that no place was found, and the caller tries again.
     """
 
     rgb: RGB
@@ -47,7 +47,7 @@ Kind = Callable[[np.random.Generator, Host, SourcePool, SynthSettings], Edit]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a piece is changed before it is pasted: scale, rotation in degrees counter-clockwise, flip."""
+    """Transform of a piece before it is pasted: scale, rotation in degrees counter-clockwise, flip."""
 
     scale: float = 1.0
     degrees: float = 0.0
@@ -62,12 +62,12 @@ class Geometry:
 
 
 def nothing(host: Host) -> Edit:
-    """The edit that found no place."""
+    """The result of an edit that found no place."""
     return Edit(host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool))
 
 
 def draw_geometry(rng: np.random.Generator, settings: SynthSettings) -> Geometry:
-    """A plain paste with the settings' probability, else a scale, a rotation and a flip, each by its own."""
+    """Draw a plain paste, or a scale, a rotation and a flip, by the settings' probabilities."""
     if rng.random() < settings.plain:
         return Geometry()
     degrees = 0.0
@@ -78,22 +78,22 @@ def draw_geometry(rng: np.random.Generator, settings: SynthSettings) -> Geometry
 
 
 def some_region(rng: np.random.Generator, host: Host, settings: SynthSettings, growth: float = 1.0) -> tuple[Mask, str]:
-    """The host's own object when it has one of a fitting size, with the settings' probability, else a blob.
+    """Choose the host's object if it has one of a suitable size, with the settings' probability, else a blob.
 
-    `growth` is how much larger the edit makes the region's area: the area limits hold for the result.
+    `growth` is the factor by which the edit enlarges the region's area: the area limits apply to the result.
     """
     height, width = host.rgb.shape[:2]
     low, high = settings.area[0] / growth, settings.area[1] / growth
     own = host.own_object
     if own is not None and low <= own.mean() <= high and rng.random() < settings.own_object:
         return own, "object"
-    # areas spread evenly over orders of magnitude: real edits are mostly small
+    # areas are log-uniform, because real edits are mostly small
     low = max(low, 1e-4) * 1.5
     return blob(rng, height, width, log_uniform(rng, low, max(low, min(high, LARGEST_BLOB / growth)))), "blob"
 
 
 def recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings, record: dict[str, Any]) -> Piece:
-    """Brightness and contrast of a piece changed, with the settings' probability."""
+    """Change brightness and contrast of a piece, with the settings' probability."""
     if rng.random() >= settings.colour_jitter:
         return piece
     gain = float(rng.uniform(*settings.jitter_gain))
@@ -105,7 +105,7 @@ def recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings, re
 def relight(
     rng: np.random.Generator, piece: Piece, host: RGB, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
 ) -> Piece:
-    """The host's fall of light at the place of the paste laid on the piece, with the settings' probability."""
+    """Apply the host's brightness gradient at the place of the paste to the piece, with the settings' probability."""
     if rng.random() >= settings.light:
         return piece
     strength = float(rng.uniform(*settings.light_strength))
@@ -119,7 +119,7 @@ def relight(
 def paste(
     rng: np.random.Generator, host: RGB, piece: Piece, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
 ) -> tuple[RGB, Mask]:
-    """Paste a piece at (x, y) with a border and blending drawn by the settings; adds them to `record["pasted"]`."""
+    """Paste a piece at (x, y) with a border and blending drawn by the settings; appends them to `record["pasted"]`."""
     done: dict[str, Any] = {"at": [x, y]}
     record.setdefault("pasted", []).append(done)
     if rng.random() < settings.poisson:

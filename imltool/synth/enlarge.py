@@ -1,4 +1,4 @@
-"""Enlarging: an object or region made larger, or smaller, in its own place."""
+"""Enlarge or shrink an object or region in its own place."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 UNDER = 6
-"""Pixels that the filled ring reaches under the pasted region."""
+"""Number of pixels by which the filled ring extends under the pasted region."""
 
 
 def enlarge(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A region scaled about its centre, or standing on its lower edge, and pasted over itself.
+    """Scale a region about its centre or its lower edge and paste it over itself.
 
-    The mask marks the pasted region. When the region shrinks, the ring it frees is filled before, as a removal would
-    be, and the mask marks the ring too.
+    The mask marks the pasted region. When the region shrinks, the ring around it is first filled as in a removal, and
+    the mask includes the ring.
     """
     own = settings.enlarge
     smaller = bool(rng.random() < own.shrink)
@@ -42,12 +42,12 @@ def enlarge(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
     overlap = window(piece.shape.shape, x, y, *region.shape)
     if overlap is not None:
         rows, columns, piece_rows, piece_columns = overlap
-        # the ring reaches under the soft border of the paste
+        # the ring extends under the soft border of the paste
         ring[rows, columns] &= ~shrink(piece.shape, UNDER)[piece_rows, piece_columns]
-    if not ring.any():  # a "smaller" factor of one or more frees nothing
+    if not ring.any():  # a "smaller" factor of one or more leaves no ring
         return Edit(*paste(rng, host.rgb, piece, x, y, settings, record), record)
     filled = fill(rng, host.rgb, ring, settings, fill_record)
-    # around a large object nothing else fits: its ring is thin enough to inpaint
+    # no patch fits around a large object, but its ring is thin enough to inpaint
     rgb, ring = filled or (inpaint(rng, host.rgb, ring, fill_record), ring)
     rgb, mask = paste(rng, rgb, piece, x, y, settings, record)
     return Edit(rgb, mask | ring, record | {"filled": fill_record})

@@ -1,4 +1,4 @@
-"""Fills of larger holes: by patches of the surroundings as object removal does it, and re-rendered as networks do."""
+"""Fill larger holes with patches of the surroundings, like object removal, or re-rendered content, like networks."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 CANDIDATES = 4
-"""Of the best places for a patch one is drawn, so that two fills of a hole differ."""
+"""Number of best places from which the source of a patch is drawn, so that two fills of a hole differ."""
 
 
 def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, reach: int) -> RGB | None:
-    """The hole filled from its edge inwards with patches of the surroundings (our simplified exemplar-based filling).
+    """Fill a hole from its edge inwards with patches of the surroundings (our simplified exemplar-based filling).
 
-    At each step the patch with most known pixels is completed by the place that agrees best with these (masked squared
-    difference), and only unknown pixels are written.
+    Each step completes the patch with most known pixels from one of the places that match them best (masked squared
+    difference), and writes only unknown pixels.
 
     Args:
         rgb: uint8 [H,W,3]; hole: bool [H,W].
         patch: side of a patch, pixels, odd.
-        reach: how far around the hole patches may come from, pixels.
+        reach: greatest distance of source patches from the hole, pixels.
 
-    Returns the picture, None where the surroundings hold no whole patch.
+    Returns the picture, or None if the surroundings contain no complete patch.
     """
     rows, columns = around(bounds(hole), reach, *hole.shape)
     part = np.ascontiguousarray(rgb[rows, columns]).astype(np.float32)
@@ -39,13 +39,13 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
     half = patch // 2
     if height <= 2 * patch or width <= 2 * patch:
         return None
-    # places whose whole patch is known
+    # places with a completely known patch
     covered = cv2.boxFilter(hole[rows, columns].astype(np.float32), -1, (patch, patch), normalize=False)
     usable = covered[half : height - half, half : width - half] < 0.5
     if not usable.any():
         return None
     source = part.copy()
-    # places are compared in grey: a third of the time, and the fill itself has its colours
+    # places are compared in grey, which takes a third of the time; the fill itself is in colour
     grey = np.ascontiguousarray(part.mean(axis=2))
     compared = np.where(unknown, np.float32(0), grey).astype(np.float32)
     while unknown.any():
@@ -79,7 +79,7 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
 
 
 def erased(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """One to four objects or places removed, the holes filled by patches of the surroundings."""
+    """Remove one to four objects or places and fill the holes with patches of the surroundings."""
     rgb, mask = host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool)
     record: dict[str, Any] = {"fills": []}
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
@@ -87,7 +87,7 @@ def erased(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
         hole = grow(region, 2)
         if hole.mean() > 0.12 or (hole & mask).any():
             continue
-        # in a large hole a coarse patch, or the filling takes minutes
+        # large holes need coarse patches, or filling takes minutes
         side = float(hole.sum()) ** 0.5
         patch = int(np.clip(side / float(rng.uniform(3, 6)), 7, 61)) | 1
         filled = fill_by_patches(rng, rgb, hole, patch, int(min(2.5 * patch + side / 3, 110)))
@@ -99,17 +99,17 @@ def erased(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
 
 
 def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A hole filled with content that was rendered at a lower resolution and enlarged, as networks fill holes.
+    """Fill a hole with content that was rendered at a lower resolution and enlarged, as networks do.
 
-    The content comes from OpenCV's inpainting, from patches, or from another photo, shrunk before and enlarged with a
-    kernel that may leave its period behind; the border is hard or soft. It replaces generative networks, which cannot
-    be shipped.
+    The content comes from OpenCV's inpainting, from patches, or from another photo. It is shrunk and then enlarged with
+    a kernel that may leave a periodic trace; the border is hard or soft. This stands in for generative networks, which
+    cannot be shipped.
     """
     height, width = host.rgb.shape[:2]
     low, high = settings.area
     if host.own_object is not None and rng.random() < settings.own_object:
         hole = grow(host.own_object, int(rng.integers(2, 12)))
-    elif rng.random() < 0.3:  # the rectangle that many demonstrations cut out
+    elif rng.random() < 0.3:  # a rectangle, as in many demonstrations
         hole = np.zeros((height, width), dtype=bool)
         side = log_uniform(rng, max(low, 0.01), min(high, 0.3)) ** 0.5
         tall, wide = max(8, round(height * side)), max(8, round(width * side))
@@ -145,7 +145,7 @@ def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings
         content = np.asarray(cv2.inpaint(small, small_hole.astype(np.uint8), 3, cv2.INPAINT_TELEA), dtype=np.uint8)
     kernel = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST]))
     large = np.asarray(cv2.resize(content, (part.shape[1], part.shape[0]), interpolation=kernel), dtype=np.uint8)
-    if kernel == cv2.INTER_NEAREST:  # transposed convolutions: blocks smoothed afterwards
+    if kernel == cv2.INTER_NEAREST:  # like transposed convolutions: blocks, smoothed afterwards
         large = np.asarray(cv2.GaussianBlur(large, (0, 0), 0.45 * factor), dtype=np.uint8)
     record: dict[str, Any] = {"content": how, "factor": factor, "kernel": kernel}
     if rng.random() < 0.5:

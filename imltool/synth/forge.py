@@ -1,4 +1,4 @@
-"""The forge: one seeded random number generator in, one synthetic forgery with its exact mask out."""
+"""The forge: makes a synthetic forgery with its exact mask from a seeded random number generator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imltool.synth.sources import SourcePool
 
 TRIES = 12
 TRIES_A_HOST = 4
-"""Tries before another host is drawn: a host and its history cost more than most edits."""
+"""Tries per host before another is drawn: a host with its history takes longer than most edits."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Forgery:
         mask: bool [H,W], exactly the edited pixels; empty for `authentic`.
         kind: a key of `KINDS`.
         boxes: coarse XYXY boxes as a person might draw them, one for each separate region.
-        record: every parameter and the names of the source files; JSON-able.
-        file: the JPEG file `image` was decoded from, None when the final picture is lossless. Writing these bytes,
-            not the pixels again, keeps the one final compression that the record names.
+        record: every parameter and the names of the source files; JSON-serialisable.
+        file: the JPEG file that `image` was decoded from, None if the final picture is lossless. Write these bytes
+            rather than the pixels, so that the file has only the compression given in the record.
     """
 
     image: RGB
@@ -46,12 +46,12 @@ class Forgery:
 
 
 def sample_rng(seed: int, index: int) -> np.random.Generator:
-    """The generator of sample `index`: any sample can be made again alone, in any process."""
+    """The generator of sample `index`, with which any sample can be made again by itself, in any process."""
     return np.random.default_rng([seed, index])
 
 
 class NoRegionError(DataError):
-    """No try of a forgery met the area limits: another draw may."""
+    """No try of a forgery met the area limits; another draw may succeed."""
 
 
 class Forge:
@@ -73,7 +73,8 @@ class Forge:
         self._chances = weights / weights.sum()
 
     def make(self, rng: np.random.Generator, kind: str | None = None) -> Forgery:
-        """One sample of `kind`, or of a kind drawn by the settings' weights. The same `rng` state gives the same one.
+        """Make a sample of `kind`, or of a kind drawn by the settings' weights. The same `rng` state gives the same
+        sample.
 
         Raises `ImageError` when a source cannot be decoded, `NoRegionError` when no try meets the area limits.
         """
@@ -87,7 +88,7 @@ class Forge:
                 continue
             image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
             if kind not in UNTOUCHED and not mask.any():
-                continue  # a few pixels, lost in a picture that was shrunk
+                continue  # the edit was a few pixels and was lost when the picture was shrunk
             record = {"kind": kind} | record | edit.record
             record |= {"final": final, "area": round(float(mask.mean()), 6)}
             return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_jitter), record, file)
@@ -96,7 +97,7 @@ class Forge:
         )
 
     def _host(self, rng: np.random.Generator) -> tuple[Host, dict[str, Any]]:
-        """A random crop of a random picture, its long side in the settings' range, with a history; and its record."""
+        """A random crop of a random picture with a history, its long side in the settings' range; and its record."""
         path = self.pool.pick_host(rng)
         rgb, own = self.pool.picture(path)
         if self.settings.native and rng.random() < self.settings.native:
@@ -120,7 +121,7 @@ class Forge:
         return host, {"host": path.name, "crop": crop} | named(done, "host")
 
     def _native(self, rng: np.random.Generator, path: Path, rgb: RGB, own: Mask | None) -> tuple[Host, dict[str, Any]]:
-        """A crop along the JPEG grid at the source's own resolution, with the one history it came with."""
+        """A crop along the JPEG grid at the source's own resolution, with only the history it came with."""
         wanted = float(rng.uniform(*self.settings.long_side)) / max(rgb.shape[:2])
         tall, wide = (max(16, min(side, round(side * wanted))) for side in rgb.shape[:2])
         top, left = (

@@ -1,4 +1,4 @@
-"""Histories: what cameras, editors and networks do to a whole picture, before and after an edit."""
+"""Histories: changes of whole pictures by cameras, editors and social networks, before and after an edit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imltool.synth.settings import HistorySettings
 
 @dataclass(frozen=True)
 class Before:
-    """Probabilities of the steps a picture went through before the edit."""
+    """Probabilities of the steps applied to a picture before the edit."""
 
     jpeg: float
     resample: float
@@ -23,14 +23,15 @@ class Before:
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A draw from `low` to `high` (both above 0), even on a log scale: halves are as likely as doubles."""
+    """A log-uniform draw from `low` to `high` (both above 0), so that half is as likely as double."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def add_noise(rng: np.random.Generator, rgb: RGB, sigma: float, sensor: bool = False) -> RGB:
-    """Gaussian noise, `sigma` grey levels; `sensor` makes it grow with the root of brightness, `sigma` at mid-grey.
+    """Add Gaussian noise of `sigma` grey levels; with `sensor` this holds at mid-grey and grows with the root of
+    brightness.
 
-    OpenCV's generator, seeded by `rng`, draws it: three times as fast as numpy's.
+    It is drawn by OpenCV's generator, seeded by `rng`, which is three times as fast as numpy's.
     """
     noise = np.empty(rgb.shape, np.float32)
     cv2.setRNGSeed(int(rng.integers(2**31)))
@@ -43,18 +44,18 @@ def add_noise(rng: np.random.Generator, rgb: RGB, sigma: float, sensor: bool = F
 
 
 def draw_quality(rng: np.random.Generator, bounds: tuple[float, float]) -> int:
-    """A whole JPEG quality within `bounds`, both ends included."""
+    """Draw an integer JPEG quality within `bounds`, both included."""
     return int(rng.integers(int(bounds[0]), int(bounds[1]) + 1))
 
 
 def earlier(
     rng: np.random.Generator, rgb: RGB, size: tuple[int, int], before: Before, settings: HistorySettings
 ) -> tuple[RGB, dict[str, Any]]:
-    """A picture brought to `size` (width, height) as it may have been before the edit.
+    """Bring a picture to `size` (width, height) with a random history before the edit.
 
-    Steps, each with its probability in `before`: noise of the sensor, a resize, a JPEG save; the last two in either
-    order, so that the JPEG grid is of 8 pixels or stretched. A resize that shrinks starts from what `rgb` offers.
-    Returns the picture and what was done: `noise` (sigma), `resample` (factor), `order`, `jpeg` ({} or quality,
+    Steps, each with its probability in `before`: sensor noise, a resize, a JPEG save. The last two are in either order,
+    so that the period of the JPEG grid is 8 pixels or another length. A shrinking resize starts from as many pixels as
+    `rgb` has. Returns the picture and its record: `noise` (sigma), `resample` (factor), `order`, `jpeg` ({} or quality,
     subsampling and shift of its grid).
     """
     record: dict[str, Any] = {"jpeg": {}}
@@ -64,7 +65,7 @@ def earlier(
         factor = log_uniform(rng, *settings.resample_range)
         grid_last = rng.random() < 0.5
         first = max(LEAST_SIDE, round(size[0] / factor)), max(LEAST_SIDE, round(size[1] / factor))
-        if first[0] < rgb.shape[1] or factor > 1.0:  # else the source has no more pixels to shrink from
+        if first[0] < rgb.shape[1] or factor > 1.0:  # otherwise the source has no more pixels from which to shrink
             rgb = resize(rgb, first)
         record |= {"resample": round(size[0] / rgb.shape[1], 4), "order": "resize-jpeg" if grid_last else "jpeg-resize"}
     else:
@@ -79,7 +80,7 @@ def earlier(
     if rng.random() < before.jpeg:
         quality, subsampling = draw_quality(rng, settings.jpeg_quality), int(rng.choice([0, 2]))
         x, y = (int(value) for value in rng.integers(0, 8, 2)) if rng.random() < settings.grid_shift else (0, 0)
-        # as if the file had been cropped after that save: without this its grid would always lie on the final one
+        # as if the file had been cropped after that save: otherwise its grid would always coincide with the final one
         wide = cv2.copyMakeBorder(rgb, y, 0, x, 0, cv2.BORDER_REFLECT_101) if x or y else rgb
         rgb = np.ascontiguousarray(jpeg(np.asarray(wide, dtype=np.uint8), quality, subsampling)[y:, x:])
         record["jpeg"] = {"quality": quality, "subsampling": subsampling, "shift": [x, y]}
@@ -87,19 +88,19 @@ def earlier(
 
 
 def named(record: dict[str, Any], name: str) -> dict[str, Any]:
-    """`earlier`'s record with `name` in front of every key: host_jpeg, donor_noise."""
+    """The record of `earlier` with `name` prefixed to every key: host_jpeg, donor_noise."""
     return {f"{name}_{key}": value for key, value in record.items()}
 
 
 def finish(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
 ) -> tuple[RGB, Mask, dict[str, Any], bytes | None]:
-    """What happens after the edit, the same for tampered and authentic pictures.
+    """Apply the steps after the edit, which are the same for tampered and authentic pictures.
 
     Resize, blur, noise, perhaps a first save with a crop that shifts the JPEG grid, the save, perhaps social networks.
-    Returns the decoded final picture, the mask with the same geometry, the record of what was done (`format` is
-    JPEG or PNG; a PNG leaves the pixels as they are; quality and subsampling are those of the last save), and the
-    last JPEG file itself (None for a PNG).
+    Returns the decoded final picture, the mask with the same geometry, the record of the steps, and the last JPEG file
+    itself (None for a PNG). In the record `format` is JPEG or PNG, of which PNG keeps the pixels; quality and
+    subsampling are those of the last save.
     """
     record: dict[str, Any] = {}
     if settings.develop and rng.random() < settings.develop:
@@ -147,7 +148,7 @@ def _resize_both(rgb: RGB, mask: Mask, factor: float) -> tuple[RGB, Mask]:
 def _social(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
 ) -> tuple[RGB, Mask, bytes, list[dict[str, Any]]]:
-    """One or two passes through a network: a bound on the long side (the first pass alone), sharpening, JPEG 4:2:0."""
+    """Pass through one or two social networks: a limit on the long side (first pass only), sharpening, JPEG 4:2:0."""
     passes: list[dict[str, Any]] = []
     data = b""
     for number in range(2 if rng.random() < settings.social_twice else 1):

@@ -1,4 +1,4 @@
-"""The kinds of edits: splice and copy-move, pictures left authentic, and the list of all kinds."""
+"""The kinds of edits: splice, copy-move and authentic pictures, and the list of all kinds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from imltool.synth.sources import SourcePool
 
 
 def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """An object of another picture, with a history of its own, pasted into the host.
+    """Paste an object of another picture, with its own history, into the host.
 
-    A plain paste keeps the donor's pixel grid: the donor was resized before its own save, not on pasting.
+    A plain paste keeps the donor's pixel grid: the donor is resized before its own save, not for the paste.
     """
     donor = pool.pick_object(rng)
     if donor is None or rng.random() < settings.blob_splice:
@@ -35,14 +35,14 @@ def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
     if shape is None or not shape.any():
         shape = blob(rng, rgb.shape[0], rgb.shape[1], float(rng.uniform(0.05, 0.3)))
     box = bounds(shape)
-    # only the object's part of the donor is saved and resized: its neighbours further away do not reach it
+    # only the donor's part around the object is saved and resized: pixels further away do not affect it
     rows, columns = around(box, int(rng.integers(8, 24)), *shape.shape)
     height, width = host.rgb.shape[:2]
     side = float(rng.uniform(*settings.object_side)) * max(height, width)
     whole = min(side / max(box[2] - box[0], box[3] - box[1]), max(1.0, settings.scale[1]))
     geometry = draw_geometry(rng, settings)
     if not geometry.plain:
-        # the donor was not enlarged before: what is missing to the wanted size is left to the paste
+        # the donor was not enlarged before its save: the paste enlarges it to the wanted size
         geometry = replace(geometry, scale=max(geometry.scale, whole))
     size = scaled(shape[rows, columns].shape, whole / geometry.scale)
     before = Before(settings.history.donor_jpeg, settings.history.donor_resample, settings.history.donor_noise)
@@ -64,14 +64,14 @@ def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
 
 
 def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A region of the host pasted elsewhere in the host. The mask marks the pasted region only."""
+    """Paste a region of the host elsewhere in the host. The mask marks the pasted region only."""
     region, source = some_region(rng, host, settings)
     original = cut(host.rgb, region)
     height, width = host.rgb.shape[:2]
     geometry = draw_geometry(rng, settings)
     count = 2 if rng.random() < settings.pastes else 1
     if not geometry.plain:
-        # a scale that the area limits would refuse is not worth a try
+        # do not try a scale outside of the area limits
         share = max(float(region.mean()), 1e-6)
         least, most = (limit**0.5 for limit in (1.1 * settings.area[0] / share, 0.9 * settings.area[1] / share))
         geometry = replace(geometry, scale=float(np.clip(geometry.scale, min(least, most), most)))
@@ -87,7 +87,7 @@ def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
             if abs(x - x1) + abs(y - y1) > 0.5 * max(piece.shape.shape):
                 break
         else:
-            return nothing(host)  # as large as the picture: it would lie on itself
+            return nothing(host)  # as large as the picture: it would cover itself
         lit = piece if geometry.plain else relight(rng, piece, host.rgb, x, y, settings, record)
         rgb, pasted = paste(rng, rgb, lit, x, y, settings, record)
         mask |= pasted
@@ -95,7 +95,7 @@ def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
 
 
 def authentic(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """Nothing is edited; the histories before and after are the same as for every other kind."""
+    """Edit nothing; the histories before and after are the same as for every other kind."""
     return nothing(host)
 
 
@@ -115,4 +115,4 @@ KINDS: dict[str, Kind] = {
     "developed": developed,
 }
 UNTOUCHED = frozenset({"authentic", "scan", "developed"})
-"""Kinds that hold no forgery."""
+"""Kinds without a forgery."""

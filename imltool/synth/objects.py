@@ -1,7 +1,7 @@
-"""Objects cut from unlabelled photos with Segment Anything, so that any folder of photos can be spliced from.
+"""Cut objects from unlabelled photos with Segment Anything, so that any folder of photos can be a source of splices.
 
-The method is our choice: the photo is embedded once, a coarse grid of points prompts the decoder, and of all masks
-those are kept that look like one whole, compact object standing clear of the picture's border.
+The method is our choice: the photo is embedded once, a coarse grid of points prompts the decoder, and masks are kept
+that look like one complete, compact object away from the picture's border.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ IMAGES, MASKS = "images", "masks"
 QUALITY = 95
 """Pillow quality of photos that had to be shrunk, without chroma subsampling (our choice)."""
 ROOMY = 0.06
-"""Share of the photo from which on a larger object is no longer preferred (our choice)."""
+"""Share of the photo above which larger objects are no longer preferred (our choice)."""
 SMALL_HOLE = 0.01
 """Holes smaller than this share of the object are filled (our choice)."""
 
 
 class ObjectSettings(Settings):
-    """Which masks count as objects. All of it is our choice."""
+    """Criteria for masks that count as objects. All of them are our choice."""
 
     long_side: int = Field(1024, ge=256, le=4096, description="photos are shrunk to at most this long side, pixels")
     grid: int = Field(6, ge=2, le=16, description="points along each side of the grid that prompts the teacher")
@@ -63,7 +63,7 @@ class ObjectSettings(Settings):
     min_solidity: float = Field(0.4, ge=0.0, le=1.0, description="least object area / area of its convex hull")
     min_compactness: float = Field(0.15, ge=0.0, le=1.0, description="least 4π·area / outline length²; a disc has 1")
     min_contrast: float = Field(5.0, ge=0.0, le=128.0, description="least standard deviation inside, grey levels")
-    min_score: float = Field(0.65, ge=0.0, le=1.0, description="least score; below it are mostly parts and gaps")
+    min_score: float = Field(0.65, ge=0.0, le=1.0, description="least score; masks below it are mostly parts and gaps")
     max_overlap: float = Field(0.7, ge=0.0, le=1.0, description="largest shared part of the smaller of two objects")
 
 
@@ -73,12 +73,12 @@ class CutObject:
 
     Attributes:
         mask: bool [H,W] at the working size: one piece, small holes filled.
-        predicted_iou, stability, choice: as `BoxMask` has them.
+        predicted_iou, stability, choice: as in `BoxMask`.
         area: share of the photo.
         border: share of the outline within 1 % of the photo's long side from its border.
         solidity: area / area of the convex hull.
         compactness: 4π·area / outline length².
-        score: what objects of one photo are ranked by, 0..1.
+        score: 0..1, by which the objects of a photo are ranked.
     """
 
     mask: Mask
@@ -92,7 +92,7 @@ class CutObject:
 
     @property
     def score(self) -> float:
-        """High predicted IoU and stability first, then compact shapes and large objects."""
+        """Predicted IoU times stability, lowered for small objects and for shapes far from their convex hull."""
         shape: float = self.solidity**0.25 * min(1.0, self.area / ROOMY) ** 0.25
         return min(self.predicted_iou, 1.0) * self.stability * shape
 
@@ -105,11 +105,11 @@ def grid_points(side: int, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def measure(rgb: RGB, answer: BoxMask, settings: ObjectSettings) -> CutObject | None:
-    """The object in one of the teacher's masks of a uint8 RGB picture, or None when it is no object by `settings`."""
+    """The object in one of the teacher's masks of a uint8 RGB picture, or None if it is not an object by `settings`."""
     total = int(answer.mask.sum())
     if answer.predicted_iou < settings.min_predicted_iou or answer.stability < settings.min_stability or not total:
         return None
-    mask = clean_mask(answer.mask, total, 0)  # the largest piece alone
+    mask = clean_mask(answer.mask, total, 0)  # only the largest piece
     if mask.sum() < settings.min_main_piece * total:
         return None
     mask = clean_mask(mask, 0, math.ceil(SMALL_HOLE * total))
@@ -138,14 +138,14 @@ def measure(rgb: RGB, answer: BoxMask, settings: ObjectSettings) -> CutObject | 
         and found.solidity >= settings.min_solidity
         and found.compactness >= settings.min_compactness
         and found.score >= settings.min_score
-        # burnt-out sky and flat black carry no traces that would reveal a splice
+        # overexposed sky and flat black have no traces that could reveal a splice
         and rgb[mask].mean(axis=1).std() >= settings.min_contrast
     )
     return found if fits else None
 
 
 def _at_border(outline: NDArray[Any], size: tuple[int, ...]) -> float:
-    """Share of an outline (integer [n,2] XY) at the border: masks of the ground or the sky often end just before it."""
+    """Share of an outline (integer [n,2] XY) near the border: masks of ground or sky often end just before it."""
     height, width = size
     margin = max(2, round(0.01 * max(size)))
     x, y = outline[:, 0], outline[:, 1]
@@ -153,9 +153,9 @@ def _at_border(outline: NDArray[Any], size: tuple[int, ...]) -> float:
 
 
 def choose(candidates: list[CutObject], most: int, max_overlap: float) -> list[CutObject]:
-    """At most `most` objects, best score first; none shares more than `max_overlap` of the smaller one with a better.
+    """At most `most` objects, best score first; none overlaps a better one by more than `max_overlap` of the smaller.
 
-    Measured against the smaller one, this drops parts of a kept object and not only its doubles.
+    Relative to the smaller object, this drops parts of a kept object and not only duplicates.
     """
     kept: list[CutObject] = []
     for candidate in sorted(candidates, key=lambda found: -found.score):
@@ -171,7 +171,7 @@ def _overlap(first: Mask, second: Mask) -> float:
 
 
 def find_objects(rgb: RGB, teacher: SamTeacher, settings: ObjectSettings, most: int) -> list[CutObject]:
-    """Up to `most` objects of a uint8 RGB picture, best first; often there is none."""
+    """Find up to `most` objects in a uint8 RGB picture, best first; often there is none."""
     points = grid_points(settings.grid, rgb.shape[:2])
     answers = teacher.decode_points(teacher.embed(rgb), points, settings.min_predicted_iou)
     measured = [measure(rgb, answer, settings) for answer in answers]
@@ -179,7 +179,7 @@ def find_objects(rgb: RGB, teacher: SamTeacher, settings: ObjectSettings, most: 
 
 
 def require_sam(teacher: Teacher) -> SamTeacher:
-    """The teacher, if it takes points. Raises `UsageError` for one without weights."""
+    """The teacher, if it accepts points. Raises `UsageError` for one without weights."""
     if not isinstance(teacher, SamTeacher):
         raise UsageError(
             f"teacher {teacher.name} finds no objects by itself", f"choose one of {', '.join(WITH_WEIGHTS)}"
@@ -188,7 +188,7 @@ def require_sam(teacher: Teacher) -> SamTeacher:
 
 
 def sample(inputs: tuple[Input, ...], limit: int | None, seed: int) -> list[Input]:
-    """All inputs, or `limit` of them drawn at random, in their order; a larger limit keeps the smaller one's draw."""
+    """All inputs, or `limit` of them drawn at random, in input order; a larger limit includes a smaller one's draw."""
     if limit is None or limit >= len(inputs):
         return list(inputs)
     drawn = np.random.default_rng(seed).permutation(len(inputs))[:limit]
@@ -196,9 +196,9 @@ def sample(inputs: tuple[Input, ...], limit: int | None, seed: int) -> list[Inpu
 
 
 def object_stems(inputs: tuple[Input, ...]) -> dict[str, str]:
-    """For the name of every input the path that its objects share, without `-1`, `-2` …: unique, suffix only if needed.
+    """For the name of every input, the common path of its objects without `-1`, `-2` …; unique, with suffix if needed.
 
-    Give all the photos, not a part: two that differ in their suffix alone keep it.
+    Pass all photos rather than a part of them: photos that differ only in their suffix keep it.
     """
     masks = mask_names([item.output for item in inputs])
     return {item.name: PurePosixPath(masks[item.output]).with_suffix("").as_posix() for item in inputs}
@@ -206,17 +206,17 @@ def object_stems(inputs: tuple[Input, ...]) -> dict[str, str]:
 
 @contextmanager
 def objects_folder(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[bool]:
-    """Hold `out` as the folder of a run with `parameters`; yields True when it resumes an earlier one.
+    """Lock `out` as the folder of a run with `parameters`; yields True when it resumes an earlier run.
 
-    With `restart` what an earlier run wrote there is removed, and nothing beside it.
+    With `restart`, the files of an earlier run in it are removed, and no others.
 
-    Raises `UsageError` when `out` is a file, or holds files but no objects, and `ResumeError` when it holds objects cut
-    with other parameters.
+    Raises `UsageError` when `out` is a file or contains files but no objects, and `ResumeError` when it contains
+    objects cut with other parameters.
     """
     claimed = {"command": COMMAND} | parameters
     written = (IMAGES, MASKS, JOURNAL, CONFIG, SHEET)
     with output_folder(out, claimed, PARAMETERS, "objects", written=written, restart=restart) as resumed:
-        for folder in (IMAGES, MASKS):  # photos without any object make a source too, an empty one
+        for folder in (IMAGES, MASKS):  # photos without objects also make a source, an empty one
             make_folder(out / folder)
         yield resumed
 
@@ -224,22 +224,22 @@ def objects_folder(out: Path, parameters: dict[str, Any], restart: bool = False)
 def write_objects(
     photos: list[Input], stems: dict[str, str], teacher: SamTeacher, settings: ObjectSettings, most: int, out: Path
 ) -> Iterator[dict[str, Any]]:
-    """Cut objects from the photos that are missing in `out`, and yield a row for every photo done or failed.
+    """Cut objects from photos that are missing in `out`, and yield a row for every photo done or failed.
 
-    Every object has a picture and a mask of one stem, `images/NAME-1.jpg` and `masks/NAME-1.png`, as sources of
-    synthetic forgeries pair them. The picture is a copy of the photo's file, byte for byte, or a JPEG when the photo
-    is larger than `settings.long_side`. Two objects of a photo are two copies, not links: the folder stays complete
-    when photos move, and changes in it do not affect them.
+    Every object has a picture and a mask with the same stem, `images/NAME-1.jpg` and `masks/NAME-1.png`, as sources of
+    synthetic forgeries need them. The picture is a byte-for-byte copy of the photo's file, or a JPEG if the photo is
+    larger than `settings.long_side`. Two objects of a photo have two copies, not links: the folder stays complete when
+    photos move, and changes in it do not affect them.
 
     Args:
         stems: from `object_stems`.
-        most: objects of one photo, at most. The same in all runs into one folder.
+        most: greatest number of objects per photo. It must be the same in all runs into one folder.
 
-    A row that is done is one line of `objects.jsonl`: photo, sha256 (of the photo), teacher, width, height (of the
-    written pictures), objects, seconds, status `ok`. An object has image, image_sha256, mask, mask_sha256, box (XYXY),
-    and what `CutObject` holds. A photo without any object is done too. One that cannot be read yields status `failed`
-    and a reason, is not journalled, and is tried again by the next run.
-    Raises `OutputError` when the disk refuses; what was journalled stays valid.
+    Each finished row is a line of `objects.jsonl`: photo, sha256 (of the photo), teacher, width, height (of the written
+    pictures), objects, seconds, status `ok`. An object has image, image_sha256, mask, mask_sha256, box (XYXY), and the
+    fields of `CutObject`. A photo without objects also counts as done. A photo that cannot be read yields status
+    `failed` with a reason; it is not journalled, so the next run tries it again. Raises `OutputError` when a file
+    cannot be written; journalled rows stay valid.
     """
     with Journal(out / JOURNAL) as journal:
         done = {row["photo"]: row["sha256"] for row in journal.rows if _complete(row, out)}
@@ -291,7 +291,7 @@ def _complete(row: dict[str, Any], out: Path) -> bool:
 
 
 def _clear(out: Path, stem: str, item: Input, most: int) -> None:
-    """Remove what a killed run, or one before the photo changed, wrote for it: it may have had more objects."""
+    """Remove files that a killed run, or a run before the photo changed, wrote for it: it may have had more objects."""
     with writing(out):
         for number in range(1, most + 1):
             for suffix in (item.file.suffix, ".jpg"):
@@ -313,13 +313,13 @@ def _write(out: Path, stem: str, suffix: str, picture: bytes, found: CutObject) 
 def read_objects(out: Path) -> list[dict[str, Any]]:
     """Rows of a finished or running output, the newest for each photo.
 
-    Raises `DataError` when it is absent or damaged.
+    Raises `DataError` when the output is missing or damaged.
     """
     return list({row["photo"]: row for row in read_rows(out / JOURNAL)}.values())
 
 
 def write_sheet(out: Path, limit: int = 96) -> Path:
-    """Draw the first `limit` objects, the rest of their photos faded, on `sheet.png`; returns its path."""
+    """Draw the first `limit` objects, with the rest of their photos faded, on `sheet.png`; returns its path."""
     tiles: list[tuple[RGB, str]] = []
     for row in read_objects(out):
         for found in row["objects"][: limit - len(tiles)]:

@@ -1,4 +1,4 @@
-"""Regions to cut, move or remove: smooth random shapes, and pieces placed on a canvas."""
+"""Regions to cut, move or remove: smooth random shapes, and the placement of pieces on a canvas."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Piece:
 
 
 def blob(rng: np.random.Generator, height: int, width: int, share: float) -> Mask:
-    """A smooth random closed shape, bool [height,width], of about `share` of the canvas.
+    """A smooth random closed shape, bool [height,width], covering about `share` of the canvas.
 
-    A polygon around a centre whose radius is a sum of a few random harmonics.
+    It is a polygon around a centre; its radius is a sum of a few random harmonics.
     """
     angles = np.linspace(0.0, 2 * np.pi, 48, endpoint=False)
     radius = np.ones_like(angles)
@@ -43,30 +43,30 @@ def blob(rng: np.random.Generator, height: int, width: int, share: float) -> Mas
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """XYXY of the True pixels (x2, y2 exclusive). The mask must not be empty."""
+    """Bounding box XYXY of the True pixels (x2, y2 exclusive). The mask must not be empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def cut(rgb: RGB, mask: Mask) -> Piece:
-    """The part of a picture under a non-empty mask."""
+    """Cut out the part of a picture under a non-empty mask."""
     x1, y1, x2, y2 = bounds(mask)
     return Piece(rgb[y1:y2, x1:x2], mask[y1:y2, x1:x2])
 
 
 def around(box: tuple[int, int, int, int], margin: int, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of an XYXY box with `margin` pixels more on each side, cut to the canvas."""
+    """Rows and columns of an XYXY box with `margin` pixels more on each side, clipped to the canvas."""
     x1, y1, x2, y2 = box
     return slice(max(0, y1 - margin), min(height, y2 + margin)), slice(max(0, x1 - margin), min(width, x2 + margin))
 
 
 def transform(piece: Piece, scale: float, degrees: float, flip: bool) -> Piece:
-    """Scale, rotate (counter-clockwise) and flip a piece. Edge pixels are repeated, so no black enters."""
+    """Scale, rotate (counter-clockwise) and flip a piece. Edge pixels are repeated, so that no black is added."""
     rgb, shape = piece.rgb, piece.shape
     if flip:
         rgb, shape = rgb[:, ::-1], shape[:, ::-1]
     rgb, shape = np.ascontiguousarray(rgb), np.ascontiguousarray(shape)
-    if scale != 1.0 and (degrees == 0.0 or scale < 1.0):  # a warp that shrinks would alias
+    if scale != 1.0 and (degrees == 0.0 or scale < 1.0):  # a shrinking warp would alias
         size = max(1, round(shape.shape[1] * scale)), max(1, round(shape.shape[0] * scale))
         rgb = resize(rgb, size)
         shape = resize_mask(shape, size)

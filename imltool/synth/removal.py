@@ -1,4 +1,4 @@
-"""Removals: a region painted over, by OpenCV's inpainting or by a patch of the surroundings."""
+"""Removals: paint over a region with OpenCV's inpainting or a patch of the surroundings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 OFFSETS = 24
-"""Places tried for a patch; the one with the least seam is taken."""
+"""Number of places tried for a patch; the one with the least visible seam is used."""
 
 
 def grow(region: Mask, pixels: int) -> Mask:
@@ -23,17 +23,17 @@ def grow(region: Mask, pixels: int) -> Mask:
 
 
 def shrink(region: Mask, pixels: int) -> Mask:
-    """A region without its outermost `pixels`; outside the array is not region."""
+    """A region without its outermost `pixels`; the array's border also ends the region."""
     kernel = np.ones((3, 3), np.uint8)
     shape = region.astype(np.uint8)
     return cv2.erode(shape, kernel, iterations=pixels, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
 
 
 def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, Any]) -> RGB:
-    """The non-empty hole filled from its edge, by one of OpenCV's two ways; records method and radius."""
+    """Fill a non-empty hole from its edge with one of OpenCV's two methods; records method and radius."""
     method, radius = str(rng.choice(["telea", "ns"])), float(rng.uniform(3, 6))
     record |= {"method": method, "radius": round(radius, 2)}
-    # inpainting looks only at the surroundings: a crop gives the same result sooner
+    # inpainting uses only the surroundings: a crop gives the same result faster
     rows, columns = around(bounds(hole), 12, *hole.shape)
     result: RGB = rgb.copy()
     result[rows, columns] = cv2.inpaint(
@@ -46,7 +46,7 @@ def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, An
 
 
 def find_patch(rng: np.random.Generator, rgb: RGB, hole: Mask) -> tuple[int, int] | None:
-    """The offset (dx, dy) of a place whose pixels continue the hole's edge best; None when nothing fits."""
+    """The offset (dx, dy) of the place whose pixels continue the hole's edge best; None if none fits."""
     x1, y1, x2, y2 = bounds(hole)
     height, width = hole.shape
     reach = max(x2 - x1, y2 - y1) * 2
@@ -74,7 +74,7 @@ def find_patch(rng: np.random.Generator, rgb: RGB, hole: Mask) -> tuple[int, int
 def patch(
     rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
 ) -> tuple[RGB, Mask] | None:
-    """The hole covered by pixels from elsewhere in the picture; picture and mask, or None when no place fits."""
+    """Cover a hole with pixels from elsewhere in the picture; returns picture and mask, or None if no place fits."""
     offset = find_patch(rng, rgb, hole)
     if offset is None:
         return None
@@ -88,7 +88,7 @@ def patch(
 def fill(
     rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
 ) -> tuple[RGB, Mask] | None:
-    """The hole inpainted when it is small and drawn so or no patch fits, else patched, else None."""
+    """Patch a hole, or inpaint it if it is small and either this is drawn or no patch fits; None if neither works."""
     small = float(hole.mean()) <= settings.inpaint_area
     if not small or rng.random() >= settings.inpaint:
         patched = patch(rng, rgb, hole, settings, record)
@@ -98,7 +98,7 @@ def fill(
 
 
 def removal(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A region painted over: by OpenCV's inpainting, or by a patch of the surroundings."""
+    """Paint over a region with OpenCV's inpainting or a patch of the surroundings."""
     region, source = some_region(rng, host, settings)
     record: dict[str, Any] = {"region": source}
     filled = fill(rng, host.rgb, grow(region, 2), settings, record)

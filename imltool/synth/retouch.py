@@ -1,4 +1,4 @@
-"""Retouches: a region blurred, sharpened, recoloured, made noisy, resampled or warped, without any paste."""
+"""Retouches: blur, sharpen, recolour, add noise to, resample or warp a region, without a paste."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from imltool.synth.settings import RetouchSettings, SynthSettings
 from imltool.synth.sources import SourcePool
 
 MARGIN = 16
-"""Pixels around the region that filters may look at."""
+"""Margin around the region that filters may read, pixels."""
 LEAST_PART = 0.6
-"""A retouch that leaves more of its region as it was than 1 minus this is none."""
+"""A retouch that changes a smaller share of its region than this is discarded."""
 
 Method = Callable[[np.random.Generator, RGB, Mask, RetouchSettings], tuple[RGB, dict[str, Any]]]
 
@@ -37,7 +37,7 @@ def _sharpen(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchS
 
 
 def _colour(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
-    """Brightness and contrast, or a tint, or both."""
+    """Change brightness and contrast, or add a tint, or both."""
     record: dict[str, Any] = {}
     what = int(rng.integers(3))
     if what != 0:
@@ -66,12 +66,12 @@ def _resample(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: Retouch
 
 
 def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
-    """Pixels pushed about, by an amount that falls to nothing at the region's border."""
+    """Displace pixels, by an amount that falls to zero at the region's border."""
     pixels = float(rng.uniform(*settings.warp_pixels))
     height, width = shape.shape
     wide = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(wide, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    # pushed at most half as far as the border is, so that the picture does not tear there
+    # displaced at most half the distance to the border, so that the picture does not tear there
     push = np.minimum(depth * 0.5, pixels)
     angle = float(rng.uniform(0.0, 2 * np.pi))
     turn = (field(rng, height, width, 4) - 0.5) * np.pi + angle
@@ -97,10 +97,10 @@ METHODS: dict[str, Method] = {
 
 
 def retouch(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A region changed in place. The mask marks the changed pixels, with holes of up to 7 pixels closed.
+    """Change a region in place. The mask marks the changed pixels, with holes of up to 7 pixels closed.
 
-    A change below the settings' `least_change`, or one that leaves much of the region as it was (a blur of the plain
-    sky), is none.
+    A change below the settings' `least_change`, or one that leaves much of the region unchanged (such as a blur of
+    plain sky), is discarded.
     """
     own = settings.retouch
     region, source = some_region(rng, host, settings)

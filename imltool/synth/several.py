@@ -1,4 +1,4 @@
-"""Edits in several places of one picture: pastes from several donors, and a small patch stamped again and again."""
+"""Edits in several places of one picture: pastes from several donors, and a small patch stamped repeatedly."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
 STAMPS = (2, 8)
-"""How often a small patch is stamped."""
+"""Range of the number of stamps of a small patch."""
 
 
 def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """Pastes from several donors, each with a history of its own, in one host (a multi-splice)."""
+    """Paste objects of several donors, each with its own history, into one host (a multi-splice)."""
     from imltool.synth.kinds import splice
 
     wanted = int(rng.integers(settings.regions[0], settings.regions[1] + 1))
-    # so that all of them fit: the more there are, the smaller each is
+    # the more pastes, the smaller each is, so that all of them fit
     largest = settings.object_side[1] * min(1.0, 1.6 / wanted**0.5)
     largest = min(largest, (2.6 * settings.area[1] / wanted) ** 0.5)
     smaller = settings.model_copy(update={"object_side": (min(settings.object_side[0], largest), largest)})
@@ -40,9 +40,9 @@ def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
 
 
 def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
-    """A small region of the host stamped several times elsewhere, each time with its own rotation and scale.
+    """Stamp a small region of the host several times elsewhere, each time with its own rotation and scale.
 
-    The mask marks the stamps, not what they were taken from.
+    The mask marks the stamps, not their source.
     """
     region, source = some_region(rng, host, settings, growth=float(STAMPS[0] + 1))
     original = cut(host.rgb, region)

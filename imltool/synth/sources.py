@@ -1,4 +1,4 @@
-"""Where synthetic forgeries come from: folders of clean photos, and photos with a masked object."""
+"""Sources of synthetic forgeries: folders of clean photos, and photos with a masked object."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger("imltool")
 
 
 def working_side(settings: SynthSettings) -> int:
-    """Long side at which sources are kept for these settings: room for crops without enlarging them."""
+    """Long side at which sources are kept for these settings, large enough that crops need not be enlarged."""
     return max(640, round(1.25 * settings.long_side[1]))
 
 
 def object_samples(
     images: Path, masks: Path, account: Account, readable: Callable[[Path], bool] = has_header
 ) -> list[Sample]:
-    """The usable pairs of two folders; `account` counts them and the others. Raises as `pair_by_stem` does."""
+    """The usable pairs of two folders; `account` counts them and the unusable ones. Raises as `pair_by_stem` does."""
     pairing = pair_by_stem(images, masks)
     for image, reason in pairing.left_out.items():
         account.leave_out(reason, image.name)
@@ -41,16 +41,16 @@ def object_samples(
 
 
 class SourcePool:
-    """Photos and masked objects, decoded when first needed and kept in memory up to a limit.
+    """Photos and masked objects, decoded when first needed and cached in memory up to a limit.
 
     Args:
         photos: pictures to use as hosts, and as donors of blob-shaped regions.
         objects: (picture, mask) pairs; the mask marks one object.
-        max_side: pictures are kept with at most this long side, pixels.
-        cache_bytes: memory for decoded pictures; the least recently used ones go first.
+        max_side: greatest long side at which pictures are kept, pixels.
+        cache_bytes: memory for decoded pictures; the least recently used ones are dropped first.
 
     Attributes:
-        accounts: of `from_folders`, a source each: pictures used, and left out.
+        accounts: from `from_folders`, one per source, of pictures used and left out.
 
     Raises `DataError` when there is no picture at all.
     """
@@ -83,8 +83,8 @@ class SourcePool:
     ) -> SourcePool:
         """A pool of every picture under the folders `photos` and every pair of (images, masks) folders `objects`.
 
-        What cannot be used (no picture by its header, an object's mask that is absent, empty or does not fit) is left
-        out and counted in `accounts`.
+        Unusable files (no picture by the header, or an object's mask that is missing, empty or of another size) are
+        left out and counted in `accounts`.
 
         Raises `DataError` for a missing folder or an empty pool.
         """
@@ -114,7 +114,7 @@ class SourcePool:
     def picture(self, path: Path) -> tuple[RGB, Mask | None]:
         """A source picture, uint8 RGB of at most `max_side`, and its object's bool mask if it has one.
 
-        Raises `ImageError` when undecodable and `DataError` when the mask has another size.
+        Raises `ImageError` when it cannot be decoded and `DataError` when the mask has another size.
         """
         if path in self._cache:
             self._cache.move_to_end(path)
@@ -136,9 +136,9 @@ class SourcePool:
         return rgb, mask
 
     def pick_host(self, rng: np.random.Generator) -> Path:
-        """Any picture, equally likely."""
+        """Draw any picture, all with equal probability."""
         return self.hosts[int(rng.integers(len(self.hosts)))]
 
     def pick_object(self, rng: np.random.Generator) -> Path | None:
-        """A picture with a masked object, or None when the pool has none."""
+        """Draw a picture with a masked object, or None if the pool has none."""
         return self.objects[int(rng.integers(len(self.objects)))][0] if self.objects else None

@@ -1,4 +1,4 @@
-"""Writing synthetic forgeries as a labelled set in the `folder` layout, one sample after another, resumable."""
+"""Write synthetic forgeries one by one as a labelled set in the `folder` layout; resumable."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SHEET = "sheet.png"
 
 
 def sources_digest(pool: SourcePool) -> str:
-    """SHA-256 over names and sizes of all source files, in order: other sources would give other samples.
+    """SHA-256 over names and sizes of all source files, in order, because other sources would give other samples.
 
-    Raises `DataError` when a file is gone, for instance a broken link.
+    Raises `DataError` when a file is missing, for instance because of a broken link.
     """
     digest = hashlib.sha256()
     for path in [*pool.hosts, *(mask for _, mask in pool.objects)]:
@@ -37,17 +37,17 @@ def sources_digest(pool: SourcePool) -> str:
 
 
 def write_forgeries(forge: Forge, count: int, seed: int, out: Path) -> Iterator[dict[str, Any]]:
-    """Make samples 0 … count-1 that are missing in `out`, and yield a row for each one made or failed.
+    """Make those of the samples 0 … count-1 that are missing in `out`, and yield a row for each one made or failed.
 
     Sample `index` is a function of (seed, index), the settings and the sources alone, so an interrupted run and a run
     with a larger `count` continue with the same samples. Writes `tampered/`, `masks/`, `authentic/` and, at the end,
     `boxes.json` (coarse boxes of the tampered pictures).
 
-    A row that is done is one line of `synth.jsonl`: index, seed, status `ok`, kind, image, mask (None when authentic),
-    width, height, boxes (XYXY), sha256 of the picture, and `record` (every parameter that was drawn, source names).
-    A sample whose source cannot be read, or that finds no region of the wanted size, yields status `failed` and a
-    reason, is not journalled, and is tried again by the next run.
-    Raises `OutputError` when the disk refuses; what was journalled stays valid.
+    Each finished row is a line of `synth.jsonl`: index, seed, status `ok`, kind, image, mask (None when authentic),
+    width, height, boxes (XYXY), sha256 of the picture, and `record` (every drawn parameter, source names). A sample
+    with an unreadable source, or without a region of the wanted size, yields status `failed` with a reason; it is not
+    journalled, so the next run tries it again. Raises `OutputError` when a file cannot be written; journalled rows stay
+    valid.
     """
     with Journal(out / JOURNAL) as journal:
         done = {row["index"] for row in journal.rows if _complete(row, out)}
@@ -103,7 +103,7 @@ def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def read_forgeries(out: Path) -> list[dict[str, Any]]:
     """Rows of a finished or running `synth` output, the newest for each index.
 
-    Raises `DataError` when it is absent or damaged.
+    Raises `DataError` when the output is missing or damaged.
     """
     return _newest(read_rows(out / JOURNAL))
 
