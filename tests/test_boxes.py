@@ -190,7 +190,7 @@ FAULTY = {
         '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []}',
         "image 2 (b) has the id 1 of an earlier image",
     ),
-    "size not whole": ("b.json", coco("a.png", size=(-4, 3)), "a picture of -4x3 cannot be"),
+    "size not whole": ("b.json", coco("a.png", size=(-4, 3)), "-4x3 is not a size"),
     "a mask of a terapixel": (
         "b.json",
         '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, '

@@ -1,7 +1,7 @@
-"""How many pictures of each source a run uses, and why the others are left out.
+"""Number of pictures of each source that a run uses, and the reasons for leaving out the others.
 
-Every run that learns from labelled data, or makes it, starts with this table: pictures that are silently left out would
-show in the results, months later.
+Every run that trains on labelled data or makes it starts with this table: pictures left out silently would otherwise be
+noticed in the results months later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imltool.files import write_text
 
 ACCOUNTS = "sources.json"
 MAX_LEFT_OUT = 0.1
-"""Share of a source above which leaving out has to be allowed (our choice)."""
+"""Greatest share of a source that is left out unless a larger one is allowed (our choice)."""
 
 NAMED = 3
 
@@ -29,9 +29,9 @@ class Account:
 
     Attributes:
         source: its name.
-        used: number of pictures that are used.
+        used: number of used pictures.
         left_out: reason → names of the pictures that should have been used.
-        aside: reason → names of pictures that are rightly not used, such as those without an annotation.
+        aside: reason → names of pictures that are not meant to be used, such as those without an annotation.
     """
 
     source: str
@@ -44,7 +44,7 @@ class Account:
         self.left_out.setdefault(reason, []).append(name)
 
     def set_aside(self, reason: str, name: str) -> None:
-        """Count a picture that is rightly not used."""
+        """Count a picture that is not meant to be used."""
         self.aside.setdefault(reason, []).append(name)
 
     @property
@@ -54,16 +54,16 @@ class Account:
 
     @property
     def pictures(self) -> int:
-        """Number of pictures looked at."""
+        """Number of pictures examined."""
         return self.used + self.lost + sum(map(len, self.aside.values()))
 
     @property
     def share(self) -> float:
-        """Left out / (left out + used); 0 for a source without either."""
+        """Left out / (left out + used); 0 for a source with neither."""
         return self.lost / max(1, self.lost + self.used)
 
     def why(self) -> list[str]:
-        """One phrase a reason, with the first names: `mask of another size 3 (a.png, b.png, c.png)`."""
+        """One phrase per reason, with the first names: `mask of another size 3 (a.png, b.png, c.png)`."""
         return [reason_text(reason, names) for reason, names in (*self.left_out.items(), *self.aside.items())]
 
     def row(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Account:
 
 
 def reason_text(reason: str, names: Sequence[str]) -> str:
-    """A reason, how many pictures have it, and the first of them: `mask of another size 3 (a.png, b.png, c.png)`."""
+    """A reason, its number of pictures, and the first of them: `mask of another size 3 (a.png, b.png, c.png)`."""
     more = ", …" if len(names) > NAMED else ""
     return f"{reason} {len(names)} ({', '.join(names[:NAMED])}{more})"
 
@@ -107,10 +107,10 @@ def write_accounts(folder: Path, accounts: Iterable[Account]) -> None:
 
 
 def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
-    """Raises `DataError` for a source of which a larger share than `most` is left out.
+    """Raises `DataError` for a source with a larger share than `most` left out.
 
     Args:
-        option: how the user allows it, for the remedy: `--max-left-out SHARE`.
+        option: the option with which the user allows it, for the message: `--max-left-out SHARE`.
     """
     for one in accounts:
         if one.share <= most:

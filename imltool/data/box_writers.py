@@ -1,7 +1,7 @@
 """Writers of box formats: COCO, Pascal VOC and YOLO.
 
-What is written here, `read_boxes` reads back to the same boxes: Pascal VOC rounds them to whole pixels, YOLO to 1e-6 of
-the sides. CVAT and Label Studio import the COCO file.
+`read_boxes` reads the files back to the same boxes; Pascal VOC rounds them to whole pixels, YOLO to 1e-6 of the sides.
+CVAT and Label Studio import the COCO file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ CATEGORY = {"id": 1, "name": LABEL, "supercategory": ""}
 
 
 def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
-    """One `NAME.xml` a picture, below `folder` in the pictures' subfolders; boxes in pixels, 1-based, both ends inside.
+    """Write a `NAME.xml` per picture below `folder` in the pictures' subfolders; boxes in pixels, 1-based, inclusive.
 
-    Raises `DataError` for two pictures of one stem or an entry without a size, `OutputError`.
+    Raises `DataError` for two pictures with the same stem or an entry without a size, `OutputError`.
     """
     for entry, path in _targets(folder, entries, ".xml"):
         width, height = _size(entry)
@@ -57,7 +57,7 @@ def write_voc(folder: Path, entries: list[BoxedImage]) -> None:
 
 
 def write_yolo(folder: Path, entries: list[BoxedImage]) -> None:
-    """One `NAME.txt` a picture, below `folder` in the pictures' subfolders: `0 cx cy w h` a box in shares of the sides.
+    """Write a `NAME.txt` per picture below `folder` in the pictures' subfolders: `0 cx cy w h` in shares of the sides.
 
     `classes.txt` names class 0. Raises as `write_voc` does.
     """
@@ -78,7 +78,7 @@ def _targets(folder: Path, entries: list[BoxedImage], suffix: str) -> list[tuple
     names = [PurePosixPath(entry.name).with_suffix(suffix).as_posix() for entry in entries]
     for name, count in Counter(name.casefold() for name in names).items():
         if count > 1:
-            raise DataError(f"{count} pictures would share {name}", "their names differ in the suffix alone: use coco")
+            raise DataError(f"{count} pictures would share {name}", "their names differ only in the suffix: use coco")
     make_folder(folder)
     return [(entry, folder / name) for entry, name in zip(entries, names, strict=True)]
 
@@ -92,13 +92,13 @@ def _size(entry: BoxedImage) -> tuple[int, int]:
 def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> None:
     """Write boxes as COCO detection JSON (one category, `tampered`; bbox = x, y, w, h in pixels). Atomic.
 
-    Every box is its own `segmentation` too, a polygon of four corners: CVAT and Label Studio want one.
+    Every box also has a `segmentation`, a polygon of its four corners, which CVAT and Label Studio require.
 
     Args:
-        description: how the boxes were made, kept under `info`.
+        description: how the boxes were made, stored under `info`.
 
-    `read_boxes` returns what was written. Raises `DataError` for a value that is not finite or a normalised entry
-    without a recorded size, `OutputError` when the disk refuses.
+    `read_boxes` returns the same boxes. Raises `DataError` for a value that is not finite or a normalised entry without
+    a recorded size, `OutputError` when the file cannot be written.
     """
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
@@ -130,12 +130,12 @@ def write_coco(path: Path, entries: list[BoxedImage], description: str = "") -> 
 
 
 def outlines(mask: Mask) -> list[list[float]]:
-    """A bool mask [H,W] as COCO segmentation: one polygon an island, along the outer edges of its pixels.
+    """A bool mask [H,W] as COCO segmentation: one polygon per island, along the outer edges of its pixels.
 
-    Holes are filled; islands that meet in a corner are one. The largest comes first, because label-studio-converter
+    Holes are filled; islands that touch at a corner are one. The largest comes first, because label-studio-converter
     reads no other.
     """
-    # twice as large, so that an island one pixel wide has two sides
+    # enlarged twice, so that an island one pixel wide has two sides
     large = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     edges = [np.asarray((contour[:, 0] + 1) // 2, dtype=np.int32) for contour in found]
@@ -143,7 +143,7 @@ def outlines(mask: Mask) -> list[list[float]]:
 
 
 def _corners(points: NDArray[np.int32]) -> list[float]:
-    """The points [n,2] of a closed line in which it turns."""
+    """The corner points [n,2] of a closed line."""
     points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
@@ -152,6 +152,6 @@ def _corners(points: NDArray[np.int32]) -> list[float]:
 
 
 def box_polygon(box: Box) -> list[list[float]]:
-    """A box as a COCO segmentation: one polygon of its four corners, clockwise from the top left."""
+    """A box as a COCO segmentation: a polygon of its four corners, clockwise from the top left."""
     x1, y1, x2, y2 = box
     return [[x1, y1, x2, y1, x2, y2, x1, y2]]

@@ -1,4 +1,4 @@
-"""Coarse boxes matched with their pictures; every fault is reported. Files are read by `imltool.data.box_formats`.
+"""Match coarse boxes with their pictures and report every fault. Files are read by `imltool.data.box_formats`.
 
 Matched boxes are XYXY in continuous pixels of the displayed picture (EXIF orientation applied), x to the right, y down.
 """
@@ -24,11 +24,12 @@ from imltool.pictures.images import PictureShape, read_shape
 from imltool.texts import listed
 
 Raster = Literal["stored", "displayed"]
-"""Which raster of a picture with an EXIF orientation labels were drawn on."""
+"""The raster on which labels of a picture with an EXIF orientation were drawn."""
 
 OVER_EDGE, OVER_EDGE_PIXELS = 0.01, 2.0
-"""A box may reach this share of a side, or these pixels, outside its picture and is clipped: tools round differently
-(our choice)."""
+"""A box that extends at most this share of a side, or this number of pixels, outside its picture is clipped, because
+tools round differently (our choice).
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,10 @@ class MatchedImage:
 
     Attributes:
         image: the picture file.
-        name: its path relative to the pictures' root, forward slashes.
-        boxes: float32 [n,4] XYXY pixels, n ≥ 1, inside the displayed picture, positive size.
+        name: its path relative to the pictures' root, with forward slashes.
+        boxes: float32 [n,4] XYXY pixels, n ≥ 1, inside the displayed picture and of positive size.
         size: (width, height) in pixels, EXIF orientation applied.
-        accepted: the label a person chose for each box (a mask has the picture's size), None where none was chosen.
+        accepted: the accepted label of each box (a mask has the picture's size), None for a box without one.
     """
 
     image: Path
@@ -52,15 +53,15 @@ class MatchedImage:
 
 @dataclass
 class BoxReport:
-    """Result of `match_boxes`; every picture under the root is in `matched` or in `without_boxes`, never in both.
+    """Result of `match_boxes`; every picture under the root is either in `matched` or in `without_boxes`.
 
     Attributes:
         matched: pictures with at least one usable box, sorted by name.
-        faults: one a fault, in the annotations' order.
-        without_boxes: names of the pictures left without a usable box, sorted as `walk_images` does.
-        notes: one line each on how boxes were understood: categories, orientation, clipping, united annotations.
-        lost: pictures that were annotated and have no usable box, by their name or as recorded → why, in few words.
-        empty: pictures whose annotation says that nothing is boxed → `BoxedImage.verdict`.
+        faults: all faults, in the annotations' order.
+        without_boxes: names of the pictures without a usable box, sorted as by `walk_images`.
+        notes: how boxes were interpreted, one line each: categories, orientation, clipping, merged annotations.
+        lost: annotated pictures without a usable box, by their name or as recorded → the reason, in a few words.
+        empty: pictures that are annotated as having no box → `BoxedImage.verdict`.
     """
 
     matched: list[MatchedImage] = field(default_factory=list)
@@ -76,15 +77,15 @@ def match_boxes(
 ) -> BoxReport:
     """Find the picture of every annotation and check every box against it.
 
-    How pictures are found: `imltool.data.picture_names`. Boxes reaching a little outside are clipped. A faulty box is
-    left out and its picture's good ones stay; a picture that is missing, unreadable or of another size than recorded
-    is left out with all its boxes. Annotations of one picture, by its path, are united. Where annotations of different
-    paths lead to one picture by its file name, only the one with its path counts.
+    For the search for pictures see `imltool.data.picture_names`. Boxes that extend slightly outside are clipped. A
+    faulty box is left out, and the picture's other boxes are kept. A picture that is missing, unreadable or of another
+    size than recorded is left out with all its boxes. Annotations with the path of the same picture are merged. If
+    annotations with different paths match a picture by its file name, only the one with its path is used.
 
     Args:
-        annotated: the faults and notes of an `Annotations` come first in the report.
-        boxes_of: the raster that boxes of pictures with an EXIF orientation were drawn on, where the recorded size does
-            not decide it; None takes the displayed one and says so in a note.
+        annotated: the annotations; faults and notes of an `Annotations` come first in the report.
+        boxes_of: the raster on which boxes of pictures with an EXIF orientation were drawn, for pictures whose recorded
+            size does not decide it. None takes the displayed one and adds a note.
 
     Raises `DataError` when `images_root` is not a folder.
     """
@@ -109,7 +110,7 @@ def match_boxes(
 def _by_picture(
     pictures: Iterable[str], annotated: Sequence[BoxedImage], report: BoxReport
 ) -> dict[str, list[BoxedImage]]:
-    """Annotations by their picture's name; one without a picture becomes a fault."""
+    """Annotations by picture name; one without a picture becomes a fault."""
     by_picture: dict[str, list[BoxedImage]] = defaultdict(list)
     for entry, name in zip(annotated, _claims(pictures, annotated), strict=True):
         if isinstance(name, DataError):
@@ -122,10 +123,10 @@ def _by_picture(
 
 
 def _claims(pictures: Iterable[str], annotated: Sequence[BoxedImage]) -> list[str | DataError]:
-    """The picture every annotation belongs to, or why it has none; the order of annotations does not matter.
+    """The picture of every annotation, or an error if it has none; the order of annotations does not matter.
 
-    An annotation of `train/a.jpg` must not end up on another folder's `a.jpg` because its own picture is missing. Files
-    that all record one outdated name belong to the pictures that they are called after.
+    An annotation of `train/a.jpg` must not be matched with another folder's `a.jpg` because its own picture is missing.
+    Files that all record the same outdated name belong to the pictures with the files' names.
     """
     names = PictureNames(pictures)
     found: list[Claim | DataError] = []
@@ -157,20 +158,20 @@ def _judged(claim: Claim, recorded: dict[Claim, set[str]]) -> str | DataError:
 
 
 class _Matching:
-    """Checks boxes picture by picture and counts what is reported in one line for all."""
+    """Checks boxes picture by picture and collects findings that are reported in one line for all pictures."""
 
     def __init__(
         self, pictures: dict[str, Path], report: BoxReport, boxes_of: Raster | None, faulty: frozenset[str]
     ) -> None:
         self._pictures, self._report, self._boxes_of = pictures, report, boxes_of
-        self._faulty = faulty  # recorded names of pictures some of whose boxes could not be read
+        self._faulty = faulty  # recorded names of pictures with boxes that could not be read
         self._clipped = 0
         self._turned: list[str] = []
         self._unclear: list[str] = []
         self._united: list[str] = []
 
     def add(self, name: str, entries: Sequence[BoxedImage]) -> None:
-        """Check the annotations of one picture, usually one, and file its usable boxes in the report."""
+        """Check the annotations of a picture, usually one, and add its usable boxes to the report."""
         report = self._report
         reason = "no usable box" if any(entry.boxes or entry.name in self._faulty for entry in entries) else ""
         usable: dict[Box, Accepted | None] = {}
@@ -205,7 +206,7 @@ class _Matching:
         return replace(entry, boxes=boxes, normalised=False)
 
     def _raster(self, name: str, entry: BoxedImage, shape: PictureShape) -> Raster:
-        """The raster an annotation belongs to: by its recorded size where that decides, else as asked for."""
+        """The raster of an annotation: by its recorded size if that decides it, else as requested."""
         if entry.size is not None and entry.size not in (shape.size, shape.stored_size):
             recorded, found = (f"{width}x{height}" for width, height in (entry.size, shape.size))
             turned = ", the same turned by 90°" if entry.size == shape.size[::-1] else ""
@@ -223,7 +224,7 @@ class _Matching:
         return raster
 
     def _usable(self, name: str, entry: BoxedImage, size: tuple[int, int]) -> list[tuple[Box, Accepted | None]]:
-        """The boxes that hold, clipped, with what was accepted; a fault for each that does not."""
+        """The usable boxes, clipped, with their accepted labels; other boxes become faults."""
         usable: list[tuple[Box, Accepted | None]] = []
         labels = entry.accepted or (None,) * len(entry.boxes)
         for position, (box, accepted) in enumerate(zip(entry.boxes, labels, strict=True), 1):
@@ -240,7 +241,7 @@ class _Matching:
         return usable
 
     def finish(self) -> None:
-        """Report what concerns many pictures, in one line each."""
+        """Report findings that concern many pictures, in one line each."""
         notes = self._report.notes
         if self._united:
             notes.append(f"annotated more than once, boxes united: {listed(self._united)}")
@@ -256,18 +257,18 @@ class _Matching:
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:
-    """A box in shares of the sides as pixels of a picture of `size` (width, height)."""
+    """Convert a box in shares of the sides to pixels of a picture of `size` (width, height)."""
     width, height = size
     return (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
 
 
 def _over_edge(box: Box, size: tuple[int, int]) -> float:
-    """Pixels that a box reaches outside, 0 or less inside; those that rounding explains count as none."""
+    """Pixels by which a box extends outside, at most 0 for a box inside; extents due to rounding count as 0."""
     return max(-box[0], -box[1], box[2] - size[0], box[3] - size[1]) - 1e-6 * max(size)
 
 
 def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
-    """The box clipped to the picture, and what is wrong with it, empty when it is usable."""
+    """The box clipped to the picture, and its fault, empty if it is usable."""
     x1, y1, x2, y2 = box
     width, height = size
     if not all(math.isfinite(value) for value in box):
@@ -279,8 +280,8 @@ def _fit(box: Box, size: tuple[int, int]) -> tuple[Box, str]:
         outside = max(-x1, -y1, x2 - width, y2 - height)
         return box, f"reaches {outside:.4g} px outside the picture ({width}x{height})"
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-    # as float32, the type handed on: two sides may fall together there, and a rectangle that a program has kept with
-    # its polygon, in shares of the sides, is one box again
+    # as float32, the type passed on: two sides may coincide in it, and a rectangle that a program stored in shares of
+    # the sides together with its polygon becomes the same box again
     left, top, right, bottom = (float(side) for side in np.asarray(clipped, dtype=np.float32))
     if right <= left or bottom <= top:
         return box, f"leaves nothing inside the picture ({width}x{height})"

@@ -16,13 +16,13 @@ from imltool.pictures.images import read_mask
 
 
 def write_masks(path: Path, masks: Iterable[tuple[str, Path]], description: str) -> int:
-    """Write masks as COCO JSON: an image each, and an annotation where something is marked. Atomic.
+    """Write masks as COCO JSON: an image for each, and an annotation for each mask that is not empty. Atomic.
 
-    An annotation's `segmentation` is compressed run lengths, its `bbox` (x, y, w, h in pixels) the bounds of what is
-    marked, its `area` in pixels; `iscrowd` is 1, as COCO has it for run lengths.
+    An annotation's `segmentation` is compressed run lengths, its `bbox` (x, y, w, h in pixels) the bounds of the mask,
+    its `area` in pixels; `iscrowd` is 1, as COCO requires for run lengths.
 
     Args:
-        masks: (name of the picture, its mask file) in the order of writing.
+        masks: (name of the picture, its mask file) in the order in which they are written.
 
     Returns the number of images. Raises `ImageError` for a mask that cannot be read, `OutputError`.
     """

@@ -1,6 +1,6 @@
 """The `folder` layout: `tampered/`, `masks/` (same stem), optionally `authentic/` and `boxes.json`.
 
-Masks are paired by name, never by sorted order, so one missing file cannot shift the rest.
+Masks are paired by name, never by sorted order, so that a missing file cannot shift the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from imltool.texts import counted
 
 PLAIN = MaskRule()
 NO_MASK, DOUBLED = "no mask", "several pictures or masks of one name"
-"""Why a picture has no pair."""
+"""Reasons why a picture has no pair."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Sample:
     """One picture of a labelled set.
 
     Attributes:
-        name: path relative to the set's folder, with forward slashes: `tampered/a.jpg`.
+        name: path relative to the set's folder with forward slashes: `tampered/a.jpg`.
         image: the picture.
-        mask: its ground truth, or None for an authentic picture (nothing is tampered).
-        kind: what was done to it, None when that is not known.
-        rule: how its mask is read.
+        mask: its ground-truth mask, or None for an authentic picture (nothing is tampered).
+        kind: the kind of its manipulation, None if unknown.
+        rule: the rule to read its mask.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Pairing:
 
     Attributes:
         pairs: picture → its mask.
-        left_out: picture → why it has no pair: `NO_MASK` or `DOUBLED`.
+        left_out: picture → the reason why it has no pair: `NO_MASK` or `DOUBLED`.
         stray: masks without a picture.
     """
 
@@ -57,7 +57,7 @@ class Pairing:
     stray: list[Path] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """One line about the masks without a picture, where there are any."""
+        """One line about the masks without a picture, if there are any."""
         if not self.stray:
             return []
         return [f"{counted(len(self.stray), 'mask')} without a picture, the first: {self.stray[0]}"]
@@ -65,12 +65,12 @@ class Pairing:
 
 @dataclass
 class FolderReading:
-    """What a `folder` layout data set holds.
+    """The contents of a data set in the `folder` layout.
 
     Attributes:
         samples: tampered first, each part sorted by name.
-        left_out: reason → names of tampered pictures that have no mask of their own.
-        notes: one line each on files that belong to no picture.
+        left_out: reason → names of tampered pictures without a mask of their own.
+        notes: files that belong to no picture, one line each.
     """
 
     samples: list[Sample]
@@ -79,7 +79,7 @@ class FolderReading:
 
 
 def read_folder(root: Path) -> FolderReading:
-    """The samples of a `folder` layout data set; a picture that cannot be paired is left out, for itself alone.
+    """Read the samples of a data set in the `folder` layout; only pictures that cannot be paired are left out.
 
     Raises `DataError` when there is no picture, or no masks folder for tampered ones.
     """
@@ -104,20 +104,20 @@ def read_folder(root: Path) -> FolderReading:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file name holds neither control characters nor bytes that are no UTF-8."""
+    """Whether a file name contains neither control characters nor bytes that are not UTF-8."""
     return all(letter >= " " and not "\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def require_plain(place: Path) -> None:
-    """Raises `DataError` for the place of a data set that no result could name, see `is_plain`."""
+    """Raises `DataError` for a data set's path that results cannot contain, see `is_plain`."""
     if not is_plain(str(place.absolute())):
         raise DataError(f"the path {str(place)!a} is not plain UTF-8 text", "rename the folder")
 
 
 def name_below(root: Path, file: Path) -> str:
-    """A file's path relative to `root` with forward slashes: what lists, tables and maps know a picture by.
+    """A file's path relative to `root` with forward slashes, which identifies a picture in lists, tables and maps.
 
-    Raises `DataError` for a name that none of these can hold: with control characters, or not in UTF-8.
+    Raises `DataError` for a name that these cannot contain: with control characters, or not in UTF-8.
     """
     name = file.relative_to(root).as_posix()
     if not is_plain(name):
@@ -126,9 +126,9 @@ def name_below(root: Path, file: Path) -> str:
 
 
 def pair_by_stem(images: Path, masks: Path) -> Pairing:
-    """Pair every picture under `images` with the mask of the same relative stem under `masks`.
+    """Pair every picture under `images` with the mask that has the same relative stem under `masks`.
 
-    Where two pictures, or two masks, share a stem, none of them is guessed. Raises `DataError` without a masks folder.
+    If two pictures or two masks share a stem, none of them is paired. Raises `DataError` without a masks folder.
     """
     if not masks.is_dir():
         raise DataError(f"no masks folder {masks} for the pictures in {images}")
@@ -147,7 +147,7 @@ def pair_by_stem(images: Path, masks: Path) -> Pairing:
 
 
 def masks_by_stem(masks: Path) -> dict[str, list[Path]]:
-    """Every mask under `masks` by its relative path without suffix; more than one when suffixes differ."""
+    """Masks under `masks` by their relative path without suffix; more than one per path if suffixes differ."""
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for mask in walk_images(masks):
         by_stem[_stem(mask, masks)].append(mask)

@@ -1,5 +1,5 @@
-"""Ground-truth masks: the one reader of all commands, for grey, inverted, coloured and palette masks, and for masks of
-the stored raster of a picture with an EXIF orientation.
+"""Ground-truth masks: the reader used by all commands for grey, inverted, coloured and palette masks, and for masks of
+the stored raster of pictures with an EXIF orientation.
 """
 
 from __future__ import annotations
@@ -23,33 +23,31 @@ from imltool.pictures.images import RGB, Mask, MaskPicture, PictureShape, read_m
 HALF = 127
 
 COLOURED = 48
-"""Spread between a pixel's channels, in levels of 255, from which on it is coloured; JPEG noise stays below (our
-choice)."""
+"""Least difference between the channels of a coloured pixel, in levels of 255; JPEG noise stays below (our choice)."""
 
 FEW = 0.001
-"""Share of coloured pixels that may be noise in a grey mask, as long as they are few beside the bright ones as well."""
+"""Share of coloured pixels that may be noise in a grey mask, if they are also few compared with the bright ones."""
 
 BORDER_SHARE = 0.9
-"""A grey level that covers this share of the border is the background, where black and white both occur."""
+"""If black and white both occur, the one that covers this share of the border is the background."""
 
 COLOUR_NAME = re.compile(r"#[0-9a-f]{6}")
 
 
 class MaskRule(Frozen):
-    """How the pixels of a mask file become true (tampered) or false.
+    """The rule by which pixels of a mask file are true (tampered) or false.
 
     Attributes:
-        colour: what is looked at. `auto`: a grey mask is read by its brightness, in a coloured one every colour apart
-            from the background is tampered, and a mask whose background is not clear is refused. `grey`: the
-            brightness, and a coloured mask is refused. `green`: how much greener than red a pixel is (0 when it is
-            not), for masks that paint the host red and the pasted region green. `listed`: see `background` and
-            `tampered`.
-        threshold: a value strictly above it is bright (`auto` of grey masks, `grey`, `green`).
-        polarity: `bright` when bright pixels are the tampered ones, `dark` when the mask is inverted.
-        background: the one colour that is not tampered, `#rrggbb`; only with `listed`.
-        tampered: the colours that are tampered, where that is not everything but the background; only with `listed`.
-        raster: whether the mask belongs to the picture as stored or as displayed, where an EXIF orientation makes a
-            difference; None lets the sizes decide, and takes the displayed picture where they cannot.
+        colour: the property of a pixel that is read. `auto`: the brightness of a grey mask; in a coloured mask every
+            colour except the background is tampered, and a mask with an unclear background is refused. `grey`: the
+            brightness; coloured masks are refused. `green`: green minus red (at least 0), for masks in which the host
+            is red and the pasted region green. `listed`: see `background` and `tampered`.
+        threshold: values strictly above it are bright (for `auto` of grey masks, `grey`, `green`).
+        polarity: `bright` if bright pixels are tampered, `dark` if the mask is inverted.
+        background: the only colour that is not tampered, `#rrggbb`; only with `listed`.
+        tampered: the tampered colours, if they are not all except the background; only with `listed`.
+        raster: whether the mask belongs to the stored or the displayed picture, if an EXIF orientation makes a
+            difference; None lets the sizes decide, or takes the displayed picture if they cannot.
     """
 
     colour: Literal["auto", "grey", "green", "listed"] = "auto"
@@ -77,11 +75,11 @@ class MaskRule(Frozen):
 
 @dataclass(frozen=True)
 class MaskContent:
-    """A mask file as decoded, before its picture is looked at.
+    """A decoded mask file, before its picture is considered.
 
     Attributes:
         marked: bool [H,W], True = tampered.
-        note: how a coloured mask was understood; "" for a grey one.
+        note: how a coloured mask was interpreted; "" for a grey one.
     """
 
     marked: Mask
@@ -89,9 +87,9 @@ class MaskContent:
 
 
 def parse_rule(texts: Sequence[str]) -> dict[str, object]:
-    """Changes to a rule from `KEY=VALUE`, several colours split by commas. Naming colours makes `colour` `listed`.
+    """Parse changes to a rule from `KEY=VALUE`, with colours split by commas. Given colours set `colour` to `listed`.
 
-    Raises `UsageError` for a text of another form or an unknown key.
+    Raises `UsageError` for a text in another form or an unknown key.
     """
     changes: dict[str, object] = {}
     for text in texts:
@@ -113,11 +111,11 @@ def read_truth(path: Path, rule: MaskRule, image: Path | PictureShape | None = N
     """Read a mask file by its rule as bool [H,W] over the displayed picture, True = tampered.
 
     Args:
-        image: the picture, or its shape; its size is expected, and its EXIF orientation respected. None reads the mask
-            as it is stored.
+        image: the picture or its shape; the mask must have its size, and its EXIF orientation is applied. None reads
+            the mask as it is stored.
 
     Raises `ImageError` when the mask (or the picture's header) cannot be decoded, `DataError` when it has another size
-    than the picture, or is coloured and its background is not clear.
+    than the picture, or is coloured with an unclear background.
     """
     marked = read_content(path, rule).marked
     if image is None:
@@ -127,7 +125,7 @@ def read_truth(path: Path, rule: MaskRule, image: Path | PictureShape | None = N
 
 
 def orientation_of(path: Path, size: tuple[int, int], rule: MaskRule, shape: PictureShape) -> int:
-    """The EXIF orientation that a mask has to be turned by: its picture's, or 1.
+    """The EXIF orientation to apply to a mask: its picture's, or 1.
 
     Args:
         size: the mask's (width, height).
@@ -147,7 +145,7 @@ def read_content(path: Path, rule: MaskRule) -> MaskContent:
     picture = read_mask_picture(path)
     if rule.colour in ("auto", "grey"):
         if not _is_coloured(picture.rgb):
-            usual = rule.threshold == HALF  # `bright` knows masks of 0 and 1, and 16-bit ones
+            usual = rule.threshold == HALF  # `bright` handles masks of 0 and 1, and 16-bit masks
             bright = picture.bright if usual else mask_values(picture.rgb, rule) > rule.threshold
             return MaskContent(~bright if rule.polarity == "dark" else bright)
         if rule.polarity == "dark" or rule.colour == "grey":
@@ -166,7 +164,7 @@ def read_content(path: Path, rule: MaskRule) -> MaskContent:
 
 
 def mask_values(rgb: RGB, rule: MaskRule) -> NDArray[np.uint8]:
-    """The value of every pixel of a mask picture (uint8 RGB [H,W,3]) that the rule's threshold is for, uint8 [H,W]."""
+    """Values of a mask picture (uint8 RGB [H,W,3]) that are compared with the rule's threshold, uint8 [H,W]."""
     if rule.colour == "green":
         return np.asarray(np.clip(rgb[..., 1].astype(np.int16) - rgb[..., 0], 0, 255), dtype=np.uint8)
     return np.asarray(Image.fromarray(rgb).convert("L"))
@@ -178,7 +176,7 @@ def _near(rgb: RGB, colour: str) -> Mask:
 
 
 def _is_coloured(rgb: RGB) -> bool:
-    """Whether a mask has colours, and not just the noise of a JPEG."""
+    """Whether a mask has colours that are not just noise of a JPEG."""
     coloured = np.ptp(rgb, axis=2) > COLOURED
     count = int(coloured.sum())
     bright = int((rgb.max(axis=2) > HALF).sum())
@@ -186,10 +184,10 @@ def _is_coloured(rgb: RGB) -> bool:
 
 
 def _apart_from_background(picture: MaskPicture, path: Path) -> MaskContent:
-    """All that is not the background of a coloured mask. Raises `DataError` when it is not clear what that is.
+    """All of a coloured mask except its background. Raises `DataError` when the background is not clear.
 
-    The background is what is black, or white where nothing is black; where both occur, the one of them that the
-    picture's border has. A palette's first entry counts as background when it is black, as in the masks of Pascal VOC.
+    The background is black, or white if nothing is black; if both occur, it is the one along the picture's border. A
+    palette's first entry counts as background if it is black, as in the masks of Pascal VOC.
     """
     if picture.classes is not None:
         count = len(np.unique(picture.classes))

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same photograph saved again, resized or lightly edited, which a file hash cannot see."""
+"""Near-duplicates: the same photograph saved again, resized or lightly edited, which a file hash cannot detect."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ BITS = 2 * SIDE * SIDE
 DISTANCE = 8
 """Two pictures are near-duplicates when at most this many of the 128 bits differ (our choice).
 
-Measured on 320 photographs of four sources: saved as JPEG of quality 70 or at half the size a picture changes by 5 bits
-at most; of 51,040 pairs of different pictures none is within 8, one within 10, ten within 24. Crops of 2 % are found
-in every third case only."""
+Measured on 320 photographs of four sources: saving a picture as JPEG of quality 70 or at half the size changes at most
+5 bits; of 51,040 pairs of different pictures none is within 8, one within 10, ten within 24. Crops of 2 % are found
+only in a third of the cases."""
 
 PLAIN = 16
-"""Pictures with fewer bits set than this, or more than 128 minus this, are not compared: skies, gradients and plain
-pages all look like one another to this hash."""
+"""Pictures with fewer bits set than this, or more than 128 minus this, are not compared, because this hash does not
+distinguish skies, gradients and plain pages.
+"""
 
 _BLOCK = 1 << 22  # pairs compared at once
 
@@ -47,7 +48,7 @@ def fingerprint(path: Path) -> str:
                     upright = Image.fromarray(read_rgb(path))
                 grey = upright.convert("L")
                 small = np.asarray(grey.resize((SIDE + 1, SIDE + 1), Image.Resampling.BOX), dtype=np.int16)
-    except Exception:  # decoders raise many types; whoever needs the picture will say what is wrong with it
+    except Exception:  # decoders raise many types; the code that needs the picture reports the fault
         return ""
     right, below = small[:SIDE, 1:] > small[:SIDE, :-1], small[1:, :SIDE] > small[:-1, :SIDE]
     return np.packbits(np.stack([right, below])).tobytes().hex()
@@ -55,11 +56,11 @@ def fingerprint(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Similar:
-    """Test pictures that look like ones a checkpoint has seen.
+    """Test pictures that are near-duplicates of pictures a checkpoint has seen.
 
     Attributes:
         names: the test pictures, in the order given.
-        source: the seen set with the most of them, "" for none.
+        source: the seen set with most of them, "" if there are none.
     """
 
     names: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class Similar:
 
 
 def find_similar(fingerprints: Mapping[str, str], seen: Iterable[tuple[str, Iterable[str]]]) -> Similar:
-    """Which test pictures are near-duplicates of seen ones.
+    """Find test pictures that are near-duplicates of seen ones.
 
     Args:
         fingerprints: picture name → `fingerprint`.
@@ -98,7 +99,7 @@ _ONES = np.array([value.bit_count() for value in range(1 << 16)], dtype=np.uint8
 
 
 def _near(tests: NDArray[np.uint16], known: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Bool [N]: whether some of the known fingerprints [M,8] is within `DISTANCE` bits of each test one [N,8]."""
+    """Bool [N]: whether any known fingerprint of [M,8] is within `DISTANCE` bits of each test fingerprint [N,8]."""
     near = np.zeros(len(tests), dtype=np.bool_)
     if not len(known):
         return near

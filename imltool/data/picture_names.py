@@ -1,8 +1,8 @@
-"""Finding the picture that an annotation means, by the name it recorded.
+"""Find the picture that an annotation refers to, by its recorded name.
 
-Names come from other machines: with folders that are not here, Windows' backslashes, letters of another case or another
-Unicode form, upload prefixes and addresses of Label Studio, `%20`, Roboflow's endings. A looser reading is only taken
-when exactly one picture fits it, and always after the stricter ones.
+Names come from other machines: with other folders, Windows' backslashes, letters in another case or Unicode form,
+upload prefixes and URLs of Label Studio, `%20`, Roboflow's endings. Looser interpretations are tried after stricter
+ones, and used only if exactly one picture matches.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ STRUCTURE = frozenset(
     {"images", "image", "imgs", "img", "labels", "label", "annotations", "annotation", "jpegimages", "json", "xml"}
     | {"obj_train_data", "obj_valid_data", "obj_test_data", "data"}
 )
-"""Folders that separate pictures from annotations in the trees of YOLO, VOC, CVAT and Roboflow, not parts of the data:
-`train/labels/a.txt` belongs to `train/images/a.jpg`."""
+"""Folders that only separate pictures from annotations in the trees of YOLO, VOC, CVAT and Roboflow:
+`train/labels/a.txt` belongs to `train/images/a.jpg`.
+"""
 
 KNOWN_SUFFIXES = IMAGE_SUFFIXES | SUFFIXES
-"""What is no part of a name: `v1.2` has none of them."""
+"""Suffixes that are not part of a name; `v1.2` has none of them."""
 
 UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
-"""What Label Studio puts before an uploaded file's name."""
+"""Prefix that Label Studio adds to an uploaded file's name."""
 
 ROBOFLOW = re.compile(r"(.+)_([a-z]{3,4})\.rf\.[0-9a-zA-Z]{8,}$")
-"""What Roboflow makes of `NAME.jpg`: `NAME_jpg.rf.HASH` and a suffix."""
+"""Roboflow's name for `NAME.jpg`: `NAME_jpg.rf.HASH` and a suffix."""
 
 QUERY = re.compile(r"^.*[?&]d=")
-"""An address of Label Studio's local files, up to the path."""
+"""A URL of Label Studio's local files, up to the path."""
 
 
 class Claim(NamedTuple):
-    """The picture that an annotation means, and whether its path was recorded, not its file name alone."""
+    """The picture of an annotation, and whether its path was recorded rather than only its file name."""
 
     picture: str
     by_path: bool
 
 
 class PictureNames:
-    """Pictures by relative path, by file name, both without suffix, and by looser forms of these.
+    """Pictures by relative path and file name, with and without suffix, and by looser forms of these.
 
     Args:
-        names: paths relative to the pictures' root, forward slashes.
+        names: paths relative to the pictures' root, with forward slashes.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -69,7 +70,7 @@ class PictureNames:
             self._by["loose file stem", _loose(path.stem)].append(name)
 
     def find(self, entry: BoxedImage) -> Claim:
-        """The picture of an annotation. Raises `DataError` when none fits, or several do."""
+        """The picture of an annotation. Raises `DataError` when none or several match."""
         for name, any_suffix in _readings(entry):
             path = PurePosixPath(name)
             stem = path.with_suffix("").as_posix() if path.suffix.lower() in KNOWN_SUFFIXES else name
@@ -88,7 +89,7 @@ class PictureNames:
         raise DataError("no such picture: its boxes are left out")
 
     def find_own(self, entry: BoxedImage) -> Claim | None:
-        """The picture that the annotation file itself is called after, None where there is no such."""
+        """The picture with the name of the annotation file itself, or None."""
         if not entry.own_name:
             return None
         try:
@@ -102,13 +103,13 @@ def _has_suffix(path: PurePosixPath) -> bool:
 
 
 def _loose(name: str) -> str:
-    """One form for names that differ in Unicode form, letter case, or the folders that name no part of the data."""
+    """A common form of names that differ in Unicode form, letter case, or `STRUCTURE` folders."""
     parts = unicodedata.normalize("NFC", name).casefold().split("/")
     return "/".join([*(part for part in parts[:-1] if part not in STRUCTURE), parts[-1]])
 
 
 def _keys(name: str, stem: str, without_suffix: bool) -> list[tuple[str, str]]:
-    """Where to look, the strictest first; each path also with the folders before it that are not here left away."""
+    """Keys to look up, the strictest first; each path also without leading folders that do not exist here."""
     path = PurePosixPath(name)
     keys = [("path", name), ("file name", path.name)]
     loose = [("loose path", _loose(name)), ("loose file name", _loose(path.name))]
@@ -122,7 +123,7 @@ def _keys(name: str, stem: str, without_suffix: bool) -> list[tuple[str, str]]:
 
 
 def _longest_tail(name: str, found: list[str]) -> list[str]:
-    """Of pictures of one file name those that share the most folders before it with the recorded name, at least one."""
+    """Of pictures with the same file name, those that share most parent folders with the recorded name, one or more."""
     wanted = _loose(PurePosixPath(name).with_suffix("").as_posix()).split("/")[::-1]
 
     def shared(picture: str) -> int:
@@ -138,7 +139,7 @@ def _longest_tail(name: str, found: list[str]) -> list[str]:
 
 
 def _readings(entry: BoxedImage) -> Iterator[tuple[str, bool]]:
-    """Names that an annotation may mean, as recorded first, each with whether its suffix counts for nothing."""
+    """Possible names of an annotation's picture, the recorded one first, each with whether to ignore its suffix."""
     seen = set()
     candidates = [(entry.name, entry.any_suffix)]
     candidates += [(decoded, entry.any_suffix) for decoded in _decoded(entry.name)]
@@ -157,7 +158,7 @@ def _readings(entry: BoxedImage) -> Iterator[tuple[str, bool]]:
 
 
 def _decoded(name: str) -> list[str]:
-    """A recorded address as paths: what follows `?d=`, without %20, or what comes before a query."""
+    """Convert a recorded URL to paths: the part after `?d=`, without %20, or the part before a query."""
     path = QUERY.sub("", name)
     forms = (path, unquote(path), unquote(name), unquote(name.partition("?")[0]))
     return [posix(form) for form in forms if form != name]

@@ -1,7 +1,7 @@
-"""Which raster the masks of a set belong to, where pictures have an EXIF orientation.
+"""Determine the raster to which the masks of a set belong, for pictures with an EXIF orientation.
 
-A mask of a picture that is turned by 90° says so by its size. Flipped or upside-down pictures leave it open, so what
-the others of the set say counts for them; where none says anything, the displayed picture is taken and reported.
+For a picture that is rotated by 90° the size of the mask decides. For flipped or upside-down pictures it does not, so
+the raster of the set's other masks is used; if none decides, the displayed picture is used and reported.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from imltool.texts import listed
 
 @dataclass
 class Settled:
-    """The samples of a set, each with the raster of its mask.
+    """The samples of a set with the rasters of their masks.
 
     Attributes:
-        samples: in their order, `rule.raster` filled in where a set decides it.
-        turned: names of pictures whose masks are turned from the stored raster.
-        unclear: names of pictures for which nothing decides it.
+        samples: in input order, with `rule.raster` filled in if the set decides it.
+        turned: names of pictures whose masks are converted from the stored raster.
+        unclear: names of pictures whose raster is undecided.
     """
 
     samples: list[Sample]
@@ -30,7 +30,7 @@ class Settled:
     unclear: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """One line each for what was turned and what is unclear."""
+        """One line about converted masks and one about unclear ones."""
         notes = []
         if self.turned:
             notes.append(f"masks of the stored raster, turned by the EXIF orientation: {listed(self.turned)}")
@@ -43,7 +43,7 @@ class Settled:
 
 
 def settle_rasters(samples: Sequence[Sample]) -> Settled:
-    """Look at the headers of all pictures with a mask, and of the masks of turned ones. Unreadable ones are skipped."""
+    """Read the headers of all pictures with a mask, and of the masks of rotated ones. Unreadable files are skipped."""
     settled = Settled([*samples])
     sideways: dict[str, list[str]] = {"stored": [], "displayed": []}
     others: list[int] = []

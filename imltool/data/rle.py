@@ -1,7 +1,7 @@
-"""Masks as COCO's run-length encoding, the strings that `pycocotools` writes and reads.
+"""Masks in COCO's run-length encoding, compatible with the strings of `pycocotools`.
 
-Runs go down the columns from the top left, and the first counts zeros. Our own code: `pycocotools.decode` leaves memory
-as it was where runs are too short, and this way a compiled dependency is not needed.
+Runs go down the columns from the top left, and the first counts zeros. The code is our own, because
+`pycocotools.decode` leaves memory uninitialised if runs are too short, and to avoid a compiled dependency.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic cannot read typing's before Python 3.12
+from typing_extensions import TypedDict  # pydantic does not support typing's before Python 3.12
 
 from imltool.errors import DataError
 from imltool.pictures.faults import MAX_PIXELS
@@ -17,20 +17,20 @@ from imltool.pictures.images import Mask
 
 
 class Rle(TypedDict):
-    """A mask encoded: `size` is [height, width] in pixels, `counts` the runs as COCO's ASCII string."""
+    """An encoded mask: `size` is [height, width] in pixels, `counts` the runs as COCO's ASCII string."""
 
     size: list[int]
     counts: str
 
 
 def encode_mask(mask: Mask) -> Rle:
-    """Encode a bool mask [H,W] of at least one pixel."""
+    """Encode a bool mask [H,W] with at least one pixel."""
     runs = runs_of(mask)
     letters = bytearray()
     for position, run in enumerate(runs):
         value = run - runs[position - 2] if position > 2 else run
         more = True
-        while more:  # five bits a character, the lowest first; the sign is that of the last one's highest bit
+        while more:  # five bits per character, the lowest first; the sign is the last one's highest bit
             code, value = value & 31, value >> 5
             more = value != (-1 if code & 16 else 0)
             letters.append(48 + (code | 32 if more else code))
@@ -39,14 +39,14 @@ def encode_mask(mask: Mask) -> Rle:
 
 
 def decode_mask(rle: Rle) -> Mask:
-    """Decode to bool [H,W]. Raises `DataError` when the runs do not fill a mask of that size."""
+    """Decode to bool [H,W]. Raises `DataError` when the runs do not fill a mask of the recorded size."""
     return _fill(_parse(rle["counts"]), *rle["size"])
 
 
 def decode_counts(value: Any, where: str) -> Mask:
-    """Decode a mask found in a JSON file, whose `counts` are a string or a list of runs, to bool [H,W].
+    """Decode a mask from a JSON file, with `counts` as a string or a list of runs, to bool [H,W].
 
-    Raises `DataError` starting with `where`, also for more pixels than a picture may have.
+    Raises `DataError` with a message that starts with `where`, also for more pixels than a picture may have.
     """
     size = value.get("size") if isinstance(value, dict) else None
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
@@ -74,10 +74,10 @@ def _fill(runs: list[int] | None, height: int, width: int) -> Mask:
 
 
 def _parse(counts: str) -> list[int] | None:
-    """The runs of a string: five bits a character, the lowest first, the sixth telling that more follow.
+    """The runs of a string: five bits per character, the lowest first; the sixth bit means that more follow.
 
-    From the fourth run on, the difference to the run before the last is stored. None when the string ends within a run
-    or holds a character of another kind.
+    From the fourth run on, the difference to the run before the last is stored. None if the string ends within a run or
+    contains an invalid character.
     """
     runs: list[int] = []
     value, shift = 0, 0
@@ -97,9 +97,9 @@ def _parse(counts: str) -> list[int] | None:
 
 
 def check_rle(value: Any, where: str) -> Rle:
-    """An encoded mask as found in a JSON file, its types checked.
+    """Check the types of an encoded mask from a JSON file.
 
-    Raises `DataError` starting with `where`.
+    Raises `DataError` with a message that starts with `where`.
     """
     size, counts = (value.get("size"), value.get("counts")) if isinstance(value, dict) else (None, None)
     if (
@@ -114,7 +114,7 @@ def check_rle(value: Any, where: str) -> Rle:
 
 
 def runs_of(mask: Mask) -> list[int]:
-    """Lengths of the runs of a bool mask [H,W] of at least one pixel, uncompressed."""
+    """Lengths of the runs of a bool mask [H,W] with at least one pixel, uncompressed."""
     flat = mask.ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs: list[int] = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()

@@ -1,4 +1,4 @@
-"""What an evaluation knows of a picture beyond its files: what was done to it, and how its mask is read."""
+"""Information about pictures beyond their files: the kind of manipulation, and the rule to read the mask."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CASIA_KINDS = {"D": "splice", "S": "copymove"}
 """CASIA names a forgery after its sources: D (different pictures) is a splice, S (the same) a copy-move."""
 
 MANIFEST, SYNTHETIC = "manifest.jsonl", "synth.jsonl"
-"""What `imltool data convert` and `imltool synth` leave in their folder; both say the kinds."""
+"""Files of `imltool data convert` and `imltool synth` with the kinds of manipulation."""
 
 
 def kind_of(sample: Sample) -> str | None:
-    """What was done to a tampered picture: as its data set says, else from a CASIA name, else None."""
+    """The kind of manipulation of a tampered picture: from its data set, else from a CASIA name, else None."""
     if not sample.tampered:
         return None
     if sample.kind:
@@ -32,16 +32,16 @@ def kind_of(sample: Sample) -> str | None:
 
 
 def read_sample_mask(sample: Sample) -> Mask:
-    """The truth of a tampered picture, bool [H,W] over the displayed picture. Raises as `read_truth` does."""
+    """The ground truth of a tampered picture, bool [H,W] over the displayed picture. Raises as `read_truth` does."""
     assert sample.mask is not None
     return read_truth(sample.mask, sample.rule, sample.image)
 
 
 def folder_samples(root: Path) -> FolderReading:
-    """A `folder` layout data set, with kinds where the folder says them, and one more note for a file that looks as if
-    it said them and does not.
+    """Read a data set in the `folder` layout, with kinds if a file in it records them.
 
-    Raises `DataError` as `read_folder` does, and when what should say the kinds is damaged.
+    A file with the name of such a file and other contents adds a note. Raises `DataError` as `read_folder` does, and
+    when the record of kinds is damaged.
     """
     kinds: dict[str, str] = {}
     rules: dict[str, MaskRule] = {}
@@ -65,8 +65,8 @@ def folder_samples(root: Path) -> FolderReading:
 def manifest_samples(manifest: Manifest) -> list[Sample]:
     """The pictures of a manifest, tampered first, each part sorted by name.
 
-    Names are the manifest's own. Where all are absolute they lose the folder that all pictures share; where only some
-    are, a name so shortened might be another picture's.
+    Names are those of the manifest. If all are absolute, they lose the folder that all pictures share; if only some
+    are, nothing is removed, because a shortened name might be another picture's.
     """
     names = [Path(record.image) for record in manifest.records]
     shared = Path(os.path.commonpath([name.parent for name in names])) if all(map(Path.is_absolute, names)) else None

@@ -25,19 +25,19 @@ class NamedSet:
     """A data set to evaluate on.
 
     Attributes:
-        name: as results are filed.
+        name: its name in results.
         root: its folder or its manifest.
-        target: what `read_target` reads it from again, with an absolute path.
+        target: the argument with which `read_target` reads it again, with an absolute path.
         samples: tampered first, each part sorted by name.
         pictures: sample name → SHA-256 of its picture file; unreadable files are absent.
-        fingerprints: sample name → perceptual hash of its picture, where it was asked for.
-        digest: SHA-256 over all names, hashes of pictures and masks, and rules by which masks are read; "" until
-            `hash_files` has run.
-        list_file: name and SHA-256 of the list file the samples were chosen with, None for the whole folder.
-        notes: what reading the set found and left out, one line each.
-        warnings: one line each on how the set's masks and other files were understood.
-        left_out: reason → files that reading the set left out.
-        account: how many of its pictures can be used; None until `survey` has run.
+        fingerprints: sample name → perceptual hash of its picture, if requested.
+        digest: SHA-256 over all names, hashes of pictures and masks, and rules to read masks; "" until `hash_files` has
+            run.
+        list_file: name and SHA-256 of the list file that selected the samples, None for the whole folder.
+        notes: problems found and files left out while reading the set, one line each.
+        warnings: how the set's masks and other files were interpreted, one line each.
+        left_out: reason → files that were left out while reading the set.
+        account: numbers of usable and unusable pictures; None until `survey` has run.
     """
 
     name: str
@@ -54,7 +54,7 @@ class NamedSet:
     account: Account | None = None
 
     def survey(self, readable: Callable[[Path], bool]) -> Account:
-        """Look at every picture and mask, once.
+        """Check every picture and mask, once.
 
         Args:
             readable: whether a picture can be read.
@@ -65,10 +65,10 @@ class NamedSet:
         return self.account
 
     def hash_files(self, similar: bool = False) -> Iterator[Sample]:
-        """Hash every picture and mask; yields each sample when its files are done.
+        """Hash every picture and mask; yields each sample when its files are hashed.
 
         Args:
-            similar: also fill `fingerprints`, for which every picture is decoded.
+            similar: also fill `fingerprints`, which requires decoding every picture.
         """
         total = hashlib.sha256()
         for sample in self.samples:
@@ -86,7 +86,7 @@ class NamedSet:
 
 
 def _hash(path: Path) -> str:
-    """SHA-256, or "" for a file that cannot be read: decoding it will say why."""
+    """SHA-256, or "" for a file that cannot be read; decoding it will report the reason."""
     try:
         return sha256_file(path)
     except OSError:
@@ -94,16 +94,16 @@ def _hash(path: Path) -> str:
 
 
 def named_sets(specifications: Sequence[str]) -> list[NamedSet]:
-    """Data sets from `NAME=TARGET` (or `TARGET` alone, named after it).
+    """Read data sets from `NAME=TARGET`, or from `TARGET` alone, from which the name is taken.
 
-    A target is a folder in the `folder` layout, a manifest, or `LAYOUT:DIR` for a set as it is distributed.
+    A target is a folder in the `folder` layout, a manifest, or `LAYOUT:DIR` for a set as distributed.
 
-    Raises `UsageError` for an empty or doubled name, `DataError` when a target is not a data set.
+    Raises `UsageError` for an empty or repeated name, `DataError` when a target is not a data set.
     """
     sets: list[NamedSet] = []
     for specification in specifications:
         name, equals, target = specification.partition("=")
-        if equals and Path(specification).exists():  # a folder whose own name has the sign in it
+        if equals and Path(specification).exists():  # a folder with an equals sign in its name
             equals = ""
         target = target if equals else specification
         name = name.strip() if equals else _name_of(target)
@@ -122,10 +122,10 @@ def _name_of(target: str) -> str:
 
 
 def read_target(name: str, target: str, split: str | None = None) -> NamedSet:
-    """A data set called `name` from a folder in the `folder` layout, a manifest, or `LAYOUT:DIR`.
+    """Read a data set called `name` from a folder in the `folder` layout, a manifest, or `LAYOUT:DIR`.
 
     Args:
-        split: only the pictures of this split and those of none.
+        split: only the pictures of this split and those without a split.
 
     Raises `DataError` when the target is not a data set or has no such split, `UsageError` for an unknown layout.
     """
@@ -161,9 +161,9 @@ def _settled(one: NamedSet) -> NamedSet:
 
 
 def sample_sets(folder: Path) -> list[NamedSet]:
-    """The data sets inside a folder of samples: every direct subfolder with `tampered/` or `authentic/`.
+    """Read the data sets in a folder of samples: every direct subfolder with `tampered/` or `authentic/`.
 
-    Raises `DataError` when the folder is absent or holds no such subfolder.
+    Raises `DataError` when the folder is missing or contains no such subfolder.
     """
     if not folder.is_dir():
         raise DataError(f"no data set was given and the samples folder {folder} does not exist", "give --data NAME=DIR")
@@ -178,10 +178,10 @@ def sample_sets(folder: Path) -> list[NamedSet]:
 
 
 def apply_lists(sets: Sequence[NamedSet], specifications: Sequence[str]) -> None:
-    """Keep of each named set the samples its list file names, in the set's order.
+    """Keep only the samples that a set's list file names, in the set's order.
 
     Args:
-        specifications: `NAME=FILE`; the file holds sample names such as `tampered/a.jpg`, one a line.
+        specifications: `NAME=FILE`; the file contains sample names such as `tampered/a.jpg`, one per line.
 
     Raises `UsageError` for a set that is not evaluated or has two lists, `DataError` when a list is empty or names a
     picture that the set does not have.
@@ -196,7 +196,7 @@ def apply_lists(sets: Sequence[NamedSet], specifications: Sequence[str]) -> None
             raise UsageError(f"--list {name}: no data set has that name", f"the sets are {', '.join(by_name)}")
         one = by_name[name]
         if one.list_file:
-            raise UsageError(f"two lists are given for {name}", "give one --list a set")
+            raise UsageError(f"two lists are given for {name}", "give one --list per set")
         _choose(one, Path(file))
 
 

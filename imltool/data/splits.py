@@ -11,17 +11,17 @@ from pathlib import Path
 from imltool.errors import DataError
 
 CASIA_SCENE = r"([a-z]{3})_?(\d{4})"
-"""Source ids as CASIA writes them into file names: `ani0049` in forgeries, `ani_0049` in authentic pictures."""
+"""Source ids in CASIA's file names: `ani0049` in forgeries, `ani_0049` in authentic pictures."""
 
 
 def scenes_of(name: str, pattern: str = CASIA_SCENE) -> list[str]:
-    """Scene ids in a file name: every match of `pattern`, its groups joined. The name itself when nothing matches."""
+    """Scene ids in a file name: every match of `pattern` with its groups joined, or the name if nothing matches."""
     found = ["".join(match.groups()) or match.group() for match in re.finditer(pattern, name)]
     return found or [name]
 
 
 def scene_groups(names: Sequence[str], pattern: str = CASIA_SCENE) -> list[list[str]]:
-    """Names grouped so that two names that share a scene, directly or through others, are in one group."""
+    """Group names so that two names that share a scene, directly or through others, are in the same group."""
     parent: dict[str, str] = {}
 
     def root(scene: str) -> str:
@@ -44,11 +44,11 @@ def scene_groups(names: Sequence[str], pattern: str = CASIA_SCENE) -> list[list[
 def split_by_scene(
     names: Sequence[str], share: float, seed: int = 0, pattern: str = CASIA_SCENE
 ) -> tuple[list[str], list[str]]:
-    """Split names into (train, held out), whole scene groups at a time, both sorted.
+    """Split names into (train, held out) by whole scene groups; both are sorted.
 
     Args:
-        share: wanted share of held-out names; groups are taken in the order of a seeded hash until it is reached,
-            a group that would overshoot by more than it helps is left out.
+        share: wanted share of held-out names. Groups are taken in the order of a seeded hash until it is reached; a
+            group that would exceed it by more than is missing without the group is not taken.
 
     Raises `DataError` when one part would be empty.
     """
@@ -70,11 +70,11 @@ def split_by_scene(
 
 
 def read_list(path: Path) -> list[str]:
-    """Names of a list file, one a line; blank lines and lines starting with # are skipped. Raises `DataError`."""
+    """Names in a list file, one per line; blank lines and lines starting with # are skipped. Raises `DataError`."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"list file {path} cannot be read: {error.strerror}", "check the name of the list") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"list file {path} is not UTF-8 text", "one picture name a line") from error
+        raise DataError(f"list file {path} is not UTF-8 text", "one picture name per line") from error
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

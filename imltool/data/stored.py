@@ -1,7 +1,7 @@
-"""From the stored raster to the displayed picture: masks and boxes turned as EXIF's orientation says.
+"""Convert masks and boxes of the stored raster to the displayed picture by the EXIF orientation.
 
-Labels drawn by a program that ignores the orientation belong to the stored raster, while every command here looks at
-the displayed picture.
+Labels drawn with a program that ignores the orientation belong to the stored raster, while all commands here use the
+displayed picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 
 
 def displayed_mask(mask: Mask, orientation: int) -> Mask:
-    """A bool mask [H,W] of the stored raster as one of the displayed picture.
+    """Convert a bool mask [H,W] of the stored raster to one of the displayed picture.
 
     Args:
         orientation: EXIF's tag, 1 to 8.
@@ -33,7 +33,7 @@ def displayed_mask(mask: Mask, orientation: int) -> Mask:
 
 
 def displayed_box(box: Box, shape: PictureShape) -> Box:
-    """A box XYXY in pixels of the stored raster as one of the displayed picture."""
+    """Convert an XYXY box in pixels of the stored raster to one of the displayed picture."""
     width, height = shape.stored_size
     x1, y1, x2, y2 = box
     left, right, top, bottom = width - x2, width - x1, height - y2, height - y1

@@ -1,7 +1,7 @@
-"""Which pictures of a source can be used, found out before a run begins.
+"""Check which pictures of a source can be used before a run begins.
 
-A picture that turns out to be unusable in the middle of a run can only be replaced or lost; before the run it can be
-counted and repaired.
+A picture found to be unusable in the middle of a run can only be replaced or lost; before the run it can be counted and
+repaired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ THREADS = 4
 
 
 def has_header(path: Path) -> bool:
-    """Whether a file is a picture, by its header."""
+    """Whether a file is a picture according to its header."""
     try:
         read_shape(path)
     except ImageError:
@@ -42,7 +42,7 @@ def is_decodable(path: Path) -> bool:
 
 
 def survey(samples: Sequence[Sample], account: Account, readable: Callable[[Path], bool] = has_header) -> list[Sample]:
-    """The samples that can be used, in their order; `account` counts them and the others.
+    """The usable samples, in input order; `account` counts them and the others.
 
     Every mask is decoded.
 
@@ -62,13 +62,13 @@ def survey(samples: Sequence[Sample], account: Account, readable: Callable[[Path
 def usable_pictures(
     paths: Iterable[Path], account: Account, readable: Callable[[Path], bool] = has_header
 ) -> list[Path]:
-    """As `survey`, for pictures without a mask."""
+    """Like `survey`, for pictures without a mask."""
     samples = [Sample(path.name, path, None) for path in paths]
     return [sample.image for sample in survey(samples, account, readable)]
 
 
 def fault_of(sample: Sample, readable: Callable[[Path], bool] = has_header) -> str:
-    """Why a sample cannot be used, in few words; "" when it can."""
+    """The reason why a sample cannot be used, in a few words; "" if it can."""
     for path in (sample.image, sample.mask):
         if path is not None and not path.is_file():
             return "file missing"
@@ -85,7 +85,7 @@ def fault_of(sample: Sample, readable: Callable[[Path], bool] = has_header) -> s
 
 @lru_cache(maxsize=100_000)
 def _mask_fault(mask: Path, modified: int, size: int, rule: MaskRule, shape: PictureShape) -> str:
-    """Why a mask cannot be used; a study asks for the same ones row after row."""
+    """The reason why a mask cannot be used; cached, because a study needs the same masks in every row."""
     try:
         marked = read_content(mask, rule).marked
     except ImageError:

@@ -1,9 +1,9 @@
-"""Formats people draw boxes in: each has a test that recognises a file by its content, and a reader of one file.
+"""Box formats: each has a test that recognises a file by its content, and a reader for one file.
 
-A reader adds what it understood to an `Annotations`, entries that it cannot read as faults, one by one, and raises
-`DataError` only where the whole file is none of its format. To add a format, add an entry to `FORMATS`.
+A reader adds the boxes of a file to an `Annotations`, and every entry that it cannot read as a fault. It raises
+`DataError` only when the whole file is not in its format. To add a format, add an entry to `FORMATS`.
 
-Our own readers, not a library's: see docs/data.md, "Why not a library".
+The readers are our own rather than a library's: see docs/data.md, "Why not a library".
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class BoxFormat:
     """A format of annotation files.
 
     Attributes:
-        suffixes: of the files that are looked at in a folder.
-        syntax: what the content is written in, among `JSON`, `XML` and `TEXT`.
-        recognises: whether a file of that syntax is of the format. Raises `DataError` where it cannot be parsed.
+        suffixes: suffixes of the files that are examined in a folder.
+        syntax: syntax of the content, `JSON`, `XML` or `TEXT`.
+        recognises: whether a file with that syntax is in the format. Raises `DataError` when it cannot be parsed.
         read: adds a file's boxes to an `Annotations`.
     """
 
@@ -83,21 +83,21 @@ FORMATS: dict[str, BoxFormat] = {
     "csv": BoxFormat(*_CSV, is_csv, read_csv),
     "retinanet": BoxFormat(*_CSV, is_retinanet, read_retinanet),
 }
-"""In the order in which a file is asked; VIA's table comes before CSV with a header, which it resembles."""
+"""Formats in the order in which files are tested; VIA's table precedes CSV with a header, which it resembles."""
 
 
 def read_boxes(path: Path, format: str | None = None, categories: Sequence[str] = ()) -> Annotations:
-    """Read an annotation file, or a folder of them with everything below it.
+    """Read an annotation file, or all annotation files in a folder tree.
 
-    In a folder a file that cannot be parsed is a fault and the others are read; files that hold no annotation (class
+    In a folder, a file that cannot be parsed is a fault, and the others are read. Files without annotations (class
     names, lists of pictures, readmes) are left out and named in a note.
 
     Args:
         format: a key of `FORMATS`; detected from the files' content when None.
-        categories: use only boxes of these; all when empty.
+        categories: use only boxes of these categories; all if empty.
 
     Raises `UsageError` for an unknown format or category, `DataError` when nothing can be read: a single file is
-    damaged or in no known format, a folder holds no annotation, or several formats.
+    damaged or in no known format, or a folder contains no annotations or several formats.
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown box format {format!r}", f"choose one of {', '.join(FORMATS)}")
@@ -147,7 +147,7 @@ def _read_folder(path: Path, format: str | None, found: Annotations) -> None:
 
 
 def _format_of(file: AnnotationFile, format: str | None) -> str | None:
-    """The format that recognises a file, or None. Raises `DataError` where it cannot be parsed."""
+    """The format of a file, or None. Raises `DataError` when it cannot be parsed."""
     suffix = file.path.suffix.lower()
     syntax = {".json": JSON, ".xml": XML}.get(suffix) or _syntax(file)
     names = [format] if format else list(FORMATS)
@@ -166,12 +166,12 @@ def _syntax(file: AnnotationFile) -> str:
 
 
 def detect_format(file: AnnotationFile) -> str:
-    """The format of a single annotation file, judged by its content. Raises `DataError` when none fits."""
+    """The format of a single annotation file, detected from its content. Raises `DataError` when none fits."""
     syntax = _syntax(file)
     for name, known in FORMATS.items():
         table = name == "yolo" and file.path.suffix.lower() == ".csv"
         if syntax in known.syntax and not table and known.recognises(file):
             return name
     if file.path.suffix.lower() == ".csv":
-        return "csv"  # whose reader says which columns are missing
+        return "csv"  # its reader reports the missing columns
     raise DataError(f"{file.path} is in no box format known here", f"name it with --format: {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""COCO detection JSON, one file for many pictures or one a picture."""
+"""COCO detection JSON, one file for many pictures or one per picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HINT = "expected COCO: images (id, file_name), annotations (image_id, bbox)"
 
 
 def is_coco(file: AnnotationFile) -> bool:
-    """Whether a JSON file has the lists of COCO; one without annotations (only `categories`) is no annotation."""
+    """Whether a JSON file has the lists of COCO; a file with nothing but `categories` is not an annotation."""
     document = file.json
     return isinstance(document, dict) and ("images" in document or "annotations" in document)
 
@@ -23,10 +23,10 @@ def is_coco(file: AnnotationFile) -> bool:
 def read_coco(file: AnnotationFile, found: Annotations) -> None:
     """`images` (id, file_name, width, height), `annotations` (image_id, bbox = x, y, w, h in pixels).
 
-    Ids and numbers may be texts. A box without `bbox` is taken from its `segmentation` (polygons or run lengths); one
-    with `attributes.rotation` (degrees, as CVAT exports it) is the box around the turned one. A segmentation is no
-    label: nobody has offered it as that of an edit. What a person accepted in `imltool annotate` is in
-    `imltool.accepted` and `imltool.mask`.
+    Ids and numbers may be texts. Without a `bbox`, the bounds of the `segmentation` (polygons or run lengths) are used.
+    With `attributes.rotation` (degrees, as exported by CVAT), the result is the box around the rotated one. A
+    segmentation is never used as a label, because nobody has declared it to be the edit's. Labels accepted in `imltool
+    annotate` are in `imltool.accepted` and `imltool.mask`.
     """
     document = file.object
     images, annotations = (as_list(document, key, file.path) for key in ("images", "annotations"))
@@ -95,7 +95,7 @@ def _verdict(image: dict[str, Any]) -> str:
 
 
 def _key(value: Any) -> str | None:
-    """An id as text: 1, 1.0 and "1" are the same one."""
+    """An id as text: 1, 1.0 and "1" are the same id."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -145,7 +145,7 @@ def _segmentation_bounds(segmentation: Any, where: str) -> Box:
 
 
 def _accepted(annotation: dict[str, Any], where: str) -> Accepted | None:
-    """What `imltool annotate` noted about a box; None where it noted nothing."""
+    """The label recorded for a box by `imltool annotate`, or None."""
     note = annotation.get("imltool")
     choice = note.get("accepted") if isinstance(note, dict) else None
     if choice == "mask" and isinstance(note, dict):

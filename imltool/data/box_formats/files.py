@@ -1,4 +1,4 @@
-"""Annotation files: their text, JSON or XML, read once, and the values in them."""
+"""Annotation files: their text, JSON or XML, read once, and checks of the values in them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 
 
 class AnnotationFile:
-    """One file that may hold annotations; its content is read and parsed when first asked for.
+    """A file that may contain annotations; its content is read and parsed when it is first needed.
 
     Attributes:
         path: the file.
-        name: its path relative to the annotations' root, forward slashes; the bare name for a single file.
+        name: its path relative to the annotations' root with forward slashes; the file name for a single file.
 
-    Every property raises `DataError` naming the file, and the line where there is one.
+    Every property raises `DataError` naming the file, and the line if there is one.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
@@ -48,7 +48,7 @@ class AnnotationFile:
 
     @cached_property
     def text(self) -> str:
-        """UTF-8, UTF-16 with its mark, else Windows-1252, which Excel writes."""
+        """The text, decoded as UTF-8, as UTF-16 with a byte order mark, or else as Windows-1252, which Excel writes."""
         encoding = next((name for mark, name in MARKS if self._bytes.startswith(mark)), None)
         for candidate in (encoding,) if encoding else ("utf-8", "cp1252"):
             try:
@@ -61,7 +61,7 @@ class AnnotationFile:
 
     @property
     def first_character(self) -> str:
-        """The first one that is not white space, "" for an empty file."""
+        """The first character that is not white space, "" for an empty file."""
         return self.text.lstrip()[:1]
 
     @cached_property
@@ -71,7 +71,7 @@ class AnnotationFile:
             document = json.loads(self.text)
         except json.JSONDecodeError as error:
             raise DataError(f"{self.path}: line {error.lineno} is not valid JSON: {error.msg}") from error
-        except (RecursionError, ValueError):  # ValueError: an integer of thousands of digits
+        except (RecursionError, ValueError):  # ValueError: an integer with thousands of digits
             raise DataError(f"{self.path} is not JSON that can be read here") from None
         if not isinstance(document, (dict, list)):
             raise DataError(f"{self.path} holds a JSON {type(document).__name__}, expected an object or a list")
@@ -95,7 +95,7 @@ class AnnotationFile:
 
     @cached_property
     def xml(self) -> Element:
-        """The root of an XML file. A document with a DTD, the only place to define entities, is refused."""
+        """The root of an XML file. A document with a DTD is refused, because only a DTD can define entities."""
         try:
             root: Element = ElementTree.fromstring(self._bytes, forbid_dtd=True)
         except defusedxml.DefusedXmlException:
@@ -104,23 +104,23 @@ class AnnotationFile:
             ) from None
         except ParseError as error:
             raise DataError(f"{self.path} is not valid XML: {error}") from error
-        except (LookupError, ValueError) as error:  # the declared encoding is unknown, or not expat's
+        except (LookupError, ValueError) as error:  # the declared encoding is unknown, or not supported by expat
             raise DataError(f"{self.path} has an encoding that cannot be read: {error}") from error
         return root
 
     def beside(self, recorded: str) -> str:
-        """A name recorded in this file, relative to the file's folder, expressed relative to the annotations' root."""
+        """Convert a name recorded relative to this file's folder to one relative to the annotations' root."""
         parent = posixpath.dirname(self.name)
         return posix(posixpath.join(parent, recorded.replace("\\", "/"))) if recorded.strip() else ""
 
     @property
     def stem(self) -> str:
-        """`name` without its suffix: what a file that describes one picture is called after."""
+        """`name` without its suffix, usually that of the picture if the file describes only one."""
         return PurePosixPath(self.name).with_suffix("").as_posix()
 
 
 def annotation_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[AnnotationFile]:
-    """Files under `folder` with one of `suffixes` (lower case), hidden ones aside, sorted."""
+    """Files under `folder` with one of `suffixes` (lower case), without hidden ones, sorted."""
     wanted = frozenset(suffixes)
     found = walk_images(folder, wanted=lambda path: path.suffix.lower() in wanted)
     return [AnnotationFile(file, folder) for file in found]
@@ -135,7 +135,7 @@ def as_list(document: dict[str, Any], key: str, where: Path | str) -> list[Any]:
 
 
 def number(value: Any, where: str) -> float:
-    """A number, also one written as text. Raises `DataError`."""
+    """Convert a number or its text to float. Raises `DataError`."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             return float(value)
@@ -156,7 +156,7 @@ def is_number(cell: str) -> bool:
 
 
 def four(values: Any, where: str, expected: str) -> Box:
-    """A list of four numbers. Raises `DataError`."""
+    """Convert a list of four numbers. Raises `DataError`."""
     if not isinstance(values, list) or len(values) != 4:
         raise DataError(f"{where} is {values!r}, expected {expected}")
     a, b, c, d = (number(value, where) for value in values)
@@ -164,7 +164,7 @@ def four(values: Any, where: str, expected: str) -> Box:
 
 
 def pairs(points: Any, where: str, least: int) -> list[tuple[float, float]]:
-    """A list of at least `least` pairs of numbers. Raises `DataError`."""
+    """Convert a list of at least `least` pairs of numbers. Raises `DataError`."""
     if not isinstance(points, list) or len(points) < least:
         raise DataError(f"{where} has too few points")
     found = []
@@ -176,7 +176,7 @@ def pairs(points: Any, where: str, least: int) -> list[tuple[float, float]]:
 
 
 def recorded_size(entry: dict[str, Any], width: str, height: str, where: Path | str) -> tuple[int, int] | None:
-    """(width, height) in pixels, None when it is not recorded, or 0. Raises `DataError`."""
+    """(width, height) in pixels, None when they are not recorded or 0. Raises `DataError`."""
     values = (entry.get(width), entry.get(height))
     if any(value is None or value == "" for value in values):
         return None
@@ -184,10 +184,10 @@ def recorded_size(entry: dict[str, Any], width: str, height: str, where: Path | 
     if not any(sides):
         return None
     if not all(side > 0 and side.is_integer() for side in sides):
-        raise DataError(f"{where}: a picture of {values[0]}x{values[1]} cannot be", "the size is in whole pixels")
+        raise DataError(f"{where}: {values[0]}x{values[1]} is not a size", "give the size in whole pixels")
     return int(sides[0]), int(sides[1])
 
 
 def posix(name: str) -> str:
-    """A path with forward slashes and without `.` and `..` where that is possible; "" for white space."""
+    """A path with forward slashes and, if possible, without `.` and `..`; "" for white space."""
     return posixpath.normpath(name.strip().replace("\\", "/")) if name.strip() else ""

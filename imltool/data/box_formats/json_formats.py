@@ -37,7 +37,7 @@ def _via_pictures(file: AnnotationFile) -> list[dict[str, Any]]:
 
 
 def read_via(file: AnnotationFile, found: Annotations) -> None:
-    """VIA: `filename` and regions of the shapes rect, polygon, polyline, circle and ellipse; points are left out."""
+    """VIA: `filename` and regions of shape rect, polygon, polyline, circle or ellipse; points are left out."""
     pictures: dict[str, tuple[list[Box], list[str]]] = {}
     for name, where, shape, labels in _via_regions(file, found):
         boxes, categories = pictures.setdefault(file.beside(name), ([], []))
@@ -54,7 +54,7 @@ def read_via(file: AnnotationFile, found: Annotations) -> None:
 
 
 def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str, str, dict[str, Any] | None, Any]]:
-    """(picture, place for messages, shape or None for a picture without one, attributes) of every region."""
+    """(picture, location for messages, shape or None for a picture without one, attributes) of every region."""
     if file.first_character in ("{", "["):
         for picture in _via_pictures(file):
             name = str(picture["filename"])
@@ -106,7 +106,7 @@ def _via_box(shape: dict[str, Any], where: str) -> Box:
 
 
 def is_createml(file: AnnotationFile) -> bool:
-    """Whether a JSON list has pictures with `annotations`, and none of the marks of Label Studio."""
+    """Whether a JSON list has pictures with `annotations` and no keys of Label Studio."""
     items = _dicts(file.json) if isinstance(file.json, list) else []
     return bool(items) and all(_createml_name(item) and isinstance(item.get("annotations"), list) for item in items)
 
@@ -137,13 +137,13 @@ def read_createml(file: AnnotationFile, found: Annotations) -> None:
 
 
 def is_labelstudio(file: AnnotationFile) -> bool:
-    """Whether a JSON list has Label Studio's tasks, as its exports JSON and JSON-MIN hold them."""
+    """Whether a JSON list has Label Studio's tasks, as in its exports JSON and JSON-MIN."""
     items = _dicts(file.json) if isinstance(file.json, list) else []
     return bool(items) and all(_task_name(item) for item in items) and not is_createml(file)
 
 
 def _task_name(task: dict[str, Any]) -> str:
-    """The picture of a task: the first text in its data that ends like a picture, or an address of one."""
+    """The picture of a task: the first text in its data that has a picture's suffix or is the URL of a picture."""
     data = task["data"] if isinstance(task.get("data"), dict) else task
     texts = [value for key, value in data.items() if isinstance(value, str) and key != "annotator"]
     ends = [text for text in texts if f".{text.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES]
@@ -153,7 +153,7 @@ def _task_name(task: dict[str, Any]) -> str:
 def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
     """Label Studio: rectangles (with their rotation), polygons and ellipses in percent of the sides.
 
-    Of several annotations of one task all are used, apart from cancelled ones. Brushes and key points are left out.
+    All annotations of a task are used except cancelled ones. Brushes and key points are left out.
     """
     for task in _dicts(file.items):
         name = _task_name(task)
@@ -178,7 +178,7 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
 
 
 def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """The drawn regions of a task; relations and labels of the whole picture are none."""
+    """The drawn regions of a task, without relations and labels of the whole picture."""
     if isinstance(task.get("data"), dict):
         answers = [one for key in RESULTS for one in _dicts(task.get(key)) if not one.get("was_cancelled")]
         drawn = [region for one in answers for region in _dicts(one.get("result"))]
@@ -189,7 +189,7 @@ def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _percent_box(value: dict[str, Any], size: tuple[int, int] | None, where: str) -> Box:
-    """The box of a region in shares of the sides."""
+    """The box of a region, in shares of the sides."""
 
     def of(*names: str) -> list[float]:
         return [number(value.get(name), f"{where}: {name}") / 100 for name in names]
@@ -209,6 +209,6 @@ def _percent_box(value: dict[str, Any], size: tuple[int, int] | None, where: str
     elif {"x", "y", "width", "height"} <= value.keys() and "keypointlabels" not in value:
         x, y, width, height = of("x", "y", "width", "height")
         pixels = (x * wide, y * tall, (x + width) * wide, (y + height) * tall)
-        box = rotated_bounds(pixels, degrees, around=pixels[:2])  # Label Studio turns around the top left corner
+        box = rotated_bounds(pixels, degrees, around=pixels[:2])  # Label Studio rotates around the top left corner
         return (box[0] / wide, box[1] / tall, box[2] / wide, box[3] / tall)
     raise DataError(f"{where} is no rectangle, polygon or ellipse")

@@ -1,4 +1,4 @@
-"""LabelMe JSON (also AnyLabeling and X-AnyLabeling), a file a picture."""
+"""LabelMe JSON (also AnyLabeling and X-AnyLabeling), one file per picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds
 from imltool.errors import DataError
 
 SHAPES = {"rectangle": 2, "polygon": 3, "circle": 2, "mask": 2, "rotation": 3}
-"""Shapes that have a box, and the least number of their points."""
+"""Shapes that have a box, and their least number of points."""
 
 
 def is_labelme(file: AnnotationFile) -> bool:
@@ -21,7 +21,7 @@ def is_labelme(file: AnnotationFile) -> bool:
 def read_labelme(file: AnnotationFile, found: Annotations) -> None:
     """`imagePath` and `shapes`: rectangles, polygons, rotated boxes, circles (centre, a point on the rim) and masks.
 
-    Everything gives its bounds. Points and lines have no box and are left out.
+    The box of a shape is its bounds. Points and lines have no box and are left out.
     """
     document = file.object
     shapes = as_list(document, "shapes", file.path)

@@ -1,4 +1,4 @@
-"""What annotation files say: boxes by picture, and everything that could not be read."""
+"""The contents of annotation files: boxes by picture, and everything that could not be read."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from imltool.data.rle import Rle
 from imltool.errors import UsageError
 
 Box = tuple[float, float, float, float]
-"""XYXY in continuous pixels: pixel i covers [i, i+1), so a box around the whole of a 4x3 picture is (0, 0, 4, 3)."""
+"""XYXY in continuous pixels: pixel i covers [i, i+1), so a box around a whole 4x3 picture is (0, 0, 4, 3)."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The label a person chose for a box while seeing the teacher's mask: that mask, or the filled box for None."""
+    """The label a person accepted for a box after seeing the teacher's mask: that mask, or None for the filled box."""
 
     mask: Rle | None
 
 
 @dataclass(frozen=True)
 class BoxedImage:
-    """The boxes recorded for one picture, not yet compared with the picture.
+    """The boxes recorded for a picture, before they are compared with the picture.
 
     Attributes:
         name: the picture as the annotation records it, forward slashes; for YOLO the annotation's own path.
-        boxes: XYXY in pixels; shares of width and height where `normalised`. Empty: nothing is boxed.
-        size: recorded (width, height) in pixels, None when the format or the file records none.
-        normalised: boxes are shares of the picture's sides, to be scaled when the picture is known.
-        any_suffix: the record does not fix the picture's suffix (YOLO, LabelMe): `a.txt` stands for `a.jpg` or `a.png`.
-        accepted: the label a person chose for each box, None where none was chosen; empty when there is none at all.
-        categories: the category's name for each box, "" where it has none; empty where the format has none.
-        own_name: path of an annotation file that belongs to one picture, without suffix: what to look for when `name`
-            is out of date. Empty where one file describes many pictures.
-        verdict: what `imltool annotate` noted about the picture (`authentic`, `unsure`, `skipped`, `tampered`); "" for
+        boxes: XYXY in pixels, or in shares of width and height if `normalised`. Empty if nothing is boxed.
+        size: recorded (width, height) in pixels, None if the format or the file records none.
+        normalised: whether boxes are in shares of the picture's sides, to be scaled when the picture is known.
+        any_suffix: whether the picture's suffix is not recorded (YOLO, LabelMe): `a.txt` matches `a.jpg` or `a.png`.
+        accepted: the accepted label of each box, None for a box without one; empty if no label was accepted.
+        categories: the category's name of each box, "" for a box without one; empty if the format has none.
+        own_name: path, without suffix, of an annotation file that belongs to one picture; it is searched for when
+            `name` is outdated. Empty if one file describes many pictures.
+        verdict: the verdict of `imltool annotate` on the picture (`authentic`, `unsure`, `skipped`, `tampered`); "" for
             other files.
     """
 
@@ -51,17 +51,17 @@ class BoxedImage:
     verdict: str = ""
 
     def identity(self) -> list[Any]:
-        """What the annotation says, as JSON values: equal for equal annotations."""
+        """The annotation as JSON values: equal for equal annotations."""
         labels = [[label and [label.mask] for label in self.accepted]] if self.accepted else []
         return [self.name, self.boxes, self.size, *labels]
 
 
 @dataclass(frozen=True)
 class BoxFault:
-    """What is wrong with one box, one picture's annotation or one annotation file, and what became of it.
+    """A fault of a box, of a picture's annotation or of an annotation file, and its consequence.
 
     Attributes:
-        image: the picture's name relative to the root, as recorded when it was not found, else the annotation file.
+        image: the picture's name relative to the root, or as recorded if it was not found; else the annotation file.
         message: one line.
     """
 
@@ -74,9 +74,9 @@ class Annotations:
     """Everything read from an annotation file or folder.
 
     Attributes:
-        images: in the files' order; one picture may come more than once.
+        images: in the files' order; a picture may occur more than once.
         faults: boxes, pictures and files that could not be read, in the same order.
-        notes: one line each on how the rest was understood.
+        notes: how the rest was interpreted, one line each.
     """
 
     images: list[BoxedImage] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Annotations:
         return Counter(name for image in self.images for name in image.categories if name)
 
     def choose(self, wanted: Sequence[str]) -> None:
-        """Keep the boxes of the categories `wanted`, all of them when it is empty; a note says what was done.
+        """Keep the boxes of the categories `wanted`, or all if it is empty, and add a note about it.
 
         Raises `UsageError` for a category that no box has.
         """
@@ -100,7 +100,7 @@ class Annotations:
         shown = ", ".join(f"{name} ({count})" for name, count in counts.most_common(8))
         if not wanted:
             if len(counts) > 1:
-                self.notes.append(f"boxes of {len(counts)} categories are all used: {shown}; --category chooses")
+                self.notes.append(f"boxes of all {len(counts)} categories are used: {shown}; choose with --category")
             return
         for name in wanted:
             if name not in counts:
@@ -124,13 +124,13 @@ def _chosen(image: BoxedImage, wanted: frozenset[str]) -> BoxedImage:
 
 
 def bounds(points: Iterable[tuple[float, float]]) -> Box:
-    """The box around points (x, y), at least one."""
+    """The box around one or more points (x, y)."""
     xs, ys = zip(*points, strict=True)
     return (min(xs), min(ys), max(xs), max(ys))
 
 
 def rotated_bounds(box: Box, degrees: float, around: tuple[float, float] | None = None) -> Box:
-    """The box around a box turned clockwise by `degrees` around a point, its centre for None."""
+    """The box around a box rotated clockwise by `degrees` around a point, or around its centre for None."""
     if degrees % 360 == 0:
         return box
     x1, y1, x2, y2 = box
@@ -141,7 +141,7 @@ def rotated_bounds(box: Box, degrees: float, around: tuple[float, float] | None 
 
 
 def ellipse_bounds(centre: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> Box:
-    """The box around an ellipse with the radii (x, y), turned by `degrees`."""
+    """The box around an ellipse with the radii (x, y), rotated by `degrees`."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     wide = math.hypot(radii[0] * cosine, radii[1] * sine)
     tall = math.hypot(radii[0] * sine, radii[1] * cosine)

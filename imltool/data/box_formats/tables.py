@@ -23,7 +23,7 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass
 class _Picture:
-    """Rows of one picture."""
+    """Rows of a picture."""
 
     size: tuple[int, int] | None = None
     boxes: list[Box] = field(default_factory=list)
@@ -31,7 +31,7 @@ class _Picture:
 
 
 def _table(file: AnnotationFile) -> str:
-    """The text of a table without the line `sep=;` that Excel may put before it."""
+    """The text of a table without the line `sep=;` that Excel may write before it."""
     first, _, rest = file.text.partition("\n")
     return rest if first.strip().lower().startswith("sep=") else file.text
 
@@ -41,9 +41,9 @@ def _delimiter(text: str) -> str:
 
 
 def table_rows(file: AnnotationFile) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of a table split by comma, semicolon or tab, empty rows aside; decimal commas become points.
+    """(line, cells) of a table split by comma, semicolon or tab, without empty rows; decimal commas become points.
 
-    Raises `DataError` with the line where it is not valid CSV.
+    Raises `DataError` naming the line that is not valid CSV.
     """
     text = _table(file)
     delimiter = _delimiter(text)
@@ -73,11 +73,11 @@ def is_csv(file: AnnotationFile) -> bool:
 
 
 def read_csv(file: AnnotationFile, found: Annotations) -> None:
-    """CSV with a header, a box a row, split by comma, semicolon or tab. Column names in any case and order:
+    """CSV with a header and one box per row, split by comma, semicolon or tab. Column names in any case and order:
 
     the picture as `image`, `filename` or `file_name`; the box as `x1 y1 x2 y2`, `xmin ymin xmax ymax` (corners, pixels
     from 0) or `x y w h`; optionally the picture's size as `width height` and a `category`, `class` or `label`. Other
-    columns are not used. A row whose four box cells are empty says that nothing is boxed in its picture.
+    columns are ignored. A row with four empty box cells means that nothing is boxed in its picture.
     """
     header, rows = _with_header(file, "a CSV needs a header: image,x1,y1,x2,y2")
     name_column = next((column for column in NAME_COLUMNS if column in header), None)
@@ -134,12 +134,12 @@ def _add(picture: _Picture, cells: dict[str, str], columns: Sequence[str], where
 
 
 def is_openimages(file: AnnotationFile) -> bool:
-    """Whether the header is Open Images'."""
+    """Whether the header is that of Open Images."""
     return {"imageid", *OPEN_IMAGES} <= set(header_of(file))
 
 
 def read_openimages(file: AnnotationFile, found: Annotations) -> None:
-    """Open Images: `ImageID` (no suffix), `XMin XMax YMin YMax` in shares of the sides, `LabelName`; a box a row."""
+    """Open Images: `ImageID` (no suffix), `XMin XMax YMin YMax` in shares of the sides, `LabelName`; a row per box."""
     header, rows = _with_header(file, "expected ImageID,XMin,XMax,YMin,YMax")
     pictures: dict[str, _Picture] = {}
     for line, row in rows:

@@ -1,4 +1,4 @@
-"""Pascal VOC, one XML file a picture, and CVAT's "CVAT for images 1.1", one for many."""
+"""Pascal VOC with one XML file per picture, and CVAT's "CVAT for images 1.1" with one for many."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def is_voc(file: AnnotationFile) -> bool:
 
 
 def read_voc(file: AnnotationFile, found: Annotations) -> None:
-    """`filename`, `size`, and of every `object` its `bndbox`, `robndbox` (a turned box, radians) or `polygon`.
+    """`filename`, `size`, and the `bndbox`, `robndbox` (a rotated box, radians) or `polygon` of every `object`.
 
     VOC counts pixels from 1 and both ends belong to the box, so (xmin, ymin, xmax, ymax) becomes
-    (xmin - 1, ymin - 1, xmax, ymax) here. Tools that write VOC with coordinates from 0 are therefore read one pixel
-    too far left and up, which coarse boxes tolerate, and which `match_boxes` clips at the border.
+    (xmin - 1, ymin - 1, xmax, ymax) here. Boxes of tools that write VOC with coordinates from 0 are therefore one pixel
+    too far left and up. Coarse boxes tolerate this, and `match_boxes` clips them at the border.
     Parts of objects are not read. A `size` of 0 counts as not recorded.
     """
     root = file.xml

@@ -1,4 +1,4 @@
-"""YOLO text, a file a picture, named like it: boxes, polygons and oriented boxes in shares of the sides."""
+"""YOLO text, one file per picture with its name: boxes, polygons and oriented boxes in shares of the sides."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from imltool.errors import DataError
 from imltool.files import IMAGE_SUFFIXES
 
 LARGEST_SHARE = 1.5
-"""A larger value is no share of a side; boxes over the edge stay below (our choice)."""
+"""A larger value is not a share of a side; boxes over the edge stay below it (our choice)."""
 
 CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
 OTHER_FILES = frozenset({"classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "labelmap.txt"})
 
 
 def is_yolo(file: AnnotationFile) -> bool:
-    """Whether a text file holds labels: lists of pictures (train.txt), class names and readmes do not.
+    """Whether a text file contains labels, unlike lists of pictures (train.txt), class names and readmes.
 
-    An empty file is a label file (nothing is boxed), unless it is called like one of those.
+    An empty file is a label file (nothing is boxed), unless it has the name of one of those.
     """
     name = file.path.name.casefold()
     if name in OTHER_FILES or name.startswith("readme"):
@@ -31,9 +31,9 @@ def is_yolo(file: AnnotationFile) -> bool:
 
 
 def read_yolo(file: AnnotationFile, found: Annotations) -> None:
-    """A line a box: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` of a polygon or an oriented box.
+    """One line per box: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` for a polygon or an oriented box.
 
-    A confidence at the end is allowed and dropped; an empty file means nothing is boxed. Class names are those of
+    A confidence at the end is allowed and ignored; an empty file means that nothing is boxed. Class names are read from
     `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it.
     """
     names = _class_names(file)
@@ -48,7 +48,7 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
             categories.append(names.get(category, f"class {category}"))
         except DataError as error:
             found.fault(file.name, f"{error.message}: this box is left out")
-    kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt of a.jpg
+    kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
     name = file.stem if kept else file.name
     found.images.append(
         BoxedImage(name, tuple(boxes), None, normalised=True, any_suffix=not kept, categories=tuple(categories))
@@ -70,7 +70,7 @@ def _box(cells: list[str], where: str) -> Box:
 
 
 def _class_names(file: AnnotationFile) -> dict[str, str]:
-    """Class number → name; empty where no such list is beside or above the file."""
+    """Class number → name; empty if no such list is beside or above the file."""
     for folder in list(file.path.absolute().parents)[:3]:
         for name in CLASS_FILES:
             path = folder / name

@@ -1,4 +1,4 @@
-"""Data sets as they are distributed, each read into records by one function."""
+"""Readers of data sets as they are distributed, one function per layout."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ LAYOUTS: dict[str, Callable[[Path], Reading]] = {
 def read_layout(name: str, root: Path) -> tuple[Manifest, list[Problem]]:
     """Read the data set at `root` (for `imdlbenco` a file) in the layout `name`.
 
-    Raises `UsageError` for an unknown layout, `DataError` when the root is absent or holds nothing of the layout, or
-    when every picture had to be left out.
+    Raises `UsageError` for an unknown layout, `DataError` when the root is missing or contains nothing of the layout,
+    or when every picture had to be left out.
     """
     if name not in LAYOUTS:
         raise UsageError(f"unknown layout {name!r}", f"known layouts: {', '.join(LAYOUTS)}")
@@ -60,7 +60,7 @@ def read_layout(name: str, root: Path) -> tuple[Manifest, list[Problem]]:
 
 
 def read_set(target: str) -> tuple[Manifest, list[Problem]]:
-    """Read `LAYOUT:DIR` or a manifest file; a manifest has no problems of its own here.
+    """Read `LAYOUT:DIR` or a manifest file; for a manifest the list of problems is empty.
 
     Raises as `read_layout` and `read_manifest` do, and `UsageError` when `target` is neither.
     """
@@ -72,5 +72,5 @@ def read_set(target: str) -> tuple[Manifest, list[Problem]]:
     if Path(target).is_dir():
         raise UsageError(f"the layout of {target} is not given", f"for instance folder:{target}")
     if colon and path and Path(path).exists():
-        return read_layout(name, Path(path))  # raises, naming the known layouts
+        return read_layout(name, Path(path))  # raises an error with the known layouts
     raise UsageError(f"{target} is neither a manifest nor LAYOUT:DIR", f"known layouts: {', '.join(LAYOUTS)}")

@@ -1,9 +1,9 @@
-"""CASIA v1 and v2, distinguished by their file names, anywhere below the root.
+"""CASIA v1 and v2, distinguished by their file names, which may be anywhere below the root.
 
 v1: `Au_ani_0001.jpg`, `Sp_D_CNN_A_ani0049_ani0084_0266.jpg`; v2: `Au_ani_00001.jpg` (also BMP),
 `Tp_D_CRN_S_N_nat00033_cha00086_11502.jpg` (also TIFF). The letter after the prefix is D (different pictures: a
-splice) or S (same picture: a copy-move). Masks carry the picture's stem and `_gt`; they are distributed apart from the
-pictures, in folders of their own.
+splice) or S (same picture: a copy-move). Masks have the picture's stem and `_gt`; they are distributed separately, in
+their own folders.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is wrong with a data set's files: damage, sizes, masks that do not read as they should, duplicates.
+"""Check the files of a data set: damage, sizes, masks that do not match their rule, duplicates.
 
-All limits are our choice. Findings that leave the set usable are notes, the others faults.
+All limits are our choice. Findings that leave the set usable are notes, the others are faults.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from imltool.files import sha256_file
 from imltool.pictures.images import RGB, Mask, PictureShape, read_rgb, read_shape
 
 BETWEEN = (16, 239)
-"""Grey values (0-255) between which a pixel of a two-level mask is neither."""
+"""Grey values (0-255) between which a pixel of a two-level mask is neither black nor white."""
 
 BETWEEN_FAULT = 0.01
-"""Share of such pixels from which on they are no soft edge any more but a level of their own."""
+"""Share of such pixels above which they are a separate level rather than a soft edge."""
 
 BORDER_SHARE = 0.9
 """A mask that marks at least this share of the picture's border, and most of the picture, looks inverted."""
 
 
 def check_files(manifest: Manifest, done: Callable[[], object] = lambda: None) -> list[Problem]:
-    """Decode and hash every picture and mask of a manifest and return what is wrong with them.
+    """Decode and hash every picture and mask of a manifest and return the problems found.
 
     Kinds: `missing`, `unreadable`, `size`, `orientation`, `colour`, `levels`, `empty`, `full`, `inverted`, `duplicate`.
 
@@ -55,13 +55,13 @@ def check_files(manifest: Manifest, done: Callable[[], object] = lambda: None) -
 
 
 def _check_record(manifest: Manifest, record: Record) -> tuple[list[Problem], str]:
-    """The problems of one record and the SHA-256 of its picture, "" when that cannot be read."""
+    """The problems of a record and the SHA-256 of its picture, "" if that cannot be read."""
     image = manifest.file(record.image)
     mask = None if record.mask is None else manifest.file(record.mask)
     problems = [
         Problem("missing", name or "", "does not exist")
         for name, file in ((record.image, image), (record.mask, mask))
-        if file is not None and not os.path.isfile(file)  # False too for a name that no file system takes
+        if file is not None and not os.path.isfile(file)  # also False for a name that no file system accepts
     ]
     if problems:
         return problems, ""
@@ -114,9 +114,9 @@ def _check_mask(name: str, file: Path, rule: MaskRule, shape: PictureShape) -> l
 
 
 def _check_levels(name: str, rgb: RGB, rule: MaskRule) -> list[Problem]:
-    """In-between levels, where the rule does not expect them."""
+    """Problems for intermediate levels that the rule does not expect."""
     if rule.colour not in ("auto", "grey") or rule.threshold != HALF:
-        return []  # a threshold of its own says that there are more levels
+        return []  # a threshold other than the default means that there are more levels
     grey = mask_values(rgb, rule)
     between = float(((grey > BETWEEN[0]) & (grey < BETWEEN[1])).mean())
     if between == 0:
@@ -126,15 +126,16 @@ def _check_levels(name: str, rgb: RGB, rule: MaskRule) -> list[Problem]:
 
 
 def _border(truth: Mask) -> float:
-    """Share of true pixels among the outermost ones."""
+    """Share of true pixels along the border."""
     inner = truth[1:-1, 1:-1]
     return float(truth.sum() - inner.sum()) / (truth.size - inner.size)
 
 
 def _duplicates(hashes: dict[str, list[Record]]) -> list[Problem]:
-    """A problem for every picture whose bytes an earlier record has.
+    """A problem for every picture with the same bytes as an earlier record's.
 
-    A fault when it contradicts (authentic and tampered, or two masks) or leaks into another split.
+    It is a fault if the records contradict each other (authentic and tampered, or two masks) or are in different
+    splits.
     """
     problems = []
     for first, *others in hashes.values():

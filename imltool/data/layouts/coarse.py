@@ -1,4 +1,4 @@
-"""Coarse boxes made from masks, as a person might have drawn them: for training with boxes where only masks exist."""
+"""Make coarse boxes from masks, as a person might draw them, to train with boxes on sets that have only masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from imltool.errors import DataError, ImageError, UsageError
 from imltool.pictures.images import Mask, read_size
 
 JITTER = (-0.05, 0.15)
-"""Each side of a box moves outwards by a random share of its length in this range (our choice, as in `synth`)."""
+"""Range of the random share of its length by which each side of a box moves outwards (our choice, as in `synth`)."""
 
 
 def boxes_root(manifest: Manifest) -> Path:
-    """The innermost folder that holds all tampered pictures: what the boxes' names are relative to.
+    """The innermost folder that contains all tampered pictures, to which the boxes' names are relative.
 
     Raises `DataError` when no picture is tampered.
     """
@@ -34,12 +34,12 @@ def boxes_root(manifest: Manifest) -> Path:
 def boxes_from_masks(
     manifest: Manifest, jitter: tuple[float, float] = JITTER, seed: int = 0
 ) -> Iterator[BoxedImage | Problem]:
-    """A `BoxedImage` for every tampered record, named relative to `boxes_root`, or a `Problem` saying why not.
+    """Yield a `BoxedImage` for every tampered record, named relative to `boxes_root`, or a `Problem` with the reason.
 
-    Every separate region of the mask gets a box; crumbs under a fiftieth of the largest one do not. The boxes of a
-    picture depend on the seed and its name, not on the other pictures.
+    Every separate region of the mask gets a box, except remnants smaller than a fiftieth of the largest region. The
+    boxes of a picture depend on the seed and its name, not on the other pictures.
 
-    Raises `UsageError` when the range is not within -0.25 … 1 or falls.
+    Raises `UsageError` when the range is not within -0.25 … 1 or is descending.
     """
     low, high = jitter
     if not -0.25 <= low <= high <= 1.0:
@@ -70,7 +70,7 @@ def coarse_boxes(
 ) -> list[tuple[float, float, float, float]]:
     """XYXY boxes around the separate regions of a mask, each side moved outwards by a random share of its length.
 
-    Regions under a fiftieth of the largest one are crumbs of blending, and get no box.
+    Regions smaller than a fiftieth of the largest one are remnants of blending and get no box.
     """
     if not mask.any():
         return []

@@ -1,7 +1,8 @@
-"""Columbia Uncompressed: `4cam_auth/`, `4cam_splc/`, and `4cam_splc/edgemask/NAME_edgemask.jpg` painted red and green.
+"""Columbia Uncompressed: `4cam_auth/`, `4cam_splc/`, and `4cam_splc/edgemask/NAME_edgemask.jpg` in red and green.
 
-The edge masks paint the host red and the pasted region green, brighter along the seam, as colour JPEGs. Tampered is
-where green leads red by more than 32 levels (our choice: both paints meet near 0, and noise of the JPEG stays below).
+The edge masks are colour JPEGs in which the host is red and the pasted region green, brighter along the seam. Pixels
+whose green exceeds red by more than 32 levels are tampered (our choice: at the seam the difference is near 0, and noise
+of the JPEG stays below it).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all layouts share: files listed once and sorted by name, pictures and masks paired by key, problems reported."""
+"""Code shared by all layouts: list files sorted by name, pair pictures and masks by key, report problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imltool.errors import DataError
 from imltool.files import walk_images
 
 ALIKE = 0.8
-"""Two names with the same numbers and at least this `difflib` ratio are taken for one name misspelt (our choice)."""
+"""Names with the same numbers and at least this `difflib` ratio are taken for misspellings of one name (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Problem:
 
     Attributes:
         kind: one of the kinds listed in docs/data.md: `unmatched`, `misspelt`, `doubled`, `unknown`, `unlisted`, …
-        file: the file concerned, relative to the set's root.
-        message: one line, what is wrong with it and what became of it.
+        file: the file, relative to the set's root.
+        message: the fault and its consequence, in one line.
         fault: False for a note: the set can be used as it is.
     """
 
@@ -38,13 +38,13 @@ class Problem:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether a picture of the set is left out because of it."""
+        """Whether it causes a picture of the set to be left out."""
         return self.fault and self.message.endswith("left out")
 
 
 @dataclass
 class Reading:
-    """What a layout's reader found under a root; the paths of `records` are relative to it (or absolute)."""
+    """The result of a layout's reader for a root; the paths of `records` are relative to it (or absolute)."""
 
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Reading:
 
 @dataclass
 class Sorting:
-    """The pictures of a root, sorted into their parts.
+    """The pictures of a root by their roles.
 
     Attributes:
         tampered, masks: (key, file); a picture belongs to the mask of the same key.
         authentic: files.
-        unknown: files that are no part of the layout.
+        unknown: files that are not part of the layout.
     """
 
     tampered: list[tuple[str, str]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Sorting:
 
 
 def listing(root: Path) -> list[PurePosixPath]:
-    """Every picture file under `root`, relative to it, sorted; hidden ones are skipped.
+    """Every picture file under `root`, relative to it and sorted, without hidden ones.
 
     Raises `DataError` when `root` is not a folder, and for a name that is not plain text (see `name_below`).
     """
@@ -77,12 +77,12 @@ def listing(root: Path) -> list[PurePosixPath]:
 
 
 def folders(file: PurePosixPath) -> tuple[str, ...]:
-    """The folders of a file, outermost first, lower case."""
+    """The folders of a file in lower case, outermost first."""
     return tuple(part.casefold() for part in file.parts[:-1])
 
 
 def nothing_found(root: Path, layout: str, expected: str) -> NoReturn:
-    """Raises the `DataError` for a root without any picture of the layout."""
+    """Raises the `DataError` for a root without a picture of the layout."""
     raise DataError(f"{root} holds nothing of the layout {layout}", f"expected {expected}; see docs/data.md")
 
 
@@ -93,14 +93,14 @@ def assemble(
     split: Callable[[str], str | None] = lambda file: None,
     rule: MaskRule | None = None,
 ) -> Reading:
-    """Pair tampered pictures with masks by key and report everything that is left over.
+    """Pair tampered pictures with masks by key and report all files without a partner.
 
-    A picture without a mask, with two, or that shares key and split with another picture makes no record. Several
-    splits may share a mask.
+    A picture without a mask, with two masks, or with the same key and split as another picture makes no record. Splits
+    may share a mask.
 
     Args:
-        kind, split: of a tampered file; `split` also of an authentic one.
-        rule: how the masks are read, the default rule for None.
+        kind, split: functions of a tampered file's name; `split` also of an authentic one's.
+        rule: the rule to read the masks, None for the default rule.
     """
     reading = Reading()
     masks = _grouped(found.masks)
@@ -155,7 +155,7 @@ def _doubled(files: list[str], masks: list[str]) -> list[Problem]:
 
 
 def _unmatched(lonely: dict[str, str], stray: dict[str, str]) -> list[Problem]:
-    """Problems for pictures and masks (file → key) without a partner, with the partner a typing error may hide."""
+    """Problems for pictures and masks (file → key) without a partner, with a probable one in case of a typing error."""
     by_numbers: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for file, key in stray.items():
         by_numbers[_numbers(key)][key] = file

@@ -1,7 +1,8 @@
 """CoMoFoD: `001_F.png` forged, `001_B.png` its binary mask, `001_O.png` original, `001_M.png` a coloured mask.
 
-Post-processed pictures add a mark: `001_F_JC1.jpg` is forged and JPEG-compressed, `001_O_NA2.png` original with noise
-(JC, IB, NA, BC, CR, CA and a digit). The mark is the split of a picture, `base` that of an unprocessed one.
+Names of post-processed pictures have a further mark: `001_F_JC1.jpg` is forged and JPEG-compressed, `001_O_NA2.png` is
+original with noise (JC, IB, NA, BC, CR, CA and a digit). The mark is the split of a picture; `base` is the split of an
+unprocessed one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Any data set as one in the `folder` layout, with clean masks and the pictures' bytes unchanged."""
+"""Convert any data set to the `folder` layout, with clean masks and unchanged picture files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ MANIFEST = "manifest.jsonl"
 def convert(manifest: Manifest, out: Path, link: bool = False) -> Iterator[Problem | None]:
     """Write `tampered/`, `masks/` (PNG of 0 and 255), `authentic/` and `manifest.jsonl` into `out`.
 
-    Yields None for every picture written and a `Problem` for every one that was left out: unreadable, its mask of
-    another size or empty. An interrupted conversion is repeated and completed by the same call.
-    The manifest keeps kind, split and source, which folders cannot say.
+    Yields None for every picture written and a `Problem` for every picture left out because it is unreadable or its
+    mask is empty or of another size. The same call repeats and completes an interrupted conversion. The manifest keeps
+    kind, split and source, which folders cannot express.
 
     Args:
-        link: hard-link the pictures where that is possible instead of copying them. A link takes no space, but it
-            changes the original's status (link count, time of change), and editing it in place edits the original.
+        link: hard-link the pictures if possible instead of copying them. A link takes no space, but it changes the
+            original's status (link count, time of change), and editing it in place edits the original.
 
-    Raises `UsageError` when `out` holds something else than a conversion, `ResumeError` when another one, and
-    `OutputError` when the disk refuses.
+    Raises `UsageError` when `out` contains anything but a conversion, `ResumeError` when it contains another
+    conversion, and `OutputError` when a file cannot be written.
     """
     records = [record.model_dump(mode="json") for record in manifest.records]
     parameters: dict[str, Any] = {
@@ -66,14 +66,14 @@ def _convert(manifest: Manifest, record: Record, stem: str, out: Path, link: boo
     if not truth.any():
         raise DataError(f"its mask {record.mask} marks nothing")
     mask = f"masks/{stem}.png"
-    _place(image, out / target, link)  # first: a mask without a picture makes the folder unusable
+    _place(image, out / target, link)  # before the mask, because a mask without a picture makes the folder unusable
     write_mask(out / mask, truth)
     rule = MaskRule() if shape.orientation == 1 else MaskRule(raster="displayed")
     return record.model_copy(update={"image": target, "mask": mask, "mask_rule": rule})
 
 
 def _place(source: Path, target: Path, link: bool) -> None:
-    """Copy a file's bytes, or hard-link it; where links are impossible (another disk, no right to) it is copied."""
+    """Copy a file, or hard-link it; if a link is impossible (another disk, no permission), it is copied."""
     with atomic(target) as temporary:
         if link:
             try:
@@ -90,10 +90,10 @@ def _place(source: Path, target: Path, link: bool) -> None:
 
 
 def _stems(records: list[Record]) -> list[str]:
-    """A path without suffix for each record below its part's folder, unique there whatever the case of letters.
+    """A path without suffix for each record below its part's folder, unique without regard to case.
 
-    The file's stem where no two pictures of the part share one; otherwise all pictures of the part keep their folders
-    below the one common to them.
+    It is the file's stem if no two pictures of the part share one; otherwise all pictures of the part keep their
+    folders below the one common to them.
     """
     stems: dict[int, str] = {}
     for tampered in (True, False):
@@ -104,7 +104,7 @@ def _stems(records: list[Record]) -> list[str]:
             names = _below_common(paths)
         taken: set[str] = set()
         for index, name in zip(part, names, strict=True):
-            while name.casefold() in taken:  # one stem with two suffixes in one folder
+            while name.casefold() in taken:  # the same stem with two suffixes in one folder
                 name += "_"
             taken.add(name.casefold())
             stems[index] = name
@@ -115,5 +115,5 @@ def _below_common(paths: list[PurePosixPath]) -> list[str]:
     mixed = len({path.is_absolute() for path in paths}) > 1
     common = "" if mixed else posixpath.commonpath([str(path.parent) for path in paths])
     names = [path.with_suffix("").relative_to(common) if common else path.with_suffix("") for path in paths]
-    # no name may lead out of the folder: no "..", and not the root of an absolute path
+    # no name may lead out of the folder: neither ".." nor the root of an absolute path
     return ["/".join(part for part in name.parts if part not in ("..", "/")) for name in names]

@@ -8,7 +8,7 @@ from pathlib import Path
 from imltool.data.layouts.common import Reading, Sorting, assemble, folders, listing, nothing_found
 
 OTHER_MASK = re.compile(r"\d+(copy|paste)")
-"""Masks of the copied object and of the similar but genuine one, which are not tampered."""
+"""Masks of the copied object and of a similar but genuine one, which are not tampered."""
 
 
 def read_coverage(root: Path) -> Reading:

@@ -8,13 +8,13 @@ from imltool.data.layouts.common import Reading, Sorting, assemble, folders, lis
 from imltool.data.masks import MaskRule
 
 PICTURES, MASKS = ("dso-1", "images"), ("dso-1-fake-images-masks", "masks")
-"""Folder names as distributed, and as one common download script renames them."""
+"""Folder names as distributed, and as renamed by a common download script."""
 
 INVERTED = MaskRule(polarity="dark")
 
 
 def read_dso1(root: Path) -> Reading:
-    """DSO-1: 100 splices of people and 100 normal PNGs; black is tampered in its masks."""
+    """DSO-1: 100 splices of people and 100 normal PNGs; in its masks black is tampered."""
     found = Sorting()
     for file in listing(root):
         inside = folders(file)[-1] if len(file.parts) > 1 else ""

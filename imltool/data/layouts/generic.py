@@ -1,4 +1,4 @@
-"""Layouts without a data set: the `folder` layout, also as `Tp/` and `Gt/`, and the JSON list of IMDL-BenCo."""
+"""Layouts of no particular data set: the `folder` layout, also with `Tp/` and `Gt/`, and IMDL-BenCo's JSON list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imltool.errors import DataError
 
 TAMPERED, MASKS, AUTHENTIC = ("tampered", "tp"), ("masks", "gt"), ("authentic", "au")
 ENDINGS = ("_gt", "_mask")
-"""What a mask's name may add to its picture's."""
+"""Endings that a mask's name may add to its picture's."""
 
 NEGATIVE = "Negative"
 
@@ -21,8 +21,8 @@ NEGATIVE = "Negative"
 def read_folder_layout(root: Path) -> Reading:
     """`tampered/`, `masks/` (same relative stem) and `authentic/`, or `Tp/`, `Gt/` and `Au/`.
 
-    A mask may also carry the picture's stem and `_gt` or `_mask`. Pictures pair by name; programs that pair such
-    folders by sorted order shift all that follows a missing file.
+    A mask may also have the picture's stem with `_gt` or `_mask`. Pictures are paired by name; in programs that pair
+    such folders by sorted order, a missing file shifts all pairs after it.
     """
     found = Sorting()
     masks = []
@@ -53,9 +53,9 @@ def _picture_key(key: str, pictures: set[str]) -> str:
 
 
 def read_imdlbenco(path: Path) -> Reading:
-    """A JSON list of [picture, mask] and [picture, "Negative"] pairs, as IMDL-BenCo's JsonDataset takes it.
+    """A JSON list of [picture, mask] and [picture, "Negative"] pairs, as for IMDL-BenCo's JsonDataset.
 
-    Relative paths are looked for in the list's folder, then in the working directory (where IMDL-BenCo looks).
+    Relative paths are looked up in the list's folder, then in the working directory (as by IMDL-BenCo).
     Entries whose files are missing are reported and left out. Raises `DataError` when the file is not such a list.
     """
     if path.is_dir():
@@ -95,9 +95,9 @@ def _is_name(value: object) -> bool:
 
 
 def _found(name: str, path: Path) -> str | None:
-    """A listed file as a path relative to the list's folder when it is there, else absolute; None when missing."""
+    """A listed file as a path relative to the list's folder if it is in there, else absolute; None if missing."""
     name = name.replace("\\", "/")
-    # os.path.isfile is False, and Path.is_file an OSError, for a name that no file system takes
+    # for a name that no file system accepts, os.path.isfile returns False and Path.is_file raises OSError
     if os.path.isfile(path.parent / name):
         return name
     return str(Path(name).absolute()) if os.path.isfile(name) else None

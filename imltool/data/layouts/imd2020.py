@@ -1,4 +1,4 @@
-"""IMD2020, real-life part: a folder a scene with `ID_orig.jpg`, `NAME_0.jpg` or `.png`, and `NAME_0_mask.png`."""
+"""IMD2020, real-life part: a folder per scene with `ID_orig.jpg`, `NAME_0.jpg` or `.png`, and `NAME_0_mask.png`."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def read_imd2020(root: Path) -> Reading:
         else:
             found.tampered.append((str(file.with_suffix("")), str(file)))
     if not found.masks and not found.authentic:
-        nothing_found(root, "imd2020", "a folder a scene, with …_orig.jpg, …_0.jpg or .png, and …_0_mask.png")
+        nothing_found(root, "imd2020", "a folder per scene with …_orig.jpg, …_0.jpg or .png, and …_0_mask.png")
     return assemble(found, "imd2020", lambda file: None)

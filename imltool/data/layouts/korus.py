@@ -1,7 +1,7 @@
-"""Realistic Tampering (Korus and Huang): a folder a camera, with `tampered-realistic`, `pristine` and `ground-truth`.
+"""Realistic Tampering (Korus and Huang): a folder per camera with `tampered-realistic`, `pristine` and `ground-truth`.
 
-The truth has three levels: black for authentic, white for what changes the meaning, grey for pixels the forger changed
-on the way. Its readme counts grey as tampered in a standard evaluation, and so does the threshold of 10 here.
+The masks have three levels: black for authentic, white for changes of the meaning, and grey for other pixels that the
+forger changed. The set's readme counts grey as tampered in a standard evaluation; so does the threshold of 10 here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def read_korus(root: Path) -> Reading:
     found = Sorting()
     for file in listing(root):
         inside = folders(file)[-1] if len(file.parts) > 1 else ""
-        key = str(file.parent.parent / file.stem)  # cameras number their pictures alike
+        key = str(file.parent.parent / file.stem)  # names repeat between cameras
         if inside == "ground-truth":
             found.masks.append((key, str(file)))
         elif inside == "tampered-realistic":

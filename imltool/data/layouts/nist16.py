@@ -1,7 +1,7 @@
-"""NIST16 (Nimble 2016): pictures in `probe/`, joined with inverted masks by `reference/TASK/NC2016-TASK-ref.csv`.
+"""NIST16 (Nimble 2016): pictures in `probe/`, paired with inverted masks by `reference/TASK/NC2016-TASK-ref.csv`.
 
-The references are split by `|`; of a row `ProbeFileName`, `ProbeMaskFileName` and `IsTarget` (Y or N) are read, and
-`IsManipulationTypeSplice`, `…Removal` and `…CopyClone` for the kind. Black is tampered in the masks.
+Columns of the references are separated by `|`. `ProbeFileName`, `ProbeMaskFileName` and `IsTarget` (Y or N) are read,
+and `IsManipulationTypeSplice`, `…Removal` and `…CopyClone` for the kind. In the masks black is tampered.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ KINDS: dict[str, Kind] = {
     "ismanipulationtypecopyclone": "copymove",
 }
 TASKS: dict[str, Kind] = {"splice": "splice", "removal": "removal", "remove": "removal"}
-"""Folder of a reference → kind, for a picture that only this reference lists."""
+"""Folder of a reference → kind, for a picture listed only in this reference."""
 
 COLUMNS = ("probefilename", "probemaskfilename", "istarget")
 
 
 def read_nist16(root: Path) -> Reading:
-    """NIST16: 564 tampered pictures, many of them near-copies of one scene, and authentic ones.
+    """NIST16: 564 tampered pictures, many of them near-copies of the same scene, and authentic ones.
 
-    The reference of all manipulations is read before those of single tasks; a picture's first mask counts. A picture
-    that no reference calls a target is authentic.
+    The reference of all manipulations is read before those of single tasks; a picture's first mask is used. A picture
+    that is not a target in any reference is authentic.
     """
     files = {str(file): file for file in listing(root)}
     tables = sorted(root.glob("reference/*/*-ref.csv"), key=lambda path: (path.parent.name != "manipulation", path))
@@ -53,7 +53,7 @@ def read_nist16(root: Path) -> Reading:
             elif row["istarget"].casefold() not in ("y", "yes", "true", "1"):
                 others[probe] = None
             elif probe not in tampered:
-                # the reference of all manipulations may name a removal's mask by a folder it does not lie in
+                # the reference of all manipulations may give a wrong folder for a removal's mask
                 name = row["probemaskfilename"]
                 mask = lower.get(name.casefold()) or by_name.get(PurePosixPath(name).name.casefold())
                 if mask is None:

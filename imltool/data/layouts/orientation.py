@@ -1,4 +1,4 @@
-"""The rasters of a manifest's masks, settled and reported as findings."""
+"""Determine the rasters of a manifest's masks and report the findings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imltool.data.raster import settle_rasters
 
 
 def record_samples(manifest: Manifest) -> list[Sample]:
-    """A sample for every record, in their order, named as the record names its picture."""
+    """A sample for every record, in their order, with the record's name of the picture."""
     return [
         Sample(
             record.image,
@@ -23,9 +23,9 @@ def record_samples(manifest: Manifest) -> list[Sample]:
 
 
 def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
-    """The manifest with the raster of every mask filled in where the set decides it, see `settle_rasters`.
+    """The manifest with the raster of every mask filled in if the set decides it, see `settle_rasters`.
 
-    A mask that is turned from the stored raster is a note, one for which nothing decides it a fault.
+    A mask that is converted from the stored raster is a note; an undecided raster is a fault.
     """
     samples = record_samples(manifest)
     settled = settle_rasters(samples)
