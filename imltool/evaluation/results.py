@@ -33,7 +33,7 @@ class Metric:
 
 PIXEL_METRICS: dict[str, Metric] = {
     "pixel_f1": Metric("F1", "2TP / (2TP + FP + FN) of the map strictly above 0.5, mean over tampered pictures"),
-    "pixel_f1_calibrated": Metric("F1 calibrated", "the same at the threshold that the checkpoint brings along"),
+    "pixel_f1_calibrated": Metric("F1 calibrated", "the same at the checkpoint's own threshold"),
     "pixel_f1_pooled": Metric("F1 pooled", "F1 of the counts of all tampered pictures together"),
     "pixel_f1_oracle": Metric(
         "F1 oracle", "F1 at the one threshold that is best for this set; needs the truth, so it is an upper bound"
@@ -278,14 +278,14 @@ class Results(JsonFile):
     methods: list[MethodResult] = Field(description="every method: `label`, `kind`, `sets`, `mean` and more")
     sets: dict[str, SetResult] = Field({}, description="`sets` of the first method, once more")
     mean: dict[str, Mean] = Field({}, description="`mean` of the first method, once more")
-    data: dict[str, DataInfo] = Field({}, description="the data sets: place, hash, what of them was seen or left out")
+    data: dict[str, DataInfo] = Field({}, description="the data sets: place, hash, pictures seen and left out")
     unusable: dict[str, dict[str, str]] = Field({}, description="set → method → why it has no metrics there")
     protocol: ProtocolInfo | None = Field(None, description="the protocol, its sets found and missing")
     compat: list[str] = Field([], description="names of --compat")
     options: Options = Field(description="`min_max`, `compat_size`, `tiles`")
     robust: Robust | None = Field(None, description="metrics of degraded pictures")
     command: str = Field(description="the command that was run")
-    versions: dict[str, str | None] = Field(description="versions of imltool, Python and what it computes with")
+    versions: dict[str, str | None] = Field(description="versions of imltool, Python and the libraries that compute")
 
     def text(self) -> str:
         """The file's content; NaN never gets in (ValueError)."""
