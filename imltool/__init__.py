@@ -1,11 +1,11 @@
 """imltool finds where a photo was edited.
 
-A command-line toolkit around BoxPromptIML (arXiv 2511.20359): coarse boxes are turned into
-pseudo-masks by a frozen Segment Anything teacher, and a light TinyViT student with a
-Memory-Guided Gated Fusion Module learns to localize edits from the image alone.
+A command-line toolkit around BoxPromptIML (arXiv 2511.20359): a frozen Segment Anything teacher turns coarse boxes into
+pseudo-masks, and a light TinyViT student with a Memory-Guided Gated Fusion Module learns from them to localize edits
+from the image alone.
 
-For programs: `load_student` gives a `Predictor` that makes a map, a mask and a score of a picture; `Scanner` is
-`imltool scan`. Importing this package is cheap; heavy libraries load with these.
+For programs: `load_student` returns a `Predictor` that computes the map, mask and score of a picture; `Scanner` does
+what `imltool scan` does. Importing this package is fast; heavy libraries are loaded when one of these is first used.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from imltool.versions import __version__
 
-# newer versions of ONNX Runtime report their use to their maker once imported; imltool uses no network unasked
+# newer versions of ONNX Runtime send usage reports once imported; imltool uses no network without being asked to
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Work on a sequence in threads, a bounded number of items ahead of the consumer; results come in order."""
+"""Process a sequence in threads, a bounded number of items ahead of the consumer; results are returned in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Begun(Generic[T, R]):
-    """An item that is worked on: its cost, which is held until `Ahead.free`, and its future result."""
+    """An item that was submitted: its cost, which is held until `Ahead.free`, and its future result."""
 
     item: T
     cost: int
@@ -26,11 +26,11 @@ class Ahead(Generic[T, R]):
 
     Args:
         pool: the threads.
-        items: taken one by one, when there is room for the next; None says that the next is not there yet.
-        work: done in a thread.
-        window: items that are worked on or wait to be taken, at most.
-        cost: of an item, such as its pixels; asked once an item.
-        budget: costs held at once, at most. An item that costs more goes alone.
+        items: taken one by one, when there is room for the next; None means that the next is not available yet.
+        work: called in a thread.
+        window: largest number of items that are being processed or wait to be taken.
+        cost: of an item, such as its pixels; called once per item.
+        budget: largest sum of costs held at once. An item that costs more is processed alone.
     """
 
     def __init__(
@@ -74,20 +74,21 @@ class Ahead(Generic[T, R]):
 
     @property
     def left(self) -> bool:
-        """Whether there are items that were not taken."""
+        """Whether there are items that have not been taken."""
         return bool(self._waiting or self._next or not self._ended)
 
     @property
     def first(self) -> Future[R] | None:
-        """The result that is next to be taken, if its item was begun."""
+        """The next result to be taken, if its item was submitted."""
         return self._waiting[0].result if self._waiting else None
 
     def take(self, most: int, full: bool = False) -> list[Begun[T, R]]:
-        """The next items whose results are there: `most` of them, or fewer.
+        """The next items whose results are ready, at most `most`.
 
         Args:
-            full: wait for `most`. There are fewer at the end and when all that is held are these, and none when others
-                have to be freed before, or the next item is not there yet.
+            full: return `most` items whether they are ready or not. Fewer are returned at the end, and when the budget
+                is held by these items alone; none when other items have to be freed first, or the next item is not
+                available yet.
         """
         self._begin()
         if full:
@@ -100,7 +101,7 @@ class Ahead(Generic[T, R]):
         return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     def free(self, cost: int) -> None:
-        """Give back what a taken item costs."""
+        """Release the cost of a taken item."""
         self._held -= cost
 
 
@@ -114,7 +115,7 @@ def ahead(
 ) -> Generator[R, None, None]:
     """Results of `work` on `items`, in their order, from `workers` threads; see `Ahead`.
 
-    What an item costs is given back when the next result is asked for.
+    The cost of an item is released when the next result is requested.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="imltool-ahead")
     try:

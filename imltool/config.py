@@ -1,4 +1,4 @@
-"""Configuration: YAML files checked by typed models, with `--set a.b=c` on top."""
+"""Configuration: YAML files, overridden by `--set a.b=c` and validated by typed models."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from imltool.files import write_text
 
 
 class Exact(BaseModel):
-    """Base of typed values that are written or sent as JSON: keys that are not theirs are errors."""
+    """Base of typed values that are written or sent as JSON; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class JsonFile(Exact):
-    """Base of what is a whole file."""
+    """Base of values that are the content of a JSON file."""
 
     def text(self) -> str:
-        """The file's content, JSON; NaN never gets in (ValueError)."""
+        """The file's content as JSON. Raises ValueError for NaN."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 class Frozen(Exact):
-    """Base of models whose values do not change."""
+    """Base of immutable models."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose groups name each key once: a second one would silently replace the first."""
+    """A YAML loader that refuses duplicate keys, of which the last would silently replace the others."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
@@ -63,9 +63,9 @@ class _Loader(yaml.SafeLoader):
 def load_settings(
     model: type[AnySettings], paths: Path | Sequence[Path] | None = None, overrides: list[str] | None = None
 ) -> AnySettings:
-    """Defaults of `model`, changed by YAML files in their order, changed by `overrides` ("a.b=c", value in YAML).
+    """The defaults of `model`, overridden by YAML files in order and then by `overrides` ("a.b=c", value in YAML).
 
-    Groups of several files are merged key by key; a list replaces the one before it.
+    Groups in several files are merged key by key; a list replaces an earlier list.
 
     Raises `ConfigError` with the file, the dotted key and the nearest known name.
     """
@@ -126,7 +126,7 @@ def _step(group: Any, name: str, override: str) -> Any:
     if isinstance(group, list):
         return group[_position(group, name, override)]
     if not isinstance(group, dict):
-        raise ConfigError(f"--set {override}: what holds {name} is a value, not a group")
+        raise ConfigError(f"--set {override}: the parent of {name} is a value, not a group")
     return group.setdefault(name, {})
 
 
@@ -150,7 +150,7 @@ def _explain(model: type[BaseModel], error: ValidationError, source: str) -> Con
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model reached from `model` by `path`; list positions and union tags are stepped over."""
+    """Field names of the model reached from `model` by `path`; list positions and union tags are skipped."""
     for part in path:
         if not isinstance(part, str) or part not in model.model_fields:
             continue
@@ -171,5 +171,5 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def save_settings(settings: Settings, path: Path) -> None:
-    """Write the resolved settings as YAML that `load_settings` reads back to an equal object."""
+    """Write the resolved settings as YAML, from which `load_settings` makes an equal object."""
     write_text(path, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

@@ -1,4 +1,4 @@
-"""Devices, seeds and what this machine runs on."""
+"""Choice of the device, and seeds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from imltool.errors import UsageError
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""What the drivers of NVIDIA, of AMD, and of Windows below Linux put there."""
+"""Device files of the drivers of NVIDIA, AMD, and Windows under WSL."""
 
 
 def choose_device(name: str = "auto") -> str:
-    """What torch calls the device for `--device`: `auto` takes cuda, then mps, then cpu.
+    """Torch's name of the device for `--device`; `auto` prefers cuda, then mps, then cpu.
 
-    torch, which takes seconds to load, is only asked where there may be something else than the processor.
+    torch, which takes seconds to load, is imported only if there may be another device than the CPU.
 
-    Raises `UsageError` when the device is unknown or absent on this machine.
+    Raises `UsageError` when the device is unknown or not available on this machine.
     """
     kind = name.partition(":")[0]
     if kind not in DEVICE_NAMES:

@@ -1,4 +1,4 @@
-"""The exception tree. Every error a user can cause has one line of message and one of remedy."""
+"""The exceptions. Every error that a user can cause has a message of one line and a remedy of one line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ImlError(Exception):
     """Root of every error that imltool raises on purpose.
 
     Args:
-        message: what is wrong and where, one line, without a full stop.
-        remedy: what to do about it, one line; empty when the message is enough.
+        message: the fault and its place, one line, without a full stop.
+        remedy: what the user can do about it, one line; empty when the message is enough.
     """
 
     exit_code = EXIT_FATAL
@@ -30,7 +30,7 @@ class ImlError(Exception):
 
 
 class UsageError(ImlError):
-    """The command line or the options given do not make sense together."""
+    """The command line is invalid, or its options contradict each other."""
 
     exit_code = EXIT_USAGE
 
@@ -40,7 +40,7 @@ class ConfigError(UsageError):
 
 
 class DataError(ImlError):
-    """A data set, annotation file or folder is not what the command needs."""
+    """A data set, annotation file or folder does not meet the needs of the command."""
 
 
 class ImageError(ImlError):
@@ -56,7 +56,7 @@ class ObjectGone(ObjectError):
 
 
 class StoreError(ImlError):
-    """An object store cannot be listed, or does not take the credentials it was given."""
+    """An object store cannot be listed, or rejects the credentials."""
 
 
 class WeightsError(ImlError):
@@ -72,8 +72,8 @@ class OutputError(ImlError):
 
 
 class ClusterError(ImlError):
-    """A cluster is unavailable, or its workers cannot do their part; what they had finished is saved."""
+    """A cluster is unavailable, or its workers cannot do their part; finished work is saved."""
 
 
 class TrainingError(ImlError):
-    """Training had to stop (memory, NaN); the state before it is saved."""
+    """Training had to stop (lack of memory, NaN); the last good state is saved."""

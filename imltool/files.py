@@ -1,4 +1,4 @@
-"""Hashes, atomic writes and walks: the file-system rules all commands share."""
+"""File-system functions that all commands share: hashes, atomic writes, locks and walks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset(
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """Names of the temporary files of `atomic`."""
 LOCK = ".imltool.lock"
-"""Name of the file in an output folder that a command locks while it writes there. It stays, and holds nothing."""
+"""Name of the empty file in an output folder that a command locks while it writes there. It is never removed."""
 
 
 def sha256_file(path: Path, chunk: int = 1 << 20) -> str:
@@ -43,11 +43,11 @@ def sha256_text(text: str) -> str:
 
 
 def what_happened(path: Path, sha256: str) -> str:
-    """What happened to a file that had the hash `sha256`: "vanished", "changed", "became unreadable", or ""."""
+    """The change of a file that had the hash `sha256`: "vanished", "changed", "became unreadable"; "" for none."""
     try:
-        # opening a pipe could wait for ever
+        # opening a pipe could block for ever
         same = stat.S_ISREG(path.stat().st_mode) and sha256_file(path) == sha256
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no file can have such a name
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can have such a name
         return "vanished"
     except OSError:
         return "became unreadable"
@@ -75,11 +75,11 @@ def writing(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step.
 
-    A kill or a full disk therefore leaves either the old file or none, never half of one. The temporary name is drawn
-    at random, so that threads, processes and hosts that write the same file do not write into each other's.
-    Raises `OutputError` when the disk refuses.
+    A kill or a full disk therefore leaves either the old file or none, never part of one. The temporary name is random,
+    so that threads, processes and hosts that write the same file do not write into each other's temporary file.
+    Raises `OutputError` when the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")  # as `PARTIAL` has it
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")  # must match `PARTIAL`
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -90,7 +90,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed writers left half written in a folder and in the folders in it. Raises `OutputError`."""
+    """Remove temporary files of killed writers in a folder and its subfolders. Raises `OutputError`."""
     with writing(folder):
         for path in folder.rglob(".*.part"):
             if PARTIAL.fullmatch(path.name) and not path.is_dir():
@@ -118,19 +118,19 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on `folder`, which exists; it is released when the process dies too.
+    """Hold an exclusive lock on an existing folder; it is also released when the process dies.
 
     Args:
-        wait: until another command that has the folder releases it.
+        wait: wait until another command releases its lock, instead of raising an error.
 
-    Raises `UsageError` when another command has the folder, and `OutputError` when the lock cannot be made.
+    Raises `UsageError` when another command holds the lock, and `OutputError` when the lock cannot be made.
     """
-    # not bound to a thread: a generator that holds the lock may be closed by another one
+    # not bound to a thread: a generator that holds the lock may be closed by another thread
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0, thread_local=False)
     with writing(folder):
         try:
             lock.acquire()
-        except Timeout:  # an OSError too
+        except Timeout:  # before `writing` handles it: it is an OSError
             raise UsageError(f"another command is writing into {folder}", "wait for it to end") from None
     try:
         yield
@@ -139,7 +139,7 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def named_like_picture(path: Path) -> bool:
-    """Whether a file's name ends like a picture's."""
+    """Whether a file has a picture extension."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -152,22 +152,22 @@ def walk_images(
     """Every picture file under `root`, sorted by its path relative to `root`.
 
     Symbolic links to folders are followed once (loops end), and folders may be as deep as the system allows.
-    A single file is returned as it is, whatever its name; a folder that does not exist holds none.
+    A single file is returned whatever its name is; for a folder that does not exist, the list is empty.
 
     Args:
         on_error: called for each folder that cannot be read (its path is the error's `filename`), which is then left
             out.
-        wanted: which files are pictures.
-        hidden: take hidden folders and files too (`._a.jpg` is what macOS leaves beside `a.jpg` in archives).
+        wanted: whether a file is a picture.
+        hidden: include hidden folders and files (macOS leaves `._a.jpg` beside `a.jpg` in archives).
 
-    Raises `DataError` for a folder that cannot be read when there is no `on_error`: no part of a set may be silently
-    lost.
+    Raises `DataError` for a folder that cannot be read when there is no `on_error`: no part of a set may be lost
+    silently.
     """
     if root.is_file():
         return [root]
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    waiting = [str(root)]  # before Python 3.12 os.walk calls itself, and folders can be deeper than calls may
+    waiting = [str(root)]  # before Python 3.12 os.walk is recursive, and folders can be deeper than the recursion limit
     while waiting:
         folder = waiting.pop()
         try:
@@ -190,7 +190,7 @@ def walk_images(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # such as a link that leads to itself
+    except OSError:  # for instance a link to itself
         return False
 
 
@@ -205,7 +205,7 @@ def _unreadable(on_error: Callable[[OSError], None] | None, error: OSError) -> N
 
 
 def human_size(count: float) -> str:
-    """Bytes in the largest fitting unit: 9_830_400 → '9.8 MB' (decimal units)."""
+    """A number of bytes in the largest fitting decimal unit: 9_830_400 → '9.8 MB'."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -215,17 +215,17 @@ def human_size(count: float) -> str:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder below the system's for temporary files, readable for this user alone, and removed at the end.
+    """A folder in the system's temporary folder, readable by this user only, and removed at the end.
 
-    A lock file beside it is held for as long as the block takes: folders with the same prefix whose lock nobody holds
-    were left by processes that were killed, and are removed before. Raises OSError when none can be made.
+    A lock file beside it is held while the block runs. Folders with the same prefix whose lock is free were left by
+    killed processes, and are removed first. Raises OSError when no folder can be made.
     """
     place = Path(tempfile.gettempdir())
     _remove_abandoned(place, prefix)
-    folder = place / f"{prefix}{secrets.token_hex(4)}"  # short: Ray's sockets are in one, whose paths have 107 bytes
+    folder = place / f"{prefix}{secrets.token_hex(4)}"  # short: paths of Ray's sockets in it are limited to 107 bytes
     lock = _lock_beside(folder)
     try:
-        with lock:  # before the folder is there: others must never see it without
+        with lock:  # before the folder exists: other processes must never see it without its lock
             try:
                 folder.mkdir(mode=0o700)
                 yield folder
@@ -244,6 +244,6 @@ def _remove_abandoned(place: Path, prefix: str) -> None:
         lock = _lock_beside(path)
         if path.is_symlink() or not Path(lock.lock_file).is_file():
             continue
-        with suppress(OSError), lock:  # a process holds it (Timeout is an OSError), or it is another user's
+        with suppress(OSError), lock:  # a process holds the lock (Timeout is an OSError), or another user owns it
             shutil.rmtree(path, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)

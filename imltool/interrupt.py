@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 AGAIN_SECONDS = 1.0
-"""How long a KeyboardInterrupt of a SIGTERM has to arrive (our choice)."""
+"""Seconds after which a SIGTERM is raised again if its KeyboardInterrupt was lost (our choice)."""
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C and every SIGTERM is only noted; the yielded function says whether one came.
+    """In the block, the first Ctrl-C and every SIGTERM are only noted; the yielded function returns whether one came.
 
     A second Ctrl-C interrupts. A second SIGTERM does not: `timeout` sends it to the process and to its group.
-    Outside the main thread, where Python delivers no signal, nothing changes.
+    Outside the main thread, where Python delivers no signals, this has no effect.
     """
     asked = False
 
@@ -37,14 +37,15 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         for number, handler in before.items():
-            # None: the handler before was not Python's own, as when the interpreter is about to end
+            # None: the earlier handler was not set by Python, as when the interpreter is about to exit
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
 def noted_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C raises KeyboardInterrupt as usual; the yielded function says whether one came, also when other
-    code has swallowed it. Outside the main thread nothing changes.
+    """In the block, Ctrl-C raises KeyboardInterrupt as usual; the yielded function returns whether one came.
+
+    It does so also when other code has swallowed the exception. Outside the main thread this has no effect.
     """
     came = False
 
@@ -66,11 +67,11 @@ def noted_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM, which SLURM, Docker and `timeout` send, raises KeyboardInterrupt as Ctrl-C does.
+    """In the block, SIGTERM, which SLURM, Docker and `timeout` send, raises KeyboardInterrupt like Ctrl-C.
 
-    Code that Python calls from C may lose an exception without a word. So the signal is raised again each second, to
-    the handler that is then in place, until the block ends or KeyboardInterrupt is being handled. Further SIGTERMs in
-    the meantime change nothing: `timeout` sends it to the process and to its group.
+    Callbacks from C code may lose an exception silently. The signal is therefore raised again every second, for the
+    handler that is then installed, until the block ends or KeyboardInterrupt is being handled. Further SIGTERMs in the
+    meantime have no effect: `timeout` sends it to the process and to its group.
     """
     due = 0.0
 
@@ -103,7 +104,7 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether KeyboardInterrupt is being handled, by itself or as what led to `error`."""
+    """Whether `error` is a KeyboardInterrupt or was raised while one was handled."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None

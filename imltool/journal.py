@@ -20,12 +20,12 @@ PARAMETERS = "parameters.json"
 
 
 def dump_json(value: Any) -> str:
-    """One line of JSON with sorted keys, UTF-8 kept readable. NaN is refused (ValueError)."""
+    """One line of JSON with sorted keys and non-ASCII characters unescaped. Raises ValueError for NaN."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def utc_now(timespec: str = "microseconds") -> str:
-    """The time in UTC, ISO 8601, which sorts as text: `2026-01-31T12:00:00.000000Z`."""
+    """The present time in UTC, in an ISO 8601 form that sorts as text: `2026-01-31T12:00:00.000000Z`."""
     return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
@@ -44,12 +44,12 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def holds_run(
     out: Path, marker: str = PARAMETERS, what: str = "run of this command", command: str | None = None
 ) -> bool:
-    """Whether `out` holds an earlier run, of which `marker` is the parameter file; False when it is new or empty.
+    """Whether `out` holds an earlier run, whose parameter file is `marker`; False when it is new or empty.
 
-    Hidden files do not count: file managers leave them, and so does a kill before the marker was there.
+    Hidden files do not count: file managers leave them, and so does a kill before the marker was written.
 
     Args:
-        what: what is missing, for the message.
+        what: the kind of run, for the message.
         command: the `command` that the parameters must name; None for a marker that no other command writes.
 
     Raises `UsageError` when `out` is a file, or holds files but no such run: results never mix with evidence, a data
@@ -76,13 +76,13 @@ def output_folder(
     written: Sequence[str] = (),
     restart: bool = False,
 ) -> Iterator[bool]:
-    """Hold `out` as the output folder of a run with `parameters`: it is locked, claimed, and partial files removed.
+    """Hold `out` as the output folder of a run with `parameters`: lock and claim it, and remove partial files.
 
-    Every command that writes a folder holds it this way for as long as it writes. Yields True when the run resumes an
-    earlier one. The arguments are those of `claim_folder`, which see for what is raised; `UsageError` also while
-    another command writes there.
+    Every command that writes a folder holds it this way while it writes. Yields True when the run resumes an earlier
+    one. The arguments and errors are those of `claim_folder`; raises `UsageError` also while another command writes
+    there.
     """
-    holds_run(out, marker, what, parameters.get("command"))  # before a lock file is made in somebody else's folder
+    holds_run(out, marker, what, parameters.get("command"))  # before a lock file is made in a foreign folder
     with folder_lock(make_folder(out)):
         resumed = claim_folder(out, parameters, marker, what, written=written, restart=restart)
         remove_partial_files(out)
@@ -102,16 +102,16 @@ def claim_folder(
 
     Args:
         marker: name of the file that holds the parameters.
-        what: the run, for messages.
+        what: the kind of run, for messages.
         written: names of the files and folders that a run writes into `out`, beside the marker.
-        restart: remove these of an earlier run first, and nothing else.
+        restart: first remove these files and folders of an earlier run, and nothing else.
 
     Raises `UsageError` for a folder of something else (see `holds_run`), and `ResumeError` when it holds a run with
     other parameters, naming the first that differs.
     """
     if holds_run(out, marker, what, parameters.get("command")) and restart:
         with writing(out):
-            for path in (out / name for name in (*written, marker)):  # the mark of a run last
+            for path in (out / name for name in (*written, marker)):  # the marker last
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
@@ -124,9 +124,9 @@ def claim_folder(
 
 
 def keep_parameters(path: Path, parameters: dict[str, Any]) -> bool:
-    """Write the parameters of a run, or compare with those written there before; True in the second case.
+    """Write the parameters of a run, or compare them with existing ones; True in the second case.
 
-    Raises `ResumeError` when they are not the same, naming the first that differs.
+    Raises `ResumeError` when they differ, naming the first difference.
     """
     make_folder(path.parent)
     wanted = json.loads(dump_json(parameters))
@@ -151,9 +151,9 @@ def _read_parameters(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a journal, which is only read: a partial last line, as a running writer has it, is left out.
+    """The complete rows of a journal. A partial last line, which a running writer may leave, is ignored.
 
-    Raises `DataError` when the file is absent, unreadable or damaged before its last line.
+    Raises `DataError` when the file is missing, unreadable or damaged before its last line.
     """
     try:
         data = path.read_bytes()
@@ -163,7 +163,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The complete rows, and the number of bytes they take."""
+    """The complete rows, and their length in bytes."""
     rows, keep = [], 0
     for line in data.splitlines(keepends=True):
         try:
@@ -185,10 +185,10 @@ JournalT = TypeVar("JournalT", bound="Journal")
 class Journal:
     """An append-only JSONL file: a row is on disk when `append` returns.
 
-    Opening it drops a partial last line (what a kill or a full disk leaves), so that the row is made again.
+    Opening it drops a partial last line (left by a kill or a full disk), so that the row is made again.
 
     Attributes:
-        rows: the complete rows found when it was opened, in order, then those appended.
+        rows: the complete rows found on opening, in order, then the appended ones.
     """
 
     def __init__(self, path: Path) -> None:
@@ -198,7 +198,7 @@ class Journal:
         if path.exists():
             self._recover()
         with writing(path):
-            # unbuffered: after a full disk nothing is left to write when it is closed
+            # unbuffered: when the disk was full, closing has nothing left to write
             self._handle = path.open("ab", buffering=0)
 
     def _recover(self) -> None:
@@ -210,7 +210,7 @@ class Journal:
                 os.truncate(self.path, keep)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row and flush it. Raises `OutputError` when the disk refuses."""
+        """Write one row and flush it. Raises `OutputError` when it cannot be written."""
         line = (dump_json(row) + "\n").encode()
         with writing(self.path):
             written = self._handle.write(line)

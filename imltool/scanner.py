@@ -1,4 +1,4 @@
-"""`imltool scan` for programs: the same rows, as objects."""
+"""`imltool scan` for programs: the same results, as objects."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from imltool.scan.verdicts import Sensitivity
 
 
 class Scanner:
-    """A student with the settings of a scan, to be used for any number of scans.
+    """A student with the settings of a scan, for any number of scans.
 
     Args:
-        weights: as `load_student` takes it, or a `Predictor`, whose network is used (its device, engine and precision
-            count then).
+        weights: as for `load_student`, or a `Predictor`, whose network, device, engine and precision are then used.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the student: "auto", "torch", "onnx" or "openvino".
-        precision: "fp32", "bf16" where the processor has it, or "int8" with a graph exported so.
-        threshold: see `ScanSettings.of`, for the four that follow too.
-        sensitivity: how much is called an indication.
-        tiles: predict large pictures in tiles too.
-        stability: score every picture again under mild changes.
+        engine: runs the student: "auto", "torch", "onnx" or "openvino".
+        precision: "fp32", "bf16" if the processor supports it, or "int8" with a graph exported so.
+        threshold: see `ScanSettings.of`, also for the next four.
+        sensitivity: "low", "medium" or "high": how many pictures become an indication.
+        tiles: also predict large pictures in tiles.
+        stability: score every picture again after mild changes.
         companions: companion maps to draw.
         batch: batch size, at most.
         cluster: "ray" spreads every scan over processes, see `imltool.cluster`; None scans in this one. Results do not
-            depend on it. Where the program is connected to Ray, that cluster is used; else one is started for the scan.
-        cluster_address: `host:port` of a cluster that runs.
-        cluster_workers: processes; None takes one a CPU, or with CUDA one a GPU.
+            depend on it. If the program is connected to Ray, that cluster is used; else one is started for the scan.
+        cluster_address: `host:port` of a running cluster.
+        cluster_workers: processes; None takes one per CPU, or with CUDA one per GPU.
 
     Raises `WeightsError`, and `UsageError` for values that do not exist or are unavailable.
     """
@@ -83,18 +82,19 @@ class Scanner:
         restart: bool = False,
         case: Mapping[str, str | None] | None = None,
     ) -> Iterator[ScanResult]:
-        """Scan files and folders (recursively); yield a result a file, in the order of the command line's rows.
+        """Scan files and folders (recursively); yield one result per file, in the same order as `imltool scan`.
 
         Args:
             paths: files and folders; a text may be an address such as `s3://bucket/folder`.
-            out: the output folder, as the command line makes it but for the report: new, empty, or an earlier scan's,
-                whose results come first. None keeps nothing: maps are in a temporary folder until the iteration ends.
+            out: the output folder, written as by the command line but without the report: new, empty, or of an earlier
+                scan, whose results come first. None keeps nothing: maps are in a temporary folder until the iteration
+                ends.
             restart: discard what an earlier scan left in `out`.
             case: texts for `run.json`: `id`, `examiner`, `notes`.
 
-        A file that cannot be analysed is a result with `status` "failed". Nothing is read or written before the first
-        result is asked for. An iteration that is not completed leaves an unfinished scan; the same call
-        resumes it.
+        A file that cannot be analysed gives a result with `status` "failed". Nothing is read or written before the
+        first result is requested. An iteration that is not completed leaves an unfinished scan; the same call resumes
+        it.
 
         Raises `UsageError`, `ResumeError`, `OutputError`, `StoreError`, `ClusterError`, and `DataError` when there is
         no picture in `paths`.

@@ -1,4 +1,4 @@
-"""A table as a value, and its forms: Markdown and CSV."""
+"""Tables as values, and their text in Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Table:
         title: one line above it.
         heads: a heading for each column.
         rows: cells, as many in each row as there are headings.
-        text_columns: how many leading columns hold text; the others hold numbers and are aligned to the right.
+        text_columns: number of leading columns that hold text; the others hold numbers and are right-aligned.
     """
 
     title: str
@@ -35,7 +35,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def number(value: float | None, limits: tuple[float, float] | None = None, sign: bool = False) -> str:
-    """A metric with three decimals, its interval in brackets; `–` where it does not exist, counts as they are."""
+    """A metric with three decimals and its interval in brackets; an integer unchanged; `–` for None."""
     if value is None or isinstance(value, int):
         return "–" if value is None else str(value)
     form = "{:+.3f}" if sign else "{:.3f}"
@@ -44,7 +44,7 @@ def number(value: float | None, limits: tuple[float, float] | None = None, sign:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """The content of a CSV file with a line of headings; None and absent cells are empty, other keys are left out."""
+    """The text of a CSV file with a header line. None and missing cells are empty; other keys are left out."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""HTML pages from templates: how every report of imltool is rendered."""
+"""HTML pages from templates: all reports of imltool are rendered this way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jinja2
 
 @cache  # compiling a report's templates takes longer than filling them in
 def environment(*packages: str, **filters: Callable[..., Any]) -> jinja2.Environment:
-    """Templates of the `templates` folders of `packages`, the first that has a name; text is escaped as HTML."""
+    """Templates in the `templates` folders of `packages`, searched in this order; text is escaped as HTML."""
     made = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,

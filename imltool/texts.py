@@ -1,4 +1,4 @@
-"""Text for people: names of files and text found in evidence made safe to show, and numbers with their nouns."""
+"""Text for display: file names and texts of evidence made safe to show, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 _SECRET = re.compile(r"(?<=://)(?:[^\s/@]*:\S*|[^\s/@]*)@|(?<=\S)\?\S*")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 LONGEST = 200
-"""Characters kept of a text found in a file (our choice)."""
+"""Characters of a text from a file that are kept (our choice)."""
 
 
 def clean(value: object, limit: int = LONGEST) -> str | None:
-    """One line of a text or of bytes, without control or direction-changing characters; None when nothing is left.
+    """A text or bytes as one line without control or direction-changing characters; None when nothing is left.
 
-    Bytes are UTF-8, or Latin-1 where they are not. What follows a NUL is padding. Longer texts end in `…`.
+    Bytes are decoded as UTF-8, or as Latin-1 if they are not valid. Everything after a NUL is padding. A text longer
+    than `limit` is cut and ends in `…`.
     """
     if value is None:
         return None
@@ -38,7 +39,7 @@ def readable(text: str) -> str:
     r"""`text` as valid Unicode: bytes of a file name that are not UTF-8 become `\xNN`."""
     try:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # halves of letters that no file name has, and a made-up JSON file may
+    except UnicodeEncodeError:  # surrogates that no file name has, but a forged JSON file may
         return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -48,12 +49,12 @@ def printable(text: str) -> str:
 
 
 def counted(count: int, one: str, more: str = "") -> str:
-    """`1 picture`, `2 pictures`; `more` is the plural where an s does not make it."""
+    """`1 picture`, `2 pictures`; `more` is the plural if it is not formed with an s."""
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """How many names, and the first of them: `5 (a, b, c and 2 more)`."""
+    """The number of names and the first of them: `5 (a, b, c and 2 more)`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)} ({', '.join(names[:most])}{more})"
 
@@ -64,18 +65,18 @@ def shortened(text: str, limit: int = 40) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with `…` for what may be secret in addresses: `user:password@`, and a query."""
+    """`text` with `…` for parts of addresses that may be secret: `user:password@`, and a query."""
     return _ADDRESS.sub(lambda address: _SECRET.sub("…", address[0]), text)
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A picture's bytes as an address that a page holds in itself; `kind` is jpeg, webp, svg+xml."""
+    """A picture's bytes as a data URI; `kind` is jpeg, webp or svg+xml."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def command_text(words: Iterable[str]) -> str:
     """A command as a person would type it, on one line; undecodable file names are escaped by `printable`.
 
-    What may be secret in addresses is left out.
+    Parts of addresses that may be secret are replaced, see `without_secrets`.
     """
     return shlex.join(printable(without_secrets(word)) for word in words)

@@ -1,4 +1,4 @@
-"""Versions of what a result can depend on, reported with the same keys by every command."""
+"""Versions of everything a result can depend on, reported with the same keys by every command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "pillow-heif": ("pillow-heif",),
     "c2pa-python": ("c2pa-python",),
     "segment-anything": ("segment-anything",),
-    # the same cv2 under four names; whichever is installed
+    # cv2 is distributed under four names; the installed one is reported
     "opencv": (
         "opencv-python-headless",
         "opencv-python",

@@ -1,8 +1,8 @@
-"""Weights files: which are known, where they are, and how they are installed, always checked by SHA-256.
+"""Weights files: the known ones, their places, and their installation, always checked by SHA-256.
 
-Bundled files come with the package. The others are in a cache folder, stored there by `fetch` (with a network) or
-`import_file` (without one). Students on the Hugging Face hub are kept in its own cache. Nothing else in imltool opens a
-connection without being asked to.
+Bundled files come with the package. The others are in a cache folder, where `fetch` (with a network) or `import_file`
+(without one) stores them. Students on the Hugging Face hub are kept in the hub's own cache. Nothing else in imltool
+opens a connection without being asked to.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from imltool.files import atomic, human_size, make_folder, sha256_file
 ASSETS = Path(__file__).parent / "assets"
 ADAPTED = "adapted.safetensors"
 RUN_CHECKPOINTS = (ADAPTED, "best.safetensors")
-"""What a run's folder is taken for: the student that `imltool adapt` or `imltool train` left there."""
+"""Names of the student in the folder of a run of `imltool adapt` or `imltool train`; the first that exists is used."""
 DEFAULT_STUDENT = "boxprompt-traces"
 FOLDER_VARIABLE = "IMLTOOL_WEIGHTS"
 HUB_PREFIX = "hf-hub:"
-"""Before the name of a student on the Hugging Face hub, as in timm: `hf-hub:OWNER/NAME` or `…@REVISION`."""
+"""Prefix of a student on the Hugging Face hub, as in timm: `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`."""
 HUB_FILES = ("model.safetensors", "model.onnx", "model.int8.onnx")
-"""A student's checkpoint in a repository of the hub, and its exported graphs where there are any."""
+"""A student's checkpoint in a repository of the hub, and its exported graphs, if any."""
 CHUNK = 1 << 20
 TIMEOUT = 30.0
-"""Seconds without any byte after which a connection counts as broken."""
+"""Seconds without data after which a connection counts as broken."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class WeightsInfo:
     """A known weights file.
 
     Attributes:
-        name: what the user calls it.
-        kind: what it is for.
+        name: the name by which users select it.
+        kind: "teacher" or "student".
         file_name: its name in the package's assets or in the cache folder.
         size_bytes: exact size.
         sha256: 64 lower-case hex digits.
-        url: where the official file is; None for a bundled one.
+        url: address of the official file; None for a bundled one.
         licence: SPDX expression.
-        note: one line on what it is.
+        note: description of one line.
     """
 
     name: str
@@ -132,11 +132,11 @@ WEIGHTS: dict[str, WeightsInfo] = {
         ),
     )
 }
-"""Known weights by name. SAM's: facebookresearch/segment-anything's links, sizes and hashes of those files."""
+"""Known weights by name. Those of SAM: links of facebookresearch/segment-anything, sizes and hashes of those files."""
 
 
 def cache_folder() -> Path:
-    """Where weights that are not bundled are kept: `$IMLTOOL_WEIGHTS`, else the user's cache folder."""
+    """The folder of weights that are not bundled: `$IMLTOOL_WEIGHTS`, else in the user's cache folder."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
     import platformdirs
@@ -154,15 +154,16 @@ def get_info(name: str, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> Weight
 
 
 def place(info: WeightsInfo) -> Path:
-    """Where the file belongs, whether it is there or not."""
+    """The path of a weights file, whether it exists or not."""
     return (ASSETS if info.bundled else cache_folder()) / info.file_name
 
 
 def locate(name: str, explicit: Path | None = None, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> Path:
     """The file to load for `name`: `explicit` when given, else the bundled or the cached one.
 
-    Only presence and size are checked here (hashing gigabytes at every start would not do): see `verify`.
-    Raises `UsageError` for an unknown name; `WeightsError` naming the file, its place and the command that fetches it.
+    Only presence and size are checked here, as hashing gigabytes at every start would take too long: see `verify`.
+    Raises `UsageError` for an unknown name, and a `WeightsError` that names the file, its place and the command to
+    fetch it.
     """
     info = get_info(name, registry)
     if explicit is not None:
@@ -180,7 +181,7 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
 
 
 def given_file(name: str, file: Path) -> Path:
-    """`file`, which is to hold the weights `name`. Raises `WeightsError` when it is none."""
+    """`file`, which should hold the weights `name`. Raises `WeightsError` when it is not a file."""
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise WeightsError(f"weights file {file} {what}", f"give the {name} file itself")
@@ -188,9 +189,9 @@ def given_file(name: str, file: Path) -> Path:
 
 
 def student_file(choice: Path | None) -> Path:
-    """The checkpoint a user means: a file, a run's folder, a known student, one of the hub, or for None the default.
+    """The checkpoint for a user's choice: a file, a run's folder, a known student, one of the hub, or the default.
 
-    A file of that name in the working folder goes before the known student. Raises `WeightsError`.
+    A file in the working folder takes precedence over a known student of the same name. Raises `WeightsError`.
     """
     if choice is None:
         return locate(DEFAULT_STUDENT)
@@ -214,9 +215,9 @@ def student_file(choice: Path | None) -> Path:
 
 
 def hub_student(address: str) -> Path:
-    """The checkpoint of a student on the Hugging Face hub, its exported graphs beside it, in the hub's cache.
+    """The checkpoint of a student on the Hugging Face hub, in the hub's cache with its exported graphs beside it.
 
-    What is in the cache is taken when the hub cannot be reached.
+    The cached files are used when the hub cannot be reached.
 
     Args:
         address: `hf-hub:OWNER/NAME`, or `hf-hub:OWNER/NAME@REVISION`.
@@ -232,7 +233,7 @@ def hub_student(address: str) -> Path:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
         raise WeightsError(
             f"{address} is neither in the cache nor available from the Hugging Face hub ({reason})",
-            f"check the name and the network, or bring {HUB_FILES[0]} and give its path",
+            f"check the name and the network, or copy {HUB_FILES[0]} to this machine and give its path",
         ) from error
     checkpoint = Path(folder) / HUB_FILES[0]
     if not checkpoint.is_file():
@@ -246,7 +247,7 @@ def _how_to_bring(info: WeightsInfo) -> str:
 
 def _without_network(info: WeightsInfo) -> str:
     return (
-        f"bring {info.file_name} ({human_size(info.size_bytes)}) from {info.url} and run: "
+        f"copy {info.file_name} ({human_size(info.size_bytes)}) from {info.url} and run: "
         f"imltool weights import {info.file_name} (it goes to {place(info).parent})"
     )
 
@@ -256,8 +257,8 @@ class HashCheck:
     """Outcome of recomputing one file's SHA-256.
 
     Attributes:
-        status: `ok`; `wrong`: other bytes than released; `absent`.
-        sha256: what the file has, None when absent.
+        status: `ok`, `wrong` (other bytes than released) or `absent`.
+        sha256: of the file; None when absent.
     """
 
     info: WeightsInfo
@@ -282,15 +283,15 @@ def verify(names: Iterable[str] = (), registry: Mapping[str, WeightsInfo] = WEIG
 
 
 def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tuple[WeightsInfo, Path]:
-    """Recognise a weights file by its SHA-256 and copy it to its place, atomically.
+    """Identify a weights file by its SHA-256 and copy it to its place, atomically.
 
-    Returns what it is and where it now is; a bundled file stays where the package has it.
-    Raises `WeightsError` when the file is absent or not one of `registry`, `OutputError` when it cannot be copied.
+    Returns its entry and its path; the file of an intact bundled entry is not copied.
+    Raises `WeightsError` when the file is missing or not one of `registry`, `OutputError` when it cannot be copied.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file", "give the weights file you brought")
     try:
-        # the size rules most others out without reading gigabytes
+        # the size excludes most other files without reading gigabytes
         sized = [info for info in registry.values() if info.size_bytes == path.stat().st_size]
         found = sha256_file(path) if sized else None
     except OSError as error:
@@ -300,7 +301,7 @@ def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tu
         why = f"SHA-256 {found} is unknown" if found else f"no known weights have {path.stat().st_size} bytes"
         raise WeightsError(
             f"{path} is not one of the known weights: {why}",
-            "the download may be damaged or cut short; weights of your own are given with --weights FILE",
+            "the download may be damaged or incomplete; give your own weights with --weights FILE",
         )
     target = place(info)
     if not target.exists() or not target.samefile(path):
@@ -313,7 +314,7 @@ def import_file(path: Path, registry: Mapping[str, WeightsInfo] = WEIGHTS) -> tu
 
 @contextmanager
 def _cache_errors() -> Iterator[None]:
-    """Give an `OutputError` about the cache folder the remedy that fits it."""
+    """Replace the remedy of an `OutputError` by the one for the cache folder."""
     try:
         yield
     except OutputError as error:
@@ -323,7 +324,7 @@ def _cache_errors() -> Iterator[None]:
 
 
 class _Progress:
-    """What pooch reports its progress to; ends a download of more bytes than the file has."""
+    """A progress bar for pooch that ends a download of more bytes than the file has."""
 
     def __init__(self, info: WeightsInfo, report: Callable[[int], None]) -> None:
         self.total = 0
@@ -331,7 +332,7 @@ class _Progress:
 
     def update(self, count: int) -> None:
         self._present += count
-        if self._present > self._info.size_bytes + CHUNK:  # pooch counts the last chunk as a whole one
+        if self._present > self._info.size_bytes + CHUNK:  # pooch counts the last chunk at full size
             raise ValueError(f"more than {self._info.size_bytes} bytes")
         self._report(min(self._present, self._info.size_bytes))
 
@@ -343,13 +344,13 @@ class _Progress:
 
 
 def fetch(info: WeightsInfo, report: Callable[[int], None] = lambda _: None) -> Path:
-    """Download an official file to its place, and return that. The file gets its name only when its SHA-256 is right.
+    """Download an official file to its place and return the path. It gets its name only when its SHA-256 is correct.
 
     Args:
-        report: called with the bytes present so far.
+        report: called with the number of bytes downloaded so far.
 
     Raises `UsageError` when there is nothing to download (bundled), `WeightsError` with the URL, the file name and
-    its place when the server cannot be reached or serves other bytes, `OutputError` when the disk refuses.
+    its place when the server cannot be reached or sends other bytes, and `OutputError` when it cannot be written.
     """
     if info.url is None:
         raise UsageError(f"{info.name} comes with imltool, there is nothing to fetch", "imltool weights verify")
@@ -366,9 +367,9 @@ def fetch(info: WeightsInfo, report: Callable[[int], None] = lambda _: None) -> 
     except RequestException as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"cannot download {info.url}: {reason}", _without_network(info)) from error
-    except ValueError as error:  # pooch's for another hash, and that of `_Progress`
+    except ValueError as error:  # from pooch for another hash, or from `_Progress`
         raise WeightsError(
-            f"what {info.url} sent is not {info.name} with SHA-256 {info.sha256}",
+            f"the file from {info.url} is not {info.name} with SHA-256 {info.sha256}",
             f"run again, or {_without_network(info)}",
         ) from error
     except OSError as error:

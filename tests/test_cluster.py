@@ -146,7 +146,7 @@ def test_rows_that_were_lost_doubled_or_moved_stop_the_scan(tmp_path: Path, give
 def test_a_file_that_workers_do_not_see_stops_the_scan(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"here")
     unseen = Made("a", {"path": "a"}, {}, unseen=True)
-    with pytest.raises(ClusterError, match="does not see"):
+    with pytest.raises(ClusterError, match="cannot find"):
         list(ordered([unseen], [("a", tmp_path / "a")], tmp_path))
     vanished = Made("b", {"path": "b"}, {}, unseen=True)
     assert len(list(ordered([vanished], [("b", tmp_path / "b")], tmp_path))) == 1, "nobody sees it: an ordinary failure"

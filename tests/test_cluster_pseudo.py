@@ -199,7 +199,7 @@ def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: A
 
 @pytest.mark.slow
 def test_a_worker_with_another_version_refuses(ray: Any) -> None:
-    with pytest.raises(ClusterError, match=r"the command is of 0\.0\.0"):
+    with pytest.raises(ClusterError, match=r"the command has 0\.0\.0"):
         SentTeacher("box", "cpu", tool_version="0.0.0").load()
     sent = SentTeacher.of(ray, load_teacher("mobile-sam", None, "cpu", "onnx"))
     other = SentTeacher(sent.name, sent.device, sent.files, sent.network, "onnx 0.1")

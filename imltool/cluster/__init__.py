@@ -1,1 +1,1 @@
-"""Work spread over processes and machines. The command that was given keeps the order, the journal and the output."""
+"""Work spread over processes and machines. Order, journal and output stay with the command itself."""

@@ -1,4 +1,4 @@
-"""Results of workers, checked against what was asked for and written by the command alone, in order."""
+"""Checks the results of workers against the request; only the command writes them, in order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True)
 class Made(Generic[RowT]):
-    """What a worker made of one picture.
+    """A worker's output for one picture.
 
     Attributes:
         name: the command's name of the picture.
         row: its result or line of the journal.
         files: path relative to the output folder → content.
-        unseen: there is no such file on the worker's machine; False for an object of a store.
+        unseen: whether the worker's machine has no such file; False for an object of a store.
     """
 
     name: str
@@ -36,14 +36,13 @@ MadeT = TypeVar("MadeT", bound=Made[Any])
 
 
 def ordered(made: Iterable[MadeT], asked: Iterable[tuple[str, Path | None]], out: Path) -> Iterator[MadeT]:
-    """Yield each result after its files are written below `out`; results must be what was asked for, once each, in
-    order.
+    """Yield each result after its files are written below `out`. Every requested picture must come once, in order.
 
     Args:
-        asked: name of every picture, and its path where it is a file.
+        asked: name of every picture, and its path if it is a file.
 
-    Raises `ClusterError` at the first that is another, or whose picture its worker did not see and the command does,
-    and `OutputError`.
+    Raises `ClusterError` at the first result that is another one, or whose picture exists for the command but not for
+    the worker, and `OutputError`.
     """
     expected = iter(asked)
     for one in made:
@@ -53,7 +52,7 @@ def ordered(made: Iterable[MadeT], asked: Iterable[tuple[str, Path | None]], out
         path = item[1]
         if one.unseen and path is not None and os.path.lexists(path):
             raise ClusterError(
-                f"a worker does not see {printable(str(path))}",
+                f"a worker cannot find {printable(str(path))}",
                 "put the pictures where all machines of the cluster find them under the same path",
             )
         for file, data in one.files.items():
@@ -65,5 +64,5 @@ def ordered(made: Iterable[MadeT], asked: Iterable[tuple[str, Path | None]], out
 
 def _out_of_order() -> ClusterError:
     return ClusterError(
-        "the cluster gave other rows than were asked for", "what was finished is kept: the same command resumes"
+        "the cluster returned other rows than were requested", "finished rows are kept: the same command resumes"
     )

@@ -1,4 +1,4 @@
-"""Which cluster a command runs on."""
+"""Choice of the cluster on which a command runs."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ def _open_ray(address: str | None, workers: int | None) -> RayCluster:
 
 
 CLUSTERS: dict[str, Callable[[str | None, int | None], RayCluster]] = {"ray": _open_ray}
-"""What `--engine-cluster` takes → what opens it, given `--cluster-address` and `--cluster-workers`."""
+"""Value of `--engine-cluster` → function of `--cluster-address` and `--cluster-workers` that opens it."""
 _PACKAGES = {"ray": ("ray",)}
-"""What each needs, all of it in the extra of its name."""
+"""Packages that each needs, all of them in the extra with its name."""
 
 
 def choose_cluster(name: str | None, address: str | None = None, workers: int | None = None) -> RayCluster | None:
-    """The cluster asked for, not yet started; None where the command does the work itself.
+    """The requested cluster, not yet started; None if the command does the work itself.
 
     Args:
         name: of `CLUSTERS`.
-        address: of a cluster that runs; None starts one on this machine for as long as the command takes.
-        workers: processes; None takes one a CPU, or with CUDA one a GPU.
+        address: of a running cluster; None starts one on this machine, which ends with the command.
+        workers: processes; None takes one per CPU, or with CUDA one per GPU.
 
-    Raises `UsageError` for a name that is not known, a package that is missing, an address without a name, and less
-    than one process.
+    Raises `UsageError` for an unknown name, a missing package, an address or workers without a name, and fewer than one
+    process.
     """
     if name is None:
         if address is not None or workers is not None:
             raise UsageError("--cluster-address and --cluster-workers need a cluster", "give --engine-cluster ray too")
         return None
     if workers is not None and workers < 1:
-        raise UsageError(f"{workers} processes", "give at least one")
+        raise UsageError(f"{workers} worker processes are too few", "give at least one")
     if name not in CLUSTERS:
         raise UsageError(f"unknown cluster engine {name!r}", f"choose one of {', '.join(CLUSTERS)}")
     if any(importlib.util.find_spec(package) is None for package in _PACKAGES[name]):

@@ -1,4 +1,4 @@
-"""A model's files on their way to other machines, which need not have them."""
+"""A model's files, sent to other machines, which need not have them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from imltool.weights import ASSETS
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One of them.
+    """A file of a model.
 
     Attributes:
-        name: without folder.
+        name: its name without the folder.
         sha256: of its bytes.
         sent: reference to the bytes in Ray's store.
     """
@@ -32,10 +32,10 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files of one folder: weights, and graphs that are looked for beside them.
+    """Files of one folder: weights, and exported graphs beside them.
 
     Attributes:
-        folder: where the command has them.
+        folder: their folder on the command's machine.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class ModelFiles:
 
     @classmethod
     def of(cls, ray: Any, paths: Sequence[Path]) -> ModelFiles:
-        """Put files into Ray's store, where they stay as long as this object does; a large one goes to its disk."""
+        """Put files into Ray's store, which keeps them as long as this object exists, large ones on its disk."""
         files = []
         for path in paths:
             data = path.read_bytes()
@@ -52,10 +52,9 @@ class ModelFiles:
 
     @contextmanager
     def local(self) -> Iterator[list[Path]]:
-        """Paths on this machine, in the order of `files`, while the models are loaded.
+        """Paths on this machine, in the order of `files`, valid while the block runs.
 
-        They are the command's own, or those of the package, where all of them have the right SHA-256 there: then
-        nothing travels.
+        If the same folder or the package has all of them with the right SHA-256, those are used and nothing is sent.
         """
         for folder in (self.folder, ASSETS):
             if all(not what_happened(folder / one.name, one.sha256) for one in self.files):

@@ -1,4 +1,4 @@
-"""What a process of a cluster does for `imltool pseudo`: rows and masks of its share, sent as bytes."""
+"""The work of a cluster's process for `imltool pseudo`: makes rows and masks of its share, sent as bytes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from imltool.versions import __version__
 
 @dataclass(frozen=True)
 class SentTeacher:
-    """A teacher on its way to other machines.
+    """A teacher that can be sent to other machines.
 
     Attributes:
         name: of `registry.TEACHERS`.
-        device: on which it computes, as torch names it.
+        device: torch's name of the device on which it computes.
         files: `registry.teacher_files`; None for a teacher without weights.
-        network: name of what runs it; None likewise.
-        engine: `Teacher.engine`, its version among it.
-        embeddings: folder of embeddings that all share, and its bound in bytes.
+        network: name of the engine that runs it; None for a teacher without weights.
+        engine: `Teacher.engine`, including the version.
+        embeddings: folder of embeddings that all processes share, and its limit in bytes.
         tool_version: of imltool.
     """
 
@@ -52,10 +52,10 @@ class SentTeacher:
         return cls(teacher.name, teacher.device, sent, network, teacher.engine, embeddings)
 
     def load(self) -> Teacher:
-        """The teacher, loaded in this process. Raises `ClusterError` where it would not be quite the same.
+        """The teacher, loaded in this process. Raises `ClusterError` when versions differ from the command's.
 
-        Embeddings are looked for and kept where the folder has the same path on this machine. It is not made:
-        workers do not fill other machines' disks.
+        Embeddings are cached if their folder exists under the same path on this machine. It is never created, so that
+        workers do not fill the disks of other machines.
         """
         require_version(self.tool_version)
         if self.files is None or self.network is None:
@@ -69,17 +69,17 @@ class SentTeacher:
 
 @dataclass(frozen=True)
 class LabelledPicture(Made[dict[str, Any]]):
-    """See `Made`.
+    """A `Made` with the number of cached embeddings.
 
     Attributes:
-        found: embeddings that were kept from before.
+        found: embeddings that were found in the cache.
     """
 
     found: int
 
 
 class PseudoWorker:
-    """Labels pictures in a process of its own; see `ray_map.Worker`."""
+    """Labels pictures in a worker process; see `ray_map.Worker`."""
 
     def __init__(self, teacher: SentTeacher, settings: PseudoSettings) -> None:
         self._teacher = teacher.load()

@@ -1,4 +1,4 @@
-"""Work over Ray: workers make rows and files, this process writes them in order, as on one machine."""
+"""Work over Ray: workers make rows and files, and this process writes them in order, as on one machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from imltool.teacher.teacher import Teacher
 
 BATCHES_A_TASK = 2
-"""Batches of a scan given to a worker at a time (our choice): it reads the second while it predicts the first, and not
-much is lost with a worker."""
+"""Batches of a scan per task (our choice): a worker reads the second while it predicts the first, and little work is
+lost when a worker dies."""
 PICTURES_A_TASK = 2
-"""For the teacher, which takes a second or more a picture (our choice): little is lost with a worker, and all workers
-end at about the same time."""
+"""Pictures per task for the teacher, which takes a second or more per picture (our choice): little work is lost when a
+worker dies, and all workers end at about the same time."""
 
 ItemT = TypeVar("ItemT")
 
@@ -36,7 +36,7 @@ class RayCluster:
 
     Args:
         address: see `ray_session.connected`.
-        workers: processes; None takes one a CPU of the cluster, or, with CUDA, one a GPU.
+        workers: processes; None takes one per CPU of the cluster, or with CUDA one per GPU.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -79,11 +79,11 @@ class RayCluster:
     def _spread(
         self, prepare: Callable[[Any], Callable[[], Worker]], tasks: Sequence[Any], device: str
     ) -> Iterator[Any]:
-        """What workers make of tasks, see `ordered_map`.
+        """The workers' outputs for the tasks, see `ordered_map`.
 
         Args:
-            prepare: given `ray`, connected, what makes a worker in its process.
-            device: on which workers compute, as torch names it.
+            prepare: given the connected module `ray`, returns the function that makes a worker in its process.
+            device: torch's name of the device on which workers compute.
         """
         if not tasks:
             return

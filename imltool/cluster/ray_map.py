@@ -1,4 +1,4 @@
-"""Ray's actors as an ordered map: tasks in, what workers make of them out, each exactly once, with bounded memory."""
+"""Ray's actors as an ordered map: yields the workers' outputs for tasks, each exactly once, with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from imltool.interrupt import noted_interrupt
 from imltool.texts import clean
 
 REPEATS = 5
-"""How often a task is begun again whose worker died (our choice): a machine may be lost, but a picture that kills its
-worker must not be retried for ever."""
+"""Retries of a task whose worker died (our choice): a machine may be lost, but a picture that kills its worker must not
+be retried for ever."""
 TASKS_AT_A_TIME = 2
-"""Tasks given to a worker, the one it works on included, so that it does not wait for the next. What they make stays in
-Ray's store until it is taken: no more than these tasks' results are there at once."""
+"""Tasks given to a worker, including the one it works on, so that it does not wait for the next. Their results stay in
+Ray's store until they are taken; it never holds more than the results of these tasks."""
 END_SECONDS = 10.0
-"""How long the end waits for tasks of killed workers to fail (our choice); they fail within tenths of a second."""
+"""Longest wait at the end for tasks of killed workers to fail (our choice); they fail within tenths of a second."""
 
 
 class Worker(Protocol):
-    """What a worker process does with a task."""
+    """The work of a worker process."""
 
     def __call__(self, task: Any) -> Iterator[Any]:
-        """What it makes of the task, piece by piece; the same pieces when the task is given again."""
+        """The outputs for a task, one by one; a repeated task must give the same outputs."""
         ...
 
 
 @dataclass(frozen=True)
 class Fault:
-    """An `ImlError` of a worker, which goes over the wire as its texts."""
+    """An `ImlError` of a worker, sent as its texts."""
 
     message: str
     remedy: str
 
 
 class _Process:
-    """A worker in a process of its own, made by its first task: Ray would lose what a constructor was given."""
+    """A worker process. Its first task makes the worker: Ray would lose the arguments of a constructor."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
@@ -57,16 +57,16 @@ class _Process:
 def ordered_map(
     ray: Any, make: Callable[[], Worker], tasks: Sequence[Any], workers: int, cpus: float, gpus: float = 0.0
 ) -> Iterator[Any]:
-    """What workers make of `tasks`, piece by piece, in the order of the tasks.
+    """The workers' outputs for `tasks`, one by one, in the order of the tasks.
 
     Args:
-        ray: the module, connected.
-        make: makes a `Worker` once in every process; called there again after a process died.
-        workers: processes.
-        cpus: CPUs a process is counted for.
-        gpus: GPUs likewise.
+        ray: the connected module.
+        make: makes a `Worker` once in every process, and again in the process that replaces a dead one.
+        workers: number of processes.
+        cpus: CPUs reserved per process.
+        gpus: GPUs reserved per process.
 
-    Raises `ClusterError` when a worker cannot do its work or the cluster is lost; what was yielded before is sound.
+    Raises `ClusterError` when a worker cannot do its work or the cluster is lost; outputs yielded before are valid.
     """
     from ray.util import ActorPool
 
@@ -82,10 +82,10 @@ def ordered_map(
     def end() -> None:
         for actor in actors:
             ray.kill(actor)
-        if running:  # a task that failed after Ray's own end would be reported on stderr
+        if running:  # a task that fails after Ray's shutdown would be reported on stderr
             ray.wait([*running], num_returns=len(running), timeout=END_SECONDS)
 
-    # a generator left suspended is closed while the interpreter ends, after Ray: this runs before Ray's end
+    # a suspended generator is closed while the interpreter exits, after Ray's shutdown: this runs before that
     atexit.register(end)
     try:
         with noted_interrupt() as interrupted:
@@ -98,14 +98,14 @@ def ordered_map(
                 yield from made
     except ray.exceptions.RayActorError as error:
         raise ClusterError(
-            f"workers died {REPEATS + 1} times over the same task, or their machines are lost",
-            "what was finished is kept: the same command resumes, and without --engine-cluster it finds a picture that "
-            "ends the process that reads it",
+            f"workers died {REPEATS + 1} times on the same task, or their machines are lost",
+            "finished rows are kept and the same command resumes; run it without --engine-cluster to find a picture "
+            "that ends the process that reads it",
         ) from error
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"the cluster failed: {clean(_last_line(error)) or type(error).__name__}",
-            "what was finished is kept: the same command resumes",
+            "finished rows are kept: the same command resumes",
         ) from error
     finally:
         atexit.unregister(end)
@@ -114,6 +114,6 @@ def ordered_map(
 
 
 def _last_line(error: Exception) -> str:
-    """What remains of an exception that may hold a worker's whole traceback."""
+    """The last line of an exception's text, which may hold a worker's whole traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -1,4 +1,4 @@
-"""Ray, connected for one command: a cluster that runs, or one on this machine that ends with the command."""
+"""The connection to Ray for one command: to a running cluster, or to one on this machine that ends with the command."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from imltool.interrupt import deferred_interrupt
 from imltool.texts import clean
 
 STORE = 512 * 1024 * 1024
-"""Bytes of shared memory for what is between workers and command, on a local cluster (our choice)."""
+"""Bytes of shared memory for data between workers and command, on a local cluster (our choice)."""
 
 _QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-"""Messages of Ray's processes would reach stdout, which is for data."""
+"""Settings without which messages of Ray's processes would reach stdout, which is for data."""
 
 
 def is_connected() -> bool:
@@ -32,16 +32,16 @@ def is_connected() -> bool:
 
 @contextmanager
 def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
-    """Connect to Ray, or start it on this machine; gives the module `ray`, and disconnects at the end.
+    """Connect to Ray, or start it on this machine; yields the module `ray`, and disconnects at the end.
 
-    A local one has no dashboard, sends no usage statistics, listens on 127.0.0.1 alone, asks who connects for a token
-    drawn by this process, and keeps its files, and those of workers, in a temporary folder that goes with it.
+    A local cluster has no dashboard, sends no usage statistics and listens on 127.0.0.1 only. Connections need a random
+    token made by this process. Its files, and those of workers, are in a temporary folder that is removed at the end.
 
-    A program that is connected to Ray already has one cluster at a time, and keeps it: that is used and left as it is.
+    A program can be connected to only one cluster. If it already is, that cluster is used and stays connected.
 
     Args:
-        address: `host:port` of a cluster that runs, or `ray://host:port`; None starts a local one.
-        cpus: of the local one.
+        address: `host:port` of a running cluster, or `ray://host:port`; None starts a local one.
+        cpus: CPUs of the local one.
 
     Raises `ClusterError` when it is unavailable.
     """
@@ -53,13 +53,13 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
         yield _import()
         return
     if address is None and "ray" in sys.modules and not _token.cache_info().currsize:
-        # Ray reads the token once, when it is imported: its cluster would ask nobody for one
+        # Ray reads the token once, when it is imported: its cluster would not require one
         raise ClusterError(
-            "this program has imported Ray, so that a local cluster could no longer be protected by a token",
-            "import it later, or connect with ray.init() to the cluster that is to be used",
+            "this program has imported Ray already, so a local cluster could not be protected by a token",
+            "import it later, or connect to the cluster to use with ray.init()",
         )
     with ExitStack() as ends:
-        # half started, or half ended, Ray would leave processes and files behind
+        # an interrupted start or shutdown of Ray would leave processes and files behind
         with deferred_interrupt() as asked:
             ray = _begin(ends, address, cpus)
         _raise_if(asked())
@@ -72,7 +72,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
 
 
 def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
-    """See `connected`: the module `ray`; clean-up goes to `ends`."""
+    """Start or connect to Ray for `connected`; returns the module `ray`. Clean-up is added to `ends`."""
     folder = str(ends.enter_context(temporary_folder("iml-ray-")))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     ends.enter_context(_environment(_QUIET))
@@ -86,22 +86,22 @@ def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
     ends.callback(ray.shutdown)
     try:
         ray.init(**options)
-    except Exception as error:  # what Ray raises depends on which of its parts did not start
+    except Exception as error:  # the type depends on which part of Ray did not start
         where = address or "on this machine"
         raise ClusterError(
             f"no Ray cluster {where}: {clean(str(error).partition(chr(10))[0]) or type(error).__name__}",
             "check --cluster-address, and that the cluster runs this version of Ray"
             if address
-            else "run without --engine-cluster, or see whether the machine has memory to spare",
+            else "run without --engine-cluster, or check that the machine has enough free memory",
         ) from error
-    # a generator that nobody closed, as in a program that ends before its scan does, would be ended too late
+    # a generator that is never closed, as in a program that ends before its scan, would be ended too late
     atexit.register(ends.close)
     ends.callback(atexit.unregister, ends.close)
     return ray
 
 
 def _local_settings(folder: str) -> dict[str, str]:
-    """Ray's own variables, read when it is imported and by the processes it starts."""
+    """Environment variables that Ray reads when it is imported, and in the processes that it starts."""
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all servers listen on the loopback interface, on Linux too
@@ -113,15 +113,15 @@ def _local_settings(folder: str) -> dict[str, str]:
 
 
 def _raise_if(asked: bool) -> None:
-    """Raise `KeyboardInterrupt` for a Ctrl-C that was put off."""
+    """Raise `KeyboardInterrupt` for a Ctrl-C that was deferred."""
     if asked:
         raise KeyboardInterrupt
 
 
 def _require_server(address: str) -> None:
-    """Raise `ClusterError` when nothing answers at `host:port`: Ray itself would try for minutes."""
+    """Raise `ClusterError` when nothing answers at `host:port`; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():  # such as "auto", which Ray resolves
+    if not port.isdigit():  # for instance "auto", which Ray resolves
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -133,13 +133,13 @@ def _require_server(address: str) -> None:
 
 @cache
 def _token() -> str:
-    """One a process: Ray reads it the first time only."""
+    """The token, one per process: Ray reads it only the first time."""
     return secrets.token_hex(32)
 
 
 @contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Environment variables for as long as the block takes."""
+    """Set environment variables while the block runs."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -155,7 +155,7 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
 def _import() -> Any:
     import ray
 
-    logger = logging.getLogger("ray")  # its messages are no command's
+    logger = logging.getLogger("ray")  # its messages are not for users of a command
     logger.handlers[:] = [logging.NullHandler()]
     logger.propagate = False
     return ray

@@ -1,4 +1,4 @@
-"""Whether a worker has the same versions as the command: others could make other bytes."""
+"""Checks that a worker has the same versions as the command: other versions could write other bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ REMEDY = "install the same version on all machines of the cluster"
 
 
 def require_version(tool_version: str) -> None:
-    """Raise `ClusterError` when imltool on this machine is not the command's."""
+    """Raise `ClusterError` when imltool on this machine has another version than the command's."""
     if tool_version != __version__:
-        raise ClusterError(f"{platform.node()} has imltool {__version__}, and the command is of {tool_version}", REMEDY)
+        raise ClusterError(f"{platform.node()} has imltool {__version__}, the command has {tool_version}", REMEDY)
 
 
 def require_engine(engine: str | None, commands: str | None) -> None:
-    """Raise `ClusterError` when what runs the network on this machine, with its version, is not the command's."""
+    """Raise `ClusterError` when the engine on this machine, with its version, is not the command's."""
     if engine != commands:
         raise ClusterError(
-            f"{platform.node()} has {engine}, and the command {commands}", f"{REMEDY}, or choose another --engine"
+            f"{platform.node()} has {engine}, the command has {commands}", f"{REMEDY}, or choose another --engine"
         )

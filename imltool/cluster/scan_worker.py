@@ -1,4 +1,4 @@
-"""What a process of a cluster does in a scan: the pipeline of one machine over its share, outputs sent as bytes."""
+"""The work of a cluster's process in a scan: the pipeline of one machine over its share, with outputs sent as bytes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from imltool.versions import __version__
 
 @dataclass(frozen=True)
 class SentStudent:
-    """A student on its way to other machines.
+    """A student that can be sent to other machines.
 
     Attributes:
-        files: its checkpoint, then its exported graph where it has one.
+        files: its checkpoint, then its exported graph if there is one.
         device: see `Localizer`.
-        network: name of what runs it, and its `precision`.
-        engine: `Localizer.engine`, its version among it. Another version could compute other digits.
+        network: name of the engine that runs it.
+        precision: of the engine.
+        engine: `Localizer.engine`, including the version. Another version could compute other digits.
         tool_version: of imltool.
     """
 
@@ -51,7 +52,7 @@ class SentStudent:
         return cls(sent, localizer.device, network.engine, network.compute, localizer.engine)
 
     def load(self) -> Localizer:
-        """The student, loaded in this process. Raises `ClusterError` where it would not be quite the same."""
+        """The student, loaded in this process. Raises `ClusterError` when versions differ from the command's."""
         require_version(self.tool_version)
         with self.files.local() as paths:
             localizer = Localizer.load(paths[0], self.device, self.network, self.precision)
@@ -60,10 +61,10 @@ class SentStudent:
 
 
 class ScanWorker:
-    """Analyses files in a process of its own; see `ray_map.Worker`.
+    """Analyses files in a worker process; see `ray_map.Worker`.
 
     Args:
-        batch: as the whole scan has it; it alone decides the last digits, not how many files a task has.
+        batch: batch size of the whole scan. Only this affects the last digits, not the number of files in a task.
     """
 
     def __init__(self, student: SentStudent, settings: ScanSettings, batch: int) -> None:

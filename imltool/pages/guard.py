@@ -1,8 +1,8 @@
-"""Who may ask the server: only a page that knows the token, from this machine, with small bodies.
+"""Access control of the server: it answers only pages that know the token, on this machine, with small requests.
 
-A foreign web page can send requests to a local port, or point a host name of its own to this machine. It cannot
-know the token, which is the first part of every address and new in each run; foreign Host and Origin headers
-are refused on top of that.
+A foreign web page can send requests to a local port, or make its own host name point to this machine. It cannot know
+the token, which is the first part of every address and new in each run. Requests with foreign Host and Origin headers
+are refused in addition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_BYTES = 1_000_000
-"""Largest request: hundreds of boxes with clicks take a tenth of it."""
+"""Largest request in bytes: hundreds of boxes with clicks take a tenth of it."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -28,10 +28,10 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: checks Host, Origin, token and size, strips the token from the path, adds the headers.
+    """ASGI middleware: checks Host, Origin, token and size, removes the token from the path, and adds `HEADERS`.
 
     Args:
-        hosts: values of the Host header that are answered, with port.
+        hosts: accepted values of the Host header, with port.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
@@ -79,14 +79,14 @@ class Guard:
             return 403, "requests of other sites are refused"
         given, slash, _ = scope["path"][1:].partition("/")
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return 403, "open the address that the command printed when it was started last"
+            return 403, "open the address that the command printed at its last start"
         if not slash:
-            return 404, "the address ends with a slash"
+            return 404, "the address must end with a slash"
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > BODY_BYTES:
             return 413, "the request is too large"
         if scope["method"] == "POST" and headers.get(b"content-type", b"").split(b";")[0] != b"application/json":
-            return 415, "requests hold JSON"
+            return 415, "requests must hold JSON"
         return None
 
 

@@ -1,4 +1,4 @@
-"""A server for one person's browser: on the loopback interface alone, behind a token that is new in each run."""
+"""A server for one person's browser: on the loopback interface only, protected by a token that is new in each run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARED = Path(__file__).parent / "shared"
 
 
 def new_app() -> FastAPI:
-    """An application without pages of its own, whose errors are answered as JSON `{"error", "remedy"}`."""
+    """An application without pages, which returns errors as JSON `{"error", "remedy"}`."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.exception_handler(ImlError)
@@ -42,7 +42,7 @@ def new_app() -> FastAPI:
 
 
 def mount_page(app: FastAPI, page: Path) -> None:
-    """Serve the files of `page`, and the shared scripts below `shared/`. Call it after all other paths are there."""
+    """Serve the files of `page`, and the shared scripts below `shared/`. Call this after all other routes are added."""
     app.mount("/shared", StaticFiles(directory=SHARED))
     app.mount("/", StaticFiles(directory=page, html=True))
 
@@ -51,11 +51,11 @@ class PageServer:
     """The server of one run; its socket is bound at once.
 
     Args:
-        app: makes the application; its pages and paths are reached behind the token.
+        app: makes the application; the token is put before its paths.
         port: 0 takes a free one.
 
     Attributes:
-        address: what to open; holds the token of this run.
+        address: the address to open, with the token of this run.
 
     Raises `UsageError` when the port is taken.
     """
@@ -73,7 +73,7 @@ class PageServer:
         token = secrets.token_urlsafe(24)
         bound = self._socket.getsockname()[1]
         self.address = f"http://{LOOPBACK}:{bound}/{token}/"
-        # a page may hold a question open: the end does not wait for it
+        # a page may keep a request open: shutting down does not wait for it
         config = uvicorn.Config(
             Guard(app(), token, frozenset({f"{LOOPBACK}:{bound}", f"localhost:{bound}"})),
             lifespan="off",
@@ -85,18 +85,18 @@ class PageServer:
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
-        """Serve until the process is asked to end (Ctrl-C, SIGTERM); then raises `KeyboardInterrupt`."""
-        # uvicorn hands the signal on once it has stopped: the default would end the process before all is written
+        """Serve until the process is asked to end (Ctrl-C, SIGTERM), then raise `KeyboardInterrupt`."""
+        # uvicorn raises the signal again when it has stopped: by default it would end the process before all is written
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._server.run(sockets=[self._socket])
 
 
 def person_name(given: str | None, option: str) -> str:
-    """Whose work is recorded: the name given with `option`, else the user's. Raises `UsageError`."""
+    """The name of the person whose work is recorded: given with `option`, else the user's. Raises `UsageError`."""
     try:
         name = (getpass.getuser() if given is None else given).strip()
     except (KeyError, OSError):  # a container without a user database
-        raise UsageError("the user has no name here", f"give {option} NAME") from None
+        raise UsageError("the name of the user is unknown", f"give {option} NAME") from None
     if not name or len(name) > 100 or not name.isprintable():
         who = option.removeprefix("--")
         raise UsageError(f"an {who}'s name is 1 to 100 printable characters", f"give {option} NAME")
@@ -104,7 +104,7 @@ def person_name(given: str | None, option: str) -> str:
 
 
 def clipped_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
-    """An XYXY box cut off at the picture's border. Raises `HTTPException` when nothing of it is inside."""
+    """An XYXY box clipped to the picture. Raises `HTTPException` when less than half a pixel of a side is inside."""
     x1, y1, x2, y2 = box
     cut = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     if cut[2] - cut[0] < 0.5 or cut[3] - cut[1] < 0.5:

@@ -1,4 +1,4 @@
-"""Copied places of a picture in the form that the page draws."""
+"""Copied places of a picture, in the form that the page draws."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Line = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class CopiedPlace:
-    """Two places of a picture that look alike. Which is the copy of which is not decided.
+    """Two places of a picture that look alike. Which of them is the copy is not determined.
 
     Attributes:
-        lines: x and y of a point of one place and of its partner, pixels; evenly chosen of the matches.
-        matches: how many keypoints match.
-        scale: size of the second place over the first.
+        lines: x and y of a point in the first place, then of its match in the second, in pixels; an even selection of
+            the matches.
+        matches: number of matching keypoints.
+        scale: size of the second place divided by that of the first.
         map_means: mean of the map at the matched points of the first and of the second place, 0..1; None without a
-            map. Higher at one end speaks for that end being the copy (docs/review.md says how often).
+            map. A higher mean suggests that this place is the copy (docs/review.md says how often).
     """
 
     lines: tuple[Line, ...]
@@ -36,7 +37,7 @@ class CopiedPlace:
 
 
 def find_copied_places(rgb: RGB, levels: NDArray[np.uint8] | None) -> list[CopiedPlace]:
-    """The pairs of places of a picture, the most certain first.
+    """The pairs of similar places in a picture, the most certain first.
 
     Args:
         rgb: the picture, uint8 [H,W,3].

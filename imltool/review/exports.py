@@ -1,4 +1,4 @@
-"""What is made of decisions: tables, boxes for `pseudo` and `train`, and the reports with the decisions in them."""
+"""Files made from decisions: tables, boxes for `pseudo` and `train`, and the reports with the decisions."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
 
 
 def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") -> None:
-    """Write the boxes that examiners have drawn or corrected, as COCO JSON, and the pictures they consider unedited.
+    """Write the boxes that examiners have drawn or corrected, as COCO JSON, and a list of pictures judged unedited.
 
-    A picture concluded not to be edited has no box in the file and is in the list; one without a conclusion, or with an
-    inconclusive one, is in neither unless it has boxes.
+    A picture with the conclusion "not edited" is in the list and has no boxes in the file. Other pictures are in the
+    file only if they have boxes.
 
     Args:
-        root: name of the folder that the decisions' paths are relative to, which the list puts first, as a `list` of
-            `imltool train` has it; "" when the paths begin with it.
+        root: name of the folder to which the decisions' paths are relative. It is put before the names of the list, the
+            form of a `list` of `imltool train`; "" when the paths already begin with it.
 
     Raises `OutputError`.
     """
@@ -55,22 +55,22 @@ def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") ->
 
 
 def write_reports(folder: ScanFolder, pdf: bool | None = None, new: bool = True) -> Iterator[str]:
-    """Write `report.html` again, and `report.pdf`, with the decisions in them; yield the name of each once it is there.
+    """Write `report.html` and `report.pdf` again, with the decisions; yield the name of each once it is written.
 
-    They show the pictures that the scan's own report shows.
+    They show the same pictures as the scan's own report.
 
     Args:
-        pdf: None writes it where there is one already.
-        new: write `report.html` where the scan has written none, too.
+        pdf: None writes the PDF only if there is one already.
+        new: also write `report.html` if the scan has written none.
 
-    Raises `DataError` while the scan is not finished (it writes the reports itself, with the decisions), `UsageError`
-    when another command writes into the folder or a PDF cannot be made, `OutputError`.
+    Raises `DataError` while the scan is not finished (it will write the reports itself, with the decisions),
+    `UsageError` when another command writes into the folder or a PDF cannot be made, and `OutputError`.
     """
     from imltool.scan.report import write_report
 
     out = folder.out
     if not folder.is_finished:
-        raise DataError("the scan is not finished, and writes the reports itself", "wait for it, or run it again")
+        raise DataError("the scan is not finished and will write the reports", "wait for it, or run it again")
     writers = {REPORT: write_report} if new or (out / REPORT).exists() else {}
     if (out / PDF).exists() if pdf is None else pdf:
         from imltool.scan.pdf import require_pdf, write_pdf

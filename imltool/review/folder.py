@@ -1,4 +1,4 @@
-"""The scan under review: its rows, also while it still runs, and where its pictures are."""
+"""The scan under review: its rows, also while it is running, and the places of its pictures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from imltool.scan.verify import original_path
 
 
 class ScanFolder:
-    """A scan's output folder, read again as far as it has grown. Safe to use from several threads.
+    """A scan's output folder, whose new rows are read as it grows. Safe to use from several threads.
 
     Attributes:
-        results: the rows so far, in the scan's order; failed files among them.
+        results: the rows so far, in the scan's order, including failed files.
 
-    Raises `UsageError` when `out` holds no scan, `DataError` when its rows are not of this version's form,
+    Raises `UsageError` when `out` holds no scan, `DataError` when its rows are not in this version's form, and
     `ResumeError` when `run.json` was changed.
     """
 
@@ -34,7 +34,7 @@ class ScanFolder:
         self.out = out
         self.results: list[ScanResult] = []
         self._read = 0
-        self._last = b""  # line read
+        self._last = b""  # the last line that was read
         self._lock = threading.Lock()
         self._plan: Plan | None = None
         self._places: dict[str, Path | Stored] = {}
@@ -46,7 +46,7 @@ class ScanFolder:
 
     @property
     def run(self) -> dict[str, Any]:
-        """What `run.json` holds now. Raises `DataError` when there is none, `ResumeError` when it was changed."""
+        """The present content of `run.json`. Raises `DataError` when it is missing, `ResumeError` if it was changed."""
         path = self.out / RECORD
         with self._lock:
             try:
@@ -64,14 +64,14 @@ class ScanFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the scan came to its end."""
+        """Whether the scan has finished."""
         sessions = self.run.get("sessions") or [{}]
         return sessions[-1].get("finished") is not None
 
     def refresh(self) -> bool:
-        """Take in rows appended since the last call; True when there were any.
+        """Read rows appended since the last call; True when there were any.
 
-        Raises `DataError` when they cannot be read, or when another scan has taken the place of this one.
+        Raises `DataError` when they cannot be read, or when another scan has replaced this one.
         """
         path = self.out / RESULTS
         with self._lock:
@@ -94,7 +94,7 @@ class ScanFolder:
             return bool(data)
 
     def plan(self) -> Plan:
-        """The files that the scan was given, found again by a walk over its inputs; empty when they are not there."""
+        """The scan's input files, found again by walking its inputs; empty when they cannot be found."""
         with self._lock:
             if self._plan is None:
                 try:
@@ -113,16 +113,16 @@ class ScanFolder:
         return self._places.get(result.path)
 
     def place(self, result: ScanResult) -> str:
-        """The picture's absolute path or address; "" when it is not where it was."""
+        """The picture's absolute path or address; "" when it is no longer there."""
         found = self._place(result)
         return "" if found is None else str(found.absolute()) if isinstance(found, Path) else found.url
 
     @contextmanager
     def evidence(self, result: ScanResult) -> Iterator[Path]:
-        """The picture's file, for as long as the block takes; an object of a store is fetched.
+        """The picture's file, available while the block runs; an object of a store is fetched.
 
-        Raises `ImageError` when it is not there, or is no longer the file that was scanned: a map must not be shown
-        over another picture.
+        Raises `ImageError` when it is missing or no longer the file that was scanned: a map must not be shown over
+        another picture.
         """
         source = self._place(result)
         if source is None or result.sha256 is None:
@@ -139,8 +139,9 @@ class ScanFolder:
             raise ImageError(f"{result.path}: {error.message}") from error
 
     def output(self, name: str) -> Path:
-        """A file that the scan wrote, by its path relative to the output folder. Raises `ImageError` when it is not
-        in that folder or not there.
+        """A file that the scan wrote, by its path relative to the output folder.
+
+        Raises `ImageError` when it is missing or outside that folder.
         """
         path = self.out / name
         if not path.resolve().is_relative_to(self.out.resolve()) or not path.is_file():

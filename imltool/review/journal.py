@@ -1,7 +1,7 @@
-"""Writing decisions: each is on disk, chained to the one before, when it is answered.
+"""Writing of decisions: each is on disk, chained to the one before, when the request is answered.
 
-The page names the revision of the picture that it has changed. When another tab, window or examiner has decided
-in between, the change is refused with the newer decision, so that no unseen change is overwritten.
+The page sends the revision of the decision from which its change started. When another tab, window or examiner has
+decided in between, the change is refused with the newer decision, so that no unseen change is overwritten.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from imltool.scan.results import RESULTS, ScanResult
 from imltool.versions import __version__
 
 LOCK = ".decisions.lock"
-"""Name of the lock file that is held for one row: the scan that may still run has the folder's own."""
+"""Name of the lock file that is held while a row is written: a running scan holds the folder's own lock."""
 
 
 class Stale(Exception):
-    """The picture was decided about elsewhere since the state that a change started from."""
+    """The picture has a newer decision than the one from which a change started."""
 
 
 class DecisionJournal:
-    """The decisions of a scan, this process's and others'. Safe to use from several threads and processes.
+    """The decisions of a scan, by this process and others. Safe to use from several threads and processes.
 
     Args:
         out: the scan's output folder.
-        examiner: whose decisions this process writes.
+        examiner: name of the examiner whose decisions this process writes.
 
     Attributes:
         rows: all rows read so far, in their order.
@@ -63,7 +63,7 @@ class DecisionJournal:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Take in what was appended since the last call by any process; True when there was anything.
+        """Read rows that any process appended since the last call; True when there were any.
 
         Raises `DataError` when a row is damaged or does not follow the one before.
         """
@@ -92,27 +92,27 @@ class DecisionJournal:
             return bool(new)
 
     def latest(self, path: str) -> Decision | None:
-        """The decision that counts about a picture."""
+        """The latest decision on a picture; None without one."""
         with self._lock:
             return self._latest.get(path)
 
     def history(self, path: str) -> list[Decision]:
-        """All decisions about a picture, the oldest first."""
+        """All decisions on a picture, the oldest first."""
         with self._lock:
             return [row for row in self.rows if row.path == path]
 
     def decide(self, result: ScanResult, base: int, opinion: Opinion) -> Decision:
-        """Append a decision; it is on the disk, not only with the system, when this returns.
+        """Append a decision; it is flushed to the disk (fsync) when this returns.
 
         Args:
             result: the picture, as the examiner saw it.
-            base: revision of the decision that the change started from, 0 for none.
+            base: revision of the decision from which the change started, 0 for none.
 
-        Raises `Stale` when `base` is not the present revision, `OutputError` when the disk refuses, `DataError`.
+        Raises `Stale` when `base` is not the present revision, `OutputError` when it cannot be written, `DataError`.
         """
         assert result.sha256 and result.width and result.height and result.score is not None and result.verdict
         with self._lock:
-            if not self.path.parent.is_dir():  # the lock would make it again, apart from the scan
+            if not self.path.parent.is_dir():  # the lock would create a new folder without the scan
                 raise OutputError(f"{self.path.parent} is gone", "put it back, or review it where it is now")
             with writing(self.path), FileLock(self.path.with_name(LOCK), thread_local=False):
                 self.path.touch()
@@ -139,7 +139,7 @@ class DecisionJournal:
             return decision
 
     def _append(self, line: bytes) -> None:
-        """Write a line after the last whole one; a partial one there is what a kill or a full disk has left."""
+        """Write a line after the last complete one; a partial line, left by a kill or a full disk, is overwritten."""
         with writing(self.path), self.path.open("r+b", buffering=0) as handle:
             handle.truncate(self._read)
             handle.seek(self._read)
@@ -153,9 +153,9 @@ class DecisionJournal:
 
 
 def verify_decisions(out: Path) -> Iterator[Finding]:
-    """What is wrong with a scan's decisions: the pictures they are about, and the tables made of them.
+    """Check the pictures of a scan's decisions and the tables made from the decisions; yield the findings.
 
-    Their chain is checked by `imltool.scan.verify`. Yields nothing when there are no decisions.
+    `imltool.scan.verify` checks their chain. Yields nothing when there are no decisions.
     """
     if not (out / DECISIONS).exists():
         for name in EXPORTS:
@@ -170,9 +170,9 @@ def verify_decisions(out: Path) -> Iterator[Finding]:
     yield from _check_pictures(out, rows)
     for name, text in EXPORTS.items():
         if not (out / name).exists():
-            yield Finding(UNCHECKED, name, "is not there: imltool review OUT --export makes it")
+            yield Finding(UNCHECKED, name, "is missing: imltool review OUT --export writes it")
         elif (out / name).read_bytes() != text(latest(rows)).encode():
-            yield Finding(UNCHECKED, name, f"is not what {DECISIONS} gives: imltool review OUT --export makes it")
+            yield Finding(UNCHECKED, name, f"does not match {DECISIONS}: imltool review OUT --export writes it again")
 
 
 def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
@@ -190,4 +190,4 @@ def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
         if found is None:
             yield Finding(CHANGED, where, "the scan has no such picture")
         elif (found.get("sha256"), found.get("score"), found.get("verdict")) != (row.sha256, row.score, row.verdict):
-            yield Finding(CHANGED, where, "was decided about another file or another result than the scan has now")
+            yield Finding(CHANGED, where, "refers to another file or another result than the scan has now")

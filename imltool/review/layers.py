@@ -1,4 +1,4 @@
-"""What can be laid over a picture: its map, companion maps, the outline of its mask, traces and copied places."""
+"""Layers over a picture: its map, companion maps, the outline of its mask, traces and copied places."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from imltool.traces.stack import TRACES, Traces, picture_traces
 ORIGINAL, MAP, WASH = "original", "map", "wash"
 LAYERS = (ORIGINAL, MAP, WASH, *COMPANIONS)
 DECODE_BYTES = 7
-"""Bytes a pixel that decoding a picture takes at its height."""
+"""Peak memory of decoding a picture, bytes per pixel."""
 TOGETHER = 30_000_000
-"""Pixels of pictures that may be worked on side by side (our choice)."""
+"""Pictures with more pixels are processed one at a time (our choice)."""
 OUTLINE_POINTS = 40_000
-"""Points of an outline sent to the page, at most; the smallest parts are left out beyond that."""
+"""Points of an outline sent to the page at most; beyond that, the smallest parts are left out."""
 
 
 class Layers:
-    """The layers of a scan's pictures, made when they are asked for. Safe to use from several threads."""
+    """The layers of a scan's pictures, made when they are requested. Safe to use from several threads."""
 
     def __init__(self, folder: ScanFolder) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Layers:
         self._heavy = threading.Lock()
 
     def pyramid(self, result: ScanResult, layer: str) -> Pyramid:
-        """A layer of a picture in tiles. Raises `ImageError` when it cannot be made, `KeyError` for no layer."""
+        """A layer of a picture in tiles. Raises `ImageError` when it cannot be made, `KeyError` for an unknown one."""
         base = MAP if layer == WASH else layer
         if base == ORIGINAL:
             make: Callable[[], Pixels] = lambda: self._original(result)  # noqa: E731
@@ -54,7 +54,7 @@ class Layers:
         elif base in result.companions:
             make = lambda: read_levels(self._output(result, result.companions[base]))  # noqa: E731
         else:
-            rgb = self.rgb(result)  # before the turn is taken, which it may need itself
+            rgb = self.rgb(result)  # before the lock is taken, which this may need itself
             draw = COMPANIONS[base]
             make = lambda: draw(rgb)  # noqa: E731
 
@@ -66,11 +66,11 @@ class Layers:
         return self._pyramids.get((result.path, base), one_by_one, expected)
 
     def _turn(self, result: ScanResult) -> AbstractContextManager[object]:
-        """Large pictures are worked on one after the other, which bounds memory."""
+        """A lock for large pictures, which are processed one at a time to bound memory; no lock for others."""
         return self._heavy if (result.width or 0) * (result.height or 0) > TOGETHER else nullcontext()
 
     def tile(self, result: ScanResult, layer: str, level: int, column: int, row: int) -> Pixels | None:
-        """A tile of a layer, coloured; None where there is none. Raises as `pyramid` does."""
+        """A tile of a layer, coloured; None if there is no such tile. Raises the same errors as `pyramid`."""
         found = self.pyramid(result, layer).tile(level, column, row)
         if found is None or layer not in (MAP, WASH):
             return found
@@ -89,7 +89,7 @@ class Layers:
         return self.folder.output(name)
 
     def outline(self, result: ScanResult) -> list[list[int]]:
-        """The outlines of the mask: x and y of one point after the other, in pixels, the largest part first."""
+        """The outlines of the mask, the largest part first; each is a list of x, y, x, y … in pixels."""
         return self._others.get((result.path, "outline"), lambda: self._outline(result))
 
     def _outline(self, result: ScanResult) -> list[list[int]]:
@@ -106,11 +106,11 @@ class Layers:
         return drawn
 
     def rgb(self, result: ScanResult) -> RGB:
-        """The picture at its own size, uint8 [H,W,3]. Raises `ImageError`."""
+        """The picture at full size, uint8 [H,W,3]. Raises `ImageError`."""
         return self.pyramid(result, ORIGINAL).levels[0]
 
     def traces(self, result: ScanResult) -> Traces:
-        """The traces that a student sees, float16 [len(TRACES),GRID,GRID]. Raises `ImageError`."""
+        """The traces that a student gets as input, float16 [len(TRACES),GRID,GRID]. Raises `ImageError`."""
 
         def make() -> Traces:
             rgb = self.rgb(result)
@@ -120,9 +120,9 @@ class Layers:
         return self._traces.get(result.path, make)
 
     def trace_picture(self, result: ScanResult, number: int) -> NDArray[np.uint8]:
-        """A trace as a layer, uint8 RGBA [GRID,GRID,4]: blue below the usual, orange above it, clear where it is usual.
+        """A trace as a layer, uint8 RGBA [GRID,GRID,4]: blue below the usual value, orange above it, transparent at it.
 
-        Values beyond ±3 (standard deviations, about) have the full colour.
+        Values beyond ±3 (approximately standard deviations) have the full colour.
         """
         values = np.clip(self.traces(result)[number].astype(np.float32) / 3.0, -1.0, 1.0)
         shown = np.empty((*values.shape, 4), np.uint8)
@@ -131,10 +131,10 @@ class Layers:
         return shown
 
     def trace_contrasts(self, result: ScanResult) -> list[float | None]:
-        """How far each trace differs between the marked places and the rest, in its own standard deviations.
+        """The difference of each trace's mean between the mask and the rest, in the trace's standard deviations.
 
-        None for all when nothing, or everything, is marked. This says where a trace differs, not what the student
-        made of it.
+        None for all when the mask is empty or covers everything. This shows where a trace differs, not how the student
+        used it.
         """
         mask = read_levels(self._output(result, result.mask))
         side = self.traces(result).shape[-1]
@@ -148,7 +148,7 @@ class Layers:
         return contrasts
 
     def copies(self, result: ScanResult) -> list[CopiedPlace]:
-        """Places of the picture that look like others, the best supported first. Raises `ImageError`."""
+        """Pairs of similar places in the picture, the best supported first. Raises `ImageError`."""
 
         def make() -> list[CopiedPlace]:
             rgb = self.rgb(result)
@@ -163,7 +163,7 @@ def read_levels(path: Path) -> NDArray[np.uint8]:
     """A grey PNG of 8 or 16 bits as uint8 [H,W], by its highest 8 bits. Raises `ImageError`."""
     with open_header(path) as picture:
         if picture.format != "PNG":
-            raise ImageError(f"{path}: not a PNG, as maps are")
+            raise ImageError(f"{path}: not a PNG")
         try:
             picture.load()
             levels = np.empty((picture.height, picture.width), np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures in tiles: halved again and again, made when they are first asked for, and kept within a bound."""
+"""Image pyramids in tiles, made when they are first requested and cached within a memory limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 TILE = 512
 """Side of a tile, pixels."""
 CACHED_BYTES = 900_000_000
-"""Memory for what is kept (our choice): with the 0.7 GB that decoding 100 megapixels takes for a moment, and the
+"""Memory limit of the cache (our choice): with the 0.7 GB that decoding 100 megapixels takes temporarily, and the
 process itself, the server stays below 2 GB."""
 JPEG_QUALITY = 92
 
@@ -25,18 +25,18 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A picture at its own size and at halves of it.
+    """A picture at full size and at successive halves of it.
 
     Attributes:
-        levels: uint8 [H,W,3] RGB or [H,W] each, the first at full size, each of the next half as wide and high, until
-            one tile holds it.
+        levels: uint8 [H,W,3] RGB or [H,W] each. The first has full size, and each of the others is half as wide and
+            high as the one before, down to one that fits into one tile.
     """
 
     levels: tuple[Pixels, ...]
 
     @classmethod
     def of(cls, pixels: Pixels) -> Pyramid:
-        """The pyramid of a picture, which is kept as it is."""
+        """The pyramid of a picture; the array itself becomes the first level."""
         levels = [pixels]
         while max(levels[-1].shape[:2]) > TILE:
             height, width = levels[-1].shape[:2]
@@ -49,7 +49,7 @@ class Pyramid:
         return sum(level.nbytes for level in self.levels)
 
     def tile(self, level: int, column: int, row: int) -> Pixels | None:
-        """A tile, at most `TILE` pixels a side; None where there is none."""
+        """A tile, at most `TILE` pixels a side; None if there is no such tile."""
         if not 0 <= level < len(self.levels) or column < 0 or row < 0:
             return None
         found = self.levels[level][row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
@@ -57,13 +57,13 @@ class Pyramid:
 
 
 def encode_tile(pixels: Pixels, lossless: bool) -> tuple[bytes, str]:
-    """A tile and its media type.
+    """Encode a tile; return its bytes and media type.
 
-    At the picture's own size tiles are lossless (PNG): enlarged eightfold they show single pixels, and a
-    stretch of contrast would show what JPEG adds. Smaller sizes are JPEG, four times as fast.
+    Tiles at full size are lossless (PNG): enlarged eightfold they show single pixels, and stretching the contrast would
+    make JPEG artefacts visible. Smaller sizes are JPEG, which is four times as fast.
 
     Args:
-        pixels: uint8 [H,W], RGB [H,W,3] or RGBA [H,W,4]; the last is always lossless.
+        pixels: uint8 [H,W], RGB [H,W,3] or RGBA [H,W,4]; RGBA is always lossless.
     """
     if pixels.ndim == 3:
         code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
@@ -75,9 +75,9 @@ def encode_tile(pixels: Pixels, lossless: bool) -> tuple[bytes, str]:
 
 
 class BoundedCache(Generic[Value]):
-    """Keeps the values used last, within a number of bytes; a value larger than that is kept alone.
+    """Keeps the most recently used values within a number of bytes; a value larger than that is kept alone.
 
-    Each value is made once, however many threads ask for it; threads that ask for others do not wait.
+    Each value is made once, even when several threads request it; threads that request other values do not wait.
     """
 
     def __init__(self, size: Callable[[Value], int], most: int = CACHED_BYTES) -> None:
@@ -91,7 +91,7 @@ class BoundedCache(Generic[Value]):
         """The value of a key, made if needed.
 
         Args:
-            expected: bytes that making it takes at its height; so much is freed before.
+            expected: peak memory of making it in bytes, which is freed first.
         """
         with self._lock:
             if key in self._held:

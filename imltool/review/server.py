@@ -1,4 +1,4 @@
-"""What the page of `imltool review` asks for: rows, pictures in tiles, reasons, and changes of decisions."""
+"""The requests of the page of `imltool review`: rows, pictures in tiles, evidence, and changes of decisions."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ PAGE = Path(__file__).parent / "page"
 
 
 class DecisionBody(Exact):
-    """A change by the page: the revision it started from, and the whole opinion about the picture."""
+    """A change sent by the page: the revision from which it started, and the whole opinion on the picture."""
 
     base: int = Field(ge=0)
     opinion: Opinion
 
 
 def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter) -> FastAPI:
-    """The application of the page. Pictures go by the place of their row in the results, never by a path."""
+    """The application of the page. Pictures are addressed by the index of their row in the results, never by path."""
     app = new_app()
     layers = Layers(folder)
 
@@ -204,7 +204,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
     @app.post("/api/pictures/{index}/decision")
     def decide(index: int, body: DecisionBody) -> JSONResponse:
-        folder.refresh()  # a scan that was started again has other rows
+        folder.refresh()  # a scan that was restarted has other rows
         result = analysed(index)
         boxes = body.opinion.boxes
         if boxes is not None:
@@ -227,7 +227,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
 
 def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> dict[str, Any]:
-    """A picture as the list shows and filters it."""
+    """The data of a picture by which the list shows and filters it."""
     camera = result.context.camera if result.context else None
     model = " ".join(part for part in ((camera.make, camera.model) if camera else ()) if part)
     reading = scale.read(result.score) if result.score is not None else None
@@ -249,7 +249,7 @@ def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> d
 
 
 def _mark(decision: Decision | None) -> dict[str, Any]:
-    """A picture's decision as the list shows it."""
+    """The data of a picture's decision for the list."""
     return {
         "status": decision.status if decision else "open",
         "conclusion": decision.conclusion if decision else None,
@@ -259,7 +259,7 @@ def _mark(decision: Decision | None) -> dict[str, Any]:
 
 
 def _decided(journal: DecisionJournal, path: str) -> dict[str, Any]:
-    """The decision that counts about a picture, and those before it, as the page shows them."""
+    """The latest decision on a picture and its earlier ones, for the page."""
     rows = journal.history(path)
     present = rows[-1] if rows else None
     opinion = present.opinion if present else Opinion()

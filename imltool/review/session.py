@@ -1,4 +1,4 @@
-"""Everything one run of `imltool review` needs, opened together and closed in order."""
+"""The parts of one run of `imltool review`, opened together and closed in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.review.writer import ExportWriter
 
 @dataclass(frozen=True)
 class OpenReview:
-    """A review under way; without a server and its writer when only files are to be written."""
+    """An open review; it has no server and no writer when only files are to be written."""
 
     folder: ScanFolder
     journal: DecisionJournal
@@ -26,10 +26,10 @@ class OpenReview:
 
 @contextmanager
 def open_review(out: Path, examiner: str | None, port: int | None) -> Iterator[OpenReview]:
-    """Read a scan and its decisions and bind the port; on leaving all is written.
+    """Read a scan and its decisions and bind the port; at the end, everything is written.
 
     Args:
-        examiner: whose decisions; None takes the user's name.
+        examiner: name of the examiner; None takes the user's name.
         port: 0 takes a free one, None starts no server.
 
     Raises `UsageError` (no scan, examiner's name, port), and what `ScanFolder` and `DecisionJournal` raise.

@@ -1,4 +1,4 @@
-"""The traces of `imltool.traces.stack` in words, for the person who looks at them as layers."""
+"""Titles and explanations of the traces of `imltool.traces.stack`, which are shown as layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TRACE_WORDS: dict[str, tuple[str, str]] = {
     ),
     "error level 75": (
         "Error level, quality 75",
-        "The same at quality 75, which answers to stronger compression.",
+        "The same at quality 75, which responds to stronger compression.",
     ),
     "history likelihood, last step": (
         "JPEG steps, last save",
@@ -17,11 +17,11 @@ TRACE_WORDS: dict[str, tuple[str, str]] = {
     ),
     "history likelihood, earlier step": (
         "JPEG steps, earlier save",
-        "Whether a place shows the quantisation of an earlier save as the rest does; a pasted part often does not.",
+        "Whether a place shows the quantisation of an earlier save like the rest; a pasted part often does not.",
     ),
     "grid strength": (
         "JPEG grid",
-        "How clearly the 8×8 blocks of JPEG are seen where they are in the rest. A moved part has them elsewhere.",
+        "How clearly the 8×8 JPEG blocks are aligned with those of the rest. In a moved part they are displaced.",
     ),
     "fine structure": (
         "Noise and fine structure",
@@ -33,40 +33,40 @@ TRACE_WORDS: dict[str, tuple[str, str]] = {
     ),
     "copy confidence": (
         "Looks like another place, weighted",
-        "The same, weighted by how many points match: repeated texture alone seldom has many.",
+        "The same, weighted by the number of matching points: repeated texture alone seldom has many.",
     ),
     "copy fine agreement": (
         "Same noise as another place",
-        "Whether even noise and fine detail agree with the other place, as only a copy has them.",
+        "Whether noise and fine detail also agree with the other place, which is so only in a copy.",
     ),
     "copy scale": (
         "Size against the other place",
-        "Whether this place is the smaller (above the usual) or the larger one of the two that look alike.",
+        "Whether this place is the smaller one (above the usual value) or the larger one of the two similar places.",
     ),
     "copy error level": (
         "Error level against the other place",
-        "How the error level differs from the place that looks alike: the copy was saved once more, or once less.",
+        "How the error level differs from that of the similar place: the copy was saved once more, or once less.",
     ),
     "copy history, last step": (
         "JPEG steps against the other place, last save",
-        "How the fit to the last save differs from the place that looks alike.",
+        "How the fit to the last save differs from that of the similar place.",
     ),
     "copy history, earlier step": (
         "JPEG steps against the other place, earlier save",
-        "How the fit to the earlier save differs from the place that looks alike.",
+        "How the fit to the earlier save differs from that of the similar place.",
     ),
     "copy grid strength": (
         "JPEG grid against the other place",
-        "How the JPEG grid differs from the place that looks alike: a copy that was moved off the grid shows it less.",
+        "How the JPEG grid differs from that of the similar place: a copy that was moved off the grid shows it less.",
     ),
     "copy fine structure": (
         "Noise against the other place",
-        "How noise and fine detail differ from the place that looks alike: a scaled or turned copy is smoother.",
+        "How noise and fine detail differ from those of the similar place: a scaled or turned copy is smoother.",
     ),
 }
-"""Name of a trace → its title and what it shows, in a sentence or two."""
+"""Name of a trace → its title and an explanation of one or two sentences."""
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Title and sentence of a trace; a trace without words of its own is called by its name."""
+    """Title and explanation of a trace; for an unlisted trace, its name and no explanation."""
     return TRACE_WORDS.get(name, (name.capitalize(), ""))

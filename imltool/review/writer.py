@@ -1,4 +1,4 @@
-"""Keeps the files made of decisions up to date, in a thread of its own."""
+"""Keeps the files made from decisions up to date, in a separate thread."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from imltool.scan.decisions import DECISIONS
 from imltool.scan.run_record import REPORT
 
 SETTLING = 0.3
-"""Seconds from a decision to the tables: several come together."""
+"""Seconds from a decision to writing the tables, so that several decisions are written together."""
 
 State = Literal["", "wanted", "writing", "written"]
 
 
 class ExportWriter:
-    """Writes the tables after decisions, and the reports when they are asked for.
+    """Writes the tables after decisions, and the reports on request.
 
     Attributes:
-        fault: why the last attempt failed, "" when it did not; it is tried again with the next decision.
-        state: of the reports: "" when nothing was asked for or decided since.
+        fault: why the last attempt failed, "" when it succeeded; the next decision tries again.
+        state: of the reports; "" when none were requested, or decisions were made since.
     """
 
     def __init__(self, folder: ScanFolder, journal: DecisionJournal) -> None:
@@ -40,13 +40,13 @@ class ExportWriter:
         self._thread.start()
 
     def changed(self) -> None:
-        """A decision was made."""
+        """Note that a decision was made, so that the tables are written."""
         self._changed = self._since_report = True
         self.state = "" if self.state == "written" else self.state
         self._event.set()
 
     def write_reports(self) -> None:
-        """Have the reports written."""
+        """Request that the reports are written."""
         self.state = "wanted"
         self._event.set()
 
@@ -79,7 +79,7 @@ class ExportWriter:
             self.state = ""
 
     def close(self) -> None:
-        """Write the tables for the last time. Raises `OutputError`."""
+        """End the thread and write the tables a last time. Raises `OutputError`."""
         self._closed = True
         self._event.set()
         self._thread.join()
@@ -97,7 +97,7 @@ class ExportWriter:
 
 
 def _is_old(folder: ScanFolder) -> bool:
-    """Whether decisions were made after the report was written, by a session that was killed."""
+    """Whether the report is older than the decisions, because a session was killed."""
     decisions, report = folder.out / DECISIONS, folder.out / REPORT
     return decisions.exists() and (not report.exists() or report.stat().st_mtime < decisions.stat().st_mtime)
 

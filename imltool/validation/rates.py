@@ -7,14 +7,15 @@ from imltool.student.operating_points import beta_quantile
 
 CONFIDENCE = 0.95
 FEW = 20
-"""Pictures below which a rate says little: without one event among 20 the upper limit is still 17 % (our choice)."""
+"""With fewer pictures a rate says little: with no event among 20, the upper limit is still 17 % (our choice)."""
 
 
 class Rate(Frozen):
-    """How many of `n` pictures showed something, with a 95 % Clopper-Pearson interval of the share.
+    """The number of events among `n` pictures, with a 95 % Clopper-Pearson interval of the share.
 
     Attributes:
-        k, n: pictures that did, and all of them.
+        k: pictures with the event.
+        n: all pictures.
         share: k / n; None without pictures.
         low, high: limits of the interval; 0 and 1 without pictures.
     """
@@ -33,8 +34,9 @@ class Rate(Frozen):
 
 
 def exact_interval(k: int, n: int) -> tuple[float, float]:
-    """The 95 % Clopper-Pearson interval of a share of which k of n were observed: it covers the true share at least
-    that often, whatever it is. (0, 1) for n = 0.
+    """The 95 % Clopper-Pearson interval of a share when k of n were observed; (0, 1) for n = 0.
+
+    It covers the true share with at least this probability, whatever the share is.
     """
     tail = (1 - CONFIDENCE) / 2
     low = beta_quantile(tail, k, n - k + 1) if k else 0.0

@@ -27,17 +27,17 @@ COLUMNS = ("side", "path", "sha256", "status", "reason", "score", "verdict", "ca
 
 LIMITS = (
     "The rates hold for pictures like those listed here: from the same sources, coded and processed alike. They say "
-    "nothing of other cameras, messengers or kinds of editing.",
+    "nothing about other cameras, messengers or kinds of editing.",
     "They hold for this version, checkpoint, engine and sensitivity. Another one needs its own validation.",
-    "A detection rate depends on what was edited, how and how large; that of pictures edited for a test need not be "
-    "that of casework.",
+    "A detection rate depends on what was edited, how, and in what size. The rate for pictures edited for a test may "
+    "differ from that in casework.",
     "An indication is a reason to look, not a finding; no indication does not show that a picture is authentic.",
-    "The intervals are exact (Clopper-Pearson, 95 %) and assume that the pictures were chosen independently: several "
-    "of one scene or one series count for less than their number.",
+    "The intervals are exact (Clopper-Pearson, 95 %) and assume that the pictures were chosen independently. Several "
+    "pictures of one scene or series count for less than their number.",
 )
 GROUP_TITLES = {
-    "camera": "By camera, as EXIF names it",
-    "program": "By the program that the file names first",
+    "camera": "By camera named in the file",
+    "program": "By the first program named in the file",
     "coding": "By format and JPEG quality",
     "remark": "By remark on the file (a picture can have several)",
 }
@@ -46,7 +46,7 @@ GROUP_TITLES = {
 def write_report(
     out: Path, results: ValidationResults, rows: Mapping[str, Sequence[ScanResult]], pdf: bool
 ) -> Iterator[Said]:
-    """Write all files, each atomically. Yields why there is no PDF where one was asked for. Raises `OutputError`."""
+    """Write all files, each atomically. Yields why a requested PDF could not be made. Raises `OutputError`."""
     write_text(out / PICTURES_NAME, csv_text(COLUMNS, _picture_rows(rows)))
     page = render(results)
     write_text(out / PAGE_NAME, page)
@@ -59,7 +59,7 @@ def write_report(
 
 
 def render(results: ValidationResults) -> str:
-    """The page, one file that opens offline and prints whole."""
+    """The page: one file that opens offline and can be printed completely."""
     conditions = results.conditions
     versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items() if version)
     facts = [
@@ -93,7 +93,7 @@ def render(results: ValidationResults) -> str:
 
 
 def rate_table(results: ValidationResults) -> Table:
-    """The headline: false alarms and detections with their intervals."""
+    """The main table: false alarms and detections with their intervals."""
     rows = [
         ["false alarms: authentic pictures with an indication", *_cells(results.false_alarms)],
         ["authentic pictures that are inconclusive", *_cells(results.inconclusive)],
@@ -121,7 +121,7 @@ def _number(value: float | None) -> str:
 
 
 def group_tables(results: ValidationResults) -> list[Table]:
-    """The same by camera, program, coding and remark."""
+    """The rates by camera, program, coding and remark."""
     tables = []
     for what, groups in results.groups.items():
         heads = [what, "authentic", "false alarms", "95 % interval"]
@@ -144,20 +144,20 @@ def _quantile_table(results: ValidationResults) -> Table:
 
 
 def notes(results: ValidationResults) -> list[str]:
-    """What a reader has to know beside the rates, a sentence or two a line."""
+    """What a reader has to know besides the rates: one or two sentences per item."""
     found: list[str] = []
     for name, material in (("authentic", results.authentic), ("edited", results.tampered)):
         if material:
             found += _material_notes(name, material)
     if results.false_alarms.n and not results.false_alarms.k:
         high = _percent(results.false_alarms.high)
-        found.append(f"No false alarm was seen; the true rate may still be as high as {high}.")
+        found.append(f"No false alarm occurred; the true rate may still be as high as {high}.")
     if results.image_auc is not None:
         found.append(f"Area under the ROC of the score: {number(results.image_auc, results.image_auc_ci)}.")
     if results.localization:
         found.append(_localization_note(results.localization))
     if any(group.false_alarms.n < FEW for groups in results.groups.values() for group in groups):
-        found.append(f"Groups of fewer than {FEW} pictures say little: look at their intervals.")
+        found.append(f"Rates of groups with fewer than {FEW} pictures are uncertain: see their intervals.")
     return found
 
 
@@ -165,7 +165,7 @@ def _material_notes(name: str, material: Material) -> Iterator[str]:
     if material.failed:
         first, reason = next(iter(material.failed.items()))
         count = counted(len(material.failed), "picture")
-        yield f"{count} of the {name} ones could not be analysed and are in no rate, the first: {first}: {reason}."
+        yield f"{count} of the {name} ones could not be analysed and count in no rate, the first: {first}: {reason}."
     if material.seen:
         count = counted(len(material.seen), "picture was", "pictures were")
         yield (

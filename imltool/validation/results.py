@@ -8,7 +8,7 @@ from imltool.validation.rates import Rate
 
 
 class Conditions(Exact):
-    """What the results hold for: another version, checkpoint, engine or setting needs its own validation."""
+    """The conditions of the results: another version, checkpoint, engine or setting needs its own validation."""
 
     date: str
     examiner: str | None
@@ -26,12 +26,13 @@ class Conditions(Exact):
 
 
 class Material(Exact):
-    """Pictures of one side.
+    """The authentic or the edited pictures.
 
     Attributes:
+        n: number of files.
         sha256: over the names and hashes of all files, sorted by name.
         failed: pictures that could not be analysed → reason.
-        seen: names of pictures that the checkpoint was trained, validated or calibrated on, by hash.
+        seen: names of pictures on which the checkpoint was trained, validated or calibrated, by hash.
     """
 
     folder: str
@@ -42,10 +43,10 @@ class Material(Exact):
 
 
 class Group(Exact):
-    """Pictures that share something, with the rates among them.
+    """Pictures with the same camera, program, coding or remark, and their rates.
 
     Attributes:
-        name: of the camera, the program or the coding.
+        name: of the camera, the program, the coding or the remark.
         false_alarms: authentic pictures with an indication.
         detections: tampered pictures with an indication.
     """
@@ -70,10 +71,10 @@ class ValidationResults(JsonFile):
     """The content of `validation.json`.
 
     Attributes:
-        false_alarms, inconclusive: among authentic pictures.
-        detections, detections_inconclusive: among tampered pictures.
-        image_auc: of the score, and its interval; None without both sides.
-        quantiles: score that 50, 80, 95 and 99 % of the authentic pictures do not exceed.
+        false_alarms, inconclusive: rates among authentic pictures.
+        detections, detections_inconclusive: rates among tampered pictures.
+        image_auc: AUC of the score; `image_auc_ci`: its interval. None without pictures of both kinds.
+        quantiles: scores that 50, 80, 95 and 99 % of the authentic pictures do not exceed.
         groups: "camera", "program", "coding", "remark" → groups; a picture can have several remarks.
         localization: None without masks.
     """

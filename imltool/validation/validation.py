@@ -1,4 +1,4 @@
-"""A validation as it runs: the laboratory's pictures are scanned as in casework, then counted."""
+"""The run of a validation: scans the laboratory's pictures as in casework and counts the verdicts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Event = Started | Advanced | Scored | Said
 
 
 class ValidationSettings(Settings):
-    """What is validated on what: the options of `imltool validate`."""
+    """The options of `imltool validate`."""
 
     authentic: Path = Field(description="folder of authentic pictures")
     tampered: Path | None = Field(None, description="folder of edited pictures")
@@ -58,17 +58,17 @@ class ValidationSettings(Settings):
     max_left_out: float = Field(MAX_LEFT_OUT, ge=0, le=1, description="share of edited pictures without a usable mask")
     examiner: str | None = None
     notes: str | None = None
-    pdf: bool = Field(True, description="write the report as PDF too, where WeasyPrint is available")
+    pdf: bool = Field(True, description="also write the report as PDF, if WeasyPrint is available")
 
     def check(self) -> None:
-        """Raises `UsageError` for options that do not go together."""
+        """Raise `UsageError` for options that exclude each other or lack another one."""
         if self.masks is not None and self.tampered is None:
-            raise UsageError("--masks are those of edited pictures", "give --tampered DIR too")
+            raise UsageError("--masks are masks of edited pictures", "give --tampered DIR too")
 
 
 @dataclass
 class Side:
-    """The scanned pictures of one folder, and where their scan is."""
+    """The scanned pictures of one folder, and the output folder of their scan."""
 
     folder: Path
     out: Path
@@ -90,10 +90,10 @@ class Side:
 
 
 class Validation:
-    """`for event in Validation(settings, out).run()`, then `results`.
+    """Runs a validation: iterate over `Validation(settings, out).run()`, then read `results`.
 
-    The scans are in OUT/authentic and OUT/tampered, as `imltool scan` writes them, so that every picture can be
-    inspected; a stopped validation resumes with the pictures that are missing.
+    The scans are in OUT/authentic and OUT/tampered, in the form of `imltool scan`, so that every picture can be
+    inspected. A stopped validation resumes with the missing pictures.
 
     Attributes:
         results: the content of `validation.json`.
@@ -150,7 +150,7 @@ class Validation:
             )
 
     def _truth(self) -> Generator[Event, None, NamedSet | None]:
-        """The edited pictures with their masks; raises before anything is scanned where too many cannot be compared."""
+        """The edited pictures with their masks. Raises before the scans when too many have no usable mask."""
         images, masks = self.settings.tampered, self.settings.masks
         if images is None or masks is None:
             return None
@@ -249,7 +249,7 @@ class Validation:
 
 
 def _left_out(truth: NamedSet) -> str | None:
-    """The first picture that has no mask of its own, and why."""
+    """The first picture without a usable mask, and the reason; None if there is none."""
     reason, names = next(iter(truth.left_out.items()), (None, [""]))
     return f"{names[0]}: {reason}" if reason else None
 
@@ -295,13 +295,13 @@ GROUPS: dict[str, Callable[[ScanResult], list[str]]] = {
     "coding": _coding,
     "remark": _remarks,
 }
-"""What the rates are broken down by → the groups that a picture belongs to."""
+"""Property by which the rates are broken down → function that returns the groups of a picture."""
 
 
 def _groups(
     authentic: Sequence[ScanResult], tampered: Sequence[ScanResult], names: Callable[[ScanResult], list[str]]
 ) -> list[Group]:
-    """Groups from the one with the most pictures to the one with the fewest."""
+    """The groups with their rates, sorted from the most pictures to the fewest."""
     members: dict[str, tuple[list[ScanResult], list[ScanResult]]] = {}
     for side, rows in enumerate((authentic, tampered)):
         for row in rows:
@@ -315,5 +315,5 @@ def _groups(
 
 
 def _rate(rows: Sequence[ScanResult], word: Word) -> Rate:
-    """How many pictures have the verdict `word`."""
+    """The rate of pictures with the verdict `word`."""
     return Rate.of(sum(row.verdict == word for row in rows), len(rows))
