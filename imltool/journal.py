@@ -103,7 +103,7 @@ def claim_folder(
     Args:
         marker: name of the file that holds the parameters.
         what: the kind of run, for messages.
-        written: names of the files and folders that a run writes into `out`, beside the marker.
+        written: names of the files and folders that a run writes into `out`, besides the marker.
         restart: first remove these files and folders of an earlier run, and nothing else.
 
     Raises `UsageError` for a folder of something else (see `holds_run`), and `ResumeError` when it holds a run with

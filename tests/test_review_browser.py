@@ -217,7 +217,7 @@ def test_magnifier_stretches_contrast(page: Any) -> None:
     spread = """() => { const lens = document.querySelector("#lens canvas");
     const { data } = lens.getContext("2d").getImageData(0, 0, 280, 280);
     const green = data.filter((_, at) => at % 4 === 1); return Math.max(...green) - Math.min(...green); }"""
-    expect(lens).to_contain_text("as it is")
+    expect(lens).to_contain_text("unchanged")
     page.evaluate(DRAWN)
     plain = page.evaluate(spread)
     page.keyboard.press("Shift+g")
@@ -338,7 +338,7 @@ def test_two_examiners_do_not_overwrite_each_other(
         one.keyboard.press("2")
         saved(one)
         other.keyboard.press("3")
-        expect(other.locator("#message")).to_contain_text("A. Meier has decided about this picture meanwhile")
+        expect(other.locator("#message")).to_contain_text("A. Meier has decided on this picture in the meantime")
         expect(other.get_by_role("radio", name="relevant", exact=True)).to_have_attribute("aria-checked", "true")
         assert [row.status for row in read_decisions(out)] == ["relevant"]
         other.locator("#message button").click()

@@ -159,7 +159,7 @@ def test_reports_show_what_the_scan_chose_and_what_was_decided(
     DecisionJournal(out, "A. Meier").decide(decided, 0, EDITED)
     assert imltool("review", out, "--export")[0] == 0
     page = (out / "report.html").read_text()
-    assert "2 of the 3 analysed pictures" in page and "and those decided about" in page
+    assert "2 of the 3 analysed pictures" in page and "and those with a decision" in page
     assert shown.sha256 in page and decided.sha256 in page and other.sha256 not in page
 
 

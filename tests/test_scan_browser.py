@@ -210,7 +210,9 @@ def test_cases_beyond_the_whole_ones_show_the_files_beside(opened: Callable[...,
     page.locator("#filter").fill(f"{WHOLE:05}")
     expect(page.locator("#shown")).to_have_text(f"1 of {COUNT} listed")
     page.locator("#results tbody .open").click()
-    expect(page.locator("#slot")).to_contain_text(f"Only the {WHOLE} highest scores are held in this report whole.")
+    expect(page.locator("#slot")).to_contain_text(
+        f"Only the pictures with the {WHOLE} highest scores are embedded in this report."
+    )
     page.wait_for_function("[...document.querySelectorAll('#slot img')].every((image) => image.naturalWidth > 0)")
     assert page.locator("#slot img").count() == 3
     expect(page.locator("#slot .opacity")).to_have_count(0)

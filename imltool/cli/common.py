@@ -213,7 +213,7 @@ def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
         handler: logging.Handler = RichHandler(
             console=stderr, show_path=verbose > 1, show_time=verbose > 0, markup=False
         )
-    else:  # a file or a pipe: one line a message, whatever its length
+    else:  # a file or a pipe: one line per message of any length
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.setLevel(level)  # a log file may want more

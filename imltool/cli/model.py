@@ -126,7 +126,7 @@ def calibrate(
     tta_scale: Annotated[
         list[float] | None,
         common.option(
-            "--tta-scale X", "The same: multiple of the input size to average maps over. Repeatable; 1 alone is none."
+            "--tta-scale X", "The same: a multiple of the input size to average maps at. Repeatable; 1 alone is none."
         ),
     ] = None,
     as_json: common.JsonOption = False,

@@ -106,7 +106,7 @@ def _note_damaged(where: str, table: tags.Table, notes: Notes) -> bool:
 
 
 def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
-    """The bytes of the JPEG thumbnail, or None. Without a thumbnail, there may be anything in place of its table."""
+    """The bytes of the JPEG thumbnail, or None. Without one, anything may be stored in place of its table."""
     if not main.next:
         return None
     try:

@@ -19,7 +19,7 @@ from imltool.scan.stores import LARGEST, Stored, fetch
 FETCHERS = 8
 """Objects fetched at once (our choice)."""
 AHEAD = 16
-"""Copies fetched or being fetched ahead at most, beside those that the analysis is reading (our choice)."""
+"""Copies fetched or being fetched ahead at most, besides those that the analysis is reading (our choice)."""
 BYTES_AHEAD = 1_000_000_000
 """Bytes of these copies at most, by their listed sizes (our choice). A larger object is fetched alone."""
 

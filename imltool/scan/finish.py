@@ -73,7 +73,7 @@ def finish(
         save(files["preview"], make_preview(rgb, small, settings.threshold).to_bytes())
         for name, file in companions.items():
             save(file, companion_png(name, read.rgb))
-        read.rgb = None  # memory would not hold a large picture's pixels beside what follows
+        read.rgb = None  # memory would not hold a large picture's pixels together with what follows
         save(files["map"], map_png(values))
         save(files["mask"], mask_png(values > settings.threshold))
         area = np.count_nonzero(values > settings.threshold) / values.size

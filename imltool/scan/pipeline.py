@@ -78,7 +78,7 @@ def _predict_batch(
     Only those futures hold the pictures afterwards, so that memory is free as soon as each is written.
     """
     decoded = [one.result.result() for one in begun]
-    # the changes first: memory would not hold the map of a large picture beside them
+    # the changes first: memory would not hold them together with the map of a large picture
     tried = settings.stability
     changed = changed_scores(pool, localizer, decoded, batch, settings.tiles) if tried else [{}] * len(decoded)
     maps = predict_maps(localizer, decoded, batch, settings.tiles)

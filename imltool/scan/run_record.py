@@ -31,7 +31,7 @@ PDF = "report.pdf"
 COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
 WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
-"""Files and folders that a scan writes beside its parameters."""
+"""Files and folders that a scan writes besides its parameters."""
 SECTIONS = ("model", "verdicts", "parameters", "inputs", "counts", "case", "chain", "sessions")
 """Keys that `run.json` must have."""
 CASE = ("id", "examiner", "notes")

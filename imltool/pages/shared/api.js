@@ -1,4 +1,4 @@
-// Requests to the server this page came from. All addresses are relative, so the token in front stays in place.
+// Requests to the server of this page. All addresses are relative, so the token before them is kept.
 
 export class Refused extends Error {
   constructor(status, answer) {

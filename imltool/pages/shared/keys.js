@@ -1,10 +1,10 @@
-// Every key, in one table: what is pressed, what it does, and the words for the help.
+// All keys in one table: the key, its action, and its description in the help.
 
 const name = (key) => ({ ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" })[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 
 const MOVES = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", " "]);
 
-// whether what has the focus takes the key for itself: a field any, a slider or a tick those that change it
+// whether the focused element uses the key itself: a text field any key, a slider or checkbox those that change it
 function takes(target, key) {
   const field = target.closest?.("input, select, textarea, dialog");
   return Boolean(field) && (!field.matches("input[type=range], input[type=checkbox]") || MOVES.has(key));
@@ -13,7 +13,7 @@ function takes(target, key) {
 export class Keys {
   #rows = [];
 
-  // `pressed` is a list of keys as KeyboardEvent.key names them, with "Ctrl+", "Alt+" or "Shift+" in front
+  // `pressed` is a list of names of KeyboardEvent.key, with the prefix "Ctrl+", "Alt+" or "Shift+"
   add(pressed, words, run) {
     this.#rows.push({ pressed, words, run });
     return this;
@@ -27,10 +27,10 @@ export class Keys {
       const plain = `${control}${event.altKey ? "Alt+" : ""}${key}`;
       const shifted = `${control}${event.altKey ? "Alt+" : ""}Shift+${key}`;
       const row = this.#rows.find(({ pressed }) => pressed.includes(event.shiftKey ? shifted : plain)) ??
-        // the sign is what counts, however a keyboard makes it
+        // for signs only the sign itself counts, however a keyboard layout produces it
         (event.shiftKey && key.length === 1 && !/[a-z]/.test(key) && this.#rows.find(({ pressed }) => pressed.includes(plain)));
       if (!row) return;
-      // a focused button takes Enter and Space for itself
+      // a focused button uses Enter and Space itself
       if (event.target.closest?.("button") && (key === "Enter" || key === " ")) return;
       event.preventDefault();
       act(() => row.run(event));

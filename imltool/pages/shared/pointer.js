@@ -1,13 +1,13 @@
-// Mouse, pen and fingers on the canvas, turned into changes of the session.
+// Converts mouse, pen and touch events on the canvas into changes of the session.
 
 const GRIPS = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
 const CURSORS = ["nwse-resize", "ns-resize", "nesw-resize", "ew-resize"];
-const SMALLEST = 6; // screen pixels a drag must span to be a box
+const SMALLEST = 6; // smallest side of a dragged box, screen pixels
 
 export const grips = ([x1, y1, x2, y2]) => GRIPS.map(([across, down]) => [x1 + (x2 - x1) * across, y1 + (y2 - y1) * down]);
 
 export class Pointer {
-  tool = "box"; // or inside, outside
+  tool = "box"; // or "inside", "outside"
   panning = false; // a drag moves the picture
   draft = null; // while a box is drawn, moved or resized: its corners, and the box unless it is new
   #fingers = new Map();
@@ -20,7 +20,7 @@ export class Pointer {
     canvas.addEventListener("pointerup", (event) => this.#up(event));
     canvas.addEventListener("pointercancel", (event) => this.#cancel(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    session.addEventListener("opening", () => (this.#drag = this.draft = null)); // it was meant for the picture before
+    session.addEventListener("opening", () => (this.#drag = this.draft = null)); // it belonged to the previous picture
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
@@ -157,7 +157,7 @@ export class Pointer {
     else if (session.boxes.includes(box)) session.change(() => (box.box = corners));
   }
 
-  // the smallest box under a click; none frees the choice
+  // select the smallest box under a click, or none
   #select(place) {
     const spot = this.viewport.toPicture(...place);
     const hits = this.session.boxes.map(({ box }, at) => [at, (box[2] - box[0]) * (box[3] - box[1]), within(box, spot)]);

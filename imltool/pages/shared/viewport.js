@@ -1,7 +1,7 @@
-// Where the picture is on the screen: one scale and one offset, in CSS pixels.
+// The position of the picture on the screen: one scale and one offset, in CSS pixels.
 
 export class Viewport {
-  // most: screen pixels of one picture pixel
+  // most: largest number of screen pixels per picture pixel
   constructor(stage, most = 40) {
     this.stage = stage;
     this.most = most;
@@ -39,7 +39,7 @@ export class Viewport {
     this.#hold();
   }
 
-  // bring a part of the picture to the middle, as large as it fits with some room around it
+  // centre a part of the picture, as large as it fits with some margin
   reach([x1, y1, x2, y2]) {
     const { clientWidth: wide, clientHeight: tall } = this.stage;
     const room = 1.6;
@@ -57,7 +57,7 @@ export class Viewport {
     this.#hold();
   }
 
-  // a corner of the picture always stays in sight
+  // part of the picture always stays visible
   #hold() {
     const margin = 60;
     this.x = Math.min(Math.max(this.x, margin - this.width * this.scale), this.stage.clientWidth - margin);

@@ -1,11 +1,11 @@
-// Boxes that the examiner draws, in the form that the shared pointer changes.
+// Boxes that the examiner draws, in the form that the shared pointer edits.
 
 export class Boxes extends EventTarget {
-  facts = null; // width and height of the picture; null while none can be drawn on
+  facts = null; // width and height of the picture; null while no box can be drawn
   boxes = [];
   chosen = -1;
   pointers = [];
-  kept = false; // whether boxes were looked at: an empty list then says that there is none
+  kept = false; // whether the examiner has decided about boxes: an empty list then means that there are none
 
   open(facts, corners) {
     this.facts = facts;
@@ -20,7 +20,7 @@ export class Boxes extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  // what is kept of them: null when they were not looked at
+  // the boxes to save: null when the examiner has not decided about boxes
   get said() {
     return this.kept ? this.boxes.map(({ box }) => box) : null;
   }

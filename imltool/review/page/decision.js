@@ -1,12 +1,12 @@
-// The decision about the open picture, saved change by change.
+// The decision on the open picture, saved change by change.
 //
-// A change names the revision it started from. When somebody else has decided meanwhile, the server refuses it; the
-// newer decision is then shown, and `mine` keeps what was refused.
+// A change names the revision from which it started. When somebody else has decided in the meantime, the server refuses
+// it; the newer decision is then shown, and `mine` keeps the refused one.
 
 import { get, post, Refused } from "./shared/api.js";
 
 const RETRY = 2000;
-const TYPING = 700; // milliseconds after the last letter
+const TYPING = 700; // milliseconds after the last key
 const PATIENCE = 6000;
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -16,7 +16,7 @@ export class Decision extends EventTarget {
   index = -1;
   opinion = { ...EMPTY };
   revision = 0;
-  known = null; // as the server told it last
+  known = null; // the server's latest answer
   mine = null;
   other = "";
   unsaved = "";
@@ -105,7 +105,7 @@ export class Decision extends EventTarget {
     this.#tell("saved");
   }
 
-  // put back what another's decision has refused
+  // save the decision that was refused because of somebody else's
   restore() {
     const mine = this.mine;
     this.mine = null;
@@ -113,14 +113,14 @@ export class Decision extends EventTarget {
     this.#tell("adopted");
   }
 
-  // true when all is saved; false when the server did not answer for a while
+  // true when everything is saved; false when the server did not answer for a while
   async settled() {
     this.flush();
     await Promise.race([this.#saving, pause(this.#saving ? PATIENCE : 0)]);
     return this.saved;
   }
 
-  // somebody else may have decided meanwhile
+  // somebody else may have decided in the meantime
   async refresh() {
     const { index } = this;
     if (index < 0 || !this.saved) return;

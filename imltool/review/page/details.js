@@ -1,4 +1,4 @@
-// What is beside the picture: how its score is to be read, its regions, what the file says, traces and copied places.
+// The panel beside the picture: how to read its score, its regions, facts about the file, traces and copied places.
 
 import { get } from "./shared/api.js";
 
@@ -15,10 +15,10 @@ export function h(tag, properties = {}, ...inside) {
 
 const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
-// a bar whose steps are those of authentic pictures: one in five, twenty, a hundred scores higher
+// a bar with marks where one in five, twenty and a hundred authentic pictures scores higher
 export function meter(position, ticks, verdict) {
   if (position === null || position === undefined) return "";
-  const bar = h("div", { className: "meter", role: "img", ariaLabel: "How rare so high a score is among authentic pictures" });
+  const bar = h("div", { className: "meter", role: "img", ariaLabel: "How rare such a high score is among authentic pictures" });
   const fill = h("i", { className: (verdict ?? "").replace(" ", "-") });
   fill.style.width = `${100 * position}%`;
   bar.append(fill);
@@ -40,7 +40,7 @@ export function showResult(into, facts, folder, go) {
   const regions = facts.regions.slice(0, 30).map((region, at) => {
     const { x, y, width, height, area, score } = region;
     const words = `${at + 1}: ${width} × ${height} px at ${x}, ${y}`;
-    return h("li", {}, h("button", { onclick: () => go(region), title: `Show region ${at + 1} (R goes from one to the next)` }, h("span", {}, words), h("span", { className: "muted" }, `${percent(area / (facts.width * facts.height))}, mean of map ${score.toFixed(2)}`)));
+    return h("li", {}, h("button", { onclick: () => go(region), title: `Show region ${at + 1} (R shows the next one)` }, h("span", {}, words), h("span", { className: "muted" }, `${percent(area / (facts.width * facts.height))}, mean of map ${score.toFixed(2)}`)));
   });
   into.replaceChildren(
     h("h2", {}, "The machine's result"),
@@ -78,9 +78,9 @@ const against = (contrast) => {
   return `${words} (${contrast > 0 ? "+" : "−"}${size.toFixed(1)} σ) in the marked area`;
 };
 
-// the student's trace planes, those that differ most in the marked area first
+// the student's traces, sorted by how much they differ in the marked area
 export async function showTraces(into, viewer, index, choose) {
-  into.replaceChildren(h("p", { className: "muted" }, "Taking the traces …"));
+  into.replaceChildren(h("p", { className: "muted" }, "Computing the traces …"));
   let found;
   try {
     found = await get(`pictures/${index}/traces`);
@@ -101,19 +101,19 @@ export async function showTraces(into, viewer, index, choose) {
   });
   into.replaceChildren(
     h("h3", {}, "Traces"),
-    h("p", { className: "muted" }, found.used ? "What the model saw beside the colours. Press one to lay it over the picture: orange is above the usual of this picture, blue below. The figure says how far it differs there, in standard deviations (σ) of this picture; it does not say what the model made of it." : "The model of this scan sees colours alone; these traces are shown for your own eyes. Orange is above the usual of this picture, blue below."),
+    h("p", { className: "muted" }, found.used ? "What the model uses besides the colours. Press one to show it over the picture: orange is above the usual value of this picture, blue below. The number is its difference in the marked area, in standard deviations (σ) of this picture; it does not show how the model used it." : "The model of this scan uses only the colours; these traces are shown for your information. Orange is above the usual value of this picture, blue below."),
     h("ol", { className: "plain traces" }, ...buttons),
   );
 }
 
 export async function showCopies(into, viewer, index, go) {
-  into.replaceChildren(h("p", { className: "muted" }, "Looking for copied places …"));
+  into.replaceChildren(h("p", { className: "muted" }, "Searching for copied places …"));
   try {
     const { copies } = await get(`pictures/${index}/copies`);
     if (viewer.picture?.index !== index) return [];
     viewer.picture.copies = copies;
     into.replaceChildren(h("h3", {}, "Copied places"), ...(copies.length
-      ? [h("p", { className: "muted" }, "Lines join points that look alike: filled at the first place, hollow at the second. Which one is the copy the lines do not say; where the map is much higher at one of them, that one more often is. Patterns that repeat by themselves match too."), h("ol", { className: "plain" }, ...copies.map((copy, at) => {
+      ? [h("p", { className: "muted" }, "Lines join points that look alike: filled at the first place, hollow at the second. They do not show which one is the copy; if the map is much higher at one of them, that one is more often the copy. Repeating patterns match too."), h("ol", { className: "plain" }, ...copies.map((copy, at) => {
         const ends = bounds(copy.lines);
         const size = Math.abs(copy.scale - 1) > 0.03 ? `, the second ${copy.scale.toFixed(2)} times the first one's size` : "";
         return h("li", {}, h("button", { onclick: () => go(ends) }, h("span", {}, `Pair ${at + 1}: ${copy.matches} points match${size}${mapAtEnds(copy.map_means)}`)));
@@ -121,7 +121,7 @@ export async function showCopies(into, viewer, index, go) {
       : [h("p", { className: "muted" }, "No place looks like another one.")]));
     return copies;
   } catch (error) {
-    into.replaceChildren(h("p", { className: "warn" }, `Not looked for: ${error.message}`));
+    into.replaceChildren(h("p", { className: "warn" }, `Copied places cannot be searched: ${error.message}`));
     return [];
   }
 }

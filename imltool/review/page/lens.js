@@ -1,7 +1,7 @@
-// The magnifier: a square of the picture's own pixels, as they are, stretched, or with its histogram evened out.
+// The magnifier: a square of the picture's pixels, unchanged, with auto-contrast, or with equalized histogram.
 
-export const WAYS = { plain: "as it is", stretch: "auto-contrast", equal: "histogram evened out" };
-const TIMES = 4; // screen pixels of one picture pixel
+export const WAYS = { plain: "unchanged", stretch: "auto-contrast", equal: "equalized histogram" };
+const TIMES = 4; // screen pixels per picture pixel
 
 export class Lens {
   way = "plain";
@@ -17,7 +17,7 @@ export class Lens {
     this.way = names[(names.indexOf(this.way) + 1) % names.length];
   }
 
-  // the layer's pixels around a place; `beside` is the pointer on the stage, which the lens does not cover
+  // draw the layer's pixels around a place; `beside` is the pointer on the stage, which the lens must not cover
   draw(layer, [x, y], beside, stage) {
     const side = Math.floor(this.canvas.width / TIMES);
     const [left, top] = [Math.round(x - side / 2), Math.round(y - side / 2)];
@@ -41,7 +41,7 @@ export class Lens {
   }
 }
 
-// every channel for itself; what lies outside the picture does not count
+// each channel separately; pixels outside the picture are ignored
 export function spread({ data }, way) {
   for (let channel = 0; channel < 3; channel++) {
     const counts = new Uint32Array(256);

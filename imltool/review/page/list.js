@@ -1,6 +1,6 @@
-// The list of all pictures: filtered and sorted here, and only the rows in sight are in the page.
+// The list of all pictures, filtered and sorted here; only the visible rows are in the page.
 
-const HEIGHT = 68; // pixels of a row, as style.css says
+const HEIGHT = 68; // height of a row in pixels, as in style.css
 const folderOf = (path) => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "(top)");
 const FIELDS = { verdict: (row) => row.verdict ?? "not analysed", status: (row) => row.status, conclusion: (row) => row.conclusion ?? "none", camera: (row) => row.camera || "(none)", folder: (row) => folderOf(row.path) };
 const ORDERS = {
@@ -12,7 +12,7 @@ const ORDERS = {
 
 export class List extends EventTarget {
   rows = []; // all, in the order of the scan
-  listed = []; // those that fit, in the order chosen
+  listed = []; // those that match the filters, in the chosen order
   at = -1; // place in `listed`
   order = "score";
   words = [];
@@ -39,7 +39,7 @@ export class List extends EventTarget {
     this.sift();
   }
 
-  // values of a field with how many rows have them, the most frequent first
+  // values of a field with the number of rows that have them, most frequent first
   values(field) {
     const counts = new Map();
     for (const row of this.rows) for (const value of field === "remark" ? row.remarks : [FIELDS[field](row)]) counts.set(value, (counts.get(value) ?? 0) + 1);

@@ -13,7 +13,7 @@ import { TileStore } from "./tiles.js";
 import { MODES, Viewer } from "./viewer.js";
 
 const by = (id) => document.getElementById(id);
-const MOST = 8; // screen pixels of one picture pixel: 800 %
+const MOST = 8; // screen pixels per picture pixel: 800 %
 const POLL = 2000;
 
 const folder = await get("folder").catch((error) => {
@@ -31,8 +31,8 @@ let open = { index: -1, facts: null, region: -1, waiting: [] };
 let magnifying = false;
 let beside = [0, 0]; // the pointer on the stage
 let known = { rows: 0, decisions: 0 };
-let preparing = -1; // the picture whose tiles are fetched ahead; `data-prepared` says when they are there
-const ahead = new Map(); // index → what the server says of the picture that comes next
+let preparing = -1; // the picture whose tiles are fetched ahead; `data-prepared` names it when they are there
+const ahead = new Map(); // index → the server's answer for the next picture
 
 // notices
 
@@ -55,7 +55,7 @@ let drawn = -1; // the picture that is drawn in full
 
 async function show(index, push = true) {
   if (index < 0 || index >= list.rows.length || index === open.index) return;
-  if (!(await decision.settled())) return notice("This decision is not saved yet: the page stays on the picture.");
+  if (!(await decision.settled())) return notice("This decision is not saved yet, so this picture stays open.");
   notice("");
   const row = list.rows[index];
   open = { index, facts: null, region: -1, waiting: [] };
@@ -65,7 +65,7 @@ async function show(index, push = true) {
   document.title = `${row.path} – imltool review`;
   if (push) history.pushState(null, "", `#${encodeURIComponent(row.path)}`);
   list.reach(index);
-  boxes.open(null, null); // nothing can be drawn before it is known what was drawn before
+  boxes.open(null, null); // no box can be drawn before the earlier boxes are known
   decision.open(-1, { revision: 0, opinion: { status: "open", conclusion: null, text: "", boxes: null }, history: [] });
   viewer.lines = false;
   for (const id of ["traces", "copies"]) by(id).replaceChildren();
@@ -87,7 +87,7 @@ async function show(index, push = true) {
   open.facts = facts;
   boxes.open(facts.status === "ok" ? facts : null, facts.decision.opinion.boxes);
   decision.open(facts.status === "ok" ? index : -1, facts.decision);
-  decision.refresh(); // what was fetched ahead may be old
+  decision.refresh(); // the answer fetched ahead may be outdated
   showResult(by("result"), facts, folder, reach);
   showRemarks(by("remarks"), facts);
   showFile(by("file"), facts);
@@ -106,7 +106,7 @@ viewer.addEventListener("drawn", ({ detail }) => {
   look();
 });
 
-// the picture is drawn and its decision known: it can be worked on, and the next one prepared
+// the picture is drawn and its decision known: the user can work on it, and the next one is prepared
 function settle() {
   if (drawn !== open.index || !open.facts || by("stage").dataset.ready === String(open.index)) return;
   by("stage").dataset.ready = String(open.index);
@@ -115,7 +115,7 @@ function settle() {
 
 function prefetch() {
   const next = list.listed[list.at + 1];
-  if (list.at < 0 || !next?.verdict || next.size[0] * next.size[1] > 60e6) return; // of huge pictures no two have room
+  if (list.at < 0 || !next?.verdict || next.size[0] * next.size[1] > 60e6) return; // memory does not hold two huge pictures
   viewer.prefetch(next.index, ...next.size);
   preparing = next.index;
   if (!ahead.has(next.index)) ahead.set(next.index, ask(next.index).catch(() => ask(next.index)));
@@ -154,7 +154,7 @@ function radios(id, names, change, words = (name) => name) {
   by(id).replaceChildren(...names.map((name, at) => h("button", { role: "radio", ariaChecked: "false", onclick: () => change(name), title: words(name) }, name)));
   for (const [at, name] of names.entries()) by(id).children[at].dataset.name = name;
 }
-// what is pressed before the server has answered is meant for the picture that comes
+// keys pressed before the server has answered are meant for the picture being opened
 const soon = (run) => (open.facts ? run() : open.waiting?.push(run));
 const judge = (conclusion) => soon(() => decision.change({ conclusion: decision.opinion.conclusion === conclusion ? null : conclusion }));
 const mark = (status) => soon(() => decision.change({ status }));
@@ -198,13 +198,13 @@ function paint() {
   viewer.redraw();
 }
 
-// the picture that is open, and whose scan it is of
+// the open picture, and its scan
 function paintHead() {
   const path = list.rows[open.index]?.path;
   const slash = path?.lastIndexOf("/") ?? -1;
   by("title").textContent = path?.slice(slash + 1) ?? folder.title;
   by("title").title = path ?? folder.out;
-  const parts = [slash > 0 && path.slice(0, slash), path && folder.title, folder.case.id && `Case ${folder.case.id}`, `examiner ${folder.examiner}`, !folder.finished && "the scan still runs"];
+  const parts = [slash > 0 && path.slice(0, slash), path && folder.title, folder.case.id && `Case ${folder.case.id}`, `examiner ${folder.examiner}`, !folder.finished && "the scan is still running"];
   by("scan").textContent = parts.filter(Boolean).join(" · ");
   by("details").hidden = !path;
   if (!path) by("hint").textContent = list.rows.length ? "Choose a picture in the list." : "";
@@ -230,7 +230,7 @@ decision.addEventListener("adopted", () => {
   by("text").value = decision.opinion.text;
   if (boxes.facts) boxes.adopt(decision.opinion.boxes);
 });
-decision.addEventListener("conflict", () => notice(`${decision.other} has decided about this picture meanwhile. That decision is shown; yours was not saved.`, "Put mine in its place", () => decision.restore()));
+decision.addEventListener("conflict", () => notice(`${decision.other} has decided on this picture in the meantime. That decision is shown; yours was not saved.`, "Replace it with mine", () => decision.restore()));
 by("text").addEventListener("input", () => decision.change({ text: by("text").value }, true));
 by("text").addEventListener("blur", () => decision.flush());
 boxes.addEventListener("edited", () => decision.change({ boxes: boxes.said }));
@@ -327,7 +327,7 @@ by("layers").append(
   h("h2", {}, "How to read them"),
   ...folder.companions.map(({ name, title, text }) => h("p", {}, h("b", {}, title), ` ${text} `, name === "ghost" ? h("button", { id: "ghosts", onclick: () => ghosts() }, "Show") : "")),
 );
-by("compare").replaceChildren(...[["map", "map"], ["ela", "error level"], ["noise", "noise residual"], ["original", "original"], ["trace", "trace chosen"]].map(([value, words]) => h("option", { value }, words)));
+by("compare").replaceChildren(...[["map", "map"], ["ela", "error level"], ["noise", "noise residual"], ["original", "original"], ["trace", "chosen trace"]].map(([value, words]) => h("option", { value }, words)));
 by("compare").addEventListener("change", ({ target }) => { viewer.compare = target.value; paint(); });
 
 async function ghosts() {
@@ -432,14 +432,14 @@ by("rows").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && list.at < 0) step(1);
 });
 
-// other examiners, other windows, and a scan that still runs
+// other examiners, other windows, and a scan that is still running
 
 async function poll() {
   try {
     const found = await get(`changes?rows=${known.rows}&decisions=${known.decisions}`);
     take(found);
   } catch (error) {
-    folder.fault = ""; // a decision says so itself when it cannot be saved
+    folder.fault = ""; // a decision that cannot be saved shows this itself
     if (error instanceof Refused) notice(error.message);
   }
   setTimeout(poll, POLL);
@@ -544,7 +544,7 @@ function fromAddress(push) {
   const path = decodeURIComponent(location.hash.slice(1));
   const row = path ? list.rows.find((one) => one.path === path) : null;
   if (row) show(row.index, push);
-  else if (path) notice("The picture of this address is not in the scan.");
+  else if (path) notice("The scan has no picture with this address.");
   return Boolean(row);
 }
 

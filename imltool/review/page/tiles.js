@@ -1,11 +1,11 @@
-// Tiles of large pictures: asked for when they come into sight, the last ones kept, drawn from coarse to fine.
+// Tiles of large pictures: requested when they become visible, the last used ones cached, drawn from coarse to fine.
 
 const KEEP = 240; // tiles of 512×512: at most 1 MB each
 const AT_ONCE = 6;
 
 export class TileStore extends EventTarget {
   #held = new Map();
-  #waiting = new Map(); // address → { address, ahead }, the last asked first
+  #waiting = new Map(); // address → { address, ahead }
   #running = new Map(); // address → AbortController
   failed = new Map();
 
@@ -17,12 +17,12 @@ export class TileStore extends EventTarget {
     return this.#held.get(address) ?? null;
   }
 
-  // the tile, or null, and then it is asked for
+  // the tile, or null, in which case it is requested
   want(address, ahead = false) {
     const found = this.#held.get(address);
     if (found) {
       this.#held.delete(address);
-      this.#held.set(address, found); // used last
+      this.#held.set(address, found); // now the most recently used
       return found;
     }
     if (!this.failed.has(address) && !this.#running.has(address)) {
@@ -33,7 +33,7 @@ export class TileStore extends EventTarget {
     return null;
   }
 
-  // forget what was asked for and has not begun: another part is in sight now
+  // drop requests that have not begun: another part is visible now
   forget() {
     this.#waiting.clear();
   }
@@ -76,7 +76,7 @@ export class TileLayer {
     while (Math.max(...this.levels.at(-1)) > tile) this.levels.push(this.levels.at(-1).map((side) => Math.max(1, (side + 1) >> 1)));
   }
 
-  // the level to look at when a picture pixel takes `scale` device pixels
+  // the level to draw when a picture pixel takes `scale` device pixels
   level(scale) {
     return Math.min(Math.max(Math.floor(Math.log2(1 / scale) + 0.05), 0), this.levels.length - 1);
   }
@@ -86,7 +86,7 @@ export class TileLayer {
     return "";
   }
 
-  // columns and rows of a level's tiles that lie in a part of the picture
+  // columns and rows of a level's tiles in a part of the picture
   *tiles(level, [x1, y1, x2, y2]) {
     const [wide, tall] = this.levels[level];
     const [across, down] = [wide / this.width, tall / this.height];
@@ -106,7 +106,7 @@ export class TileLayer {
     for (const [column, row] of this.tiles(level, [0, 0, this.width, this.height])) this.store.want(this.address(level, column, row), true);
   }
 
-  // draw what is there of the part in sight; true when nothing was missing. `place` is [left, top, scale] in device pixels.
+  // draw the available tiles of the visible part; true when none was missing. The place is in device pixels.
   draw(pen, [left, top, scale], smooth) {
     const level = this.level(scale);
     const { width: wide, height: tall } = pen.canvas;
@@ -144,7 +144,7 @@ export class TileLayer {
     }
   }
 
-  // a square of the picture at its own size as pixels, or null while a tile is missing
+  // a square of the full-size picture as pixels, or null while a tile is missing
   pixels(x, y, side) {
     const canvas = new OffscreenCanvas(side, side);
     const pen = canvas.getContext("2d", { willReadFrequently: true });

@@ -1,4 +1,4 @@
-// What is seen of a picture: two canvases with one viewport, layers over each other, side by side or swiped.
+// The view of a picture: two canvases with one viewport; layers over each other, side by side or swiped.
 
 import { get } from "./shared/api.js";
 import { grips } from "./shared/pointer.js";
@@ -15,7 +15,7 @@ export class Viewer extends EventTarget {
   light = { brightness: 100, contrast: 100 };
   divider = 0.5;
   picture = null;
-  pointed = null; // where the pointer is, in picture pixels
+  pointed = null; // position of the pointer, in picture pixels
   #scratch = document.createElement("canvas");
   #waiting = false;
 
@@ -25,7 +25,7 @@ export class Viewer extends EventTarget {
     store.addEventListener("loaded", () => this.redraw());
   }
 
-  // index, width and height of the picture, whose layers are asked for as they come into sight
+  // index, width and height of the picture; its layers are requested as they become visible
   show(index, width, height) {
     const layer = (name) => new TileLayer(this.store, `api/pictures/${index}/layers/${name}`, width, height);
     const names = ["original", "map", "wash", "ela", "noise"];
@@ -41,7 +41,7 @@ export class Viewer extends EventTarget {
     this.redraw();
   }
 
-  // have the next picture's tiles before it is opened
+  // request the next picture's tiles before it is opened
   prefetch(index, width, height) {
     const { clientWidth: wide, clientHeight: tall } = this.viewport.stage;
     const scale = Math.min(wide / width, tall / height) * 0.97 * this.dense;
@@ -54,7 +54,7 @@ export class Viewer extends EventTarget {
     return devicePixelRatio || 1;
   }
 
-  // picture pixels on device pixels, percent
+  // device pixels per picture pixel, in percent
   get zoom() {
     return Math.round(this.viewport.scale * this.dense * 100);
   }
@@ -162,7 +162,7 @@ export class Viewer extends EventTarget {
     pen.globalAlpha = 1;
   }
 
-  // outlines, lines, boxes and the crosshair lie over everything
+  // outlines, lines, boxes and the crosshair are drawn over everything
   #over(pen) {
     const [left, top, scale] = this.#place;
     const { picture, dense } = this;

@@ -1,7 +1,7 @@
 (() => {
   const get = (id) => document.getElementById(id);
   const table = get("not-analysed");
-  // the first page stands in the table, for browsers without scripts too
+  // the first page is in the table itself, also for browsers without scripts
   const files = [...table.tBodies[0].rows].map((made) => ({ made }));
   for (const block of document.querySelectorAll("script.failed")) files.push({ block });
   const row = (one) => (one.made ??= element(one.block));

@@ -4,7 +4,7 @@
   const dialog = get("case");
   const alphabet = new Intl.Collator("en", { numeric: true }).compare;
 
-  // a case is four blocks of inert text, of which only the first is read before the case is shown
+  // a case is four blocks of inert text; only the first is parsed before the case is shown
   const cases = [...document.querySelectorAll("script.case")].map((block) => {
     const line = block.nextElementSibling;
     const sheet = line.nextElementSibling;
@@ -36,7 +36,7 @@
     rows.turn(0);
   }
 
-  // after a page was turned the focus has a row on it
+  // after a page change, the focus is on a row of the new page
   function settle() {
     reach(current >= rows.first && current < rows.first + PAGE ? current : rows.first, false);
   }
@@ -76,7 +76,7 @@
     const made = sheet(rows.listed[place]);
     get("slot").replaceChildren(made);
     const slider = made.querySelector(".opacity");
-    if (slider) { // the opacity stays from case to case
+    if (slider) { // the opacity is kept from case to case
       slider.value = opacity;
       slider.addEventListener("input", () => fade(slider.value));
       fade(opacity);
@@ -91,7 +91,7 @@
     dialog.scrollTop = 0;
   }
 
-  // one figure alone, as large as the window; what is beside the report is larger still
+  // show one figure alone, as large as the window; the file beside the report has more pixels
   function enlarge(view) {
     const figures = view.closest(".figures");
     const one = !figures.classList.contains("one");
@@ -136,7 +136,7 @@
     const row = event.target.closest("tr");
     if (row) show(rows.first + row.sectionRowIndex);
   });
-  // a picture beside the report that is not there is said in words
+  // a picture whose file beside the report is missing is replaced by text
   document.addEventListener("error", (event) => {
     if (event.target.onerror) return;
     event.target.replaceWith(`${event.target.alt} (the file is not beside this report)`);
@@ -160,7 +160,7 @@
     else return;
     event.preventDefault();
   });
-  // a case has an address of its own: report.html#NAME
+  // every case has its own address: report.html#NAME
   function fromAddress() {
     let name = "";
     try {
@@ -177,7 +177,7 @@
     for (const one of folded) one.open = true;
     const printed = rows.print();
     get("sheets").replaceChildren(...(get("sheeted").checked ? printed.map(sheet) : []));
-    if (printed.length < rows.listed.length) get("sheets").prepend(`Printed are the first ${PRINTED} of ${rows.listed.length} listed pictures.`);
+    if (printed.length < rows.listed.length) get("sheets").prepend(`Only the first ${PRINTED} of ${rows.listed.length} listed pictures are printed.`);
   });
   window.addEventListener("afterprint", () => { get("sheets").replaceChildren(); folded.forEach((one, at) => (one.open = were[at])); rows.turn(rows.first); });
   list();

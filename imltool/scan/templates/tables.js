@@ -1,6 +1,6 @@
 const PRINTED = 500; // rows and case sheets on paper at most
 
-// rows and sheets lie in the page as inert text until they are shown
+// rows and sheets are kept in the page as inert text until they are shown
 function element(block) {
   const holder = document.createElement("template");
   holder.innerHTML = block.textContent;
@@ -11,9 +11,9 @@ function wordsOf(field) {
   return field.value.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
-// A table that shows PAGE rows of what is listed at a time, because more make browsers slow.
+// A table that shows PAGE of the listed rows at a time, because more make browsers slow.
 class PagedTable {
-  // row: makes the row of an entry; turned: called after every turn
+  // row: makes the row of an entry; turned: called after every page change
   constructor(table, pager, row, turned = () => {}) {
     Object.assign(this, { table, pager, row, turned, body: table.tBodies[0], listed: [], first: 0 });
     [this.back, this.on] = pager.querySelectorAll("button");
@@ -22,7 +22,7 @@ class PagedTable {
     }
   }
 
-  // the page on which the entry at this place is
+  // show the page with the entry at this place
   turn(place) {
     this.first = place - (place % PAGE);
     const last = Math.min(this.first + PAGE, this.listed.length);
@@ -34,7 +34,7 @@ class PagedTable {
     this.turned();
   }
 
-  // paper has no pages of a table: all that is listed is printed, up to a limit; gives what is
+  // for printing, show all listed entries up to a limit; returns them
   print() {
     const printed = this.listed.slice(0, PRINTED);
     this.body.replaceChildren(...printed.map(this.row));
