@@ -111,7 +111,7 @@ def test_results_do_not_change_and_without_out_nothing_is_kept(
     results.close()  # type: ignore[attr-defined]
     assert not list(tmp_path.iterdir())
     for row in ({"path": "a.jpg"}, {"path": "a.jpg", "status": "ok", "unknown": 1}):
-        with pytest.raises(DataError, match="not of the form"):
+        with pytest.raises(DataError, match="not in the form"):
             ScanResult.of_row(row, tmp_path)
 
 
