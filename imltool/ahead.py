@@ -48,9 +48,9 @@ class Ahead(Generic[T, R]):
         self._held = 0
         self._next: tuple[T, int] | None = None
         self._ended = False
-        self._look()
+        self._read_next()
 
-    def _look(self) -> None:
+    def _read_next(self) -> None:
         if self._next or self._ended:
             return
         try:
@@ -62,7 +62,7 @@ class Ahead(Generic[T, R]):
             self._next = item, self._cost(item)
 
     def _begin(self) -> None:
-        self._look()
+        self._read_next()
         while self._next and len(self._waiting) < self._window:
             item, cost = self._next
             if self._held and self._held + cost > self._budget:
@@ -70,7 +70,7 @@ class Ahead(Generic[T, R]):
             self._held += cost
             self._waiting.append(Begun(item, cost, self._pool.submit(self._work, item)))
             self._next = None
-            self._look()
+            self._read_next()
 
     @property
     def left(self) -> bool:

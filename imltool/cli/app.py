@@ -170,7 +170,9 @@ def run(arguments: list[str]) -> int:
         if error.filename is not None or error.errno not in STDOUT_FAULTS:
             return _internal(error)
         common.stop_stdout()
-        _fail(f"stdout cannot be written: {error.strerror}", "send it where there is space; all files were written")
+        _fail(
+            f"stdout cannot be written: {error.strerror}", "send it where there is space; output files are not affected"
+        )
         return EXIT_FATAL
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")

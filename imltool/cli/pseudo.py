@@ -45,8 +45,8 @@ def pseudo(
         RasterChoice | None,
         common.option(
             "--boxes-of",
-            "For pictures with an EXIF orientation: boxes refer to the stored raster or the displayed picture, where "
-            "their size does not decide it (default: displayed, with a warning).",
+            "For pictures with an EXIF orientation: whether boxes refer to the stored raster or the displayed picture, "
+            "if their size does not decide it (default: displayed, with a warning).",
         ),
     ] = None,
     max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
@@ -138,7 +138,7 @@ def pseudo(
         common.say(f"{counted(made, 'pseudo-mask')} made{f', {kept} kept from before' if kept else ''} → {out}")
         others = len(read_pseudo(out)) - made - kept if made + kept else 0
         if others > 0:
-            common.say(f"{counted(others, 'pseudo-mask')} in {out} kept whose pictures these boxes do not mention")
+            common.say(f"{counted(others, 'pseudo-mask')} in {out} kept: these boxes do not name their pictures")
         if coco:
             common.say(f"{counted(write_coco_masks(out), 'mask')} → {out / COCO}")
     if made:

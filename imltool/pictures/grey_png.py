@@ -1,9 +1,9 @@
 """Grey planes as PNG, several times faster than through an image library.
 
 Maps and masks are most of a scan's output, and compressing them took a quarter of the time besides the network's.
-libdeflate compresses them in half the time and to a tenth less. ISA-L would take a third of that time, but its output
-for the same rows is not always the same, and a scan's bytes must not depend on chance. None of the image libraries in
-use offers either.
+libdeflate compresses them in half the time and to a tenth less. ISA-L would take a third of the time, but its
+output for the same rows is not always the same, and a scan's bytes must not depend on chance. None of the image
+libraries in use offers either.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> R
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """A bool mask resized to `size` (width, height) like `resize`: True where it covers at least half a pixel."""
+    """A bool mask resized to `size` (width, height) like `resize`: True where it covers half a pixel or more."""
     kind = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=kind) > 127)
 

@@ -51,7 +51,7 @@ class Opinion(Frozen):
         conclusion: None while there is none.
         text: the examiner's own words.
         boxes: places that the examiner considers edited, XYXY in pixels of the upright picture; None when the examiner
-            has drawn none, so that only the machine's regions are used.
+            has not decided on boxes, so that only the machine's regions are shown.
     """
 
     status: Status = "open"

@@ -330,7 +330,7 @@ def _output_names(names: list[str]) -> list[str]:
     Parts that already look as if they had a hash get one too, so that no file name can collide with another's output.
     Two names collide when they differ only in case or Unicode normalisation, or when a map's name is also a folder's.
     """
-    safe = [_mirror(name) for name in names]
+    safe = [_safe_path(name) for name in names]
     keys = [_key(name) for name in safe]
     counts = Counter(keys)
     folders = {str(parent) for key in keys for parent in PurePosixPath(key).parents}
@@ -340,7 +340,7 @@ def _output_names(names: list[str]) -> list[str]:
     ]
 
 
-def _mirror(name: str) -> str:
+def _safe_path(name: str) -> str:
     parts = [_shorten(part) for part in PurePosixPath(name.replace("://", "/", 1)).parts]
     path = "/".join(parts)
     return path if len(path.encode()) <= LONGEST_OUTPUT else f"~{_digest(name)}/{parts[-1]}"

@@ -20,7 +20,7 @@ from imltool.scan.results import Region
 OVERLAY_SIDE = 1600
 """Longest side of an overlay in pixels: enough for a screen, small enough to send (our choice)."""
 WASH_OPACITY = 0.8
-"""Share of the colour in the overlay where the map is 1. It is proportional to the map's square, so that low values
+"""Opacity of the colour in the overlay where the map is 1. It is proportional to the map's square, so that low values
 leave the picture clear (our choice)."""
 SMALLEST_REGION = 0.001
 """Regions below this share of the picture are in the mask but not in the list (our choice)."""

@@ -104,7 +104,7 @@ def scan(
         done = {result.path for result in results}
         todo = [item for item in plan.inputs if item.name not in done]
         make = cluster.analyse if cluster else analyse
-        for made in make(todo, localizer, out, settings, _even(len(plan.inputs), batch)):
+        for made in make(todo, localizer, out, settings, _balanced_batch(len(plan.inputs), batch)):
             result = made.chained(journal.head, out)
             journal.append(result.model_dump(mode="json"))
             journal.rows.clear()
@@ -150,7 +150,7 @@ def _change(item: Input | None, out: Path, result: ScanResult) -> str:
     return ""
 
 
-def _even(count: int, batch: int) -> int:
+def _balanced_batch(count: int, batch: int) -> int:
     """The batch size of at most `batch` that fills the last batch best: 9 files, at most 8 → 5."""
     return math.ceil(count / math.ceil(count / batch)) if count else batch
 

@@ -45,7 +45,7 @@ class Scheme:
 
 
 SCHEMES = {
-    # parts fetched concurrently would be held in memory; s3fs repeats requests itself, so its library must not
+    # parts fetched concurrently would be held in memory; s3fs repeats requests itself, so its library need not
     "s3": Scheme("s3fs", {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1}}}),
     "gs": Scheme("gcsfs"),
     OF_ONE_PROCESS: Scheme(""),

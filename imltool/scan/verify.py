@@ -43,7 +43,7 @@ JOURNALS: dict[str, str | None] = {RESULTS: None, DECISIONS: ORIGIN}
 exist; others grow after the scan."""
 READERS = 4
 """Files hashed at once (our choice)."""
-_FATES = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
+_KINDS = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Verification:
         with ThreadPoolExecutor(READERS) as pool:
             changes = pool.map(lambda item: what_happened(self.out / item[0], item[1]), named)
             for (name, _), change in zip(named, changes, strict=True):
-                yield Finding(_FATES[change], name, f"{change} since it was written") if change else None
+                yield Finding(_KINDS[change], name, f"{change} since it was written") if change else None
 
     def _check_extra(self) -> Iterator[Finding]:
         known = {name for row in self._results for name in _outputs(row)}
@@ -233,7 +233,7 @@ class Verification:
             return
         for name, digest in reports.items():
             if change := what_happened(self.out / name, digest):
-                yield Finding(_FATES[change], name, f"{change} since it was written")
+                yield Finding(_KINDS[change], name, f"{change} since it was written")
         for name in (REPORT, PDF, COCO):
             if name not in reports and (self.out / name).exists():
                 older = f"{RECORD} has no hash of it: an earlier session wrote it; make it again or remove it"
@@ -265,7 +265,7 @@ class Verification:
                 change = compare_with_hash(items[name].path, row["sha256"]) if name in items else "vanished"
             except ImlError as error:  # credentials that ran out, no room for a copy
                 return Finding(UNCHECKED, name, error.message)
-            return Finding(_FATES[change], name, f"{change} since it was scanned") if change else None
+            return Finding(_KINDS[change], name, f"{change} since it was scanned") if change else None
 
         with ThreadPoolExecutor(READERS) as pool:
             yield from pool.map(check, (row for row in self._results if row.get("sha256")))
