@@ -170,9 +170,7 @@ def run(arguments: list[str]) -> int:
         if error.filename is not None or error.errno not in STDOUT_FAULTS:
             return _internal(error)
         common.stop_stdout()
-        _fail(
-            f"stdout cannot be written: {error.strerror}", "send it where there is space; output files are not affected"
-        )
+        _fail(f"stdout cannot be written: {error.strerror}", "send it where there is space; files are not affected")
         return EXIT_FATAL
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
