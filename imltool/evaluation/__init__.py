@@ -1,1 +1,1 @@
-"""Counts, metrics and the evaluation of checkpoints."""
+"""Counts, metrics and the evaluation of checkpoints and other methods."""

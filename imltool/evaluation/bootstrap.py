@@ -1,4 +1,4 @@
-"""Percentile bootstrap over pictures: how far a metric would move with other pictures of the same kind."""
+"""Percentile bootstrap over pictures: the variation of a metric with other pictures of the same kind."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-_CHUNK = 4_000_000  # weights held at once; bounds memory on sets of many thousand pictures
+_CHUNK = 4_000_000  # weights in memory at a time; limits memory for sets of many thousand pictures
 
 Interval = tuple[float, float]
 Weights = NDArray[np.int64]
-"""How often each of n pictures is drawn in each of b resamples: int64 [b,n]."""
+"""Number of draws of each of n pictures in each of b resamples: int64 [b,n]."""
 Levels = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Counts per distinct score [b,L] of tampered and authentic pictures, scores ascending: what `metrics.auc` takes."""
+"""Counts per distinct score [b,L] of tampered and authentic pictures, scores ascending: arguments of `metrics.auc`."""
 
 
 def resampling_weights(sizes: Sequence[int], seed: int) -> Iterator[tuple[Weights, ...]]:
-    """The weights of each group of pictures, drawn apart, in chunks that sum to `RESAMPLES` rows."""
+    """The weights of each group of pictures, drawn independently, in chunks with `RESAMPLES` rows in total."""
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // sum(sizes))
     for start in range(0, RESAMPLES, step):
@@ -33,12 +33,13 @@ def _draw(n: int, rows: int, rng: np.random.Generator) -> Weights:
 
 
 def interval(statistic: Callable[..., NDArray[np.float64]], sizes: Sequence[int], seed: int) -> Interval | None:
-    """95 % interval of a statistic; None where a group has fewer than two pictures.
+    """95 % interval of a statistic; None if a group has fewer than two pictures.
 
     Args:
-        statistic: (weights [b,n] of each group) → the statistic of each resample, float64 [b].
-        sizes: number of pictures of each group. Groups are drawn apart: tampered and authentic pictures, for instance.
-        seed: of the draws; the same seed draws the same pictures.
+        statistic: function (weights [b,n] of each group) → the statistic of each resample, float64 [b].
+        sizes: number of pictures in each group. Groups, such as tampered and authentic pictures, are drawn
+            independently.
+        seed: the seed of the draws; the same seed draws the same pictures.
     """
     if not sizes or min(sizes) < 2:
         return None
@@ -49,14 +50,14 @@ def interval(statistic: Callable[..., NDArray[np.float64]], sizes: Sequence[int]
 
 
 def mean_interval(values: ArrayLike, seed: int) -> Interval | None:
-    """`interval` of the mean of values [N]; NaN are left out."""
+    """`interval` of the mean of values [N], without NaN."""
     array = np.asarray(values, np.float64)
     array = array[~np.isnan(array)]
     return interval(lambda weights: weights @ array / array.size, [array.size], seed)
 
 
 def resampled_levels(tampered: ArrayLike, authentic: ArrayLike) -> Callable[[Weights, Weights], Levels]:
-    """Image scores [N], [M] as a function from the weights of both sides to the counts per score of each resample."""
+    """A function of the weights of image scores [N], [M] that returns the counts per score of each resample."""
     positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
     scores = np.concatenate([positive, negative])
     order = np.argsort(scores, kind="stable")

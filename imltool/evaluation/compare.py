@@ -1,7 +1,7 @@
-"""Two or more evaluations of the same pictures, paired picture by picture.
+"""Compare two or more evaluations of the same pictures, paired picture by picture.
 
-Pairing removes what the pictures have in common: the difference of two methods whose intervals overlap widely can still
-be significant on the same pictures, and only the paired difference says so.
+Pairing removes the variation between pictures: the difference of two methods with widely overlapping intervals can
+still be significant on the same pictures, which only the paired difference shows.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TIE = 1e-6
 
 @dataclass(frozen=True)
 class Compared:
-    """What can be compared.
+    """A metric that can be compared.
 
     Attributes:
-        heading: in tables.
-        name: of `ImageRow.metric`; "" for the image AUC, which is computed from scores.
-        tampered: over tampered pictures (True), authentic ones (False), or both (None).
-        higher: higher is better.
+        heading: its heading in tables.
+        name: its name for `ImageRow.metric`; "" for the image AUC, which is computed from scores.
+        tampered: whether it is over tampered pictures (True), authentic ones (False), or both (None).
+        higher: whether higher is better.
     """
 
     heading: str
@@ -43,7 +43,7 @@ class Compared:
     higher: bool = True
 
     def of(self, row: ImageRow) -> float | None:
-        """The metric of a picture, or its score for the image AUC; None where it does not exist."""
+        """The metric of a picture, or its score for the image AUC; None if it does not exist."""
         if not self.name:
             return row.score
         return row.metric(self.name) if row.tampered is self.tampered else None
@@ -59,25 +59,25 @@ METRICS: dict[str, Compared] = {
     "fp_area": Compared("FP area", "flagged_area", False, higher=False),
     "image_auc": Compared("image AUC", "", None),
 }
-"""Name of `--metric` → what it compares."""
+"""Name for `--metric` → metric."""
 DEFAULT = ("f1", "fp_area", "image_auc")
 
 PictureRows = dict[tuple[str, str], ImageRow]
-"""(set, picture) → row that was scored."""
+"""(set, picture) → its scored row."""
 RowPair = tuple[ImageRow, ImageRow]
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One method's rows in one folder of results.
+    """The rows of a method in a folder of results.
 
     Attributes:
-        label: unique among those compared.
-        folder: of the evaluation.
-        method: its label there.
-        rows: of the pictures it has scored.
+        label: a unique label in the comparison.
+        folder: the evaluation's folder.
+        method: its label in the evaluation.
+        rows: rows of the pictures it has scored.
         data: the sets of the evaluation.
-        min_max: maps were stretched to 0..1 there.
+        min_max: whether the evaluation stretched maps to 0..1.
     """
 
     label: str
@@ -90,17 +90,18 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method against the first by one metric on one set: a row of the tables.
+    """A method compared with the first by one metric on one set: a row of the tables.
 
     Attributes:
         set: "all sets" for all pictures together.
         metric: a key of `METRICS`.
         first, second: labels.
-        n: pictures that both have scored.
+        n: number of pictures scored by both.
         difference: second minus first.
-        difference_ci: 95 %, paired bootstrap over pictures; None for fewer than two.
-        significant: of the second, `better` or `worse` when the interval leaves 0 out, else "".
-        wins, losses, ties: pictures, of the second; None for the image AUC, which no picture has by itself.
+        difference_ci: 95 % interval, paired bootstrap over pictures; None for fewer than two.
+        significant: `better` or `worse` for the second if the interval excludes 0, else "".
+        wins, losses, ties: numbers of pictures for the second; None for the image AUC, which is not defined per
+            picture.
     """
 
     set: str
@@ -120,7 +121,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture that all entrants have scored, and its metric under each entrant's label."""
+    """A picture scored by all entrants, and its metric by the entrants' labels."""
 
     set: str
     image: str
@@ -137,7 +138,7 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
     Args:
         targets: `DIR` for all methods of an evaluation, or `DIR:METHOD` for one of them.
 
-    Raises `DataError` when a folder holds no finished evaluation, `UsageError` for an unknown method or fewer than two.
+    Raises `DataError` when a folder has no finished evaluation, `UsageError` for an unknown method or fewer than two.
     """
     found: list[tuple[Path, str, PictureRows, Results]] = []
     for target in targets:
@@ -164,7 +165,7 @@ def read_entrants(targets: Sequence[str]) -> list[Entrant]:
 
 
 def _folder_and_method(target: str) -> tuple[Path, str]:
-    """`DIR` or `DIR:METHOD`; both may hold colons, so the longest part that is a folder counts."""
+    """Parse `DIR` or `DIR:METHOD`; both may contain colons, so the longest part that is a folder is taken."""
     parts = target.split(":")
     for end in range(len(parts), 0, -1):
         folder = Path(":".join(parts[:end]))
@@ -174,7 +175,7 @@ def _folder_and_method(target: str) -> tuple[Path, str]:
 
 
 def _read_folder(folder: Path) -> tuple[Results, dict[str, PictureRows]]:
-    """`results.json` of an evaluation, and the rows of its methods."""
+    """Read `results.json` of an evaluation, and the rows of its methods."""
     try:
         results = Results.model_validate_json((folder / RESULTS_NAME).read_bytes())
     except OSError as error:
@@ -209,8 +210,8 @@ def _read_folder(folder: Path) -> tuple[Results, dict[str, PictureRows]]:
 
 
 def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
-    """What makes the evaluations less than comparable, one line each: files that differ, pictures that only some have
-    scored, other ways of scoring.
+    """Check whether the evaluations are comparable. Returns a line for each limitation: files that differ, pictures
+    scored only by some, different ways of scoring.
 
     Raises `DataError` when no picture was scored by all.
     """
@@ -235,16 +236,16 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
 
 
 def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> list[Comparison]:
-    """Each entrant against the first: one row for each set, each metric and each other entrant, then all sets together.
+    """Compare each entrant with the first: one row per set, metric and other entrant, then rows for all sets together.
 
-    All sets have a row when there is more than one. A metric that does not exist on a set has no row there.
+    Rows for all sets are made if there is more than one. A metric that does not exist on a set has no row for it.
     """
     reference = entrants[0]
     sets: list[str | None] = [*dict.fromkeys(set_name for set_name, _ in reference.rows)]
     rows = []
     for set_name in [*sets, None] if len(sets) > 1 else sets:
         for other in entrants[1:]:
-            # pictures keep the first's order, so that a seed gives the same interval whoever asks
+            # pictures keep the first's order, so that a seed always gives the same interval
             keys = [key for key in reference.rows if key in other.rows and set_name in (None, key[0])]
             pairs = [(reference.rows[key], other.rows[key]) for key in keys]
             for name in names:
@@ -255,7 +256,7 @@ def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> lis
 
 
 def paired(entrants: Sequence[Entrant], name: str) -> list[Pair]:
-    """The pictures on which all entrants have a metric."""
+    """The pictures for which all entrants have a metric."""
     pairs = []
     for key in entrants[0].rows:
         values = {one.label: METRICS[name].of(one.rows[key]) for one in entrants if key in one.rows}
@@ -266,7 +267,7 @@ def paired(entrants: Sequence[Entrant], name: str) -> list[Pair]:
 
 
 def most_different(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """The pairs with the largest spread between entrants, ties in their order; equal ones are left out."""
+    """The pairs with the largest spread between entrants, ties in input order, without pairs of equal values."""
     ranked = sorted(pairs, key=lambda pair: pair.spread, reverse=True)
     return [pair for pair in ranked[:count] if pair.spread > TIE]
 

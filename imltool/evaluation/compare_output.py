@@ -1,4 +1,4 @@
-"""The files of a comparison: JSON, CSV, a Markdown table, the pairs, and a sheet of the pictures that differ."""
+"""The files of a comparison: JSON, CSV, a Markdown table, the pairs, and a sheet of the most different pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADS = ("set", "metric", "first", "second", "n", "first", "second", "difference
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A method that was compared: its label here, its label in the evaluation, and the evaluation's folder."""
+    """A compared method: its label in the comparison and in the evaluation, and the evaluation's folder."""
 
     label: str
     method: str
@@ -51,7 +51,7 @@ class ComparisonResults:
     command: str
 
     def text(self) -> str:
-        """The file's content; NaN never gets in (ValueError)."""
+        """The file's content. Raises ValueError for NaN."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
 
     def table(self) -> Table:
@@ -60,7 +60,7 @@ class ComparisonResults:
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raises `UsageError` when `out` is a file, or holds files but no comparison: they might be replaced."""
+    """Raises `UsageError` when `out` is a file, or contains files but no comparison, because they might be replaced."""
     holds_run(out, JSON_NAME, "comparison")
 
 
@@ -94,13 +94,13 @@ def _cells(row: Comparison) -> list[str]:
 
 
 def markdown(results: ComparisonResults) -> list[str]:
-    """Lines of a Markdown document: the table and what it means."""
+    """Lines of a Markdown document: the table and its explanation."""
     return [
         *results.table().markdown(),
         "",
         "Difference: second minus first on the same pictures, 95 % paired bootstrap interval over pictures. "
-        "w/l/t: pictures on which the second is better, worse, equal. Significant: the interval leaves 0 out; with "
-        "many rows some will by chance.",
+        "w/l/t: pictures on which the second is better, worse, equal. Significant: the interval excludes 0; with "
+        "many rows some will do so by chance.",
         *results.notes,
         "",
         f"Command: `{results.command}`",
@@ -114,11 +114,11 @@ def write_sheet(
     samples: Mapping[tuple[str, str], Sample],
     heading: str,
 ) -> None:
-    """A line for each picture: the picture, its truth, and every entrant's map. Raises `OutputError`.
+    """Draw a row for each picture: the picture, its truth, and every entrant's map. Raises `OutputError`.
 
     Args:
-        pairs: of `compare.most_different`.
-        samples: (set, picture) → files; pictures that are no longer there have an empty tile.
+        pairs: result of `compare.most_different`.
+        samples: (set, picture) → files; pictures that no longer exist have an empty tile.
         heading: name of the metric.
     """
     tiles: list[tuple[RGB, str]] = []

@@ -1,7 +1,7 @@
-"""Protocols of other codes, for comparison with published tables: one function each, one table each, never mixed.
+"""Protocols of other codes, for comparison with published tables: each has its own function and table.
 
-Our own headline is none of them. Each follows the evaluation code that its name stands for, without that code's
-epsilons (they move a metric by less than 1e-6).
+The headline metrics follow none of them. Each protocol follows the evaluation code it is named after, without that
+code's epsilons (which change a metric by less than 1e-6).
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from imltool.evaluation.results import Measured
 from imltool.pictures.images import Map, Mask
 
 DEFAULT_SIDE = 512
-"""Side in pixels at which `imdlbenco` measures when no checkpoint says another, as that benchmark resizes."""
+"""Side in pixels at which `imdlbenco` measures without a checkpoint's side; the benchmark resizes to it."""
 
 EROSION, DILATION = 15, 11
-"""Sides in pixels of the squares by which `trufor` takes the truth's inner and outer edge out of the score."""
+"""Sides in pixels of the squares with which `trufor` excludes the inner and outer edge of the truth from the score."""
 
 PADDED_SIDE = 1024
-"""Side in pixels of the canvas of `imdlbenco-padded`, as that benchmark pads."""
+"""Side in pixels of the canvas of `imdlbenco-padded`; the benchmark pads to it."""
 
 PictureMetrics = dict[str, float]
 
 
 def imdlbenco(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
-    """F1, permuted F1, IoU and pixel AUC at the resized size, as IMDLBenCo has them when it resizes pictures.
+    """F1, permuted F1, IoU and pixel AUC at the resized size, as in IMDLBenCo when it resizes pictures.
 
-    Truth and prediction both empty score 0, as does the pixel AUC of an authentic picture. The permuted F1 is the
-    better of the map's and the inverted map's (that code's mode `double`). Equal values count half in the AUC, where
-    that code's depends on the order of its sort.
+    If truth and prediction are both empty, scores are 0; so is the pixel AUC of an authentic picture. The permuted F1
+    is the better of the map's and the inverted map's (that code's mode `double`). Equal values count half in the AUC,
+    which in that code depends on the order of its sort.
 
-    The map comes to side×side by bilinear interpolation (there the network's own output has that size; ours is what
-    is left of it, our choice), the mask by nearest neighbour; predicted is strictly above 0.5.
+    The map is resized to side×side by bilinear interpolation (in IMDLBenCo the network's output has that size; resizing
+    ours is our choice), the mask by nearest neighbour. Values strictly above 0.5 count as predicted.
 
     Args:
         values: float32 [H,W] in [0,1].
-        mask: bool [H,W], True = tampered; an authentic picture's is empty, and then every metric is 0.
-        side: pixels.
+        mask: bool [H,W], True = tampered; that of an authentic picture is empty, and every metric is then 0.
+        side: side in pixels.
     """
     resized = np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     truth = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
@@ -51,10 +51,10 @@ def imdlbenco(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetri
 
 
 def imdlbenco_padded(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
-    """As `imdlbenco`, for models that IMDLBenCo pads pictures for: at the picture's own size, without the padding.
+    """Like `imdlbenco`, for models with padded pictures in IMDLBenCo: at the picture's own size, without the padding.
 
-    There a picture is at the top left of a canvas of 1024×1024 pixels, and what of it is outside is cut off.
-    `side` is not used.
+    IMDLBenCo puts a picture at the top left of a canvas of 1024×1024 pixels and cuts off what is outside. `side` is not
+    used.
     """
     kept = slice(PADDED_SIDE), slice(PADDED_SIDE)
     return _as_imdlbenco(np.ascontiguousarray(values[kept]), np.ascontiguousarray(mask[kept]))
@@ -74,12 +74,13 @@ def _as_imdlbenco(values: Map, mask: Mask) -> PictureMetrics:
 def trufor(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
     """Best-threshold and 0.5 F1, each the better of map and inverted map, without pixels near the true edge.
 
-    Tampered is what is left of the mask after erosion by 15×15, authentic what is outside its dilation by 11×11; the
-    pixels between count nowhere. The best threshold is any of the map's own values, for each picture by itself.
-    Such an F1 does not penalise inversion: a completely wrong map scores 1.
+    Pixels of the mask after erosion by 15×15 are tampered, pixels outside its dilation by 11×11 are authentic, and the
+    pixels between are ignored. The best threshold is one of the map's own values, chosen for each picture. Such an F1
+    does not penalise inversion: a completely wrong map scores 1.
 
-    NaN, and left out of the mean, where no pixel is left to score, or (at 0.5) where truth and prediction are one and
-    the same class everywhere: that code skips these pictures. Arguments as in `imdlbenco`; `side` is not used.
+    The result is NaN and left out of the mean if no pixel is left to score, or (at 0.5) if truth and prediction both
+    consist of the same single class, because that code skips these pictures. Arguments as in `imdlbenco`; `side` is not
+    used.
     """
     wide = mask.astype(np.uint8)
     inner = cv2.erode(wide, np.ones((EROSION, EROSION), np.uint8)).astype(np.bool_)
@@ -102,19 +103,19 @@ def _either_way(c: Counts) -> metrics.FloatArray:
 
 
 def mvss(values: Map, mask: Mask, side: int = DEFAULT_SIDE) -> PictureMetrics:
-    """F1 of the 8-bit map strictly above 0.5, and the picture's score: the map's maximum, as MVSS-Net has them.
+    """F1 of the 8-bit map strictly above 0.5, and the map's maximum as the picture's score, as in MVSS-Net.
 
-    The map is cut (not rounded) to 8 bits, so 128/255 is the lowest value that counts. Arguments as in `imdlbenco`;
-    `side` is not used.
+    The map is truncated (not rounded) to 8 bits, so 128/255 is the lowest value that counts. Arguments as in
+    `imdlbenco`; `side` is not used.
     """
-    # the addend keeps a stored 8-bit value at its own level: v/255·255 can fall short of v in float32
+    # the addend keeps a stored 8-bit value at its own level: v/255·255 can be less than v in float32
     levels = np.floor(values * np.float32(255.0) + np.float32(1e-3)) / np.float32(255.0)
     return {"f1": float(metrics.f1(count_pixels(levels, mask))), "score": float(levels.max())}
 
 
 @dataclass(frozen=True)
 class PictureResult:
-    """Metrics of one picture under one protocol; `score` is imltool's own image score in [0,1]."""
+    """Metrics of a picture under a protocol; `score` is imltool's own image score in [0,1]."""
 
     tampered: bool
     score: float
@@ -126,7 +127,7 @@ def _mean(rows: Sequence[PictureResult], key: str) -> list[float]:
 
 
 SetMetrics = dict[str, "float | list[float]"]
-"""A list stands for its mean over the pictures that have the metric."""
+"""Metrics of a set; a list stands for its mean over the pictures that have the metric."""
 
 
 def _imdlbenco_set(rows: Sequence[PictureResult]) -> SetMetrics:
@@ -180,14 +181,14 @@ def _scores(rows: Sequence[PictureResult], key: str | None) -> tuple[list[float]
 
 @dataclass(frozen=True)
 class CompatProtocol:
-    """One way of measuring.
+    """A way of measuring.
 
     Attributes:
-        says: what it means, one line for a table's foot.
+        says: its explanation, one line for tables.
         columns: metric → heading.
-        picture: (map, mask, side) → metrics of one picture.
-        authentic: authentic pictures are given to `picture` too.
-        of_set: pictures → metrics of their set.
+        picture: function (map, mask, side) → metrics of a picture.
+        authentic: whether `picture` is also applied to authentic pictures.
+        of_set: function of pictures → metrics of their set.
     """
 
     says: str
@@ -222,8 +223,8 @@ PROTOCOLS: dict[str, CompatProtocol] = {
         _imdlbenco_set,
     ),
     "trufor": CompatProtocol(
-        "better of map and inverted map, edge of the truth unscored, tampered pictures; best: threshold of each "
-        "picture's own choosing; detection by imltool's image score above 0.5",
+        "better of map and inverted map, edge of the truth ignored, tampered pictures; best: threshold chosen for each "
+        "picture; detection by imltool's image score above 0.5",
         {
             "f1_best": "F1 best",
             "f1_fixed": "F1 at 0.5",
@@ -251,11 +252,11 @@ PROTOCOLS: dict[str, CompatProtocol] = {
         _mvss_set,
     ),
 }
-"""Name of `--compat` → protocol."""
+"""Name for `--compat` → protocol."""
 
 
 def measure(name: str, values: Map, mask: Mask, tampered: bool, side: int = DEFAULT_SIDE) -> PictureMetrics | None:
-    """Metrics of one picture under the protocol `name`; None for an authentic one that it does not look at."""
+    """Metrics of a picture under the protocol `name`; None for an authentic one that it does not measure."""
     protocol = PROTOCOLS[name]
     return protocol.picture(values, mask, side) if tampered or protocol.authentic else None
 

@@ -1,7 +1,7 @@
-"""What is counted from pixels, once per picture. Every pixel metric is arithmetic on these counts.
+"""Pixel counts, made once per picture. Every pixel metric is arithmetic on these counts.
 
-Counts at any threshold are exact on the float map, and so are AUC and AP, for which its pixels are ranked: sigmoids
-press most of a map against 0 or 1, and any grid of levels would call those pixels equal.
+Counts at any threshold are exact for the float map. So are AUC and AP, for which its pixels are ranked: sigmoids push
+most of a map towards 0 or 1, and any grid of levels would make those pixels equal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from imltool.pictures.images import Map, Mask
 
 _TAIL = np.logspace(-7, -3.25, 16)
 CURVE_THRESHOLDS = np.concatenate([[0.0], _TAIL, np.arange(1, 1000) / 1000, 1.0 - _TAIL[::-1]]).astype(np.float32)
-"""Where a picture's counts are kept for a search over thresholds, ascending: a thousandth apart, 0.5 among them, and
-closer towards 0 and 1, where sigmoids crowd (our choice)."""
+"""Thresholds at which a picture's counts are kept for a search, ascending: a thousandth apart, including 0.5, and
+closer towards 0 and 1, where the values of sigmoids are dense (our choice).
+"""
 
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Confusion counts, positive = tampered: four int64 arrays of one shape, [] a picture, [N] a set, or any."""
+    """Confusion counts, positive = tampered: four int64 arrays of one shape, [] for a picture, [N] for a set or any."""
 
     tp: IntArray
     fp: IntArray
@@ -44,13 +45,13 @@ class Counts:
 
 
 def stack(counts: Iterable[Counts]) -> Counts:
-    """Counts of N pictures as arrays [N]; the basis of image-averaged metrics."""
+    """Stack the counts of N pictures to arrays [N]; the basis of image-averaged metrics."""
     rows = [one.as_array() for one in counts]
     return Counts.from_array(np.stack(rows) if rows else np.zeros((0, 4), dtype=np.int64))
 
 
 def pool(counts: Counts) -> Counts:
-    """Counts summed over all pictures, as if they were one: the basis of pooled (data set level) metrics."""
+    """Sum counts over all pictures as if they were one: the basis of pooled (data set level) metrics."""
     return Counts.from_array(counts.as_array().reshape(-1, 4).sum(axis=0))
 
 
@@ -61,13 +62,13 @@ def check_map(values: Map, mask: Mask) -> None:
     if values.size == 0:
         raise DataError("the map has no pixel")
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0.0 and high <= 1.0):  # false for NaN too: min and max pass it on
+    if not (low >= 0.0 and high <= 1.0):  # also False for NaN, which min and max propagate
         fault = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
-        raise DataError(f"the map holds {fault}, it must stay in 0..1")
+        raise DataError(f"the map holds {fault}, it must be in 0..1")
 
 
 def count_pixels(values: Map, mask: Mask, threshold: float = 0.5) -> Counts:
-    """Confusion counts of one picture, exact; a pixel is predicted tampered when strictly above `threshold`.
+    """Exact confusion counts of a picture; a pixel is predicted tampered if it is strictly above `threshold`.
 
     Args:
         values: float32 [H,W] in [0,1].
@@ -82,12 +83,12 @@ def count_pixels(values: Map, mask: Mask, threshold: float = 0.5) -> Counts:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Pixels of one picture by the map's distinct values, exact in float32.
+    """Pixel counts of a picture by the map's distinct values, exact in float32.
 
     Attributes:
         values: float32 [L], ascending.
-        tampered: int64 [L], pixels inside the mask that have each value.
-        authentic: int64 [L], the others.
+        tampered: int64 [L], number of pixels inside the mask with each value.
+        authentic: int64 [L], number of pixels outside.
     """
 
     values: Map
@@ -95,7 +96,7 @@ class Ranking:
     authentic: IntArray
 
     def counts_above(self, thresholds: ArrayLike | None = None) -> Counts:
-        """Counts with "predicted = strictly above t" for each t of `thresholds` (each distinct value when left out)."""
+        """Counts with "predicted = strictly above t" for each t of `thresholds` (default: each distinct value)."""
         tn, fn = np.cumsum(self.authentic), np.cumsum(self.tampered)
         if thresholds is not None:
             below = np.searchsorted(self.values, np.asarray(thresholds, np.float32), side="right")
@@ -110,8 +111,8 @@ def rank_pixels(values: Map, mask: Mask) -> Ranking:
         values: float32 [H,W] in [0,1].
         mask: bool [H,W], True = tampered.
     """
-    # the bits of a float32 in 0..1 sort as its value does and leave the lowest bit of the key to the truth; adding 0
-    # turns -0 into 0. One sort of integers is far faster than an argsort of floats.
+    # the bits of a float32 in 0..1 sort like its value and leave the lowest bit of the key for the truth; adding 0
+    # turns -0 into 0. Sorting integers is far faster than argsort of floats.
     keys = (values.ravel() + np.float32(0.0)).view(np.uint32) << np.uint32(1)
     keys |= mask.ravel()
     keys.sort()

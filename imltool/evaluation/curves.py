@@ -1,4 +1,4 @@
-"""What the report's plots are drawn from: pooled pixel curves, and how the image score relates to the truth."""
+"""Data of the report's plots: pooled pixel curves, and the relation of the image score to the truth."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts
 from imltool.evaluation.results import Reliability, ReliabilityGroup
 from imltool.evaluation.rows import ImageRow
 
-# a plot shows no more than every eighth of the thresholds, except where they crowd towards 0 and 1
+# plots use every eighth threshold, and all of the dense ones near 0 and 1
 DRAWN = np.flatnonzero((np.arange(CURVE_THRESHOLDS.size) % 8 == 0) | (np.abs(CURVE_THRESHOLDS - 0.5) > 0.499))
 BINS = 10
 LEAST = 5
-"""Pictures in a group of `reliability`, unless the set has fewer: the share of fewer says nothing."""
+"""Least number of pictures in a group of `reliability`, unless the set has fewer: shares of fewer mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class PooledCurve:
 
     Attributes:
         threshold: map values.
-        tp, fp: pixels strictly above each threshold that are tampered and authentic.
-        positives, negatives: pixels that are tampered and authentic.
+        tp, fp: number of tampered and of authentic pixels strictly above each threshold.
+        positives, negatives: number of tampered and of authentic pixels.
     """
 
     threshold: list[float]
@@ -55,7 +55,7 @@ def pooled_curve(rows: Sequence[ImageRow]) -> PooledCurve | None:
 
 
 def roc_points(tampered: ArrayLike, authentic: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False and true positive rates [L+1] of image scores, from (0, 0) to (1, 1); both sides must hold a picture."""
+    """False and true positive rates [L+1] of image scores, from (0, 0) to (1, 1); neither side may be empty."""
     positive, negative = metrics.score_levels(tampered, authentic)
     true = np.concatenate([[0], np.cumsum(positive[::-1])]) / positive.sum()
     false = np.concatenate([[0], np.cumsum(negative[::-1])]) / negative.sum()
@@ -63,18 +63,18 @@ def roc_points(tampered: ArrayLike, authentic: ArrayLike) -> tuple[NDArray[np.fl
 
 
 def precision_recall_points(tampered: ArrayLike, authentic: ArrayLike) -> tuple[NDArray[np.float64], ...]:
-    """Recall and precision [L] of image scores, highest threshold first; both sides must hold a picture."""
+    """Recall and precision [L] of image scores, highest threshold first; neither side may be empty."""
     positive, negative = metrics.score_levels(tampered, authentic)
     hits, alarms = np.cumsum(positive[::-1]), np.cumsum(negative[::-1])
     return hits / positive.sum(), hits / (hits + alarms)
 
 
 def reliability(tampered: ArrayLike, authentic: ArrayLike) -> Reliability:
-    """How the image score relates to the share of tampered pictures: up to ten groups of equal size, by score.
+    """Share of tampered pictures by image score, in up to ten groups of equal size.
 
-    The share depends on how many tampered pictures the set holds; a set of one to one is the usual reading. Groups
-    that end within equal scores keep them together. `error` is the expected calibration error: the mean of
-    |score − share tampered|, weighted by n; None without a picture.
+    The share depends on the proportion of tampered pictures in the set; equal numbers are usually assumed. Equal scores
+    are kept in the same group. `error` is the expected calibration error: the mean of |score − share tampered|,
+    weighted by n; None without a picture.
     """
     positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
     scores = np.concatenate([positive, negative])

@@ -1,8 +1,8 @@
-"""Degradations that pictures undergo in transit: the grid on which robustness is measured.
+"""Degradations of pictures in transit: the grid on which robustness is measured.
 
-Every step works on the picture at its own size, before any network resizes it; masks follow geometry (nearest
-neighbour). Random choices are seeded by (seed, picture, step, level), so that neither order nor a resumed run changes
-them.
+Every step is applied to the picture at its own size, before any network resizes it; the same geometry is applied to
+masks (nearest neighbour). Random choices are seeded by (seed, picture, step, level), so that they depend neither on the
+order nor on whether a run was resumed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UPLOADS: dict[str, tuple[int, int, int]] = {
     "usual": (1600, 85, 75),
     "heavy": (1080, 75, 60),
 }
-"""Longest side in pixels, quality as saved, quality as saved again (our choice; no service's own values)."""
+"""Longest side in pixels, quality of the first and of the second save (our choice; not the values of any service)."""
 
 
 def _jpeg_round(rgb: RGB, quality: int) -> RGB:
@@ -42,30 +42,30 @@ def _jpeg_round(rgb: RGB, quality: int) -> RGB:
 
 
 def jpeg(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Saved as JPEG of quality `level` by Pillow, 4:2:0."""
+    """Save as JPEG of quality `level` with Pillow, 4:2:0."""
     return _jpeg_round(rgb, int(level)), mask
 
 
 def blur(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Gaussian blur with a kernel of `level` pixels; σ = 0.3·((k−1)/2 − 1) + 0.8, OpenCV's own rule."""
+    """Gaussian blur with a kernel of `level` pixels; σ = 0.3·((k−1)/2 − 1) + 0.8 by OpenCV's rule."""
     side = int(level)
     return np.asarray(cv2.GaussianBlur(rgb, (side, side), 0)), mask
 
 
 def noise(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Gaussian noise of standard deviation `level` in 8-bit steps, for each channel by itself, rounded and clipped."""
+    """Gaussian noise of standard deviation `level` in 8-bit steps, independent per channel, rounded and clipped."""
     noisy = rgb + rng.normal(0.0, float(level), rgb.shape).astype(np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8), mask
 
 
 def resize(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Scaled by `level` on both sides: averaging over the area when it shrinks, bilinear when it grows."""
+    """Scale both sides by `level`: area averaging for shrinking, bilinear for enlarging."""
     height, width = rgb.shape[:2]
     return _scaled(rgb, mask, (max(1, round(width * float(level))), max(1, round(height * float(level)))))
 
 
 def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Saved as lossy WebP of quality `level` by Pillow, method 4."""
+    """Save as lossy WebP of quality `level` with Pillow, method 4."""
     buffer = io.BytesIO()
     try:
         Image.fromarray(rgb).save(buffer, "WEBP", quality=int(level), method=4)
@@ -75,8 +75,8 @@ def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[
 
 
 def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """As seen on a screen and captured: scaled down to fit 1280×720, nine tenths of each side kept at a random place,
-    stored without loss (our choice).
+    """Capture from a screen: scale down to fit 1280×720, keep nine tenths of each side at a random place, and store
+    losslessly (our choice).
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, SCREEN[0] / width, SCREEN[1] / height)
@@ -88,7 +88,7 @@ def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> 
 
 
 def upload(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Double JPEG as social networks do: saved once, scaled down to a longest side, saved again (see `UPLOADS`)."""
+    """Double JPEG as by social networks: save, scale down to a longest side, save again (see `UPLOADS`)."""
     longest, first, second = UPLOADS[str(level)]
     rgb = _jpeg_round(rgb, first)
     height, width = rgb.shape[:2]
@@ -104,13 +104,13 @@ def _scaled(rgb: RGB, mask: Mask, size: tuple[int, int]) -> tuple[RGB, Mask]:
 
 @dataclass(frozen=True)
 class Degradation:
-    """One kind of change and the levels at which it is measured.
+    """A kind of change and the levels at which it is measured.
 
     Attributes:
-        title: for headings.
-        axis: what a level is, with its unit.
-        levels: mildest first.
-        apply: (picture, truth, level, generator) → picture and truth.
+        title: its name in headings.
+        axis: meaning and unit of a level.
+        levels: the levels, mildest first.
+        apply: function (picture, truth, level, generator) → picture and truth.
     """
 
     title: str
@@ -128,11 +128,11 @@ DEGRADATIONS: dict[str, Degradation] = {
     "screenshot": Degradation("Screenshot", "scaled to fit 1280×720, cropped, PNG", ("png",), screenshot),
     "upload": Degradation("Double JPEG with resizing", "upload", tuple(UPLOADS), upload),
 }
-"""Name of `--robust` → degradation."""
+"""Name for `--robust` → degradation."""
 
 
 def choose(text: str) -> list[str]:
-    """The names in `all` or `jpeg,blur`, in the grid's order. Raises `UsageError` for others."""
+    """Parse `all` or names like `jpeg,blur`, returned in the grid's order. Raises `UsageError` for unknown names."""
     names = [name.strip() for name in text.split(",")]
     if names == ["all"]:
         return list(DEGRADATIONS)
@@ -147,9 +147,9 @@ def degrade(name: str, level: Level, rgb: RGB, mask: Mask, picture: str, seed: i
 
     Args:
         rgb: uint8 [H,W,3]; mask: bool [H,W].
-        picture: the picture's name, part of its random seed.
+        picture: the picture's name, part of the random seed.
 
-    Raises `ImageError` when an encoder refuses the picture.
+    Raises `ImageError` when an encoder cannot save the picture.
     """
     key = hashlib.sha256(f"{seed}\0{picture}\0{name}\0{level}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(key[:8], "big"))
@@ -157,7 +157,7 @@ def degrade(name: str, level: Level, rgb: RGB, mask: Mask, picture: str, seed: i
 
 
 def encoder_versions() -> dict[str, str | None]:
-    """Versions of the libraries that encode and filter, to be kept with the results."""
+    """Versions of the libraries that encode and filter, for the results."""
     turbo = features.version("libjpeg_turbo") if features.check("libjpeg_turbo") else None
     return {
         "pillow": PIL.__version__,

@@ -1,4 +1,4 @@
-"""An evaluation as it runs: `for event in Evaluation(settings, out).run()`, then `results`."""
+"""Run an evaluation: `for event in Evaluation(settings, out).run()`, then read `results`."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ if TYPE_CHECKING:
 PARAMETERS_NAME = "eval_parameters.json"
 KIND = "evaluation"
 WRITTEN = (RESULTS_NAME, JOURNAL_NAME, CSV_NAME, CURVES_NAME, TABLE_NAME, ROBUST_NAME, PAGE_NAME, ACCOUNTS)
-"""What an evaluation writes beside its parameters and its previews."""
+"""Files that an evaluation writes in addition to its parameters and previews."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that some method could not score."""
+    """A picture that at least one method could not score."""
 
     set: str
     image: str
@@ -82,24 +82,24 @@ class Failure:
 class Evaluation:
     """Measure methods on labelled sets.
 
-    With a folder, every picture that a method has scored is a line of `per_image.jsonl` there, from which a stopped
-    evaluation resumes; tables are written after every set, the report at the end. Without one, `results` and `rows`
-    are all there is.
+    With a folder, every picture scored by a method is a line of `per_image.jsonl` in it, from which a stopped
+    evaluation resumes; tables are written after every set and the report at the end. Without a folder, `results` and
+    `rows` are the only output.
 
     Args:
-        settings: what is measured.
+        settings: the settings of the evaluation.
         out: folder for the results: new, empty, or of an evaluation with the same settings.
-        restart: discard what an earlier evaluation wrote there.
+        restart: discard the files of an earlier evaluation in it.
         command: the command line, for the record.
-        sets: data sets in place of those that `settings` names; hashed ones are not hashed again.
-        localizer: the checkpoint in place of the one that `settings` names.
+        sets: data sets instead of those in `settings`; hashed ones are not hashed again.
+        localizer: the checkpoint instead of the one in `settings`.
 
     Attributes:
-        results: the content of `results.json`, from the first picture on.
+        results: the content of `results.json`, available from the first picture on.
         rows: (set, label of the method) → rows in the set's order.
         sets: the data sets.
         missing: names of sets of the protocol that were not found.
-        accounts: how many pictures of each set are used, and why others are left out.
+        accounts: number of used pictures of each set, and the reasons for leaving out others.
     """
 
     results: Results
@@ -128,7 +128,7 @@ class Evaluation:
 
     @property
     def failures(self) -> list[Failure]:
-        """Every picture that some method could not score, with the first reason."""
+        """Every picture that at least one method could not score, with the first reason."""
         found: dict[tuple[str, str], Failure] = {}
         for (name, _), rows in self.rows.items():
             for row in rows:
@@ -137,11 +137,10 @@ class Evaluation:
         return list(found.values())
 
     def run(self) -> Iterator[Event]:
-        """Measure what is missing.
+        """Measure all pictures that have not been measured yet.
 
-        Raises `UsageError`, `DataError`, `WeightsError` or `ResumeError` before the first picture where sets, methods
-        or the folder are not as they must be; `DataError` when no method can score a picture of any set;
-        `OutputError`.
+        Raises `UsageError`, `DataError`, `WeightsError` or `ResumeError` before the first picture for unusable sets,
+        methods or folders; `DataError` when no method can score a picture of any set; `OutputError`.
         """
         if self.out is not None:
             holds_run(self.out, PARAMETERS_NAME, KIND)  # before the pictures are hashed
@@ -208,7 +207,7 @@ class Evaluation:
         localizer, settings = self._localizer, self.settings
         parameters = {
             "weights": localizer.sha256 if localizer else None,
-            # a key a set, so that a refusal names the one that differs
+            # a key per set, so that a refusal names the set that differs
             **{f"files of {one.name}": one.digest for one in self.sets},
             "baselines": list(settings.baselines),
             **{f"maps of {one.name}": one.digest for one in folders},
@@ -221,7 +220,7 @@ class Evaluation:
             "ood": settings.ood,
             "seed": settings.seed,
         }
-        restart = self._restart or not _holds_rows(out)  # stopped before its first picture: nothing to keep
+        restart = self._restart or not _holds_rows(out)  # without rows there is nothing to keep
         return _held(out, parameters, restart)
 
     def _choose_methods(self, folders: Sequence[MapFolder], device: Any) -> None:
@@ -257,7 +256,7 @@ class Evaluation:
     def _measure(
         self, one: NamedSet, counting: Counting, known: Sequence[tuple[str, str, ImageRow]], journal: Journal | None
     ) -> Iterator[Event]:
-        """Score every picture of a set by every method, and file the set's results."""
+        """Score every picture of a set with every method, and add the set's results."""
         rows = {(label, row.name): row for set_name, label, row in known if set_name == one.name}
         yield Started(f"measuring {one.name}", len(one.samples) * len(self._methods) - len(rows))
 
@@ -285,7 +284,7 @@ class Evaluation:
         for method in self._methods:
             found = [rows[method.label, sample.name] for sample in one.samples]
             yield from self._file(one, method, found)
-            # what is summed up once is not needed again, and a large set's curves would fill the memory
+            # curves are not needed after summarising, and those of a large set would fill the memory
             self.rows[one.name, method.label] = [replace(row, curve=None) for row in found]
         self._write()
 
@@ -314,7 +313,7 @@ class Evaluation:
             yield Said(f"{text}; if low values mean tampered, {remedy}", warning=True)
 
     def _degrade(self, out: Path) -> Iterator[Event]:
-        """Measure degraded pictures with every method that predicts, and sum up those measured before too."""
+        """Measure degraded pictures with every method that predicts, and summarise them with those measured earlier."""
         predicting = [method for method in self._methods if method.predict]
         if not (self.settings.robust or (out / ROBUST_NAME).exists()):
             return
@@ -349,7 +348,7 @@ def _read_row(line: dict[str, Any]) -> tuple[str, str, ImageRow]:
 
 
 def _holds_rows(out: Path) -> bool:
-    """Whether a picture was scored there: the first line is the journal's header."""
+    """Whether the folder has the row of a scored picture; the first line is the journal's header."""
     path = out / JOURNAL_NAME
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""What an evaluation reports while it runs."""
+"""Events that an evaluation reports while it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imltool.evaluation.rows import ImageRow
 
 @dataclass(frozen=True)
 class Started:
-    """A stretch of work begins; `total` `Advanced` or `Scored` events follow."""
+    """A stage of work begins; `total` `Advanced` or `Scored` events follow."""
 
     what: str
     total: int
@@ -17,12 +17,12 @@ class Started:
 
 @dataclass(frozen=True)
 class Advanced:
-    """One step of the work that was started last is done."""
+    """A step of the current stage is done."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One method has scored one picture, or has failed to."""
+    """A method has scored a picture, or has failed to."""
 
     method: str
     set: str
@@ -31,7 +31,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Said:
-    """A message for the user, one line; an error loses a part of the work, not all of it."""
+    """A message for the user, one line; an error means that a part of the work is lost, not all of it."""
 
     text: str
     warning: bool = False

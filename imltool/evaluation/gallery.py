@@ -1,6 +1,6 @@
-"""The pictures of a report: best, median and worst of each method on each set, with truth and map.
+"""Pictures of a report: best, median and worst of each method on each set, with truth and map.
 
-Small copies of maps are kept beside the results, so that a gallery needs no second prediction.
+Small copies of maps are stored with the results, so that a gallery needs no second prediction.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from imltool.texts import data_uri
 
 SHOWN = 3
 SIDE = 480
-"""Longest side in pixels of pictures and maps in the report; they are shown small and enlarged on a click."""
+"""Longest side in pixels of pictures and maps in the report, where they are shown small and enlarged by a click."""
 PREVIEWS = "previews"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a gallery: its name, F1, and data URIs (None where a file can no longer be read)."""
+    """A picture of a gallery: its name, F1, and data URIs (None for files that can no longer be read)."""
 
     name: str
     f1: float
@@ -43,7 +43,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Best, median or worst pictures of one method on one set."""
+    """Best, median or worst pictures of a method on a set."""
 
     set_name: str
     method: str
@@ -74,7 +74,7 @@ def galleries(
 
 
 def choose(ranked: Sequence[tuple[float, str]]) -> dict[str, list[tuple[float, str]]]:
-    """Best, median and worst three of a ranking (best first); a picture is shown once, in the first that it fits."""
+    """Best, median and worst three of a ranking (best first); a picture is shown only in the first that applies."""
     middle = max(0, len(ranked) // 2 - SHOWN // 2)
     parts = {
         "best": list(range(min(SHOWN, len(ranked)))),
@@ -97,7 +97,7 @@ def make_tile(sample: Sample | None, name: str, f1: float, preview: Path) -> Til
 
 
 def picture_and_truth(sample: Sample, side: int) -> tuple[RGB | None, RGB | None]:
-    """A picture with the outline of its truth, and the truth, uint8 RGB at most `side` pixels; None when unreadable."""
+    """A picture with the outline of its truth, and the truth, uint8 RGB, at most `side` pixels; None if unreadable."""
     try:
         rgb = read_rgb(sample.image)
         small = fit(rgb, side)
@@ -117,7 +117,7 @@ def _uri(rgb: RGB | None) -> str | None:
 
 
 def preview_path(out: Path, method: str, set_name: str, name: str) -> Path:
-    """Where the preview of a picture's map is: its name is a hash, so that any label and any path will do."""
+    """Path of the preview of a picture's map; its name is a hash, so that all labels and paths are possible."""
     digest = hashlib.sha256(f"{method}\0{set_name}\0{name}".encode()).hexdigest()
     return out / PREVIEWS / f"{digest[:24]}.png"
 
@@ -128,7 +128,7 @@ def write_preview(path: Path, values: Map) -> None:
 
 
 def read_preview(path: Path) -> RGB | None:
-    """A preview in colour, uint8 RGB [H,W,3]; None when there is none or it is damaged."""
+    """A preview in colour, uint8 RGB [H,W,3]; None if it is missing or damaged."""
     try:
         with Image.open(path) as picture:
             return colour_map(np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0))

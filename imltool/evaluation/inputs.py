@@ -1,4 +1,4 @@
-"""What an evaluation measures on and compares: its settings, data sets, saved maps, and their overlap with training."""
+"""Inputs of an evaluation: its settings, data sets, saved maps, and their overlap with training."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ NO_WEIGHTS = "none"
 
 
 class EvaluationSettings(Settings):
-    """What is measured on what, and how: the options of `imltool eval`."""
+    """The settings of an evaluation, equal to the options of `imltool eval`."""
 
     weights: str | None = Field(
         None,
-        description="checkpoint file or name; none without a checkpoint; null: the bundled student, with maps none",
+        description="checkpoint file or name; none: no checkpoint; null: the bundled student, or with maps none",
     )
     data: tuple[str, ...] = Field((), description="data sets as NAME=TARGET, see data.sets.named_sets")
     lists: tuple[str, ...] = Field((), description="list files as NAME=FILE")
-    samples: Path = Field(Path("sample_images"), description="folder whose data sets are used without data")
-    protocol: str | None = Field(None, description="protocol that has the sets, in place of data")
+    samples: Path = Field(Path("sample_images"), description="folder of the data sets that are used if data is empty")
+    protocol: str | None = Field(None, description="protocol that defines the sets, instead of data")
     root: Path | None = Field(None, description="folder of the protocol's sets")
     ood: bool = Field(False, description="refuse a set with pictures that the checkpoint has seen")
-    allow_overlap: bool = Field(False, description="with ood: measure such a set nevertheless")
+    allow_overlap: bool = Field(False, description="with ood: measure such a set anyway")
     baselines: tuple[str, ...] = Field((), description="names of methods.BASELINES")
     maps: tuple[Path, ...] = Field((), description="folders of saved maps")
-    names: tuple[str, ...] = Field((), description="names of these methods, one each; else the folders'")
+    names: tuple[str, ...] = Field((), description="names of these methods, one each; default: the folders' names")
     invert: bool = Field(False, description="high values in the maps mean authentic")
     resize_maps: bool = Field(False, description="scale maps of another size to their picture")
-    tiles: bool = Field(False, description="predict large pictures in tiles too")
+    tiles: bool = Field(False, description="also predict large pictures in tiles")
     compat: tuple[str, ...] = Field((), description="names of compat.PROTOCOLS")
     compat_size: int | None = Field(None, description="side in pixels for imdlbenco; null: the checkpoint's input size")
     max_left_out: float = Field(MAX_LEFT_OUT, ge=0, le=1, description="share of a set's pictures that may be unusable")
@@ -58,7 +58,7 @@ class EvaluationSettings(Settings):
     device: str = "auto"
     engine: str = "auto"
     precision: str = "fp32"
-    seed: int = Field(0, ge=0, description="of the bootstrap, of degradations and of the untrained baseline")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap, of degradations and of the untrained baseline")
 
     @property
     def checkpoint(self) -> bool:
@@ -66,7 +66,7 @@ class EvaluationSettings(Settings):
         return self.weights != NO_WEIGHTS and not (self.weights is None and self.maps)
 
     def check(self) -> None:
-        """Raises `UsageError` for options that do not go together or name nothing that is known."""
+        """Raises `UsageError` for options that exclude each other or have unknown values."""
         if not (self.checkpoint or self.baselines or self.maps):
             raise UsageError(
                 "nothing to measure: --weights none and no --baseline", "add --baseline ela, or leave it out"
@@ -104,7 +104,7 @@ def _known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
 
 
 def open_sets(settings: EvaluationSettings) -> tuple[list[NamedSet], ProtocolRun | None]:
-    """The data sets of `data`, of `protocol`, or else of `samples`. Raises as `named_sets` and `open_protocol` do."""
+    """Open the data sets of `data`, `protocol`, or else `samples`. Raises as `named_sets` and `open_protocol` do."""
     if settings.protocol is not None and settings.root is not None:
         run = open_protocol(settings.protocol, settings.root, settings.lists)
         return run.sets, run
@@ -114,7 +114,7 @@ def open_sets(settings: EvaluationSettings) -> tuple[list[NamedSet], ProtocolRun
 
 
 def set_warnings(sets: Sequence[NamedSet], run: ProtocolRun | None) -> Iterator[Event]:
-    """What is wrong with the sets that were read: files left out, sets missing, other numbers than published."""
+    """Warnings about the sets: files left out, missing sets, numbers that differ from the published ones."""
     for one in sets:
         for line in one.warnings:
             yield Said(f"{one.name}: {line}", warning=True)
@@ -134,7 +134,7 @@ def set_warnings(sets: Sequence[NamedSet], run: ProtocolRun | None) -> Iterator[
 
 
 def open_maps(settings: EvaluationSettings, sets: Sequence[NamedSet], folders: list[MapFolder]) -> Iterator[Event]:
-    """Fill `folders` with those of saved maps, their files matched and hashed. Raises `DataError`."""
+    """Fill `folders` with the folders of saved maps, matched and hashed. Raises `DataError`."""
     for index, folder in enumerate(settings.maps):
         name = settings.names[index] if settings.names else folder.resolve().name
         one = MapFolder(name, folder, settings.invert, settings.resize_maps)
@@ -161,19 +161,19 @@ def count_usable(
     most: float = MAX_LEFT_OUT,
     option: str = MAX_LEFT_OUT_OPTION,
 ) -> Iterator[Event]:
-    """Fill `accounts` with how many pictures of each set, and maps of each folder for it, can be used, and say so.
+    """Fill `accounts` with the numbers of usable pictures of each set and of maps in each folder, and report them.
 
-    A folder without any map of a set has no account there: a method need not be measured on all sets.
+    A folder without a map for a set has no account for it: a method need not be measured on all sets.
 
     Args:
-        decoding: pictures must be decodable; else their headers are enough.
+        decoding: whether pictures must be decodable; otherwise a valid header is enough.
         most: share that may be left out.
-        option: how the user allows more.
+        option: the option with which the user allows more.
 
-    Raises `DataError` where more is left out.
+    Raises `DataError` when more is left out.
     """
     for one in sets:
-        yield Started(f"looking through {one.name}", 1)
+        yield Started(f"checking {one.name}", 1)
         accounts.append(one.survey(is_decodable if decoding else has_header))
         yield Advanced()
         for folder in folders:
@@ -193,13 +193,13 @@ def find_overlaps(
     refuse: bool = False,
     roles: Mapping[str, Role] | None = None,
 ) -> Iterator[Event]:
-    """Hash the sets where that is not done yet and fill `overlaps` with the role of each.
+    """Hash the sets that are not hashed yet and fill `overlaps` with the role of each.
 
-    This goes before any picture is predicted, so that a refusal comes at once.
+    This is done before any picture is predicted, so that a refusal is immediate.
 
     Args:
-        refuse: raise `DataError` for a set that is called OOD, or whose name does not say it was seen, but was seen.
-        roles: set → role that a protocol gives it.
+        refuse: raise `DataError` for a set that was seen although it is called OOD or its name does not show it.
+        roles: set → role given by a protocol.
     """
     training_sets = localizer.header.training_sets if localizer else ()
     validation_sets = localizer.header.validation_sets if localizer else ()

@@ -1,4 +1,4 @@
-"""What is measured: the checkpoint, the baselines and folders of saved maps, under one interface."""
+"""Methods that can be measured: the checkpoint, baselines and folders of saved maps, with one interface."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from imltool.student.settings import StudentSettings
 
 Predict = Callable[[Sequence[RGB], "Sequence[Traces] | None"], list[Map]]
-"""Pictures, uint8 RGB [H,W,3] of any sizes, and their traces where these are known → maps, float32 [H,W] in [0,1],
-each of its picture's size."""
+"""Pictures, uint8 RGB [H,W,3] of any sizes, and their traces if known → maps, float32 [H,W] in [0,1], each of its
+picture's size.
+"""
 
 TakeTraces = Callable[[RGB], Traces]
-"""Picture → its traces. Methods with the same function are given the same traces."""
+"""Picture → its traces. Methods with the same function get the same traces."""
 
 PLAIN_THRESHOLD = 0.5
-"""Image operating point of a method without its own."""
+"""Image operating point of methods without one of their own."""
 OTHER_WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".h5", ".keras", ".pkl", ".tar"})
 """Suffixes of weights of other programs."""
 
@@ -43,17 +44,16 @@ ELA_PERCENTILE = 99.9
 
 @dataclass(frozen=True)
 class Method:
-    """One localizer to measure.
+    """A localizer to measure.
 
     Attributes:
         label: its name in tables and in the CSV.
-        kind: where its maps come from.
+        kind: the origin of its maps.
         thresholds: name → pixel threshold; the checkpoint has a calibrated one, others do not.
-        score_threshold: image operating point, a score strictly above it.
-        predict: None for saved maps.
-        traces: makes of a picture the traces that `predict` uses when they are given; None where it uses none, or
-            computes its own.
-        maps: where its maps were saved, None for a method that predicts.
+        score_threshold: image operating point; scores strictly above it are flagged.
+        predict: the prediction, None for saved maps.
+        traces: function that computes the traces of a picture for `predict`; None if it uses none or computes its own.
+        maps: the folder of its saved maps, None for a method that predicts.
     """
 
     label: str
@@ -66,10 +66,10 @@ class Method:
 
 
 def checkpoint_method(localizer: Localizer, tiles: bool = False) -> Method:
-    """A checkpoint as a method; one named like a baseline is given another label.
+    """A checkpoint as a method; one with the name of a baseline gets another label.
 
     Args:
-        tiles: large pictures are predicted in tiles too, see `imltool.inference.tiles`.
+        tiles: also predict large pictures in tiles, see `imltool.inference.tiles`.
     """
     from imltool.inference.tiles import maps_with_tiles
 
@@ -84,7 +84,7 @@ def checkpoint_method(localizer: Localizer, tiles: bool = False) -> Method:
 def baseline_method(name: str, localizer: Localizer | None, device: str | torch.device, seed: int) -> Method:
     """A baseline of `BASELINES` as a method; `untrained` has the architecture of `localizer`."""
     predict = BASELINES[name](localizer.header.architecture if localizer else None, device, seed)
-    # of one architecture, so with the traces of the checkpoint
+    # it has the checkpoint's architecture, so it also has its traces
     traces = localizer.traces if name == "untrained" and localizer and localizer.sees_traces else None
     return Method(name, "baseline", {HALF: 0.5}, predict=predict, traces=traces)
 
@@ -103,11 +103,11 @@ def refuse_doubled(methods: Sequence[Method]) -> None:
 
 
 def refuse_other_weights(path: Path) -> None:
-    """Raises `UsageError` for weights of another program, which imltool cannot run but whose maps it can measure."""
+    """Raises `UsageError` for weights of another program: imltool cannot run them, but it can measure their maps."""
     if path.suffix.lower() in OTHER_WEIGHTS:
         raise UsageError(
             f"{path} is not a checkpoint of imltool, and other networks are not run",
-            "save the network's maps and measure these with --maps DIR",
+            "save the network's maps and measure them with --maps DIR",
         )
 
 
@@ -143,8 +143,8 @@ def _untrained(architecture: StudentSettings | None, device: str | torch.device,
 
 
 BASELINES: dict[str, Baseline] = {"ela": _ela, "constant": _constant, "untrained": _untrained}
-"""Name → builder(architecture, device, seed) of the prediction.
+"""Name → function (architecture, device, seed) that builds the prediction.
 
-`ela`: error-level analysis. `constant`: 1 everywhere, "all is tampered". `untrained`: the checkpoint's architecture
-(the default one without a checkpoint) with random weights.
+`ela`: error-level analysis. `constant`: 1 everywhere, "all is tampered". `untrained`: the checkpoint's architecture (or
+the default one) with random weights.
 """

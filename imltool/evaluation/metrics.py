@@ -1,7 +1,7 @@
-"""Metrics as pure functions of counts. Arrays broadcast: one picture, a set of pictures and all thresholds alike.
+"""Metrics as pure functions of counts. Arrays broadcast, for a picture, a set of pictures and all thresholds.
 
-Edge cases are named arguments, never an epsilon. Where a metric does not exist the result is NaN; writers turn that
-into null, so that it is never mistaken for 0.
+Edge cases are named arguments, never an epsilon. If a metric does not exist, the result is NaN, which is written as
+null, so that it is never mistaken for 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 
 def _ratio(above: ArrayLike, below: ArrayLike, otherwise: float = np.nan) -> FloatArray:
-    """Above / below as float64, `otherwise` where the denominator is 0."""
+    """Above / below as float64, and `otherwise` where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     result = np.full(numerator.shape, float(otherwise))
     np.divide(numerator, denominator, out=result, where=denominator != 0)
@@ -65,11 +65,11 @@ def mcc(c: Counts, *, one_sided: float = 0.0, one_sided_right: float = 1.0) -> F
 
     Args:
         one_sided: result when truth or prediction is all tampered or all authentic, so that no correlation exists
-            (0, as scikit-learn has it).
-        one_sided_right: result when that holds and no pixel is wrong.
+            (0, as in scikit-learn).
+        one_sided_right: result in this case when no pixel is wrong.
     """
     tp, fp, fn, tn = (np.asarray(part, dtype=np.float64) for part in (c.tp, c.fp, c.fn, c.tn))
-    # two roots, not one of the product: four counts of a large picture exceed float64's exact range sooner
+    # two roots instead of one: the product of four counts of a large picture exceeds float64's exact range sooner
     spread = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
     value = _ratio(tp * tn - fp * fn, spread, one_sided)
     right = (spread == 0) & (fp + fn == 0)
@@ -77,7 +77,7 @@ def mcc(c: Counts, *, one_sided: float = 0.0, one_sided_right: float = 1.0) -> F
 
 
 def flagged_area(c: Counts) -> FloatArray:
-    """Share of the pixels predicted tampered, in 0..1. Over authentic pictures this is the false-positive area."""
+    """Share of pixels predicted as tampered, in 0..1. For authentic pictures this is the false-positive area."""
     return _ratio(c.tp + c.fp, c.tp + c.fp + c.fn + c.tn)
 
 
@@ -107,7 +107,7 @@ def average_precision(tampered: ArrayLike, authentic: ArrayLike) -> FloatArray:
 
 
 def score_levels(tampered: ArrayLike, authentic: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Scores [N], [M] as counts per distinct score [L], ascending: what `auc` and `average_precision` take."""
+    """Scores [N], [M] as counts per distinct score [L], ascending: arguments of `auc` and `average_precision`."""
     positive, negative = np.asarray(tampered, np.float64), np.asarray(authentic, np.float64)
     values, level = np.unique(np.concatenate([positive, negative]), return_inverse=True)
     level = level.ravel()
@@ -121,13 +121,13 @@ def image_auc(tampered: ArrayLike, authentic: ArrayLike) -> float:
 
 
 def share_above(scores: ArrayLike, threshold: float) -> float:
-    """Share of scores strictly above the operating point: FPR of authentic, TPR of tampered pictures. NaN for none."""
+    """Share of scores strictly above the operating point: FPR of authentic, TPR of tampered pictures. NaN if empty."""
     values = np.asarray(scores, np.float64)
     return float((values > threshold).mean()) if values.size else float("nan")
 
 
 def tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> FloatArray:
-    """Highest share of the tampered side that can be flagged while at most `fpr` of the authentic side is.
+    """Highest share of the tampered side that can be flagged with at most `fpr` of the authentic side flagged.
 
     Operating points are "strictly above a level"; no interpolation between them. Arguments as in `auc`. NaN where one
     side is empty.
@@ -145,7 +145,7 @@ def image_tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.0
 
 
 def image_counts(tampered: ArrayLike, authentic: ArrayLike, threshold: float) -> Counts:
-    """Confusion counts of whole pictures, positive = tampered, flagged = score strictly above `threshold`.
+    """Confusion counts of whole pictures: positive = tampered, flagged = score strictly above `threshold`.
 
     Args:
         tampered, authentic: scores [N] and [M].
@@ -172,15 +172,15 @@ def harmonic_mean(one: ArrayLike, other: ArrayLike) -> FloatArray:
 
 
 def two_sided_f1(c: Counts) -> FloatArray:
-    """F1 of `image_counts`; NaN when one side is missing, because it then says nothing of the other."""
+    """F1 of `image_counts`; NaN when one side is missing, because it then ignores the other."""
     return np.where((c.tp + c.fn > 0) & (c.tn + c.fp > 0), f1(c), np.nan)
 
 
 def best_threshold(curve: FloatArray) -> int:
-    """Index of the threshold with the highest mean over pictures: one threshold for the whole set, an *oracle*.
+    """Index of the threshold with the highest mean over pictures: a single threshold for the whole set, an *oracle*.
 
     Args:
-        curve: a metric [N,T] of N pictures at T thresholds. Of equal means the lowest threshold is taken.
+        curve: a metric [N,T] of N pictures at T thresholds. With equal means, the lowest threshold is taken.
     """
     return int(np.asarray(curve, np.float64).mean(axis=0).argmax())
 

@@ -67,7 +67,7 @@ def write_page(
 
 
 def _plots(name: str, results: Results, rows: MethodRows, curves: Curves) -> list[tuple[str, str]]:
-    """(what it shows, data URI) of one set's plots."""
+    """(title, data URI) of a set's plots."""
     scores: dict[str, tuple[list[float], list[float]]] = {}
     for (set_name, label), found in rows.items():
         scored = [row for row in found if row.ok]

@@ -1,4 +1,4 @@
-"""Plots of the report, as SVG data URIs: one file, no network, sharp at any size."""
+"""Plots of the report as SVG data URIs: no further files, no network, sharp at any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.evaluation.results import Reliability, RobustLine
 from imltool.texts import data_uri
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's colours, which stay apart for every common kind of colour blindness."""
+"""Okabe and Ito's colours, which are distinguishable with every common kind of colour blindness."""
 SIZE = (4.2, 3.4)  # inches
 
 
@@ -34,7 +34,7 @@ def _axes(x: str, y: str, title: str, share: bool = True) -> tuple[Figure, Axes]
     axes = figure.add_subplot()
     figure.subplots_adjust(left=0.14, right=0.97, bottom=0.15, top=0.9)  # a layout engine doubles the time
     axes.set(xlabel=x, ylabel=y)
-    axes.set_title(title, y=1.0)  # where it would be placed: finding that takes a tenth of the time
+    axes.set_title(title, y=1.0)  # the default place, given explicitly because finding it takes a tenth of the time
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if share:
@@ -51,7 +51,7 @@ Scores = tuple[Sequence[float], Sequence[float]]
 
 
 def image_roc(scores: Mapping[str, Scores]) -> str | None:
-    """ROC of the image score, a line a method; None when no method has both kinds of pictures."""
+    """ROC of the image score, a line per method; None when no method has both kinds of pictures."""
     figure, axes = _axes("false positive rate", "true positive rate", "Pictures: ROC")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     axes.axvline(0.05, color="#999999", linewidth=0.8, linestyle="--")
@@ -59,7 +59,7 @@ def image_roc(scores: Mapping[str, Scores]) -> str | None:
 
 
 def image_pr(scores: Mapping[str, Scores]) -> str | None:
-    """Precision against recall of the image score, a line a method."""
+    """Precision against recall of the image score, a line per method."""
     figure, axes = _axes("recall", "precision", "Pictures: precision and recall")
     return _lines(figure, axes, scores, precision_recall_points)
 
@@ -77,7 +77,7 @@ def _lines(figure: Figure, axes: Axes, scores: Mapping[str, Scores], points: Any
 
 
 def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str, str] | None:
-    """ROC and precision-recall of all pixels of a set's tampered pictures together, a line a method."""
+    """ROC and precision-recall of all pixels of a set's tampered pictures together, a line per method."""
     if not curves:
         return None
     roc, left = _axes("false positive rate", "true positive rate", "Pixels, pooled: ROC")
@@ -97,7 +97,7 @@ def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str, str] | None:
 
 
 def reliability_plot(found: Mapping[str, Reliability]) -> str | None:
-    """Share of tampered pictures against the mean image score of ten groups, a line a method."""
+    """Share of tampered pictures against the mean image score of ten groups, a line per method."""
     figure, axes = _axes("mean image score", "share tampered", "Reliability of the image score")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     drawn = False
@@ -120,8 +120,8 @@ def reliability_plot(found: Mapping[str, Reliability]) -> str | None:
 
 
 def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:
-    """F1 along one degradation, a line for each method and set, and dashed the share of authentic pictures flagged;
-    the untouched pictures are at the left.
+    """F1 over the levels of a degradation, a line for each method and set, with the share of authentic pictures flagged
+    dashed; the unchanged pictures are at the left.
 
     Args:
         tables: label → the lines of the degradation's table.
@@ -130,7 +130,7 @@ def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:
     ticks = ["none", *(str(level) for level in step.levels)]
     figure, axes = _axes(step.axis, "pixel F1; dashed: authentic flagged", step.title, share=False)
     for index, (label, lines) in enumerate(tables.items()):
-        named: str | None = label  # once, whichever of its lines there are
+        named: str | None = label  # labelled once, on the first line that exists
         for key, dashes in (("pixel_f1", "-"), ("image_fpr", "--")):
             found = [(ticks.index(line.level), line.value(key)) for line in lines]
             points = [point for point in found if point[1] is not None]
@@ -143,6 +143,6 @@ def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:
             x, low, high = zip(*spans, strict=True)
             axes.fill_between(x, low, high, color=_colour(index), alpha=0.15, linewidth=0)
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_ylim(-0.02, 1.02)  # all degradations on one scale
+    axes.set_ylim(-0.02, 1.02)  # the same scale for all degradations
     axes.legend(fontsize=7, framealpha=0.8, edgecolor="none")
     return svg_uri(figure)

@@ -1,6 +1,6 @@
-"""The files of an evaluation that are read: `results.json`, `per_image.csv`, `curves.json` and `table.md`.
+"""The files of an evaluation for readers: `results.json`, `per_image.csv`, `curves.json` and `table.md`.
 
-They are made from the rows, which are kept in `per_image.jsonl`.
+They are made from the rows, which are stored in `per_image.jsonl`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PICTURE_METRICS = ("f1", "f1_calibrated", "iou", "mcc", "precision", "recall", "
 CSV_COLUMNS = (
     *("method", "set", "role", "image", "tampered", "status", "reason", "width", "height", "score"),
     *("tp", "fp", "fn", "tn", *PICTURE_METRICS, "area", "kind"),
-    # per picture and protocol; empty unless it was asked for
+    # per picture and protocol; empty unless requested
     *("imdlbenco_f1", "imdlbenco_f1_permuted", "imdlbenco_iou", "imdlbenco_auc"),
     *("imdlbenco-padded_f1", "imdlbenco-padded_f1_permuted", "imdlbenco-padded_iou", "imdlbenco-padded_auc"),
     *("trufor_f1_best", "trufor_f1_fixed", "mvss_f1", "mvss_score"),
@@ -62,7 +62,7 @@ def describe_checkpoint(localizer: Localizer) -> CheckpointInfo:
 
 
 def describe_maps(maps: MapFolder) -> MapsInfo:
-    """What `results.json` says of a folder of saved maps, beside its metrics."""
+    """The `maps` block of `results.json` for a folder of saved maps."""
     return MapsInfo(
         folder=str(maps.folder),
         sha256=maps.digest,
@@ -74,7 +74,7 @@ def describe_maps(maps: MapFolder) -> MapsInfo:
 
 
 def describe_set(one: NamedSet, overlap: Overlap) -> DataInfo:
-    """What `results.json` says of a data set itself: where it was, its hash, and what of it was seen before."""
+    """The `data` block of `results.json` for a data set: its location, its hash, and which of it was seen before."""
     return DataInfo(
         role=overlap.role,
         root=str(one.root),
@@ -91,12 +91,12 @@ def describe_set(one: NamedSet, overlap: Overlap) -> DataInfo:
 
 
 def csv_row(method: str, set_name: str, role: str, row: ImageRow) -> dict[str, object]:
-    """One line of `per_image.csv`; cells of metrics that do not exist for the picture stay empty."""
+    """A line of `per_image.csv`; cells of metrics that do not exist for the picture are empty."""
     cells: dict[str, object] = {"method": method, "set": set_name, "role": role, "image": row.name}
     cells |= {"tampered": int(row.tampered), "status": "ok" if row.ok else "failed", "reason": row.reason}
     if not row.ok:
         return cells
-    # nine digits distinguish any two float32: scores are ranked, also next to 0 and 1
+    # nine digits distinguish any two float32, which ranking scores close to 0 and 1 requires
     cells |= {"width": row.width, "height": row.height, "score": float(f"{row.score:.9g}")}
     half = row.counts[HALF]
     cells |= {"tp": int(half.tp), "fp": int(half.fp), "fn": int(half.fn), "tn": int(half.tn)}

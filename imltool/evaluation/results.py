@@ -1,6 +1,4 @@
-"""The shape of `results.json`: every key of it is a field here, with its meaning. docs/evaluation.md is checked
-against these.
-"""
+"""The schema of `results.json`: every key is a field with its meaning. docs/evaluation.md is checked against it."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ class Metric:
     """A metric of a set.
 
     Attributes:
-        heading: in tables.
+        heading: its heading in tables.
         meaning: its definition, for the documentation.
     """
 
@@ -76,26 +74,26 @@ ROBUST_METRICS: dict[str, str] = {
 
 
 class Measured(BaseModel):
-    """Something that metrics were measured on: beside its fields it has `KEY` for each metric, None where that does
-    not exist, and `KEY_ci` for its 95 % interval.
+    """Something measured: in addition to its fields it has `KEY` for each metric, None if the metric does not exist,
+    and `KEY_ci` for its 95 % interval.
     """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, int | float | Interval | None]
 
     def value(self, key: str) -> int | float | None:
-        """The metric `key`; None where it does not exist or was not measured."""
+        """The metric `key`; None if it does not exist or was not measured."""
         found = self.__pydantic_extra__.get(key)
         return None if isinstance(found, tuple) else found
 
     def interval(self, key: str) -> Interval | None:
-        """The 95 % interval of the metric `key`, None where there is none."""
+        """The 95 % interval of the metric `key`, or None."""
         found = self.__pydantic_extra__.get(f"{key}_ci")
         return found if isinstance(found, tuple) else None
 
 
 class Stratum(Measured):
-    """Tampered pictures of one size of edit or of one kind."""
+    """Tampered pictures with one size of edit or of one kind."""
 
     stratum: str
     area: tuple[float, float]
@@ -110,7 +108,7 @@ class Strata(Exact):
 
 
 class ReliabilityGroup(Exact):
-    """Pictures of similar image score: how many, their mean score, the share of them that is tampered."""
+    """Pictures with similar image scores: their number, their mean score, and the share of tampered ones."""
 
     n: int
     score: float
@@ -118,21 +116,21 @@ class ReliabilityGroup(Exact):
 
 
 class Reliability(Exact):
-    """How well image scores match the shares of tampered pictures."""
+    """Agreement of image scores with shares of tampered pictures."""
 
     groups: list[ReliabilityGroup]
     error: float | None
 
 
 class ListFile(Exact):
-    """A list of pictures that an evaluation was restricted to."""
+    """The list of pictures to which an evaluation was restricted."""
 
     name: str
     sha256: str
 
 
 class SetResult(Measured):
-    """What one method reaches on one set: these fields, and the metrics of `METRICS`."""
+    """The result of a method on a set: these fields, and the metrics of `METRICS`."""
 
     role: Role = Field(description="`ind` or `ood`, see below")
     n_tampered: int = Field(description="tampered pictures that were scored")
@@ -194,7 +192,7 @@ class CheckpointInfo(Exact):
 
 
 class Seen(Exact):
-    """Pictures of a set that a checkpoint has seen, or that look like such: how many, of which set, and the first."""
+    """Pictures of a set that a checkpoint has seen, or near-duplicates of these: number, source set, and the first."""
 
     n: int | None
     source: str
@@ -202,7 +200,7 @@ class Seen(Exact):
 
 
 class DataInfo(Exact):
-    """A data set: its role, where it was read, its hash, and what of it was seen before."""
+    """A data set: its role, its location, its hash, and which of it was seen before."""
 
     role: Role
     root: str
@@ -243,7 +241,7 @@ class ProtocolInfo(Exact):
 
 
 class RobustLine(Measured):
-    """One level of a degradation: these fields, and the metrics of `ROBUST_METRICS`."""
+    """A level of a degradation: these fields, and the metrics of `ROBUST_METRICS`."""
 
     level: str
     n_tampered: int
@@ -252,7 +250,7 @@ class RobustLine(Measured):
 
 
 class Robust(Exact):
-    """Degraded pictures: method → set → degradation → levels, the untouched pictures first."""
+    """Degraded pictures: method → set → degradation → levels, with the unchanged pictures first."""
 
     seed: int
     encoders: dict[str, str | None]
@@ -288,11 +286,11 @@ class Results(JsonFile):
     versions: dict[str, str | None] = Field(description="versions of imltool, Python and the libraries that compute")
 
     def text(self) -> str:
-        """The file's content; NaN never gets in (ValueError)."""
+        """The file's content. Raises ValueError for NaN."""
         first = self.methods[0]
         return JsonFile.text(self.model_copy(update={"sets": first.sets, "mean": first.mean}))
 
     def rows(self) -> list[tuple[str, MethodResult, SetResult]]:
-        """(set, method, result), set by set; what is not measured yet has no row."""
+        """(set, method, result), set by set, for all that was measured so far."""
         names = dict.fromkeys(name for one in self.methods for name in one.sets)
         return [(name, one, one.sets[name]) for name in names for one in self.methods if name in one.sets]

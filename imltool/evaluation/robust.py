@@ -1,4 +1,4 @@
-"""Robustness: the same pictures, degraded step by step, measured again. Every picture is a line of a journal."""
+"""Robustness: measure the same pictures at increasing degradation. Every measured picture is a line of a journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JOURNAL_NAME = "robust.jsonl"
 
 @dataclass(frozen=True)
 class RobustRow:
-    """One method on one picture at one level; metrics as of `ImageRow.metric`, None where they do not exist."""
+    """A method on a picture at one level; metrics as in `ImageRow.metric`, None if they do not exist."""
 
     method: str
     set: str
@@ -55,10 +55,10 @@ class RobustRow:
 
 
 class RobustRun:
-    """Degradations, set by set, with a journal in `out` from which a stopped run resumes.
+    """Measures degradations set by set, with a journal in `out` from which a stopped run resumes.
 
-    Rows of an earlier run are kept when it had the same seed and the same versions of everything installed, encoders
-    included; the caller makes sure that pictures and weights are the same. Otherwise the journal starts again.
+    Rows of an earlier run are kept if it had the same seed and the same versions of all packages, including encoders;
+    the caller ensures that pictures and weights are the same. Otherwise the journal is started again.
     """
 
     def __init__(self, out: Path, names: Sequence[str], seed: int) -> None:
@@ -68,7 +68,7 @@ class RobustRun:
         self.rows = {row.key: row for row in rows}
 
     def todo(self, methods: Sequence[Method], one: NamedSet) -> int:
-        """Pictures times methods times levels that are not in the journal yet."""
+        """Number of combinations of pictures, methods and levels that are not in the journal yet."""
         steps = list(self._steps())
         return sum(
             (method.label, one.name, name, str(level), sample.name) not in self.rows
@@ -78,7 +78,7 @@ class RobustRun:
         )
 
     def run(self, methods: Sequence[Method], one: NamedSet, batch: int = 8) -> Iterator[RobustRow]:
-        """Measure what is missing; yields each row when it is in the journal. Raises `OutputError`."""
+        """Measure the missing rows; yields each when it is in the journal. Raises `OutputError`."""
         for name, level in self._steps():
             rows = evaluate_set(
                 one.samples,
@@ -100,7 +100,7 @@ class RobustRun:
         """The `robust` block of `results.json`, over everything in the journal.
 
         Args:
-            clean: (set, method) → rows of the same pictures as they are.
+            clean: (set, method) → rows of the same pictures without degradation.
         """
         rows: dict[tuple[str, str, str, str], list[RobustRow]] = defaultdict(list)
         for row in self.rows.values():
@@ -131,7 +131,7 @@ def _prepare(name: str, level: Level, seed: int, sample: Sample, rgb: RGB, mask:
 
 
 def _line(rows: Sequence[RobustRow], clean: Sequence[RobustRow], score_threshold: float, seed: int) -> RobustLine:
-    """One level of a degradation. `pixel_f1_change` compares the pictures that were scored in both states."""
+    """Summarise a level of a degradation. `pixel_f1_change` compares pictures scored both with and without it."""
     scored = [row for row in rows if not row.reason]
     tampered = [row for row in scored if row.tampered]
     authentic = [row for row in scored if not row.tampered]

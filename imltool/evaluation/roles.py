@@ -1,4 +1,4 @@
-"""IND or OOD: a property of a checkpoint and a test set together, read from what the checkpoint has seen."""
+"""IND or OOD: a property of a checkpoint and a test set together, determined from the data the checkpoint has seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRAINED, VALIDATED = "trained", "validated"
 
 
 class SeenSet(Protocol):
-    """What is asked of a set in a checkpoint's header: name, SHA-256 and perceptual hash of every picture used."""
+    """Interface of a set in a checkpoint's header: name, SHA-256 and perceptual hash of every picture used."""
 
     @property
     def name(self) -> str: ...
@@ -27,19 +27,19 @@ class SeenSet(Protocol):
 
 @dataclass(frozen=True)
 class Overlap:
-    """How a test set relates to what a checkpoint has seen: its training sets, and the validation sets that chose it.
+    """Relation of a test set to the data a checkpoint has seen: its training sets and validation sets.
 
     Attributes:
-        role: `ind` when the names agree or a file was seen, else `ood`, unless a protocol calls the set IND.
-        named: a seen set has the test set's name.
-        n_seen: test files that were seen, by SHA-256.
-        seen_as: "trained on", "validated on" or "trained or validated on", of the seen files; "" for none.
-        source_set: the seen set of the same name, or the one holding most of the seen files; "" for none.
+        role: `ind` if the names agree or a file was seen, else `ood`, unless a protocol calls the set IND.
+        named: whether a seen set has the test set's name.
+        n_seen: number of test files that were seen, by SHA-256.
+        seen_as: use of the seen files: "trained on", "validated on" or "trained or validated on"; "" for none.
+        source_set: the seen set with the same name, or with most of the seen files; "" for none.
         first: the first seen file, "" for none.
-        n_similar: further test pictures that look like a seen one; None when the checkpoint does not say how the
-            pictures it has seen look.
-        similar_source, similar_first: the seen set with the most of them, and the first of them; "" for none.
-        conflict: what a protocol says of the set that the checkpoint's lists contradict, one line; "" for none.
+        n_similar: number of other test pictures that are near-duplicates of a seen one; None if the checkpoint has no
+            perceptual hashes.
+        similar_source, similar_first: the seen set with most of them, and the first of them; "" for none.
+        conflict: contradiction between a protocol's role and the checkpoint's lists, one line; "" for none.
     """
 
     role: Role
@@ -55,7 +55,7 @@ class Overlap:
 
 
 def plain_name(name: str) -> str:
-    """A set's name without case and punctuation: `CASIA v1-dev` and `casia_v1.dev` are one set."""
+    """A set's name without case and punctuation: `CASIA v1-dev` and `casia_v1.dev` are the same set."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
@@ -71,16 +71,16 @@ def find_overlap(
     validation_sets: Iterable[SeenSet] = (),
     fingerprints: Mapping[str, str] | None = None,
 ) -> Overlap:
-    """Compare a test set with what a checkpoint was trained and validated on.
+    """Compare a test set with the data a checkpoint was trained and validated on.
 
-    Both count alike: what holds for pictures that chose the checkpoint and its thresholds need not hold for others.
+    Both count as seen: results on pictures that chose the checkpoint and its thresholds need not hold for others.
 
     Args:
         set_name: the test set's name.
-        files: picture name → SHA-256 of its file, in the order they are to be reported.
-        training_sets, validation_sets: as the checkpoint's header has them.
+        files: picture name → SHA-256 of its file, in the order in which they are reported.
+        training_sets, validation_sets: those of the checkpoint's header.
         fingerprints: picture name → perceptual hash, to be compared with the `similar` of the seen sets.
-            Near-duplicates do not change the role: they are reported beside it.
+            Near-duplicates do not change the role; they are reported separately.
     """
     training_sets, validation_sets = list(training_sets), list(validation_sets)
     known = [(TRAINED, one.name, set(one.files)) for one in training_sets]
@@ -108,12 +108,12 @@ def find_overlap(
 
 
 def under_protocol(overlap: Overlap, expected: Role, listed: bool) -> Overlap:
-    """The overlap of a set to which a protocol gives a role.
+    """The overlap of a set with a role given by a protocol.
 
-    That role holds, unless the checkpoint has seen what the protocol calls OOD: then the set is IND.
+    The protocol's role holds, except that a set it calls OOD is IND if the checkpoint has seen it.
 
     Args:
-        listed: there is a checkpoint that says what it was trained on.
+        listed: whether there is a checkpoint that lists its training data.
     """
     if expected == overlap.role:
         return overlap
@@ -133,11 +133,11 @@ def _seen(overlap: Overlap) -> str:
 
 
 def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None = None) -> None:
-    """Raises `DataError` when pictures of the set, or ones that look like them, were trained or validated on although
-    neither its name nor a protocol says so, or when a protocol calls a set OOD whose name was trained on.
+    """Raises `DataError` when pictures of the set, or near-duplicates of them, were trained or validated on although
+    neither its name nor a protocol shows it, or when a protocol calls a set OOD that was trained on by name.
 
     Args:
-        expected: the role a protocol gives the set, None without one.
+        expected: the role given by a protocol, None without one.
     """
     if expected == "ind" or (overlap.named and expected is None):
         return
@@ -150,12 +150,12 @@ def refuse_hidden_overlap(set_name: str, overlap: Overlap, expected: Role | None
     if overlap.named:
         raise DataError(
             f"{set_name} is not out of distribution: the checkpoint has seen a set of that name ({overlap.source_set})",
-            "leave out --ood, or give --allow-overlap, which the results then say",
+            "leave out --ood, or give --allow-overlap, which is recorded in the results",
         )
     if overlap.n_similar:
         alike = counted(overlap.n_similar, "picture of it looks", "pictures of it look")
         raise DataError(
             f"{set_name} may not be out of distribution: {alike} like one the "
             f"checkpoint has seen ({overlap.similar_source}), the first is {overlap.similar_first}",
-            "look at them, then remove those pictures or give --allow-overlap, which the results then say",
+            "look at them, then remove those pictures or give --allow-overlap, which is recorded in the results",
         )

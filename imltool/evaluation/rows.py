@@ -1,4 +1,4 @@
-"""One picture scored by one method: what is measured of it, and its line in `per_image.jsonl`."""
+"""A picture scored by a method: its measurements, and its line in `per_image.jsonl`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CALIBRATED = "calibrated"
 
 @dataclass(frozen=True)
 class Counting:
-    """What is measured of each picture beside the counts at its thresholds.
+    """Measurements of each picture in addition to the counts at its thresholds.
 
     Attributes:
-        protocols: names of `compat.PROTOCOLS`.
-        side: pixels at which the protocol `imdlbenco` measures.
-        curves: also pixel AUC, AP and the counts at every threshold of a curve.
-        min_max: stretch each map to 0..1 before anything is counted. It changes F1, because a map that marks nothing
-            then marks something; for methods whose published numbers were made so.
+        protocols: names in `compat.PROTOCOLS`.
+        side: side in pixels at which the protocol `imdlbenco` measures.
+        curves: whether to measure pixel AUC, AP and the counts at every threshold of a curve.
+        min_max: whether to stretch each map to 0..1 before counting. This changes F1, because a map that marks nothing
+            then marks something; it is for methods with numbers published in this way.
     """
 
     protocols: tuple[str, ...] = ()
@@ -45,11 +45,11 @@ PLAIN = Counting()
 
 @dataclass(frozen=True)
 class Curve:
-    """Counts of one picture at each of the T `CURVE_THRESHOLDS`.
+    """Counts of a picture at each of the T `CURVE_THRESHOLDS`.
 
     Attributes:
-        tp, fp: int64 [T], pixels strictly above the threshold that are tampered and authentic.
-        positives, negatives: pixels that are tampered and authentic.
+        tp, fp: int64 [T], number of tampered and of authentic pixels strictly above the threshold.
+        positives, negatives: number of tampered and of authentic pixels.
     """
 
     tp: IntArray
@@ -82,18 +82,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """What is measured of one picture.
+    """The measurements of a picture.
 
     Attributes:
         name: the sample's name within its set.
-        tampered: has ground truth with something in it to find.
-        reason: why it failed; "" when it was scored. A failed row has no measurement.
-        width, height: pixels.
+        tampered: whether it has ground truth that is not empty.
+        reason: why it failed; "" if it was scored. A failed row has no measurements.
+        width, height: size in pixels.
         score: image score in [0,1].
         counts: threshold name → confusion counts at the picture's own resolution.
         curve: counts at `CURVE_THRESHOLDS`; None for an authentic picture.
-        pixel_auc, pixel_ap: of this picture's pixels; NaN where they do not exist.
-        kind: what was done to the picture, None when that is not known.
+        pixel_auc, pixel_ap: AUC and AP of this picture's pixels; NaN if they do not exist.
+        kind: the kind of manipulation, None if unknown.
         compat: protocol → metrics of this picture under it.
     """
 
@@ -115,11 +115,11 @@ class ImageRow:
         return not self.reason
 
     def metric(self, name: str) -> float | None:
-        """One pixel metric of this picture; None where it does not exist.
+        """A pixel metric of this picture; None if it does not exist.
 
         Args:
             name: `f1`, `f1_calibrated`, `iou`, `mcc`, `precision`, `recall`, `auc`, `ap` (tampered pictures) or
-                `flagged_area` (any picture; of an authentic one it is the false-positive area).
+                `flagged_area` (any picture; for an authentic one this is the false-positive area).
         """
         if not self.ok or (not self.tampered and name != "flagged_area"):
             return None
@@ -130,12 +130,12 @@ class ImageRow:
         return float(getattr(metrics, name)(self.counts[HALF]))
 
     def edit_area(self) -> float:
-        """Share of the picture's pixels that are tampered in truth, in 0..1."""
+        """Share of the picture's pixels that are truly tampered, in 0..1."""
         half = self.counts[HALF]
         return float((half.tp + half.fn) / (half.tp + half.fp + half.fn + half.tn))
 
     def as_line(self) -> dict[str, Any]:
-        """JSON values from which `from_line` makes the same row; what does not exist is None."""
+        """JSON values from which `from_line` makes the same row; metrics that do not exist are None."""
         line: dict[str, Any] = {"image": self.name, "tampered": self.tampered, "reason": self.reason}
         if self.ok:
             line |= {"width": self.width, "height": self.height, "score": self.score, "kind": self.kind}
@@ -182,9 +182,9 @@ RowT = TypeVar("RowT")
 def open_rows(
     path: Path, header: Mapping[str, Any], read: Callable[[dict[str, Any]], RowT]
 ) -> tuple[Journal, list[RowT], str]:
-    """A journal whose first line is `header`, to append to; the rows it holds; and why it was started again, or "".
+    """Open a journal with the first line `header` for appending; returns it, its rows, and why it was restarted, or "".
 
-    It starts again when it was made with another header, or holds a line that `read` refuses. Raises `OutputError`.
+    It is restarted if it has another header or a line that `read` refuses. Raises `OutputError`.
     """
     why = ""
     if path.exists():

@@ -1,4 +1,4 @@
-"""One pass over a data set for all methods: decode ahead, predict in batches, count. All else is arithmetic on rows."""
+"""One pass over a data set for all methods: decode ahead, predict in batches, count. The rest is arithmetic on rows."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from imltool.pictures.images import RGB, Map, Mask, read_rgb, read_size
 from imltool.traces.stack import Traces
 
 BATCH_PIXELS = 64_000_000
-"""A batch is cut short when its pictures hold this many pixels, so that camera originals do not fill the memory."""
+"""A batch is complete when its pictures have this many pixels, so that camera originals do not fill the memory."""
 LOADERS = min(4, os.cpu_count() or 1)
 """Threads that load pictures; the traces of a large one take some 200 MB."""
 
 OnMap = Callable[[Method, Sample, Map], None]
 Prepare = Callable[[Sample, RGB, Mask], "tuple[RGB, Mask]"]
-"""Sample, picture and truth → picture and truth as they are to be predicted and scored."""
+"""Function (sample, picture, truth) → picture and truth for prediction and scoring."""
 Done = Callable[[Method, Sample], bool]
-"""Whether a method has its row of a picture already."""
+"""Whether a method already has its row for a picture."""
 
 
 @dataclass
 class _Loaded:
-    """One picture's data, for all methods.
+    """A picture's data, for all methods.
 
     Attributes:
-        mask: its truth, None when nothing of it can be scored.
-        rgb, traces: for methods that predict, as far as they need them.
-        fault: why no method can score it, or, where it has a mask, none that predicts.
-        maps: label of a method with saved maps → map and score, or why it has none.
+        mask: its truth, None if it cannot be scored at all.
+        rgb, traces: for methods that predict, if they need them.
+        fault: why no method can score it, or, if it has a mask, why no predicting method can.
+        maps: label of a method with saved maps → map and score, or the reason why it has none.
     """
 
     sample: Sample
@@ -97,14 +97,14 @@ class _Loader:
 
 
 def _fault(sample: Sample, error: Exception) -> str:
-    """Why a picture cannot be loaded; errors that are not the picture's are raised again."""
+    """Why a picture cannot be loaded; errors that are not caused by the picture are raised again."""
     if not (reason := _reason(error)):
         raise error
     return reason if isinstance(error, ImlError) else f"{sample.image}: {reason}"
 
 
 def _traces(take: TakeTraces, rgb: RGB) -> Traces | None:
-    """A picture's traces; None where that fails: the prediction then tries again and reports why."""
+    """A picture's traces; None if that fails, in which case the prediction tries again and reports the reason."""
     try:
         return take(rgb)
     except Exception as error:
@@ -118,7 +118,7 @@ def _truth(sample: Sample, size: tuple[int, int]) -> Mask:
     if sample.mask is None:
         return np.zeros((height, width), dtype=np.bool_)
     mask = read_sample_mask(sample)
-    if not mask.any():  # a truth of nothing would score every picture that marks something 0
+    if not mask.any():  # with an empty truth every map that marks something would score 0
         raise DataError(f"{sample.mask}: the mask marks nothing")
     return mask
 
@@ -131,11 +131,11 @@ def count_image(
     score: float | None = None,
     counting: Counting = PLAIN,
 ) -> ImageRow:
-    """Everything that is computed from the pixels of one picture.
+    """Compute everything that depends on the pixels of a picture.
 
     Args:
         values: map, float32 [H,W] in [0,1]; mask: bool [H,W], True = tampered.
-        thresholds: name → threshold; a pixel counts as predicted when strictly above.
+        thresholds: name → threshold; pixels strictly above it count as predicted.
         score: the picture's image score in [0,1]; None for `image_score` of the map.
 
     Raises `DataError` when the map does not fit the mask or holds NaN or values outside 0..1.
@@ -144,7 +144,7 @@ def count_image(
     height, width = mask.shape
     auc = ap = float("nan")
     curve = None
-    if sample.tampered and counting.curves:  # over an authentic picture neither curve exists
+    if sample.tampered and counting.curves:  # neither curve exists for an authentic picture
         ranking = rank_pixels(values, mask)
         auc = float(metrics.auc(ranking.tampered, ranking.authentic))
         ap = float(metrics.average_precision(ranking.tampered, ranking.authentic))
@@ -182,20 +182,20 @@ def evaluate_set(
     """Yield a row per sample and method: batch by batch, in each batch method by method, in the samples' order.
 
     A picture that cannot be scored is a row with a reason. Every picture is decoded, and its traces are computed, once
-    for all methods. Where all methods have saved maps the pictures are not decoded at all.
+    for all methods. If all methods have saved maps, pictures are not decoded at all.
 
     Args:
-        set_name: under which the maps of a `MapFolder` are found.
-        batch: pictures predicted at once. When memory runs out they are predicted again one by one.
+        set_name: the set's name in a `MapFolder`.
+        batch: number of pictures predicted at a time. When memory runs out they are predicted again one by one.
         on_map: called with every map that was scored.
-        prepare: changes picture and truth before they are predicted, in the loading threads; a tampered picture whose
-            truth is then empty is a row with a reason.
-        done: rows that are known already are not yielded; a batch of which all are known is not loaded. Batches are
-            cut alike whatever is known, so that maps do not depend on it.
+        prepare: function applied to picture and truth before prediction, in the loading threads; a tampered picture
+            with an empty truth after it is a row with a reason.
+        done: whether a row is known already. Known rows are not yielded, and batches without unknown rows are not
+            loaded. Batches are the same whatever is known, so that maps do not depend on it.
     """
     known: Done = done or (lambda method, sample: False)
     todo: list[Sample] = []
-    ends = set()  # how many samples are loaded when a batch is full
+    ends = set()  # numbers of loaded samples at which a batch is full
     for start in range(0, len(samples), batch):
         part = samples[start : start + batch]
         if not all(known(method, sample) for method in methods for sample in part):
@@ -223,7 +223,7 @@ def _group(loader: Iterator[_Loaded], ends: set[int]) -> Iterator[list[_Loaded]]
 
 
 def _maps(method: Method, group: Sequence[_Loaded]) -> list[tuple[Map | str, float | None]]:
-    """Map and score of each picture by one method, or in the map's place why there is none."""
+    """Map and score of each picture by a method, or the reason instead of the map."""
     if method.maps is not None:
         saved = [one.maps.get(method.label, one.fault) for one in group]
         return [(found, None) if isinstance(found, str) else found for found in saved]
@@ -232,7 +232,7 @@ def _maps(method: Method, group: Sequence[_Loaded]) -> list[tuple[Map | str, flo
 
 
 def _predict(method: Method, pictures: Sequence[_Loaded]) -> list[Map | str]:
-    """Maps, or in a map's place the reason why its picture has none; one picture's fault does not affect the others."""
+    """Maps, or instead of a map the reason why there is none; a picture's fault does not affect the others."""
     assert method.predict is not None
     if not pictures:
         return []
@@ -245,7 +245,7 @@ def _predict(method: Method, pictures: Sequence[_Loaded]) -> list[Map | str]:
         reason = _reason(error)
         if not reason:
             raise
-    # outside the handler, so that the exception no longer keeps the failed attempt's memory
+    # outside the handler, so that the exception no longer holds the failed attempt's memory
     if len(images) == 1:
         return [reason]
     return [one for picture in pictures for one in _predict(method, [picture])]
@@ -254,7 +254,7 @@ def _predict(method: Method, pictures: Sequence[_Loaded]) -> list[Map | str]:
 def _row(
     method: Method, one: _Loaded, found: Map | str, score: float | None, counting: Counting, on_map: OnMap | None
 ) -> ImageRow:
-    """Score one picture's map, or say why there is none."""
+    """Score a picture's map, or make a row with the reason why there is none."""
     if isinstance(found, str) or one.mask is None:
         return ImageRow(one.sample.name, one.sample.tampered, reason=str(found))
     try:
@@ -271,7 +271,7 @@ def _row(
 
 
 def stretched(values: Map) -> Map:
-    """A map with its lowest value moved to 0 and its highest to 1; a constant one stays as it is."""
+    """Stretch a map so that its lowest value is 0 and its highest 1; a constant map is unchanged."""
     low, high = float(values.min()), float(values.max())
     if not high > low:
         return values
@@ -279,7 +279,7 @@ def stretched(values: Map) -> Map:
 
 
 def _reason(error: Exception) -> str:
-    """One line for a fault that one picture may cause; "" for any other, which is a bug and must be seen."""
+    """One line for a fault that a picture may cause; "" for any other, which is a bug and must not be hidden."""
     if isinstance(error, ImlError):
         return error.message
     opencv = isinstance(error, cv2.error) and "Insufficient memory" in str(error)

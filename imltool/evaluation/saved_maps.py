@@ -1,4 +1,4 @@
-"""Other methods, scored from their saved maps: which file belongs to which picture, and how it is read."""
+"""Saved maps of other methods: find the file of each picture, and read it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from imltool.pictures.images import Map
 
 SUFFIXES = frozenset({".npz", ".npy", ".png", ".tif", ".tiff"})
 MAP_KEYS = ("map", "pred", "prediction", "prob", "probability", "heatmap", "output", "arr_0")
-"""Names of the map in an .npz file of several arrays; the first that is there counts."""
+"""Names of the map in an .npz file with several arrays; the first that exists is used."""
 SCORE_KEY = "score"
 """Name of the image score in an .npz file."""
 ENDINGS = ("_pred", "_prediction", "_prob", "_map", "_mask", "_heatmap", "_output", "_result", ".map", ".pred")
-"""What programs append to a picture's name."""
+"""Endings that programs append to a picture's name."""
 SURVEYED = 32
 """Maps read before any is scored, to distinguish folders of 0 and 1 from folders of 0 to 255."""
 INVERTED_BELOW = 0.4
-"""A mean pixel AUC below this says that a method marks what is authentic (our choice)."""
+"""A mean pixel AUC below this means that a method marks authentic pixels (our choice)."""
 ROUNDING = 1e-5
-"""How far a float map may be outside 0..1; it is then clipped."""
+"""Largest amount by which a float map may exceed 0..1; it is then clipped."""
 
 
 @dataclass
@@ -43,12 +43,12 @@ class MapFolder:
 
     Attributes:
         name: the method's name in tables.
-        folder: where the maps are.
-        invert: high values mean authentic.
-        resize: maps of another size than their picture are scaled to it, bilinearly; else they are failures.
+        folder: the folder.
+        invert: whether high values mean authentic.
+        resize: whether maps of another size than their picture are resized bilinearly; otherwise they are failures.
         files: (set, sample name) → map file; filled by `match`.
         unused: number of map files that belong to no picture.
-        binary: integers in this folder are 0 and 1.
+        binary: whether integers in this folder are 0 and 1.
         digest: SHA-256 over the names and hashes of the files used.
     """
 
@@ -65,11 +65,12 @@ class MapFolder:
         """Find the map of every picture of the sets.
 
         A map belongs to a picture by its path below the folder, with or without the set's name in front, with or
-        without the picture's suffix (`casia/tampered/a.jpg.npz`, `tampered/a.png`). Maps that are flat, right in the
-        folder or in one named after the set, belong by their stem alone. A stem deeper down proves nothing: it may be
-        of another set. Where no map fits so, one of `ENDINGS` may follow the picture's name (`a_pred.png`).
+        without the picture's suffix (`casia/tampered/a.jpg.npz`, `tampered/a.png`). Maps directly in the folder, or in
+        one named after the set, are matched by their stem alone. Stems deeper down are not, as they may be of another
+        set. If no map matches, one of `ENDINGS` may follow the picture's name (`a_pred.png`).
 
-        Raises `DataError` when the folder does not exist, no map fits, two maps fit one picture or one map fits two.
+        Raises `DataError` when the folder does not exist, no map matches, two maps match a picture or a map matches
+        two.
         """
         found = self._walk()
         indexes = _index(self.folder, found), _index(self.folder, found, ENDINGS)
@@ -82,7 +83,7 @@ class MapFolder:
                     names = " and ".join(file.relative_to(self.folder).as_posix() for file in fitting[:2])
                     raise DataError(
                         f"two maps in {self.folder} fit {one.name}/{sample.name}: {names}",
-                        "leave one, or lay the maps in folders as the pictures are",
+                        "keep one, or arrange the maps in folders like the pictures",
                     )
                 if not fitting:
                     continue
@@ -90,7 +91,7 @@ class MapFolder:
                 if file in owners:
                     raise DataError(
                         f"map {file} fits {owners[file]} and {one.name}/{sample.name}",
-                        "lay the maps in folders as the pictures are, with the set's name in front",
+                        "arrange the maps in folders like the pictures, with the set's name in front",
                     )
                 owners[file] = f"{one.name}/{sample.name}"
                 self.files[one.name, sample.name] = file
@@ -109,9 +110,9 @@ class MapFolder:
         return walk_images(self.folder, wanted=lambda path: path.suffix.lower() in SUFFIXES)
 
     def _survey(self) -> None:
-        """Look at maps spread over the folder: integers that never exceed 1 are 0 and 1, not nearly black.
+        """Sample maps over the folder: integers that never exceed 1 mean 0 and 1, not almost black.
 
-        Empty maps decide nothing: where all of these are empty, the others are read up to the first that is not.
+        Empty maps do not decide this: if all sampled maps are empty, the others are read up to the first that is not.
         """
         paths = list(self.files.values())
         spread = paths[:: max(1, len(paths) // SURVEYED)]
@@ -121,7 +122,7 @@ class MapFolder:
                 break
             try:
                 values = read_raw(path).values
-            except DataError:  # reported when it is scored
+            except DataError:  # reported when the map is scored
                 continue
             if values.dtype.kind != "u":
                 return
@@ -129,7 +130,7 @@ class MapFolder:
         self.binary = highest == 1
 
     def hash_files(self) -> Iterator[Path]:
-        """Hash every map that belongs to a picture; yields each file when it is done."""
+        """Hash every map that belongs to a picture; yields each file when it is hashed."""
         total = hashlib.sha256(f"{self.invert} {self.resize}\n".encode())
         for (set_name, name), path in self.files.items():
             try:
@@ -141,12 +142,12 @@ class MapFolder:
         self.digest = total.hexdigest()
 
     def read(self, set_name: str, sample: Sample, size: tuple[int, int]) -> tuple[Map, float | None]:
-        """The map of a sample, float32 [H,W] in [0,1], and the method's own image score, None where there is none.
+        """The map of a sample, float32 [H,W] in [0,1], and the method's own image score, or None.
 
         Args:
             size: (width, height) of its picture.
 
-        Raises `DataError` when there is no map, or one that cannot be read or has another size.
+        Raises `DataError` when the map is missing, cannot be read or has another size.
         """
         path = self.files.get((set_name, sample.name))
         if path is None:
@@ -164,7 +165,7 @@ class MapFolder:
 
 
 def _index(root: Path, files: Sequence[Path], endings: Sequence[str] = ("",)) -> dict[str, list[Path]]:
-    """Map files by every path that may name their picture, once one of `endings` is taken off."""
+    """Map files by every path that may refer to their picture, after removing one of `endings`."""
     by_path: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         base = file.relative_to(root).with_suffix("").as_posix()
@@ -177,7 +178,7 @@ def _index(root: Path, files: Sequence[Path], endings: Sequence[str] = ("",)) ->
 
 
 def _fitting(set_name: str, name: str, by_path: dict[str, list[Path]]) -> list[Path]:
-    """The map files for a picture by the most exact of its names that any file has."""
+    """The map files for a picture by the most exact of its names that matches any file."""
     path = PurePosixPath(name)
     flat = PurePosixPath(path.name)
     for exact in (set_name / path, path, set_name / flat, flat):
@@ -188,12 +189,12 @@ def _fitting(set_name: str, name: str, by_path: dict[str, list[Path]]) -> list[P
 
 
 def _bare(path: PurePosixPath) -> PurePosixPath:
-    """A path without the suffix of a picture."""
+    """A path without a picture's suffix."""
     return path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
 
 
 def looks_inverted(rows: Sequence[ImageRow]) -> float | None:
-    """The mean pixel AUC of tampered pictures where it is so low that low values seem to mean tampered, else None."""
+    """The mean pixel AUC of tampered pictures if it is so low that low values probably mean tampered, else None."""
     aucs = [row.pixel_auc for row in rows if row.ok and row.tampered and not np.isnan(row.pixel_auc)]
     mean = float(np.mean(aucs)) if aucs else 1.0
     return mean if mean < INVERTED_BELOW else None
@@ -201,11 +202,11 @@ def looks_inverted(rows: Sequence[ImageRow]) -> float | None:
 
 @dataclass(frozen=True)
 class RawMap:
-    """What a file holds.
+    """The contents of a map file.
 
     Attributes:
         values: [H,W], bool, uint8, uint16 or float.
-        score: the method's own image score, None when the file has none.
+        score: the method's own image score, None if the file has none.
     """
 
     values: NDArray[Any]
@@ -215,10 +216,11 @@ class RawMap:
 def read_raw(path: Path) -> RawMap:
     """Read an .npz, .npy, PNG (8 or 16 bit) or TIFF (also float) file.
 
-    Of an .npz: the array of the first of `MAP_KEYS` that it has, or its only one; and `score`. Axes of length 1 are
-    dropped. Of two channels that add up to 1 everywhere, a softmax of authentic and tampered, the second is taken.
+    From an .npz, the array with the first existing name of `MAP_KEYS`, or its only array, is read, and `score`. Axes of
+    length 1 are dropped. Of two channels that add up to 1 everywhere (a softmax of authentic and tampered), the second
+    is taken.
 
-    Raises `DataError` naming the file when it is damaged or holds no single-channel map.
+    Raises `DataError` naming the file when it is damaged or contains no single-channel map.
     """
     try:
         with warnings.catch_warnings():
@@ -230,12 +232,12 @@ def read_raw(path: Path) -> RawMap:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"map {path} cannot be read: {reason}") from error
     values = raw.values
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as TIFFs of other machines have it
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFFs may have another byte order
     values = _one_channel(values)
     if values.ndim != 2 or not values.size:
         raise DataError(f"map {path} has the shape {raw.values.shape}, not height×width")
     if values.dtype.kind in "iu" and values.dtype not in (np.uint8, np.uint16):
-        # what the highest integer stands for, such a type does not say, and one map alone cannot show
+        # such a type does not define what its highest integer means, and a single map cannot show it
         if not np.isin(values, (0, int(values.max()))).all() or values.max() not in (0, 1, 255):
             raise DataError(
                 f"map {path} holds {values.dtype} from {values.min()} to {values.max()}: save it as uint8 (0 to 255), "
@@ -248,7 +250,7 @@ def read_raw(path: Path) -> RawMap:
 
 
 def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
-    """An array without its batch and channel axes, where it is clear which these are; a map is then [H,W]."""
+    """Remove batch and channel axes of an array if they are unambiguous; a map is then [H,W]."""
     while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim == 3 and values.dtype.kind == "f":
@@ -284,12 +286,12 @@ def _score(path: Path, value: NDArray[Any]) -> float:
 def _single_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
     if picture.mode in ("L", "1", "F") or picture.mode.startswith("I"):
         array = np.asarray(picture)
-        # 16-bit PNGs come as 32-bit integers from some Pillow versions
+        # some Pillow versions return 16-bit PNGs as 32-bit integers
         return array.astype(np.uint16) if picture.format == "PNG" and array.dtype == np.int32 else array
     colours = np.asarray(picture.convert("RGB"))
     if (colours != colours[..., :1]).any():
         if picture.mode == "P" and len({0, *np.unique(np.asarray(picture)).tolist()}) <= 2:
-            return np.asarray(picture) > 0  # a map of classes: nothing, and one that is something
+            return np.asarray(picture) > 0  # a map of classes: 0 is background, 1 is tampered
         raise DataError(
             f"map {path} is a colour picture, not a map of one channel: save the values before they are coloured"
         )
@@ -297,10 +299,10 @@ def _single_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
 
 
 def as_map(path: Path, raw: NDArray[Any], binary: bool = False) -> Map:
-    """Scale what `read_raw` gave to float32 in [0,1]: 8 bit by 255, 16 bit by 65535, floats as they are.
+    """Scale the result of `read_raw` to float32 in [0,1]: 8 bit by 255, 16 bit by 65535, floats unchanged.
 
     Args:
-        binary: integers are 0 and 1, not 0 and 255.
+        binary: whether integers are 0 and 1, not 0 and 255.
 
     Raises `DataError` naming the file for NaN and for values outside the range.
     """
@@ -317,6 +319,6 @@ def as_map(path: Path, raw: NDArray[Any], binary: bool = False) -> Map:
     if np.isnan(low) or np.isnan(high):
         raise DataError(f"map {path} holds NaN")
     if low < -ROUNDING or high > 1 + ROUNDING:
-        remedy = "divide by 255" if low >= 0 and high <= 255 else "put them through a sigmoid"
+        remedy = "divide by 255" if low >= 0 and high <= 255 else "apply a sigmoid"
         raise DataError(f"map {path} holds values from {low:g} to {high:g}, not 0..1: {remedy} before saving")
     return np.clip(values, 0.0, 1.0)

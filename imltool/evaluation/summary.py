@@ -1,4 +1,4 @@
-"""Rows of pictures → the metrics of a data set and of parts of it, with bootstrap intervals over pictures."""
+"""Summarise rows of pictures into metrics of a data set and of its parts, with bootstrap intervals over pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from imltool.evaluation.rows import HALF, ImageRow
 QUINTILES = 5
 
 Estimate = tuple[float, "Interval | None"]
-"""A metric, NaN where it does not exist, and its interval."""
+"""A metric, NaN if it does not exist, and its interval."""
 
 
 def summarize_set(
@@ -42,11 +42,11 @@ def summarize_set(
     protocols: Sequence[str] = (),
     list_file: Mapping[str, str] | None = None,
 ) -> SetResult:
-    """The metrics of one set, see `results.METRICS`; the interval of fewer than two pictures is None.
+    """The metrics of a set, see `results.METRICS`; the interval of fewer than two pictures is None.
 
     Args:
         score_threshold: the image operating point.
-        protocols: names of `compat.PROTOCOLS` that the rows were measured under too.
+        protocols: names in `compat.PROTOCOLS` under which the rows were also measured.
         list_file: name and SHA-256 of the list that chose the pictures.
 
     Raises `DataError` when no row was scored.
@@ -85,7 +85,7 @@ def summarize_set(
 
 
 def flat(estimates: Mapping[str, Estimate]) -> dict[str, float | Interval | None]:
-    """Metrics and intervals as a `results.Measured` holds them: `KEY` and `KEY_ci`."""
+    """Metrics and intervals as fields of a `results.Measured`: `KEY` and `KEY_ci`."""
     found: dict[str, float | Interval | None] = {}
     for key, (value, limits) in estimates.items():
         found |= {key: None if math.isnan(value) else value, f"{key}_ci": limits}
@@ -116,9 +116,9 @@ def _pixel_estimates(tampered: Sequence[ImageRow], seed: int) -> dict[str, Estim
 
 
 def _oracle(tampered: Iterable[ImageRow]) -> tuple[metrics.FloatArray, float | None]:
-    """F1 [N] of the pictures at the threshold best for their mean, and that threshold; no picture, no threshold.
+    """F1 [N] of the pictures at the threshold that maximises their mean, and the threshold, None without pictures.
 
-    The interval of their mean holds the threshold fixed.
+    For the interval of the mean, the threshold is fixed.
     """
     curves = [metrics.f1(row.curve.counts()) for row in tampered if row.curve is not None]
     if not curves:
@@ -155,7 +155,7 @@ def _image_estimates(
 def _area_strata(tampered: Sequence[ImageRow], seed: int) -> list[Stratum]:
     """Five groups of equal size, from the smallest edits to the largest.
 
-    Pictures of one area may fall into two groups; fewer than five pictures make as many groups as there are.
+    Pictures of equal area may be in two groups; fewer than five pictures make one group each.
     """
     if not tampered:
         return []
@@ -182,16 +182,16 @@ def _stratum(name: str, rows: Sequence[ImageRow], seed: int) -> Stratum:
 
 
 def mean_by_role(sets: Mapping[str, SetResult], groups: Mapping[str, Role] | None = None) -> dict[str, Mean]:
-    """Pixel metrics averaged over the sets of a role; each set counts once, whatever its size.
+    """Pixel metrics averaged over the sets of a role; each set counts once, regardless of its size.
 
     Args:
-        sets: name → result of one method.
-        groups: set → role by a protocol. A set with another role than there counts nowhere, and there is a mean over
-            both groups beside `ind` and `ood`: `all`.
+        sets: name → result of a method.
+        groups: set → role by a protocol. A set with a different role is not counted, and in addition to `ind` and `ood`
+            there is a mean over both groups: `all`.
 
     Returns:
-        Role → mean; a set without forgeries is in none. None for the metrics of a role without sets, or that not all
-        of its sets have.
+        Role → mean; sets without forgeries are left out. Metrics are None for a role without sets, or if not all of its
+        sets have them.
     """
     roles = {name: one.role for name, one in sets.items() if one.value("pixel_f1") is not None}
     if groups is not None:

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: which method on which set comes where, and how a metric is written."""
+"""The tables of an evaluation: their rows and columns, and the formatting of metrics."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DEFINITION = (
     "F1 oracle: at the one threshold that is best for the set as a whole, an upper bound that needs the truth. "
     "In brackets: 95 % bootstrap interval over pictures."
 )
-"""What the headline's metrics mean; it goes with them wherever they are written."""
+"""Definition of the headline's metrics, which accompanies them wherever they are written."""
 
 
 def metric_text(measured: Measured, key: str, interval: bool = False) -> str:
-    """A metric with three decimals, `–` where it does not exist, its interval in brackets when asked for."""
+    """A metric with three decimals, `–` if it does not exist, with its interval in brackets if requested."""
     return number(measured.value(key), measured.interval(key) if interval else None)
 
 
@@ -45,7 +45,7 @@ def _headings(keys: Iterable[str]) -> list[str]:
 
 
 def main_tables(results: Results) -> list[Table]:
-    """The headline: pixels of tampered pictures, then pictures as a whole."""
+    """The headline: pixels of tampered pictures, then whole pictures."""
     pixels, pictures = [], []
     for name, method, found in results.rows():
         start = [name, found.role.upper(), method.label]
@@ -59,7 +59,7 @@ def main_tables(results: Results) -> list[Table]:
 
 
 def protocol_table(results: Results) -> list[Table]:
-    """The sets of the protocol, missing ones too; none without a protocol."""
+    """The sets of the protocol, including missing ones; none without a protocol."""
     protocol = results.protocol
     if protocol is None:
         return []
@@ -76,7 +76,7 @@ def protocol_table(results: Results) -> list[Table]:
 
 
 def mean_rows(results: Results) -> list[tuple[str, str, Mean]]:
-    """(role or `all`, label of the method, mean) of the means over two sets or more, or of a protocol's groups."""
+    """(role or `all`, label of the method, mean) for means over two or more sets, or over a protocol's groups."""
     rows = [
         (role, method.label, mean)
         for method in results.methods
@@ -87,7 +87,7 @@ def mean_rows(results: Results) -> list[tuple[str, str, Mean]]:
 
 
 def mean_table(results: Results) -> list[Table]:
-    """Means over sets; none where no role has two of them and there is no protocol."""
+    """Means over sets; none if no role has two sets and there is no protocol."""
     roles = [one.role for one in results.protocol.sets.values()] if results.protocol else []
     rows = []
     for role, label, mean in mean_rows(results):
@@ -99,13 +99,13 @@ def mean_table(results: Results) -> list[Table]:
 
 
 def headline_tables(results: Results) -> list[Table]:
-    """What a reader sees first: the protocol if there is one, pixels, means over sets, pictures."""
+    """Tables at the top of the report: the protocol if there is one, pixels, means over sets, pictures."""
     pixels, pictures = main_tables(results)
     return [*protocol_table(results), pixels, *mean_table(results), pictures]
 
 
 def strata_tables(results: Results) -> list[Table]:
-    """One table by size of the edit and one by kind; none where nothing is known."""
+    """One table by size of the edit and one by kind; none without data."""
     tables = []
     for key, title, head in (("area", "By size of the edit", "fifth"), ("kind", "By kind", "kind")):
         rows = []
@@ -121,7 +121,7 @@ def strata_tables(results: Results) -> list[Table]:
 
 
 def compat_tables(results: Results) -> list[Table]:
-    """One table for each other code's way of measuring that was asked for, its meaning in the title."""
+    """One table for each requested protocol of another code, with its meaning in the title."""
     tables = []
     for name in results.compat:
         columns = PROTOCOLS[name].columns
@@ -155,7 +155,7 @@ def robust_tables(results: Results) -> dict[str, Table]:
 
 
 def markdown_table(results: Results) -> str:
-    """All metrics as Markdown tables, ready for a paper, with their definitions and how to reproduce them."""
+    """All metrics as Markdown tables for use in a paper, with their definitions and how to reproduce them."""
     lines = [] if results.complete else ["**Not complete: the evaluation was stopped.**", ""]
     for table in headline_tables(results):
         lines += [f"## {table.title}", "", *table.markdown(), ""]
@@ -167,7 +167,7 @@ def markdown_table(results: Results) -> str:
 
 
 def notes(results: Results) -> list[str]:
-    """What the headline's metrics mean, a sentence or two a line."""
+    """Explanations of the headline's metrics, a sentence or two per line."""
     found = [DEFINITION]
     if results.checkpoint:
         threshold, score = results.checkpoint.threshold, results.checkpoint.score_threshold
@@ -181,7 +181,7 @@ def notes(results: Results) -> list[str]:
         if method.maps and method.maps.inverted:
             found.append(f"The maps of {method.label} were inverted before scoring.")
         if method.maps and method.maps.resized:
-            found.append(f"Maps of {method.label} that had another size than their picture were scaled to it.")
+            found.append(f"Maps of {method.label} with another size than their picture were scaled to it.")
     if results.options.min_max:
         found.append("Every map was stretched to 0..1 before scoring, so these metrics are not the headline's.")
     found += protocol_notes(results)
@@ -198,7 +198,7 @@ def notes(results: Results) -> list[str]:
             found.append(f"{name}: pictures left out: {reasons}.")
     if results.checkpoint and any(one.similar.n is None for one in results.data.values()):
         found.append(
-            "Near-duplicates of training pictures were not looked for: the checkpoint has no perceptual hashes."
+            "Near-duplicates of training pictures were not searched for: the checkpoint has no perceptual hashes."
         )
     return found + [
         f"{name}: {label} has no metrics: {reason}."
@@ -208,28 +208,28 @@ def notes(results: Results) -> list[str]:
 
 
 def protocol_notes(results: Results) -> list[str]:
-    """How these results differ from the tables of their protocol, a sentence or two a line."""
+    """Differences of these results from the tables of their protocol, a sentence or two per line."""
     protocol = results.protocol
     if protocol is None:
         return []
     found = [f"Protocol {protocol.name}: {protocol.source}. Its tables have {METRICS[protocol.metric].heading}."]
     if protocol.missing:
         found.append(
-            f"Missing sets: {', '.join(protocol.missing)}. Means are over the others and not the protocol's own."
+            f"Missing sets: {', '.join(protocol.missing)}. Means are over the other sets and not those of the protocol."
         )
     found += [f"{name}: {count_difference(one)}." for name, one in protocol.sets.items() if one.differs]
     return found + [f"{name}: {one.conflict}." for name, one in results.data.items() if one.conflict]
 
 
 def count_difference(one: ProtocolSetInfo) -> str:
-    """How the pictures of a protocol's set differ in number from the published ones."""
+    """Difference between the numbers of pictures of a protocol's set and the published ones."""
     parts = [part for part, count in one.published.items() if count is not None]
     have = " and ".join(f"{(one.found or {})[part]} {part}" for part in parts)
     return f"{have} pictures, the protocol has {' and '.join(str(one.published[part]) for part in parts)}"
 
 
 def reproduction(results: Results) -> list[tuple[str, str]]:
-    """(what, value) of everything needed to reproduce these results: command, versions, hashes of weights and data."""
+    """(name, value) of everything needed to reproduce these results: command, versions, hashes of weights and data."""
     rows = [("Command", f"`{results.command}`"), ("Versions", _versions(results.versions))]
     if results.checkpoint:
         rows.append(("Weights", f"{results.checkpoint.name}, SHA-256 `{results.checkpoint.sha256}`"))

@@ -1,7 +1,6 @@
-"""Protocols of published tables: which sets they have, in which role, and where these are below one folder.
+"""Protocols of published tables: their sets, the sets' roles, and their folders below a root.
 
-A protocol is a YAML file beside this one, or one of the user's. Sets that are not there are reported, never passed
-over.
+A protocol is a YAML file beside this one or a user's file. Missing sets are reported, never skipped silently.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ SUFFIXES = (".yaml", ".yml")
 class ProtocolSet(Settings):
     """One set of a protocol."""
 
-    name: str = Field(min_length=1, description="as results are filed")
-    layout: str = Field(description="how it is read when it is there as distributed")
+    name: str = Field(min_length=1, description="its name in results")
+    layout: str = Field(description="layout of the set as distributed")
     folders: tuple[str, ...] = Field(min_length=1, description="names it may have below the root")
     role: Role
-    tampered: int | None = Field(None, ge=0, description="number of forgeries the published tables have")
-    authentic: int | None = Field(None, ge=0, description="number of authentic pictures they have")
+    tampered: int | None = Field(None, ge=0, description="number of forgeries in the published tables")
+    authentic: int | None = Field(None, ge=0, description="number of authentic pictures in the published tables")
     pictures: Literal["all", "tampered"] = Field("all", description="tampered leaves authentic pictures out")
     split: str | None = Field(None, description="the part of the set that belongs to the protocol")
 
@@ -58,14 +57,14 @@ class ProtocolSet(Settings):
 
 
 class PublishedProtocol(Settings):
-    """What a published table measures on. Its metric is the headline's; `compat` adds the table of another."""
+    """The protocol of a published table. It uses the headline's metric; `compat` adds tables with others."""
 
-    says: str = Field(min_length=1, description="what it is, and what a method is trained on under it")
+    says: str = Field(min_length=1, description="what it is, and the training data it prescribes")
     source: str = Field(min_length=1, description="where it is published")
     metric: Literal["pixel_f1", "pixel_f1_calibrated", "pixel_f1_oracle"] = Field(
-        "pixel_f1", description="the F1 its tables have: at 0.5, at the calibrated or at the best threshold"
+        "pixel_f1", description="the F1 of its tables: at 0.5, at the calibrated or at the best threshold"
     )
-    compat: tuple[str, ...] = Field((), description="names of --compat whose tables belong to it")
+    compat: tuple[str, ...] = Field((), description="names for --compat whose tables belong to it")
     sets: tuple[ProtocolSet, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -85,14 +84,14 @@ class PublishedProtocol(Settings):
 
 @dataclass
 class ProtocolRun:
-    """A protocol and what there is of it.
+    """A protocol with the sets that were found.
 
     Attributes:
-        name: of the protocol: its file's, without suffix.
+        name: name of the protocol's file without suffix.
         settings: the protocol.
-        sha256: of its file.
-        root: the folder its sets are in.
-        sets: those found, in the protocol's order.
+        sha256: SHA-256 of its file.
+        root: the folder of its sets.
+        sets: the sets found, in the protocol's order.
     """
 
     name: str
@@ -145,7 +144,7 @@ def _describe(wanted: ProtocolSet, found: NamedSet | None) -> ProtocolSetInfo:
 
 
 def load_protocol(name: str) -> tuple[str, Path, PublishedProtocol]:
-    """Name, file and content of a shipped protocol, or of the YAML file at `name`.
+    """Load a shipped protocol, or the YAML file at `name`; returns its name, file and content.
 
     Raises `UsageError` for an unknown name, `ConfigError` for a file that is not a protocol.
     """
@@ -158,15 +157,16 @@ def load_protocol(name: str) -> tuple[str, Path, PublishedProtocol]:
 def open_protocol(name: str, root: Path, lists: Sequence[str] = ()) -> ProtocolRun:
     """Find and read the sets of a protocol below `root`.
 
-    A set is a folder (or link) right below the root whose name is one of its `folders`, case and punctuation aside:
-    as distributed, or as `imltool data convert` left it. A manifest of such a name comes first. Nothing is downloaded.
+    A set is a folder (or link) directly below the root with one of its `folders` as name, ignoring case and
+    punctuation. It is in the distributed form, or in that of `imltool data convert`. A manifest with such a name takes
+    precedence. Nothing is downloaded.
 
     Args:
-        name: of a shipped protocol, or a YAML file.
-        lists: as of `apply_lists`; they choose before the protocol's `pictures` does.
+        name: name of a shipped protocol, or a YAML file.
+        lists: see `apply_lists`; they are applied before the protocol's `pictures`.
 
-    Raises as `load_protocol` does; `DataError` when the root is no folder, none of the sets is in it, two folders may
-    be one set, or a set cannot be read.
+    Raises as `load_protocol` does; `DataError` when the root is not a folder, none of the sets is in it, two folders
+    may be the same set, or a set cannot be read.
     """
     name, file, settings = load_protocol(name)
     run = ProtocolRun(name, settings, sha256_file(file), root)
@@ -184,7 +184,7 @@ def open_protocol(name: str, root: Path, lists: Sequence[str] = ()) -> ProtocolR
         first = settings.sets[0]
         raise DataError(
             f"none of the {len(settings.sets)} sets of protocol {name} is in {root}",
-            f"a set is a folder right below it, {first.name} for instance {' or '.join(first.folders[:3])}",
+            f"a set is a folder directly below it, {first.name} for instance {' or '.join(first.folders[:3])}",
         )
     apply_lists(run.sets, lists)
     tampered_only = {one.name for one in settings.sets if one.pictures == "tampered"}
@@ -195,7 +195,7 @@ def open_protocol(name: str, root: Path, lists: Sequence[str] = ()) -> ProtocolR
 
 
 def _place(wanted: ProtocolSet, entries: Sequence[Path]) -> Path | None:
-    """Where a set is among the entries of the root; None where it is missing."""
+    """The path of a set among the entries of the root; None if it is missing."""
     names = {plain_name(name) for name in wanted.folders}
     listed = {".jsonl", ".json"} if wanted.layout == "imdlbenco" else {".jsonl"}
     fitting = [path for path in entries if path.suffix in listed and plain_name(path.stem) in names and path.is_file()]
@@ -206,7 +206,7 @@ def _place(wanted: ProtocolSet, entries: Sequence[Path]) -> Path | None:
 
 
 def _target(wanted: ProtocolSet, place: Path) -> str:
-    """What `read_target` is to read there."""
+    """The target to read with `read_target`."""
     if place.suffix == ".jsonl" and place.is_file():
         return str(place)
     if (place / MANIFEST).is_file():
