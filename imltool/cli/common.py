@@ -1,6 +1,6 @@
-"""What every command shares: option types, console, logging, progress and exit codes.
+"""Parts that all commands share: option types, console, logging, progress and exit codes.
 
-stdout carries data only; progress, tables for people and log go to stderr unless a command says otherwise.
+stdout is for data only; progress, tables for people and the log go to stderr unless a command states otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`imltool review`: examine a scan's pictures in a browser, decide about them, keep the decisions."""
+"""`imltool review`: examine a scan's pictures in a browser, decide on them, record the decisions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def review(
     verbose: common.VerboseOption = 0,
     quiet: common.QuietOption = False,
 ) -> None:
-    """Examine the pictures of a scan in a browser, decide about them, and keep the decisions.
+    """Examine the pictures of a scan in a browser, decide on them, and record the decisions.
 
     Prints an address that works only on this machine and only for this run. Every decision is written to
     OUT/decisions.jsonl at once. Ctrl-C ends the review, and the same command resumes it. At the end decisions.csv,

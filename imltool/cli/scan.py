@@ -25,7 +25,7 @@ CASE = "Case (goes into run.json and the report)"
 
 def scan(
     paths: Annotated[
-        list[str],  # a path would take one of the slashes of an address
+        list[str],  # a Path would drop one of the slashes of an address
         common.argument(
             "PATH",
             "Pictures, or folders of them (recursive). Also s3:// and gs:// addresses (needs `imltool[storage]`).",
@@ -119,7 +119,7 @@ def scan(
     common.setup_logging(verbose, quiet)
     from imltool.scan.stores import is_address
 
-    if is_address(str(out).replace(":/", "://", 1)):  # a path keeps one slash of an address
+    if is_address(str(out).replace(":/", "://", 1)):  # a Path keeps only one slash of an address
         raise UsageError("--out is an address, but results are written to a local folder", "give a folder")
     with log_to(log_file, keep_out=out):
         from imltool.scan import run_record

@@ -20,7 +20,7 @@ MARK = b"jumdc2pa"
 """Every embedded manifest store begins with a JUMBF description of this kind, which no format compresses."""
 READER = Path(__file__).with_name("credentials_reader.py")
 SECONDS = 60
-"""Wall-clock time the reader may take (our choice)."""
+"""Wall-clock time that the reader may take (our choice)."""
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{5,}")
 
 MIME = {

@@ -123,7 +123,7 @@ def _further_pictures(source: Source, found: Blocks, first: JpegStructure) -> No
 
 
 def _starts(parts: Mapping[int, bytes]) -> Iterator[int]:
-    """Where each part should begin if none is missing."""
+    """The offset at which each part should begin if none is missing."""
     place = 0
     for start in sorted(parts):
         yield place

@@ -92,7 +92,7 @@ class MaskPicture:
 
     @property
     def bright(self) -> Mask:
-        """Where the grey level is above half, bool [H,W].
+        """The mask, bool [H,W]: True where the grey level is above half.
 
         Masks saved as 0 and 1, or as 0 and 255 in 16 bits, are recognised too; otherwise all of them would be empty.
         """
@@ -253,7 +253,7 @@ def mask_png(mask: Mask) -> bytes:
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write a bool [H,W] mask as `mask_png` gives it. Atomic."""
+    """Write a bool [H,W] mask as `mask_png` encodes it, atomically."""
     write_bytes(path, mask_png(mask))
 
 
@@ -264,7 +264,7 @@ def map_png(values: Map) -> bytes:
 
 
 def write_map(path: Path, values: Map) -> None:
-    """Write a float [H,W] map in [0,1] as `map_png` gives it. Atomic."""
+    """Write a float [H,W] map in [0,1] as `map_png` encodes it, atomically."""
     write_bytes(path, map_png(values))
 
 

@@ -1,4 +1,4 @@
-"""What each companion map shows, and how to read it."""
+"""Title and explanation of each companion map."""
 
 from __future__ import annotations
 

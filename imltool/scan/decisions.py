@@ -1,5 +1,4 @@
-"""What examiners decided about the pictures of a scan: rows of `decisions.jsonl`, kept apart from the machine's
-results.
+"""Decisions of examiners on the pictures of a scan: rows of `decisions.jsonl`, kept apart from the machine's results.
 
 `imltool review` appends a row for every change. Each row holds the hash of the line before (see `imltool.scan.chain`),
 so that none can be changed, added or removed undetected. The latest row of a picture is its decision.

@@ -155,7 +155,7 @@ _BREAKABLE = {paper: partial(_breakable, paper=paper) for paper in (False, True)
 
 
 def _place(run: Mapping[str, Any], name: str) -> str:
-    """Where a picture was when it was scanned: its absolute path or address."""
+    """The absolute path or address of a picture when it was scanned."""
     for root in run["inputs"]:
         path, label = str(root["path"]), str(root["label"])
         if name == label:

@@ -124,7 +124,7 @@ class ScanResult(Part):
         return read_map(self._file(self.map))
 
     def read_mask(self) -> Mask:
-        """Where the map exceeds the scan's threshold, bool [H,W]. Raises `DataError`, `ImageError`."""
+        """The mask, bool [H,W]: True where the map exceeds the scan's threshold. Raises `DataError`, `ImageError`."""
         return read_mask(self._file(self.mask))
 
     def _file(self, name: str | None) -> Path:
