@@ -1,1 +1,1 @@
-"""`imltool review`: a local page to examine a scan's pictures, decide about them and record the decisions."""
+"""`imltool review`: a local page to examine a scan's pictures, decide on them and record the decisions."""
