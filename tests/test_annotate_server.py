@@ -230,7 +230,7 @@ def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: 
         (("nowhere",), 2, "no such file or folder"),
         ((".", "--out", "."), 2, "is a folder"),
         ((".", "--out", "boxes.txt"), 2, "does not end in .json"),
-        (("set", "--teacher", "grabcut"), 2, "makes no live masks"),
+        (("set", "--teacher", "grabcut"), 2, "cannot make live masks"),
         (("set", "--teacher", "sam"), 2, "unknown teacher"),
         (("set", "--annotator", " "), 2, "annotator's name"),
         (("set", "--out", "foreign.json"), 2, "was not made by imltool annotate"),

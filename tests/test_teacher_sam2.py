@@ -179,7 +179,7 @@ def test_pseudo_takes_the_folder_or_its_weights_file(folder: Path, tmp_path: Pat
     assert code == 2 and "teacher sam2 needs its folder" in stderr
     page = ("annotate", tmp_path / "photos", "--out", tmp_path / "b.json", "--teacher", "sam2", "--weights", folder)
     code, _, stderr = imltool(*page, "--no-browser")
-    assert code == 2 and "teacher sam2 makes no live masks" in stderr
+    assert code == 2 and "teacher sam2 cannot make live masks" in stderr
 
 
 @pytest.mark.parametrize(

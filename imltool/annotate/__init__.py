@@ -1,1 +1,1 @@
-"""Drawing boxes in a browser, with the teacher's mask beside them: a server for one person's own machine."""
+"""Draw boxes in a browser, with the teacher's masks: a server for one person's own machine."""

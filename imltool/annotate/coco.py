@@ -1,4 +1,4 @@
-"""What is written for other commands: boxes and accepted masks as COCO JSON, and the list of authentic pictures."""
+"""Output for other commands: boxes and accepted masks as COCO JSON, and the list of authentic pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def authentic_list(boxes: Path) -> Path:
 
 
 def present_states(records: Records, annotator: str | None = None) -> list[State]:
-    """One state a picture, sorted by name: the latest of any annotator, or of one."""
+    """One state per picture, sorted by name: the latest of all annotators, or of `annotator`."""
     chosen = []
     for _, states in sorted(records.by_picture().items()):
         theirs = [state for state in states if annotator in (None, state.annotator)]
@@ -29,12 +29,12 @@ def present_states(records: Records, annotator: str | None = None) -> list[State
 def coco_document(records: Records, annotator: str | None = None) -> dict[str, Any]:
     """All annotations as COCO detection JSON.
 
-    Every picture that was judged or has boxes is an image. Its `imltool` object holds annotator, verdict (null for
-    imported boxes that nobody has looked at), time, seconds, revision, sha256, whether suggestions were shown, and who
-    else judged it. Boxes of pictures marked unsure or skipped stay in the journal: nobody should learn from them.
-    An annotation's `imltool` object holds `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind` of edit (or
-    null) and a `comment`, and an accepted mask, run-length encoded (`mask`). The `segmentation` is for other programs:
-    the mask's outlines, else the box, as polygons.
+    Every picture that was judged or has boxes is an image. Its `imltool` object has annotator, verdict (null for
+    imported boxes that nobody has judged), time, seconds, revision, sha256, whether suggestions were shown, and who
+    else judged it. Boxes of pictures marked unsure or skipped are only in the journal, because they must not be used
+    for training. An annotation's `imltool` object has `accepted`, `clicks` (x, y, 1 inside or 0), `origin`, the `kind`
+    of edit (or null), a `comment`, and an accepted mask, run-length encoded (`mask`). The `segmentation` is for other
+    programs: the mask's outlines, else the box, as polygons.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
             "comment": box.comment,
         },
     }
-    # CVAT and Label Studio want a segmentation of every annotation, Label Studio's import polygons alone
+    # CVAT and Label Studio require a segmentation for every annotation; Label Studio imports polygons only
     made["segmentation"] = box_polygon(box.box)
     if box.mask is not None:
         mask = decode_mask(box.mask)
@@ -97,7 +97,7 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
 def write_results(boxes: Path, document: dict[str, Any], root: Path) -> None:
     """Write a `coco_document` and the list of its authentic pictures, each atomically. Raises `OutputError`.
 
-    The list names pictures as a `list` of `imltool train` does: the folder's own name first.
+    Names in the list are as in a `list` of `imltool train`: they start with the folder's own name.
     """
     write_text(boxes, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
     names = [image["file_name"] for image in document["images"] if image["imltool"]["verdict"] == "authentic"]

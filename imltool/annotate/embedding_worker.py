@@ -1,4 +1,4 @@
-"""Pictures made ready for the page: decoded for display, embedded ahead of the person, masks decoded on demand."""
+"""Prepare pictures for the page: decode them for display, embed them ahead of the person, decode masks on demand."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from imltool.teacher.sam import Embedding, SamTeacher
 from imltool.teacher.teacher import BoxMask
 
 VIEW_SIDE = 4096
-"""Longest side of the picture sent to the page, pixels: enough to zoom in on, and what browsers can draw."""
+"""Longest side of a picture sent to the page, pixels: enough for zooming, and not too large for browsers."""
 MASK_SIDE = 1024
-"""Longest side of a mask sent to the page; SAM's own masks have 256."""
+"""Longest side of a mask sent to the page, pixels; SAM's own masks have 256."""
 VIEW_QUALITY = 95
 KEPT = 16
-"""Pictures kept ready: about 4 MB of embedding and up to a few MB of view each."""
+"""Number of prepared pictures in memory: each has an embedding of about 4 MB and a view of up to a few MB."""
 SUGGESTED = 5
-"""Most suggestions for one picture."""
+"""Greatest number of suggestions for a picture."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture as the page shows it.
+    """A picture for display in the page.
 
     Attributes:
-        sha256: of the file.
-        width, height: of the upright picture, pixels.
-        jpeg: the picture, shrunk to `VIEW_SIDE` when it is larger.
+        sha256: SHA-256 of the file.
+        width, height: size of the upright picture, pixels.
+        jpeg: the picture, shrunk to `VIEW_SIDE` if it is larger.
     """
 
     sha256: str
@@ -57,7 +57,7 @@ class View:
 
 
 class _Latest(OrderedDict[str, Value]):
-    """Keeps the `KEPT` values used last."""
+    """Keeps the `KEPT` most recently used values."""
 
     def put(self, key: str, value: Value) -> None:
         self[key] = value
@@ -72,12 +72,12 @@ class _Latest(OrderedDict[str, Value]):
 
 
 class Superseded(Exception):
-    """Other pictures are wanted now."""
+    """Other pictures have been requested."""
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What the worker made of a picture: its embedding and suggestions, or why there are none."""
+    """The worker's result for a picture: its embedding and suggestions, or why there are none."""
 
     embedding: Embedding | None = None
     suggestions: tuple[Box, ...] = ()
@@ -85,13 +85,13 @@ class _Ready:
 
 
 class EmbeddingWorker:
-    """Prepares pictures in the order they are wanted, in a thread of its own. Safe to use from several threads.
+    """Prepares requested pictures in order, in its own thread. Thread-safe.
 
-    An embedding in progress pauses while a mask is decoded, and is dropped when another picture is requested first, so
-    that the annotator waits for neither.
+    An embedding in progress pauses while a mask is decoded, and is discarded when another picture is requested first,
+    so that the annotator need not wait for it.
 
     Args:
-        localizer: the student whose regions are suggested; None for no suggestions.
+        localizer: the student that suggests regions; None for no suggestions.
     """
 
     def __init__(self, pictures: PictureFolder, teacher: SamTeacher, localizer: Localizer | None = None) -> None:
@@ -112,12 +112,12 @@ class EmbeddingWorker:
         self._worker.start()
 
     def view(self, name: str) -> View:
-        """The picture for the page. Raises `ImageError` when it cannot be read."""
-        with self._state:  # a mask must not wait while the next picture is being read
+        """Return the picture for the page. Raises `ImageError` when it cannot be read."""
+        with self._state:  # held only briefly: a mask must not wait while a picture is being read
             view = self._views.take(name)
         if view is not None:
             return view
-        with self._reading:  # one picture at a time: decoded they can be large
+        with self._reading:  # one picture at a time, because decoded pictures can be large
             with self._state:
                 view = self._views.take(name)
             return view or self._read(name)[0]
@@ -137,15 +137,16 @@ class EmbeddingWorker:
         return view, rgb
 
     def want(self, names: Sequence[str]) -> None:
-        """Set which pictures to prepare, the most urgent first; waits for others end."""
+        """Set the pictures to prepare, the most urgent first; ends waiting for other pictures."""
         with self._state:
             self._wanted = tuple(names)
             self._state.notify_all()
 
     def ready(self, name: str, timeout: float) -> bool:
-        """Wait until a picture is embedded, or found to be impossible to embed.
+        """Wait until a picture is embedded, or cannot be embedded.
 
-        False when the time is over, or other pictures are wanted. One that is not wanted is put behind those.
+        Returns False when the time is over or other pictures have been requested. A picture that was not requested is
+        queued after those that were.
         """
         with self._state:
             if name not in self._ready and name not in self._wanted:
@@ -155,7 +156,7 @@ class EmbeddingWorker:
             return name in self._ready and not self._closed
 
     def _decided(self, name: str) -> bool:
-        """Whether waiting for a picture is over."""
+        """Whether waiting for a picture has ended."""
         return name in self._ready or name not in self._wanted or self._closed
 
     def _made(self, name: str) -> _Ready:
@@ -172,9 +173,9 @@ class EmbeddingWorker:
         return made
 
     def mask(self, name: str, drawn: DrawnBox) -> BoxMask:
-        """The teacher's mask at the size the page shows, at most `MASK_SIDE`. Waits for the embedding.
+        """The teacher's mask at the size shown in the page, at most `MASK_SIDE`. Waits for the embedding.
 
-        Raises `ImageError` when there is none, `Superseded` when other pictures are requested in the meantime.
+        Raises `ImageError` when there is no embedding, `Superseded` when other pictures are requested meanwhile.
         """
         made = self._made(name).embedding
         assert made is not None
@@ -183,7 +184,7 @@ class EmbeddingWorker:
         return self._decode(made, (max(1, round(height * scale)), max(1, round(width * scale))), drawn)
 
     def full_mask(self, name: str, drawn: DrawnBox) -> Mask:
-        """The same mask at the picture's size, bool [H,W]: what `imltool pseudo` makes of the box. Raises as `mask`."""
+        """The mask at the picture's size, bool [H,W], as `imltool pseudo` makes it for the box. Raises as `mask`."""
         made = self._made(name).embedding
         assert made is not None
         return self._decode(made, made.size, drawn).mask
@@ -198,12 +199,12 @@ class EmbeddingWorker:
             return self.teacher.refine(replace(embedding, size=size), box, clicks)
 
     def suggestions(self, name: str) -> tuple[Box, ...]:
-        """The student's regions as XYXY boxes, largest first. Waits for them. Raises as `mask`."""
+        """The student's regions as XYXY boxes, largest first. Waits for them. Raises as `mask` does."""
         return self._made(name).suggestions
 
     @contextmanager
     def _first(self) -> Iterator[None]:
-        """Let an embedding under way pause."""
+        """Make an embedding in progress pause."""
         with self._state:
             self._decoding += 1
             self._quiet.clear()
@@ -237,7 +238,7 @@ class EmbeddingWorker:
                 continue
             except ImageError as error:
                 made = _Ready(fault=error.message)
-            except Exception as error:  # one picture must not end the session (no memory, most likely)
+            except Exception as error:  # one picture must not end the session (most likely it ran out of memory)
                 made = _Ready(fault=f"{name}: no mask could be made ({type(error).__name__}: {error})")
             with self._state:
                 self._ready.put(name, made)
@@ -265,11 +266,11 @@ class EmbeddingWorker:
         )
 
     def close(self) -> None:
-        """Stop preparing; calls that wait end with `ImageError`."""
+        """Stop preparing; waiting calls raise `ImageError`."""
         with self._state:
             self._closed = True
             self._quiet.set()
             self._state.notify_all()
         self._worker.join(timeout=10)
-        for hook in self._hooks:  # the teacher may serve others
+        for hook in self._hooks:  # the teacher may be used elsewhere
             hook.remove()

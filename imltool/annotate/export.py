@@ -1,4 +1,4 @@
-"""Boxes of a session in the formats that other tools read."""
+"""Export the boxes of a session to the formats of other tools."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COCO = "coco"
 
 
 def export_boxes(boxes: Path, to: str, out: Path, annotator: str | None = None) -> int:
-    """Write the boxes of a boxes file as `coco`, `voc` or `yolo`; how many pictures were written.
+    """Write the boxes of a boxes file as `coco`, `voc` or `yolo`; returns the number of pictures written.
 
-    Pictures judged authentic are written without a box; those marked unsure or skipped are left out of VOC and YOLO,
-    where a picture without boxes would pass for authentic.
+    Pictures judged authentic are written without a box. Those marked unsure or skipped are left out of VOC and YOLO,
+    in which a picture without boxes would be taken for authentic.
 
-    Raises `UsageError` for an unknown format or annotator, or an `out` that exists and is not empty, `DataError` when
-    there are no journals or names collide, `OutputError`.
+    Raises `UsageError` for an unknown format or annotator, or if `out` exists and is not empty, `DataError` if there
+    are no journals or names collide, `OutputError`.
     """
     if to != COCO and to not in FOLDER_WRITERS:
         raise UsageError(f"unknown box format {to!r}", f"choose one of {', '.join((COCO, *FOLDER_WRITERS))}")

@@ -1,4 +1,4 @@
-"""The pictures to annotate, and the guarantee that no other file is ever opened."""
+"""The pictures to annotate; no other file is ever opened."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class PictureFolder:
     """The pictures of one session.
 
     Attributes:
-        root: the folder that all names are relative to, resolved: what `imltool pseudo` is given as IMAGES.
-        names: paths relative to `root`, forward slashes, in the order they are shown.
-        left_out: a line for each file or folder that is not offered, and why.
+        root: the resolved folder to which all names are relative: IMAGES for `imltool pseudo`.
+        names: paths relative to `root` with forward slashes, in the order in which they are shown.
+        left_out: a line for each file or folder left out, with the reason.
     """
 
     root: Path
@@ -27,7 +27,7 @@ class PictureFolder:
     left_out: tuple[str, ...]
 
     def path(self, name: str) -> Path:
-        """The file of a name. Raises `ImageError` when a link has come to point out of the root since the start."""
+        """The file of a name. Raises `ImageError` when a link, changed since the start, points out of the root."""
         path = self.root / name
         if name not in self.names or not _inside(path, self.root):
             raise ImageError(f"{name}: not one of the pictures")
@@ -35,11 +35,11 @@ class PictureFolder:
 
 
 def find_pictures(paths: list[Path], out: Path) -> PictureFolder:
-    """The pictures of files and folders (recursive), as `plan_inputs` orders them.
+    """Find the pictures of files and folders (recursively), in the order of `plan_inputs`.
 
-    The root is the folder given, or the closest folder that holds all that was given. Left out are ground-truth folders
-    of labelled sets, links that point out of the root, files without a picture's ending (`imltool pseudo` would not
-    find them), folders that cannot be read, and names that a list file cannot hold.
+    The root is the given folder, or the closest folder that contains all given paths. Ground-truth folders of labelled
+    sets are left out, as are links that point out of the root, files without a picture's suffix (`imltool pseudo` would
+    not find them), folders that cannot be read, and names that a list file cannot contain.
 
     Raises `UsageError` for a path that does not exist, `DataError` when no picture is left.
     """
@@ -48,7 +48,7 @@ def find_pictures(paths: list[Path], out: Path) -> PictureFolder:
     root = Path(os.path.commonpath(folders))
     names, left_out = [], [f"{printable(str(folder))}: ground truth of a labelled data set" for folder in plan.skipped]
     for item in plan.inputs:
-        # only the last part may be a link: files in a linked folder are judged by their real place
+        # only the last part may be a link: the real path of files in a linked folder is checked
         path = item.file.parent.resolve() / item.file.name
         reason = item.fault or _reason(path, root)
         if reason:
@@ -64,10 +64,10 @@ def _reason(path: Path, root: Path) -> str:
     if not _inside(path, root):
         return "a link that points out of the folder"
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return "its name does not end like a picture's"
+        return "its name does not have a picture's suffix"
     name = path.relative_to(root).as_posix()
     if not name.isprintable():
-        return "its name holds characters that a list cannot"
+        return "its name has characters that a list cannot contain"
     return ""
 
 
@@ -76,7 +76,7 @@ def _inside(path: Path, root: Path) -> bool:
 
 
 def check_out(out: Path) -> None:
-    """Raises `UsageError` when `out` cannot be the file that boxes are written to."""
+    """Raises `UsageError` when boxes cannot be written to `out`."""
     if out.is_dir():
         raise UsageError(f"{out} is a folder", "give --out a file, for instance boxes.json")
     if out.suffix.lower() != ".json":

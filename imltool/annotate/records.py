@@ -1,7 +1,7 @@
-"""The journals beside a boxes file: every annotator's current annotation of every picture, its history, the time.
+"""The journals beside a boxes file: every annotator's current annotation of every picture, its history, and times.
 
-Each session appends to a journal of its own in `NAME.journal/` (for `NAME.json`), so that two servers never write into
-one file; reading means joining them. Nothing is ever removed from a journal.
+Each session appends to its own journal in `NAME.journal/` (for `NAME.json`), so that two servers never write to the
+same file; readers merge them. Nothing is ever removed from a journal.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Verdict = Literal["tampered", "authentic", "unsure", "skipped"]
 Origin = Literal["drawn", "suggested", "imported"]
 Choice = Literal["mask", "box"]
 Kind = Literal["spliced", "copied", "removed", "retouched", "text", "generated", "other"]
-"""What was done inside a box, as far as the annotator knows (our choice of categories)."""
+"""The kind of edit inside a box, as far as the annotator knows (our choice of categories)."""
 
 LIMIT = 1_000_000.0
-"""No picture is wider: bounds coordinates that come from a browser."""
+"""Limit of coordinates received from a browser; no picture is wider."""
 MOST_BOXES = 500
-"""Boxes of one picture, at most."""
+"""Greatest number of boxes of a picture."""
 Coordinate = Annotated[float, Field(ge=-LIMIT, le=LIMIT, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
 class Click(Frozen):
-    """A place that belongs to the edit (`inside`) or does not, in pixels of the upright picture."""
+    """A point inside or outside of the edit (`inside`), in pixels of the upright picture."""
 
     x: Coordinate
     y: Coordinate
@@ -44,13 +44,13 @@ class DrawnBox(Frozen):
     """One box.
 
     Attributes:
-        box: XYXY in continuous pixels of the upright picture, positive size.
-        clicks: they refine the teacher's mask.
-        accepted: the label the person chose: the teacher's `mask`, the filled `box`, None for neither.
-        origin: `suggested` when it was the student's box, however much it was changed since: suggestions bias.
-        kind: what was done there; None when it was not said.
+        box: XYXY in continuous pixels of the upright picture, of positive size.
+        clicks: clicks that refine the teacher's mask.
+        accepted: the label the person chose: the teacher's `mask`, the filled `box`, or None for neither.
+        origin: `suggested` if it started as the student's box, however much it was changed, because suggestions bias.
+        kind: the kind of edit, None if not given.
         comment: free text.
-        mask: what was accepted, at the picture's size; present exactly when `accepted` is `mask`. Only the server
+        mask: the accepted mask at the picture's size; present if and only if `accepted` is `mask`. Only the server
             sets it.
     """
 
@@ -70,12 +70,12 @@ class DrawnBox(Frozen):
         return self
 
     def same_prompt(self, other: DrawnBox) -> bool:
-        """Whether a teacher would answer both with the same mask."""
+        """Whether a teacher would give the same mask for both."""
         return self.box == other.box and self.clicks == other.clicks
 
 
 class Content(Frozen):
-    """What is said about a picture; `verdict` is None until the person has judged it (imported boxes alone)."""
+    """The annotation of a picture; `verdict` is None until the person has judged it (only imported boxes)."""
 
     verdict: Verdict | None = None
     boxes: Annotated[tuple[DrawnBox, ...], Field(max_length=MOST_BOXES)] = ()
@@ -90,15 +90,15 @@ class Content(Frozen):
 
 
 class State(Frozen):
-    """One row of the journal that changes a picture.
+    """A row of the journal that changes a picture's annotation.
 
     Attributes:
-        annotator, image: who annotated which picture.
-        revision: counts this annotator's changes of this picture from 1.
+        annotator, image: the annotator and the picture.
+        revision: number of this annotator's change of this picture, from 1.
         action: `change`, `undo`, `redo` or `import`.
         time: UTC, ISO 8601 with microseconds.
-        sha256, width, height: of the picture as it was seen.
-        suggested: whether suggestions of the student had been shown for it by then.
+        sha256, width, height: of the picture when it was annotated.
+        suggested: whether suggestions of the student had been shown before.
     """
 
     event: Literal["state"] = "state"
@@ -115,7 +115,7 @@ class State(Frozen):
 
 
 class Spent(Frozen):
-    """One row of the journal that adds time: `seconds` an annotator was at work on a picture, idle time left out."""
+    """A row of the journal that adds time: `seconds` that an annotator worked on a picture, without idle time."""
 
     event: Literal["time"] = "time"
     annotator: str
@@ -125,7 +125,7 @@ class Spent(Frozen):
 
 
 class SessionStart(Frozen):
-    """The first row of every journal: who, with what, on which folder."""
+    """The first row of every journal: annotator, teacher and folder."""
 
     event: Literal["session"] = "session"
     annotator: str
@@ -135,11 +135,11 @@ class SessionStart(Frozen):
     teacher: str
     weights_sha256: str | None
     suggestions: str | None
-    """SHA-256 of the student whose suggestions can be shown; None when they are off."""
+    """SHA-256 of the student that makes suggestions; None if they are off."""
 
 
 UNDO_STEPS = 100
-"""Changes of one picture that can be undone (our choice)."""
+"""Number of changes of a picture that can be undone (our choice)."""
 
 Key = tuple[str, str]
 """Annotator and picture."""
@@ -148,18 +148,18 @@ _ROW: TypeAdapter[SessionStart | State | Spent] = TypeAdapter(SessionStart | Sta
 
 
 def journal_folder(boxes: Path) -> Path:
-    """Where the journals of a boxes file are: `DIR/boxes.journal` for `DIR/boxes.json`."""
+    """Folder of the journals of a boxes file: `DIR/boxes.journal` for `DIR/boxes.json`."""
     return boxes.with_name(f"{boxes.stem}.journal")
 
 
 def is_judged(verdict: Verdict | None) -> bool:
-    """Whether the annotator has given a verdict; a skipped picture still needs one."""
+    """Whether the annotator has given a verdict; a skipped picture does not have one."""
     return verdict not in (None, "skipped")
 
 
 @dataclass
 class History:
-    """The changes one annotator made to one picture; `present` is None before the first."""
+    """The changes of a picture by one annotator; `present` is None before the first."""
 
     present: State | None = None
     past: list[Content] = field(default_factory=list)
@@ -180,7 +180,7 @@ class History:
         return is_judged(self.content.verdict)
 
     def apply(self, state: State) -> None:
-        """Take over a later state, and what can be undone and redone with it."""
+        """Apply a later state, and update the states for undo and redo."""
         if state.action == "undo" and self.past:
             self.future.append(self.content)
             self.past.pop()
@@ -195,17 +195,17 @@ class History:
         self.present = state
 
     def follows(self, state: State) -> bool:
-        """Whether `state` is later than the present one. Two servers of one annotator may give one number twice."""
+        """Whether `state` is later than the present one. Two servers of one annotator may use the same number."""
         return self.present is None or (state.revision, state.time) > (self.present.revision, self.present.time)
 
 
 class Records:
-    """The journals of a boxes file, read again as far as they have grown.
+    """The journals of a boxes file; `refresh` reads new rows.
 
     Attributes:
-        histories: by annotator and picture.
-        sessions: first rows of the journals, in the order read.
-        rows: how many rows were taken in.
+        histories: histories by annotator and picture.
+        sessions: first rows of the journals, in the order in which they were read.
+        rows: number of rows read.
     """
 
     def __init__(self, boxes: Path) -> None:
@@ -216,9 +216,9 @@ class Records:
         self._read: dict[Path, int] = {}
 
     def refresh(self) -> bool:
-        """Take in the rows appended since the last call by any session; True when there were any.
+        """Read the rows that any session has appended since the last call; returns True if there were any.
 
-        Raises `DataError` when a journal cannot be read or is damaged; the rows of all are then left for the next call.
+        Raises `DataError` when a journal cannot be read or is damaged; all new rows are then left for the next call.
         """
         rows: list[SessionStart | State | Spent] = []
         read = {}
@@ -230,7 +230,7 @@ class Records:
         return bool(rows)
 
     def add(self, rows: Iterable[SessionStart | State | Spent]) -> None:
-        """Take in rows; states in the order of their revisions, whatever order they come in."""
+        """Add rows in any order; states are applied in the order of their revisions."""
         states = []
         for row in rows:
             self.rows += 1
@@ -246,7 +246,7 @@ class Records:
                 history.apply(state)
 
     def _grown(self, path: Path) -> tuple[list[SessionStart | State | Spent], int]:
-        """The rows added to a journal, and the bytes read by then."""
+        """The rows added to a journal, and the total of bytes read from it."""
         start = self._read.get(path, 0)
         try:
             if path.stat().st_size <= start:
@@ -256,7 +256,7 @@ class Records:
                 data = handle.read()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        whole = data[: data.rfind(b"\n") + 1]  # a partial last line: being written, or its writer was killed
+        whole = data[: data.rfind(b"\n") + 1]  # a partial last line is being written, or was left
         rows = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
@@ -267,7 +267,7 @@ class Records:
         return rows, start + len(whole)
 
     def by_picture(self) -> dict[str, list[State]]:
-        """The present states of every picture that anyone said something about, the latest first."""
+        """The present states of every annotated picture, the latest first."""
         found: dict[str, list[State]] = defaultdict(list)
         for (_, image), history in self.histories.items():
             if history.present and (history.content.verdict or history.content.boxes):
@@ -277,6 +277,6 @@ class Records:
         return dict(found)
 
     def seconds(self, annotator: str, image: str) -> float:
-        """Seconds an annotator was at work on a picture."""
+        """Seconds that an annotator worked on a picture."""
         history = self.histories.get((annotator, image))
         return history.seconds if history else 0.0

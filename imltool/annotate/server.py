@@ -1,4 +1,4 @@
-"""The local server: pictures, masks and changes for the page, on the loopback interface alone."""
+"""The local server: pictures, masks and changes for the page, only on the loopback interface."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from imltool.pictures.thumbnails import read_thumbnail
 
 PAGE = Path(__file__).parent / "page"
 AHEAD = 2
-"""Pictures embedded beyond the one that is open."""
+"""Number of pictures embedded after the open one."""
 WAIT = 25.0
-"""Seconds an answer to "is it embedded?" may take; the page asks again."""
+"""Longest time for the answer whether a picture is embedded, seconds; the page asks again."""
 
 
 class ChangeBody(Exact):
-    """A change by the page: the revision it started from, and the whole annotation of the picture."""
+    """A change by the page: the revision it started from, and the complete annotation of the picture."""
 
     base: int = Field(ge=0)
     content: Content
@@ -40,20 +40,20 @@ class ChangeBody(Exact):
 
 
 class StepBody(Exact):
-    """Undo or redo, from a revision."""
+    """Undo or redo from a revision."""
 
     base: int = Field(ge=0)
     direction: Literal["undo", "redo"]
 
 
 class TimeBody(Exact):
-    """Seconds at work since the last report."""
+    """Seconds worked since the last report."""
 
     seconds: Seconds
 
 
 def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: AnnotationStore, teacher: str) -> FastAPI:
-    """The application of the page. Pictures go by their position in the folder, never by a path."""
+    """The application of the page. Pictures are identified by their position in the folder, never by a path."""
     app = new_app()
 
     @app.exception_handler(Superseded)
@@ -119,7 +119,7 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
     def open_picture(index: int) -> Any:
         name = name_of(index)
         verdicts = store.overview()["verdicts"]
-        # the order in which the page moves to them
+        # in the order in which the page opens them
         others = (*pictures.names[index + 1 :], *pictures.names[:index])
         later = [other for other in others if not is_judged(verdicts.get(other))]
         worker.want([name, *later[:AHEAD]])
@@ -151,7 +151,7 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
             "predicted_iou": round(answer.predicted_iou, 3),
             "milliseconds": round((time.perf_counter() - begun) * 1000),
         }
-        return JSONResponse(found)  # thousands of numbers: not to be validated one by one in another thread
+        return JSONResponse(found)  # thousands of numbers, which must not be validated one by one in another thread
 
     @app.post("/api/pictures/{index}/change")
     def change(index: int, body: ChangeBody) -> Any:
@@ -173,7 +173,7 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
         return changing(index, save)
 
     def _with_mask(box: DrawnBox, name: str, before: tuple[DrawnBox, ...]) -> DrawnBox:
-        """The box with the mask that was accepted: the one kept, or the teacher's answer now."""
+        """The box with its accepted mask: the stored one, or the teacher's present answer."""
         if box.accepted != "mask":
             return box.model_copy(update={"mask": None})
         kept = next((old.mask for old in before if old.mask and old.same_prompt(box)), None)
@@ -201,7 +201,7 @@ def _runs(mask: Mask) -> dict[str, Any]:
 
 
 def _shown(box: DrawnBox) -> dict[str, Any]:
-    """A box as the page gets it: an accepted mask small enough to draw."""
+    """A box for the page, with an accepted mask small enough to draw."""
     shown = box.model_dump(mode="json", exclude={"mask"})
     if box.mask is not None:
         shown["shown"] = _small_runs(*box.mask["size"], box.mask["counts"])
@@ -213,7 +213,7 @@ def _thumbnail(path: Path) -> bytes:
     return read_thumbnail(path)
 
 
-@lru_cache(maxsize=64)  # each answer about a picture holds all its masks
+@lru_cache(maxsize=64)  # each answer about a picture contains all its masks
 def _small_runs(height: int, width: int, counts: str) -> dict[str, Any]:
     mask = decode_mask({"size": [height, width], "counts": counts})
     return _runs(fit(mask.astype(np.uint8) * 255, MASK_SIDE) > 127)

@@ -1,4 +1,4 @@
-"""Everything one run of `imltool annotate` needs, opened together and closed in order."""
+"""Everything that a run of `imltool annotate` needs, opened together and closed in order."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from imltool.versions import __version__
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session under way."""
+    """An open session."""
 
     server: PageServer
     store: AnnotationStore
 
     def take_over(self, matched: list[MatchedImage]) -> int:
-        """Give pictures without a history the boxes of another file, to be corrected; how many got some.
+        """Give pictures without a history the boxes of another file for correction; returns the number of pictures.
 
-        Raises `DataError` for a picture with more boxes than one can have, `OutputError`.
+        Raises `DataError` for a picture with more boxes than allowed, `OutputError`.
         """
         taken = 0
         for item in matched:
@@ -70,7 +70,7 @@ def open_session(
     port: int = 0,
     embeddings: EmbeddingFolder | None = None,
 ) -> Iterator[OpenSession]:
-    """Load the teacher, open the journals and bind the port; on leaving all is written and closed.
+    """Load the teacher, open the journals and bind the port; on exit everything is written and closed.
 
     Args:
         embeddings: see `load_sam`.
@@ -79,9 +79,9 @@ def open_session(
     """
     who = person_name(annotator, "--annotator")
     if teacher in TEACHERS and teacher not in WITH_WEIGHTS:
-        raise UsageError(f"teacher {teacher} makes no live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
+        raise UsageError(f"teacher {teacher} cannot make live masks", "choose mobile-sam, vit-b, vit-l or vit-h")
     path = teacher_weights(teacher, weights)
-    # an encoder that can be interrupted layer by layer: the person waits for no embedding under way
+    # the encoder can be interrupted after each layer, so that the person does not wait for an embedding in progress
     sam = load_sam(teacher, weights, device, embeddings=embeddings, steppable=True)
     localizer = Localizer.load(None, choose_device(device), "torch") if suggest else None
     first = SessionStart(

@@ -1,4 +1,4 @@
-"""Statistics of annotating: seconds and boxes a picture, and how well annotators agree."""
+"""Statistics of annotation: seconds and boxes per picture, and agreement between annotators."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def read_records(boxes: Path) -> Records:
 
 
 def annotation_stats(boxes: Path) -> dict[str, Any]:
-    """The time that a boxes file took and how well annotators agree: `annotators`, one row each, and `pairs` of them.
+    """Annotation times of a boxes file and agreement of annotators: rows `annotators`, and `pairs` of them.
 
-    A pair's `box_iou` compares the united boxes, `label_iou` what a student would learn from (accepted masks, filled
-    boxes elsewhere), both as the mean over pictures that both call tampered. Raises `DataError`.
+    A pair's `box_iou` compares the unions of boxes, `label_iou` the labels for training (accepted masks, else filled
+    boxes), both as the mean over pictures that both call tampered. Raises `DataError`.
     """
     records = read_records(boxes)
     names = sorted({annotator for annotator, _ in records.histories})
@@ -91,7 +91,7 @@ def _iou(first: State, second: State, labels: bool) -> float:
 
 
 def _union(content: Content, size: tuple[int, int], labels: bool) -> Mask:
-    """What an annotator marked, bool [H,W]: the boxes, or with `labels` accepted masks in place of their boxes."""
+    """Area marked by an annotator, bool [H,W]: the boxes, or with `labels` accepted masks instead of their boxes."""
     union = np.zeros(size, dtype=bool)
     for box in content.boxes:
         marked = decode_mask(box.mask) if labels and box.mask is not None else fill_box(size, np.array(box.box))

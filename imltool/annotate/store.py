@@ -1,6 +1,6 @@
-"""Saving: a change is in the journal before it is answered, and in the boxes file right after.
+"""Save annotations: a change is in the journal before it is confirmed, and in the boxes file shortly after.
 
-The page names the revision it has changed. When another tab or server has changed the picture since, the change is
+The page sends the revision it has changed. If another tab or server has changed the picture since, the change is
 refused with the newer state, so that no unseen change is overwritten.
 """
 
@@ -24,30 +24,30 @@ from imltool.files import folder_lock
 from imltool.journal import Journal, utc_now
 
 OTHERS_EVERY = 2.0
-"""Seconds between looks at the journals of other servers."""
+"""Seconds between reads of other servers' journals."""
 SETTLING = 0.25
-"""Seconds from a change to the boxes file: a drag, its mask and the report of its time come together."""
+"""Seconds from a change to writing the boxes file, in which a drag, its mask and its time report are collected."""
 
 
 class Conflict(Exception):
-    """The picture was changed elsewhere since the state that a change started from."""
+    """The picture was changed elsewhere after the state from which a change started."""
 
 
 class NothingLeft(Exception):
-    """There is nothing to undo or redo."""
+    """Nothing is left to undo or redo."""
 
 
 class AnnotationStore:
-    """One annotator's session. Safe to use from several threads.
+    """An annotator's session. Thread-safe.
 
-    Opening it takes in what all earlier and present sessions wrote, and rewrites the boxes file.
+    Opening it reads the journals of all earlier and present sessions and rewrites the boxes file.
 
     Args:
         boxes: the COCO file to write.
         session: annotator, teacher and folder.
 
-    Raises `ResumeError` when `boxes` is not a file of this command or of other pictures, `DataError` when a journal is
-    damaged, `OutputError` when the disk refuses.
+    Raises `ResumeError` when `boxes` is not a file of this command or is for other pictures, `DataError` when a journal
+    is damaged, `OutputError` when a file cannot be written.
     """
 
     def __init__(self, boxes: Path, pictures: PictureFolder, session: SessionStart) -> None:
@@ -65,7 +65,7 @@ class AnnotationStore:
         self._check_root()
         stamp = re.sub(r"[^0-9A-Za-z]+", "", session.time)
         who = re.sub(r"[^0-9A-Za-z]+", "-", session.annotator).strip("-")[:40] or "annotator"
-        # the random part keeps sessions of several machines on one share apart
+        # the random part distinguishes sessions of several machines on a shared drive
         self._path = journal_folder(boxes) / f"{stamp}-{who}-{secrets.token_hex(3)}.jsonl"
         self._journal: Journal | None = None
         self._append(session)
@@ -74,7 +74,7 @@ class AnnotationStore:
         self._writer.start()
 
     def _check_root(self) -> None:
-        """A folder may have been moved, but the names must still mean the same pictures."""
+        """Check that names still refer to the same pictures, as the folder may have been moved."""
         root = str(self.pictures.root)
         earlier = [session.root for session in self._records.sessions]
         if not earlier or root in earlier:
@@ -87,13 +87,13 @@ class AnnotationStore:
                 )
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Keeps other servers from saving between a look at the newest revision and the one after it."""
+        """Keep other servers from saving between reading the newest revision and writing the next."""
         return folder_lock(journal_folder(self.boxes), wait=True)
 
     def _append(self, row: State | Spent | SessionStart) -> None:
         try:
             if self._journal is None:
-                self._journal = Journal(self._path)  # drops the partial line that a full disk has left
+                self._journal = Journal(self._path)  # drops a partial line left by a full disk
             self._journal.append(row.model_dump(mode="json"))
             self._journal.rows.clear()
         except OutputError:
@@ -108,7 +108,7 @@ class AnnotationStore:
             self._changed.set()
 
     def history(self, image: str) -> History:
-        """This annotator's history of a picture, other servers' changes included; not to be changed."""
+        """This annotator's history of a picture, including changes by other servers; callers must not change it."""
         with self._lock:
             self._refresh()
             return self._records.histories[self.annotator, image]
@@ -125,11 +125,11 @@ class AnnotationStore:
         """Journal a change; it is on disk when this returns.
 
         Args:
-            base: revision the change started from.
-            facts: SHA-256, width and height of the picture as seen.
-            suggested: suggestions were shown; stays true once it was.
+            base: revision from which the change started.
+            facts: SHA-256, width and height of the annotated picture.
+            suggested: whether suggestions were shown; once True, it stays True.
 
-        Raises `Conflict` when `base` is not the present revision, `OutputError` when the disk refuses.
+        Raises `Conflict` when `base` is not the present revision, `OutputError` when it cannot be written.
         """
         with self._lock, self._alone():
             history = self.history(image)
@@ -174,14 +174,14 @@ class AnnotationStore:
         return state
 
     def spend(self, image: str, seconds: float) -> None:
-        """Add time at work on a picture. Raises `OutputError`."""
+        """Add working time on a picture. Raises `OutputError`."""
         with self._lock:
             self._append(Spent(annotator=self.annotator, image=image, time=utc_now(), seconds=round(seconds, 2)))
 
     def overview(self) -> dict[str, Any]:
-        """This annotator's `verdicts` by picture (None: boxes not yet judged), how many `boxes`, `median_seconds` a
-        judged picture, the `fault` of the last attempt to write the boxes file, and the `rows` read so far: of two
-        overviews the one with more is later.
+        """This annotator's `verdicts` by picture (None: boxes not yet judged), the number of `boxes`, `median_seconds`
+        per judged picture, the `fault` of the last attempt to write the boxes file, and the number of `rows` read so
+        far: of two overviews, the one with more rows is later.
         """
         with self._lock:
             self._refresh()
@@ -202,7 +202,7 @@ class AnnotationStore:
         }
 
     def judged(self) -> int:
-        """How many of the pictures this annotator has judged."""
+        """Number of pictures judged by this annotator."""
         return sum(is_judged(verdict) for verdict in self.overview()["verdicts"].values())
 
     def _write_results(self) -> None:
@@ -218,7 +218,7 @@ class AnnotationStore:
                     document = coco_document(self._records)
                 write_results(self.boxes, document, self.pictures.root)
                 self.fault = None
-            except (OutputError, DataError) as error:  # shown on the page; the journals have everything
+            except (OutputError, DataError) as error:  # shown in the page; the journals are complete
                 self.fault = str(error)
                 self._changed.set()  # tried again
 
@@ -231,12 +231,12 @@ class AnnotationStore:
             if self._journal is not None:
                 self._journal.close()
         self._changed.set()
-        self._writer.join()  # it may be writing an older state
+        self._writer.join()  # it may still be writing an older state
         with self._lock:
             self._records.refresh()
             while True:
                 write_results(self.boxes, coco_document(self._records), self.pictures.root)
-                if not self._records.refresh():  # else another server wrote in between, and may have ended
+                if not self._records.refresh():  # otherwise another server wrote meanwhile, and may have ended
                     break
 
     def __enter__(self) -> AnnotationStore:

@@ -1,1 +1,1 @@
-"""Studies: many training runs that differ in one thing each, measured alike and compared picture by picture."""
+"""Studies: training runs that each differ in one setting, measured in the same way and compared picture by picture."""

@@ -1,4 +1,4 @@
-"""What a study reports while it runs, beside the events of an evaluation."""
+"""Events that a study reports while it runs, in addition to those of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imltool.evaluation.roles import Role
 
 @dataclass(frozen=True)
 class Run:
-    """A row of the study with one of its seeds."""
+    """A row of the study and one of its seeds."""
 
     row: str
     seed: int
@@ -23,7 +23,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Trained:
-    """An event of the training of a run, see `training.loop`."""
+    """An event of a run's training, see `training.loop`."""
 
     run: Run
     event: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Measured:
-    """A run is measured on a set, and that is in the journal."""
+    """A run was measured on a set, and the result is in the journal."""
 
     run: Run
     set: str

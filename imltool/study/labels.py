@@ -1,4 +1,4 @@
-"""Pseudo-masks that a study makes for its own rows, and how good the pseudo-masks of a row are."""
+"""Make pseudo-masks for a study's own rows, and measure the quality of a row's pseudo-masks."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ PARTS = ("train", "validation", "calibration")
 
 @dataclass
 class Forgeries:
-    """Labelled forgeries of one folder, whichever sources use them.
+    """Labelled forgeries of one folder, used by any number of sources.
 
     Attributes:
         images: the folder.
-        masks: folder of their true masks, None where there is none.
-        pseudo: configured pseudo-masks, None where the sources have pixel masks.
+        masks: folder of their true masks, or None.
+        pseudo: configured pseudo-masks, None if the sources have pixel masks.
         names: the pictures in use, relative to `images`.
     """
 
@@ -57,7 +57,7 @@ class Forgeries:
 
 
 class OneEmbedding:
-    """A teacher that embeds a picture once when it is asked for it several times in a row."""
+    """A teacher that embeds a picture only once for several requests in a row."""
 
     def __init__(self, teacher: Teacher) -> None:
         self.name, self.engine, self.embeddings = teacher.name, teacher.engine, teacher.embeddings
@@ -75,7 +75,7 @@ class OneEmbedding:
 
 
 def _labelled_sources(settings: TrainSettings) -> Iterator[tuple[str, SourceSettings]]:
-    """Dotted key and source of everything that is trained, validated or calibrated on with a mask."""
+    """Dotted key and source of everything with masks that is used to train, validate or calibrate."""
     for part in PARTS:
         for index, source in enumerate(getattr(settings.data, part)):
             if source.kind in ("pseudo", "masks") and (source.weight or part != "train"):
@@ -83,7 +83,7 @@ def _labelled_sources(settings: TrainSettings) -> Iterator[tuple[str, SourceSett
 
 
 def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
-    """The labelled forgeries of a configuration, folder by folder, in its order. Raises `DataError`."""
+    """The labelled forgeries of a configuration by folder, in the configuration's order. Raises `DataError`."""
     root = settings.data.root
     found: dict[Path, Forgeries] = {}
     for _, source in _labelled_sources(settings):
@@ -105,13 +105,13 @@ def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
 
 
 def label_overrides(settings: TrainSettings, labels: LabelSettings, out: Path) -> list[str]:
-    """Changes that put a row's own pseudo-masks, in the study's folder `out`, in place of the configured labels."""
+    """Overrides that replace the configured labels by a row's own pseudo-masks in the study's folder `out`."""
     folders = [one.images for one in find_forgeries(settings)]
     overrides = []
     for key, source in _labelled_sources(settings):
         assert source.images is not None
         number = folders.index(settings.data.root / source.images)
-        # absolute: a relative folder of labels would start at data.root
+        # absolute, because a relative folder of labels would start at data.root
         folder = os.path.abspath(_folder(out, labels, number))
         overrides += [f"{key}.kind=pseudo", f"{key}.pseudo={json.dumps(folder)}"]
     return overrides
@@ -124,11 +124,10 @@ def _folder(out: Path, labels: LabelSettings, number: int) -> Path:
 def make_labels(
     settings: TrainSettings, wanted: list[LabelSettings], out: Path, device: str, reuse: Sequence[Path] = ()
 ) -> Iterator[Started | Advanced | Said]:
-    """Make the pseudo-masks of several rows, each a `pseudo` output in `out`; yields one event a picture and row.
+    """Make the pseudo-masks of several rows, each a `pseudo` output in `out`; yields an event per picture and row.
 
-    What is there already stays, and what the studies in `reuse` have made by the same teacher from the same boxes is
-    taken over. The rows of one teacher go
-    through the pictures together, so that a picture is embedded once for all of them.
+    Existing pseudo-masks are kept, and those that the studies in `reuse` made with the same teacher from the same boxes
+    are taken over. Rows with the same teacher are made together, so that a picture is embedded once for all of them.
 
     Raises `DataError` when a picture or its mask cannot be used, `WeightsError`, `ResumeError` when the boxes of
     finished pseudo-masks have changed, `UsageError` while another command makes them.
@@ -174,7 +173,7 @@ def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
 
 
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
-    """The boxes of the pictures in use: those of the configured pseudo-masks, or made from the true masks."""
+    """The boxes of the pictures in use: those of the configured pseudo-masks, or boxes made from the true masks."""
     if labels.jitter is None and one.pseudo is not None:
         rows = [row for row in read_pseudo(one.pseudo) if row["image"] in one.names]
         boxed = [
@@ -209,9 +208,9 @@ def _made_boxes(one: Forgeries, jitter: tuple[float, float]) -> list[BoxedImage]
 
 
 def label_quality(settings: TrainSettings) -> LabelQuality | None:
-    """Pseudo-masks trained on against the true masks.
+    """Compare the pseudo-masks used in training with the true masks.
 
-    None where the mix has no pseudo-mask, or true masks are missing. The student never sees this comparison.
+    None if the mix has no pseudo-masks or true masks are missing. The comparison does not affect the student.
     """
     audit = []
     for source in settings.data.train:

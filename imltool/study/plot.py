@@ -1,4 +1,4 @@
-"""The picture of a study: every row's F1 and its difference to the row it is compared with, with intervals."""
+"""The plot of a study: every row's F1 and its difference to the reference row, with intervals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ROW_INCHES, HEAD_INCHES = 0.32, 1.0
 
 
 def draw_study(path: Path, results: StudyResults) -> None:
-    """A PNG with one line of panels for each set and mean over sets, and one line of dots for each row.
+    """Draw a PNG with a line of panels for each set and mean over sets, and a line of dots for each row.
 
-    Left: F1 at 0.5, mean with its 95 % interval, seeds as small rings above it. Right: the paired difference alike.
-    Nothing is written while nothing is measured.
+    Left: F1 at 0.5, mean with its 95 % interval, and seeds as small rings above it. Right: the paired difference in the
+    same way. Nothing is written before anything is measured.
     """
     figure = _draw(results)
     if figure is not None:
@@ -31,9 +31,9 @@ def draw_study(path: Path, results: StudyResults) -> None:
 
 
 def study_plot(results: StudyResults) -> list[tuple[str, str]]:
-    """The same as (what it shows, data URI) for the page; empty while nothing is measured."""
+    """The same plot as (title, data URI) for the page; empty before anything is measured."""
     figure = _draw(results)
-    return [("F1 of every row, and its difference to the row it is compared with", svg_uri(figure))] if figure else []
+    return [("F1 of every row, and its difference to the reference row", svg_uri(figure))] if figure else []
 
 
 def _draw(results: StudyResults) -> Figure | None:
@@ -73,7 +73,7 @@ def _differences(axis: Any, rows: Mapping[str, RowResult]) -> None:
         f1 = one.pixel_f1
         _dot(axis, place, f1.difference, f1.difference_interval, f1.difference_seeds, ORANGE)
     references = {one.pixel_f1.reference for one in rows.values()} - {None}
-    named = next(iter(references)) if len(references) == 1 else "the row it is compared with"
+    named = next(iter(references)) if len(references) == 1 else "the reference row"
     axis.axvline(0, color=GREY, linewidth=1)
     axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"ΔF1 to {named}, paired")
     axis.set_yticks(range(len(rows)), [""] * len(rows))
@@ -94,6 +94,6 @@ def _dot(
         axis.plot(interval, [place, place], color=colour, linewidth=2, solid_capstyle="butt", clip_on=False)
     axis.plot([mean], [place], "o", markersize=6, color=colour, clip_on=False)
     known = [value for value in seeds.values() if value is not None]
-    if len(known) > 1:  # above the line, so that neither hides the other
+    if len(known) > 1:  # above the interval, so that neither hides the other
         height = [place - 0.25] * len(known)
         axis.plot(known, height, "o", markersize=4, markerfacecolor="none", color=GREY, clip_on=False)

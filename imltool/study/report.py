@@ -39,7 +39,7 @@ HEADINGS = {
     "fp_area": "FP area",
 }
 COMPARED = ("pixel_f1", "pixel_f1_calibrated")
-"""Metrics whose paired difference is in table.md; table.csv has those of all `IMAGE_METRICS`."""
+"""Metrics with a paired difference in table.md; table.csv has those of all `IMAGE_METRICS`."""
 CSV_COLUMNS = (
     *("set", "role", "row", "seeds", "metric", "mean", "low", "high"),
     *("reference", "difference", "difference_low", "difference_high", "n_tampered", "n_authentic"),
@@ -52,7 +52,7 @@ def study_results(
     qualities: Mapping[str, LabelQuality | None],
     command: str,
 ) -> StudyResults:
-    """What was asked for, and the metrics of everything that is measured."""
+    """The study's settings, and the metrics of everything measured so far."""
     summary = Summary(settings, measurements)
     wanted = {(row.name, seed) for row in settings.rows for seed in settings.seeds}
     done = {name: {(line.row, line.seed) for line in measurements if line.set == name} for name in summary.sets}
@@ -92,7 +92,7 @@ def write_page(out: Path, results: StudyResults, plots: Sequence[tuple[str, str]
     """Write report.html, one file that opens offline. Atomic; raises `OutputError`.
 
     Args:
-        plots: (what it shows, data URI).
+        plots: (title, data URI).
     """
     changes = [[name, ", ".join(row.overrides) or "none", _label_text(row)] for name, row in results.rows.items()]
     page = (
@@ -121,7 +121,7 @@ def _label_text(row: RowInfo) -> str:
 
 
 def blocks(results: StudyResults) -> Iterator[tuple[str, Mapping[str, RowResult]]]:
-    """(heading, row → result) of every set, then of the means over sets of one role."""
+    """(heading, row → result) of every set, then of the means over sets of each role."""
     yield from results.sets.items()
     for role in ROLES:
         if role in results.roles:
@@ -130,7 +130,7 @@ def blocks(results: StudyResults) -> Iterator[tuple[str, Mapping[str, RowResult]
 
 
 def seed_range(metric: RowMetric) -> str:
-    """Lowest and highest mean of a seed; `–` with fewer than two seeds."""
+    """Lowest and highest of the seeds' means; `–` with fewer than two seeds."""
     known = [value for value in metric.seeds.values() if value is not None]
     return f"{min(known):.3f}–{max(known):.3f}" if len(known) > 1 else "–"
 
@@ -161,7 +161,7 @@ def main_table(results: StudyResults) -> Table:
 
 
 def terminal_table(results: StudyResults) -> Table:
-    """The columns of `main_table` that a terminal has room for."""
+    """The columns of `main_table` that fit into a terminal."""
     heads = ["set", "role", "row", "seeds", "F1 [95 %]", "ΔF1 [95 %]", "F1 cal.", "AUC", "img AUC", "FP area"]
     others = ("pixel_f1_calibrated", "pixel_auc", "image_auc", "fp_area")
     lines = [
@@ -178,21 +178,21 @@ def terminal_table(results: StudyResults) -> Table:
 
 
 def notes(results: StudyResults) -> list[str]:
-    """What the table's numbers mean, a sentence or more a line."""
+    """Explanations of the table's numbers, one or more sentences per line."""
     found = [] if results.complete else ["**Not complete: rows, seeds or sets are missing.**"]
     references = {one.pixel_f1.reference for _, rows in blocks(results) for one in rows.values()} - {None}
     found.append(
         f"Measured on the {results.checkpoint} checkpoint of every run, with true masks. F1: tampered pictures, "
         "map strictly above 0.5 (calibrated: above the checkpoint's threshold), original resolution, averaged over "
-        "pictures and seeds. In brackets: 95 % bootstrap interval over pictures and seeds, both drawn; one seed says "
-        "nothing of how far another would differ, a few say less than there is. F1 oracle: at the one threshold best "
+        "pictures and seeds. In brackets: 95 % bootstrap interval over pictures and seeds, both drawn; one seed does "
+        "not show the variation between seeds, and a few underestimate it. F1 oracle: at the single threshold best "
         "for the set, an upper bound that needs the truth."
     )
     if references:
         names = ", ".join(sorted(name for name in references if name))
-        found.append(f"Δ: minus {names}, the same pictures and seeds, paired bootstrap.")
+        found.append(f"Δ: difference to {names} on the same pictures and seeds, paired bootstrap.")
     if any(row.label_quality for row in results.rows.values()):
-        found.append("Label IoU: the pseudo-masks trained on against the true masks, mean over pictures.")
+        found.append("Label IoU: the pseudo-masks used in training against the true masks, mean over pictures.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""From measurements to the metrics of a study: means over seeds, intervals, paired differences.
+"""Compute the metrics of a study from its measurements: means over seeds, intervals, paired differences.
 
-Intervals are of a bootstrap that draws pictures and seeds, both with replacement and crossed: a drawn picture comes
-with every drawn seed. Few seeds still make them too narrow; the spread of the seeds is reported beside them (our
+Intervals are from a bootstrap that draws pictures and seeds, both with replacement and crossed: every drawn picture is
+combined with every drawn seed. With few seeds they are still too narrow; the spread of the seeds is also reported (our
 choice).
 """
 
@@ -21,9 +21,9 @@ from imltool.evaluation.roles import Role
 from imltool.study.settings import StudySettings
 
 IMAGE_METRICS = ("pixel_f1", "pixel_f1_calibrated", "pixel_auc", "fp_area")
-"""Metrics of single pictures: they have intervals and paired differences. `fp_area` is of authentic pictures."""
+"""Metrics of single pictures, with intervals and paired differences. `fp_area` is for authentic pictures."""
 SET_METRICS = ("pixel_f1_oracle", "image_auc", "image_tpr_at_5fpr")
-"""Metrics of a whole set: only their mean over seeds is reported."""
+"""Metrics of a whole set, for which only the mean over seeds is reported."""
 ROLES = ("ind", "ood")
 
 FloatArray = NDArray[np.float64]
@@ -31,7 +31,7 @@ Values = list[float | None]
 
 
 class PictureColumns(Exact):
-    """The pictures of a set that were scored, as columns of equal length; None where a metric does not exist."""
+    """The scored pictures of a set as columns of equal length; None for metrics that do not exist."""
 
     name: list[str]
     tampered: list[bool]
@@ -42,12 +42,12 @@ class PictureColumns(Exact):
 
 
 class Measurement(Exact):
-    """A run on a set: a line of the journal.
+    """The measurement of a run on a set: a line of the journal.
 
     Attributes:
         files: hash of the set's pictures and masks.
-        first_failure: the first picture that could not be scored and why, None when all were.
-        metrics: `pixel_f1` and those of `SET_METRICS`, as `imltool eval` has them.
+        first_failure: the first picture that could not be scored and why, None if all were scored.
+        metrics: `pixel_f1` and those of `SET_METRICS`, as in `imltool eval`.
     """
 
     row: str
@@ -68,12 +68,12 @@ class Measurement(Exact):
 
 
 class RowMetric(Exact):
-    """One metric of a row: mean over seeds and sets, its interval, and what it differs by from another row.
+    """A metric of a row: mean over seeds and sets, its interval, and its difference to the reference row.
 
     Attributes:
         seeds: seed → mean.
-        reference: the row it is compared with over the seeds that both have; None where there is none.
-        difference: ours minus theirs, picture by picture.
+        reference: the row it is compared with over the seeds that both have, or None.
+        difference: this row minus the reference, picture by picture.
     """
 
     mean: float | None = None
@@ -86,7 +86,7 @@ class RowMetric(Exact):
 
 
 class RowResult(Exact):
-    """A row on one set, or on all sets of a role."""
+    """The result of a row on one set, or on all sets of a role."""
 
     role: Role
     seeds: list[int]
@@ -102,20 +102,20 @@ class RowResult(Exact):
     image_tpr_at_5fpr: RowMetric
 
     def metric(self, key: str) -> RowMetric:
-        """The metric of that name."""
+        """The metric called `key`."""
         found: RowMetric = getattr(self, key)
         return found
 
 
 class RoleResult(Exact):
-    """The sets of one role in all rows, each counting once."""
+    """Means over the sets of a role, each counting once."""
 
     sets: list[str]
     rows: dict[str, RowResult]
 
 
 class LabelQuality(Exact):
-    """Quality of the pseudo-masks trained on, measured with the true masks."""
+    """Quality of the pseudo-masks used in training, measured with the true masks."""
 
     images: int
     iou_mean: float | None
@@ -126,7 +126,7 @@ class LabelQuality(Exact):
 
 
 class RowInfo(Exact):
-    """What a row changes, and how good its pseudo-masks are."""
+    """The changes of a row, and the quality of its pseudo-masks."""
 
     overrides: list[str]
     labels: dict[str, Any] | None
@@ -137,9 +137,9 @@ class StudyResults(JsonFile):
     """The content of a study's `results.json`.
 
     Attributes:
-        complete: every row and seed is measured on every set.
+        complete: whether every row and seed is measured on every set.
         sets: set → row → result.
-        roles: `ind`, `ood` → the mean over sets of that role, where there are two or more.
+        roles: `ind`, `ood` → the mean over sets of that role, if there are two or more.
     """
 
     study: str
@@ -154,10 +154,10 @@ class StudyResults(JsonFile):
 
 
 def metric_matrix(lines: Sequence[Measurement], key: str, names: Sequence[str]) -> FloatArray:
-    """A metric of single pictures as float64 [S,N], NaN where it does not exist.
+    """A metric of single pictures as float64 [S,N], with NaN where it does not exist.
 
     Args:
-        lines: lines of the journal for one row and set, one for each of S seeds.
+        lines: lines of the journal for a row and set, one for each of S seeds.
         names: the N pictures.
     """
     matrix = np.full((len(lines), len(names)), np.nan)
@@ -170,20 +170,20 @@ def metric_matrix(lines: Sequence[Measurement], key: str, names: Sequence[str]) 
 
 
 def complete_matrix(matrix: FloatArray) -> FloatArray:
-    """[S,N] without the pictures that no seed has; the gap of a seed is the picture's mean over the others."""
+    """[S,N] without pictures that no seed has; missing values of a seed are the picture's mean over the others."""
     count = (~np.isnan(matrix)).sum(axis=0)
     kept, count = matrix[:, count > 0], count[count > 0]
     return np.where(np.isnan(kept), np.nansum(kept, axis=0) / count, kept)
 
 
 def estimate(parts: Iterable[FloatArray], seed: int = 0) -> tuple[float, Interval | None] | None:
-    """Mean over sets, each counting once, of the means of their values, and its 95 % bootstrap interval.
+    """Mean over sets of the means of their values, each set counting once, and its 95 % bootstrap interval.
 
     Args:
         parts: values [S,N_k] of every set's pictures, without NaN. Every resample draws S seeds, the same for all
             sets, and N_k pictures of every set.
 
-    None when a set has no picture; no interval when one has fewer than two.
+    None if a set has no picture; without interval if a set has fewer than two.
     """
     kept = list(parts)
     if not kept or any(not values.size for values in kept):
@@ -201,12 +201,12 @@ def estimate(parts: Iterable[FloatArray], seed: int = 0) -> tuple[float, Interva
             total += (seeds / count * by_seed).sum(axis=1) / len(kept)
         return total
 
-    sizes = [count] if count > 1 else []  # of one seed there is nothing to draw
+    sizes = [count] if count > 1 else []  # a single seed is not drawn
     return mean, interval(means, [*sizes, *(values.shape[1] for values in kept)], seed)
 
 
 class Summary:
-    """The metrics of a study from its measurements."""
+    """Computes the metrics of a study from its measurements."""
 
     def __init__(self, settings: StudySettings, measurements: Iterable[Measurement]) -> None:
         self.settings = settings
@@ -214,14 +214,14 @@ class Summary:
         for line in measurements:
             self._lines.setdefault((line.set, line.row), {})[line.seed] = line
         self.sets = list(dict.fromkeys(name for name, _ in self._lines))
-        # pictures of a set that any run has scored: one order for all, so that runs can be compared picture by picture
+        # pictures scored by any run, in the same order for all, so that runs can be compared picture by picture
         self._pictures: dict[str, dict[str, None]] = {name: {} for name in self.sets}
         for (name, _), by_seed in self._lines.items():
             for line in by_seed.values():
                 self._pictures[name] |= dict.fromkeys(line.images.name)
 
     def rows_of(self, name: str) -> list[str]:
-        """Rows that are measured on a set, in the study's order."""
+        """Rows measured on a set, in the study's order."""
         return [row.name for row in self.settings.rows if (name, row.name) in self._lines]
 
     def by_set(self) -> dict[str, dict[str, RowResult]]:
@@ -229,7 +229,7 @@ class Summary:
         return {name: {row: self._result([name], row) for row in self.rows_of(name)} for name in self.sets}
 
     def by_role(self, sets: dict[str, dict[str, RowResult]]) -> dict[str, RoleResult]:
-        """Role → mean over the sets that have this role in all rows, for roles with two such sets or more."""
+        """Role → mean over the sets that have this role in all rows, for roles with two or more such sets."""
         roles = {}
         for role in ROLES:
             members = [name for name, rows in sets.items() if rows and all(one.role == role for one in rows.values())]
@@ -239,7 +239,7 @@ class Summary:
         return roles
 
     def _result(self, names: Sequence[str], row: str) -> RowResult:
-        """A row on one set, or on several together."""
+        """The result of a row on one set, or on several together."""
         ours = [self._lines[name, row] for name in names]
         seeds = sorted(set.intersection(*(set(lines) for lines in ours)))
         first = [lines[min(lines)] for lines in ours]
@@ -273,7 +273,7 @@ class Summary:
 
 
 def _by_seed(matrices: Sequence[FloatArray], seeds: Sequence[int]) -> dict[str, float | None]:
-    """Seed → mean over sets of the means of their pictures; None where a set has no picture."""
+    """Seed → mean over sets of the means of their pictures; None if a set has no picture."""
     means: dict[str, float | None] = {}
     for index, seed in enumerate(seeds):
         rows = [matrix[index][~np.isnan(matrix[index])] for matrix in matrices]

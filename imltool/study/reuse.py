@@ -1,4 +1,4 @@
-"""What another study has already made: runs with the same settings and data, pseudo-masks from the same boxes."""
+"""Reuse results of other studies: runs with the same settings and data, pseudo-masks from the same boxes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from imltool.training.run_folder import STATE
 from imltool.training.settings import TrainSettings
 
 DATA_NAME = "data.json"
-"""In a row's folder: the SHA-256 over the pictures and labels that its runs may use."""
+"""File in a row's folder with the SHA-256 over the pictures and labels that its runs may use."""
 
 
 def is_trained(folder: Path, steps: int) -> bool:
-    """Whether the run in `folder` has validated its last step, which is what it does after writing its checkpoints."""
+    """Whether the run in `folder` has validated its last step, which it does after writing its checkpoints."""
     log = folder / "log.jsonl"
     return log.exists() and any(row["event"] == "validation" and row["step"] == steps for row in read_rows(log))
 
 
 def refuse_no_study(studies: Sequence[Path]) -> None:
-    """Raises `DataError` for a folder that holds no study."""
+    """Raises `DataError` for a folder that is not a study's."""
     for folder in studies:
         if not (folder / JOURNAL).is_file():
             raise DataError(f"{folder} holds no study with a finished run", "give --reuse the folder of a study")
 
 
 def find_run(studies: Sequence[Path], training: TrainSettings, data: dict[str, Any]) -> Path | None:
-    """The finished run of another study with these settings (its name aside) and this data; None where there is none.
+    """A finished run of another study with these settings (except its name) and this data, or None.
 
     Args:
         studies: folders of other studies.
-        data: what the row's `data.json` must say.
+        data: required contents of the row's `data.json`.
     """
     wanted = _comparable(json.loads(training.model_dump_json()))
     for study in studies:
@@ -58,10 +58,10 @@ def find_run(studies: Sequence[Path], training: TrainSettings, data: dict[str, A
 
 
 def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: int) -> Path | None:
-    """The pseudo-masks that another study has made with these parameters, of all `pictures`; None where there are none.
+    """The pseudo-masks of all `pictures` that another study has made with these parameters, or None.
 
     Args:
-        parameters: what the folder's `parameters.json` must say: teacher, its weights, settings and boxes.
+        parameters: required contents of the folder's `parameters.json`: teacher, its weights, settings and boxes.
     """
     wanted = json.loads(dump_json(parameters))
     for study in studies:
@@ -93,13 +93,13 @@ def take_over(run: Path, folder: Path) -> None:
 
 
 def known_measurements(run: Path) -> list[Measurement]:
-    """What its own study has measured of a run: all sets and checkpoints. Raises `DataError`."""
+    """The measurements of a run by its own study: all sets and checkpoints. Raises `DataError`."""
     row, seed = run.parent.name, run.name.removeprefix("seed-")
     return [line for line in read_measurements(run.parents[1] / JOURNAL) if (line.row, str(line.seed)) == (row, seed)]
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """The lines of a study's journal. Raises `DataError` when it is damaged, or of another version of imltool."""
+    """The lines of a study's journal. Raises `DataError` when it is damaged or from another version of imltool."""
     try:
         return [Measurement.model_validate(line) for line in read_rows(path)]
     except ValidationError as error:

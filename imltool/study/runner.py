@@ -1,4 +1,4 @@
-"""A study as it runs: every row with every seed trained, then measured on every set, each once."""
+"""Run a study: train every row with every seed, then measure it on every set, each once."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class Study:
 
     The folder is locked until `close`.
 
-    Files: `parameters.json` and `base.yaml` (the configuration that is studied), `study.jsonl` (one line for each row,
-    seed, set and checkpoint that is measured), a folder ROW/seed-N for every run, `labels/` where rows make their own
-    pseudo-masks. A run that is measured never changes again; its states to resume from are deleted.
+    Files: `parameters.json` and `base.yaml` (the studied configuration), `study.jsonl` (a line for each measured row,
+    seed, set and checkpoint), a folder ROW/seed-N for every run, and `labels/` if rows make their own pseudo-masks. A
+    measured run is never changed; its states to resume from are deleted.
 
     Args:
-        only: names of the rows to train and measure; all of them when empty.
-        reuse: folders of other studies, whose finished runs are taken over where settings and data are the same, and
-            their pseudo-masks where teacher and boxes are.
+        only: names of the rows to train and measure; all if empty.
+        reuse: folders of other studies. Their finished runs are taken over if settings and data are the same, and their
+            pseudo-masks if teacher and boxes are the same.
 
-    Raises `ResumeError` when `out` holds another study or measurements of other sets, `ConfigError` or `DataError`
-    when a row cannot be trained; all of that before the first step.
+    Raises `ResumeError` when `out` contains another study or measurements of other sets, `ConfigError` or `DataError`
+    when a row cannot be trained; all of them before the first step.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Study:
             settings.training(row, settings.seeds[0])
         unnamed = {"name", "seed"}
         base = settings.base
-        # what may be left out is no part of what is studied: who was refused for it allows more in the same folder
+        # max_left_out is not part of the study, so that after a refusal more can be allowed in the same folder
         studied = base.model_copy(update={"data": base.data.model_copy(update={"max_left_out": MAX_LEFT_OUT})})
         parameters = {
             "command": "study",
@@ -103,19 +103,19 @@ class Study:
         self._held.close()
 
     def run(self) -> Iterator[Event]:
-        """Train and measure. Seeds come one after another, so that a table of all rows is there after the first."""
+        """Train and measure, one seed for all rows after the other, so that the first seed gives a full table."""
         yield from self._prepare()
         for seed in self.settings.seeds:
             for row in self.rows:
                 try:
                     yield from self._run(row, seed)
-                except TrainingError as error:  # a row that diverges or needs too much memory costs no other
+                except TrainingError as error:  # a row that diverges or runs out of memory does not affect others
                     self.failed.append(Run(row.name, seed))
                     yield Said(f"{self.failed[-1]}: {error}", error=True)
                     _free_memory()
 
     def measurements(self) -> list[Measurement]:
-        """What the journal holds for the study's checkpoint, the newest of each row, seed and set."""
+        """Measurements of the study's checkpoint in the journal, the newest for each row, seed and set."""
         chosen = [line for line in self._journal() if line.checkpoint == self.settings.checkpoint]
         return list({(line.row, line.seed, line.set): line for line in chosen}.values())
 
@@ -124,7 +124,7 @@ class Study:
         return read_measurements(path) if path.exists() else []
 
     def qualities(self) -> dict[str, LabelQuality | None]:
-        """Row → how good its pseudo-masks are, for the rows where that was measured."""
+        """Row → quality of its pseudo-masks, for rows with a measured quality."""
         files = {row.name: self.out / row.name / QUALITY_NAME for row in self.settings.rows}
         found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
         return {name: None if one is None else LabelQuality.model_validate(one) for name, one in found.items()}
@@ -145,7 +145,7 @@ class Study:
         return dict(json.loads((self.out / row.name / DATA_NAME).read_text(encoding="utf-8")))
 
     def _take_measurements(self, run: Path, here: Run) -> None:
-        """Take over what is known of a reused run, as far as it was measured on the very same pictures and masks."""
+        """Take over a reused run's measurements on the same pictures and masks."""
         wanted = {one.name: one.digest for one in self.sets}
         for line in known_measurements(run):
             if wanted.get(line.set) == line.files:
@@ -162,7 +162,7 @@ class Study:
         return label_overrides(self.settings.base, row.labels, self.out) if row.labels else []
 
     def _prepare(self) -> Iterator[Event]:
-        """Make the pseudo-masks of rows with something left to train, and look at the data of these rows."""
+        """Make the pseudo-masks of rows that still need training, and check the data of these rows."""
         accounts: list[Account] = []
         most = self.settings.base.data.max_left_out
         yield from count_usable(self.sets, (), accounts, decoding=True, most=most, option=MAX_LEFT_OUT_OPTION)
@@ -196,7 +196,7 @@ class Study:
                 yield from (Said(line) for line in account_lines(training.accounts))
                 for event in training.run():
                     yield Trained(here, event)
-                del training  # before the checkpoint is loaded
+                del training  # free its memory before the checkpoint is loaded
         for state in (*folder.glob(f"{STATE}*"), *folder.glob(f".{STATE}*")):
             shutil.rmtree(state, ignore_errors=True)
         done = {line.set for line in self.measurements() if (line.row, line.seed) == (row.name, seed)}
@@ -205,12 +205,12 @@ class Study:
             yield from self._measure(here, folder / f"{self.settings.checkpoint}.safetensors", missing)
 
     def _measure(self, here: Run, weights: Path, sets: Sequence[NamedSet]) -> Iterator[Event]:
-        """Evaluate a checkpoint on sets with their true masks, as `imltool eval` does."""
+        """Evaluate a checkpoint on sets with their true masks, like `imltool eval`."""
         localizer = Localizer.load(weights, choose_device(self.device))
         for one in sets:
-            asked = EvaluationSettings(device=self.device, max_left_out=1.0)  # it was asked before the first run
+            asked = EvaluationSettings(device=self.device, max_left_out=1.0)  # checked before the first run
             evaluation = Evaluation(asked, sets=[one], localizer=localizer)
-            # what the sets are to the checkpoint is in the journal, and would be said for every run again
+            # the sets' relation to the checkpoint is in the journal; its messages would be repeated for every run
             yield from (event for event in evaluation.run() if not isinstance(event, Said))
             (method,) = evaluation.results.methods
             found, rows = method.sets[one.name], evaluation.rows[one.name, method.label]

@@ -1,4 +1,4 @@
-"""What a study is made of: rows that change a training configuration, and the seeds every row is trained with."""
+"""Settings of a study: rows that change a training configuration, and the seeds with which every row is trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imltool.training.settings import TrainSettings
 Checkpoint = Literal["last", "best"]
 JOURNAL = "study.jsonl"
 LABELS = "labels"
-"""Folder of a study for pseudo-masks of its own; no row may be called so."""
+"""Folder of a study for its own pseudo-masks; no row may have this name."""
 
 TINY = (
     "init=random",
@@ -29,19 +29,19 @@ TINY = (
     "save_every=2",
     "log_every=1",
 )
-"""Changes that make any training a matter of seconds: to try a study out, not for results."""
+"""Overrides with which any training takes seconds, to try a study out, not for results."""
 
 
 class LabelSettings(Settings):
-    """Pseudo-masks that a row makes for itself, in place of those that the configuration names."""
+    """Pseudo-masks that a row makes for itself, instead of those in the configuration."""
 
-    teacher: str = Field("mobile-sam", description="who turns the boxes into masks")
+    teacher: str = Field("mobile-sam", description="teacher that turns the boxes into masks")
     jitter: float | None = Field(
         None,
         ge=-0.2,
         le=1.0,
         description="boxes made from the true masks, every side moved outwards by this share of its length; "
-        "none takes the boxes of the configured pseudo-masks",
+        "none: the boxes of the configured pseudo-masks",
     )
 
     @field_validator("teacher")
@@ -58,23 +58,23 @@ class LabelSettings(Settings):
 
 
 class Variant(Settings):
-    """One row of a study's table: a training configuration, named by its changes of the study's own."""
+    """A row of a study's table: a training configuration, given as changes to the study's base configuration."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="in tables, and of the row's folder")
-    overrides: tuple[str, ...] = Field((), description="changes in the form a.b=value, as --set takes them")
-    labels: LabelSettings | None = Field(None, description="pseudo-masks of the row's own")
-    reference: str | None = Field(None, description="the row it is compared with; none is the study's first")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="name in tables and of the row's folder")
+    overrides: tuple[str, ...] = Field((), description="changes in the form a.b=value, as for --set")
+    labels: LabelSettings | None = Field(None, description="the row's own pseudo-masks")
+    reference: str | None = Field(None, description="the row it is compared with; none: the first row")
 
     @field_validator("name")
     @classmethod
     def _no_folder_of_the_study(cls, value: str) -> str:
         if value.casefold() == LABELS:
-            raise ValueError("is the study's own folder")
+            raise ValueError("is a folder of the study itself")
         return value
 
 
 class RowsSettings(Settings):
-    """A custom study: the file that is given in place of a study's name."""
+    """A custom study: the file given instead of a study's name."""
 
     rows: tuple[Variant, ...] = Field(min_length=1)
 
@@ -82,8 +82,8 @@ class RowsSettings(Settings):
 class StudySettings(Settings):
     """A study.
 
-    A row with a seed is `load_settings(config, [*overrides, *row.overrides, "seed=N"])`: what `imltool train` would
-    make of the same file with these as `--set`.
+    A row with a seed is `load_settings(config, [*overrides, *row.overrides, "seed=N"])`, the same as `imltool train`
+    with this file and these overrides as `--set`.
     """
 
     study: str
@@ -91,27 +91,27 @@ class StudySettings(Settings):
     overrides: tuple[str, ...] = ()
     rows: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    checkpoint: Checkpoint = Field("last", description="which checkpoint of a run is measured")
+    checkpoint: Checkpoint = Field("last", description="the checkpoint of a run that is measured")
 
     @model_validator(mode="after")
     def _consistent(self) -> StudySettings:
-        names = [row.name.casefold() for row in self.rows]  # folders that differ in case alone may be one
+        names = [row.name.casefold() for row in self.rows]  # folder names that differ only in case may be the same
         if len(set(names)) < len(names):
             raise ValueError("two rows have the same name")
         for row in self.rows:
             if row.reference is not None and row.reference not in {other.name for other in self.rows}:
-                raise ValueError(f"row {row.name} is compared with {row.reference}, which is no row")
+                raise ValueError(f"row {row.name} is compared with {row.reference}, which is not a row")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers from 0 up")
         return self
 
     @property
     def base(self) -> TrainSettings:
-        """The configuration that the rows change. Raises `ConfigError`."""
+        """The base configuration that the rows change. Raises `ConfigError`."""
         return load_settings(TrainSettings, self.config, list(self.overrides))
 
     def training(self, row: Variant, seed: int, *more: str) -> TrainSettings:
-        """The configuration of a row with a seed; `more` changes come after the row's. Raises `ConfigError`."""
+        """The configuration of a row with a seed; overrides in `more` follow the row's. Raises `ConfigError`."""
         own = (*row.overrides, *more, f"name={json.dumps(f'{self.study}-{row.name}')}", f"seed={seed}")
         return load_settings(TrainSettings, self.config, [*self.overrides, *own])
 

@@ -1,7 +1,7 @@
-"""The studies by name: from the configuration that is studied to the rows that change it.
+"""The studies by name, each with a function that makes the rows from the studied configuration.
 
-Every builder takes the resolved configuration and the name of the teacher for rows that make pseudo-masks of their
-own. The first row is what the others are compared with, unless a row says otherwise.
+Every function takes the resolved configuration and the name of the teacher for rows that make their own pseudo-masks.
+Rows are compared with the first row unless they name another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EMA = 0.998
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that cannot be trained here, and why."""
+    """A row that cannot be trained here, and the reason."""
 
     name: str
     reason: str
@@ -37,7 +37,7 @@ Variants = list[Variant | Skipped]
 
 
 def _memory(base: TrainSettings) -> str:
-    """The configured reading of the memory bank, or the default where a study needs one and there is none."""
+    """The configured kind of memory bank, or the default if there is none."""
     return base.student.memory if base.student.memory != "none" else "prototypes"
 
 
@@ -56,7 +56,7 @@ def ablation(base: TrainSettings, teacher: str) -> Variants:
 
 
 def memory(base: TrainSettings, teacher: str) -> Variants:
-    """The readings of the memory bank that the paper leaves open."""
+    """The kinds of memory bank between which the paper leaves the choice open."""
     return [Variant(name=kind, overrides=(f"student.memory={kind}",)) for kind in get_args(MemoryKind)]
 
 
@@ -77,7 +77,7 @@ def resolution(base: TrainSettings, teacher: str) -> Variants:
 
 
 def recipe(base: TrainSettings, teacher: str) -> Variants:
-    """The configuration as it is, and with one thing changed in each row."""
+    """The unchanged configuration, and one change in each further row."""
     rows: Variants = [Variant(name="recipe")]
     losses = get_args(OptimSettings.model_fields["loss"].annotation)
     rows += [Variant(name=f"loss-{loss}", overrides=(f"optim.loss={loss}",)) for loss in losses]
@@ -116,7 +116,7 @@ def diversity(base: TrainSettings, teacher: str) -> Variants:
 
 
 def boxes(base: TrainSettings, teacher: str) -> Variants:
-    """From boxes that fit the edit to boxes that are too large by half on every side."""
+    """Boxes from an exact fit to an excess of half their length on every side."""
     return [
         Variant(name=f"jitter-{round(100 * share)}", labels=LabelSettings(teacher=teacher, jitter=share))
         for share in JITTER
@@ -124,7 +124,7 @@ def boxes(base: TrainSettings, teacher: str) -> Variants:
 
 
 def pseudo(base: TrainSettings, teacher: str) -> Variants:
-    """The same boxes turned into masks by every teacher on this machine; pixel masks as the reference."""
+    """The same boxes turned into masks by every teacher on this machine, with pixel masks as the reference."""
     made_by = _configured_teacher(base)
     rows: Variants = (
         [Variant(name=made_by)] if made_by else [Variant(name=teacher, labels=LabelSettings(teacher=teacher))]
@@ -142,7 +142,7 @@ def pseudo(base: TrainSettings, teacher: str) -> Variants:
 
 
 def _configured_teacher(base: TrainSettings) -> str | None:
-    """The teacher whose pseudo-masks the configuration names; None where it names none or those of several."""
+    """The teacher of the configured pseudo-masks; None if there are none or they are by several teachers."""
     folders = {base.data.root / source.pseudo for source in base.data.train if source.weight and source.pseudo}
     found = {row["teacher"] for folder in folders for row in read_pseudo(folder)}
     return found.pop() if len(found) == 1 else None
@@ -153,7 +153,7 @@ def _forged(source: SourceSettings) -> bool:
 
 
 def _drops(base: TrainSettings, dropped: list[SourceSettings]) -> tuple[str, ...]:
-    """Overrides that take sources out of the mix; the others keep their weights, so their shares grow."""
+    """Overrides that remove sources from the mix; the others keep their weights, so that their shares grow."""
     return tuple(
         f"data.train.{index}.weight=0"
         for index, source in enumerate(base.data.train)
@@ -169,7 +169,7 @@ def _without(base: TrainSettings, name: str, kinds: tuple[str, ...]) -> Variant 
 
 
 def _without_authentic(base: TrainSettings) -> Variant:
-    """No authentic picture, neither from a source of its own nor from a generator."""
+    """A row without authentic pictures, from authentic sources as well as from the generator."""
     dropped, generators = [], []
     for index, source in enumerate(base.data.train):
         kinds = {kind: weight for kind, weight in source.synth.kinds.items() if kind != "authentic" and weight}
@@ -181,9 +181,9 @@ def _without_authentic(base: TrainSettings) -> Variant:
 
 
 def sibling_masks(base: TrainSettings, source: SourceSettings) -> Path | None:
-    """The folder of true masks of a source, relative to `data.root` as the source's own folders are.
+    """The folder of a source's true masks, relative to `data.root` like the source's own folders.
 
-    That is its `masks`, or `masks/` beside its pictures as the folder layout has it; None where there is none.
+    This is its `masks`, or `masks/` beside its pictures as in the folder layout; None if neither exists.
     """
     if source.masks is not None:
         return source.masks
@@ -192,21 +192,19 @@ def sibling_masks(base: TrainSettings, source: SourceSettings) -> Path | None:
 
 
 def _pixel_masks(base: TrainSettings) -> Variant | Skipped:
-    """True masks in place of the pseudo-masks trained on: the fully supervised comparison."""
+    """A row with true masks instead of pseudo-masks in training: the fully supervised comparison."""
     name, overrides = "pixel-masks", []
     for index, source in enumerate(base.data.train):
         if source.kind != "pseudo" or not source.weight:
             continue
-        if source.manifest is not None:  # it says where the masks are
+        if source.manifest is not None:  # the manifest gives the masks
             overrides.append(f"data.train.{index}.kind=masks")
             continue
         masks = sibling_masks(base, source)
         if masks is None:
             return Skipped(name, f"source {source.name} has no masks/ beside its pictures in {source.images}")
         overrides += [f"data.train.{index}.kind=masks", f"data.train.{index}.masks={json.dumps(str(masks))}"]
-    return (
-        Variant(name=name, overrides=tuple(overrides)) if overrides else Skipped(name, "no pseudo-mask is trained on")
-    )
+    return Variant(name=name, overrides=tuple(overrides)) if overrides else Skipped(name, "no pseudo-masks in training")
 
 
 STUDIES: dict[str, Callable[[TrainSettings, str], Variants]] = {
@@ -222,7 +220,7 @@ STUDIES: dict[str, Callable[[TrainSettings, str], Variants]] = {
 
 
 def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[Skipped]]:
-    """The study without rows that do not differ from the first one."""
+    """The study without rows that are equal to the first one."""
     first, *others = study.rows
     unnamed = {"name": "", "seed": 0}
     wanted = study.training(first, 0).model_copy(update=unnamed)
@@ -232,13 +230,13 @@ def drop_repetitions(study: StudySettings) -> tuple[StudySettings, list[Skipped]
             dropped.append(Skipped(row.name, f"the same as {first.name}"))
         else:
             kept.append(row)
-    # a row compared with one that fell away is compared with its equal
+    # a row compared with a dropped row is compared with the first row instead
     gone = {row.name for row in dropped}
     kept = [row.model_copy(update={"reference": None}) if row.reference in gone else row for row in kept]
     return study.model_copy(update={"rows": tuple(kept)}), dropped
 
 
 def available(rows: Iterable[Variant | Skipped]) -> tuple[tuple[Variant, ...], list[Skipped]]:
-    """The rows that can be trained here, and those left out."""
+    """Separate the rows that can be trained here from the others."""
     rows = list(rows)
     return tuple(row for row in rows if isinstance(row, Variant)), [row for row in rows if isinstance(row, Skipped)]

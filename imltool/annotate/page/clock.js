@@ -1,8 +1,8 @@
-// Seconds at work: while the page is in sight and a hand was moved lately. Reported picture by picture.
+// Working time: while the page is visible and there was recent input. Reported picture by picture.
 
 import { post } from "./shared/api.js";
 
-const IDLE = 30_000; // without a key or a move for so long, nobody is at work
+const IDLE = 30_000; // milliseconds without input after which nobody is working
 
 export class Clock {
   #index = -1;
@@ -36,7 +36,7 @@ export class Clock {
     this.#active = performance.now();
   }
 
-  // what was not reported yet; kept for the next time when the server is gone
+  // time that was not reported yet; kept for the next report if the server is unavailable
   async report() {
     this.#tick();
     const [index, seconds] = [this.#index, Math.min(this.#seconds, 3600)];

@@ -1,5 +1,5 @@
-// What is seen: the picture, and on a canvas of its own above it masks, boxes, clicks and suggestions. A large picture
-// takes long to scale, so it is painted again only when it moves.
+// The display: the picture, and on a separate canvas above it masks, boxes, clicks and suggestions. Scaling a large
+// picture takes long, so it is painted again only when it moves.
 
 import { paint } from "./masks.js";
 import { grips } from "./shared/pointer.js";
@@ -21,9 +21,9 @@ export class Drawing {
   brightness = 100; // percent
   contrast = 100;
   hidden = false;
-  #painted = new WeakMap(); // masks as the server sent them → canvases
+  #painted = new WeakMap(); // masks from the server → canvases
 
-  #seen = []; // what the picture below was painted from
+  #seen = []; // the state from which the picture was painted
 
   constructor(photo, canvas, viewport, session, pointer) {
     Object.assign(this, { photo, canvas, viewport, session, pointer });
@@ -99,7 +99,7 @@ export class Drawing {
     return [left, top, right - left, bottom - top];
   }
 
-  // a dark rim below keeps every colour legible on every picture
+  // a dark rim below keeps every colour visible on every picture
   #outline(corners, colour, width, dash) {
     const { pen } = this;
     const rectangle = this.#corner(corners);

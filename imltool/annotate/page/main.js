@@ -40,7 +40,7 @@ function notice(text, action = "", run = null) {
   if (text && !action) notice.timer = setTimeout(() => (by("message").hidden = true), 6000);
 }
 
-// what the controls show
+// state of the controls
 
 const WORDS = { waiting: "mask is coming", proposed: "mask", mask: "mask accepted", box: "box kept", failed: "no mask" };
 
@@ -49,8 +49,8 @@ function hint() {
   if (!session.facts) return "opening the picture …";
   if (session.noMasks) return `no masks: ${session.noMasks}`;
   if (pointer.tool !== "box") return session.chosen < 0 && session.boxes.length !== 1 ? "choose a box first" : `click what ${pointer.tool === "inside" ? "belongs to" : "does not belong to"} the edit; V draws boxes again`;
-  if (session.suggestions.length) return "dashed: what the student suggests; G accepts it";
-  if (!session.embedded && session.boxes.length) return "the teacher looks at the picture …";
+  if (session.suggestions.length) return "dashed: suggested by the student; G accepts it";
+  if (!session.embedded && session.boxes.length) return "the teacher is embedding the picture …";
   return session.boxes.length || session.verdict ? "" : "drag a box around what was edited";
 }
 
@@ -122,7 +122,7 @@ async function open(index) {
   await session.open(index);
 }
 
-// once the masks are there: the server has them to make first
+// after the masks have arrived, because the server should make them first
 async function reportTime() {
   if (session.boxes.some((box) => box.waiting)) return;
   const progress = await clock.report();
@@ -134,7 +134,7 @@ async function reportTime() {
 function nextOpen(from) {
   const order = [...folder.pictures.keys()].slice(from + 1).concat([...folder.pictures.keys()].slice(0, from));
   const open = order.filter((at) => !folder.pictures[at].fault);
-  // what was skipped comes again after all others
+  // skipped pictures are shown again after all others
   return open.find((at) => !folder.pictures[at].verdict) ?? open.find((at) => folder.pictures[at].verdict === "skipped") ?? -1;
 }
 
@@ -154,7 +154,7 @@ async function done() {
   const blind = boxes.some((box) => session.state(box) === "waiting");
   if (!session.accept("mask", open) && boxes.length && session.verdict === null) session.change(() => {});
   await goOn();
-  if (blind) notice("the mask was not there yet: the box is saved, imltool pseudo will make its mask");
+  if (blind) notice("the mask was not ready yet: the box is saved, imltool pseudo will make its mask");
 }
 
 async function judge(verdict) {
@@ -166,7 +166,7 @@ async function judge(verdict) {
 
 // actions of buttons and keys
 
-const turn = (by, { repeat }) => (repeat && !session.facts && !session.fault) || open(session.index + by); // held: as fast as pictures open
+const turn = (by, { repeat }) => (repeat && !session.facts && !session.fault) || open(session.index + by); // while held: as fast as pictures open
 const tool = (name) => { pointer.tool = name; show(); };
 const zoom = (factor) => { viewport.zoom(factor); redraw(); };
 const pan = (x, y) => { viewport.pan(x, y); redraw(); };
@@ -190,7 +190,7 @@ const about = (field, value) => {
   const box = session.boxes[session.chosen];
   if (box && box[field] !== value) session.change(() => (box[field] = value));
 };
-const accept = (choice) => session.accept(choice) || notice(session.chosen < 0 ? "choose a box first" : "the mask is not there yet");
+const accept = (choice) => session.accept(choice) || notice(session.chosen < 0 ? "choose a box first" : "the mask is not ready yet");
 const remove = () => session.chosen >= 0 && session.remove(session.chosen);
 const nudge = (dx, dy, whole) => {
   const box = session.boxes[session.chosen];
@@ -287,7 +287,7 @@ const buttons = {
 for (const [id, run] of Object.entries(buttons)) {
   by(id).addEventListener("click", () => {
     session.act(run);
-    if (!id.startsWith("open-")) canvas.focus({ preventScroll: true }); // keys work on after a click
+    if (!id.startsWith("open-")) canvas.focus({ preventScroll: true }); // keys keep working after a click
   });
 }
 by("opacity").addEventListener("input", (event) => opacity(Number(event.target.value)));
@@ -333,7 +333,7 @@ function fillList() {
 }
 by("filter").addEventListener("input", fillList);
 
-// what the session tells
+// events of the session
 
 session.addEventListener("change", show);
 session.addEventListener("opening", show);
@@ -350,7 +350,7 @@ session.addEventListener("refused", () => notice(`the change was refused: ${sess
 session.addEventListener("boxless", () => notice("choose a box first"));
 session.addEventListener("conflict", () => {
   show();
-  notice("this picture was changed in another tab; that state is shown now.", "Put mine back", () => session.act(() => session.restore()));
+  notice("this picture was changed in another tab; that state is shown now.", "Restore mine", () => session.act(() => session.restore()));
 });
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session.refresh());
 addEventListener("focus", () => session.refresh());

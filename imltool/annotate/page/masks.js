@@ -1,6 +1,6 @@
-// Masks as the server sends them (lengths of runs down the columns, the first of zeros) made into canvases to draw.
+// Make canvases from the server's masks (lengths of runs down the columns, starting with zeros).
 
-// Canvases of what is inside and of its rim, no larger than needed, and where their corner lies in the mask; {} for an
+// Canvases of the inside and its rim, no larger than needed, and the position of their corner in the mask; {} for an
 // empty mask.
 export function paint({ size: [height, width], runs }, colour) {
   const inside = new Uint8Array(width * height);
@@ -22,7 +22,7 @@ export function paint({ size: [height, width], runs }, colour) {
   const [wide, tall] = [right - left + 1, bottom - top + 1];
   const fill = new ImageData(wide, tall), edge = new ImageData(wide, tall);
   const fills = new Uint32Array(fill.data.buffer), edges = new Uint32Array(edge.data.buffer);
-  const [pixel] = new Uint32Array(new Uint8Array([...colour, 255]).buffer); // in this machine's order of bytes
+  const [pixel] = new Uint32Array(new Uint8Array([...colour, 255]).buffer); // in this machine's byte order
   for (let x = left; x <= right; x++) {
     for (let y = top, at = x * height + top; y <= bottom; y++, at++) {
       if (!inside[at]) continue;

@@ -1,11 +1,11 @@
-// The open picture: what is said about it, saved change by change, and the masks the teacher answers.
+// The open picture: its annotation, saved change by change, and the teacher's masks.
 //
-// A change names the revision it started from. When the server knows a newer one (another tab, another window), it
-// refuses; the newer state is then shown, and `mine` keeps what was refused.
+// A change is sent with the revision it started from. If the server has a newer one (another tab, another window), it
+// refuses; the newer state is then shown, and `mine` keeps the refused one.
 
 import { get, image, post, Refused } from "./shared/api.js";
 
-const BUSY = 503; // another tab has opened another picture: to be asked again
+const BUSY = 503; // another tab has opened another picture: ask again
 const RETRY = 2000;
 const PATIENCE = 8000;
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
@@ -29,7 +29,7 @@ export class Session extends EventTarget {
   progress = null;
   fault = ""; // why the picture cannot be shown
   embedded = false;
-  noMasks = ""; // why the teacher makes none for it
+  noMasks = ""; // why the teacher cannot make masks for it
   mine = null;
   unsaved = "";
   #dirty = false;
@@ -37,10 +37,10 @@ export class Session extends EventTarget {
   #stepping = Promise.resolve();
   #steps = 0; // undos and redos that the server has not answered yet
   #answers = new Map(); // the teacher's masks by prompt, so that undo shows them at once
-  #opening = new AbortController(); // ends what is on its way for a picture that is left
-  #asking = null; // the opening whose masks are being asked for
+  #opening = new AbortController(); // aborts requests for a picture that is closed
+  #asking = null; // signal of the opening whose masks are being requested
 
-  #tell(what = "change") {
+  #emit(what = "change") {
     this.dispatchEvent(new Event(what));
   }
 
@@ -67,27 +67,27 @@ export class Session extends EventTarget {
     this.fault = this.noMasks = "";
     this.embedded = this.suggested = false;
     this.#answers.clear();
-    this.#tell("opening");
+    this.#emit("opening");
     try {
       const facts = await get(`pictures/${index}`, signal);
       const bitmap = await image(index, signal);
-      if (signal.aborted) return false; // the person has moved on
+      if (signal.aborted) return false; // another picture was opened meanwhile
       this.bitmap = bitmap;
       this.#adopt(facts);
     } catch (error) {
       if (signal.aborted) return false;
       if (!(error instanceof Refused)) {
-        this.#tell("lost");
+        this.#emit("lost");
         return false;
       }
       this.fault = error.message;
     }
-    this.#tell("opened");
+    this.#emit("opened");
     if (!this.fault) this.#await(index, signal);
     return true;
   }
 
-  // ask until the picture is embedded; then its suggestions are known too
+  // ask until the picture is embedded; then its suggestions are known, too
   async #await(index, signal) {
     while (!signal.aborted) {
       try {
@@ -105,7 +105,7 @@ export class Session extends EventTarget {
         }
         this.noMasks = error.message;
       }
-      this.#tell();
+      this.#emit();
       return;
     }
   }
@@ -126,12 +126,12 @@ export class Session extends EventTarget {
     this.advance(progress);
   }
 
-  // answers may come in another order than the server made them
+  // answers may arrive in another order than the server made them
   advance(progress) {
     if (!this.progress || progress.rows >= this.progress.rows) this.progress = progress;
   }
 
-  // the teacher's mask for a box, once it stands still; an accepted one is there already
+  // request the teacher's mask for a box; an accepted mask exists already
   #ask(box) {
     const prompt = prompted(box);
     if (box.prompt === prompt && (box.live || box.shown || box.waiting)) return;
@@ -143,8 +143,8 @@ export class Session extends EventTarget {
     if (box.waiting) this.#askAll();
   }
 
-  // one after the other, the last box first: together each would take longer, and of a box that moves on under a held
-  // key only the last place counts
+  // one after the other, the last box first: concurrent requests take longer, and for a box moved by a held key only the
+// last place counts
   async #askAll() {
     const { signal } = this.#opening;
     if (this.#asking === signal) return;
@@ -162,14 +162,14 @@ export class Session extends EventTarget {
       if (signal.aborted) return;
       if (!found && !failed) continue;
       if (found) this.#answers.set(prompt, found);
-      // an undo may have made new boxes of the old
+      // an undo may have replaced the boxes by new objects
       for (const one of this.boxes.filter(({ waiting, prompt: theirs }) => waiting && theirs === prompt)) {
         Object.assign(one, { live: found, error: failed, waiting: false });
       }
-      this.#tell();
+      this.#emit();
     }
     this.#asking = null;
-    this.#tell("masked");
+    this.#emit("masked");
   }
 
   state(box) {
@@ -178,7 +178,7 @@ export class Session extends EventTarget {
     return box.error ? "failed" : "waiting";
   }
 
-  // change what is said; boxes whose prompt changed lose what was accepted before
+  // change the annotation; boxes with a changed prompt lose their accepted label
   change(alter) {
     if (!this.facts) return;
     alter();
@@ -193,7 +193,7 @@ export class Session extends EventTarget {
     if (!this.boxes.length && this.verdict === "tampered") this.verdict = null;
     this.#dirty = true;
     this.#save();
-    this.#tell();
+    this.#emit();
   }
 
   judge(verdict) {
@@ -223,10 +223,10 @@ export class Session extends EventTarget {
 
   choose(position) {
     this.chosen = position;
-    this.#tell();
+    this.#emit();
   }
 
-  // accept the teacher's mask or keep the box; once more takes it back
+  // accept the teacher's mask or keep the box; the same choice again revokes it
   accept(choice, positions = [this.chosen]) {
     const able = positions.filter((at) => this.boxes[at] && (choice === "box" || this.boxes[at].live || this.boxes[at].shown));
     if (!able.length) return false;
@@ -243,7 +243,7 @@ export class Session extends EventTarget {
   #save() {
     this.#saving ??= this.#saveAll().finally(() => {
       this.#saving = null;
-      this.#tell();
+      this.#emit();
     });
   }
 
@@ -262,7 +262,7 @@ export class Session extends EventTarget {
         else {
           this.unsaved = error instanceof Refused ? error.message : "the server does not answer";
           this.#dirty = true;
-          this.#tell();
+          this.#emit();
           await pause(RETRY);
         }
       }
@@ -272,21 +272,21 @@ export class Session extends EventTarget {
   #accepted(facts) {
     this.unsaved = "";
     this.#note(facts);
-    this.#tell("saved");
+    this.#emit("saved");
     if (!this.#dirty) facts.boxes.forEach((box, at) => (this.boxes[at].shown = box.shown ?? null));
   }
 
-  // show what the server knows in place of a change that it does not take
+  // show the server's state instead of a change that it refused
   #yield(facts, why, reason = "") {
     this.mine = why === "conflict" ? said(this) : null;
     this.refused = reason;
     this.unsaved = "";
     this.#dirty = false;
     this.#adopt(facts);
-    this.#tell(why);
+    this.#emit(why);
   }
 
-  // put back what another tab's change has refused
+  // restore the annotation that was refused because of another tab's change
   restore() {
     const mine = this.mine;
     this.mine = null;
@@ -297,28 +297,28 @@ export class Session extends EventTarget {
     });
   }
 
-  // an action is meant for what the undos leave that are on their way
+  // an action applies to the state after undos that are still unanswered
   act(run) {
     return this.#steps ? this.#stepping.then(run) : run();
   }
 
-  // true when all is saved; false when the server did not answer for a while
+  // true when everything is saved; false when the server has not answered for a while
   async settled() {
     await patiently(this.#steps ? this.#stepping : null);
     await patiently(this.#saving);
     return this.saved;
   }
 
-  // one after the other: a step starts from the revision that the one before it has made
+  // one after the other: a step starts from the revision made by the one before
   step(direction) {
     this.#steps++;
     this.#stepping = this.#stepping
       .then(() => this.#step(direction))
       .finally(() => {
         this.#steps--;
-        this.#tell();
+        this.#emit();
       });
-    this.#tell();
+    this.#emit();
     return this.#stepping;
   }
 
@@ -331,19 +331,19 @@ export class Session extends EventTarget {
       state = await post(`pictures/${this.index}/step`, { base: this.revision, direction });
     } catch (error) {
       if (error.status === 409) state = error.answer;
-      else this.#tell("lost");
+      else this.#emit("lost");
     }
-    if (state && !signal.aborted) this.#adopt(state); // the person may have moved on
+    if (state && !signal.aborted) this.#adopt(state); // another picture may have been opened meanwhile
   }
 
-  // another tab may have changed the picture while this one was out of sight
+  // another tab may have changed the picture while this one was hidden
   async refresh() {
     if (!this.facts || !this.saved) return;
     const { signal } = this.#opening;
     const facts = await get(`pictures/${this.index}`, signal).catch(() => null);
     if (facts && !signal.aborted && this.saved && facts.revision > this.revision) {
       this.#adopt(facts);
-      this.#tell();
+      this.#emit();
     }
   }
 }
