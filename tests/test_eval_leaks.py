@@ -123,7 +123,7 @@ def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
     assert run(["eval", *arguments, "--data", f"x={root}", "--out", str(out)]) == 0
     assert "near-duplicates were not looked for" in capsys.readouterr().err
     assert results_in(out)["data"]["x"]["similar"]["n"] is None
-    assert "Near-duplicates of training pictures were not looked for" in (out / "table.md").read_text(encoding="utf-8")
+    assert "Near-duplicates of training pictures were not searched for" in (out / "table.md").read_text(encoding="utf-8")
 
 
 def test_seen_files_are_not_counted_again_as_similar() -> None:

@@ -73,7 +73,7 @@ def test_missing_sets_are_named_everywhere_and_the_exit_code_says_so(partial: tu
     missing = ["nist16", "casia1", "imd2020", "inthewild", "cocoglide"]
     assert code == 3
     assert results_in(out)["protocol"]["missing"] == missing
-    assert f"not the whole protocol boxpromptiml: without {', '.join(missing)}" in err
+    assert f"protocol boxpromptiml is incomplete: without {', '.join(missing)}" in err
     for name in missing:
         assert f"warning: {name} (" in err
     for file in ("table.md", "report.html"):
