@@ -351,7 +351,7 @@ def test_recorded_size_must_be_the_seen_size(tmp_path: Path) -> None:
     ]
     assert report.lost == dict.fromkeys(("plain.png", "turned.jpg"), "recorded with another size")
     (sideways,) = match_boxes(tmp_path, [BoxedImage("plain.png", (BOX,), SIZE[::-1])]).faults
-    assert "recorded as 30x40, the picture is 40x30, the same turned by 90°" in sideways.message
+    assert "recorded as 30x40, the picture is 40x30, the same rotated by 90°" in sideways.message
     upright = match_boxes(tmp_path, [BoxedImage("turned.jpg", (BOX,), (30, 40))])
     assert not upright.faults and upright.matched[0].size == (30, 40)
 

@@ -172,7 +172,7 @@ def test_sizes_decide_the_raster_of_a_whole_set(tmp_path: Path, imltool: Imltool
     assert len(one.samples) == 4
     for sample in one.samples:
         assert np.array_equal(read_sample_mask(sample), truths[Path(sample.name).stem])
-    assert any("masks of the stored raster, turned by the EXIF orientation: 3" in note for note in one.warnings)
+    assert any("masks of the stored raster, converted by the EXIF orientation: 3" in note for note in one.warnings)
     code, stdout, _ = imltool("data", "check", f"folder:{tmp_path / 'set'}")
     assert code == 0 and stdout.count("note orientation") == 3
     new = tmp_path / "new"

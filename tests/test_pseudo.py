@@ -251,7 +251,7 @@ def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltoo
     base = ("pseudo", tmp_path / "images", "--boxes", tmp_path / "b.csv", "--teacher", "box")
     for option, box, said in (
         ((), [16, 12, 32, 20], "--boxes-of stored"),
-        (("--boxes-of", "stored"), [28, 16, 36, 32], "turned by the EXIF orientation: 1 (a.jpg)"),
+        (("--boxes-of", "stored"), [28, 16, 36, 32], "converted by the EXIF orientation: 1 (a.jpg)"),
         (("--boxes-of", "displayed"), [16, 12, 32, 20], ""),
     ):
         out = tmp_path / "-".join(["out", *option])

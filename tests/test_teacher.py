@@ -211,7 +211,7 @@ def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path,
     (row,) = read_pseudo(tmp_path / "pseudo")
     assert row["teacher"] == "hq-vit-tiny" and row["status"] == "ok"
     code, _, stderr = imltool(*command, "--out", tmp_path / "kept", "--embeddings", tmp_path / "cache")
-    assert code == 2 and "embeddings of teacher hq-vit-tiny are not kept" in stderr
+    assert code == 2 and "embeddings of teacher hq-vit-tiny cannot be cached" in stderr
     made = timm.create_model("tiny_vit_5m_224")
     assert type(made).__module__ == "timm.models.tiny_vit", "the student's backbone is still timm's"
 

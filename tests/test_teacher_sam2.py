@@ -172,7 +172,7 @@ def test_pseudo_takes_the_folder_or_its_weights_file(folder: Path, tmp_path: Pat
     masks = [next((tmp_path / name / "masks").iterdir()).read_bytes() for name in (folder.name, "model.safetensors")]
     assert masks[0] == masks[1]
     code, _, stderr = imltool(*command, "--weights", folder, "--out", tmp_path / "k", "--embeddings", tmp_path / "e")
-    assert code == 2 and "embeddings of teacher sam2 are not kept" in stderr
+    assert code == 2 and "embeddings of teacher sam2 cannot be cached" in stderr
     code, _, stderr = imltool(*command, "--weights", folder, "--out", tmp_path / "k", "--engine", "onnx")
     assert code == 2 and "teacher sam2 is run by torch alone" in stderr
     code, _, stderr = imltool(*command, "--out", tmp_path / "k")

@@ -209,7 +209,7 @@ class _Matching:
         """The raster of an annotation: by its recorded size if that decides it, else as requested."""
         if entry.size is not None and entry.size not in (shape.size, shape.stored_size):
             recorded, found = (f"{width}x{height}" for width, height in (entry.size, shape.size))
-            turned = ", the same turned by 90°" if entry.size == shape.size[::-1] else ""
+            turned = ", the same rotated by 90°" if entry.size == shape.size[::-1] else ""
             raise DataError(f"recorded as {recorded}, the picture is {found}{turned}")
         if shape.orientation == 1 or not entry.boxes:
             return "displayed"
@@ -248,10 +248,10 @@ class _Matching:
         if self._clipped:
             notes.append(f"boxes over the edge of their picture, clipped: {self._clipped}")
         if self._turned:
-            notes.append(f"boxes of the stored raster, turned by the EXIF orientation: {listed(self._turned)}")
+            notes.append(f"boxes of the stored raster, converted by the EXIF orientation: {listed(self._turned)}")
         if self._unclear:
             notes.append(
-                "boxes read as those of the displayed picture, though an EXIF orientation leaves it open (if your tool "
+                "boxes taken as those of the displayed picture, but an EXIF orientation leaves it open (if your tool "
                 f"ignores it, give --boxes-of stored): {listed(self._unclear)}"
             )
 

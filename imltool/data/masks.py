@@ -104,7 +104,7 @@ def parse_rule(texts: Sequence[str]) -> dict[str, object]:
     return changes
 
 
-REMEDY = "say which with --mask-rule background=#rrggbb or tampered=#rrggbb of imltool data index or convert"
+REMEDY = "give --mask-rule background=#rrggbb or tampered=#rrggbb to imltool data index or convert"
 
 
 def read_truth(path: Path, rule: MaskRule, image: Path | PictureShape | None = None) -> Mask:

@@ -33,10 +33,10 @@ class Settled:
         """One line about converted masks and one about unclear ones."""
         notes = []
         if self.turned:
-            notes.append(f"masks of the stored raster, turned by the EXIF orientation: {listed(self.turned)}")
+            notes.append(f"masks of the stored raster, converted by the EXIF orientation: {listed(self.turned)}")
         if self.unclear:
             notes.append(
-                "masks read as those of the displayed picture, though an EXIF orientation leaves it open (if they are "
+                "masks taken as those of the displayed picture, but an EXIF orientation leaves it open (if they are "
                 f"of the stored raster, imltool data index --mask-rule raster=stored): {listed(self.unclear)}"
             )
         return notes

@@ -98,7 +98,7 @@ def pick_engine(engine: str, on_cpu: bool, compute: Compute, graphs: Sequence[Pa
     if engine == "torch":
         return engine
     if not on_cpu:
-        raise UsageError(f"engine {engine} runs on the CPU alone", "give --device cpu, or --engine torch")
+        raise UsageError(f"engine {engine} runs only on the CPU", "give --device cpu, or --engine torch")
     wanted = GRAPH_ENGINES[engine]
     if not wanted.installed:
         raise UsageError(f"engine {engine} is not installed", f"pip install {wanted.package}")

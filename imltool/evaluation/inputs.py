@@ -54,7 +54,7 @@ class EvaluationSettings(Settings):
     max_left_out: float = Field(MAX_LEFT_OUT, ge=0, le=1, description="share of a set's pictures that may be unusable")
     min_max: bool = Field(False, description="stretch every map to 0..1 before scoring")
     robust: tuple[str, ...] = Field((), description="names of degradations.DEGRADATIONS")
-    batch: int = Field(8, ge=1, description="pictures predicted at once")
+    batch: int = Field(8, ge=1, description="pictures predicted at a time")
     device: str = "auto"
     engine: str = "auto"
     precision: str = "fp32"

@@ -74,7 +74,7 @@ def describe_maps(maps: MapFolder) -> MapsInfo:
 
 
 def describe_set(one: NamedSet, overlap: Overlap) -> DataInfo:
-    """The `data` block of `results.json` for a data set: its location, its hash, and which of it was seen before."""
+    """The `data` block of `results.json` for a data set: location, hash, and pictures that were seen before."""
     return DataInfo(
         role=overlap.role,
         root=str(one.root),

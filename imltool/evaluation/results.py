@@ -54,7 +54,7 @@ IMAGE_METRICS: dict[str, Metric] = {
     "image_tpr_at_5fpr": Metric(
         "image TPR at 5 % FPR",
         "highest share of tampered pictures that a threshold flags while it flags at most 5 % of this set's authentic "
-        "ones; an upper bound too",
+        "ones; also an upper bound",
     ),
     "fp_area": Metric("FP area", "mean share of pixels above 0.5 on authentic pictures"),
 }
@@ -137,7 +137,7 @@ class SetResult(Measured):
     n_authentic: int = Field(description="authentic pictures that were scored")
     n_failed: int = Field(description="pictures that could not be scored")
     n_seen: int = Field(description="pictures that the checkpoint was trained or validated on")
-    n_similar: int | None = Field(description="further pictures that look like one of these; null when unknown")
+    n_similar: int | None = Field(description="further pictures that are near-duplicates of these; null when unknown")
     pixel_f1_oracle_threshold: float | None = Field(description="the threshold of `pixel_f1_oracle`")
     list: ListFile | None = Field(description="list file that chose the pictures: `name`, `sha256`")
     strata: Strata = Field(description="`area` and `kind`: the same metrics of parts of the tampered pictures")
@@ -200,7 +200,7 @@ class Seen(Exact):
 
 
 class DataInfo(Exact):
-    """A data set: its role, its location, its hash, and which of it was seen before."""
+    """A data set: its role, its location, its hash, and which of its pictures were seen before."""
 
     role: Role
     root: str
@@ -269,13 +269,13 @@ class Results(JsonFile):
     """The content of `results.json`."""
 
     complete: bool = Field(False, description="false while the evaluation runs, and when it was stopped")
-    definition: str = Field(description="what the headline's metrics mean")
+    definition: str = Field(description="definition of the headline's metrics")
     checkpoint: CheckpointInfo | None = Field(
         description="the checkpoint: name, hash, thresholds, engine, training sets"
     )
     methods: list[MethodResult] = Field(description="every method: `label`, `kind`, `sets`, `mean` and more")
-    sets: dict[str, SetResult] = Field({}, description="`sets` of the first method, once more")
-    mean: dict[str, Mean] = Field({}, description="`mean` of the first method, once more")
+    sets: dict[str, SetResult] = Field({}, description="`sets` of the first method, repeated")
+    mean: dict[str, Mean] = Field({}, description="`mean` of the first method, repeated")
     data: dict[str, DataInfo] = Field({}, description="the data sets: place, hash, pictures seen and left out")
     unusable: dict[str, dict[str, str]] = Field({}, description="set → method → why it has no metrics there")
     protocol: ProtocolInfo | None = Field(None, description="the protocol, its sets found and missing")

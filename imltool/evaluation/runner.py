@@ -71,7 +71,7 @@ class _Loader:
             if self._prepare is not None and loaded.rgb is not None:
                 loaded.rgb, loaded.mask = self._prepare(sample, loaded.rgb, loaded.mask)
                 if sample.tampered and not loaded.mask.any():
-                    raise DataError(f"{sample.image}: nothing is left of what was edited")
+                    raise DataError(f"{sample.image}: nothing of the edit is left")
         except Exception as error:
             return _Loaded(sample, fault=loaded.fault or _fault(sample, error))
         if loaded.rgb is not None:

@@ -112,7 +112,7 @@ def export_student(
         )
     if (precision == "int8") != (calibration is not None) or (precision == "int8" and not labelled):
         raise UsageError(
-            "int8, and nothing else, is calibrated on pictures, and it is measured on labelled ones",
+            "int8 needs pictures to calibrate on and labelled sets to check; other precisions are not calibrated",
             "give --precision int8 --calibration FOLDER --check NAME=DIR",
         )
     need_exporter()
@@ -121,7 +121,7 @@ def export_student(
     one_size = header.architecture.max_input_size is None and len(set(header.architecture.extreme_sides)) == 1
     free = size == "dynamic" or not one_size
     if free and precision == "int8":
-        raise UsageError("int8 has ranges found at one size, and cannot be dynamic", "give --size N, or fp16")
+        raise UsageError("int8 is calibrated at one size and cannot be dynamic", "give --size N, or fp16")
     pictures = choose_pictures(calibration) if calibration is not None else []
     if precision is None:
         precision = "fp16" if is_half(weights) else "fp32"

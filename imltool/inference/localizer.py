@@ -72,10 +72,10 @@ def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:
 
 
 def merge_scales(maps: Sequence[Map]) -> Map:
-    """One map of a picture from those of several input sizes: the mean of their logits, on the grid of the largest.
+    """Merge the maps of a picture at several input sizes: the mean of their logits, on the grid of the largest.
 
     Args:
-        maps: float32 [S,S] in [0,1] each, the largest last. A single one is returned as it is.
+        maps: float32 [S,S] in [0,1] each, the largest last. A single map is returned unchanged.
     """
     if len(maps) == 1:
         return maps[0]

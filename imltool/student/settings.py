@@ -82,7 +82,7 @@ class StudentSettings(Settings):
     tta_scales: tuple[float, ...] = Field(
         (1.0,),
         min_length=1,
-        description="test-time augmentation: multiples of the picture's input size at which it is seen; the logits of "
+        description="test-time augmentation: multiples of the picture's input size at which it runs; the logits of "
         "these maps are averaged; 1 alone is none (paper: 1)",
     )
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth of the backbone in training")
@@ -128,7 +128,7 @@ class StudentSettings(Settings):
         return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
 
     def sides_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The sides at which a picture [H,W,…] is seen: `side_for` times each of `tta_scales`, ascending."""
+        """The input sides for a picture [H,W,…]: `side_for` times each of `tta_scales`, ascending."""
         return self._scaled(self.side_for(shape))
 
     def _scaled(self, side: int) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ QUALITY_NAME = "labels.json"
 
 
 class Study:
-    """A study in its folder: `for event in Study(...).run()` trains and measures what is missing.
+    """A study in its folder: `for event in Study(...).run()` trains and measures everything that is missing.
 
     The folder is locked until `close`.
 

@@ -79,7 +79,7 @@ class EmbeddingFolder:
             write_bytes(self._path(key), hashlib.sha256(values).digest() + values)
         except OutputError as error:
             if not self._refused:
-                log.warning("%s: embeddings are not kept", error.message)
+                log.warning("%s: embeddings are not cached", error.message)
             self._refused = True
 
     def _path(self, key: str) -> Path:

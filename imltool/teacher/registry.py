@@ -156,7 +156,7 @@ def _sam2(weights: Path | None, device: str, engine: str, embeddings: EmbeddingF
 
 def _refuse_embeddings(name: str, embeddings: EmbeddingFolder | None) -> None:
     if name in BY_FILE and embeddings is not None:
-        raise UsageError(f"embeddings of teacher {name} are not kept", "leave --embeddings out")
+        raise UsageError(f"embeddings of teacher {name} cannot be cached", "leave --embeddings out")
 
 
 def load_sam(

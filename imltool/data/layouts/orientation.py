@@ -35,7 +35,7 @@ def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
     ]
     asked = {sample.name: sample.rule.raster for sample in samples}
     problems = [
-        Problem("orientation", name, "its mask is of the stored raster: turned by the EXIF orientation", fault=False)
+        Problem("orientation", name, "its mask is of the stored raster: converted by the EXIF orientation", fault=False)
         for name in settled.turned
         if asked[name] is None
     ]
@@ -43,8 +43,8 @@ def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
         Problem(
             "orientation",
             name,
-            "has an EXIF orientation, and nothing says whether its mask is of the stored raster: read as displayed; "
-            "--mask-rule raster=stored or raster=displayed says it",
+            "has an EXIF orientation, and nothing shows whether its mask is of the stored raster: read as displayed; "
+            "--mask-rule raster=stored or raster=displayed decides it",
         )
         for name in settled.unclear
     ]

@@ -59,7 +59,7 @@ class ProtocolSet(Settings):
 class PublishedProtocol(Settings):
     """The protocol of a published table. It uses the headline's metric; `compat` adds tables with others."""
 
-    says: str = Field(min_length=1, description="what it is, and the training data it prescribes")
+    says: str = Field(min_length=1, description="its description, with the training data it prescribes")
     source: str = Field(min_length=1, description="where it is published")
     metric: Literal["pixel_f1", "pixel_f1_calibrated", "pixel_f1_oracle"] = Field(
         "pixel_f1", description="the F1 of its tables: at 0.5, at the calibrated or at the best threshold"
