@@ -121,9 +121,9 @@ def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
     blind.save(tmp_path / "blind.safetensors")
     arguments = ["--weights", str(tmp_path / "blind.safetensors"), "--device", "cpu", "--ood"]
     assert run(["eval", *arguments, "--data", f"x={root}", "--out", str(out)]) == 0
-    assert "near-duplicates were not looked for" in capsys.readouterr().err
+    assert "near-duplicates were not searched for" in capsys.readouterr().err
     assert results_in(out)["data"]["x"]["similar"]["n"] is None
-    assert "Near-duplicates of training pictures were not searched for" in (out / "table.md").read_text(encoding="utf-8")
+    assert "Near-duplicates of training pictures were not searched" in (out / "table.md").read_text(encoding="utf-8")
 
 
 def test_seen_files_are_not_counted_again_as_similar() -> None:

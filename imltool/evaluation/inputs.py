@@ -220,7 +220,7 @@ def find_overlaps(
     for name, overlap in overlaps.items():
         yield from (Said(f"{name}: {text}", warning=True) for text in _overlap_texts(overlap))
     if seen and not similar:
-        text = "the checkpoint has no perceptual hashes of its pictures: near-duplicates were not looked for"
+        text = "the checkpoint has no perceptual hashes of its pictures: near-duplicates were not searched for"
         yield Said(text, warning=True)
 
 
