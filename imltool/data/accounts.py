@@ -107,7 +107,7 @@ def write_accounts(folder: Path, accounts: Iterable[Account]) -> None:
 
 
 def require_used(accounts: Iterable[Account], most: float, option: str) -> None:
-    """Raises `DataError` for a source with a larger share than `most` left out.
+    """Raises `DataError` when a larger share of a source than `most` is left out.
 
     Args:
         option: the option with which the user allows it, for the message: `--max-left-out SHARE`.

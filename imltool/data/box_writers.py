@@ -135,7 +135,7 @@ def outlines(mask: Mask) -> list[list[float]]:
     Holes are filled; islands that touch at a corner are one. The largest comes first, because label-studio-converter
     reads no other.
     """
-    # enlarged twice, so that an island one pixel wide has two sides
+    # doubled in size, so that an island one pixel wide has two sides
     large = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     edges = [np.asarray((contour[:, 0] + 1) // 2, dtype=np.int32) for contour in found]

@@ -171,7 +171,7 @@ class _Matching:
         self._united: list[str] = []
 
     def add(self, name: str, entries: Sequence[BoxedImage]) -> None:
-        """Check the annotations of a picture, usually one, and add its usable boxes to the report."""
+        """Check the annotations (usually one) of a picture and add its usable boxes to the report."""
         report = self._report
         reason = "no usable box" if any(entry.boxes or entry.name in self._faulty for entry in entries) else ""
         usable: dict[Box, Accepted | None] = {}

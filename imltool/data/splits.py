@@ -47,8 +47,8 @@ def split_by_scene(
     """Split names into (train, held out) by whole scene groups; both are sorted.
 
     Args:
-        share: wanted share of held-out names. Groups are taken in the order of a seeded hash until it is reached; a
-            group that would exceed it by more than is missing without the group is not taken.
+        share: wanted share of held-out names. In the order of a seeded hash, every group is taken that brings the share
+            closer to it.
 
     Raises `DataError` when one part would be empty.
     """

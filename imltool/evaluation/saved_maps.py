@@ -291,7 +291,7 @@ def _single_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
     colours = np.asarray(picture.convert("RGB"))
     if (colours != colours[..., :1]).any():
         if picture.mode == "P" and len({0, *np.unique(np.asarray(picture)).tolist()}) <= 2:
-            return np.asarray(picture) > 0  # a map of classes: 0 is background, 1 is tampered
+            return np.asarray(picture) > 0  # a map of classes: index 0 is authentic, the other one tampered
         raise DataError(
             f"map {path} is a colour picture, not a map of one channel: save the values before they are coloured"
         )
