@@ -61,7 +61,7 @@ class SourceSettings(Settings):
     pool: int | None = Field(
         None,
         ge=1,
-        description="number of forgeries drawn again and again; none makes a new one every time (kind synth)",
+        description="number of different forgeries, each used many times; none makes a new one every time (kind synth)",
     )
     variants: int = Field(
         0, ge=0, description="altered versions of each picture, the first unaltered; 0 alters it again every time"
@@ -101,18 +101,21 @@ class SourceSettings(Settings):
 class DataSettings(Settings):
     """The data. Relative data folders and manifests start at `root`, relative list files at `lists`."""
 
-    root: Path = Field(Path(), description="relative data folders and manifests start here")
-    lists: Path = Field(Path("configs/splits"), description="relative list files start here")
+    root: Path = Field(Path(), description="base folder of relative data folders and manifests")
+    lists: Path = Field(Path("configs/splits"), description="base folder of relative list files")
     cache: Path | None = Field(
-        None, description="folder for pools and variants with their traces, shared by runs; none keeps them in memory"
+        None,
+        description="folder that caches pools, variants and traces for all runs; none keeps them in memory",
     )
     max_left_out: float = Field(
         0.1, ge=0, le=1, description="refuse to start when a larger share of a source's pictures is unusable"
     )
     train: tuple[SourceSettings, ...] = ()
-    validation: tuple[SourceSettings, ...] = Field((), description="what a run is watched and its checkpoint chosen on")
+    validation: tuple[SourceSettings, ...] = Field(
+        (), description="validated on during a run, which chooses its best checkpoint"
+    )
     calibration: tuple[SourceSettings, ...] = Field(
-        (), description="what thresholds are fitted on, and nothing else; validation serves where there is none"
+        (), description="used to fit the thresholds and for nothing else; without it, validation is used"
     )
 
     @model_validator(mode="after")
@@ -179,11 +182,11 @@ class OptimSettings(Settings):
 class TrainSettings(Settings):
     """A training run."""
 
-    name: str = Field("student", description="what the checkpoint calls itself")
+    name: str = Field("student", description="name of the checkpoint")
     init: str = Field(
         "teacher",
         min_length=1,
-        description="where it starts: teacher, timm or random for the backbone, or a student (known name, or file)",
+        description="initial weights: teacher, timm or random for the backbone, or a student (known name, or file)",
     )
     student: StudentSettings = StudentSettings()
     data: DataSettings = DataSettings()
