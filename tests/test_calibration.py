@@ -237,6 +237,13 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     )
     assert code == 0 and json.loads(stdout)["calibration"]["n_tampered"] == 3
     assert read_header(own).pixel_threshold == pytest.approx(0.5, abs=0.01)
+    scales = ("--tta-scale", 1, "--tta-scale", 2, "--keep-weights")
+    assert imltool("model", "calibrate", "--weights", own, "--config", config, *scales, "--out", base, *CPU)[0] == 0
+    centred, kept = read_header(own), read_header(base)
+    old, new = load_file(own), load_file(base)
+    assert all(torch.equal(old[name], new[name]) for name in old) and kept.pixel_threshold == centred.pixel_threshold
+    assert kept.architecture.tta_scales == (1, 2) and kept.authentic_scores != centred.authentic_scores
+    assert sum(each.tampered for each in kept.reliability) == 3 and kept.reliability != centred.reliability
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,10 @@ def calibrate(
             "--tta-scale X", "The same: a multiple of the input size to average maps at. Repeatable; 1 alone is none."
         ),
     ] = None,
+    keep_weights: Annotated[
+        bool,
+        common.option("--keep-weights", "Fit the score thresholds only: weights and pixel threshold stay unchanged."),
+    ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     verbose: common.VerboseOption = 0,
@@ -164,7 +168,7 @@ def calibrate(
     else:
         data = load_settings(TrainSettings, config, set_).data
     flips, scales = int(tta_flips.value) if tta_flips else None, tuple(tta_scale) if tta_scale else None
-    figures = write_calibrated(weights, data, out, device, flips, scales)
+    figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:
         common.print_json(facts)

@@ -120,6 +120,7 @@ def calibrate(
     device: str = "auto",
     tta_flips: int | None = None,
     tta_scales: tuple[float, ...] | None = None,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
@@ -131,6 +132,7 @@ def calibrate(
         weights: a checkpoint or a known student's name, None for the default one.
         tta_flips, tta_scales: settings of test-time augmentation (`StudentSettings`) of the written file, None to keep
             the checkpoint's.
+        keep_weights: with forgeries too, leave the weights and the pixel threshold unchanged.
 
     Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
     of its pictures was trained on.
@@ -149,7 +151,9 @@ def calibrate(
     localizer = Localizer.of(student, header, choose_device(device))
     student.half().float()
     figures, found = calibration.run(localizer)
-    if figures["n_tampered"]:
+    if figures["n_tampered"] and keep_weights:
+        calibrated = found.into(header, figures).model_copy(update={"pixel_threshold": header.pixel_threshold})
+    elif figures["n_tampered"]:
         centre_threshold(student, found.pixel_threshold)
         student.half().float()
         figures, found = calibration.run(localizer)
