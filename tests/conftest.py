@@ -22,10 +22,11 @@ from imltool.engines.network import require_compute
 from imltool.errors import UsageError
 
 LONGEST_FIRST = (
-    *("test_cluster", "test_engines", "test_review_browser", "test_train", "test_annotate_races", "test_study"),
-    *("test_teacher_engines", "test_cluster_pseudo", "test_annotate_browser", "test_annotate_server", "test_objects"),
-    *("test_teacher", "test_traces", "test_bundled", "test_resume", "test_synth", "test_eval_cross_check"),
-    *("test_eval_folder", "test_annotate_worker", "test_eval_maps", "test_student", "test_scan_resume"),
+    *("test_cluster", "test_engines", "test_review_browser", "test_train", "test_scan_browser", "test_annotate_races"),
+    *("test_study", "test_student", "test_synth", "test_annotate_browser", "test_traces", "test_cluster_pseudo"),
+    *("test_teacher_engines", "test_annotate_server", "test_objects"),
+    *("test_teacher", "test_bundled", "test_resume", "test_eval_compare", "test_eval_cross_check"),
+    *("test_eval_folder", "test_annotate_worker", "test_eval_maps", "test_scan_resume", "test_pseudo"),
 )
 """Files are handed out whole, in this order and then by name: a long one at the end would leave the others idle."""
 

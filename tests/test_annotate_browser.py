@@ -69,6 +69,7 @@ def test_draw_see_accept_reload_undo(shared: Annotating, pages: Any) -> None:
     assert len(shared.ask("api/pictures/0")[1]["boxes"][0]["shown"]["runs"]) > 2
 
 
+@pytest.mark.slow
 def test_move_resize_click_keep_delete(shared: Annotating, pages: Any) -> None:
     page = pages(shared.address)
     go(page, 1)
@@ -145,6 +146,7 @@ def test_nothing_moves_the_picture_and_light_changes_it(shared: Annotating, brow
         until(page, lambda: drawn(page) == plain)
 
 
+@pytest.mark.slow
 def test_a_box_says_what_was_done_and_a_skipped_picture_comes_again(tmp_path: Path, pages: Any) -> None:
     root = make(tmp_path / "set", 2)
     running = Annotating(root, "--out", tmp_path / "boxes.json", "--annotator", "anna")

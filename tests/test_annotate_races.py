@@ -13,6 +13,8 @@ import pytest
 from helpers.annotate_page import TALL, WIDE, arrive, at, boxes, drag, expect, go, make, saved, until
 from helpers.page_server import Annotating
 
+pytestmark = pytest.mark.slow
+
 
 class Held:
     """Requests of a page, kept from the server until `let_go`."""
@@ -40,7 +42,6 @@ def said(server: Annotating, index: int) -> list[list[float]]:
     return [[side / whole for side, whole in zip(box["box"], (WIDE, TALL) * 2, strict=True)] for box in found]
 
 
-@pytest.mark.slow
 def test_two_tabs_do_not_overwrite_each_other(shared: Annotating, pages: Any) -> None:
     first, second = pages(shared.address), pages(shared.address)
     go(first, 0)

@@ -119,6 +119,7 @@ def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: Embeddin
     assert worker.mask("2.png", BOX).mask.any()
 
 
+@pytest.mark.slow
 def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
     # no other test has pictures 4 and 5 embedded
     worker.want(["4.png"])

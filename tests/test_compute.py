@@ -20,6 +20,7 @@ from imltool.weights import student_file
 INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bfloat16")
 def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=1)

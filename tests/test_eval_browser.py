@@ -44,6 +44,7 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
     assert faults == []
 
 
+@pytest.mark.slow
 def test_pictures_and_plots_are_enlarged(page: Any) -> None:
     tile = page.locator("figure button").first
     small = tile.locator("img").first.bounding_box()["width"]

@@ -62,6 +62,7 @@ def tampered() -> list[tuple[Sample, Any]]:
     return [(one, read_mask(one.mask)) for one in read_folder(SETS / NAME).samples if one.mask is not None]
 
 
+@pytest.mark.slow
 def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
     """All figures agree as far as the CSV has digits."""
     rows = rows_in(scanned / "maps")

@@ -131,6 +131,7 @@ def opacity(page: Any, name: str, value: int) -> None:
     page.locator("#layers").evaluate("(panel) => { panel.hidden = true; }")
 
 
+@pytest.mark.slow
 def test_zoom_shows_single_pixels_of_the_evidence(page: Any, scanned: Path) -> None:
     show(page, "a.png")
     rgb = read_rgb(scanned.parent / "in/a.png")
@@ -321,6 +322,7 @@ def test_boxes_are_corrected_and_leave_as_boxes_json(page: Any, out: Path) -> No
     saved(page)
 
 
+@pytest.mark.slow
 def test_two_examiners_do_not_overwrite_each_other(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Reviewing]
 ) -> None:
@@ -347,6 +349,7 @@ def test_two_examiners_do_not_overwrite_each_other(
         expect(one.get_by_role("radio", name="not relevant", exact=True)).to_have_attribute("aria-checked", "true")
 
 
+@pytest.mark.slow
 def test_a_killed_server_says_so_and_the_next_one_has_everything(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Reviewing]
 ) -> None:
@@ -460,6 +463,7 @@ def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: C
         expect(page.locator("#shown")).to_have_text("1 of 10000 listed")
 
 
+@pytest.mark.slow
 def test_twelve_megapixels_are_seen_at_every_zoom(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
@@ -477,7 +481,8 @@ def test_twelve_megapixels_are_seen_at_every_zoom(
         expect(page).to_have_title("two.jpg – imltool review")
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Any, server: Reviewing, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     with window(browser, viewport={"width": 1280, "height": 800}, color_scheme=scheme) as context:

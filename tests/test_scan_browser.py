@@ -98,6 +98,7 @@ def focused(page: Any) -> str:
     return page.evaluate("document.activeElement.innerText")  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_sorted_by_every_column(opened: Callable[..., Any]) -> None:
     page = opened()
     assert names(page)[0] == "disk 0/00000 a.png" and len(names(page)) == 100
@@ -247,7 +248,8 @@ def test_keys_alone(opened: Callable[..., Any]) -> None:
     assert focused(page) == "disk 9/00042 a.png"
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(opened: Callable[..., Any], scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(color_scheme=scheme)
@@ -269,6 +271,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Callable[..., Any])
     assert page.evaluate("document.getElementById('case').scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 def test_printed_is_what_is_listed_in_black_on_white(opened: Callable[..., Any], tmp_path: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     page = opened(color_scheme="dark")

@@ -216,6 +216,7 @@ def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path,
     assert type(made).__module__ == "timm.models.tiny_vit", "the student's backbone is still timm's"
 
 
+@pytest.mark.slow
 def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp_path: Path) -> None:
     import torch
 

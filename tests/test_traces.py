@@ -122,6 +122,7 @@ def test_any_size_gives_a_finite_stack(size: tuple[int, int]) -> None:
         assert np.isfinite(stack).all()
 
 
+@pytest.mark.slow
 def test_a_dot_screen_has_no_more_keypoints_than_any_picture() -> None:
     rows, columns = np.mgrid[:600, :800]
     dots = (((rows % 8 - 4) ** 2 + (columns % 8 - 4) ** 2 < 6) * 255).astype(np.uint8)
