@@ -229,6 +229,7 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     rows = parsed(stdout)
     assert code == 0 and len(rows) == 20
     assert all(row["score"] < after.score_threshold + 1e-5 for row in rows)
+    assert not any(row["verdict"] == "indication" for row in rows), "not even the picture that sets the point"
     assert sum(row["verdict"] == "indication" for row in rows) <= 1
 
     # with forgeries the map is centred again, as in a release
@@ -237,6 +238,8 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     )
     assert code == 0 and json.loads(stdout)["calibration"]["n_tampered"] == 3
     assert read_header(own).pixel_threshold == pytest.approx(0.5, abs=0.01)
+    code, _, stderr = imltool("model", "calibrate", "--weights", own, "--config", config, "--out", own, *CPU)
+    assert code == 2 and "is the checkpoint that is calibrated" in stderr
     scales = ("--tta-scale", 1, "--tta-scale", 2, "--keep-weights")
     assert imltool("model", "calibrate", "--weights", own, "--config", config, *scales, "--out", base, *CPU)[0] == 0
     centred, kept = read_header(own), read_header(base)

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from helpers.commands import Imltool
 from helpers.outputs import record_of, rows_of
 from helpers.page_server import Reviewing
 from helpers.review_scan import TALL, WIDE, large, made_of
@@ -244,3 +245,10 @@ def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: 
     peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
     running.kill()
     assert peak < 2_000_000, f"{peak} kB"
+
+
+def test_an_export_without_decisions_is_no_change_of_the_scan(scanned: Path, tmp_path: Path, imltool: Imltool) -> None:
+    out = Path(shutil.copytree(scanned, tmp_path / "out"))
+    code, _, stderr = imltool("review", out, "--export", "--examiner", "A")
+    assert code == 0 and "no picture was decided" in stderr and not (out / "decisions.csv").exists()
+    assert imltool("verify", out)[0] == 0

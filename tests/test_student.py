@@ -287,7 +287,7 @@ def test_tta_scales_average_the_logits_of_maps_at_several_sizes(grows: bool) -> 
 
 
 def test_scales_that_cannot_be_are_refused() -> None:
-    for scales in ((), (0.1,), (1.0, 1.0), (1.0, 9.0)):
+    for scales in ((), (0.1,), (1.0, 1.0), (1.0, 9.0), (1.0, 1.01)):
         with pytest.raises(ConfigError, match="tta_scales"):
             CheckpointHeader().with_architecture({"tta_scales": scales})
 

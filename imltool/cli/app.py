@@ -36,7 +36,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            remedy = "what was written is kept; the same command (train: with --resume) resumes it"
+            resume = " with --resume" if context.invoked_subcommand == "train" else ""
+            remedy = f"what was written is kept; the same command{resume} resumes it"
             raise _Interrupted("interrupted", remedy) from None
 
     def get_command(self, context: Any, name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from imltool.cli import common
+from imltool.texts import counted
 
 app = typer.Typer(help="Inspect, average, release and calibrate checkpoints.", no_args_is_help=True)
 
@@ -126,12 +127,17 @@ def calibrate(
     tta_scale: Annotated[
         list[float] | None,
         common.option(
-            "--tta-scale X", "The same: a multiple of the input size to average maps at. Repeatable; 1 alone is none."
+            "--tta-scale X",
+            "See each picture at X times the input size, too, and average the maps; stored in the file. Repeatable: "
+            "1 and 2 is the setting of the default student, 1 alone is faster. Default: that of --weights.",
         ),
     ] = None,
     keep_weights: Annotated[
         bool,
-        common.option("--keep-weights", "Fit the score thresholds only: weights and pixel threshold stay unchanged."),
+        common.option(
+            "--keep-weights",
+            "Fit the score thresholds only, as with --authentic: weights and pixel threshold stay unchanged.",
+        ),
     ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
@@ -175,8 +181,10 @@ def calibrate(
     else:
         common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
     common.say(
-        f"{out}: score threshold {figures['score_threshold']:.3f} on {figures['n_authentic']} authentic pictures"
+        f"an indication is now a score above {figures['score_threshold']:.4f}, fitted to "
+        f"{counted(figures['n_authentic'], 'authentic picture')}"
     )
+    common.say(f"next: imltool export --weights {out}, for scans without PyTorch")
 
 
 def _shown(value: object) -> str:

@@ -37,6 +37,8 @@ def review(
 
     if export:
         with open_review(out, examiner, None) as session:
+            if not session.journal.rows:
+                common.say("no picture was decided: the reports are written without decisions")
             write_tables(session.folder, session.journal)
             for name in write_reports(session.folder, pdf or None):
                 common.say(f"{name} written: {printable(str(out / name))}", whole=True)

@@ -24,6 +24,7 @@ from imltool.files import sha256_file
 from imltool.pictures.images import RGB, Map
 from imltool.pictures.strips import strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
+from imltool.student.operating_points import SCORE_DIGITS
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, on_grid, picture_traces
 
@@ -87,7 +88,9 @@ def merge_scales(maps: Sequence[Map]) -> Map:
 
 
 def image_score(values: Map | NDArray[np.floating]) -> float:
-    """Score of a picture in [0,1]: the mean of the highest 1 % of its map (at least one pixel; our choice).
+    """Score of a picture in [0,1], rounded to `SCORE_DIGITS`.
+
+    It is the mean of the highest 1 % of its map (at least one pixel; our choice).
 
     Args:
         values: the map [H,W] at the picture's own size.
@@ -101,7 +104,7 @@ def image_score(values: Map | NDArray[np.floating]) -> float:
     highest = _highest(flat, count, begin)
     if highest.size < count:
         highest = _highest(flat, count, np.float32(-np.inf))
-    return float(highest.mean(dtype=np.float64))
+    return round(float(highest.mean(dtype=np.float64)), SCORE_DIGITS)
 
 
 def _highest(flat: Map, count: int, begin: np.float32) -> Map:

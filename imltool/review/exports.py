@@ -22,8 +22,10 @@ AUTHENTIC = "boxes.authentic.txt"
 def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
     """Write `decisions.csv`, `decisions.json`, `boxes.json` and `boxes.authentic.txt` into the scan's folder.
 
-    Raises `OutputError`.
+    Without any decision nothing is written. Raises `OutputError`.
     """
+    if not journal.rows:
+        return
     decisions = latest(journal.rows)
     for name, text in EXPORTS.items():
         write_text(folder.out / name, text(decisions))

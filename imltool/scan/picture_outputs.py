@@ -56,7 +56,7 @@ def output_files(name: str) -> dict[str, str]:
 
 def map_score(values: Map) -> float | None:
     """The score of a map, to six decimals; None when the map holds values that are not numbers."""
-    score = round(image_score(values), 6)
+    score = image_score(values)
     return score if math.isfinite(score) else None
 
 

@@ -128,6 +128,7 @@ def write_record(
             "sha256": localizer.sha256,
             "file": readable(localizer.path.name) if localizer.path else None,
             "input_size": header.input_size,
+            "input": header.architecture.describe_input(),
             "engine": localizer.engine,
             "precision": localizer.network.compute,
             "pixel_threshold": header.pixel_threshold,

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
 from imltool.config import Settings
 from imltool.errors import ConfigError, WeightsError
+from imltool.student.operating_points import SCORE_DIGITS
 from imltool.student.settings import MEAN, STD, StudentSettings
 from imltool.traces.stack import VERSION
 from imltool.versions import __version__
@@ -99,6 +100,14 @@ class CheckpointHeader(Settings):
     figures: dict[str, Any] = Field(default_factory=dict)
     configuration: dict[str, Any] = Field(default_factory=dict)
     tool_version: str = __version__
+
+    @field_validator("score_threshold", "authentic_scores")
+    @classmethod
+    def _as_reported(cls, value: Any) -> Any:
+        """Scores of checkpoints that were calibrated before scores were rounded."""
+        if isinstance(value, dict):
+            return {name: tuple(round(score, SCORE_DIGITS) for score in scores) for name, scores in value.items()}
+        return round(value, SCORE_DIGITS)
 
     @property
     def input_size(self) -> int:

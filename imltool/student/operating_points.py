@@ -14,6 +14,8 @@ from functools import cache
 TARGET_FPR = 0.05
 """Greatest expected share of authentic pictures above a checkpoint's score threshold (our choice)."""
 CONFIDENCE = 0.95
+SCORE_DIGITS = 6
+"""Decimals of an image score and of thresholds: the score that sets a threshold must not exceed it by rounding."""
 SLACK = 1e-9
 """0.29 · 100 is slightly less than 29 in floating point; this must not change the rank."""
 

@@ -110,6 +110,8 @@ class StudentSettings(Settings):
     def _in_order(self) -> StudentSettings:
         if self.max_input_size is not None and self.max_input_size < self.input_size:
             raise ValueError(f"max_input_size {self.max_input_size} is less than input_size {self.input_size}")
+        if len(self._scaled(self.input_size)) < len(self.tta_scales):
+            raise ValueError(f"tta_scales {', '.join(map(str, self.tta_scales))} give the same input size twice")
         return self
 
     @property
@@ -134,6 +136,14 @@ class StudentSettings(Settings):
     def _scaled(self, side: int) -> tuple[int, ...]:
         nearest = (math.floor(side * scale / STRIDE + 0.5) * STRIDE for scale in self.tta_scales)
         return tuple(sorted({min(max(scaled, LEAST_SIDE), GREATEST_SIDE) for scaled in nearest}))
+
+    def describe_input(self) -> str:
+        """The input sizes in words, for records."""
+        least, greatest = self.input_size, self.max_input_size or self.input_size
+        sizes = f"{least} px" if least == greatest else f"{least} to {greatest} px by the picture's size"
+        if self.tta_scales == (1.0,):
+            return sizes
+        return f"{sizes}, at {' and '.join(f'{scale:g}' for scale in self.tta_scales)} times that, averaged"
 
     def trace_grid(self, side: int) -> int:
         """The side of the trace grid for an input of `side` pixels: half of it if the input size grows with the

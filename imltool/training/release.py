@@ -141,6 +141,8 @@ def calibrate(
         raise DataError("no pictures to calibrate on", "list them under data.calibration, or give --authentic")
     if not any(source.kind == "authentic" for source in data.calibration):
         raise DataError("no authentic pictures to calibrate on", "add a source of kind authentic")
+    if out.exists() and out.samefile(student_file(weights)):
+        raise UsageError(f"{out} is the checkpoint that is calibrated", "give another file to write")
     student, header = load_checkpoint(student_file(weights))
     augmented = {"tta_flips": tta_flips, "tta_scales": tta_scales}
     header = header.with_architecture({name: value for name, value in augmented.items() if value is not None})
