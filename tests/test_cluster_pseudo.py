@@ -203,5 +203,5 @@ def test_a_worker_with_another_version_refuses(ray: Any) -> None:
         SentTeacher("box", "cpu", tool_version="0.0.0").load()
     sent = SentTeacher.of(ray, load_teacher("mobile-sam", None, "cpu", "onnx"))
     other = SentTeacher(sent.name, sent.device, sent.files, sent.network, "onnx 0.1")
-    with pytest.raises(ClusterError, match=r"and the command onnx 0\.1"):
+    with pytest.raises(ClusterError, match=r"the command has onnx 0\.1"):
         other.load()

@@ -80,7 +80,7 @@ def slow_score(values: np.ndarray) -> float:
 def test_the_score_of_strips_is_that_of_the_whole(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     whole = image_score(values)
-    assert whole == pytest.approx(slow_score(values), abs=1e-7)
+    assert whole == pytest.approx(slow_score(values), abs=6e-7) and whole == round(whole, 6)
     monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 500)
     assert image_score(values) == pytest.approx(whole, abs=1e-12)
     values[-1, 0] = np.nan
