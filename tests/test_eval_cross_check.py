@@ -79,6 +79,7 @@ def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
         assert block[f"pixel_{key}"] == pytest.approx(mean, abs=1e-9), key
 
 
+@pytest.mark.slow
 def test_figures_of_float_maps_are_scikit_learns(scanned: Path) -> None:
     """AUC and AP too: pixels that a float map tells apart are never counted as equal."""
     rows = rows_in(scanned / "student")

@@ -205,6 +205,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_
     assert all(tensor.isfinite().all() for tensor in saved.values() if tensor.is_floating_point())
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     for workers in (0, 1):
         arguments = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
