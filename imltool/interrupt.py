@@ -93,14 +93,18 @@ def interrupted_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        if due:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupt_arrived()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if due else signal.SIG_DFL if before is None else before)
+
+
+def interrupt_arrived() -> None:
+    """The KeyboardInterrupt has reached the code that ends the program: what is tidied up now is not interrupted."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

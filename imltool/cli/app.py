@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from imltool.cli import common
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
-from imltool.interrupt import interrupted_by_sigterm
+from imltool.interrupt import interrupt_arrived, interrupted_by_sigterm
 from imltool.versions import __version__
 
 STDOUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -36,6 +36,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
+            interrupt_arrived()
             resume = " with --resume" if context.invoked_subcommand == "train" else ""
             remedy = f"what was written is kept; the same command{resume} resumes it"
             raise _Interrupted("interrupted", remedy) from None

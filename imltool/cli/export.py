@@ -85,7 +85,7 @@ def export(
         raise UsageError("a student of the Hugging Face hub has no folder to write a graph to", "give --out FILE")
     source = student_file(weights)
     architecture = read_header(source).architecture
-    own = wanted == architecture.input_size and architecture.max_input_size is None
+    own = wanted == architecture.input_size and architecture.has_one_size
     other = wanted if isinstance(wanted, int) and not own else None
     int8 = precision == PrecisionChoice.int8
     target = graph_of(source, "int8" if int8 else "fp32", other) if out is None else out

@@ -118,8 +118,7 @@ def export_student(
     need_exporter()
     student, trained = load_checkpoint(weights)
     header = _resized(trained, size) if isinstance(size, int) else trained
-    one_size = header.architecture.max_input_size is None and len(set(header.architecture.extreme_sides)) == 1
-    free = size == "dynamic" or not one_size
+    free = size == "dynamic" or not header.architecture.has_one_size
     if free and precision == "int8":
         raise UsageError("int8 is calibrated at one size and cannot be dynamic", "give --size N, or fp16")
     pictures = choose_pictures(calibration) if calibration is not None else []

@@ -125,6 +125,11 @@ class StudentSettings(Settings):
         least, greatest = self._scaled(self.input_size), self._scaled(self.max_input_size or self.input_size)
         return least[0], greatest[-1]
 
+    @property
+    def has_one_size(self) -> bool:
+        """Whether every picture has the same input size."""
+        return self.max_input_size is None and len(set(self.extreme_sides)) == 1
+
     def side_for(self, shape: tuple[int, ...]) -> int:
         """The side of the square network input for a picture [H,W,…], see `input_side`."""
         return input_side(shape[0] * shape[1], self.input_size, self.max_input_size)
