@@ -48,6 +48,7 @@ class WeightsInfo:
         url: address of the official file; None for a bundled one.
         licence: SPDX expression.
         note: description of one line.
+        version: version of a student of this project; its weights change independently of the program.
     """
 
     name: str
@@ -58,6 +59,7 @@ class WeightsInfo:
     url: str | None
     licence: str
     note: str
+    version: str | None = None
 
     @property
     def bundled(self) -> bool:
@@ -91,6 +93,7 @@ WEIGHTS: dict[str, WeightsInfo] = {
             None,
             "Apache-2.0",
             "the student of the paper's setting, trained by this project from boxes",
+            "0.1.0",
         ),
         WeightsInfo(
             "boxprompt-traces",
@@ -101,6 +104,7 @@ WEIGHTS: dict[str, WeightsInfo] = {
             None,
             "Apache-2.0",
             "the same student with traces of the native resolution; the default",
+            "0.4.0",
         ),
         WeightsInfo(
             "mobile-sam-official",

@@ -189,7 +189,7 @@ def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, i
     text = config.read_text().replace("images: kept/authentic", "images: held/authentic")
     config.write_text(text)
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
-    assert code == 1 and "calibration set kept are in validation set held" in stderr
+    assert code == 1 and "calibration set kept: " in stderr and "in validation set held, too" in stderr
 
 
 @pytest.mark.parametrize(("name", "known"), [("boxprompt", True), ("boxpromt", False)])
@@ -232,6 +232,12 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     assert not any(row["verdict"] == "indication" for row in rows), "not even the picture that sets the point"
     assert sum(row["verdict"] == "indication" for row in rows) <= 1
 
+    for number in range(18):
+        (folder / f"{number}.png").unlink()
+    few = ("--authentic", f"camera={folder}", "--out", tmp_path / "few.safetensors")
+    code, _, stderr = imltool("model", "calibrate", "--weights", base, *few, "--device", "cpu")
+    assert code == 0 and "needs 19 authentic pictures of each kind; fewer: camera 2." in stderr
+
     # with forgeries the map is centred again, as in a release
     code, stdout, _ = imltool(
         "model", "calibrate", "--weights", run / "last.safetensors", "--config", config, "--out", own, "--json", *CPU
@@ -253,9 +259,11 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     ("options", "code", "said"),
     [
         ((), 2, "no pictures to calibrate on"),
-        (("--authentic", "camera"), 2, "is not NAME=DIR"),
-        (("--authentic", "camera=absent"), 1, "absent does not exist"),
-        (("--authentic", "held=data/set/tampered"), 1, "are in training set"),
+        (("--authentic", "camera"), 2, "is not of the form NAME=DIR"),
+        (("--authentic", "camera=absent"), 1, "--authentic camera: absent does not exist"),
+        (("--authentic", "a=data", "--authentic", "b=./data"), 2, "--authentic a and b are the same folder"),
+        (("--authentic", "a=data", "--authentic", "a=data/set"), 2, "two --authentic are named a"),
+        (("--authentic", "held=data/set/tampered"), 1, "more pictures are in training set"),
     ],
 )
 def test_what_cannot_calibrate_is_one_line(

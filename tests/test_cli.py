@@ -14,6 +14,8 @@ import pytest
 from helpers.commands import Imltool
 from helpers.pictures import photo, write_rgb
 
+from imltool.weights import DEFAULT_STUDENT, WEIGHTS
+
 COMMANDS = [
     *("scan", "verify", "pseudo", "synth", "train", "eval", "compare", "study"),
     *("model info", "weights list", "version"),
@@ -101,6 +103,10 @@ def test_model_info_counts_parameters_and_flops(imltool: Imltool) -> None:
     assert code == 0 and "memory" not in facts["parameters"]
     assert 5_000_000 < facts["parameters"]["total"] < 6_000_000
     assert 2.5e9 < facts["flops"] < 4.5e9 and "flop_counter" in facts["counted_by"]
+    code, out, _ = imltool("model", "info")
+    lines = out.splitlines()
+    assert code == 0 and max(map(len, lines)) < 160 and not any("{" in line or "[" in line for line in lines)
+    assert any(line.split() == ["version", WEIGHTS[DEFAULT_STUDENT].version] for line in lines)
     code, _, err = imltool("model", "info", "--weights", "x", "--set", "seed=1")
     assert code == 2 and "exclude each other" in err
 

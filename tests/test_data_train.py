@@ -142,7 +142,7 @@ def test_what_was_trained_from_a_manifest_is_known_as_seen(config: Path, tmp_pat
         ),
         ("data.train.0.manifest=forged.jsonl", 1, "source seen (authentic): no picture in forged.jsonl"),
         ("data.train.0.manifest=config.yaml", 1, "config.yaml: line 1 is not JSON"),
-        ("data.validation.0.manifest=seen/m.jsonl", 1, "2 pictures of validation set held are in training set seen"),
+        ("data.validation.0.manifest=seen/m.jsonl", 1, "and 1 more picture are in training set seen"),
     ],
 )
 def test_mistakes_are_one_line_before_the_first_step(

@@ -48,15 +48,27 @@ DEFERRED = """
                 print("state saved")
                 raise KeyboardInterrupt
 """
+ARRIVED = """
+    try:
+        ask()
+        time.sleep(30)
+    except KeyboardInterrupt:
+        pass
+    interrupt_arrived()
+    time.sleep(1.5)
+    print("tidied up")
+    raise KeyboardInterrupt
+"""
 
 
 @pytest.mark.parametrize(
-    ("work", "printed"), [(LOST, ""), (SLOW, "tidied up"), (TWICE, "tidied up"), (DEFERRED, "state saved")]
+    ("work", "printed"),
+    [(LOST, ""), (SLOW, "tidied up"), (TWICE, "tidied up"), (DEFERRED, "state saved"), (ARRIVED, "tidied up")],
 )
 def test_sigterm_interrupts_also_where_the_first_exception_was_lost(work: str, printed: str) -> None:
     program = f"""
 import os, signal, time
-from imltool.interrupt import deferred_interrupt, interrupted_by_sigterm
+from imltool.interrupt import deferred_interrupt, interrupt_arrived, interrupted_by_sigterm
 
 def ask():
     os.kill(os.getpid(), signal.SIGTERM)

@@ -44,7 +44,7 @@ def info(
 
     if weights is not None and (config is not None or set_):
         raise UsageError("--weights and --config/--set exclude each other", "give the checkpoint or the configuration")
-    from imltool.student.info import describe_architecture, describe_checkpoint
+    from imltool.student.info import describe_architecture, describe_checkpoint, facts_table
 
     if config is not None or set_:
         facts = describe_architecture(load_settings(TrainSettings, config, set_).student)
@@ -53,12 +53,7 @@ def info(
     if as_json:
         common.print_json(facts)
         return
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _shown(value))
-    common.stdout.print(table)
+    common.print_table(facts_table(facts), common.stdout)
 
 
 @app.command()
@@ -155,22 +150,15 @@ def calibrate(
     from imltool.errors import UsageError
     from imltool.files import sha256_file
     from imltool.training.release import calibrate as write_calibrated
-    from imltool.training.settings import DataSettings, SourceSettings, TrainSettings
+    from imltool.training.settings import DataSettings, TrainSettings
+    from imltool.training.sources import authentic_sources
 
     if bool(authentic) == (config is not None):
         raise UsageError("no pictures to calibrate on, or two sources", "give either --authentic NAME=DIR or --config")
     if authentic:
         if set_:
             raise UsageError("--set changes a configuration", "give --config too, or leave --set out")
-        sources = []
-        for given in authentic:
-            name, equals, folder = given.partition("=")
-            if not (name and equals and folder):
-                raise UsageError(
-                    f"--authentic {given!r} is not NAME=DIR", "for instance --authentic phone=photos/phone"
-                )
-            sources.append(SourceSettings(name=name, kind="authentic", images=Path(folder)))
-        data = DataSettings(calibration=tuple(sources))
+        data = DataSettings(calibration=authentic_sources(authentic))
     else:
         data = load_settings(TrainSettings, config, set_).data
     flips, scales = int(tta_flips.value) if tta_flips else None, tuple(tta_scale) if tta_scale else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from imltool.files import sha256_file
 from imltool.student.checkpoint import load_checkpoint
 from imltool.student.model import Student
 from imltool.student.settings import StudentSettings
+from imltool.tables import Table
 from imltool.traces.stack import TRACES
+from imltool.weights import WEIGHTS, student_file
 
 
 def count_parameters(student: Student) -> dict[str, int]:
@@ -53,14 +56,14 @@ def describe_architecture(settings: StudentSettings) -> dict[str, Any]:
 
 def describe_checkpoint(path: Path | None) -> dict[str, Any]:
     """`describe_architecture` of a checkpoint (see `Localizer.load`) and facts of its header. Raises `WeightsError`."""
-    from imltool.weights import student_file
-
     path = student_file(path)
+    digest = sha256_file(path)
     student, header = load_checkpoint(path)
     return {
         "name": header.name,
+        "version": next((known.version for known in WEIGHTS.values() if known.sha256 == digest), None),
         "file": path.name,
-        "sha256": sha256_file(path),
+        "sha256": digest,
         **_describe(student),
         "step": header.step,
         "pixel_threshold": header.pixel_threshold,
@@ -81,3 +84,29 @@ def _describe(student: Student) -> dict[str, Any]:
         "counted_by": f"parameters: numel; FLOPs: torch.utils.flop_counter {torch.__version__}, 2 per multiply-add, "
         f"one picture at {' and '.join(f'{side}x{side}' for side in student.settings.sides_for((1, 1)))}",
     }
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Facts of `describe_architecture` or `describe_checkpoint`, one value in each row."""
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        plain = name.replace("_", " ")
+        if name == "reliability":
+            for one in value:
+                score = f"score {one['low']:.3f} to {one['high']:.3f}"
+                rows.append((score, f"{one['tampered']} of {one['pictures']} calibration pictures tampered"))
+        elif isinstance(value, dict):
+            rows += [(f"{plain}: {part.replace('_', ' ')}", _shown(item)) for part, item in value.items()]
+        elif value is not None:
+            rows.append((plain, _shown(value)))
+    return Table("", ("fact", "value"), rows, 2)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)

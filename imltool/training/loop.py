@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.data.accounts import require_used, write_accounts
-from imltool.device import choose_device, seed_everything
+from imltool.device import choose_device, keep_freed_memory, seed_everything
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import writing
 from imltool.inference.localizer import Localizer
@@ -89,6 +89,8 @@ class Training:
         AcceleratorState._reset_state()  # noqa: SLF001 there is no public way
         chosen = choose_device(device)
         kind = chosen.partition(":")[0]
+        if kind == "cpu":
+            keep_freed_memory()
         precision = AUTO_PRECISION.get(kind, "fp32") if optim.precision == "auto" else optim.precision
         self.accelerator = Accelerator(
             cpu=chosen == "cpu",
@@ -119,11 +121,10 @@ class Training:
         self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
         seen = [part.files() for part in (self.validation, self.calibration) if part]
         self.validation_sets = hash_sets(joined(seen))
-        refuse_overlap(self.training_sets, self.validation_sets)
+        refuse_overlap(self.training_sets, self.validation_sets, joined(seen))
         if self.validation and self.calibration:
-            refuse_overlap(
-                hash_sets(self.validation.files()), hash_sets(self.calibration.files()), "calibration", "validation"
-            )
+            validating, fitting = self.validation.files(), self.calibration.files()
+            refuse_overlap(hash_sets(validating), hash_sets(fitting), fitting, "calibration", "validation")
         parts = [part for part in (self.validation, self.calibration) if part]
         self.accounts = [*self.data.accounts(), *(account for part in parts for account in part.accounts)]
         self.notes = [*self.data.notes(), *(note for part in parts for note in part.notes)]

@@ -14,6 +14,7 @@ from imltool.errors import DataError
 from imltool.files import sha256_file, sha256_text
 from imltool.journal import dump_json
 from imltool.student.header import TrainingSet
+from imltool.texts import counted
 
 
 def hash_sets(files: dict[str, list[Path]]) -> tuple[TrainingSet, ...]:
@@ -91,18 +92,25 @@ def merged_sets(*parts: tuple[TrainingSet, ...]) -> tuple[TrainingSet, ...]:
 def refuse_overlap(
     training: tuple[TrainingSet, ...],
     held_out: tuple[TrainingSet, ...],
+    files: dict[str, list[Path]],
     what: str = "validation",
     seen: str = "training",
 ) -> None:
-    """Raises `DataError` when a training set and a held-out set share a picture, byte for byte."""
+    """Raises `DataError` when a training set and a held-out set share a picture, byte for byte.
+
+    Args:
+        files: the picture files of the held-out sets by set name, to name those that are shared.
+    """
     for trained in training:
         for held in held_out:
             both = set(trained.files) & set(held.files)
             if both:
+                shared = [path for path in files[held.name] if sha256_file(path) in both]
+                more = f" and {counted(len(shared) - 1, 'more picture')}" if len(shared) > 1 else ""
+                are = "are" if len(shared) > 1 else "is"
                 raise DataError(
-                    f"{len(both)} pictures of {what} set {held.name} are in {seen} set {trained.name}, "
-                    f"the first with SHA-256 {min(both)[:16]}…",
-                    "split them, for instance with imltool data split",
+                    f"{what} set {held.name}: {shared[0]}{more} {are} in {seen} set {trained.name}, too",
+                    "take them out of one of the sets, or split the pictures with imltool data split",
                 )
 
 

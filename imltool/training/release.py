@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,14 @@ from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import THRESHOLDS, CheckpointHeader
 from imltool.student.model import Student
+from imltool.student.operating_points import TARGET_FPR, pictures_needed
 from imltool.training.initialise import Start
 from imltool.training.provenance import hash_sets, joined, merged_sets, refuse_overlap, without_machine
 from imltool.training.settings import DataSettings, TrainSettings
 from imltool.training.validation import Validation
 from imltool.weights import student_file
+
+log = logging.getLogger("imltool")
 
 
 @torch.no_grad()
@@ -97,7 +101,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     calibration.warn()
     seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     held_out = hash_sets(joined(seen))
-    refuse_overlap(header.training_sets, held_out, "held-out")  # files may have moved since the run began
+    refuse_overlap(header.training_sets, held_out, joined(seen), "held-out")  # files may have moved since the run began
     localizer = Localizer.of(student, header, choose_device(device))
     _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)
@@ -149,10 +153,19 @@ def calibrate(
     calibration = Validation(data, data.calibration)
     calibration.warn()
     used = hash_sets(calibration.files())
-    refuse_overlap(header.training_sets, used, "calibration")
+    refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
     localizer = Localizer.of(student, header, choose_device(device))
     student.half().float()
     figures, found = calibration.run(localizer)
+    needed = pictures_needed(TARGET_FPR)
+    if few := [f"{name} {len(scores)}" for name, scores in found.authentic_scores.items() if len(scores) < needed]:
+        log.warning(
+            "a false-alarm rate of %g %% needs %d authentic pictures of each kind; fewer: %s. Their highest score is "
+            "the threshold, and new pictures may exceed it more often",
+            100 * TARGET_FPR,
+            needed,
+            ", ".join(few),
+        )
     if figures["n_tampered"] and keep_weights:
         calibrated = found.into(header, figures).model_copy(update={"pixel_threshold": header.pixel_threshold})
     elif figures["n_tampered"]:

@@ -15,7 +15,7 @@ from imltool.data.raster import settle_rasters
 from imltool.data.samples import manifest_samples
 from imltool.data.splits import read_list
 from imltool.data.survey import survey, usable_pictures
-from imltool.errors import DataError
+from imltool.errors import DataError, UsageError
 from imltool.files import walk_images
 from imltool.synth.sources import SourcePool, object_samples, working_side
 from imltool.training.provenance import is_readable
@@ -68,6 +68,33 @@ def _folder(data: DataSettings, path: Path) -> Path:
 
 def _list(data: DataSettings, path: Path | None) -> Path | None:
     return None if path is None else data.lists / path
+
+
+def authentic_sources(specifications: Sequence[str]) -> tuple[SourceSettings, ...]:
+    """Sources of authentic pictures from `NAME=DIR`, one kind of pictures each.
+
+    Raises `UsageError` for another form, or when a name or a folder is given twice, `DataError` when a folder is
+    missing.
+    """
+    sources: list[SourceSettings] = []
+    for specification in specifications:
+        name, equals, target = specification.partition("=")
+        if not (name and equals and target):
+            raise UsageError(
+                f"--authentic {specification!r} is not of the form NAME=DIR",
+                "for instance --authentic phone=photos/phone",
+            )
+        folder = Path(target)
+        if not folder.is_dir():
+            missing = "does not exist" if not folder.exists() else "is not a folder"
+            raise DataError(f"--authentic {name}: {folder} {missing}", "give a folder of authentic pictures")
+        for other in sources:
+            if other.name == name:
+                raise UsageError(f"two --authentic are named {name}", "give each kind of pictures its own NAME")
+            if other.images is not None and other.images.samefile(folder):
+                raise UsageError(f"--authentic {other.name} and {name} are the same folder", "give each folder once")
+        sources.append(SourceSettings(name=name, kind="authentic", images=folder))
+    return tuple(sources)
 
 
 def read_source(data: DataSettings, source: SourceSettings) -> SourceReading:
