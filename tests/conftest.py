@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share, and what decides which tests run when."""
+"""Fixtures shared by several test modules, and the order, timeouts and skip rules of the tests."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SLOW_TIMEOUT = 600
 
 
 def pytest_configure() -> None:
-    if hasattr(os, "fork"):  # where there is none, tests that fork commands fail alone
+    if hasattr(os, "fork"):  # without it, only the tests that fork commands fail
         serve()  # before workers start, which ask the same
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[Any]:
-    """What collection imports stays: looking for garbage in it takes a quarter of its time, and more in every test."""
+    """Exempt imported objects from garbage collection: it takes a quarter of collection time and slows every test."""
     gc.disable()
     try:
         return (yield)
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 STRICT = bool(os.environ.get("IMLTOOL_CI"))
-"""Set by `.ci/run`, which installs all that the tests need: a skip is then a failure, so that none goes unseen."""
+"""Set by `.ci/run`, which installs all test dependencies: a skip is then a failure, so that none is overlooked."""
 
 
 settings.register_profile("everyday", max_examples=25, deadline=None)
@@ -121,7 +121,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a scan to review: three pictures, one damaged; not to be changed."""
+    """The output folder of a scan to review: three pictures, one damaged; tests must not change it."""
     from helpers.review_scan import scan
 
     return scan(tmp_path_factory.mktemp("review"), tiny_weights)
@@ -129,7 +129,7 @@ def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def bfloat16() -> None:
-    """Skips where the processor does not compute in it."""
+    """Skip the test if the processor does not support bfloat16."""
     try:
         require_compute("bf16", "cpu")
     except UsageError as refused:
@@ -161,7 +161,7 @@ def pages(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One `imltool annotate` for the tests of a module: each works on its own picture."""
+    """One `imltool annotate` server for the tests of a module: each test uses a different picture."""
     from helpers.annotate_page import make
 
     root = make(tmp_path_factory.mktemp("shared") / "set", 6)
@@ -172,7 +172,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def forked() -> Forked:
-    """Runs commands in processes of their own."""
+    """Run commands in forked processes."""
     return forks()
 
 

@@ -1,4 +1,4 @@
-"""The table of pictures used and left out that every run begins with."""
+"""The table of used and left-out pictures printed at the start of every run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(imltool: Imltool, out: Path, *sources: str, **more: str) -> tuple[int,
     return imltool("train", "--out", out, *(word for one in options for word in ("--set", one)), *CPU)
 
 
-def test_a_survey_says_why_each_picture_is_left_out(tmp_path: Path) -> None:
+def test_survey_gives_the_reason_for_each_left_out_picture(tmp_path: Path) -> None:
     root = make_set(tmp_path, tampered=6, authentic=1)
     write_rgb(root / "masks/t0.png", np.zeros((9, 9), np.uint8))
     write_rgb(root / "masks/t1.png", np.zeros((64, 96), np.uint8))
@@ -53,7 +53,7 @@ def test_a_survey_says_why_each_picture_is_left_out(tmp_path: Path) -> None:
     assert (account.pictures, account.used, account.lost, account.share) == (7, 2, 5, 5 / 7)
 
 
-def test_the_table_names_reasons_and_the_limit_is_inclusive() -> None:
+def test_account_table_lists_reasons_and_limit_is_inclusive() -> None:
     account = Account("set (masks)", used=9, left_out={"mask of another size": ["a.png"]}, aside={"other": ["b"] * 5})
     assert account_lines([account]) == [
         "source       pictures  used  left out  why",
@@ -71,7 +71,7 @@ def test_the_table_names_reasons_and_the_limit_is_inclusive() -> None:
         require_used([Account("x", left_out={"unreadable picture": ["a"]})], 0.5, "")
 
 
-def test_training_counts_what_it_cannot_use_and_asks_above_a_tenth(tmp_path: Path, imltool: Imltool) -> None:
+def test_training_counts_unusable_pictures_and_stops_above_ten_percent(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=8, authentic=2)
     for number in range(3):
         write_rgb(root / f"masks/t{number}.png", np.zeros((9, 9), np.uint8))
@@ -114,7 +114,7 @@ ODD = {
 
 
 def odd_set(root: Path) -> Path:
-    """70 forgeries, of which one has no mask, two share one, two have masks that are cut or empty files, one has a mask
+    """70 forgeries: one has no mask, two share a mask, two have truncated or empty mask files, one has a mask
     of another size, and one is an empty file; and a mask without a picture.
     """
     make_set(root, tampered=69, authentic=2)
@@ -133,7 +133,7 @@ def left_out_in(out: Path) -> dict[str, list[str]]:
     return {reason: sorted(Path(name).name for name in names) for reason, names in account["left_out"].items()}
 
 
-def test_odd_entries_of_a_pair_folder_are_left_out_one_by_one(tmp_path: Path, imltool: Imltool) -> None:
+def test_faulty_entries_of_a_pair_folder_are_left_out_individually(tmp_path: Path, imltool: Imltool) -> None:
     root = odd_set(tmp_path / "set")
     data = ("--weights", "none", "--baseline", "constant", "--data", f"x={root}")
     code, _, stderr = imltool("eval", *data, "--out", tmp_path / "eval")
@@ -151,7 +151,7 @@ def test_odd_entries_of_a_pair_folder_are_left_out_one_by_one(tmp_path: Path, im
     assert code == 3 and {Path(one["file"]).name for one in faults} == named
 
 
-def test_too_many_odd_entries_have_to_be_allowed(tmp_path: Path, imltool: Imltool) -> None:
+def test_too_many_faulty_entries_require_max_left_out(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=4, authentic=1)
     (root / "masks/t0.png").unlink()
     command = ("eval", "--weights", "none", "--baseline", "constant", "--data", f"x={root}", "--out", tmp_path / "out")
@@ -172,7 +172,7 @@ def test_too_many_odd_entries_have_to_be_allowed(tmp_path: Path, imltool: Imltoo
     assert code == 1 and "1 of 4 pictures are left out: no mask 1 (t0.png)" in stderr
 
 
-def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool: Imltool) -> None:
+def test_synth_and_convert_report_left_out_pictures(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=3)
     (root / "authentic/a0.jpg").write_bytes(b"none")
     write_rgb(root / "masks/t0.png", np.zeros((64, 96), np.uint8))
@@ -189,7 +189,7 @@ def test_synth_and_convert_begin_with_the_table(tmp_path: Path, imltool: Imltool
     assert code == 3 and json.loads((tmp_path / "new/sources.json").read_text())[0]["used"] == 4
 
 
-def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(
+def test_picture_damaged_during_training_is_resampled_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from imltool.student.settings import StudentSettings
@@ -208,13 +208,13 @@ def test_a_picture_that_breaks_during_a_run_is_drawn_again_with_a_warning(
     assert Image.open(tmp_path / "photos/b.png").size == (96, 64)
 
 
-def test_pictures_judged_to_have_no_box_are_no_fault(tmp_path: Path, imltool: Imltool) -> None:
+def test_pictures_judged_without_boxes_are_not_faults(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=5, authentic=0)
-    said = [None, "authentic", "skipped", ""]  # t0 has a box; the last is listed and says nothing; t4 is not listed
+    verdicts = [None, "authentic", "skipped", ""]  # t0 has a box; t3 is listed without a verdict; t4 is not listed
     images: list[dict[str, Any]] = [
         {"id": n, "file_name": f"t{n}.png", "width": 96, "height": 64}
         | ({"imltool": {"verdict": word}} if word else {})
-        for n, word in enumerate(said)
+        for n, word in enumerate(verdicts)
     ]
     boxed: dict[str, Any] = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 40, 30]}
     document: dict[str, Any] = {"images": images, "annotations": [boxed], "categories": [{"id": 1, "name": "tampered"}]}
@@ -238,7 +238,7 @@ def test_pictures_judged_to_have_no_box_are_no_fault(tmp_path: Path, imltool: Im
     assert code == 0, stderr
     (account,) = json.loads((tmp_path / "run/sources.json").read_text())
     assert account["used"] == 1 and account["aside"] == judged and account["left_out"] == {}
-    # what is boxed after all is used
+    # a picture that gets a box later is used
     document["annotations"].append(boxed | {"id": 2, "image_id": 1})
     (tmp_path / "boxes.json").write_text(json.dumps(document))
     assert imltool(*command)[0] == 0

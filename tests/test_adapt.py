@@ -1,4 +1,4 @@
-"""`imltool adapt`: a student taught a new kind with a few boxes, and compared with the one before."""
+"""`imltool adapt`: a student is adapted to a new kind with a few boxes and compared with its predecessor."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def arguments(case: Path, weights: Path, *more: object) -> tuple[object, ...]:
     return (*given, "--device", "cpu", *QUICK, *more)
 
 
-def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_adapted_student_is_evaluated_and_can_scan(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
     options = ("--authentic", case / "clean", "--masks", case / "masks", "--json")
     code, stdout, stderr = imltool(*arguments(case, tiny_weights, *options))
     assert code == 0, stderr
@@ -81,7 +81,7 @@ def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path,
     )
     assert not taught & held and len(taught | held) == 8
 
-    # the same again keeps what there is; a folder of the run is a student
+    # repeating the command keeps the result; the run's folder can be given as a student
     kept = (case / "run" / "adapted.safetensors").read_bytes()
     assert imltool(*arguments(case, tiny_weights, *options))[0] == 0
     assert (case / "run" / "adapted.safetensors").read_bytes() == kept
@@ -91,7 +91,7 @@ def test_an_adapted_student_is_measured_and_used(case: Path, tiny_weights: Path,
     assert code == 2 and "steps was 3, now 4" in error
 
 
-def test_as_much_is_kept_as_known_kinds_allow() -> None:
+def test_mixing_share_is_the_largest_that_known_kinds_allow() -> None:
     lost = {0.0: 0.5, 1.0: 0.2, 0.85: 0.47, 0.7: 0.49, 0.55: 0.5, 0.4: 0.5}
     chosen = choose_share(lost.__getitem__, greatest_loss=0.02)
     assert (chosen.share, chosen.known_before, chosen.known) == (0.7, 0.5, {1.0: 0.2, 0.85: 0.47, 0.7: 0.49})
@@ -99,7 +99,7 @@ def test_as_much_is_kept_as_known_kinds_allow() -> None:
     assert choose_share(lambda share: 0.5 - 0.2 * (share > 0) - 0.1 * abs(share - 0.55), 0.02).share == 0.55
 
 
-def test_weights_are_mixed_and_counters_are_the_new_ones() -> None:
+def test_mixing_interpolates_weights_and_takes_new_counters() -> None:
     before = {"weight": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
     after = {"weight": torch.tensor([1.0, 0.0]), "steps": torch.tensor(9)}
     made = mixed(before, after, 0.25)
@@ -107,7 +107,7 @@ def test_weights_are_mixed_and_counters_are_the_new_ones() -> None:
     assert mixed(before, after, 1.0)["weight"].tolist() == [1.0, 0.0]
 
 
-def test_without_authentic_pictures_thresholds_stay(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_thresholds_are_unchanged_without_authentic_pictures(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
     from imltool.student.checkpoint import load_checkpoint
 
     code, stdout, stderr = imltool(*arguments(case, tiny_weights, "--set", "parts=fusion"))
@@ -122,7 +122,7 @@ def test_without_authentic_pictures_thresholds_stay(case: Path, tiny_weights: Pa
     assert any(not a.equal(b) for a, b in zip(frozen.fusion.parameters(), start.fusion.parameters(), strict=True))
 
 
-def test_pictures_that_cannot_teach_are_refused(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_unsuitable_adaptation_pictures_are_refused(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
     clean = case / "clean"
     shutil.copy(case / "photos" / "3.png", clean / "twin.png")
     code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
@@ -140,7 +140,7 @@ def test_pictures_that_cannot_teach_are_refused(case: Path, tiny_weights: Path, 
     assert not (case / "run").exists()
 
 
-def test_one_scene_cannot_measure_itself(case: Path) -> None:
+def test_single_scene_cannot_be_divided(case: Path) -> None:
     for seed in range(1, 8):
         shutil.copy(case / "photos" / "0.png", case / "photos" / f"{seed}.png")
     matched = match_boxes(case / "photos", read_boxes(case / "boxes.json")).matched
@@ -148,7 +148,7 @@ def test_one_scene_cannot_measure_itself(case: Path) -> None:
         divide(matched, None, AdaptSettings())
 
 
-def test_scenes_named_alike_stay_together(case: Path) -> None:
+def test_scenes_matched_by_pattern_are_not_divided(case: Path) -> None:
     text = (case / "boxes.json").read_text()
     for seed in range(8):
         name = f"s{seed // 4}_{seed}.png"
@@ -176,7 +176,7 @@ BETTER, SAME, FEW = (0.05, 0.5, (0.3, 0.6)), (0.6, 0.59, (-0.03, 0.01)), (0.02, 
         ((0.05, 0.1, (-0.1, 0.2)), SAME, FEW, False, "not shown"),
     ],
 )
-def test_a_student_that_is_not_better_is_not_recommended(
+def test_student_without_improvement_is_not_recommended(
     new: tuple[Any, ...], known: tuple[Any, ...], alarms: tuple[Any, ...], recommended: bool, words: str
 ) -> None:
     comparison = Comparison(

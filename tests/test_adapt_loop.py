@@ -1,4 +1,4 @@
-"""The loop of docs/adapt.md as an examiner walks it, in headless Chromium: scan, review with boxes, adapt, scan."""
+"""The workflow of docs/adapt.md in headless Chromium: scan, review with boxes, adapt, scan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDE, TALL, PICTURES = 192, 128, 6
 
 
 def place(page: Any, x: float, y: float) -> tuple[float, float]:
-    """Where a place of a picture that fits the stage is in the window."""
+    """Window coordinates of a picture position when the whole picture fits the stage."""
     box = page.locator("#pane-a").bounding_box()
     scale = min(box["width"] / WIDE, box["height"] / TALL) * 0.97
     left, top = (box["width"] - WIDE * scale) / 2, (box["height"] - TALL * scale) / 2
@@ -45,7 +45,7 @@ def draw(page: Any, name: str, corners: tuple[float, float, float, float]) -> No
 
 
 @pytest.mark.slow
-def test_boxes_drawn_in_review_teach_the_student_that_scans_next(
+def test_boxes_drawn_in_review_adapt_the_student_for_the_next_scan(
     browser: Any, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     photos, clean, before, run, after = (tmp_path / name for name in ("new", "clean", "before", "run", "after"))
@@ -87,4 +87,4 @@ def test_boxes_drawn_in_review_teach_the_student_that_scans_next(
     assert code in (0, 3), error
     first, second = ({row.path: row.score for row in read_results(out)} for out in (before, after))
     assert first.keys() == second.keys() == drawn.keys()
-    assert any(first[name] != second[name] for name in first), "another student looked at them"
+    assert any(first[name] != second[name] for name in first), "the scores are those of another student"

@@ -1,4 +1,4 @@
-"""Masks that a person accepted: their encoding, and how `imltool pseudo` takes them."""
+"""Accepted masks: their encoding, and how `imltool pseudo` uses them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_si
 
 
 @given(MASKS)
-def test_what_is_encoded_is_decoded_and_the_runs_are_cocos(mask: np.ndarray) -> None:
+def test_mask_encoding_round_trips_and_matches_coco_run_lengths(mask: np.ndarray) -> None:
     rle = encode_mask(mask)
     assert np.array_equal(decode_mask(check_rle(json.loads(json.dumps(rle)), "here")), mask)
     runs = runs_of(mask)
@@ -40,7 +40,7 @@ def test_what_is_encoded_is_decoded_and_the_runs_are_cocos(mask: np.ndarray) -> 
 
 
 @given(st.text(max_size=30), st.lists(st.integers(1, 40), min_size=2, max_size=2))
-def test_damaged_runs_are_told_and_never_crash(counts: str, size: list[int]) -> None:
+def test_damaged_run_lengths_raise_only_data_errors(counts: str, size: list[int]) -> None:
     try:
         mask = decode_mask(check_rle({"size": size, "counts": counts}, "here"))
     except DataError:
@@ -58,13 +58,13 @@ def test_damaged_runs_are_told_and_never_crash(counts: str, size: list[int]) -> 
         {"size": [True, 2], "counts": ""},
     ],
 )
-def test_other_segmentations_are_no_masks(value: Any) -> None:
+def test_other_segmentation_types_are_not_accepted_as_masks(value: Any) -> None:
     with pytest.raises(DataError, match=r"^here"):
         check_rle(value, "here")
 
 
 def document(**annotation: Any) -> dict[str, Any]:
-    """One picture with two boxes, the first with what is given."""
+    """One picture with two boxes, the first with the given annotation keys."""
     first = {"id": 1, "image_id": 1, "bbox": [10, 10, 30, 20], **annotation}
     second = {"id": 2, "image_id": 1, "bbox": [60, 30, 20, 20]}
     image = {"id": 1, "file_name": "a.png", "width": SIZE[1], "height": SIZE[0]}
@@ -90,7 +90,7 @@ def filled(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
     return mask
 
 
-def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(
+def test_pseudo_uses_accepted_masks_and_the_teacher_for_other_boxes(
     tmp_path: Path, blob: Any, imltool: Imltool
 ) -> None:
     images, boxes = make(tmp_path, document(imltool={"accepted": "mask", "mask": encode_mask(blob)}))
@@ -102,16 +102,16 @@ def test_pseudo_takes_the_accepted_mask_and_asks_the_teacher_for_the_rest(
     assert [record["used"] for record in row["boxes"]] == ["annotator", "box"]
     assert row["boxes"][0]["coverage"] == pytest.approx(20 * 8 / (30 * 20), abs=1e-4)
     assert np.array_equal(read_mask(out / row["mask"]), blob | filled(60, 30, 80, 50))
-    assert json.loads((out / "audit.json").read_text())["fallback"] == 1  # the second box; an accepted mask is none
+    assert (
+        json.loads((out / "audit.json").read_text())["fallback"] == 1
+    )  # the second box; an accepted mask is not a fallback
     boxes.write_text(json.dumps(document(imltool={"accepted": "box"})))
     assert imltool(*command)[0] == 0  # another label of the same box: the mask is made again
     (row,) = read_pseudo(out)
     assert np.array_equal(read_mask(out / row["mask"]), filled(10, 10, 40, 30) | filled(60, 30, 80, 50))
 
 
-def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(
-    tmp_path: Path, blob: Any, imltool: Imltool
-) -> None:
+def test_accepted_box_is_filled_and_plain_segmentation_is_ignored(tmp_path: Path, blob: Any, imltool: Imltool) -> None:
     images, boxes = make(tmp_path, document(imltool={"accepted": "box"}))
     assert imltool("pseudo", images, "--boxes", boxes, "--out", tmp_path / "kept", "--teacher", "box")[0] == 0
     both = filled(10, 10, 40, 30) | filled(60, 30, 80, 50)
@@ -130,7 +130,7 @@ def test_a_kept_box_is_filled_and_a_plain_segmentation_is_not_looked_at(
         ({"imltool": {"accepted": "mask", "mask": {"size": [9, 9], "counts": "0"}}}, 3, "of another size"),
     ],
 )
-def test_damaged_accepted_masks_are_one_line(
+def test_damaged_accepted_mask_is_a_one_line_error(
     tmp_path: Path, imltool: Imltool, annotation: dict[str, Any], code: int, message: str
 ) -> None:
     images, boxes = make(tmp_path, document(**annotation))
@@ -138,7 +138,7 @@ def test_damaged_accepted_masks_are_one_line(
     assert found == code and message in stderr.splitlines()[0] and "Traceback" not in stderr
 
 
-def test_outlines_follow_the_edges_of_pixels() -> None:
+def test_outlines_follow_pixel_edges() -> None:
     mask = np.zeros((40, 50), dtype=bool)
     mask[2, 3] = mask[5:6, 10:30] = True
     mask[10:30, 8] = mask[20:24, 8:40] = True
@@ -147,7 +147,7 @@ def test_outlines_follow_the_edges_of_pixels() -> None:
 
 
 @given(MASKS)
-def test_outlines_drawn_by_pycocotools_are_the_mask_without_holes_the_largest_first(mask: np.ndarray) -> None:
+def test_outlines_rasterized_by_pycocotools_give_the_mask_without_holes(mask: np.ndarray) -> None:
     polygons = outlines(mask)
     if not mask.any():
         assert polygons == []

@@ -1,4 +1,4 @@
-"""`imltool annotate` as a person uses it: mouse, keys and fingers in headless Chromium, with the real teacher."""
+"""`imltool annotate` operated by mouse, keyboard and touch in headless Chromium, with the real teacher."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -40,14 +40,14 @@ from imltool.data.box_formats import read_boxes
 from imltool.data.splits import read_list
 
 
-def test_draw_see_accept_reload_undo(shared: Annotating, pages: Any) -> None:
+def test_drawn_box_is_shown_accepted_reloaded_and_undone(shared: Annotating, pages: Any) -> None:
     page = pages(shared.address)
     at(page, "0.png")
     drag(page, (0.2, 0.2), (0.8, 0.8))
     expect(boxes(page, "proposed")).to_have_count(1)
     masked = drawn(page)
     page.keyboard.press("h")
-    assert drawn(page) != masked, "the mask is not seen"
+    assert drawn(page) != masked, "the mask is not visible"
     page.keyboard.press("h")
     assert drawn(page) == masked
     page.keyboard.press("m")
@@ -70,7 +70,7 @@ def test_draw_see_accept_reload_undo(shared: Annotating, pages: Any) -> None:
 
 
 @pytest.mark.slow
-def test_move_resize_click_keep_delete(shared: Annotating, pages: Any) -> None:
+def test_box_is_moved_resized_clicked_kept_and_deleted(shared: Annotating, pages: Any) -> None:
     page = pages(shared.address)
     go(page, 1)
     drag(page, (0.3, 0.3), (0.6, 0.6))
@@ -101,13 +101,13 @@ def test_move_resize_click_keep_delete(shared: Annotating, pages: Any) -> None:
     assert shared.ask("api/pictures/1")[1]["boxes"][0]["accepted"] is None
 
 
-def test_zoom_and_pan_keep_the_box_where_it_is(shared: Annotating, pages: Any) -> None:
+def test_zoom_and_pan_keep_the_box_position(shared: Annotating, pages: Any) -> None:
     page = pages(shared.address)
     go(page, 2)
     page.mouse.move(*place(page, 0.5, 0.5))
     for _ in range(4):
         before = drawn(page)
-        page.mouse.wheel(0, -200)  # does not wait until the page has had it
+        page.mouse.wheel(0, -200)  # returns before the page has handled it
         page.wait_for_function(f"before => {SEEN} !== before", arg=before, timeout=PATIENCE)
     page.keyboard.press("Control+ArrowRight")
     x, y = place(page, 0.5, 0.5)
@@ -127,7 +127,7 @@ def test_zoom_and_pan_keep_the_box_where_it_is(shared: Annotating, pages: Any) -
     expect(page.locator("#opacity")).to_have_value("35")
 
 
-def test_nothing_moves_the_picture_and_light_changes_it(shared: Annotating, browser: Any) -> None:
+def test_layout_does_not_move_the_picture_and_brightness_changes_it(shared: Annotating, browser: Any) -> None:
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = opened(context.new_page(), shared.address)
         go(page, 5)
@@ -147,7 +147,7 @@ def test_nothing_moves_the_picture_and_light_changes_it(shared: Annotating, brow
 
 
 @pytest.mark.slow
-def test_a_box_says_what_was_done_and_a_skipped_picture_comes_again(tmp_path: Path, pages: Any) -> None:
+def test_box_stores_kind_and_comment_and_skipped_picture_is_shown_again(tmp_path: Path, pages: Any) -> None:
     root = make(tmp_path / "set", 2)
     running = Annotating(root, "--out", tmp_path / "boxes.json", "--annotator", "anna")
     page = pages(running.address)
@@ -169,7 +169,7 @@ def test_a_box_says_what_was_done_and_a_skipped_picture_comes_again(tmp_path: Pa
     running.end()
 
 
-def test_fingers_draw_and_pinch(shared: Annotating, browser: Any) -> None:
+def test_touch_draws_boxes_and_pinches(shared: Annotating, browser: Any) -> None:
     with window(browser, viewport={"width": 420, "height": 800}, has_touch=True, is_mobile=True) as context:
         _fingers(shared, opened(context.new_page(), shared.address))
 
@@ -202,11 +202,11 @@ def _fingers(shared: Annotating, page: Any) -> None:
 
 
 @pytest.mark.slow
-def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
+def test_many_damaged_huge_and_rotated_pictures(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     write_rgb(root / "000.png", photo(0))
     data = (root / "000.png").read_bytes()
-    for index in range(4, 500):  # no two alike: what is known of one must not pass for another's
+    for index in range(4, 500):  # no two are identical: cached data of one must not be used for another
         write_rgb(root / f"{index:03}.png", np.full((16, 24, 3), (index % 256, index // 256, 90), np.uint8))
     (root / "001.png").write_bytes(data[:500])
     tag = Image.Exif()
@@ -245,7 +245,7 @@ def test_many_torn_huge_and_turned_pictures(tmp_path: Path, pages: Any) -> None:
 
 
 @pytest.mark.slow
-def test_suggestions_are_off_unless_asked_for_and_recorded_when_shown(tmp_path: Path, pages: Any) -> None:
+def test_suggestions_are_opt_in_and_recorded_when_shown(tmp_path: Path, pages: Any) -> None:
     root = tmp_path / "set"
     source = Path(__file__).parents[1] / "sample_images/copymoves/tampered"
     shutil.copytree(source, root)
@@ -267,7 +267,7 @@ def test_suggestions_are_off_unless_asked_for_and_recorded_when_shown(tmp_path: 
     assert document["images"][0]["imltool"]["suggestions_shown"] is True
 
 
-def test_from_the_page_to_a_student(tmp_path: Path, pages: Any, imltool: Imltool) -> None:
+def test_annotations_from_the_page_train_a_student(tmp_path: Path, pages: Any, imltool: Imltool) -> None:
     root = make(tmp_path / "data/set", 3)
     write_rgb(root / "3.png", photo(7, 192, 128))
     out = tmp_path / "data/boxes.json"
@@ -312,7 +312,7 @@ validate_every: 2
     )
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     assert code == 0, stderr
-    assert "judged authentic, no box 1" in stderr, "which is no fault, so that nothing has to be allowed"
+    assert "judged authentic, no box 1" in stderr, "this is no fault and needs no --max-left-out"
     assert (tmp_path / "run/best.safetensors").is_file()
     code, stdout, _ = imltool("annotate", "stats", out, "--json")
     (row,) = json.loads(stdout)["annotators"]

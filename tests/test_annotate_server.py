@@ -1,4 +1,4 @@
-"""The server of `imltool annotate`: who is answered, what is refused, and that its masks are those of `pseudo`."""
+"""The server of `imltool annotate`: access control, refused requests, and masks equal to those of `pseudo`."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -52,7 +52,7 @@ def server(folder: Path) -> Iterator[Annotating]:
 
 
 def raw(server: Annotating, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    """A request exactly as written; urllib would tidy the path."""
+    """Send a request with the path exactly as given; urllib would normalize it."""
     parts = urlsplit(server.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=60)
     connection.request(method, path, body or None, {key.replace("_", "-"): value for key, value in headers.items()})
@@ -60,7 +60,7 @@ def raw(server: Annotating, method: str, path: str, body: bytes = b"", **headers
     return reply.status, reply.read()
 
 
-def test_only_the_token_of_this_run_opens_anything(server: Annotating) -> None:
+def test_requests_need_the_token_of_this_run(server: Annotating) -> None:
     parts = urlsplit(server.address)
     assert parts.hostname == "127.0.0.1" and len(parts.path) > 30
     for path in ("/", "/api/folder", "/wrong/api/folder", f"{parts.path[:-2]}/api/folder", "/static/main.js"):
@@ -69,7 +69,7 @@ def test_only_the_token_of_this_run_opens_anything(server: Annotating) -> None:
     assert raw(server, "GET", parts.path + "api/folder")[0] == 200
 
 
-def test_other_sites_and_other_names_of_this_machine_are_refused(server: Annotating) -> None:
+def test_requests_of_other_sites_and_host_names_are_refused(server: Annotating) -> None:
     path = urlsplit(server.address).path + "api/folder"
     host = urlsplit(server.address).netloc
     assert raw(server, "GET", path, Host="evil.example")[0] == 421
@@ -81,11 +81,11 @@ def test_other_sites_and_other_names_of_this_machine_are_refused(server: Annotat
     assert raw(server, "GET", path, Origin=f"http://{host}", Sec_Fetch_Site="same-origin")[0] == 200
     change = path.replace("folder", "pictures/0/change")
     form = b'{"base":0,"content":{"verdict":"unsure"}}'
-    # what a form of another page could send without asking
+    # a form of another page could send this without a CORS preflight
     assert raw(server, "POST", change, form, Content_Type="text/plain")[0] == 415
 
 
-def test_no_path_leads_out_of_the_page_or_the_folder(server: Annotating, folder: Path) -> None:
+def test_paths_outside_the_page_or_the_folder_are_refused(server: Annotating, folder: Path) -> None:
     base = urlsplit(server.address).path
     secret = (folder.parent / "secret.png").read_bytes()
     for path in (
@@ -133,7 +133,7 @@ def test_large_and_malformed_bodies_are_refused_and_change_nothing(server: Annot
     assert server.ask("api/pictures/1")[1]["revision"] == 0
 
 
-def test_pages_may_not_load_or_be_framed_by_anything_else(server: Annotating) -> None:
+def test_response_headers_forbid_foreign_content_and_framing(server: Annotating) -> None:
     connection = http.client.HTTPConnection(urlsplit(server.address).netloc, timeout=60)
     connection.request("GET", urlsplit(server.address).path)
     headers = connection.getresponse().headers
@@ -142,7 +142,7 @@ def test_pages_may_not_load_or_be_framed_by_anything_else(server: Annotating) ->
     assert headers["referrer-policy"] == "no-referrer" and headers["cache-control"] == "no-store"
 
 
-def test_pictures_come_upright_and_of_bounded_size_and_a_torn_one_is_told(server: Annotating) -> None:
+def test_pictures_are_upright_and_bounded_and_damage_is_reported(server: Annotating) -> None:
     names = [entry["name"] for entry in server.ask("api/folder")[1]["pictures"]]
     assert names == ["a.png", "b.jpg", "portrait.jpg", "torn.png", "wide.jpg"]
     _, portrait = server.ask("api/pictures/2")
@@ -157,14 +157,14 @@ def test_pictures_come_upright_and_of_bounded_size_and_a_torn_one_is_told(server
 
 
 @pytest.mark.slow
-def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(
+def test_accepted_mask_equals_pseudo_mask_and_clicks_change_it(
     server: Annotating, folder: Path, imltool: Imltool
 ) -> None:
     status, first = server.ask("api/pictures/0/mask", {"box": BOX})
     assert status == 200 and first["size"] == [64, 96] and sum(first["runs"]) == 64 * 96
     click = {"x": 25.0, "y": 14.0, "inside": True}
     assert server.ask("api/pictures/0/mask", {"box": BOX, "clicks": [click]})[1]["runs"] != first["runs"]
-    forgery = {"size": [64, 96], "counts": "0"}  # masks are the server's alone
+    forgery = {"size": [64, 96], "counts": "0"}  # masks sent by clients are ignored
     status, state = server.change(0, 0, "tampered", {"box": BOX, "accepted": "mask", "mask": forgery})
     assert status == 200 and state["boxes"][0]["shown"]["runs"] == first["runs"]
     status, state = server.change(0, 0, "unsure")
@@ -185,10 +185,10 @@ def test_an_accepted_mask_is_what_pseudo_makes_and_clicks_change_it(
     command = ("pseudo", folder, "--boxes", folder.parent / "plain.csv", "--out", target, "--device", "cpu")
     assert imltool(*command, "--set", "min_coverage=0")[0] == 0
     theirs = read_mask(target / "masks/a.png")
-    assert (theirs ^ decode_mask(label.mask)).mean() < 0.002  # thread counts may move a rounding
+    assert (theirs ^ decode_mask(label.mask)).mean() < 0.002  # the number of threads may change rounding
 
 
-def test_undo_redo_and_time_over_the_wire(server: Annotating) -> None:
+def test_undo_redo_and_time_requests(server: Annotating) -> None:
     _, state = server.change(1, 0, "tampered", {"box": BOX, "accepted": "box"})
     _, state = server.ask("api/pictures/1/step", {"base": state["revision"], "direction": "undo"})
     assert state["boxes"] == [] and state["verdict"] is None and state["can_redo"] and not state["can_undo"]
@@ -200,7 +200,7 @@ def test_undo_redo_and_time_over_the_wire(server: Annotating) -> None:
     assert server.ask("api/pictures/1")[1]["seconds"] == 7
 
 
-def test_a_polite_kill_ends_with_all_written(tmp_path: Path) -> None:
+def test_sigterm_ends_the_server_with_everything_written(tmp_path: Path) -> None:
     write_rgb(tmp_path / "set/a.png", photo(1))
     running = Annotating(tmp_path / "set", "--out", tmp_path / "boxes.json")
     assert running.change(0, 0, "tampered", {"box": BOX})[0] == 200
@@ -208,7 +208,7 @@ def test_a_polite_kill_ends_with_all_written(tmp_path: Path) -> None:
     assert read_boxes(tmp_path / "boxes.json").images[0].boxes == (tuple(BOX),)
 
 
-def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: Path) -> None:
+def test_imported_boxes_await_a_verdict_and_are_imported_once(tmp_path: Path) -> None:
     write_rgb(tmp_path / "set/a.png", photo(1))
     (tmp_path / "old.csv").write_text("image,x1,y1,x2,y2\na.png,10,10,40,40\n")
     command = (tmp_path / "set", "--out", tmp_path / "boxes.json", "--boxes", tmp_path / "old.csv")
@@ -237,7 +237,7 @@ def test_imported_boxes_wait_for_a_verdict_and_are_not_imported_twice(tmp_path: 
         (("empty",), 1, "no picture found"),
     ],
 )
-def test_faults_at_the_start_are_one_line(
+def test_startup_fault_is_a_one_line_error(
     tmp_path: Path,
     imltool: Imltool,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,7 +253,7 @@ def test_faults_at_the_start_are_one_line(
     assert found == code and message in stderr and stderr.strip().count("\n") == 0
 
 
-def test_a_port_that_is_taken_is_one_line(server: Annotating, tmp_path: Path, imltool: Imltool) -> None:
+def test_port_in_use_is_a_one_line_error(server: Annotating, tmp_path: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "set/a.png", photo(1))
     port = urlsplit(server.address).port
     out = tmp_path / "boxes.json"

@@ -1,4 +1,4 @@
-"""What `imltool annotate` keeps: journals, undo, conflicts, several annotators, the files other commands read."""
+"""Storage of `imltool annotate`: journals, undo, conflicts, several annotators, files for other commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def sit(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
+def open_store(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
     pictures = find_pictures([folder], out)
     first = SessionStart(
         annotator=annotator,
@@ -54,9 +54,9 @@ def sit(folder: Path, out: Path, annotator: str = "anna") -> AnnotationStore:
     return AnnotationStore(out, pictures, first)
 
 
-def test_a_change_is_in_the_journal_at_once_and_in_the_file_after_the_end(folder: Path, tmp_path: Path) -> None:
+def test_change_is_journaled_at_once_and_written_to_the_file_at_the_end(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         state = store.save("0.png", 0, drawn(ONE), FACTS)
         (journal,) = journal_folder(out).glob("*.jsonl")
         assert json.loads(journal.read_text().splitlines()[-1]) == state.model_dump(mode="json")
@@ -71,12 +71,12 @@ def test_a_change_is_in_the_journal_at_once_and_in_the_file_after_the_end(folder
     assert [item.boxes for item in read_boxes(out).images] == [((10, 10, 40, 30),), ()]
 
 
-def test_kind_of_edit_and_comment_go_with_the_box(folder: Path, tmp_path: Path) -> None:
+def test_edit_kind_and_comment_are_stored_with_the_box(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
-        said = ONE.model_copy(update={"kind": "copied", "comment": "the same cloud twice"})
-        store.save("0.png", 0, drawn(said, TWO), FACTS)
-        assert store.history("0.png").content.boxes[0] == said
+    with open_store(folder, out) as store:
+        described = ONE.model_copy(update={"kind": "copied", "comment": "the same cloud twice"})
+        store.save("0.png", 0, drawn(described, TWO), FACTS)
+        assert store.history("0.png").content.boxes[0] == described
     first, second = (box["imltool"] for box in json.loads(out.read_text())["annotations"])
     assert (first["kind"], first["comment"]) == ("copied", "the same cloud twice")
     assert (second["kind"], second["comment"]) == (None, "")
@@ -84,8 +84,8 @@ def test_kind_of_edit_and_comment_go_with_the_box(folder: Path, tmp_path: Path) 
         DrawnBox(box=(10, 10, 40, 30), kind="stolen")
 
 
-def test_a_skipped_picture_still_waits_for_a_verdict(folder: Path, tmp_path: Path) -> None:
-    with sit(folder, tmp_path / "boxes.json") as store:
+def test_skipped_picture_does_not_count_as_judged(folder: Path, tmp_path: Path) -> None:
+    with open_store(folder, tmp_path / "boxes.json") as store:
         store.save("0.png", 0, Content(verdict="authentic"), FACTS)
         store.save("1.png", 0, Content(verdict="skipped"), FACTS)
         assert store.judged() == 1
@@ -93,25 +93,25 @@ def test_a_skipped_picture_still_waits_for_a_verdict(folder: Path, tmp_path: Pat
 
 def test_undo_and_redo_survive_a_restart(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         store.save("0.png", 0, drawn(ONE), FACTS)
         store.save("0.png", 1, drawn(ONE, TWO), FACTS)
         assert store.step("0.png", 2, "undo", FACTS).content == drawn(ONE)
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         assert store.step("0.png", 3, "redo", FACTS).content == drawn(ONE, TWO)
         store.step("0.png", 4, "undo", FACTS)
         assert store.step("0.png", 5, "undo", FACTS).content == Content()
         with pytest.raises(NothingLeft):
             store.step("0.png", 6, "undo", FACTS)
         store.save("0.png", 6, drawn(TWO), FACTS)
-        with pytest.raises(NothingLeft):  # a new change ends what could be redone
+        with pytest.raises(NothingLeft):  # a new change clears the redo history
             store.step("0.png", 7, "redo", FACTS)
         assert store.history("0.png").revision == 7
 
 
-def test_a_change_of_an_old_state_is_refused_within_a_server_and_between_two(folder: Path, tmp_path: Path) -> None:
+def test_change_of_an_outdated_revision_is_a_conflict_across_servers(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as one, sit(folder, out) as other:
+    with open_store(folder, out) as one, open_store(folder, out) as other:
         one.save("0.png", 0, drawn(ONE), FACTS)
         for store in (one, other):
             with pytest.raises(Conflict):
@@ -122,16 +122,16 @@ def test_a_change_of_an_old_state_is_refused_within_a_server_and_between_two(fol
         assert one.history("0.png").content == drawn(ONE, TWO)
 
 
-def test_of_two_servers_that_save_at_once_one_is_refused(
+def test_simultaneous_saves_of_two_servers_let_only_one_succeed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_clock() -> str:  # asked between the look at the newest revision and the line in the journal
+    def slow_clock() -> str:  # called between the check of the newest revision and the journal row
         time.sleep(0.02)
         return utc_now()
 
     monkeypatch.setattr("imltool.annotate.store.utc_now", slow_clock)
     rounds = 10
-    with sit(folder, tmp_path / "boxes.json") as one, sit(folder, tmp_path / "boxes.json") as other:
+    with open_store(folder, tmp_path / "boxes.json") as one, open_store(folder, tmp_path / "boxes.json") as other:
         together = threading.Barrier(2)
 
         def work(store: AnnotationStore) -> list[bool]:
@@ -153,9 +153,9 @@ def test_of_two_servers_that_save_at_once_one_is_refused(
         assert one.history("0.png").revision == other.history("0.png").revision == rounds
 
 
-def test_two_annotators_keep_their_own_word_and_the_file_has_the_latest(folder: Path, tmp_path: Path) -> None:
+def test_annotators_keep_separate_states_and_the_file_has_the_latest(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out, "anna") as anna, sit(folder, out, "berta") as berta:
+    with open_store(folder, out, "anna") as anna, open_store(folder, out, "berta") as berta:
         anna.save("0.png", 0, drawn(ONE), FACTS)
         time.sleep(0.01)
         berta.save("0.png", 0, drawn(TWO), FACTS)
@@ -166,12 +166,12 @@ def test_two_annotators_keep_their_own_word_and_the_file_has_the_latest(folder: 
     assert second["imltool"]["annotator"] == "anna" and second["imltool"]["others"] == []
 
 
-def test_the_file_follows_what_another_server_writes(folder: Path, tmp_path: Path) -> None:
+def test_file_includes_changes_of_another_server(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, tmp_path / "elsewhere.json", "berta") as berta:
+    with open_store(folder, tmp_path / "elsewhere.json", "berta") as berta:
         berta.save("2.png", 0, drawn(ONE), FACTS)
     (journal,) = journal_folder(tmp_path / "elsewhere.json").glob("*.jsonl")
-    with sit(folder, out, "anna"):
+    with open_store(folder, out, "anna"):
         shutil.copy(journal, journal_folder(out))  # nobody but anna's server can bring this into the file
         deadline = time.monotonic() + 240  # it looks every two seconds
         while not json.loads(out.read_text())["images"] and time.monotonic() < deadline:
@@ -179,9 +179,9 @@ def test_the_file_follows_what_another_server_writes(folder: Path, tmp_path: Pat
         assert [image["file_name"] for image in json.loads(out.read_text())["images"]] == ["2.png"]
 
 
-def test_a_journal_damaged_meanwhile_loses_nothing_of_the_others(folder: Path, tmp_path: Path) -> None:
+def test_damaged_journal_does_not_lose_entries_of_other_journals(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out, "anna") as anna:
+    with open_store(folder, out, "anna") as anna:
         damaged = journal_folder(out) / "99999999-berta.jsonl"  # read after anna's
         anna.save("0.png", 0, drawn(ONE), FACTS)
         damaged.write_text("no row\n")
@@ -191,24 +191,24 @@ def test_a_journal_damaged_meanwhile_loses_nothing_of_the_others(folder: Path, t
         assert anna.history("0.png").seconds == 3.0
 
 
-def test_a_torn_last_row_is_left_out_and_a_damaged_one_is_told(folder: Path, tmp_path: Path) -> None:
+def test_truncated_last_row_is_ignored_and_damaged_row_is_an_error(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         store.save("0.png", 0, drawn(ONE), FACTS)
         store.save("0.png", 1, drawn(ONE, TWO), FACTS)
     (journal,) = journal_folder(out).glob("*.jsonl")
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-20])
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         assert store.history("0.png").content == drawn(ONE)
     journal.write_bytes(whole.replace(b'"tampered"', b'"tampred"', 1))
     with pytest.raises(DataError, match="damaged"):
-        sit(folder, out)
+        open_store(folder, out)
 
 
-def test_unsure_and_skipped_pictures_are_no_labels(folder: Path, tmp_path: Path) -> None:
+def test_unsure_and_skipped_pictures_are_not_labels(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         store.save("0.png", 0, Content(verdict="unsure", boxes=(ONE,)), FACTS)
         store.save("1.png", 0, Content(verdict="skipped", boxes=(ONE,)), FACTS)
         store.save("2.png", 0, Content(boxes=(ONE,)), FACTS, action="import")
@@ -216,33 +216,33 @@ def test_unsure_and_skipped_pictures_are_no_labels(folder: Path, tmp_path: Path)
     assert [item.name for item in report.matched] == ["2.png"] and not report.faults
 
 
-def test_a_foreign_file_and_other_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_foreign_file_and_different_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "mine.json"
     foreign.write_text("{}")
     with pytest.raises(ResumeError, match="not made by imltool annotate"):
-        sit(folder, foreign)
+        open_store(folder, foreign)
     assert foreign.read_text() == "{}"
     out = tmp_path / "boxes.json"
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         store.save("2.png", 0, drawn(ONE), FACTS)
     write_rgb(tmp_path / "elsewhere/0.png", photo(0))
     with pytest.raises(ResumeError, match=r"has no 2\.png"):
-        sit(tmp_path / "elsewhere", out)
+        open_store(tmp_path / "elsewhere", out)
     moved = folder.rename(tmp_path / "moved")
-    with sit(moved, out) as store:
+    with open_store(moved, out) as store:
         assert store.history("2.png").content == drawn(ONE)
 
 
-def test_after_a_full_disk_nothing_is_lost_and_saving_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_saving_resumes_without_loss_after_a_full_disk(folder: Path, tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_annotate_store import FACTS, ONE, drawn, sit
+from test_annotate_store import FACTS, ONE, drawn, open_store
 from imltool.errors import OutputError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, out = Path(sys.argv[2]), Path(sys.argv[3])
-with sit(folder, out) as store:
+with open_store(folder, out) as store:
     store.save("0.png", 0, drawn(ONE), FACTS)
     journal = next(out.with_name("boxes.journal").iterdir())
     for room in (10, 100):
@@ -261,11 +261,11 @@ with sit(folder, out) as store:
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(out.read_text())["annotations"]) == 3
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         assert store.history("0.png").revision == 2
 
 
-def test_pictures_keep_to_the_folders_given(tmp_path: Path) -> None:
+def test_pictures_are_restricted_to_the_given_folders(tmp_path: Path) -> None:
     for name in ("set/tampered/a.jpg", "set/masks/a.png", "set/authentic/b.jpg", "other/c.jpg", "secret.jpg"):
         write_rgb(tmp_path / name, photo(1))
     (tmp_path / "set/tampered/link.jpg").symlink_to(tmp_path / "secret.jpg")
@@ -295,7 +295,7 @@ def test_stats_and_exports(folder: Path, tmp_path: Path, imltool: Imltool) -> No
     half = np.zeros((64, 96), dtype=bool)
     half[10:30, 10:25] = True
     accepted = ONE.model_copy(update={"accepted": "mask", "mask": encode_mask(half)})
-    with sit(folder, out, "anna") as anna, sit(folder, out, "berta") as berta:
+    with open_store(folder, out, "anna") as anna, open_store(folder, out, "berta") as berta:
         for store, box, seconds in ((anna, ONE, 5.0), (berta, accepted, 9.0)):
             store.save("0.png", 0, drawn(box), FACTS)
             store.spend("0.png", seconds)

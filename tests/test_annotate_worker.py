@@ -1,4 +1,4 @@
-"""The worker that embeds pictures: what waits for what, with the real teacher."""
+"""The embedding worker: scheduling and waiting, with the real teacher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from imltool.teacher.sam import SamTeacher
 Slow = Callable[[Path, Callable[[], None]], AbstractContextManager[None]]
 BOX = DrawnBox(box=(20, 12, 76, 54))
 PATIENCE = 240.0
-"""Seconds anything here may take on a busy machine; without a fault an embedding is a second."""
+"""Timeout in seconds on a busy machine; an embedding normally takes one second."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class SlowReading:
-    """Reading pictures as always, except that one file is not read before it is `released`."""
+    """Read pictures normally, except that reading one file blocks until `released` is set."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class SlowReading:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     @contextmanager
     def reading(path: Path, want: Callable[[], None]) -> Iterator[None]:
-        """A picture that the worker, once it is wanted, keeps reading until the end of the block."""
+        """Keep the worker reading the picture, after `want` requests it, until the end of the block."""
         read = SlowReading(path)
         monkeypatch.setattr(embedding_worker, "read_rgb", read)
         want()
@@ -78,8 +78,8 @@ def worker(folder: Path, teacher: SamTeacher) -> Iterator[EmbeddingWorker]:
     made.close()
 
 
-class Asking(threading.Thread):
-    """A question in a thread of its own, as the server asks; `answer` is what came, or the error."""
+class BackgroundCall(threading.Thread):
+    """A call in its own thread, as the server makes it; `answer` is its result or its exception."""
 
     def __init__(self, ask: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -94,50 +94,53 @@ class Asking(threading.Thread):
 
     def wait(self) -> Any:
         self.join(PATIENCE)
-        assert not self.is_alive(), "it waits for ever"
+        assert not self.is_alive(), "the call does not return"
         return self.answer
 
 
-def test_pictures_are_embedded_ahead_and_a_damaged_one_is_told(folder: Path, worker: EmbeddingWorker) -> None:
+def test_pictures_are_embedded_ahead_and_damage_is_reported(folder: Path, worker: EmbeddingWorker) -> None:
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
     worker.want(["0.png", "1.png", "2.png"])
-    asking = Asking(lambda: worker.mask("2.png", BOX).mask)  # its turn comes without moving to the front
-    assert asking.wait().shape == (64, 96) and worker.ready("0.png", 0.0) and worker.ready("1.png", 0.0)
+    call = BackgroundCall(lambda: worker.mask("2.png", BOX).mask)  # answered without moving to the front of the queue
+    assert call.wait().shape == (64, 96) and worker.ready("0.png", 0.0) and worker.ready("1.png", 0.0)
     with pytest.raises(ImageError, match="damaged"):
         worker.mask("1.png", BOX)
 
 
-def test_nobody_waits_for_a_picture_that_was_left(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
+def test_requests_for_an_abandoned_picture_are_superseded(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
     with slow(folder / "0.png", lambda: worker.want(["0.png"])):
-        left = [Asking(lambda: worker.mask("0.png", BOX)), Asking(lambda: worker.ready("0.png", PATIENCE))]
+        left = [
+            BackgroundCall(lambda: worker.mask("0.png", BOX)),
+            BackgroundCall(lambda: worker.ready("0.png", PATIENCE)),
+        ]
         deadline = time.monotonic() + PATIENCE
-        while any(asking.is_alive() for asking in left) and time.monotonic() < deadline:
-            worker.want(["2.png", "3.png"])  # again: the questions may not have been put yet
+        while any(call.is_alive() for call in left) and time.monotonic() < deadline:
+            worker.want(["2.png", "3.png"])  # repeated: the calls may not have been queued yet
             time.sleep(0.05)
-        mask, ready = (asking.wait() for asking in left)
+        mask, ready = (call.wait() for call in left)
     assert isinstance(mask, Superseded) and ready is False
     assert worker.mask("2.png", BOX).mask.any()
 
 
 @pytest.mark.slow
-def test_a_second_tab_gets_its_turn(worker: EmbeddingWorker) -> None:
+def test_pictures_of_two_tabs_are_both_embedded(worker: EmbeddingWorker) -> None:
     # no other test has pictures 4 and 5 embedded
     worker.want(["4.png"])
     worker.want(["5.png"])  # the other tab
     assert worker.ready("4.png", PATIENCE) and worker.ready("5.png", PATIENCE)
 
 
-def test_no_mask_waits_while_another_picture_is_read(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
+def test_mask_does_not_wait_for_reading_another_picture(folder: Path, worker: EmbeddingWorker, slow: Slow) -> None:
     assert worker.view("0.png").facts[1:] == (96, 64)
     worker.want(["0.png"])
     assert worker.ready("0.png", PATIENCE)
     with slow(folder / "1.png", lambda: worker.want(["0.png", "1.png"])):
-        size = Asking(lambda: worker.view("0.png").facts[1:]).wait()
-        mask = Asking(lambda: worker.mask("0.png", BOX).mask).wait()
+        size = BackgroundCall(lambda: worker.view("0.png").facts[1:]).wait()
+        mask = BackgroundCall(lambda: worker.mask("0.png", BOX).mask).wait()
     assert size == (96, 64) and np.any(mask)
 
 
-def test_a_large_picture_is_shown_small_and_its_full_mask_is_not(tmp_path: Path, teacher: SamTeacher) -> None:
+def test_large_picture_is_shown_downscaled_with_a_full_size_mask(tmp_path: Path, teacher: SamTeacher) -> None:
     (tmp_path / "set").mkdir()
     Image.fromarray(photo(5, 600, 300)).resize((3000, 1500)).save(tmp_path / "set/wide.jpg")
     worker = EmbeddingWorker(find_pictures([tmp_path / "set"], tmp_path / "boxes.json"), teacher)

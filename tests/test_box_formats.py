@@ -1,4 +1,4 @@
-"""The box formats of other programs: the same box of the same picture out of each of them."""
+"""Box formats of other programs: each gives the same box of the same picture."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def matched(root: Path, boxes: Path, **options: Any) -> BoxReport:
 
 
 @pytest.mark.parametrize("case", list(SAME))
-def test_every_program_gives_the_same_box(tmp_path: Path, case: str) -> None:
+def test_every_variant_gives_the_same_box(tmp_path: Path, case: str) -> None:
     name, text = SAME[case]
     written(tmp_path / "labels" / name, text)
     image(tmp_path / "images/a.png")
@@ -187,7 +187,7 @@ def test_every_program_gives_the_same_box(tmp_path: Path, case: str) -> None:
     assert item.name == "a.png" and item.boxes[0].tolist() == pytest.approx(BOX, abs=1e-4)
 
 
-def test_shapes_without_a_box_are_left_out_beside_a_good_one(tmp_path: Path) -> None:
+def test_shapes_without_a_box_are_left_out_and_good_ones_are_kept(tmp_path: Path) -> None:
     image(tmp_path / "images/a.png")
     texts = {
         "l/a.json": labelme("rectangle", [[16, 12], [32, 24]]).replace(
@@ -237,7 +237,7 @@ def test_categories_are_chosen_by_name_in_every_format(tmp_path: Path) -> None:
         ("other/val/a.png", "val/a.png"),
     ],
 )
-def test_recorded_names_of_other_machines_find_their_picture(tmp_path: Path, recorded: str, picture: str) -> None:
+def test_names_recorded_on_other_machines_match_their_picture(tmp_path: Path, recorded: str, picture: str) -> None:
     image(tmp_path / picture)
     image(tmp_path / "train/b.png")
     document = coco_entry(recorded)
@@ -245,7 +245,7 @@ def test_recorded_names_of_other_machines_find_their_picture(tmp_path: Path, rec
     assert [item.name for item in report.matched] == [picture] and not report.faults
 
 
-def test_loose_names_are_only_taken_when_one_picture_fits(tmp_path: Path) -> None:
+def test_inexact_names_match_only_when_unambiguous(tmp_path: Path) -> None:
     for name in ("a.png", "A.png", "x/b.png", "y/b.png", "y/c/b.png"):
         image(tmp_path / name)
     exact = match_boxes(tmp_path, [BoxedImage("A.png", (tuple(BOX),)), BoxedImage("q/y/b.png", (tuple(BOX),))])  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ def test_loose_names_are_only_taken_when_one_picture_fits(tmp_path: Path) -> Non
     assert not loose.matched and len(loose.faults) == 2 and all("pictures have" in one.message for one in loose.faults)
 
 
-def test_trees_with_images_and_labels_side_by_side(tmp_path: Path) -> None:
+def test_split_folders_with_images_and_labels_are_read(tmp_path: Path) -> None:
     for part in ("train", "valid"):
         image(tmp_path / part / "images/a.png")
         written(tmp_path / part / "labels/a.txt", "0 0.375 0.375 0.25 0.25\n")
@@ -265,7 +265,7 @@ def test_trees_with_images_and_labels_side_by_side(tmp_path: Path) -> None:
     assert not report.faults
 
 
-def test_files_that_all_record_one_outdated_name_belong_to_their_own_pictures(tmp_path: Path) -> None:
+def test_files_recording_one_outdated_name_match_by_their_own_names(tmp_path: Path) -> None:
     for name in ("a", "b"):
         image(tmp_path / f"images/{name}.png")
         written(tmp_path / f"voc/{name}.xml", SAME["voc"][1])
@@ -273,7 +273,7 @@ def test_files_that_all_record_one_outdated_name_belong_to_their_own_pictures(tm
     assert [item.name for item in report.matched] == ["a.png", "b.png"] and not report.faults
 
 
-def test_a_picture_listed_twice_in_coco_has_the_boxes_of_both(tmp_path: Path) -> None:
+def test_boxes_of_a_picture_listed_twice_in_coco_are_united(tmp_path: Path) -> None:
     image(tmp_path / "images/a.png")
     document = coco_entry()
     document["images"].append({"id": 2, "file_name": "a.png"})
@@ -282,8 +282,8 @@ def test_a_picture_listed_twice_in_coco_has_the_boxes_of_both(tmp_path: Path) ->
     assert report.matched[0].boxes.tolist() == [BOX, [0, 0, 4, 4]] and "united" in report.notes[0]
 
 
-def test_a_rectangle_kept_with_its_polygon_is_one_box(tmp_path: Path) -> None:
-    """Label Studio makes both of a COCO annotation, in percent, and the two differ in the last digits."""
+def test_rectangle_exported_with_its_polygon_is_one_box(tmp_path: Path) -> None:
+    """Label Studio turns a COCO annotation into both, in percent, and they differ in the last digits."""
     image(tmp_path / "images/a.png", (97, 61))
     x, y, width, height = 10.25, 7.5, 30.5, 22.5
     corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
@@ -302,14 +302,14 @@ def test_a_rectangle_kept_with_its_polygon_is_one_box(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
-def test_tables_as_excel_saves_them(tmp_path: Path, encoding: str) -> None:
+def test_tables_saved_by_excel_are_read(tmp_path: Path, encoding: str) -> None:
     image(tmp_path / "images/Überfall.png")
     (tmp_path / "b.csv").write_text("image\tx1\ty1\tx2\ty2\nÜberfall.png\t16,0\t12\t32\t24,0\n", encoding=encoding)
     report = matched(tmp_path / "images", tmp_path / "b.csv")
     assert [item.boxes.tolist() for item in report.matched] == [[BOX]]
 
 
-def test_boxes_a_little_over_the_edge_are_clipped_and_counted(tmp_path: Path) -> None:
+def test_boxes_slightly_over_the_edge_are_clipped_and_counted(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     image(tmp_path / "b.png", (640, 480))
     boxes = BoxedImage("a.png", ((-1.5, 12, 14.5, 24),)), BoxedImage("b.png", ((500, 300, 646, 484), (0, 0, 647, 9)))
@@ -320,7 +320,7 @@ def test_boxes_a_little_over_the_edge_are_clipped_and_counted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_labels_of_the_stored_raster_turn_with_the_picture(tmp_path: Path, orientation: int) -> None:
+def test_labels_of_the_stored_raster_are_rotated_with_the_picture(tmp_path: Path, orientation: int) -> None:
     mask = np.zeros((48, 64), dtype=bool)
     mask[12:18, 8:32] = True
     exif = Image.Exif()
@@ -345,7 +345,7 @@ def test_labels_of_the_stored_raster_turn_with_the_picture(tmp_path: Path, orien
         assert any("--boxes-of stored" in note for note in without.notes) == (orientation > 1 and not decided)
 
 
-def test_what_is_written_is_read_back_and_has_what_other_programs_want(tmp_path: Path) -> None:
+def test_written_boxes_are_read_back_and_coco_has_polygon_and_area(tmp_path: Path) -> None:
     image(tmp_path / "images/a.png")
     entries = [BoxedImage("a.png", (tuple(BOX),), SIZE)]  # type: ignore[arg-type]
     write_coco(tmp_path / "coco.json", entries)
@@ -357,7 +357,7 @@ def test_what_is_written_is_read_back_and_has_what_other_programs_want(tmp_path:
     assert annotation["segmentation"] == [[16, 12, 32, 12, 32, 24, 16, 24]] and annotation["area"] == 192
 
 
-def test_masks_as_run_lengths_agree_with_pycocotools(tmp_path: Path) -> None:
+def test_mask_run_lengths_agree_with_pycocotools(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -369,7 +369,7 @@ def test_masks_as_run_lengths_agree_with_pycocotools(tmp_path: Path) -> None:
     assert write_masks(tmp_path / "m.json", [("a.png", tmp_path / "3.png")], "masks") == 1
 
 
-def test_a_coco_file_of_masks_has_bounds_and_area(tmp_path: Path) -> None:
+def test_coco_file_of_masks_has_bounds_and_area(tmp_path: Path) -> None:
     mask = np.zeros((48, 64), dtype=bool)
     mask[12:24, 16:32] = True
     write_mask(tmp_path / "m.png", mask)

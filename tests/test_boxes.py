@@ -1,4 +1,4 @@
-"""Annotation formats, and the matching of boxes with pictures."""
+"""Annotation formats and the matching of boxes to pictures."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_every_format_gives_the_same_box(tmp_path: Path, format: str, named: boo
 
 
 @pytest.mark.parametrize("format", ["voc", "yolo", "labelme"])
-def test_a_single_file_of_a_folder_format_is_read_too(tmp_path: Path, format: str) -> None:
+def test_single_file_of_a_folder_format_is_read(tmp_path: Path, format: str) -> None:
     picture(tmp_path / "images/a.png")
     (file,) = annotate(tmp_path, format).iterdir()
     assert len(match_boxes(tmp_path / "images", read_boxes(file)).matched) == 1
@@ -111,12 +111,12 @@ def test_a_single_file_of_a_folder_format_is_read_too(tmp_path: Path, format: st
         'label,file_name,x,y,w,h\n"two\nlines",a.png,4,6,16,12\n',
     ],
 )
-def test_csv_columns_by_name(tmp_path: Path, text: str) -> None:
+def test_csv_columns_are_found_by_name(tmp_path: Path, text: str) -> None:
     (entry,) = read_boxes(write(tmp_path / "b.csv", text)).images
     assert entry.name == "a.png" and entry.boxes == (BOX,)
 
 
-def test_rows_of_one_picture_are_gathered_and_empty_cells_mean_no_box(tmp_path: Path) -> None:
+def test_csv_rows_of_one_picture_are_merged_and_empty_cells_mean_no_box(tmp_path: Path) -> None:
     text = "image,x1,y1,x2,y2\na.png,1,2,3,4\nb.png,,,,\na.png,5,6,7,8\n"
     assert read_boxes(write(tmp_path / "b.csv", text)).images == [
         BoxedImage("a.png", ((1, 2, 3, 4), (5, 6, 7, 8))),
@@ -124,15 +124,15 @@ def test_rows_of_one_picture_are_gathered_and_empty_cells_mean_no_box(tmp_path: 
     ]
 
 
-def test_voc_counts_from_one_with_both_ends_included(tmp_path: Path) -> None:
-    """A VOC box of xmin = xmax = 1 is the first pixel column; one around everything runs from 1 to the width."""
+def test_voc_coordinates_start_at_one_and_include_both_ends(tmp_path: Path) -> None:
+    """A VOC box with xmin = xmax = 1 is the first pixel column; a box of the whole picture runs from 1 to the width."""
     write(tmp_path / "a.xml", voc("a.png", (1, 1, 1, 1)))
     write(tmp_path / "b.xml", voc("b.png", (1, 1, *SIZE)))
     first, whole = read_boxes(tmp_path).images
     assert first.boxes == ((0, 0, 1, 1),) and whole.boxes == ((0, 0, *SIZE),)
 
 
-def test_voc_written_from_zero_is_clipped_not_refused(tmp_path: Path) -> None:
+def test_zero_based_voc_box_is_clipped_not_refused(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write(tmp_path / "voc/a.xml", voc("a.png", (0, 0, *SIZE)))
     report = match_boxes(tmp_path / "images", read_boxes(tmp_path / "voc"))
@@ -145,7 +145,7 @@ def test_labelme_polygon_and_circle_give_their_bounds(tmp_path: Path) -> None:
     assert entry.boxes == ((1, 2, 8, 9), (5, 5, 15, 15)) and entry.size == SIZE
 
 
-def test_empty_yolo_file_means_no_box_and_classes_are_skipped(tmp_path: Path) -> None:
+def test_empty_yolo_file_means_no_box_and_classes_file_is_skipped(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write(tmp_path / "yolo/a.txt", "")
     write(tmp_path / "yolo/classes.txt", "edit\n")
@@ -168,7 +168,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", list(UNREADABLE))
-def test_a_file_of_which_nothing_can_be_read_is_an_error(tmp_path: Path, case: str) -> None:
+def test_unreadable_annotation_file_is_an_error(tmp_path: Path, case: str) -> None:
     name, text, expected = UNREADABLE[case]
     path = tmp_path / name
     if text is None:
@@ -215,7 +215,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("case", list(FAULTY))
-def test_one_odd_entry_is_a_fault_with_file_and_place_and_ends_nothing(tmp_path: Path, case: str) -> None:
+def test_invalid_entry_is_reported_with_file_and_position(tmp_path: Path, case: str) -> None:
     name, text, expected = FAULTY[case]
     path = write(tmp_path / name, text)
     read = read_boxes(tmp_path / name.partition("/")[0])
@@ -225,7 +225,7 @@ def test_one_odd_entry_is_a_fault_with_file_and_place_and_ends_nothing(tmp_path:
     assert sum(len(image.boxes) for image in read.images) == good
 
 
-def test_a_damaged_file_among_others_is_a_fault_and_the_others_are_read(tmp_path: Path) -> None:
+def test_damaged_file_is_a_fault_and_other_files_are_read(tmp_path: Path) -> None:
     for format, good, bad in (
         ("voc", voc("a.png", (5, 7, 20, 18)), "<annotation>"),
         ("labelme", labelme("a.png", ("rectangle", [[4, 6], [20, 18]])), '{"shapes": ['),
@@ -238,7 +238,7 @@ def test_a_damaged_file_among_others_is_a_fault_and_the_others_are_read(tmp_path
         assert [fault.image for fault in read.faults] == [f"b{suffix}"]
 
 
-def test_files_that_are_no_labels_are_not_read_as_such(tmp_path: Path) -> None:
+def test_non_label_files_are_not_read_as_labels(tmp_path: Path) -> None:
     write(tmp_path / "obj_train_data/a.txt", "0 0.3 0.4 0.4 0.4\n")
     write(tmp_path / "train.txt", "data/obj_train_data/a.png\n")
     write(tmp_path / "ImageSets/Main/default.txt", "000001\n000002\n")
@@ -254,14 +254,14 @@ def test_files_that_are_no_labels_are_not_read_as_such(tmp_path: Path) -> None:
     assert [item.boxes.tolist() for item in match_boxes(tmp_path / "images", read).matched] == [[pytest.approx([*BOX])]]
 
 
-def test_xml_with_a_dtd_is_refused_before_any_entity_expands(tmp_path: Path) -> None:
+def test_xml_with_a_dtd_is_refused_before_entity_expansion(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE a [<!ENTITY x "boom"><!ENTITY y "&x;&x;&x;">]>'
     write(tmp_path / "a.xml", voc("&y;.png", (1, 1, 2, 2), head=bomb))
     with pytest.raises(DataError, match="DTD"):
         read_boxes(tmp_path)
 
 
-def test_several_formats_in_one_folder_are_asked_for(tmp_path: Path) -> None:
+def test_mixed_formats_in_one_folder_require_a_format(tmp_path: Path) -> None:
     write(tmp_path / "mixed/a.xml", voc("a.png", (1, 1, 2, 2)))
     write(tmp_path / "mixed/a.txt", "0 .5 .5 .1 .1\n")
     with pytest.raises(DataError, match=r"voc and yolo annotations.*--format"):
@@ -276,7 +276,7 @@ def test_several_formats_in_one_folder_are_asked_for(tmp_path: Path) -> None:
         read_boxes(tmp_path, "cocoa")
 
 
-def test_pictures_are_found_by_path_then_by_a_unique_name(tmp_path: Path) -> None:
+def test_pictures_are_matched_by_path_then_by_unique_name(tmp_path: Path) -> None:
     for name in ("x/a.png", "y/a.png", "y/b.png", "c.png"):
         picture(tmp_path / name)
     found = match_boxes(tmp_path, [BoxedImage(name, (BOX,)) for name in ("y/a.png", "elsewhere/b.png", "c.png")])
@@ -290,7 +290,7 @@ def test_pictures_are_found_by_path_then_by_a_unique_name(tmp_path: Path) -> Non
     ]
 
 
-def test_another_suffix_is_accepted_only_where_the_format_does_not_fix_it(tmp_path: Path) -> None:
+def test_different_suffix_is_accepted_only_if_the_format_allows_it(tmp_path: Path) -> None:
     picture(tmp_path / "images/s/a.jpg")
     write(tmp_path / "labels/a.json", labelme("a.png", ("rectangle", [[4, 6], [20, 18]])))
     assert match_boxes(tmp_path / "images", read_boxes(tmp_path / "labels")).matched[0].name == "s/a.jpg"
@@ -300,7 +300,7 @@ def test_another_suffix_is_accepted_only_where_the_format_does_not_fix_it(tmp_pa
     assert "2 pictures have" in match_boxes(tmp_path / "images", read_boxes(tmp_path / "labels")).faults[0].message
 
 
-def test_yolo_names_with_dots_and_subfolders(tmp_path: Path) -> None:
+def test_yolo_names_may_have_dots_and_subfolders(tmp_path: Path) -> None:
     picture(tmp_path / "images/s/v1.2.png")
     picture(tmp_path / "images/v1.png")
     write(tmp_path / "labels/s/v1.2.txt", "0 .5 .5 .5 .5\n")
@@ -309,13 +309,13 @@ def test_yolo_names_with_dots_and_subfolders(tmp_path: Path) -> None:
     assert report.matched[0].boxes[0].tolist() == [10, 7.5, 30, 22.5]
 
 
-def test_windows_paths_in_records(tmp_path: Path) -> None:
+def test_windows_paths_are_matched(tmp_path: Path) -> None:
     picture(tmp_path / "s/a.png")
     text = "image,x1,y1,x2,y2\n.\\s\\a.png,4,6,20,18\n"
     assert match_boxes(tmp_path, read_boxes(write(tmp_path / "b.csv", text))).matched[0].name == "s/a.png"
 
 
-def test_faulty_boxes_go_one_by_one_and_good_ones_stay(tmp_path: Path) -> None:
+def test_faulty_boxes_are_left_out_individually_and_good_ones_are_kept(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     faulty = {
         (float("nan"), 0.0, 5.0, 5.0): "is not finite",
@@ -334,13 +334,13 @@ def test_faulty_boxes_go_one_by_one_and_good_ones_stay(tmp_path: Path) -> None:
     assert report.without_boxes == []
 
 
-def test_a_picture_whose_boxes_all_fail_counts_as_without(tmp_path: Path) -> None:
+def test_picture_with_only_faulty_boxes_counts_as_without_boxes(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     report = match_boxes(tmp_path, [BoxedImage("a.png", ((50.0, 50.0, 60.0, 60.0),))])
     assert (report.matched, len(report.faults), report.without_boxes) == ([], 1, ["a.png"])
 
 
-def test_recorded_size_must_be_the_seen_size(tmp_path: Path) -> None:
+def test_recorded_size_must_be_the_displayed_size(tmp_path: Path) -> None:
     picture(tmp_path / "plain.png")
     picture(tmp_path / "turned.jpg", orientation=6)
     entries = [BoxedImage("plain.png", (BOX,), (41, 30)), BoxedImage("turned.jpg", (BOX,), (31, 40))]
@@ -372,7 +372,7 @@ def test_unreadable_and_doubly_annotated_pictures_are_faults(tmp_path: Path) -> 
         match_boxes(tmp_path / "a.png", entries)
 
 
-def test_a_missing_pictures_boxes_never_land_on_a_namesake(tmp_path: Path) -> None:
+def test_boxes_of_a_missing_picture_are_not_given_to_a_namesake(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     own, others = BoxedImage("a.png", (BOX,)), [BoxedImage(f"{top}/a.png", ((0, 0, 2, 2),)) for top in ("x", "y")]
     for entries in ([own, others[0]], [others[0], own]):
@@ -407,7 +407,7 @@ def test_coco_round_trip(tmp_path: Path, written: list[BoxedImage]) -> None:
         assert np.asarray(found.boxes) == pytest.approx(np.asarray(original.boxes), rel=1e-12, abs=1e-9)
 
 
-def test_write_coco_scales_shares_and_refuses_what_json_cannot_say(tmp_path: Path) -> None:
+def test_write_coco_scales_normalised_boxes_and_refuses_non_finite_ones(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     write_coco(path, [BoxedImage("a.png", ((0.25, 0.5, 0.75, 1.0),), (40, 30), normalised=True)])
     assert read_boxes(path).images[0].boxes == ((10, 15, 30, 30),)
@@ -423,7 +423,9 @@ def test_write_coco_scales_shares_and_refuses_what_json_cannot_say(tmp_path: Pat
 
 @quick
 @given(st.lists(st.tuples(*[st.floats(-60, 60) | st.sampled_from([-1.0, 0.0, 40.0, 41.0])] * 4), max_size=4))
-def test_what_match_boxes_hands_on_always_fits(tmp_path: Path, boxes: list[tuple[float, float, float, float]]) -> None:
+def test_matched_boxes_are_always_inside_the_picture(
+    tmp_path: Path, boxes: list[tuple[float, float, float, float]]
+) -> None:
     if not (tmp_path / "a.png").exists():
         picture(tmp_path / "a.png")
     report = match_boxes(tmp_path, [BoxedImage("a.png", tuple(boxes))])

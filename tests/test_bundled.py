@@ -1,4 +1,4 @@
-"""The student that ships: its record, its size, and that it beats the references on the sample pictures."""
+"""The bundled students: header, size, and better results than the baselines on the sample pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ each = pytest.mark.parametrize("name", ["boxprompt", "boxprompt-traces"])
 
 
 @each
-def test_its_record_is_complete(name: str) -> None:
+def test_bundled_student_header_is_complete(name: str) -> None:
     _, header = load_checkpoint(locate(name))
     assert header.name == name and header.input_size == 224 and header.architecture.memory == "prototypes"
     assert {item.name for item in header.training_sets} == SETS[name]
@@ -51,7 +51,7 @@ def test_its_record_is_complete(name: str) -> None:
     assert info.sha256 == sha256_file(locate(name)) and locate(name).stat().st_size < 25_000_000
 
 
-def test_the_paper_student_sees_rgb_alone_and_the_default_one_its_traces() -> None:
+def test_paper_student_uses_rgb_only_and_default_student_uses_traces() -> None:
     assert load_checkpoint(locate("boxprompt"))[1].architecture.traces == ()
     header = load_checkpoint(locate(DEFAULT_STUDENT))[1]
     assert set(header.architecture.traces) == set(GROUPS)
@@ -59,7 +59,7 @@ def test_the_paper_student_sees_rgb_alone_and_the_default_one_its_traces() -> No
 
 
 @each
-def test_it_was_not_trained_on_the_sample_pictures(name: str) -> None:
+def test_bundled_student_was_not_trained_on_the_sample_pictures(name: str) -> None:
     _, header = load_checkpoint(locate(name))
     seen = {digest for item in (*header.training_sets, *header.validation_sets) for digest in item.files}
     pictures = [*SAMPLES.glob("*/tampered/*"), *SAMPLES.glob("*/authentic/*")]
@@ -67,7 +67,7 @@ def test_it_was_not_trained_on_the_sample_pictures(name: str) -> None:
 
 
 @each
-def test_no_machine_path_is_in_its_header(name: str) -> None:
+def test_bundled_student_header_has_no_machine_path(name: str) -> None:
     _, header = load_checkpoint(locate(name))
     text = header.model_dump_json()
     assert '"/' not in text and "\\\\" not in text
@@ -75,7 +75,7 @@ def test_no_machine_path_is_in_its_header(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of the forged sample pictures, and, since no map's F1 depends on them, of one authentic one a set."""
+    """Results on the forged sample pictures and one authentic picture per set: F1 depends on no authentic picture."""
     from imltool.cli.app import run
 
     out, samples = tmp_path_factory.mktemp("eval"), tmp_path_factory.mktemp("samples")
@@ -92,7 +92,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None:  # type: ignore[type-arg]
+def test_bundled_student_beats_baselines_on_the_sample_pictures(results: dict) -> None:  # type: ignore[type-arg]
     assert {block["role"] for block in results["sets"].values()} == {"ood"}
     ours = results["mean"]["ood"]["pixel_f1"]
     methods = {one["label"]: one for one in results["methods"]}
@@ -102,7 +102,7 @@ def test_it_beats_the_references_on_the_sample_pictures(results: dict) -> None: 
 
 
 @pytest.mark.slow
-def test_results_have_every_promised_key(results: dict) -> None:  # type: ignore[type-arg]
+def test_results_have_every_documented_key(results: dict) -> None:  # type: ignore[type-arg]
     keys = [
         "role",
         "n_tampered",

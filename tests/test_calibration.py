@@ -1,4 +1,4 @@
-"""Calibration: thresholds come from the split that is for nothing else, and travel in the checkpoint."""
+"""Calibration: thresholds come from a separate split and are stored in the checkpoint."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
     assert code == 0
-    figures = json.loads(stdout)["calibration"]
-    assert figures["n_tampered"] == 3 and figures["n_authentic"] == 20
+    metrics = json.loads(stdout)["calibration"]
+    assert metrics["n_tampered"] == 3 and metrics["n_authentic"] == 20
     header = read_header(out)
     assert header.score_fpr == 0.0 and header.score_authentic == 20
     scores = header.authentic_scores["kept"]
@@ -81,7 +81,7 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     assert bins[0].low == 0.0 and bins[-1].high == 1.0
     assert all(a.high == b.low for a, b in pairwise(bins))
 
-    # the checkpoint is all that eval and scan need, traces included
+    # eval and scan need only the checkpoint, also for traces
     code, stdout, _ = imltool("eval", "--weights", out, "--data", tmp_path / "data/held", "--out", tmp_path / "e", *CPU)
     assert code == 0, stdout
     for name in ("a.jpg", "b.jpg"):
@@ -95,7 +95,7 @@ def test_thresholds_come_from_the_calibration_split(config: Path, tmp_path: Path
     assert np.abs(together - alone).max() <= 2
 
 
-def test_a_run_without_validation_is_calibrated_too(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_run_without_validation_is_calibrated(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = (
         "train",
         "--config",
@@ -112,7 +112,7 @@ def test_a_run_without_validation_is_calibrated_too(config: Path, tmp_path: Path
     assert header.score_authentic == 20 and header.score_threshold == max(header.authentic_scores["kept"])
 
 
-def test_an_average_of_checkpoints_is_released_like_one_of_them(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_averaged_checkpoint_is_released_like_a_single_one(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, mean = tmp_path / "run", tmp_path / "mean.safetensors"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     first, last = tmp_path / "first.safetensors", run / "last.safetensors"
@@ -128,7 +128,9 @@ def test_an_average_of_checkpoints_is_released_like_one_of_them(config: Path, tm
         ("other", sha256_file(first)),
         ("tiny", sha256_file(last)),
     ]
-    assert (header.name, header.score_threshold, header.figures) == ("tiny", 0.5, {}), "nothing measured is kept"
+    assert (header.name, header.score_threshold, header.figures) == ("tiny", 0.5, {}), (
+        "metrics and thresholds are reset"
+    )
     assert header.training_sets == read_header(last).training_sets
     out = tmp_path / "student.safetensors"
     assert imltool("model", "release", run, "--checkpoint", mean, "--out", out, *CPU)[0] == 0
@@ -144,7 +146,7 @@ def test_an_average_of_checkpoints_is_released_like_one_of_them(config: Path, tm
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-def test_the_pixel_threshold_is_found_where_maps_are_pressed_against_0_or_1(tmp_path: Path, side: int) -> None:
+def test_pixel_threshold_is_found_for_maps_saturated_at_0_or_1(tmp_path: Path, side: int) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=0)
     localizer = Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
     pictures = [read_rgb(path) for path in sorted((root / "tampered").iterdir())]
@@ -155,29 +157,29 @@ def test_the_pixel_threshold_is_found_where_maps_are_pressed_against_0_or_1(tmp_
         return np.log(maps / (1 - maps))
 
     last = localizer.student.fusion.refinement.body[-1]
-    with torch.no_grad():  # logits some units apart, around 12 or -12
+    with torch.no_grad():  # logits with a spread of some units around 12 or -12
         last.weight *= 1.5 / logits().std()
         last.bias += side * 12 - logits().mean()
     maps = np.stack(localizer.maps(pictures))
     source = SourceSettings(name="set", kind="masks", images=root / "tampered", masks=root / "masks")
-    figures, found = Validation(DataSettings(), (source,)).run(localizer)
+    metrics, found = Validation(DataSettings(), (source,)).run(localizer)
 
     def mean_f1(threshold: float) -> float:
         predicted = maps > threshold
         return float(np.mean(2 * (predicted & truth).sum((1, 2)) / (predicted.sum((1, 2)) + truth.sum((1, 2)))))
 
     assert abs(found.pixel_threshold - 0.5) > 0.499
-    assert figures["pixel_f1_calibrated"] == pytest.approx(mean_f1(found.pixel_threshold))
+    assert metrics["pixel_f1_calibrated"] == pytest.approx(mean_f1(found.pixel_threshold))
     best = max(mean_f1(value) for value in np.quantile(maps, np.linspace(0, 1, 200)))
-    assert best - 0.01 < figures["pixel_f1_calibrated"] <= best + 0.01
+    assert best - 0.01 < metrics["pixel_f1_calibrated"] <= best + 0.01
 
 
 @pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])
-def test_the_operating_point_leaves_a_new_picture_five_percent(count: int, above: int) -> None:
+def test_operating_point_bounds_the_false_positive_rate_of_new_pictures(count: int, above: int) -> None:
     scores = np.random.default_rng(0).permutation(np.arange(count) / count).tolist()
     point = operating_point({"a": scores}, 0.05).threshold
     assert sum(score > point for score in scores) == above
-    # slow oracle: of count + 1 exchangeable pictures, how often is the new one above the point of the others?
+    # slow oracle: how often is a new one of count + 1 exchangeable pictures above the point of the others?
     if count in (19, 39):
         pool = np.arange(count + 1) / (count + 1)
         rests = [(new, [score for score in pool if score != new]) for new in pool]
@@ -185,7 +187,7 @@ def test_the_operating_point_leaves_a_new_picture_five_percent(count: int, above
     assert operating_point({"a": scores, "b": [2.0, 1.0]}, 0.05).threshold == 2.0
 
 
-def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_picture_in_both_validation_and_calibration_is_refused(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     text = config.read_text().replace("images: kept/authentic", "images: held/authentic")
     config.write_text(text)
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
@@ -193,7 +195,7 @@ def test_a_picture_cannot_validate_and_calibrate(config: Path, tmp_path: Path, i
 
 
 @pytest.mark.parametrize(("name", "known"), [("boxprompt", True), ("boxpromt", False)])
-def test_a_student_is_known_by_its_name(name: str, known: bool, imltool: Imltool) -> None:
+def test_student_is_found_by_its_name(name: str, known: bool, imltool: Imltool) -> None:
     code, stdout, stderr = imltool("model", "info", "--weights", name, "--json")
     if known:
         assert code == 0 and json.loads(stdout)["name"] == name
@@ -201,7 +203,7 @@ def test_a_student_is_known_by_its_name(name: str, known: bool, imltool: Imltool
         assert code == 1 and "known student: boxprompt" in stderr
 
 
-def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_thresholds_are_calibrated_on_the_users_own_pictures(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, base, own = tmp_path / "run", tmp_path / "base.safetensors", tmp_path / "own.safetensors"
     assert imltool("train", "--config", config, "--out", run, *CPU)[0] == 0
     assert imltool("model", "release", run, "--out", base, *CPU)[0] == 0
@@ -224,12 +226,14 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     assert {item.name for item in after.validation_sets} == {"held", "kept", "camera"}
     old, new = load_file(base), load_file(own)
     assert all(torch.equal(old[name], new[name]) for name in old)
-    # at the new point none of the pictures it was fitted to is called out, but for rounding
+    # except for rounding, no picture used for calibration is above the new threshold
     code, stdout, _ = imltool("scan", folder, "--weights", own, "--out", tmp_path / "scan", "--json", *CPU)
     rows = parsed(stdout)
     assert code == 0 and len(rows) == 20
     assert all(row["score"] < after.score_threshold + 1e-5 for row in rows)
-    assert not any(row["verdict"] == "indication" for row in rows), "not even the picture that sets the point"
+    assert not any(row["verdict"] == "indication" for row in rows), (
+        "the picture that sets the threshold is not above it"
+    )
     assert sum(row["verdict"] == "indication" for row in rows) <= 1
 
     for number in range(18):
@@ -238,7 +242,7 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
     code, _, stderr = imltool("model", "calibrate", "--weights", base, *few, "--device", "cpu")
     assert code == 0 and "needs 19 authentic pictures of each kind; fewer: camera 2." in stderr
 
-    # with forgeries the map is centred again, as in a release
+    # with forgeries the pixel threshold is centred again, as in a release
     code, stdout, _ = imltool(
         "model", "calibrate", "--weights", run / "last.safetensors", "--config", config, "--out", own, "--json", *CPU
     )
@@ -256,7 +260,7 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         ((), 2, "no pictures to calibrate on"),
         (("--authentic", "camera"), 2, "is not of the form NAME=DIR"),
@@ -266,10 +270,10 @@ def test_operating_points_of_ones_own_pictures(config: Path, tmp_path: Path, iml
         (("--authentic", "held=data/set/tampered"), 1, "more pictures are in training set"),
     ],
 )
-def test_what_cannot_calibrate_is_one_line(
+def test_invalid_calibration_options_are_a_one_line_error(
     options: tuple[str, ...],
     code: int,
-    said: str,
+    message: str,
     config: Path,
     tmp_path: Path,
     imltool: Imltool,
@@ -277,8 +281,8 @@ def test_what_cannot_calibrate_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     weights: tuple[object, ...] = ()
-    if "training" in said:
+    if "training" in message:
         assert imltool("train", "--config", config, "--out", "run", *CPU)[0] == 0
         weights = ("--weights", "run/last.safetensors")
     result = imltool("model", "calibrate", *weights, *options, "--out", "own.safetensors", *CPU)
-    assert result[0] == code and said in result[2] and not Path("own.safetensors").exists()
+    assert result[0] == code and message in result[2] and not Path("own.safetensors").exists()

@@ -1,4 +1,4 @@
-"""The command line as a whole: start-up, help, exit codes, Ctrl-C, broken pipes."""
+"""General behaviour of the command line: start-up, help, exit codes, Ctrl-C, broken pipes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background processes ignore it
         **options,
     )
 
 
-def test_help_loads_nothing_heavy_and_lists_every_command() -> None:
+def test_help_imports_no_heavy_module_and_lists_every_command() -> None:
     script = f"""
 import sys
 from imltool.cli.app import run
@@ -57,19 +57,19 @@ def test_every_command_has_help_and_refuses_unknown_options(command: str, imltoo
     assert code == 2 and "no-such-option" in err
 
 
-def test_version(imltool: Imltool) -> None:
+def test_version_option(imltool: Imltool) -> None:
     code, out, _ = imltool("--version")
     assert code == 0 and out.startswith("imltool 0.")
 
 
-def test_no_command_shows_help_and_an_unknown_one_is_usage(imltool: Imltool) -> None:
+def test_missing_command_shows_help_and_unknown_one_is_a_usage_error(imltool: Imltool) -> None:
     code, out, err = imltool()
     assert "Usage" in out + err and code in (0, 2)
     assert imltool("skan")[0] == 2
 
 
-def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
-    # a picture takes a fifth of a second, so that the signal comes before the last of them on any machine
+def test_ctrl_c_is_a_one_line_error_with_exit_code_130(tmp_path: Path) -> None:
+    # a picture takes 0.2 s, so that the signal arrives before the last one on any machine
     for index in range(20):
         write_rgb(tmp_path / "set/tampered" / f"t{index}.png", photo(index, 300, 200))
     boxes = "image,x1,y1,x2,y2\n" + "".join(f"t{index}.png,60,40,240,160\n" for index in range(20))
@@ -87,7 +87,7 @@ def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
     assert 0 < len(journal.read_text().splitlines()) < 20
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run([sys.executable, "-m", "imltool", "weights", "list"], stdout=write, stderr=subprocess.PIPE)
@@ -128,7 +128,7 @@ def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool: Im
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("arguments", [("--help",), ("version",), ("weights", "list"), ("weights", "list", "--json")])
-def test_a_full_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
+def test_full_stdout_is_a_one_line_error(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "imltool", *arguments], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
@@ -137,7 +137,7 @@ def test_a_full_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("closed", [1, 2])
-def test_a_closed_stream_is_nobody_to_write_to(closed: int) -> None:
+def test_closed_stdout_or_stderr_is_ignored(closed: int) -> None:
     command = [sys.executable, "-m", "imltool", "weights", "list"]
     done = subprocess.run(command, capture_output=True, preexec_fn=lambda: os.close(closed))
     assert done.returncode == 0 and b"Traceback" not in done.stderr

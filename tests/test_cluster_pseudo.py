@@ -1,4 +1,4 @@
-"""Pseudo-masks and `Scanner` over Ray: what one machine makes, whatever worker dies."""
+"""Pseudo-masks and `Scanner` over Ray: the same results as on one machine, even if a worker dies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PICTURES = 80
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder for temporary files, of a short name: Ray keeps sockets there."""
+    """A folder for temporary files with a short name: Ray keeps sockets there."""
     path = Path(tempfile.mkdtemp(prefix="iml", dir="/tmp"))
     yield path
     shutil.rmtree(path)
@@ -41,7 +41,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ray(place: Path) -> Iterator[Any]:
-    """Ray, to which this program is connected: what runs in it takes this cluster."""
+    """Ray with a connection of this process: commands run in it use this cluster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(place))
         with connected(None, 2) as module:
@@ -49,18 +49,18 @@ def ray(place: Path) -> Iterator[Any]:
 
 
 def made(out: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Rows but for their seconds, and masks."""
+    """Rows without their seconds, and masks."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in pseudo_rows(out)]
     return rows, {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.*")}
 
 
 class Labelling(Spread):
-    """`imltool pseudo` over two workers of Ray, in a process of its own."""
+    """`imltool pseudo` over two Ray workers, in a separate process."""
 
     journal_name = "pseudo.jsonl"
 
     def at_work(self) -> set[int]:
-        """Workers that have a task in hand: Ray gives them a title that tells so."""
+        """Workers that run a task: Ray shows it in their process title."""
         found = set()
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended
@@ -70,25 +70,25 @@ class Labelling(Spread):
         return found
 
 
-def test_bad_choices_are_one_line_and_make_nothing(tmp_path: Path, imltool: Imltool) -> None:
+def test_invalid_cluster_options_are_a_one_line_error_without_output(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path, 1)
     words = ("pseudo", images, "--boxes", boxes, "--teacher", "box", "--out", tmp_path / "out")
-    for arguments, told in (
+    for arguments, message in (
         (["--cluster-workers", "2"], "--engine-cluster"),
         (["--engine-cluster", "spark"], "choose one of ray"),
     ):
         code, _, err = imltool(*words, *arguments)
-        assert code == 2 and told in err and err.count("\n") == 1
+        assert code == 2 and message in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
     code, _, err = imltool(*words, "--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1")
     assert code == 1 and "no Ray cluster 127.0.0.1:1" in err.splitlines()[-1] and err.count("error:") == 1
     assert not pseudo_rows(tmp_path / "out")
-    assert imltool(*words)[0] == 0, "and the folder is nobody's"
+    assert imltool(*words)[0] == 0, "the folder is not locked"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
-def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
+def test_killed_worker_does_not_change_masks_and_a_local_run_resumes(tmp_path: Path, place: Path) -> None:
     images, boxes, _ = make_annotated(tmp_path, PICTURES)
     document = json.loads(boxes.read_text())
     damaged = {"imltool": {"accepted": "mask", "mask": {"size": [96, 128], "counts": "1"}}}
@@ -102,11 +102,11 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
     busy = labelling.wait_for(labelling.at_work)
     assert busy and 0 < labelling.rows() < PICTURES - 1
     os.kill(min(busy), signal.SIGKILL)
-    code, printed, told = labelling.end()
-    assert code == 3 and "sub/p7.png: the runs of a mask" in told
-    assert not printed, "stdout is for data"
-    assert "ray" not in told.lower(), "Ray is not heard"
-    assert not list(place.glob("iml*")), "nothing is left behind"
+    code, stdout, stderr = labelling.end()
+    assert code == 3 and "sub/p7.png: the runs of a mask" in stderr
+    assert not stdout, "stdout is for data"
+    assert "ray" not in stderr.lower(), "Ray prints nothing"
+    assert not list(place.glob("iml*")), "temporary files are left"
     assert len({row["image"] for row in pseudo_rows(out)}) == len(pseudo_rows(out)) == PICTURES - 1
     assert made(out) == made(alone)
     lines = (out / "pseudo.jsonl").read_bytes().splitlines(keepends=True)
@@ -117,7 +117,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_and_one_machine_goes_on(tmp
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc")
-def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: Path, place: Path) -> None:
+def test_ctrl_c_after_a_kill_ends_the_workers_and_a_local_run_resumes(tmp_path: Path, place: Path) -> None:
     images, boxes, _ = make_annotated(tmp_path, PICTURES)
     words = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut"]
     out = tmp_path / "out"
@@ -128,11 +128,11 @@ def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: 
     killed_at = labelling.rows()
     assert labelling.wait_for(lambda: labelling.rows() > killed_at + 4), labelling.end()
     labelling.ctrl_c()
-    code, printed, told = labelling.end()
-    assert code == 130 and told.splitlines()[-1].startswith("error: interrupted") and not printed
+    code, stdout, stderr = labelling.end()
+    assert code == 130 and stderr.splitlines()[-1].startswith("error: interrupted") and not stdout
     kept = pseudo_rows(out)
     assert 4 < len(kept) < PICTURES
-    assert not list(place.glob("iml*")), "nothing is left behind"
+    assert not list(place.glob("iml*")), "temporary files are left"
     assert run([*words, "--out", str(out)]) == 0
     rows = pseudo_rows(out)
     assert rows[: len(kept)] == kept
@@ -140,9 +140,7 @@ def test_ctrl_c_after_a_kill_ends_the_workers_and_one_machine_goes_on(tmp_path: 
 
 
 @pytest.mark.slow
-def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
-    tmp_path: Path, imltool: Imltool, ray: Any
-) -> None:
+def test_workers_run_the_bundled_teacher_with_shared_embeddings(tmp_path: Path, imltool: Imltool, ray: Any) -> None:
     images, boxes, _ = make_annotated(tmp_path, 3)
     words = ("pseudo", images, "--boxes", boxes, "--device", "cpu")
     alone, out = tmp_path / "alone", tmp_path / "out"
@@ -151,15 +149,15 @@ def test_workers_run_the_bundled_teacher_with_embeddings_that_all_share(
     for path in others:
         path.unlink()
     spread = ("--engine-cluster", "ray", "--cluster-workers", "1", "--embeddings", tmp_path / "kept")
-    code, printed, told = imltool(*words, "--out", out, *spread, "--json")
-    assert code == 0 and "workers: 1, 1 embeddings from" in told
-    assert parsed(printed) == pseudo_rows(out)
+    code, stdout, stderr = imltool(*words, "--out", out, *spread, "--json")
+    assert code == 0 and "workers: 1, 1 embeddings from" in stderr
+    assert parsed(stdout) == pseudo_rows(out)
     assert made(out) == made(alone)
     assert set((tmp_path / "kept").iterdir()) == {first, *others}
 
 
 @pytest.mark.slow
-def test_a_scanner_gives_the_same_over_ray(tiny_weights: Path, tmp_path: Path, ray: Any) -> None:
+def test_scanner_gives_the_same_results_over_ray(tiny_weights: Path, tmp_path: Path, ray: Any) -> None:
     for number in range(3):
         write_rgb(tmp_path / "in" / f"{number}.png", photo(number))
     alone, over = tmp_path / "alone", tmp_path / "over"
@@ -171,20 +169,20 @@ def test_a_scanner_gives_the_same_over_ray(tiny_weights: Path, tmp_path: Path, r
     assert contents(over) == contents(alone)
     (session,) = record_of(over)["sessions"]
     assert session["cluster"]["workers"] == 1
-    assert ray.is_initialized(), "the program's own connection stays"
+    assert ray.is_initialized(), "the connection of the program is kept"
     with pytest.raises(ClusterError, match="connected to Ray already"):
         [*Scanner(tiny_weights, "cpu", cluster="ray", cluster_address="a:1").scan(tmp_path / "in")]
 
 
-def test_choices_of_a_scanner_that_make_no_sense(tiny_weights: Path) -> None:
+def test_invalid_scanner_cluster_options_are_refused(tiny_weights: Path) -> None:
     for choices in ({"cluster": "spark"}, {"cluster_workers": 2}, {"cluster": "ray", "cluster_workers": 0}):
         with pytest.raises(UsageError):
             Scanner(tiny_weights, "cpu", **choices)
 
 
 @pytest.mark.slow
-def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: Any) -> None:
-    """Here the command's own are gone before a worker looks for them."""
+def test_model_files_are_sent_to_machines_without_them(tmp_path: Path, ray: Any) -> None:
+    """Here the original file has changed before a worker looks for it."""
     weights, graph = tmp_path / "a.safetensors", tmp_path / "a.onnx"
     weights.write_bytes(b"weights")
     graph.write_bytes(b"graph")
@@ -198,7 +196,7 @@ def test_a_models_files_travel_to_machines_that_lack_them(tmp_path: Path, ray: A
 
 
 @pytest.mark.slow
-def test_a_worker_with_another_version_refuses(ray: Any) -> None:
+def test_worker_with_a_different_version_refuses(ray: Any) -> None:
     with pytest.raises(ClusterError, match=r"the command has 0\.0\.0"):
         SentTeacher("box", "cpu", tool_version="0.0.0").load()
     sent = SentTeacher.of(ray, load_teacher("mobile-sam", None, "cpu", "onnx"))

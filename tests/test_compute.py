@@ -1,4 +1,4 @@
-"""What networks compute in: bfloat16 and 8-bit integers, only where it is asked for, and never unsaid."""
+"""Inference precision: bfloat16 and int8 are used only on request and always recorded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ INSTALLED = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bfloat16")
-def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_path: Path, imltool: Imltool) -> None:
+def test_bfloat16_results_are_marked_and_not_mixed_with_others(tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=1)
     scan = ("scan", source, "--out", tmp_path / "scan", "--weights", "boxprompt", "-q")
     assert imltool(*scan, "--precision", "bf16")[0] == 0
-    told = record_of(tmp_path / "scan")
-    assert told["model"]["precision"] == "bf16" and told["parameters"]["precision"] == "bf16"
-    assert told["model"]["engine"].endswith(", bf16")
+    record = record_of(tmp_path / "scan")
+    assert record["model"]["precision"] == "bf16" and record["parameters"]["precision"] == "bf16"
+    assert record["model"]["engine"].endswith(", bf16")
     code, _, err = imltool(*scan)
     assert code == 2 and "precision" in err and err.count("\n") == 1
     measure = ("eval", "--data", f"made={source}", "--out", tmp_path / "eval", "--weights", "boxprompt", "-q")
@@ -40,7 +40,7 @@ def test_what_was_computed_in_bfloat16_says_so_and_mixes_with_nothing_else(tmp_p
 
 
 @pytest.mark.parametrize("flags", ["fpu avx2 avx512f avx512_vnni", None])
-def test_bfloat16_is_refused_where_the_processor_has_none(
+def test_bfloat16_is_refused_on_processors_without_it(
     flags: str | None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = tmp_path / "cpuinfo"
@@ -55,7 +55,7 @@ def test_bfloat16_is_refused_where_the_processor_has_none(
 
 
 @pytest.mark.usefixtures("bfloat16")
-def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path) -> None:
+def test_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
     code, _, err = imltool(
         "scan", source, "--out", tmp_path / "out", "--engine", "onnx", "--precision", "bf16", "--device", "cpu"
@@ -64,7 +64,7 @@ def test_an_engine_without_bfloat16_is_refused(imltool: Imltool, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
+def test_int8_graph_is_measured_before_saving_and_used_on_request(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnx")
@@ -80,11 +80,11 @@ def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
     assert code == 1 and "too much" in err and not graph_of(weights, "int8").exists()
     code, out, err = imltool(*command, "--check", f"made={source}", "--json")
     assert code == 0 and "F1 on 2 tampered pictures of made" in err
-    told = json.loads(out)
-    assert Path(told["file"]) == graph_of(weights, "int8") and told["info"]["precision"] == "int8"
+    exported = json.loads(out)
+    assert Path(exported["file"]) == graph_of(weights, "int8") and exported["info"]["precision"] == "int8"
     plain = Localizer.load(weights, "cpu", "torch")
     pictures = [photo(1, 90, 120), photo(2, 64, 64)]
-    assert Localizer.load(weights, "cpu").engine.startswith("torch "), "int8 is never taken unasked"
+    assert Localizer.load(weights, "cpu").engine.startswith("torch "), "int8 is never used by default"
     for engine in ("auto", *INSTALLED):
         quantised = Localizer.load(weights, "cpu", engine, "int8")
         assert quantised.engine.endswith(", int8")
@@ -97,7 +97,7 @@ def test_a_graph_in_int8_is_measured_before_it_is_kept_and_used_when_asked_for(
         Localizer.load(weights, "cpu", "onnx")
 
 
-def test_int8_of_any_size_is_refused(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_int8_with_dynamic_size_is_refused(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
     options = ("--precision", "int8", "--calibration", source / "tampered", "--check", f"made={source}")
     code, _, err = imltool("export", "--weights", tiny_weights, *options, "--size", "dynamic")

@@ -1,4 +1,4 @@
-"""Configuration: YAML, --set, and errors that name the nearest known key."""
+"""Configuration: YAML files, --set, and errors that suggest the nearest known key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imltool.training.settings import TrainSettings
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
-def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+def test_command_line_overrides_file_and_file_overrides_defaults(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("name: from-file\noptim: {steps: 7, lr: 0.01}\n")
     settings = load_settings(TrainSettings, path, ["optim.steps=9", "student.memory=none"])
@@ -24,7 +24,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path
     assert settings.student.memory == "none" and settings.optim.batch_size == 16
 
 
-def test_a_list_entry_is_reached_by_its_position(tmp_path: Path) -> None:
+def test_list_entry_is_set_by_its_index(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("data: {train: [{name: a, kind: authentic, images: x}]}\n")
     assert load_settings(TrainSettings, path, ["data.train.0.weight=3"]).data.train[0].weight == 3
@@ -45,13 +45,13 @@ def test_a_list_entry_is_reached_by_its_position(tmp_path: Path) -> None:
         ("data.train=[{name: a, kind: pseudo, images: x}]", "needs pseudo"),
     ],
 )
-def test_faults_are_one_clear_line(override: str, message: str) -> None:
+def test_invalid_setting_is_a_one_line_error(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(TrainSettings, None, [override])
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_broken_and_missing_files(tmp_path: Path) -> None:
+def test_invalid_and_missing_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1,\n")
     (tmp_path / "list.yaml").write_text("- 1\n")
     for name, message in {
@@ -89,7 +89,7 @@ def test_shipped_configurations_name_every_setting(
         assert settings == model()
 
 
-def test_a_group_given_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_group_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("optim: {lr: 1}\nname: x\noptim:\n  steps: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="optim is in line 1 and again in line 3"):

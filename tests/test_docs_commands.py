@@ -194,9 +194,9 @@ def _is_run(command: Command) -> bool:
 
 def draw(folder: Path, out: Path) -> None:
     """A box on every picture, saved as imltool annotate does."""
-    from test_annotate_store import FACTS, ONE, drawn, sit
+    from test_annotate_store import FACTS, ONE, drawn, open_store
 
-    with sit(folder, out) as store:
+    with open_store(folder, out) as store:
         for picture in sorted(folder.iterdir()):
             store.save(picture.name, 0, drawn(ONE), FACTS)
 
