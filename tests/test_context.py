@@ -1,4 +1,4 @@
-"""The forensic context of files made here: camera, clocks, containers, and the remarks on it."""
+"""The forensic context of generated files: camera, clocks, containers, and the remarks on them."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -49,7 +49,7 @@ from imltool.evidence.remarks import RULES, make_remarks
 from imltool.pictures.images import read_picture
 
 
-def test_what_a_camera_writes(tmp_path: Path) -> None:
+def test_camera_metadata_is_read_without_remarks(tmp_path: Path) -> None:
     gps = {1: "S", 2: (33.0, 30.0, 36.0), 3: "E", 4: (151.0, 15.0, 0.0), 5: b"\x00", 6: 58.0, 7: (2.0, 0.0, 5.0)}
     block = exif(
         {271: "Canon", 272: "Canon EOS 5D\0\0", SOFTWARE: "Firmware 1.1.1", CHANGED: TAKEN_AT},
@@ -76,7 +76,7 @@ def test_what_a_camera_writes(tmp_path: Path) -> None:
     assert found.software == (Trace(where="EXIF Software", text="Firmware 1.1.1"),)
     assert (found.format, found.frames, found.size_differs, found.problems) == ("JPEG", 1, False, ())
     assert found.credentials.state == "absent"
-    assert ids(found) == set(), "a picture as a camera leaves it needs no remark"
+    assert ids(found) == set(), "an unedited camera picture gets no remark"
     lines = dict(describe(found))
     assert lines["Camera"] == "Canon EOS 5D, Stra\u00dfe 50mm, serial 0123"
     assert lines["Position"] == "-33.51, 151.25, 58.0 m high"
@@ -93,7 +93,7 @@ def test_metadata_is_read_from_every_container(tmp_path: Path, ending: str) -> N
     assert found.format == {"tif": "TIFF", "heic": "HEIF"}.get(ending, ending.upper())
 
 
-def test_clocks_that_disagree(tmp_path: Path) -> None:
+def test_disagreeing_clocks_are_remarked(tmp_path: Path) -> None:
     cases = {
         "clock-changed": ({CHANGED: "2024:05:03 13:00:00"}, {TAKEN: TAKEN_AT}, {}),
         "clock-before": ({CHANGED: "2023:05:03 13:00:00"}, {TAKEN: TAKEN_AT}, {}),
@@ -106,7 +106,7 @@ def test_clocks_that_disagree(tmp_path: Path) -> None:
     remark = make_remarks(context_of(tmp_path / "clock-changed.jpg"))[0]
     assert remark.text == "EXIF reports a change 2 days 1 h after it was taken"
     assert remark.evidence == "clocks.changed: 176400 s"
-    # eleven hours may be a time zone; with the zone told they are a disagreement
+    # eleven hours may be a time zone; if the zone is given, they are a disagreement
     gps = {7: (23.0, 0.0, 0.0), 29: "2024:05:01"}
     picture().save(tmp_path / "zone.jpg", exif=exif({271: "Maker"}, {TAKEN: TAKEN_AT}, gps))
     assert context_of(tmp_path / "zone.jpg").clocks.gps == 0
@@ -114,7 +114,7 @@ def test_clocks_that_disagree(tmp_path: Path) -> None:
     assert context_of(tmp_path / "told.jpg").clocks.gps == 11 * 3600
 
 
-def test_values_that_are_none(tmp_path: Path) -> None:
+def test_invalid_values_are_reported_as_unparsed(tmp_path: Path) -> None:
     gps = {1: "N", 2: (TiffImagePlugin.IFDRational(0, 0), 0.0, 0.0), 3: "E", 4: (400.0, 0.0, 0.0)}
     block = exif({271: "  \0", SOFTWARE: "a\u202eb\n=1"}, {TAKEN: "0000:00:00 00:00:00", DIGITISED: "yesterday"}, gps)
     picture().save(tmp_path / "a.jpg", exif=block)
@@ -126,7 +126,7 @@ def test_values_that_are_none(tmp_path: Path) -> None:
         Unparsed(where="EXIF GPSLatitude", text="0/0, 0, 0 N"),
         Unparsed(where="EXIF GPSLongitude", text="400, 0, 0 E"),
         Unparsed(where="EXIF DateTimeDigitized", text="yesterday"),
-    ), "a clock that was never set is no time either, and says nothing"
+    ), "a clock that was never set is not a time, and is not reported"
     assert found.problems == (
         "EXIF GPSLatitude: not a position",
         "EXIF GPSLongitude: not a position",
@@ -134,8 +134,8 @@ def test_values_that_are_none(tmp_path: Path) -> None:
     )
 
 
-def test_numbers_that_are_none_are_kept_as_they_are_written(tmp_path: Path) -> None:
-    """Rationals over 0 and numbers that XMP spells as no number: a row is strict JSON whatever a file holds."""
+def test_invalid_numbers_are_kept_as_text(tmp_path: Path) -> None:
+    """Rationals with denominator 0 and XMP values that are not numbers: a row is strict JSON for any file."""
     none = TiffImagePlugin.IFDRational
     north_east = {1: "N", 2: (10.0, 0.0, 0.0), 3: "E", 4: (20.0, 0.0, 0.0)}
     xmp = (
@@ -167,11 +167,11 @@ def test_numbers_that_are_none_are_kept_as_they_are_written(tmp_path: Path) -> N
         picture().save(path, xmp=xmp.format(height).encode())
         found = context_of(path)
         assert found.gps.altitude is None and found.problems == ("XMP GPSAltitude: not a height",)
-        assert [each.text for each in found.unparsed] == [height], "a text, as it is written"
+        assert [each.text for each in found.unparsed] == [height], "the original text is kept"
 
 
-def test_values_that_programs_write_otherwise(tmp_path: Path) -> None:
-    """Directions in full, padded numbers; and what no reader can know is kept as it is written."""
+def test_nonstandard_values_are_parsed_or_kept_as_text(tmp_path: Path) -> None:
+    """Written-out directions and padded numbers are parsed; ambiguous values are kept as text."""
     gps = {1: "South", 2: (33.0, 51.0, 0.0), 3: "East", 4: (151.0, 12.0, 0.0)}
     path = tmp_path / "a.jpg"
     picture().save(path, exif=exif({271: "M"}, {TAKEN: "2024: 5: 1  9:05:07", OFFSET: "AEST"}, gps))
@@ -186,10 +186,10 @@ def test_values_that_programs_write_otherwise(tmp_path: Path) -> None:
         assert found.times.taken is None and found.unparsed == (Unparsed(where="EXIF DateTimeOriginal", text=text),)
     picture().save(path, exif=exif({271: "M"}, {}, {**gps, 1: ""}))
     found = context_of(path)
-    assert not found.gps.present and found.unparsed[0].text == "33, 51, 0", "north or south, nobody says"
+    assert not found.gps.present and found.unparsed[0].text == "33, 51, 0", "the hemisphere is unknown"
 
 
-def test_the_name_and_the_content(tmp_path: Path) -> None:
+def test_extension_of_another_format_is_remarked(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", "PNG")
     assert "its file name has another format's extension; the content is PNG" in [
         remark.text for remark in make_remarks(context_of(tmp_path / "a.jpg"))
@@ -208,26 +208,26 @@ def test_frames_and_pages_are_counted(tmp_path: Path) -> None:
         assert found.frames == 3 and "frames" in ids(found), ending
         rgb = read_picture(path).rgb.astype(int)
         near, far = (np.abs(rgb - np.asarray(frames[number])).mean() for number in (0, 1))
-        assert near < far / 2, f"{ending}: the first is read"
+        assert near < far / 2, f"{ending}: the first frame is read"
     ifd = TiffImagePlugin.ImageFileDirectory_v2()
     ifd[254] = 1
     picture().save(tmp_path / "small.tif", tiffinfo=ifd)
     assert ids(context_of(tmp_path / "small.tif")) == {"preview-page"}
 
 
-def test_a_block_made_to_take_memory_is_not_read(tmp_path: Path) -> None:
+def test_metadata_block_built_to_exhaust_memory_is_not_read(tmp_path: Path) -> None:
     entries = b"".join(struct.pack("<HHLL", tag, 1, 60_000, 8) for tag in range(4000))
     block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 4000) + entries + b"\0" * 4
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=block))
     found = context_of(tmp_path / "a.jpg")
     assert found.problems == ("EXIF: its first table has more than 1000 tags",) and found.orientation is None
-    assert read_picture(tmp_path / "a.jpg").rgb.shape == (240, 320, 3), "the picture is analysed all the same"
-    # as the thumbnail's own table, which programs that write none leave anything in
+    assert read_picture(tmp_path / "a.jpg").rgb.shape == (240, 320, 3), "the picture is still analysed"
+    # as the table of the thumbnail, which holds arbitrary data if there is no thumbnail
     block = b"II*\0\x08\0\0\0" + struct.pack("<HHHLLL", 1, 274, 3, 1, 6, 26) + struct.pack("<H", 4000) + entries
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=b"Exif\0\0" + block))
     found = context_of(tmp_path / "a.jpg")
-    assert (found.orientation, found.thumbnail, found.problems) == (6, None, ()), "the rest is read"
-    # tags that each claim as much as is there: some are read, the others are named
+    assert (found.orientation, found.thumbnail, found.problems) == (6, None, ()), "the other tags are read"
+    # tags that each claim all of the data: some are read, the others are reported
     entries = b"".join(struct.pack("<HHLL", tag, 7, 3_000_000, 8) for tag in range(900, 920))
     block = b"II*\0\x08\0\0\0" + struct.pack("<H", 20) + entries + b"\0" * 3_500_000
     picture().save(tmp_path / "a.png", exif=block)
@@ -236,8 +236,8 @@ def test_a_block_made_to_take_memory_is_not_read(tmp_path: Path) -> None:
     assert context_of(tmp_path / "a.png").problems == ("PNG eXIf: is longer than 4000000 bytes",)
 
 
-def test_one_bad_pointer_costs_what_it_points_to(tmp_path: Path) -> None:
-    """An interoperability table that is none, a text outside the block, a table that leads back to itself."""
+def test_invalid_pointer_loses_only_its_target(tmp_path: Path) -> None:
+    """An invalid interoperability table, a text outside the block, a table that points to itself."""
 
     def block(detail: bytes, count: int) -> bytes:
         first = struct.pack("<HHLL", 271, 2, 2, 0x41) + struct.pack("<HHLL", 0x8769, 4, 1, 38)
@@ -257,13 +257,13 @@ def test_one_bad_pointer_costs_what_it_points_to(tmp_path: Path) -> None:
         found = context_of(tmp_path / "a.jpg")
         assert (found.camera.make, found.times.taken) == ("A", "2024-05-01T12:00:00"), problem
         assert found.problems == (problem,) and found.carriers[0].state == "partly read"
-        assert ids(found) == {"problems"}, "nothing is said to be absent"
+        assert ids(found) == {"problems"}, "nothing is reported as absent"
     circle = struct.pack("<HHLL", 0xA005, 4, 1, 38)
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=b"Exif\0\0" + block(taken + circle, 2) + stamp))
     assert context_of(tmp_path / "a.jpg").problems == ()
 
 
-def test_files_that_are_no_pictures_give_reasons(tmp_path: Path) -> None:
+def test_non_picture_files_give_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("hello")
     (tmp_path / "drawing.png").write_bytes(b"8BPS\0\1")
@@ -277,7 +277,7 @@ def test_files_that_are_no_pictures_give_reasons(tmp_path: Path) -> None:
     assert (gone.context, gone.sha256, gone.reason) == (None, None, "no such file")
 
 
-def test_every_rule_holds_for_something_and_says_no_verdict() -> None:
+def test_every_remark_rule_can_apply_and_states_no_verdict() -> None:
     kinds = ("editor", "stitcher", "library", "metadata-tool", "generator", "screenshot", "network")
     full = Context(
         format="JPEG",
@@ -325,7 +325,7 @@ def test_every_rule_holds_for_something_and_says_no_verdict() -> None:
     assert make_remarks(Context()) == []
 
 
-def test_times_of_other_writers() -> None:
+def test_times_in_other_formats_are_parsed() -> None:
     from imltool.evidence.values import parse_time
 
     assert parse_time("2024-05-01T12:00:00.25+02:00") == datetime.fromisoformat("2024-05-01T12:00:00+02:00")
@@ -335,6 +335,6 @@ def test_times_of_other_writers() -> None:
     assert parse_time("2024-05-01") == datetime(2024, 5, 1) and parse_time("2024:05:01 12:00:00 or so") is None
 
 
-def test_the_guide_names_every_key_and_rule() -> None:
+def test_docs_name_every_context_key_and_rule() -> None:
     guide = (Path(__file__).parent.parent / "docs" / "scan.md").read_text(encoding="utf-8")
     assert [name for name in (*Context.model_fields, *(rule.id for rule in RULES)) if f"`{name}`" not in guide] == []

@@ -1,4 +1,4 @@
-"""Every place that metadata can be in, read or named as not read; orientation; and what follows the picture's end."""
+"""All metadata carriers, each read or reported as not read; orientation; data after the end of the picture."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -106,8 +106,8 @@ def in_webp() -> bytes:
         lambda: extended((400, XMP[400:]), (0, XMP[:400]), total=len(XMP)),
     ],
 )
-def test_xmp_is_read_wherever_it_is(tmp_path: Path, made: Callable[[], bytes]) -> None:
-    """With what only XMP says: camera, time, place and history."""
+def test_xmp_is_read_from_every_carrier(tmp_path: Path, made: Callable[[], bytes]) -> None:
+    """With camera, time, position and history given in XMP only."""
     path = tmp_path / "a"
     path.write_bytes(made())
     found = context_of(path)
@@ -118,8 +118,8 @@ def test_xmp_is_read_wherever_it_is(tmp_path: Path, made: Callable[[], bytes]) -
     assert not ids(found) & {"no-camera", "camera-not-named", "problems"}
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """And then nothing is said to be absent."""
+def test_unreadable_metadata_is_reported(tmp_path: Path) -> None:
+    """And nothing is reported as absent."""
     path = tmp_path / "a.jpg"
     for data, problem in (
         (extended((0, XMP[:400]), total=len(XMP)), "extended XMP: is incomplete"),
@@ -133,17 +133,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert len(found.problems) == 1 and problem in found.problems[0]
         assert {carrier.state for carrier in found.carriers} <= {"not read", "partly read"}
         assert ids(found) == {"problems"}
-    path.write_bytes(with_blocks(app(4, b"QVCI\0 what its maker alone can read")))
+    path.write_bytes(with_blocks(app(4, b"QVCI\0 proprietary data of the maker")))
     found = context_of(path)
     assert [(carrier.where, carrier.state) for carrier in found.carriers] == [("JPEG APP4 QVCI", "not read")]
     assert ids(found) == set() and found.problems == ()
     path.write_bytes(jpeg(picture()))
-    assert ids(context_of(path)) == {"no-camera"}, "a file with nothing is told so"
+    assert ids(context_of(path)) == {"no-camera"}, "missing metadata is remarked"
     path.write_bytes(jpeg(picture(), exif=exif({305: "Firmware"})))
     assert ids(context_of(path)) == {"camera-not-named"}
 
 
-def test_exif_inside_other_blocks(tmp_path: Path) -> None:
+def test_exif_inside_other_blocks_is_read(tmp_path: Path) -> None:
     block = exif({271: "ACME", 272: "Cam 1"}, {TAKEN: TAKEN_AT}).tobytes().removeprefix(b"Exif\0\0")
     iptc = b"\x1c\x02\x37\0\x0820240502" + b"\x1c\x02\x3c\0\x0b100000+0200" + b"\x1c\x02\x41\0\x04GIMP"
     path = tmp_path / "a.jpg"
@@ -171,8 +171,8 @@ def test_all_comments_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
-def test_one_orientation_for_everything(tmp_path: Path, ending: str) -> None:
-    """XMP's where EXIF has none; EXIF's where both have one."""
+def test_orientation_is_the_same_for_context_and_pixels(tmp_path: Path, ending: str) -> None:
+    """Orientation of XMP if EXIF has none; orientation of EXIF if both have one."""
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<r:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></r:RDF></x:xmpmeta>'
@@ -196,14 +196,14 @@ def test_one_orientation_for_everything(tmp_path: Path, ending: str) -> None:
     assert (found.orientation, found.orientation_source, read_size(path)) == (3, "EXIF", (320, 240))
 
 
-def test_a_thumbnail_is_turned_like_its_picture(tmp_path: Path) -> None:
-    """By XMP's orientation too."""
+def test_thumbnail_is_rotated_with_its_picture(tmp_path: Path) -> None:
+    """Also if only XMP has the orientation."""
     packet = b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:tiff="http://ns.adobe.com/tiff/1.0/">'
     packet += b'<r:Description tiff:Orientation="6"/></r:RDF>'
     block = exif_with_thumbnail(jpeg(picture(640, 480).resize((160, 120))), 1)
-    untold = block.replace(struct.pack("<HHL", 274, 3, 1), struct.pack("<HHL", 283, 3, 1))
+    without_orientation = block.replace(struct.pack("<HHL", 274, 3, 1), struct.pack("<HHL", 283, 3, 1))
     path = tmp_path / "a.jpg"
-    path.write_bytes(jpeg(picture(640, 480), exif=untold, xmp=packet))
+    path.write_bytes(jpeg(picture(640, 480), exif=without_orientation, xmp=packet))
     found = context_of(path)
     assert found.orientation == 6 and found.thumbnail.turned is False and found.thumbnail.correlation > 0.95
 
@@ -226,7 +226,7 @@ def archive() -> bytes:
         (jpeg(picture(64, 48)), "a JPEG picture"),
     ],
 )
-def test_what_follows_the_picture(tmp_path: Path, trailer: bytes, kind: str) -> None:
+def test_data_after_the_picture_is_a_trailer(tmp_path: Path, trailer: bytes, kind: str) -> None:
     block = exif({271: "M"})
     endings = ["jpg", "png", "gif", "webp", "bmp", "ppm", "jp2", "j2k", "heic", "avif"]
     if kind not in ("padding", "text", "unknown data"):
@@ -242,12 +242,14 @@ def test_what_follows_the_picture(tmp_path: Path, trailer: bytes, kind: str) -> 
         assert ("trailer" in ids(context_of(path))) == (kind != "padding")
 
 
-def test_the_pictures_of_a_multi_picture_file_are_no_trailer(tmp_path: Path) -> None:
+def test_pictures_of_a_multi_picture_file_are_not_a_trailer(tmp_path: Path) -> None:
     path = tmp_path / "a.mpo"
     picture().save(path, "MPO", save_all=True, append_images=[picture(seed=2), picture(seed=3)])
     path.write_bytes(path.read_bytes() + archive())
     found = context_of(path)
-    assert (found.frames, found.problems, found.ending) == (3, (), "complete"), "Pillow tells too long a third one"
+    assert (found.frames, found.problems, found.ending) == (3, (), "complete"), (
+        "Pillow records a wrong length of the third picture"
+    )
     assert found.trailer.kind == "a ZIP archive" and found.trailer.size_bytes == len(archive())
     picture().save(path, "MPO", save_all=True, append_images=[picture(seed=2)])
     found = context_of(path)
@@ -262,11 +264,11 @@ def test_the_pictures_of_a_multi_picture_file_are_no_trailer(tmp_path: Path) -> 
         path.write_bytes(whole[:length])
         found = context_of(path)
         assert (found.ending, found.problems, found.trailer) == ("cut off", (problem,), None)
-        assert "problems" in ids(found) and read_evidence(path).rgb is not None, "the first one is whole"
+        assert "problems" in ids(found) and read_evidence(path).rgb is not None, "the first picture is complete"
 
 
-def test_where_the_pictures_of_other_formats_end(tmp_path: Path) -> None:
-    """TIFF in several layouts, with free room at its end; samples of 1 and 16 bits; boxes that are a second file."""
+def test_end_of_picture_is_found_in_other_formats(tmp_path: Path) -> None:
+    """TIFF in several layouts, with unused space at its end; samples of 1 and 16 bits; BMP."""
     pages = [np.full((64, 48, 3), 40 * page, np.uint8) for page in range(2)]
     tail = bytes(range(128, 256)) * 20
     path = tmp_path / "a.tif"
@@ -288,9 +290,9 @@ def test_where_the_pictures_of_other_formats_end(tmp_path: Path) -> None:
         found = context_of(path).trailer
         assert (found.offset, found.size_bytes, found.kind) == (len(whole), len(tail), "unknown data")
         path.write_bytes(whole + tail[:1000])
-        assert context_of(path).trailer is None, "room that a writer left unused"
+        assert context_of(path).trailer is None, "space that a writer left unused"
     tifffile.imwrite(path, np.stack(pages * 3)[..., 0], imagej=True)
-    assert context_of(path).trailer is None, "a stack whose pictures no table lists"
+    assert context_of(path).trailer is None, "a stack whose pictures are in no table"
     for name, made in (
         ("a.pbm", picture(50).convert("1")),
         ("a.pgm", picture().convert("I;16")),
@@ -303,21 +305,21 @@ def test_where_the_pictures_of_other_formats_end(tmp_path: Path) -> None:
         found = context_of(tmp_path / name).trailer
         assert (found.offset, found.size_bytes) == (size, len(tail)), name
     data = bytearray((tmp_path / "a.bmp").read_bytes())
-    for told in (0, len(data)):  # a length in the header that was left out, or made to fit what was appended
-        struct.pack_into("<L", data, 2, told)
+    for recorded_length in (0, len(data)):  # the file length in the header is 0, or includes the appended data
+        struct.pack_into("<L", data, 2, recorded_length)
         (tmp_path / "a.bmp").write_bytes(data)
         assert context_of(tmp_path / "a.bmp").trailer.size_bytes == len(tail)
 
 
-def test_the_clean_aperture_of_an_avif_picture(tmp_path: Path) -> None:
-    """Its container may show a part of what is coded, as editors that crop without loss write it."""
+def test_clean_aperture_of_an_avif_picture_is_applied(tmp_path: Path) -> None:
+    """The container may show only a part of the coded picture, as editors with lossless cropping write it."""
     buffer = io.BytesIO()
     picture(64, 48).save(buffer, "AVIF", quality=95)
     data = buffer.getvalue()
     path = tmp_path / "a.avif"
     path.write_bytes(data)
     whole = read_rgb(path)
-    clap = struct.pack(">L4s8l", 40, b"clap", 40, 1, 20, 1, 4, 1, -3, 1)  # 40x20, its middle 4 right and 3 up
+    clap = struct.pack(">L4s8l", 40, b"clap", 40, 1, 20, 1, 4, 1, -3, 1)  # 40x20, its centre 4 to the right and 3 up
     path.write_bytes(_with_property(data, clap))
     assert read_size(path) == (40, 20)
     left, top = round(4 + 63 / 2 - 39 / 2), round(-3 + 47 / 2 - 19 / 2)
@@ -326,7 +328,7 @@ def test_the_clean_aperture_of_an_avif_picture(tmp_path: Path) -> None:
 
 
 def _with_property(data: bytes, prop: bytes) -> bytes:
-    """An AVIF file whose first item has one more property, all sizes and places moved on."""
+    """Add a property to the first item of an AVIF file and update all sizes and offsets."""
     out = bytearray(data)
     ipco = out.index(b"ipco") - 4
     end = ipco + struct.unpack_from(">L", out, ipco)[0]
@@ -337,13 +339,13 @@ def _with_property(data: bytes, prop: bytes) -> bytes:
         count += 1
     out[end:end] = prop
     ipma = out.index(b"ipma") - 4
-    associations = ipma + 8 + 4 + 4 + 2  # behind the first item's number is the count of its properties
+    associations = ipma + 8 + 4 + 4 + 2  # the number of properties follows the id of the first item
     number = out[associations]
     out[associations] = number + 1
     out[associations + 1 + number : associations + 1 + number] = bytes([0x80 | (count + 1)])
-    for name, grown in ((b"ipma", 1), (b"ipco", len(prop)), (b"iprp", len(prop) + 1), (b"meta", len(prop) + 1)):
+    for name, increase in ((b"ipma", 1), (b"ipco", len(prop)), (b"iprp", len(prop) + 1), (b"meta", len(prop) + 1)):
         start = out.index(name) - 4
-        struct.pack_into(">L", out, start, struct.unpack_from(">L", out, start)[0] + grown)
+        struct.pack_into(">L", out, start, struct.unpack_from(">L", out, start)[0] + increase)
     iloc = out.index(b"iloc") + 4
     moved = len(prop) + 1
     old = data.index(b"mdat") + 4

@@ -1,4 +1,4 @@
-"""Further places and forms in which files keep metadata: each is read, or named as not read."""
+"""Further carriers and encodings of metadata: each is read or reported as not read."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -50,7 +50,7 @@ def with_xmp(path: Path, packet: bytes) -> Path:
 
 
 def png(*chunks: tuple[bytes, bytes], broken: bytes = b"") -> bytes:
-    """A PNG file with chunks behind its header; the checksum of those named `broken` does not fit."""
+    """A PNG file with chunks after its header; chunks named `broken` get a wrong checksum."""
     header = struct.pack(">LLBBBBB", 8, 8, 8, 0, 0, 0, 0)
     rows = zlib.compress(b"".join(b"\0" + bytes(range(0, 240, 30)) for _ in range(8)))
     parts = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
@@ -60,7 +60,7 @@ def png(*chunks: tuple[bytes, bytes], broken: bytes = b"") -> bytes:
     )
 
 
-def test_damaged_metadata_of_a_png_stops_no_decoder(tmp_path: Path) -> None:
+def test_damaged_png_metadata_does_not_prevent_decoding(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png())
     expected = read_evidence(path).rgb
@@ -79,7 +79,7 @@ def test_damaged_metadata_of_a_png_stops_no_decoder(tmp_path: Path) -> None:
     assert read_evidence(path).reason == "damaged picture (the header of a PNG file)"
 
 
-def test_times_of_a_png(tmp_path: Path) -> None:
+def test_png_times_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     changed = (b"tIME", struct.pack(">H5B", 2024, 5, 2, 23, 59, 7))
     for created, expected in (
@@ -91,7 +91,7 @@ def test_times_of_a_png(tmp_path: Path) -> None:
         path.write_bytes(png(changed, (b"tEXt", b"Creation Time\0" + created)))
         found = context_of(path)
         assert (found.times.png_changed, found.times.png_created) == ("2024-05-02T23:59:07+00:00", expected)
-        assert found.times.taken is None, "neither says when a picture was taken"
+        assert found.times.taken is None, "neither is the time of capture"
         assert [each.text for each in found.unparsed] == ([] if expected else [created.decode()])
         assert "PNG changed 2024-05-02 23:59:07+00:00" in dict(describe(found))["Times"]
     path.write_bytes(png((b"tIME", struct.pack(">H5B", 2024, 13, 2, 23, 59, 7))))
@@ -99,7 +99,7 @@ def test_times_of_a_png(tmp_path: Path) -> None:
     assert found.times.png_changed is None and found.unparsed[0].text == "2024-13-02T23:59:07Z"
 
 
-def test_blocks_without_a_reader_are_named(tmp_path: Path) -> None:
+def test_blocks_without_a_reader_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png((b"prVt", b"hello"), (b"gAMA", struct.pack(">L", 45455))))
     assert [(each.where, each.state) for each in context_of(path).carriers] == [("PNG prVt", "not read")]
@@ -112,7 +112,7 @@ def test_blocks_without_a_reader_are_named(tmp_path: Path) -> None:
     assert "JP2 box asoc" in [each.where for each in context_of(tmp_path / "a.jp2").carriers]
 
 
-def test_iptc_of_older_and_other_programs(tmp_path: Path) -> None:
+def test_iptc_of_older_and_other_programs_is_read(tmp_path: Path) -> None:
     path = with_segments(tmp_path / "a.jpg", segment(0xED, b"Adobe_Photoshop2.5:\0\0" + RESOURCES))
     assert {"editor", "generator"} <= ids(context_of(path))
     path = tmp_path / "a.gif"
@@ -129,7 +129,7 @@ def test_iptc_of_older_and_other_programs(tmp_path: Path) -> None:
         ]
 
 
-def test_orientation_in_xmp_whatever_its_prefix(tmp_path: Path) -> None:
+def test_xmp_orientation_is_read_with_any_prefix(tmp_path: Path) -> None:
     for packet in (
         xmp('t:Orientation="6"'),
         xmp("", "<t:Orientation>6</t:Orientation>"),
@@ -151,20 +151,22 @@ def test_orientation_in_xmp_whatever_its_prefix(tmp_path: Path) -> None:
         ({}, {37510: b'ASCII\0\0\0{"c":"a cat","model":"sd","sampler":"Euler a","scale":7,"seed":1,"steps":30}'}),
     ],
 )
-def test_parameters_of_generators_in_any_field(main: dict[int, str], detail: dict[int, bytes], tmp_path: Path) -> None:
+def test_generator_parameters_are_found_in_any_field(
+    main: dict[int, str], detail: dict[int, bytes], tmp_path: Path
+) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(), exif=exif(main, detail)))
     found = context_of(tmp_path / "a.jpg")
     assert {"generator", "camera-not-named"} <= ids(found)
     assert found.camera.make is None and found.camera.model is None and found.camera.source is None
 
 
-def test_generators_named_by_xmp(tmp_path: Path) -> None:
+def test_generators_named_in_xmp_are_found(tmp_path: Path) -> None:
     for packet in (xmp('i:AISystemUsed="Midjourney v7"'), xmp('photoshop:Credit="Made with Google AI"')):
         assert "generator" in ids(context_of(with_xmp(tmp_path / "a.jpg", packet)))
     assert "generator" not in ids(context_of(with_xmp(tmp_path / "a.jpg", xmp('photoshop:Credit="Imagen 3 office"'))))
 
 
-def test_halves_and_other_types_are_kept_as_text(tmp_path: Path) -> None:
+def test_incomplete_and_mistyped_values_are_kept_as_text(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     for gps, texts, problems in (
         ({1: "S", 2: (33.0, 51.0, 0.0)}, {"EXIF GPSLatitude": "-33.85"}, 1),
@@ -183,6 +185,6 @@ def test_halves_and_other_types_are_kept_as_text(tmp_path: Path) -> None:
     assert found.unparsed[0].text == "-33.85" and found.times.gps == "2024-05-01T10:00:00+00:00"
 
 
-def test_comments_in_other_encodings(tmp_path: Path) -> None:
+def test_comments_in_other_encodings_are_decoded(tmp_path: Path) -> None:
     path = with_segments(tmp_path / "a.jpg", segment(0xFE, "Grüße".encode("utf-16")), segment(0xFE, b"Gr\xfc\xdfe"))
     assert [trace.text for trace in context_of(path).software] == ["Grüße", "Grüße"]

@@ -1,4 +1,4 @@
-"""Where files name the programs that made them: XMP with its history, IPTC, comments, blocks of editors."""
+"""Names of the programs that made a file: XMP with its history, IPTC, comments, blocks of editors."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -30,7 +30,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>\0"""
 
 
-def test_what_xmp_says(tmp_path: Path) -> None:
+def test_xmp_history_times_and_programs_are_read(tmp_path: Path) -> None:
     block = exif({271: "Maker"}, {TAKEN: TAKEN_AT})
     for ending in ("jpg", "png", "webp", "heic"):
         path = tmp_path / f"a.{ending}"
@@ -60,14 +60,14 @@ def test_what_xmp_says(tmp_path: Path) -> None:
         ('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'.encode("utf-16"), "holds a document type"),
     ],
 )
-def test_xmp_that_is_not_read(tmp_path: Path, packet: bytes, reason: str) -> None:
+def test_invalid_xmp_is_not_read(tmp_path: Path, packet: bytes, reason: str) -> None:
     picture().save(tmp_path / "a.webp", xmp=packet)
     found = context_of(tmp_path / "a.webp")
     assert any("XMP" in problem and reason in problem for problem in found.problems)
     assert "problems" in ids(found)
 
 
-def test_traces_of_programs_in_other_places(tmp_path: Path) -> None:
+def test_programs_are_recognized_in_other_fields(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("parameters", "a cat, Steps: 20, Sampler: Euler")
     picture().save(tmp_path / "a.png", pnginfo=texts)
@@ -105,8 +105,8 @@ PARAMETERS = (
 
 
 @pytest.mark.parametrize("text", PARAMETERS)
-def test_parameters_of_generators_are_found_in_whole_texts(tmp_path: Path, text: str) -> None:
-    """Behind the 200 characters that are shown, in every carrier that the generators use."""
+def test_generator_parameters_are_found_in_long_texts(tmp_path: Path, text: str) -> None:
+    """Beyond the 200 characters that are shown, in every carrier used by generators."""
     wide = b"UNICODE\0" + text.encode("utf-16-le")
     block = exif({271: "M"}, {37510: wide})
     packet = f"""<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description
@@ -122,7 +122,7 @@ def test_parameters_of_generators_are_found_in_whole_texts(tmp_path: Path, text:
         picture().save(tmp_path / name, **options)
         found = context_of(tmp_path / name)
         assert "generator" in ids(found), name
-        assert all(len(trace.text) <= 200 for trace in found.software), "cut for display only"
+        assert all(len(trace.text) <= 200 for trace in found.software), "texts are shortened for display only"
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_parameters_of_generators_are_found_in_whole_texts(tmp_path: Path, text:
         (exif({271: "M", 305: "Adobe Photoshop Lightroom Classic 12"}), {"editor"}),
     ],
 )
-def test_words_have_bounds_and_captions_are_no_programs(tmp_path: Path, block: object, remarks: set[str]) -> None:
+def test_programs_match_whole_words_and_not_in_captions(tmp_path: Path, block: object, remarks: set[str]) -> None:
     picture().save(tmp_path / "a.jpg", exif=block)
     assert ids(context_of(tmp_path / "a.jpg")) == remarks
 
 
-def test_a_date_is_no_program(tmp_path: Path) -> None:
+def test_date_is_not_a_program(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("date:create", "2024-05-01T10:00:00+00:00")
     picture().save(tmp_path / "a.png", pnginfo=texts)
@@ -159,12 +159,12 @@ def test_a_date_is_no_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg_large", "a.jpg!d", "a.orig", "a.jpeg~", "a", "a.jfif", "a.JPG"])
-def test_endings_that_stand_for_no_format(tmp_path: Path, name: str) -> None:
+def test_unknown_extensions_are_not_remarked(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(jpeg(picture(), exif=exif({271: "M"})))
     assert ids(context_of(tmp_path / name)) == set()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.heic", "a.pdf", "a.txt"])
-def test_endings_that_stand_for_another_format(tmp_path: Path, name: str) -> None:
+def test_extensions_of_another_format_are_remarked(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(jpeg(picture(), exif=exif({271: "M"})))
     assert ids(context_of(tmp_path / name)) == {"name"}

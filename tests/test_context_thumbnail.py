@@ -1,4 +1,4 @@
-"""Thumbnails held against their pictures: the same, another, turned, cut, damaged; in EXIF and in HEIF."""
+"""Comparison of thumbnails with their pictures: same, different, rotated, cropped, damaged; in EXIF and HEIF."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -27,7 +27,7 @@ from imltool.evidence.model import Thumbnail
 def thumbnail_of(
     folder: Path, made: Image.Image, thumbnail: Image.Image | bytes, turn: int = 1
 ) -> tuple[Thumbnail, set[str], tuple[str, ...]]:
-    """What is found of a picture with this thumbnail, the remarks on it, and the problems."""
+    """Return the thumbnail entry for a picture with this thumbnail, its remarks, and the problems."""
     small = thumbnail if isinstance(thumbnail, bytes) else jpeg(thumbnail, quality=80)
     (folder / "a.jpg").write_bytes(jpeg(made, exif=exif_with_thumbnail(small, turn)))
     found = context_of(folder / "a.jpg")
@@ -35,15 +35,15 @@ def thumbnail_of(
     return found.thumbnail, {name for name in ids(found) if name.startswith("thumb")}, found.problems
 
 
-def test_a_thumbnail_of_the_same_picture(tmp_path: Path) -> None:
+def test_thumbnail_of_the_same_picture_is_not_remarked(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     found, remarks, _ = thumbnail_of(tmp_path, made, small)
     assert (found.where, found.width, found.height) == ("EXIF", 160, 120)
     assert found.shows == "the whole picture" and not remarks and found.correlation > 0.98
     brighter = Image.fromarray(np.clip(np.asarray(small) * 1.2 + 10, 0, 255).astype(np.uint8))
-    assert not thumbnail_of(tmp_path, made, brighter)[1], "another tone curve is no other content"
-    assert not thumbnail_of(tmp_path, made, small, turn=6)[1], "both are stored the same way round"
+    assert not thumbnail_of(tmp_path, made, brighter)[1], "a different tone curve is the same content"
+    assert not thumbnail_of(tmp_path, made, small, turn=6)[1], "both are stored in the same orientation"
     shifted = made.crop((12, 8, 640, 480)).resize((160, 120), Image.Resampling.BOX)
     assert not thumbnail_of(tmp_path, made, shifted)[1], "a camera's frames differ slightly"
     wide = picture(640, 360)
@@ -53,7 +53,7 @@ def test_a_thumbnail_of_the_same_picture(tmp_path: Path) -> None:
     assert found.shows == "the picture between bars" and not remarks
 
 
-def test_a_thumbnail_of_another_picture(tmp_path: Path) -> None:
+def test_thumbnail_of_another_picture_is_remarked(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     edited = made.copy()
@@ -68,15 +68,15 @@ def test_a_thumbnail_of_another_picture(tmp_path: Path) -> None:
     assert "thumbnail-aspect" in thumbnail_of(tmp_path, cut, small)[1]
 
 
-def test_a_large_thumbnail_takes_no_longer(tmp_path: Path) -> None:
+def test_large_thumbnail_is_compared_quickly(tmp_path: Path) -> None:
     made = picture(640, 480)
     began = time.process_time()
     found, remarks, _ = thumbnail_of(tmp_path, made, jpeg(picture(1990, 1490, seed=9), quality=20))
     assert "thumbnail-content" in remarks and found.width == 1990
-    assert time.process_time() - began < 8, "eight ways to turn it are tried at one small size"
+    assert time.process_time() - began < 8, "eight orientations are compared at one small size"
 
 
-def test_thumbnails_that_cannot_be_compared(tmp_path: Path) -> None:
+def test_unusable_thumbnails_are_not_compared(tmp_path: Path) -> None:
     made = picture(640, 480)
     small = made.resize((160, 120), Image.Resampling.BOX)
     found, _, problems = thumbnail_of(tmp_path, made, jpeg(small)[:200])
@@ -91,7 +91,7 @@ def test_thumbnails_that_cannot_be_compared(tmp_path: Path) -> None:
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     cut = context_of(tmp_path / "cut.jpg")
-    assert cut.thumbnail.width == 16 and cut.thumbnail.differs is None, "its picture is not whole"
+    assert cut.thumbnail.width == 16 and cut.thumbnail.differs is None, "the picture is incomplete"
 
 
 def heic(made: Image.Image, *more: Image.Image, block: bytes | None = None) -> bytes:
@@ -104,18 +104,18 @@ def heic(made: Image.Image, *more: Image.Image, block: bytes | None = None) -> b
     return buffer.getvalue()
 
 
-def test_a_thumbnail_in_a_heif_container(tmp_path: Path) -> None:
+def test_heif_thumbnail_is_compared(tmp_path: Path) -> None:
     made, path = picture(192, 144), tmp_path / "a.heic"
     path.write_bytes(heic(made, block=exif({274: 6}).tobytes()))
     found = context_of(path).thumbnail
-    assert (found.where, found.width, found.height) == ("HEIF", 48, 64), "it is turned with the picture"
+    assert (found.where, found.width, found.height) == ("HEIF", 48, 64), "it is rotated with the picture"
     assert found.differs is found.turned is found.aspect_differs is False
     path.write_bytes(heic(made, block=exif_with_thumbnail(jpeg(picture(192, 144, seed=9).resize((64, 48))))))
     assert context_of(path).thumbnail.where == "EXIF" and "thumbnail-content" in ids(context_of(path))
 
 
-def test_a_heif_thumbnail_of_another_picture(tmp_path: Path) -> None:
-    """A file of two pictures, in which the second gets the first one's place and thumbnail."""
+def test_heif_thumbnail_of_another_picture_is_remarked(tmp_path: Path) -> None:
+    """A file of two pictures in which the second becomes the primary picture with the thumbnail of the first."""
     data = bytearray(heic(picture(192, 144), picture(192, 144, seed=9)))
 
     def after(mark: bytes, skip: int, start: int = 0) -> int:

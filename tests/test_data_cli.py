@@ -34,13 +34,13 @@ def faulty(data: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_and_usage(command: str, imltool: Imltool) -> None:
+def test_help_shows_layouts_and_missing_arguments_are_a_usage_error(command: str, imltool: Imltool) -> None:
     code, out, _ = imltool("data", command, "--help")
     assert code == 0 and "LAYOUT:DIR" in out
     assert imltool("data", command)[0] == 2
 
 
-def test_commands_are_listed(imltool: Imltool) -> None:
+def test_data_help_lists_commands(imltool: Imltool) -> None:
     _, out, _ = imltool("data", "--help")
     assert all(command in out for command in COMMANDS)
 
@@ -54,7 +54,7 @@ def test_index_then_check_the_manifest(data: Path, tmp_path: Path, imltool: Imlt
     assert code == 0 and stdout.splitlines() == ["3 tampered (kind: unknown 3), 2 authentic", "nothing found"]
 
 
-def test_check_tells_faults_in_a_table_and_as_json(faulty: Path, imltool: Imltool) -> None:
+def test_check_reports_faults_in_a_table_and_as_json(faulty: Path, imltool: Imltool) -> None:
     code, out, _ = imltool("data", "check", f"folder:{faulty}")
     assert code == 3
     assert "fault unmatched: tampered/lost.png: has no mask: left out" in out
@@ -68,13 +68,13 @@ def test_check_tells_faults_in_a_table_and_as_json(faulty: Path, imltool: Imltoo
     assert found == {("fault", "unmatched", "tampered/lost.png"), ("fault", "size", "masks/t1.png")}
 
 
-def test_notes_alone_are_no_failure(data: Path, imltool: Imltool) -> None:
+def test_notes_alone_do_not_fail_the_check(data: Path, imltool: Imltool) -> None:
     (data / "authentic/again.jpg").write_bytes((data / "authentic/a0.jpg").read_bytes())
     code, out, _ = imltool("data", "check", f"folder:{data}")
     assert code == 0 and "note duplicate: authentic/again.jpg: is the same file as authentic/a0.jpg" in out
 
 
-def test_many_findings_are_counted_not_poured_out(tmp_path: Path, imltool: Imltool) -> None:
+def test_long_lists_of_findings_are_shortened(tmp_path: Path, imltool: Imltool) -> None:
     data = make_set(tmp_path / "data", tampered=1, authentic=0)
     for position in range(15):
         write_rgb(data / f"tampered/lost{position}.png", photo(position, 24, 16))
@@ -91,7 +91,7 @@ def test_index_of_a_faulty_set_lists_the_rest(faulty: Path, imltool: Imltool) ->
     ]
 
 
-def test_convert_a_manifest(faulty: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_convert_manifest_requires_max_left_out_for_faults(faulty: Path, tmp_path: Path, imltool: Imltool) -> None:
     imltool("data", "index", f"folder:{faulty}", "--out", tmp_path / "m.jsonl")
     command = ("data", "convert", tmp_path / "m.jsonl", "--out", tmp_path / "new", "--json")
     code, out, err = imltool(*command)
@@ -108,14 +108,14 @@ def test_convert_a_manifest(faulty: Path, tmp_path: Path, imltool: Imltool) -> N
     assert imltool("data", "check", tmp_path / "new/manifest.jsonl")[0] == 0
 
 
-def test_convert_refuses_a_folder_with_something_else(data: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_convert_refuses_a_folder_with_other_files(data: Path, tmp_path: Path, imltool: Imltool) -> None:
     code, _, err = imltool("data", "convert", f"folder:{data}", "--out", data)
     assert code == 2 and "not empty" in err
     assert imltool("data", "convert", f"folder:{data}", "--out", tmp_path / "a", "--link")[0] == 0
     assert (tmp_path / "a/tampered/t0.png").samefile(data / "tampered/t0.png")
 
 
-def test_boxes_go_into_pseudo_labelling(data: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_boxes_are_jittered_repeatable_and_matched(data: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "boxes.json"
     code, _, err = imltool("data", "boxes", f"folder:{data}", "--out", out, "--jitter", -0.05, 0.15, "--seed", 4)
     assert code == 0 and "3 boxes in 3 pictures" in err
@@ -133,7 +133,7 @@ def test_boxes_go_into_pseudo_labelling(data: Path, tmp_path: Path, imltool: Iml
     assert imltool("data", "boxes", f"folder:{data}", "--out", out, "--jitter", 0.3, 0.1)[0] == 2
 
 
-def test_splits(tmp_path: Path, imltool: Imltool) -> None:
+def test_check_selects_a_split(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "comofod"
     for position, name in enumerate(("001_F.png", "001_F_JC1.jpg", "001_O.png", "001_O_JC1.jpg")):
         write_rgb(root / name, photo(position, 32, 24))
@@ -156,6 +156,6 @@ def test_splits(tmp_path: Path, imltool: Imltool) -> None:
         ("columbia:{data}", 1, "holds nothing of the layout columbia"),
     ],
 )
-def test_targets_that_are_none(data: Path, target: str, code: int, message: str, imltool: Imltool) -> None:
+def test_invalid_targets_are_refused(data: Path, target: str, code: int, message: str, imltool: Imltool) -> None:
     found, out, err = imltool("data", "check", target.format(data=data))
     assert (found, out) == (code, "") and message in err

@@ -1,4 +1,4 @@
-"""What is done with a data set of any layout: checks, conversion, boxes from masks, manifests."""
+"""Operations on data sets of any layout: checks, conversion, boxes from masks, manifests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def checked(tree: Tree, *masks: NDArray[np.uint8]) -> list[Problem]:
     return check_files(read_layout("folder", tree.root)[0])
 
 
-def test_masks_that_do_not_read_as_they_should(tmp_path: Path) -> None:
+def test_suspicious_masks_are_found(tmp_path: Path) -> None:
     painted = np.where(TRUTH[..., None], (0, 255, 0), (255, 0, 0)).astype(np.uint8)
     soft, levels = BRIGHT.copy(), BRIGHT.copy()
     soft[16, 16:32] = 128
@@ -56,22 +56,22 @@ def test_masks_that_do_not_read_as_they_should(tmp_path: Path) -> None:
     }
 
 
-def test_a_whole_set_of_inverted_masks_is_told_once_more(tmp_path: Path) -> None:
+def test_set_of_inverted_masks_gets_an_additional_finding(tmp_path: Path) -> None:
     messages = [problem.message for problem in checked(Tree(tmp_path), 255 - BRIGHT, 255 - BRIGHT, BRIGHT)]
     assert messages[:2] == ["looks inverted: it marks 83% of the picture and 100% of its border"] * 2
     assert messages[2:] == ["2 of 3 masks look inverted: the polarity of the whole set is probably wrong"]
 
 
-def test_the_polarity_of_a_rule_is_checked_too(tmp_path: Path) -> None:
+def test_polarity_of_a_mask_rule_is_checked(tmp_path: Path) -> None:
     tree = grown(tmp_path, "dso1")
     tree.mask(
         "DSO-1-Fake-Images-Masks/splicing-01.png", "DSO-1-Fake-Images-Masks/splicing-100.png"
-    )  # mended by someone
+    )  # as if corrected by someone
     problems = check_files(read_layout("dso1", tmp_path)[0])
     assert [problem.kind for problem in problems] == ["inverted"] * 3
 
 
-def test_damaged_missing_and_doubled_files(tmp_path: Path) -> None:
+def test_damaged_missing_and_duplicate_files_are_found(tmp_path: Path) -> None:
     tree = grown(tmp_path, "folder")
     tree.picture("tampered/cut.jpg", "authentic/same.jpg")
     tree.mask("masks/cut.png")
@@ -95,7 +95,7 @@ def test_damaged_missing_and_doubled_files(tmp_path: Path) -> None:
     assert told(problems, "unreadable")["masks/deep/a.png"] == "the file is empty"
 
 
-def test_a_picture_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+def test_duplicate_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.png", photo(1))
     write_rgb(tmp_path / "b.png", photo(1))
     records = [
@@ -106,7 +106,7 @@ def test_a_picture_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     assert problem.fault and problem.message == "is the same file as a.png of the split train"
 
 
-def test_one_picture_with_two_masks_is_a_contradiction(tmp_path: Path) -> None:
+def test_duplicate_picture_with_another_mask_is_a_fault(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.picture("tampered/a.png")
     (tmp_path / "tampered/b.png").write_bytes((tmp_path / "tampered/a.png").read_bytes())
@@ -119,7 +119,7 @@ def test_one_picture_with_two_masks_is_a_contradiction(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", list(TREES))
-def test_any_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) -> None:
+def test_every_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) -> None:
     tree = grown(tmp_path / "set", layout)
     manifest, _ = read_layout(layout, tree.root)
     out = tmp_path / "out"
@@ -140,7 +140,7 @@ def test_any_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) -> N
         assert manifest.file(before.image).read_bytes() == kept.file(after.image).read_bytes()
 
 
-def test_equal_names_keep_their_folders(tmp_path: Path) -> None:
+def test_conversion_keeps_folders_of_equal_names(tmp_path: Path) -> None:
     tree = grown(tmp_path / "set", "korus")
     manifest, _ = read_layout("korus", tree.root)
     list(convert(manifest, tmp_path / "out"))
@@ -148,7 +148,7 @@ def test_equal_names_keep_their_folders(tmp_path: Path) -> None:
     assert names[:2] == [f"tampered/{camera}/tampered-realistic/DPP0012.TIF" for camera in ("Canon_60D", "Sony_A57")]
 
 
-def test_one_stem_with_two_suffixes_stays_two_pictures(tmp_path: Path) -> None:
+def test_conversion_keeps_pictures_with_the_same_stem_apart(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.picture("authentic/a.png", "authentic/a.jpg", "authentic/A_jpg.png")
     manifest, _ = read_layout("folder", tmp_path)
@@ -157,7 +157,7 @@ def test_one_stem_with_two_suffixes_stays_two_pictures(tmp_path: Path) -> None:
     assert len({path.stem.casefold() for path in written}) == 3
 
 
-def test_convert_repeats_itself_but_never_mixes(tmp_path: Path) -> None:
+def test_convert_resumes_and_refuses_other_parameters(tmp_path: Path) -> None:
     tree = grown(tmp_path / "set", "folder")
     manifest, _ = read_layout("folder", tree.root)
     out = tmp_path / "out"
@@ -171,7 +171,7 @@ def test_convert_repeats_itself_but_never_mixes(tmp_path: Path) -> None:
         list(convert(manifest, tree.root))
 
 
-def test_copies_do_not_touch_the_originals_and_links_are_asked_for(tmp_path: Path) -> None:
+def test_convert_copies_by_default_and_links_on_request(tmp_path: Path) -> None:
     tree = grown(tmp_path / "set", "folder")
     manifest, _ = read_layout("folder", tree.root)
     list(convert(manifest, tmp_path / "copied"))
@@ -180,7 +180,7 @@ def test_copies_do_not_touch_the_originals_and_links_are_asked_for(tmp_path: Pat
     assert (tmp_path / "linked/authentic/b.jpg").samefile(tree.root / "authentic/b.jpg")
 
 
-def test_an_empty_mask_is_left_out(tmp_path: Path) -> None:
+def test_conversion_leaves_out_empty_masks(tmp_path: Path) -> None:
     tree = grown(tmp_path / "set", "folder")
     tree.mask("masks/a.png", values=BRIGHT * 0)
     manifest, _ = read_layout("folder", tree.root)
@@ -208,7 +208,7 @@ def test_boxes_surround_the_true_region(tmp_path: Path, layout: str) -> None:
         assert 9.6 <= x1 <= 12.8 and 51.2 <= x2 <= 54.4 and 12.8 <= y1 <= 14.4 and 33.6 <= y2 <= 35.2
 
 
-def test_boxes_depend_on_seed_and_name_and_fit_their_pictures(tmp_path: Path) -> None:
+def test_boxes_depend_on_seed_and_name_and_match_their_pictures(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.picture("tampered/a.jpg", "tampered/b.jpg", "tampered/c.jpg", "authentic/d.jpg")
     tree.mask("masks/a.png", "masks/b.png")
@@ -227,7 +227,7 @@ def test_boxes_depend_on_seed_and_name_and_fit_their_pictures(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("range_", [(0.2, 0.1), (-0.5, 0.1), (0.0, 2.0), (float("nan"), 0.1)])
-def test_ranges_that_make_no_boxes(tmp_path: Path, range_: tuple[float, float]) -> None:
+def test_invalid_jitter_ranges_are_refused(tmp_path: Path, range_: tuple[float, float]) -> None:
     tree = grown(tmp_path, "folder")
     with pytest.raises(UsageError, match="jitter"):
         list(boxes_from_masks(read_layout("folder", tree.root)[0], range_))
@@ -237,7 +237,7 @@ def test_ranges_that_make_no_boxes(tmp_path: Path, range_: tuple[float, float]) 
 
 
 @pytest.mark.parametrize("layout", list(TREES))
-def test_manifest_comes_back_wherever_it_is_written(tmp_path: Path, layout: str) -> None:
+def test_manifest_round_trips_from_any_folder(tmp_path: Path, layout: str) -> None:
     tree = grown(tmp_path / "set", layout)
     manifest, _ = read_layout(layout, tree.root)
     for place in (tmp_path / "set/here.jsonl", tmp_path / "above.jsonl", tmp_path / "other/far.jsonl"):
@@ -272,21 +272,21 @@ GOOD = '{"image": "a.jpg", "mask": "a.png", "source": "x"}'
         ("\n\n", "holds no record"),
     ],
 )
-def test_manifest_faults_name_their_line(tmp_path: Path, text: str, message: str) -> None:
+def test_manifest_errors_name_their_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.jsonl").write_text(text)
     with pytest.raises(DataError) as caught:
         read_manifest(tmp_path / "m.jsonl")
     assert re.search(message, str(caught.value)) and str(tmp_path / "m.jsonl") in str(caught.value)
 
 
-def test_manifests_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_manifest_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "m.jsonl", tmp_path / "none.jsonl", tmp_path):
         with pytest.raises(ImlError):
             read_manifest(path)
 
 
-def test_splits_are_chosen_by_name(tmp_path: Path) -> None:
+def test_manifest_splits_are_selected_by_name(tmp_path: Path) -> None:
     tree = grown(tmp_path, "autosplice")
     manifest, _ = read_layout("autosplice", tree.root)
     chosen = manifest.select(["jpeg75"])
@@ -296,7 +296,7 @@ def test_splits_are_chosen_by_name(tmp_path: Path) -> None:
         manifest.select(["train"])
 
 
-def test_a_rule_says_how_bright_is_tampered(tmp_path: Path) -> None:
+def test_mask_rule_sets_threshold_and_polarity(tmp_path: Path) -> None:
     write_rgb(tmp_path / "m.png", np.array([[0, 40, 127, 128, 255]], dtype=np.uint8))
     write_rgb(tmp_path / "p.png", np.zeros((1, 5, 3), dtype=np.uint8))
     record = Record(image="p.png", mask="m.png", source="x")

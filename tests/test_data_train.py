@@ -1,4 +1,4 @@
-"""`imltool train` from manifests: any layout's pictures and masks, known again as seen ones."""
+"""`imltool train` from manifests: pictures and masks of any layout, recognized later as training data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def source(kind: str, manifest: str = "m.jsonl", **fields: object) -> SourceSett
 
 
 @pytest.mark.parametrize("layout", ["columbia", "dso1", "korus"])
-def test_masks_are_read_by_the_rule_of_their_layout(tmp_path: Path, layout: str) -> None:
+def test_masks_are_read_with_the_rule_of_their_layout(tmp_path: Path, layout: str) -> None:
     """Red and green, inverted, three levels: all mean the same pixels."""
     grown(tmp_path / "set", layout)
     index(layout, tmp_path / "set", tmp_path / "m.jsonl")
@@ -47,21 +47,21 @@ def test_masks_are_read_by_the_rule_of_their_layout(tmp_path: Path, layout: str)
     assert authentic and all(one.mask is None for one in authentic)
 
 
-def test_another_rule_makes_other_kept_samples(tmp_path: Path) -> None:
+def test_changed_mask_rule_changes_sample_identities(tmp_path: Path) -> None:
     grown(tmp_path / "set", "dso1")
     file = index("dso1", tmp_path / "set", tmp_path / "m.jsonl")
     data = DataSettings(root=tmp_path)
 
-    def known_by() -> list[str]:
+    def identities() -> list[str]:
         return [sample_identity(sample) for sample in read_source(data, source("masks")).samples]
 
-    before = known_by()
-    assert before and known_by() == before
+    before = identities()
+    assert before and identities() == before
     file.write_text(file.read_text(encoding="utf-8").replace('"dark"', '"bright"'), encoding="utf-8")
-    assert not {*known_by()} & {*before}
+    assert not {*identities()} & {*before}
 
 
-def test_a_list_chooses_by_the_names_of_the_manifest(tmp_path: Path) -> None:
+def test_list_selects_pictures_by_manifest_names(tmp_path: Path) -> None:
     make_set(tmp_path / "set", tampered=3, authentic=2)
     index("folder", tmp_path / "set", tmp_path / "set" / "m.jsonl")
     (tmp_path / "names.txt").write_text("tampered/t2.png\nauthentic/a1.jpg\n", encoding="utf-8")
@@ -76,7 +76,7 @@ def test_a_list_chooses_by_the_names_of_the_manifest(tmp_path: Path) -> None:
         read_source(data, source("masks", list="names.txt"))
 
 
-def test_pseudo_masks_belong_to_the_pictures_of_a_manifest(
+def test_pseudo_masks_are_matched_to_pictures_of_a_manifest(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown(tmp_path / "set", "coverage")
@@ -114,7 +114,7 @@ def entry(name: str, kind: str) -> str:
     return f"{{name: {name}, kind: {kind}, manifest: {name}/m.jsonl}}"
 
 
-def test_what_was_trained_from_a_manifest_is_known_as_seen(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_training_pictures_from_a_manifest_are_recorded_as_seen(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     assert imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)[0] == 0
     weights = tmp_path / "run/last.safetensors"
     header = read_header(weights)
@@ -145,7 +145,7 @@ def test_what_was_trained_from_a_manifest_is_known_as_seen(config: Path, tmp_pat
         ("data.validation.0.manifest=seen/m.jsonl", 1, "and 1 more picture are in training set seen"),
     ],
 )
-def test_mistakes_are_one_line_before_the_first_step(
+def test_invalid_sources_are_a_one_line_error_before_training(
     config: Path, tmp_path: Path, imltool: Imltool, override: str, code: int, message: str
 ) -> None:
     lines = (tmp_path / "seen/m.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -157,7 +157,7 @@ def test_mistakes_are_one_line_before_the_first_step(
     assert found == code and message in err and err.count("\n") == 1
 
 
-def test_settings_without_a_manifest_are_those_from_before_there_were_any(tmp_path: Path) -> None:
+def test_settings_without_a_manifest_do_not_have_the_key(tmp_path: Path) -> None:
     plain = SourceSettings(name="s", kind="authentic", images=Path("x"))
     assert "manifest" not in plain.model_dump(mode="json")
     given = source("authentic")

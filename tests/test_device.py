@@ -1,4 +1,4 @@
-"""What depends on the machine: precision by device, memory between training steps."""
+"""Device-dependent settings: precision, and memory between training steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_freed_memory_is_kept_for_the_next_step() -> None:
+def test_freed_memory_is_reused_by_the_next_step() -> None:
     faults = {
         kind: int(subprocess.run([sys.executable, "-c", PROGRAM, kind], capture_output=True, check=True).stdout)
         for kind in ("as is", "kept")
@@ -39,7 +39,7 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     assert faults["kept"] < 0.1 * faults["as is"]
 
 
-def test_automatic_precision_is_float32_on_a_processor(tmp_path: Path) -> None:
+def test_automatic_precision_is_float32_on_cpu(tmp_path: Path) -> None:
     make_set(tmp_path / "set", tampered=1, authentic=0)
     config = tmp_path / "config.yaml"
     config.write_text(

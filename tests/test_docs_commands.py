@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/, from their own text: run, or at least parsed, with the reason why not more."""
+"""Every command in README.md and docs/ is run, or only parsed with a reason for not running it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PARSED_ONLY = {
     "imltool scan PICTURES --out DIR --engine-cluster ray": "needs a Ray cluster: test_cluster.py",
     "imltool scan s3://": "needs object storage: test_scan_stores.py",
 }
-"""Start of a command in a block → why it is parsed and not run, and where such a command is run."""
+"""Start of a command in a block → reason for parsing only, and the test that runs such a command."""
 ELSEWHERE = {
     "python3 -m venv": "the environment the tests run in",
     ".": "the environment the tests run in",
@@ -50,15 +50,15 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": "these tests",
     "docker build": "needs Docker",
 }
-"""Start of a command that is no imltool → why it is not run."""
+"""Start of a command other than imltool → reason for not running it."""
 RUNS_IMLTOOL = ("accelerate launch", "docker run")
-"""Programs that start imltool: what follows its name is parsed."""
+"""Programs that start imltool: the words after `imltool` are parsed."""
 SHORTER = {"imltool adapt": ("--set", "steps=1", "--set", "workers=0", "--set", "check_count=6")}
-"""Start of a command → options that only make it shorter."""
+"""Start of a command → extra options that only shorten the run."""
 EXIT_CODES = {"imltool data check": (0, 3)}
-"""Start of a command → exit codes where 0 is not the only one that is right: a set as published has faults."""
+"""Start of a command → valid exit codes besides 0: published data sets have faults."""
 QUICK = {"docs/data.md", "docs/install.md", "docs/review.md", "docs/scan.md"}
-"""Pages whose commands take seconds; those of the others are run with the slow tests."""
+"""Pages whose commands take seconds; those of other pages are slow tests."""
 WITHOUT = {"docs/api.md", "docs/architecture.md", "docs/casework.md", "docs/formats.md", "docs/index.md"} | {
     f"docs/{name}.md" for name in ("method", "model_card", "release", "studies", "validation", "scale")
 }
@@ -67,7 +67,7 @@ WITHOUT = {"docs/api.md", "docs/architecture.md", "docs/casework.md", "docs/form
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a page; `inline` ones stand in running text and may be fragments."""
+    """One command of a page; `inline` commands are in running text and may be fragments."""
 
     page: str
     words: tuple[str, ...]
@@ -78,7 +78,7 @@ class Command:
         return " ".join(self.words)
 
     def begins(self, starts: Any) -> str | None:
-        """The first of `starts`, whole words but for the last, that the command begins with."""
+        """Return the first of `starts` that is a prefix of the command."""
         return next((start for start in starts if self.text == start or self.text.startswith(start)), None)
 
 
@@ -110,7 +110,7 @@ IN_BLOCKS = [command for command in ALL if not command.inline]
 
 
 def parse(words: list[str], fragment: bool = False) -> None:
-    """Parse a command line as imltool does, without running it; of a fragment only its options are looked up."""
+    """Parse a command line like imltool, without running it; for a fragment, check only that its options exist."""
     command, rest = command_tree(), words
     context = command.make_context("imltool", list(rest), resilient_parsing=True)
     while getattr(command, "commands", None):
@@ -118,7 +118,7 @@ def parse(words: list[str], fragment: bool = False) -> None:
         assert names or fragment, f"{words} names no command"
         if not names:
             break
-        # annotate without the name of a command below it is annotate start
+        # annotate without a subcommand is annotate start
         name = names[0] if command.get_command(context, names[0]) or "start" not in command.commands else "start"
         below = command.get_command(context, name)
         assert below is not None, f"{' '.join(words)}: no command {name}"
@@ -135,7 +135,7 @@ def parse(words: list[str], fragment: bool = False) -> None:
         command.make_context(command.name, list(rest))
 
 
-def test_there_are_commands_and_every_reason_is_needed() -> None:
+def test_command_tables_match_the_commands_of_the_docs() -> None:
     assert len(IN_BLOCKS) > 30 and len(ALL) > 100
     for start in (*PARSED_ONLY, *ELSEWHERE, *RUNS_IMLTOOL, *SHORTER, *EXIT_CODES):
         assert any(command.begins([start]) for command in IN_BLOCKS), f"no command begins with {start!r}"
@@ -145,7 +145,7 @@ def test_there_are_commands_and_every_reason_is_needed() -> None:
 
 
 @pytest.mark.parametrize("command", IN_BLOCKS, ids=lambda command: f"{command.page}:{command.text[:60]}")
-def test_commands_of_blocks_parse(command: Command) -> None:
+def test_commands_in_code_blocks_parse(command: Command) -> None:
     for word in command.words:
         if word.startswith(("configs/", "requirements/")):
             assert (ROOT / word).exists(), f"{command.page} names {word}, which does not exist"
@@ -159,7 +159,7 @@ def test_commands_of_blocks_parse(command: Command) -> None:
         _load_configuration(command.words)
 
 
-def test_commands_in_running_text_name_what_exists() -> None:
+def test_commands_in_running_text_use_existing_names() -> None:
     for command in ALL:
         if not command.inline:
             continue
@@ -193,7 +193,7 @@ def _is_run(command: Command) -> bool:
 
 
 def draw(folder: Path, out: Path) -> None:
-    """A box on every picture, saved as imltool annotate does."""
+    """Draw a box on every picture and save it like imltool annotate."""
     from test_annotate_store import FACTS, ONE, drawn, open_store
 
     with open_store(folder, out) as store:
@@ -203,7 +203,7 @@ def draw(folder: Path, out: Path) -> None:
 
 @pytest.fixture
 def sandbox(tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with everything under the names that the pages use, small."""
+    """A working folder with small versions of all files that the pages name."""
     for number, name in enumerate(("photos", "new-pictures", "other-pictures", "evidence", "PHOTOS")):
         for index in range(9 if name == "new-pictures" else 2):
             write_rgb(tmp_path / name / f"t{index}.png", photo(number * 20 + index))
@@ -211,7 +211,7 @@ def sandbox(tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -
         write_rgb(tmp_path / "my-authentic" / f"a{index}.png", photo(700 + index))
     make_set(tmp_path / "sample_images/splices", 1, 1, seed=50)
     for number, name in enumerate(("OTHER", "FOLDER", "DATA/casia1-dev", "DATA/comofod-dev")):
-        make_set(tmp_path / name, 3, 3, seed=3000 + 20 * number)  # other scenes than the run's
+        make_set(tmp_path / name, 3, 3, seed=3000 + 20 * number)  # scenes different from those of the training run
     for name, layout in (("CASIA1", "casia1"), ("CASIA2", "casia2")):
         shutil.copytree(grown(tmp_path / "trees", layout).root, tmp_path / name)
     listed = "tampered/t0.png\ntampered/t1.png\nauthentic/a0.jpg\n"
@@ -234,7 +234,7 @@ def sandbox(tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -
     "page",
     [pytest.param(page, marks=[] if page in QUICK else [pytest.mark.slow]) for page in PAGES if page not in WITHOUT],
 )
-def test_the_commands_of_a_page_run_one_after_another(
+def test_commands_of_a_page_run_in_sequence(
     page: str, sandbox: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(sandbox / ("new-pictures" if page == "docs/adapt.md" else "photos"), sandbox / "boxes.json")
@@ -254,7 +254,7 @@ def test_the_commands_of_a_page_run_one_after_another(
 
 
 def _scan_first(sandbox: Path, imltool: Imltool) -> None:
-    """A scan of eight rows, for commands that look into one."""
+    """Make a scan, for commands that read its output."""
     if not (sandbox / "scanned").exists():
         weights = sandbox / "runs/mine/best.safetensors"
         code, _, error = imltool("scan", "my-authentic", "--weights", weights, "--out", "scanned", "--device", "cpu")

@@ -1,4 +1,4 @@
-"""The programs of docs/engines.md, run from its own text."""
+"""The programs in docs/engines.md run as printed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 def run_alone(graph: Path, picture: Path, folder: Path) -> tuple[np.ndarray, float]:
-    """The map and the score that the page's program makes without imltool."""
+    """Map and score computed by the program of the page, without imltool."""
     assert "import imltool" not in ALONE and "from imltool" not in ALONE
     command = [sys.executable, "-I", "-c", ALONE, str(graph), str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
@@ -36,7 +36,7 @@ def run_alone(graph: Path, picture: Path, folder: Path) -> tuple[np.ndarray, flo
 
 
 def pictures(folder: Path) -> list[Path]:
-    """A large one, a small one that is turned by its EXIF orientation, one that is enlarged in one direction alone."""
+    """A large picture, one rotated by its EXIF orientation, and one that is enlarged in one direction only."""
     write_rgb(folder / "large.jpg", photo(1, 900, 700))
     exif = Image.Exif()
     exif[274] = 6
@@ -45,7 +45,7 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.*g"))
 
 
-def test_the_bundled_rgb_students_maps_need_onnx_runtime_alone(tmp_path: Path) -> None:
+def test_bundled_rgb_student_runs_with_onnx_runtime_only(tmp_path: Path) -> None:
     weights = student_file(Path("boxprompt"))
     reference = Localizer.load(weights, "cpu", "torch")
     for picture in pictures(tmp_path):
@@ -56,7 +56,7 @@ def test_the_bundled_rgb_students_maps_need_onnx_runtime_alone(tmp_path: Path) -
 
 
 @pytest.mark.slow  # an export; the bundled student's documented use is tested above
-def test_so_do_those_of_a_student_with_augmentation_and_an_input_size_that_grows(tmp_path: Path) -> None:
+def test_student_with_tta_and_growing_input_size_runs_with_onnx_runtime_only(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     from imltool.export.student import export_student
@@ -74,7 +74,7 @@ def test_so_do_those_of_a_student_with_augmentation_and_an_input_size_that_grows
         assert np.abs(found - expected).max() < 1e-5 and score == pytest.approx(image_score(expected), abs=1e-5)
 
 
-def test_the_loading_example_runs() -> None:
+def test_loading_example_runs() -> None:
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     score, indication, *_ = done.stdout.split()

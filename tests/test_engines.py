@@ -1,4 +1,4 @@
-"""Exported students: the same maps by every engine, and no torch where none is needed."""
+"""Exported students: the same maps with every engine, and no import of torch without need."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, s
 
 @pytest.fixture(scope="module", params=["rgb", pytest.param("growing", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with its graph beside it: of its own size, or of free size."""
+    """A checkpoint and its graph in one folder: with fixed or dynamic input size."""
     if request.param == "rgb":
         weights, *_ = request.getfixturevalue("command")
     else:
@@ -85,7 +85,7 @@ def alone(exported: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
-def test_every_engine_makes_torchs_maps(exported: Path, engine: str) -> None:
+def test_every_engine_gives_the_maps_of_torch(exported: Path, engine: str) -> None:
     localizer, plain = Localizer.load(exported, "cpu", engine), Localizer.load(exported, "cpu", "torch")
     assert localizer.engine.startswith(f"{engine} ") and plain.engine.startswith("torch ")
     pictures = [photo(1, 90, 120), photo(2, 64, 64), photo(3, 300, 200)]
@@ -94,14 +94,14 @@ def test_every_engine_makes_torchs_maps(exported: Path, engine: str) -> None:
         assert found.dtype == np.float32 and found.shape == expected.shape
         assert np.abs(found - expected).max() < 1e-5
         assert np.abs(found - single).max() < 1e-5
-        assert expected.std() > 1e-4, "maps of one value compare nothing"
+        assert expected.std() > 1e-4, "constant maps would make the comparison meaningless"
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
-def test_a_graphs_map_depends_on_its_picture_alone(
+def test_map_of_a_graph_depends_on_its_picture_only(
     exported: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not on the pictures beside it, nor on how many are seen side by side: not in one bit."""
+    """Maps are bit-identical for any other pictures in the batch and any number of parallel streams."""
     pictures = [photo(number, 70 + 9 * number, 80) for number in range(5)]
     found = []
     for threads in ("1", "3"):
@@ -112,7 +112,7 @@ def test_a_graphs_map_depends_on_its_picture_alone(
         assert all(np.array_equal(maps[0], other) for other in maps[1:])
 
 
-def test_the_graph_says_what_it_is(exported: Path) -> None:
+def test_graph_metadata_matches_the_checkpoint(exported: Path) -> None:
     model = onnx.load(graph_of(exported))
     onnx.checker.check_model(model)
     info = GraphInfo.model_validate_json({prop.key: prop.value for prop in model.metadata_props}[INFO_KEY])
@@ -126,7 +126,7 @@ def test_the_graph_says_what_it_is(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_the_graph_beside_the_weights_is_taken(
+def test_graph_next_to_the_weights_is_used(
     exported: Path, alone: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("imltool"), "propagate", True)
@@ -139,7 +139,7 @@ def test_the_graph_beside_the_weights_is_taken(
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_a_graph_that_does_not_fit_is_refused(exported: Path, alone: Path, tmp_path: Path) -> None:
+def test_invalid_or_mismatched_graph_is_refused(exported: Path, alone: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="has no exported graph"):
         Localizer.load(alone, "cpu", "onnx")
     graph = graph_of(alone)
@@ -164,18 +164,18 @@ def test_a_graph_that_does_not_fit_is_refused(exported: Path, alone: Path, tmp_p
             Localizer.load(alone, "cpu", engine)
 
 
-def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
+def test_export_command_stores_half_precision_weights_without_loss(
     command: tuple[Path, int, str, str], imltool: Imltool, tmp_path: Path
 ) -> None:
     weights, code, out, err = command
-    told = json.loads(out)
-    assert code == 0 and Path(told["file"]) == graph_of(weights) and told["info"]["precision"] == "fp16"
+    report = json.loads(out)
+    assert code == 0 and Path(report["file"]) == graph_of(weights) and report["info"]["precision"] == "fp16"
     assert "differ from torch's by at most" in err
     state = load_file(weights)
     kept = {tensor.name: tensor for tensor in onnx.load(graph_of(weights)).graph.initializer}
     stored = sum(onnx.numpy_helper.to_array(one).nbytes for name, one in kept.items() if name.endswith(".half"))
     assert 0 < stored <= 0.5 * sum(tensor.size * 4 for tensor in state.values())
-    # those of one dimension are alike in an untrained student, and alike ones are stored once
+    # one-dimensional tensors are equal in an untrained student, and equal tensors are stored once
     large = {name: tensor for name, tensor in state.items() if tensor.size >= 1024 and tensor.ndim > 1}
     for name, tensor in large.items():
         assert np.array_equal(onnx.numpy_helper.to_array(kept[f"student.{name}.half"]), tensor), name
@@ -186,7 +186,7 @@ def test_export_from_the_command_line_halves_the_file_and_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exported", ["growing", "traces"], indirect=True)
-def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
+def test_dynamic_graph_gives_the_maps_of_torch_at_any_size(exported: Path) -> None:
     graphs = [Localizer.load(exported, "cpu", engine) for engine in INSTALLED]
     info, plain = graphs[0].network.info, Localizer.load(exported, "cpu", "torch")  # type: ignore[attr-defined]
     side = plain.header.architecture.input_size
@@ -201,7 +201,7 @@ def test_a_graph_of_free_size_makes_torchs_maps_at_any(exported: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exported", ["growing"], indirect=True)
-def test_pictures_of_several_input_sizes_go_through_one_graph(exported: Path) -> None:
+def test_one_graph_handles_pictures_of_several_input_sizes(exported: Path) -> None:
     plain = Localizer.load(exported, "cpu", "torch")
     pictures = [photo(1, 90, 120), photo(2, 1900, 1000), photo(3, 64, 64)]
     assert {plain.header.architecture.side_for(picture.shape) for picture in pictures} == {64, 96}
@@ -214,13 +214,13 @@ def test_pictures_of_several_input_sizes_go_through_one_graph(exported: Path) ->
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_a_graph_of_another_size_is_not_taken(
+def test_graph_of_another_input_size_is_not_used(
     exported: Path, alone: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("imltool"), "propagate", True)
     graph = onnx.load(graph_of(exported))
-    (told,) = graph.metadata_props
-    told.value = json.dumps(json.loads(told.value) | {"input_size": 128})
+    (entry,) = graph.metadata_props
+    entry.value = json.dumps(json.loads(entry.value) | {"input_size": 128})
     onnx.save(graph, graph_of(alone))
     with pytest.raises(WeightsError, match=r"takes pictures of 128 pixels, student\.safetensors sees 64"):
         Localizer.load(alone, "cpu", "onnx")
@@ -231,19 +231,17 @@ def test_a_graph_of_another_size_is_not_taken(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_a_graph_for_another_size_lies_beside_under_a_name_of_its_own(
-    exported: Path, alone: Path, imltool: Imltool
-) -> None:
+def test_graph_for_another_size_gets_its_own_file_name(exported: Path, alone: Path, imltool: Imltool) -> None:
     code, out, _ = imltool("export", "--weights", alone, "--size", 96, "--json")
-    told = json.loads(out)
-    assert code == 0 and Path(told["file"]).name == "student.96.onnx"
-    assert (told["info"]["input_size"], told["info"]["trained_size"], told["info"]["free_size"]) == (96, 64, None)
+    report = json.loads(out)
+    assert code == 0 and Path(report["file"]).name == "student.96.onnx"
+    assert (report["info"]["input_size"], report["info"]["trained_size"], report["info"]["free_size"]) == (96, 64, None)
     plain = Localizer.load(alone, "cpu")
     assert plain.engine.startswith("torch ")
     views, traces = trial_inputs(ARCHITECTURES["rgb"], 2, (96, 96))
     expected = plain.probabilities(views, traces)
     for engine in INSTALLED:
-        graph = GraphNetwork(GRAPH_ENGINES[engine].load(Path(told["file"]), 1, "fp32"))
+        graph = GraphNetwork(GRAPH_ENGINES[engine].load(Path(report["file"]), 1, "fp32"))
         found = Localizer(graph, plain.header, "cpu").probabilities(views, traces)
         assert np.abs(found - expected).max() < 1e-5
 
@@ -259,20 +257,20 @@ def test_a_graph_for_another_size_lies_beside_under_a_name_of_its_own(
         (["--size", "dynamic", "--teacher", "mobile-sam"], "1024 pixels only"),
     ],
 )
-def test_a_size_that_cannot_be_is_refused_in_one_line(options: list[str], reason: str, imltool: Imltool) -> None:
+def test_invalid_export_size_is_a_one_line_error(options: list[str], reason: str, imltool: Imltool) -> None:
     code, out, err = imltool("export", *options)
     assert code == 2 and not out and reason in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", [name for name, known in WEIGHTS.items() if known.kind == "student"])
-def test_students_ship_with_their_graph(name: str) -> None:
+def test_bundled_students_include_their_graph(name: str) -> None:
     weights = student_file(Path(name))
     assert graph_of(weights).stat().st_size < 25e6
     for engine in INSTALLED:
         localizer = Localizer.load(weights, "cpu", engine)
         info = localizer.network.info  # type: ignore[attr-defined]
         assert info.weights_sha256 == WEIGHTS[name].sha256 and info.precision == "fp16" and info.max_difference < 1e-5
-        # one that grows with the picture takes any size
+        # a student with growing input size has a dynamic graph
         grows = localizer.header.architecture.max_input_size is not None
         assert info.takes(localizer.header.input_size) and info.takes(256) is grows
         views, traces = trial_inputs(localizer.header.architecture, 2)
@@ -280,7 +278,7 @@ def test_students_ship_with_their_graph(name: str) -> None:
         assert np.abs(localizer.probabilities(views, traces) - expected).max() < 1e-5
 
 
-def test_a_scan_by_a_graph_starts_without_torch(tmp_path: Path) -> None:
+def test_scan_with_a_graph_does_not_import_torch(tmp_path: Path) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=1)
     program = (
         "import sys; from imltool.cli.app import run; "
@@ -291,7 +289,7 @@ def test_a_scan_by_a_graph_starts_without_torch(tmp_path: Path) -> None:
     assert done.stdout.split() == ["0", "False"], done.stderr
 
 
-def test_scans_by_two_engines_agree_and_are_told_apart(tmp_path: Path, imltool: Imltool) -> None:
+def test_scans_of_two_engines_agree_and_are_not_mixed(tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=2, authentic=1)
     rows = {}
     for engine in ("torch", "onnx"):
@@ -307,9 +305,9 @@ def test_scans_by_two_engines_agree_and_are_told_apart(tmp_path: Path, imltool: 
     assert code == 2 and "engine" in err and err.count("\n") == 1
 
 
-def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
+def test_evaluation_metrics_agree_between_engines(tmp_path: Path, imltool: Imltool) -> None:
     source = make_set(tmp_path / "set", tampered=2, authentic=1)
-    figures = {}
+    metrics = {}
     for engine in ("torch", "onnx"):
         out = tmp_path / engine
         code, _, err = imltool(
@@ -318,15 +316,15 @@ def test_evaluation_by_an_engine(tmp_path: Path, imltool: Imltool) -> None:
         assert code == 0, err
         results = results_in(out)
         assert results["checkpoint"]["engine"].startswith(f"{engine} ")
-        figures[engine] = results["sets"]["made"]
+        metrics[engine] = results["sets"]["made"]
     for name in ("pixel_auc", "pixel_iou", "fp_area"):
-        assert figures["torch"][name] == pytest.approx(figures["onnx"][name], abs=1e-3), name
+        assert metrics["torch"][name] == pytest.approx(metrics["onnx"][name], abs=1e-3), name
 
 
 @pytest.mark.usefixtures("bfloat16")
 @pytest.mark.slow
 @pytest.mark.parametrize("exported", ["growing"], indirect=True)
-def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exported: Path) -> None:
+def test_bfloat16_maps_are_close_and_only_used_on_request(exported: Path) -> None:
     views, traces = trial_inputs(Localizer.load(exported, "cpu").header.architecture, 2)
     for engine in ("torch", *(name for name in INSTALLED if "bf16" in GRAPH_ENGINES[name].computes)):
         plain = Localizer.load(exported, "cpu", engine)
@@ -339,9 +337,7 @@ def test_bfloat16_gives_nearly_the_same_maps_and_only_where_it_was_asked_for(exp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_f1_is_compared_with_torchs_on_a_labelled_set(
-    exported: Path, alone: Path, imltool: Imltool, tmp_path: Path
-) -> None:
+def test_export_check_compares_f1_with_torch(exported: Path, alone: Path, imltool: Imltool, tmp_path: Path) -> None:
     source = make_set(tmp_path / "set", tampered=2, authentic=1)
     code, out, err = imltool("export", "--weights", alone, "--check", f"made={source}", "--json")
     (check,) = json.loads(out)["info"]["f1_checks"]
@@ -355,7 +351,7 @@ def test_f1_is_compared_with_torchs_on_a_labelled_set(
 
 
 @pytest.mark.parametrize("exported", ["rgb"], indirect=True)
-def test_torch_on_a_cpu_is_the_reference(exported: Path) -> None:
+def test_torch_engine_on_cpu_gives_the_plain_student(exported: Path) -> None:
     plain = Localizer.load(exported, torch.device("cpu"), "torch")
     assert plain.device == "cpu" and plain.student.training is False
     with pytest.raises(TypeError, match="has no module"):
@@ -363,8 +359,8 @@ def test_torch_on_a_cpu_is_the_reference(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
-def test_a_signal_is_survived_after_a_student_was_given_up_by_another_thread(engine: str) -> None:
-    # a handler on the stack for signals, as faulthandler makes Python's: it must still be mapped
+def test_signal_is_handled_after_another_thread_released_a_student(engine: str) -> None:
+    # faulthandler installs a signal stack for Python's handlers: it must still be mapped
     program = """
 import faulthandler, gc, os, signal, sys, threading
 from pathlib import Path

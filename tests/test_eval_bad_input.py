@@ -1,4 +1,4 @@
-"""Awkward data sets: one clear line, and nothing that was measured is lost."""
+"""Faulty data sets: one-line errors, and measured results are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def manifest(path: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
-def test_what_archives_of_macos_leave_is_no_picture(tmp_path: Path, imltool: Imltool) -> None:
+def test_macos_resource_files_are_not_pictures(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "x", 1, 1)
     (root / "tampered" / "._t0.png").write_bytes(b"\0\5\x16\7")
     for number, target in enumerate((root, f"folder:{root}")):
@@ -32,9 +32,9 @@ def test_what_archives_of_macos_leave_is_no_picture(tmp_path: Path, imltool: Iml
         assert results_in(out)["data"]["x"]["n"] == 2
 
 
-@pytest.mark.may_skip  # where the file system has no such names
+@pytest.mark.may_skip  # if the file system does not support such names
 @pytest.mark.parametrize("name", [b"\xff\xfe.png", b"two\nlines.png"])
-def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, imltool: Imltool, name: bytes) -> None:
+def test_file_names_unsuitable_for_csv_are_refused(tmp_path: Path, imltool: Imltool, name: bytes) -> None:
     root = make_set(tmp_path / "x", 1, 1)
     try:
         (root / "authentic" / "a0.jpg").rename(root / "authentic" / os.fsdecode(name))
@@ -51,8 +51,8 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, imltool: Imlto
         assert "rename the file" in error
 
 
-@pytest.mark.may_skip  # where the file system has no such names
-def test_a_folder_that_no_table_can_name_is_refused(tmp_path: Path, imltool: Imltool) -> None:
+@pytest.mark.may_skip  # if the file system does not support such names
+def test_folder_names_unsuitable_for_csv_are_refused(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / os.fsdecode(b"caf\xe9")
     try:
         make_set(root, 1, 1)
@@ -68,7 +68,7 @@ def test_a_folder_that_no_table_can_name_is_refused(tmp_path: Path, imltool: Iml
         assert "rename the folder" in error
 
 
-def test_listed_names_that_no_file_system_takes_are_missing_files(tmp_path: Path, imltool: Imltool) -> None:
+def test_listed_names_too_long_for_a_file_are_missing_files(tmp_path: Path, imltool: Imltool) -> None:
     make_set(tmp_path / "x", 1, 0)
     entries = [["x/tampered/t0.png", "x/masks/t0.png"], ["a" * 300 + ".png", "Negative"]]
     (tmp_path / "list.json").write_text(json.dumps(entries), encoding="utf-8")
@@ -81,7 +81,7 @@ def test_listed_names_that_no_file_system_takes_are_missing_files(tmp_path: Path
     assert "does not exist" in out
 
 
-def test_a_folder_may_have_an_equals_sign(tmp_path: Path, imltool: Imltool) -> None:
+def test_folder_name_may_have_an_equals_sign(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "e=q" / "x", 1, 1)
     assert imltool("eval", *CONSTANT, "--data", root, "--out", tmp_path / "out")[0] == 0
     assert results_in(tmp_path / "out")["data"].keys() == {"x"}
@@ -95,7 +95,9 @@ def test_a_folder_may_have_an_equals_sign(tmp_path: Path, imltool: Imltool) -> N
         ("{root}/Tp-and-Gt", 1, "folder:DIR for Tp/ and Gt/"),
     ],
 )
-def test_targets_that_are_none(tmp_path: Path, imltool: Imltool, target: str, code: int, message: str) -> None:
+def test_invalid_data_targets_are_a_one_line_error(
+    tmp_path: Path, imltool: Imltool, target: str, code: int, message: str
+) -> None:
     root = make_set(tmp_path / "x", 1, 0)
     (root / "Tp-and-Gt").mkdir()
     found, _, error = imltool("eval", *CONSTANT, "--data", f"x={target.format(root=root)}", "--out", tmp_path / "out")
@@ -103,7 +105,7 @@ def test_targets_that_are_none(tmp_path: Path, imltool: Imltool, target: str, co
     assert message in error
 
 
-def test_a_set_or_checkpoint_that_is_none_is_one_line(tmp_path: Path, imltool: Imltool) -> None:
+def test_invalid_set_or_checkpoint_is_a_one_line_error(tmp_path: Path, imltool: Imltool) -> None:
     for part in ("tampered", "masks", "authentic"):
         (tmp_path / "empty" / part).mkdir(parents=True)
     doubled, good = make_set(tmp_path / "doubled", 2, 0), make_set(tmp_path / "good", 1, 1)
@@ -123,7 +125,7 @@ def test_a_set_or_checkpoint_that_is_none_is_one_line(tmp_path: Path, imltool: I
         assert not (tmp_path / "out").exists()
 
 
-def test_names_of_a_manifest_that_lists_other_folders_stay_apart(tmp_path: Path, imltool: Imltool) -> None:
+def test_manifest_pictures_of_different_folders_get_distinct_names(tmp_path: Path, imltool: Imltool) -> None:
     parts = [make_set(tmp_path / place, 1, 0, seed) for seed, place in enumerate(("in/x", "other/x", "other/y"))]
     records = [{"image": "x/tampered/t0.png", "mask": "x/masks/t0.png"}]
     records += [{"image": f"{part}/tampered/t0.png", "mask": f"{part}/masks/t0.png"} for part in parts[1:]]
@@ -133,7 +135,7 @@ def test_names_of_a_manifest_that_lists_other_folders_stay_apart(tmp_path: Path,
         assert len({row["image"] for row in csv.DictReader(handle)}) == 3
 
 
-def test_another_rule_for_the_masks_is_another_set(tmp_path: Path, imltool: Imltool) -> None:
+def test_changed_mask_rule_makes_a_different_set(tmp_path: Path, imltool: Imltool) -> None:
     make_set(tmp_path / "x", 2, 0)
     arguments = ("eval", *CONSTANT, "--data", f"x={tmp_path / 'm.jsonl'}", "--out", tmp_path / "out")
     for polarity, code in (("dark", 0), ("bright", 2), ("dark", 0)):
@@ -144,7 +146,7 @@ def test_another_rule_for_the_masks_is_another_set(tmp_path: Path, imltool: Imlt
         assert found == code, error
 
 
-def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -> None:
+def test_left_out_pictures_are_in_the_results(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "x", 3, 0), tmp_path / "out"
     (root / "masks" / "t1.png").unlink()
     command = ("eval", *CONSTANT, "--data", f"x=folder:{root}", "--out", out)
@@ -161,20 +163,22 @@ def test_what_was_left_out_is_in_the_results(tmp_path: Path, imltool: Imltool) -
         assert "pictures left out: unmatched 1 (tampered/t1.png)" in (out / name).read_text(encoding="utf-8")
 
 
-def test_pictures_that_cannot_be_scored_are_counted_before_the_first_is(tmp_path: Path, imltool: Imltool) -> None:
+def test_unusable_pictures_are_counted_before_scoring_starts(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "x", 9, 2)
     broken = (root / "authentic/a0.jpg").read_bytes()
     (root / "authentic/a0.jpg").write_bytes(broken[: len(broken) // 2])
     command = ("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out")
     code, _, error = imltool(*command)
-    assert code == 3 and "unreadable picture 1 (authentic/a0.jpg)" in error, "a tenth at most: reported and measured"
+    assert code == 3 and "unreadable picture 1 (authentic/a0.jpg)" in error, (
+        "up to ten percent are reported and the rest is measured"
+    )
     (root / "masks/t0.png").write_bytes((root / "masks/t0.png").read_bytes()[:60])
     code, _, error = imltool(*command, "--restart")
     assert code == 1 and "unreadable mask 1 (tampered/t0.png)" in error and "--max-left-out 0.19" in error
-    assert results_in(tmp_path / "out")["data"]["x"]["used"] == 10, "what was measured before is not lost"
+    assert results_in(tmp_path / "out")["data"]["x"]["used"] == 10, "previous results are kept"
 
 
-def test_a_manifest_of_another_tool_in_the_folder_is_not_ours(tmp_path: Path, imltool: Imltool) -> None:
+def test_manifest_of_another_tool_is_ignored_and_a_damaged_one_refused(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "x", 2, 1)
     for content in ('{"file": "tampered/t0.png", "sha256": "00"}\n', "name,label\n", "", "\xff"):
         (root / "manifest.jsonl").write_text(content, encoding="latin-1")
@@ -183,12 +187,12 @@ def test_a_manifest_of_another_tool_in_the_folder_is_not_ours(tmp_path: Path, im
     ours = {"image": "tampered/t0.png", "mask": "masks/t0.png", "source": "x"}
     manifest(root / "manifest.jsonl", ours, {"image": "tampered/t1.png", "label": 1})
     code, _, error = imltool("eval", *CONSTANT, "--data", f"x={root}", "--out", tmp_path / "out")
-    assert code == 1 and "line 2" in error, "a damaged one of ours is refused"
+    assert code == 1 and "line 2" in error, "a damaged manifest of imltool is refused"
 
 
-def test_coarse_boxes_say_how_coarse_they_are(tmp_path: Path, imltool: Imltool) -> None:
+def test_jittered_boxes_record_their_jitter(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "x", 2, 0), tmp_path / "boxes.json"
     options = ("--jitter", "0.1", "0.2", "--seed", "7")
     assert imltool("data", "boxes", f"folder:{root}", *options, "--out", out)[0] == 0
-    said = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
-    assert said.endswith("each side moved by 0.1 to 0.2, seed 7")
+    description = json.loads(out.read_text(encoding="utf-8"))["info"]["description"]
+    assert description.endswith("each side moved by 0.1 to 0.2, seed 7")

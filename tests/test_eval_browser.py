@@ -1,4 +1,4 @@
-"""The pages of `eval`, `study` and `validate` in a browser: enlarged on a click, whole on paper, readable for all."""
+"""Report pages of `eval`, `study` and `validate` in a browser: enlarging, printing, accessibility."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_pictures_and_plots_are_enlarged(page: Any) -> None:
+def test_pictures_and_plots_are_enlarged_on_click(page: Any) -> None:
     tile = page.locator("figure button").first
     small = tile.locator("img").first.bounding_box()["width"]
     tile.click()
@@ -62,7 +62,7 @@ def test_pictures_and_plots_are_enlarged(page: Any) -> None:
     assert not dialog.is_visible()
 
 
-def test_the_page_is_whole_and_dark_on_white_on_paper(browser: Any, report: Path) -> None:
+def test_printed_page_is_complete_and_dark_on_white(browser: Any, report: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     context = browser.new_context(viewport=A4_LANDSCAPE, color_scheme="dark")
     context.set_default_timeout(PATIENCE)
@@ -83,10 +83,10 @@ def test_the_page_is_whole_and_dark_on_white_on_paper(browser: Any, report: Path
     text = " ".join(text.split())
     for column in ("precision", "AP", "FP area", "balanced accuracy", "change of F1"):
         assert column in text, column
-    assert "imltool eval --weights none" in text, "what repeats it"
+    assert "imltool eval --weights none" in text, "the command to repeat the evaluation"
 
 
-def test_nothing_is_wider_than_a_phone(browser: Any, report: Path) -> None:
+def test_page_fits_the_width_of_a_phone(browser: Any, report: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
@@ -95,7 +95,7 @@ def test_nothing_is_wider_than_a_phone(browser: Any, report: Path) -> None:
     context.close()
 
 
-def test_axe_finds_nothing(page: Any) -> None:
+def test_axe_finds_no_accessibility_violation(page: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found] == []

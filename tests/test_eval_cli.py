@@ -1,4 +1,4 @@
-"""`imltool eval` from the outside, on small made-up data sets and a tiny untrained checkpoint."""
+"""The `imltool eval` command on small generated data sets and a tiny untrained checkpoint."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return write
 
 
-def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: Path) -> None:
+def test_constant_baseline_metrics_follow_from_mask_areas(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(["eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", str(out)]) == 0
     results = results_in(out)
@@ -60,31 +60,33 @@ def test_constant_baseline_has_the_figures_that_follow_from_its_masks(tmp_path: 
     block = method_in(out, "constant")
     assert (block["kind"], block["score_threshold"], block["maps"]) == ("baseline", 0.5, None)
     assert [one["label"] for one in results["methods"]] == ["constant"]
-    assert (results["sets"], results["mean"]) == (block["sets"], block["mean"]), "the first method's, once more"
-    figures = block["sets"]["x"]
-    assert set(KEYS) <= figures.keys()
+    assert (results["sets"], results["mean"]) == (block["sets"], block["mean"]), (
+        "the top level repeats the first method"
+    )
+    metrics = block["sets"]["x"]
+    assert set(KEYS) <= metrics.keys()
     areas = [200 / 2000, 400 / 2000, 600 / 2000]
     f1 = np.mean([2 * area / (1 + area) for area in areas])
-    assert figures["pixel_f1"] == pytest.approx(f1)
-    assert figures["pixel_f1_oracle"] == pytest.approx(f1)
-    assert figures["pixel_f1_pooled"] == pytest.approx(2 * 0.2 / 1.2)
-    assert figures["pixel_iou"] == figures["pixel_ap"] == pytest.approx(0.2)
-    assert (figures["pixel_auc"], figures["image_auc"], figures["pixel_mcc"]) == (0.5, 0.5, 0.0)
-    assert (figures["fp_area"], figures["image_fpr"], figures["image_tpr"]) == (1.0, 1.0, 1.0)
-    assert figures["image_tpr_at_5fpr"] == 0.0, "flagging none is all that flags no more than 5 % of the authentic ones"
+    assert metrics["pixel_f1"] == pytest.approx(f1)
+    assert metrics["pixel_f1_oracle"] == pytest.approx(f1)
+    assert metrics["pixel_f1_pooled"] == pytest.approx(2 * 0.2 / 1.2)
+    assert metrics["pixel_iou"] == metrics["pixel_ap"] == pytest.approx(0.2)
+    assert (metrics["pixel_auc"], metrics["image_auc"], metrics["pixel_mcc"]) == (0.5, 0.5, 0.0)
+    assert (metrics["fp_area"], metrics["image_fpr"], metrics["image_tpr"]) == (1.0, 1.0, 1.0)
+    assert metrics["image_tpr_at_5fpr"] == 0.0, "only a threshold that flags nothing keeps the FPR at or below 5 %"
     assert "image TPR at 5 % FPR" in (out / "table.md").read_text(encoding="utf-8")
-    assert figures["pixel_f1_calibrated"] is None
-    assert (figures["role"], figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == ("ood", 3, 2, 0)
-    low, high = figures["pixel_f1_ci"]
-    assert low < figures["pixel_f1"] < high
-    assert block["mean"]["ood"] == {"sets": ["x"], **{key: figures[key] for key in PIXEL_METRICS}}
+    assert metrics["pixel_f1_calibrated"] is None
+    assert (metrics["role"], metrics["n_tampered"], metrics["n_authentic"], metrics["n_failed"]) == ("ood", 3, 2, 0)
+    low, high = metrics["pixel_f1_ci"]
+    assert low < metrics["pixel_f1"] < high
+    assert block["mean"]["ood"] == {"sets": ["x"], **{key: metrics[key] for key in PIXEL_METRICS}}
     assert block["mean"]["ind"] == {"sets": [], **dict.fromkeys(PIXEL_METRICS)}
 
 
 def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     assert run(["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", "--out", str(out)]) == 0
-    figures = sets_in(out, "ela")["x"]
+    metrics = sets_in(out, "ela")["x"]
     samples = [sample for sample in read_folder(root).samples if sample.mask]
     maps = BASELINES["ela"](None, torch.device("cpu"), 0)([read_rgb(sample.image) for sample in samples], None)
     masks = [read_mask(sample.mask) for sample in samples if sample.mask]
@@ -93,12 +95,12 @@ def test_oracle_f1_is_the_best_single_threshold_of_the_set(tmp_path: Path) -> No
         pairs = zip(masks, maps, strict=True)
         return float(np.mean([f1_score(mask.ravel(), (values > threshold).ravel()) for mask, values in pairs]))
 
-    assert figures["pixel_f1"] == pytest.approx(mean_f1(0.5))
-    assert figures["pixel_f1_oracle"] == pytest.approx(mean_f1(figures["pixel_f1_oracle_threshold"]))
-    assert figures["pixel_f1_oracle"] >= max(mean_f1(t) for t in np.linspace(0.05, 0.95, 19)) - 0.01
+    assert metrics["pixel_f1"] == pytest.approx(mean_f1(0.5))
+    assert metrics["pixel_f1_oracle"] == pytest.approx(mean_f1(metrics["pixel_f1_oracle_threshold"]))
+    assert metrics["pixel_f1_oracle"] >= max(mean_f1(t) for t in np.linspace(0.05, 0.95, 19)) - 0.01
 
 
-def test_checkpoint_figures_roles_and_files(
+def test_checkpoint_metrics_roles_and_files(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen, fresh = noise_set(tmp_path / "a", seed=1), noise_set(tmp_path / "b", seed=2)
@@ -139,7 +141,7 @@ def test_checkpoint_figures_roles_and_files(
     assert "untrained" in table
 
 
-def test_a_seen_set_under_another_name_is_not_called_ood(
+def test_renamed_training_set_is_not_accepted_as_ood(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = noise_set(tmp_path / "x", seed=3), tmp_path / "out"
@@ -154,7 +156,7 @@ def test_a_seen_set_under_another_name_is_not_called_ood(
     assert results_in(out)["sets"]["x"]["role"] == "ind"
 
 
-def test_a_set_that_chose_the_checkpoint_is_not_called_ood(
+def test_validation_set_is_not_accepted_as_ood(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = noise_set(tmp_path / "x", seed=4), tmp_path / "out"
@@ -175,7 +177,7 @@ def test_a_set_that_chose_the_checkpoint_is_not_called_ood(
     assert results["checkpoint"]["validation_sets"] == ["held"]
 
 
-def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
+def test_checkpoint_named_like_a_baseline_is_kept_in_the_table(
     tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -183,11 +185,13 @@ def test_a_checkpoint_named_like_a_baseline_stays_in_the_table(
     assert run(["eval", *arguments, "--baseline", "constant", "--out", str(out), "--device", "cpu"]) == 0
     assert {row["method"] for row in csv_in(out)} == {"constant (checkpoint)", "constant"}
     table = (out / "table.md").read_text(encoding="utf-8")
-    assert table.count("| OOD | constant |") == table.count("| OOD | constant (checkpoint) |") == 2, "pixels, pictures"
+    assert table.count("| OOD | constant |") == table.count("| OOD | constant (checkpoint) |") == 2, (
+        "one row for pixels, one for pictures"
+    )
     assert "constant (checkpoint)" in capsys.readouterr().out
 
 
-def test_the_table_on_stdout_is_whole_when_piped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_table_is_not_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "a_data_set_with_a_rather_long_name"
     root = noise_set(tmp_path / "x")
     assert run(["eval", *CONSTANT, "--data", f"{name}={root}", "--out", str(tmp_path / "out")]) == 0
@@ -198,7 +202,9 @@ def test_the_table_on_stdout_is_whole_when_piped(tmp_path: Path, capsys: pytest.
     assert "FP area" in out
 
 
-def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faulty_files_are_failed_rows_and_the_rest_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "0.png", np.zeros((4, 4), dtype=np.bool_))
     (root / "authentic" / "a0.png").write_bytes(b"")
@@ -206,8 +212,8 @@ def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
     arguments += ["--max-left-out", "0.4"]
     assert run(arguments) == 3
     assert "2 pictures could not be scored, the first: x/tampered/0.png" in capsys.readouterr().err
-    figures = sets_in(out, "ela")["x"]
-    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 1, 2)
+    metrics = sets_in(out, "ela")["x"]
+    assert (metrics["n_tampered"], metrics["n_authentic"], metrics["n_failed"]) == (2, 1, 2)
     failed = {row["image"]: row["reason"] for row in csv_in(out) if row["status"] == "failed"}
     assert failed.keys() == {"tampered/0.png", "authentic/a0.png"}
     assert "4x4" in failed["tampered/0.png"]
@@ -215,19 +221,21 @@ def test_faulty_files_are_rows_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(("tampered", "authentic"), [(0, 2), (2, 0)])
-def test_figures_that_do_not_exist_are_null(tmp_path: Path, tampered: int, authentic: int) -> None:
+def test_undefined_metrics_are_null(tmp_path: Path, tampered: int, authentic: int) -> None:
     out = tmp_path / "out"
     root = noise_set(tmp_path / "x", tampered, authentic)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]) == 0
-    figures = sets_in(out, "constant")["x"]
-    absent = {key for key in KEYS if figures[key] is None} - {"pixel_f1_calibrated", "list"}
+    metrics = sets_in(out, "constant")["x"]
+    absent = {key for key in KEYS if metrics[key] is None} - {"pixel_f1_calibrated", "list"}
     of_tampered = {key for key in KEYS if key.startswith("pixel_")} | {"image_tpr"}
     of_both = {"image_auc", "image_tpr_at_5fpr"}
     expected = {*of_both, "image_fpr", "fp_area"} if tampered else {*of_both, *of_tampered}
     assert absent == expected - {"pixel_f1_calibrated"}
 
 
-def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_set_is_reported_and_other_sets_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     good, bad, out = noise_set(tmp_path / "good"), noise_set(tmp_path / "bad", 1, 0), tmp_path / "out"
     (bad / "tampered" / "0.png").write_bytes(b"no picture")
     arguments = ["eval", *CONSTANT, "--data", f"bad={bad}", "--data", f"good={good}", "--out", str(out)]
@@ -245,27 +253,27 @@ def test_an_unusable_set_costs_no_other_and_is_named(tmp_path: Path, capsys: pyt
     assert "bad: 1 of 1 pictures are left out" in capsys.readouterr().err
 
 
-def test_an_empty_truth_is_a_failed_picture(tmp_path: Path) -> None:
+def test_empty_truth_mask_is_a_failed_picture(tmp_path: Path) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     write_mask(root / "masks" / "1.png", np.zeros((40, 50), dtype=np.bool_))
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out), "--max-left-out", "0.2"]) == 3
-    figures = sets_in(out, "constant")["x"]
-    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (2, 2, 1)
-    assert figures["pixel_iou"] == pytest.approx((0.1 + 0.3) / 2)
+    metrics = sets_in(out, "constant")["x"]
+    assert (metrics["n_tampered"], metrics["n_authentic"], metrics["n_failed"]) == (2, 2, 1)
+    assert metrics["pixel_iou"] == pytest.approx((0.1 + 0.3) / 2)
     (failed,) = [row for row in csv_in(out) if row["status"] == "failed"]
     assert failed["image"] == "tampered/1.png"
     assert "mask marks nothing" in failed["reason"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the second as some editors save
-def test_list_keeps_the_named_pictures_only(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the second is written by some editors
+def test_list_selects_only_the_named_pictures(tmp_path: Path, encoding: str) -> None:
     root, out, names = noise_set(tmp_path / "x"), tmp_path / "out", tmp_path / "val.txt"
     names.write_text("# held out\ntampered/1.png\n\nauthentic/a0.png\n", encoding=encoding)
     assert run(["eval", *CONSTANT, "--data", f"x={root}", "--list", f"x={names}", "--out", str(out)]) == 0
-    figures = sets_in(out, "constant")["x"]
-    assert (figures["n_tampered"], figures["n_authentic"]) == (1, 1)
-    assert figures["pixel_iou"] == pytest.approx(0.2)
-    assert figures["list"] == {"name": "val.txt", "sha256": sha256_file(names)}
+    metrics = sets_in(out, "constant")["x"]
+    assert (metrics["n_tampered"], metrics["n_authentic"]) == (1, 1)
+    assert metrics["pixel_iou"] == pytest.approx(0.2)
+    assert metrics["list"] == {"name": "val.txt", "sha256": sha256_file(names)}
     assert [row["image"] for row in csv_in(out)] == ["tampered/1.png", "authentic/a0.png"]
 
 
@@ -279,7 +287,7 @@ def test_list_keeps_the_named_pictures_only(tmp_path: Path, encoding: str) -> No
         (None, "x={}", 1, "cannot be read"),
     ],
 )
-def test_lists_that_do_not_fit_are_refused(
+def test_invalid_lists_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, option: str, code: int, message: str
 ) -> None:
     names = tmp_path / "val.txt"
@@ -290,7 +298,7 @@ def test_lists_that_do_not_fit_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_without_data_the_sample_sets_are_used_and_results_go_to_imltool_eval(
+def test_default_data_are_the_samples_and_default_output_is_imltool_eval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise_set(tmp_path / "sample_images" / "one")
@@ -313,7 +321,7 @@ def test_without_data_the_sample_sets_are_used_and_results_go_to_imltool_eval(
         (["--weights", "nowhere.safetensors"], 1, "nowhere.safetensors"),
     ],
 )
-def test_mistakes_get_one_line_and_a_code(
+def test_invalid_arguments_are_a_one_line_error_with_exit_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""`imltool compare`: evaluations of the same pictures, paired picture by picture."""
+"""`imltool compare`: paired comparison of evaluations on the same pictures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rows_in(out: Path) -> dict[str, dict[str, Any]]:
     return {row["metric"]: row for row in found["rows"]}
 
 
-def test_the_difference_is_that_of_the_paired_pictures(
+def test_difference_is_the_mean_over_paired_pictures(
     tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = results
@@ -88,7 +88,7 @@ def test_the_difference_is_that_of_the_paired_pictures(
     assert lines["image_auc"]["wins"] == ""
 
 
-def test_less_false_area_is_a_win(tmp_path: Path, results: tuple[Path, Path]) -> None:
+def test_smaller_false_positive_area_is_a_win(tmp_path: Path, results: tuple[Path, Path]) -> None:
     good, bad = results
     out = tmp_path / "out"
     assert run(["compare", str(good), str(bad), "--metric", "fp_area", "--out", str(out)]) == 0
@@ -97,7 +97,7 @@ def test_less_false_area_is_a_win(tmp_path: Path, results: tuple[Path, Path]) ->
     assert (row["wins"], row["losses"], row["significant"], row["n"]) == (0, 4, "worse", 4)
 
 
-def test_a_method_ties_with_itself(tmp_path: Path, results: tuple[Path, Path]) -> None:
+def test_identical_methods_tie(tmp_path: Path, results: tuple[Path, Path]) -> None:
     root = results[0].parent / "x"
     twin = evaluated(root, tmp_path / "twin", noisy(0.1, 1))
     out = tmp_path / "out"
@@ -106,18 +106,18 @@ def test_a_method_ties_with_itself(tmp_path: Path, results: tuple[Path, Path]) -
         assert row["difference"] == 0.0
         assert row["significant"] == ""
     assert rows_in(out)["f1"]["ties"] == 8
-    assert not (out / "differences.png").exists(), "there is no picture on which they differ"
+    assert not (out / "differences.png").exists(), "no picture differs between the methods"
 
 
-def test_the_sheet_shows_where_they_differ_most(tmp_path: Path, results: tuple[Path, Path]) -> None:
+def test_sheet_shows_the_largest_differences(tmp_path: Path, results: tuple[Path, Path]) -> None:
     good, bad = results
     out = tmp_path / "out"
     assert run(["compare", str(good), str(bad), "--pictures", "3", "--out", str(out)]) == 0
     with Image.open(out / "differences.png") as sheet:
-        assert sheet.width == 4 * 248 + 8, "picture, truth and two maps side by side"
+        assert sheet.width == 4 * 248 + 8, "picture, truth and two maps in a row"
         three = sheet.height
         tile = np.asarray(sheet.convert("RGB"))[60:220, 2 * 248 + 60 : 2 * 248 + 180]
-    assert tile.std() > 5, "the map's preview is there"
+    assert tile.std() > 5, "the tile shows the map"
     assert run(["compare", str(good), str(bad), "--pictures", "1", "--out", str(out)]) == 0
     with Image.open(out / "differences.png") as sheet:
         assert sheet.height < three
@@ -126,7 +126,7 @@ def test_the_sheet_shows_where_they_differ_most(tmp_path: Path, results: tuple[P
     assert {row["image"]: float(row["good"]) for row in pairs} == f1_in(good)
 
 
-def test_methods_of_one_folder_and_chosen_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_methods_of_one_folder_can_be_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_set(tmp_path / "x")
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--baseline", "ela", "--data", f"x={root}"]
     assert run([*arguments, "--out", str(tmp_path / "both")]) == 0
@@ -142,7 +142,7 @@ def test_methods_of_one_folder_and_chosen_ones(tmp_path: Path, capsys: pytest.Ca
     assert "it holds constant, ela" in capsys.readouterr().err
 
 
-def test_the_sheet_shows_pictures_of_any_layout_from_any_folder(
+def test_sheet_shows_pictures_of_any_layout_and_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_set(tmp_path / "made", 2, 0)
@@ -158,14 +158,14 @@ def test_the_sheet_shows_pictures_of_any_layout_from_any_folder(
     assert sheet[60:200, 30:200].std() > 10, "the first tile is a picture, not an empty one"
 
 
-def test_names_may_hold_colons(tmp_path: Path, results: tuple[Path, Path]) -> None:
+def test_names_may_contain_colons(tmp_path: Path, results: tuple[Path, Path]) -> None:
     root = make_set(tmp_path / "x", 8, 4)
     mine = evaluated(root, tmp_path / "a:b", noisy(0.2, 3), "Net:B5")
     assert run(["compare", str(results[0]), f"{mine}:Net:B5", "--out", str(tmp_path / "out")]) == 0
     assert rows_in(tmp_path / "out")["f1"]["second"] == "Net:B5"
 
 
-def test_scores_next_to_0_keep_their_order(tmp_path: Path) -> None:
+def test_scores_close_to_zero_keep_their_order(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x", 3, 3)
     for name, scale in (("tiny", 1e-7), ("plain", 0.1)):
         for sample in read_folder(root).samples:
@@ -179,7 +179,7 @@ def test_scores_next_to_0_keep_their_order(tmp_path: Path) -> None:
     assert (row["first_mean"], row["second_mean"]) == (1.0, 1.0)
 
 
-def test_what_cannot_be_paired_is_told(
+def test_unpaired_pictures_and_different_options_are_reported(
     tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fewer = tmp_path / "fewer"
@@ -201,7 +201,7 @@ def test_what_cannot_be_paired_is_told(
     assert all(note in capsys.readouterr().err.replace("\n", " ") for note in notes[:1])
 
 
-def test_several_sets_have_a_row_each_and_one_together(tmp_path: Path) -> None:
+def test_several_sets_have_a_row_each_and_a_common_row(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("two", 50)):
         make_set(tmp_path / name, seed=seed)
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--baseline", "ela"]
@@ -213,7 +213,7 @@ def test_several_sets_have_a_row_each_and_one_together(tmp_path: Path) -> None:
     assert rows[2]["difference"] == pytest.approx((rows[0]["difference"] + rows[1]["difference"]) / 2)
 
 
-def test_the_paired_interval_of_an_auc_agrees_with_a_loop(tmp_path: Path) -> None:
+def test_paired_auc_interval_agrees_with_a_bootstrap_loop(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     tampered, authentic = rng.random(30) ** 0.5, rng.random(20)
     other = np.clip(tampered + rng.normal(0, 0.1, 30), 0, 1), np.clip(authentic + rng.normal(0, 0.1, 20), 0, 1)
@@ -238,7 +238,7 @@ def test_the_paired_interval_of_an_auc_agrees_with_a_loop(tmp_path: Path) -> Non
     assert row.difference_ci is None
 
 
-def test_changed_pictures_are_told(
+def test_changed_pictures_are_reported(
     tmp_path: Path, results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = evaluated(make_set(tmp_path / "x", 8, 4, seed=90), tmp_path / "changed", noisy(0.1, 1))
@@ -262,7 +262,7 @@ def test_changed_pictures_are_told(
         (["{good}", "{tmp}/other"], 1, "damaged evaluation"),
     ],
 )
-def test_mistakes_get_one_line(
+def test_invalid_comparisons_are_a_one_line_error(
     tmp_path: Path,
     results: tuple[Path, Path],
     capsys: pytest.CaptureFixture[str],

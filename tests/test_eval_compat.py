@@ -1,4 +1,4 @@
-"""Other people's protocols against slow oracles, and through `imltool eval --compat`."""
+"""Published evaluation protocols against slow oracles, and in `imltool eval --compat`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def blob(seed: int, side: int = 40) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A noisy 16-bit map with many ties and a rectangle as truth, sometimes tiny, sometimes the whole picture."""
+    """A noisy 16-bit map with many ties, and a truth rectangle, which may be tiny or the whole picture."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((side, side), np.bool_)
     top, left = rng.integers(0, side // 2, 2)
@@ -55,7 +55,7 @@ def bilinear(values: NDArray[np.float32], side: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_imdlbenco_resizes_then_counts(seed: int) -> None:
+def test_imdlbenco_resizes_before_counting(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.random((9, 13)).astype(np.float32)
     mask = np.zeros((9, 13), np.bool_)
@@ -81,17 +81,17 @@ def test_imdlbenco_scores_every_authentic_picture_zero() -> None:
 
 
 @given(seeds)
-def test_imdlbenco_auc_and_permuted_f1_against_scikit_learn(seed: int) -> None:
+def test_imdlbenco_auc_and_permuted_f1_agree_with_scikit_learn(seed: int) -> None:
     values, mask = blob(seed, 20)
     found, padded = imdlbenco(values, mask, 20), imdlbenco_padded(values, mask)
     truth, flagged = mask.ravel(), (values > 0.5).ravel()
     either = max(f1_score(truth, one, zero_division=0.0) for one in (flagged, ~flagged))
     assert found["f1_permuted"] == pytest.approx(either)
     assert found["auc"] == pytest.approx(math.nan if mask.all() else roc_auc_score(truth, values.ravel()), nan_ok=True)
-    assert padded == pytest.approx(found, nan_ok=True), "at its own size a small picture is the same with padding"
+    assert padded == pytest.approx(found, nan_ok=True), "padding does not change the metrics of a small picture"
 
 
-def test_padding_cuts_large_pictures_off() -> None:
+def test_imdlbenco_padding_crops_large_pictures() -> None:
     mask = np.zeros((1100, 1030), np.bool_)
     mask[1000:1100, 1000:1030] = True
     values = np.where(mask, 0.9, 0.1).astype(np.float32)
@@ -100,7 +100,7 @@ def test_padding_cuts_large_pictures_off() -> None:
     assert imdlbenco_padded(values, mask)["f1"] == pytest.approx(2 * inside / (2 * inside + 600))
     gone = np.zeros_like(mask)
     gone[1050:, :10] = True
-    assert set(imdlbenco_padded(values, gone).values()) == {0.0}, "nothing of the truth is left"
+    assert set(imdlbenco_padded(values, gone).values()) == {0.0}, "no truth pixel is left"
 
 
 def trufor_oracle(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -118,14 +118,14 @@ def trufor_oracle(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple
     half = found > 0.5
     fixed = math.nan if len(set(truth) | set(half)) == 1 else either(0.5)
     thresholds = np.unique(found)
-    if thresholds.size > 40:  # scikit-learn is slow; the rest is told by the other cases
+    if thresholds.size > 40:  # scikit-learn is slow; the other cases cover all thresholds
         thresholds = thresholds[np.linspace(0, thresholds.size - 1, 40).astype(int)]
     return max(either(float(threshold)) for threshold in thresholds), fixed
 
 
 @settings(max_examples=12)
 @given(seeds)
-def test_trufor_against_its_oracle(seed: int) -> None:
+def test_trufor_agrees_with_a_slow_oracle(seed: int) -> None:
     values, mask = blob(seed)
     best, fixed = trufor_oracle(values, mask)
     found = trufor(values, mask)
@@ -136,7 +136,7 @@ def test_trufor_against_its_oracle(seed: int) -> None:
         assert found["f1_best"] >= best - 1e-9
 
 
-def test_the_known_traps_of_the_better_of_both() -> None:
+def test_trufor_better_of_both_rewards_inverted_and_empty_maps() -> None:
     mask = np.zeros((200, 200), np.bool_)
     mask[50:150, 50:150] = True
     wrong = np.where(mask, 0.1, 0.9).astype(np.float32)
@@ -147,7 +147,7 @@ def test_the_known_traps_of_the_better_of_both() -> None:
     assert 0.3 < nothing < 0.45
 
 
-def test_trufor_leaves_out_what_its_code_skips() -> None:
+def test_trufor_skips_pictures_like_the_published_code() -> None:
     tiny = np.zeros((40, 40), np.bool_)
     tiny[10:14, 10:14] = True  # nothing is left of it after erosion
     found = trufor(np.zeros((40, 40), np.float32), tiny)
@@ -162,7 +162,7 @@ def test_trufor_leaves_out_what_its_code_skips() -> None:
 
 
 @given(seeds)
-def test_mvss_counts_on_eight_bits(seed: int) -> None:
+def test_mvss_counts_on_eight_bit_maps(seed: int) -> None:
     values, mask = blob(seed, 20)
     levels = [[int(float(value) * 255 + 1e-3) for value in row] for row in values]
     predicted = np.array([[level / 255 > 0.5 for level in row] for row in levels])
@@ -171,7 +171,7 @@ def test_mvss_counts_on_eight_bits(seed: int) -> None:
     assert found["score"] == pytest.approx(max(map(max, levels)) / 255)
 
 
-def test_mvss_keeps_stored_eight_bit_values_at_their_level() -> None:
+def test_mvss_keeps_stored_eight_bit_values() -> None:
     values = (np.arange(256, dtype=np.uint8)[None].astype(np.float32) / np.float32(255)).astype(np.float32)
     found = mvss(values, np.ones((1, 256), np.bool_))
     assert found["f1"] == pytest.approx(2 * 128 / (128 + 256)), "128 to 255 count, 127 does not"
@@ -191,16 +191,16 @@ def test_mvss_image_f1_is_the_harmonic_mean_of_sensitivity_and_specificity() -> 
     assert found.value("image_auc") == pytest.approx(roc_auc_score([1, 1, 1, 0, 0], [0.9, 0.8, 0.3, 0.6, 0.1]))
 
 
-def test_each_protocol_has_a_table_of_its_own(tmp_path: Path) -> None:
+def test_each_protocol_has_its_own_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x')}"]
     names = ("imdlbenco", "imdlbenco-padded", "trufor", "mvss")
     protocols = [*(word for name in names for word in ("--compat", name)), "--compat-size", "32"]
     assert run([*arguments, *protocols, "--out", str(out)]) == 0
-    figures = sets_in(out, "constant")["x"]
-    compat = figures["compat"]
+    metrics = sets_in(out, "constant")["x"]
+    compat = metrics["compat"]
     assert compat["imdlbenco"]["f1"] == pytest.approx(compat["imdlbenco"]["f1_tampered"] * 3 / 5)
-    assert compat["mvss"]["f1"] == pytest.approx(figures["pixel_f1"]), "a map of ones is one in 8 bits"
+    assert compat["mvss"]["f1"] == pytest.approx(metrics["pixel_f1"]), "a map of ones stays 1 in 8 bits"
     assert (compat["mvss"]["image_sensitivity"], compat["mvss"]["image_specificity"]) == (1.0, 0.0)
     assert compat["trufor"]["f1_best"] >= compat["trufor"]["f1_fixed"]
     table = (out / "table.md").read_text(encoding="utf-8")
@@ -212,12 +212,14 @@ def test_each_protocol_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert np.mean(fixed) == pytest.approx(compat["trufor"]["f1_fixed"], abs=1e-6)
     assert {row["imdlbenco_f1"] for row in rows if row["tampered"] == "0"} == {"0.0"}
     assert compat["imdlbenco"]["auc"] == pytest.approx(0.5 * 3 / 5), "a constant map has 0.5, an authentic picture 0"
-    assert compat["imdlbenco-padded"]["f1_permuted"] == pytest.approx(figures["pixel_f1"])
+    assert compat["imdlbenco-padded"]["f1_permuted"] == pytest.approx(metrics["pixel_f1"])
     padded = [float(row["imdlbenco-padded_auc"]) for row in rows]
     assert np.mean(padded) == pytest.approx(compat["imdlbenco-padded"]["auc"], abs=1e-6)
 
 
-def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_without_a_protocol_cannot_be_resumed_with_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x', 1, 0)}"]
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
     capsys.readouterr()
@@ -225,13 +227,13 @@ def test_results_without_a_protocol_are_not_gone_on_with(tmp_path: Path, capsys:
     assert "compat.trufor" in capsys.readouterr().err
 
 
-def test_an_unknown_protocol_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_protocol_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["eval", "--weights", "none", "--baseline", "constant", "--data", f"x={make_set(tmp_path / 'x', 1, 0)}"]
     assert run([*arguments, "--compat", "magic", "--out", str(tmp_path / "out")]) == 2
     assert "imdlbenco, imdlbenco-padded, trufor, mvss" in capsys.readouterr().err
 
 
-def test_min_max_changes_the_figures_and_says_so(tmp_path: Path) -> None:
+def test_min_max_changes_the_metrics_and_is_reported(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x")
     for name, option in (("plain", []), ("stretched", ["--min-max"])):
         arguments = ["eval", "--weights", "none", "--baseline", "ela", "--data", f"x={root}", *option]

@@ -1,4 +1,4 @@
-"""The figures of `imltool eval` on the sample pictures against scikit-learn, on the very maps that were scored."""
+"""The metrics of `imltool eval` on the sample pictures against scikit-learn on the same maps."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def rows_in(out: Path) -> dict[str, dict[str, str]]:
     return {row["image"]: row for row in csv_in(out)}
 
 
-def figures(truth: Any, values: Any) -> dict[str, float]:
-    """By scikit-learn; `truth` bool [H,W], `values` float [H,W]."""
+def scikit_learn_metrics(truth: Any, values: Any) -> dict[str, float]:
+    """Metrics by scikit-learn; `truth` bool [H,W], `values` float [H,W]."""
     truth, values = truth.ravel(), values.ravel()
     predicted = values > 0.5
     return {
@@ -63,13 +63,13 @@ def tampered() -> list[tuple[Sample, Any]]:
 
 
 @pytest.mark.slow
-def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
-    """All figures agree as far as the CSV has digits."""
+def test_metrics_of_written_maps_agree_with_scikit_learn(scanned: Path) -> None:
+    """All metrics agree to the precision of the CSV file."""
     rows = rows_in(scanned / "maps")
     expected = {}
     for sample, truth in tampered():
         values = read_map(scanned / "scan/maps" / f"{sample.name}.png")
-        expected[sample.name] = figures(truth, values)
+        expected[sample.name] = scikit_learn_metrics(truth, values)
         found = {key: float(rows[sample.name][key]) for key in expected[sample.name]}
         assert found == pytest.approx(expected[sample.name], abs=1e-6), sample.name
     assert len(expected) == 5
@@ -80,18 +80,18 @@ def test_figures_of_written_maps_are_scikit_learns(scanned: Path) -> None:
 
 
 @pytest.mark.slow
-def test_figures_of_float_maps_are_scikit_learns(scanned: Path) -> None:
-    """AUC and AP too: pixels that a float map tells apart are never counted as equal."""
+def test_metrics_of_float_maps_agree_with_scikit_learn(scanned: Path) -> None:
+    """Also AUC and AP: float values that differ are never counted as ties."""
     rows = rows_in(scanned / "student")
     localizer = Localizer.load(Path(STUDENT), torch.device("cpu"))
     for sample, truth in tampered():
         (values,) = localizer.maps([read_rgb(sample.image)])
-        expected = figures(truth, values)
+        expected = scikit_learn_metrics(truth, values)
         found = {key: float(rows[sample.name][key]) for key in expected}
         assert found == pytest.approx(expected, abs=1e-6), sample.name
 
 
-def test_picture_figures_are_scikit_learns(scanned: Path) -> None:
+def test_image_level_metrics_agree_with_scikit_learn(scanned: Path) -> None:
     results = json.loads((scanned / "student/results.json").read_text(encoding="utf-8"))
     rows = rows_in(scanned / "student").values()
     truth, scores = [row["tampered"] == "1" for row in rows], np.array([float(row["score"]) for row in rows])

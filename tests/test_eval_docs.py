@@ -33,7 +33,7 @@ def test_every_choice_is_described() -> None:
         assert f"| `{name}` |" in PAGE
 
 
-def test_the_library_example_does_what_the_command_does(
+def test_library_example_gives_the_results_of_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_set(tmp_path / "FOLDER", 1, 1)
