@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -63,10 +64,10 @@ def index(
     manifest, problems = _read(target, split, mask_rule)
     write_manifest(out, manifest)
     _report(problems)
-    summary = _summary(manifest)
+    counts = manifest.counts()
     if as_json:
-        _print_json(summary | {"findings": [_row(problem) for problem in problems]})
-    common.say(f"{summary['tampered']} tampered, {summary['authentic']} authentic → {out}")
+        _print_json(asdict(counts), problems)
+    common.say(f"{counts.tampered} tampered, {counts.authentic} authentic → {out}")
     _finish(problems)
 
 
@@ -90,7 +91,7 @@ def check(
         task = bar.add_task("checking", total=len(manifest.records))
         problems = problems + check_files(manifest, lambda: bar.advance(task))
     if as_json:
-        _print_json(_summary(manifest) | {"findings": [_row(problem) for problem in problems]})
+        _print_json(asdict(manifest.counts()), problems)
     else:
         _show(manifest, problems)
     _finish(problems)
@@ -138,7 +139,7 @@ def convert(
     write_accounts(out, [account])
     made = len(manifest.records) - len(failed)
     if as_json:
-        _print_json({"converted": made, "findings": [_row(problem) for problem in [*problems, *failed]]})
+        _print_json({"converted": made}, [*problems, *failed])
     common.say(f"{made} of {len(manifest.records)} pictures → {out}")
     _finish([*problems, *failed])
 
@@ -184,8 +185,7 @@ def boxes(
     write_coco(out, made, f"made from masks by imltool data boxes, each side moved by {low:g} to {high:g}, seed {seed}")
     count = sum(len(item.boxes) for item in made)
     if as_json:
-        findings = [_row(problem) for problem in [*problems, *failed]]
-        _print_json({"images": len(made), "boxes": count, "root": str(root), "findings": findings})
+        _print_json({"images": len(made), "boxes": count, "root": str(root)}, [*problems, *failed])
     common.say(f"{counted(count, 'box', 'boxes')} in {counted(len(made), 'picture')}, named relative to {root} → {out}")
     _finish([*problems, *failed])
 
@@ -205,35 +205,11 @@ def _read(
     return manifest, problems + orientations
 
 
-def _summary(manifest: Manifest) -> dict[str, Any]:
-    tampered = sum(record.tampered for record in manifest.records)
-    kinds = Counter(record.kind or "unknown" for record in manifest.records)
-    splits = Counter(record.split or "" for record in manifest.records)
-    return {
-        "records": len(manifest.records),
-        "tampered": tampered,
-        "authentic": len(manifest.records) - tampered,
-        "kinds": dict(kinds),
-        "splits": dict(splits),
-    }
-
-
-def _row(problem: Problem) -> dict[str, Any]:
-    return {
-        "severity": _severity(problem),
-        "kind": problem.kind,
-        "file": problem.file,
-        "message": problem.message,
-    }
-
-
-def _severity(problem: Problem) -> str:
-    return "fault" if problem.fault else "note"
-
-
-def _print_json(value: dict[str, Any]) -> None:
-
-    common.print_json(value)
+def _print_json(values: Mapping[str, object], problems: Iterable[Problem]) -> None:
+    findings = [
+        {"severity": one.severity, "kind": one.kind, "file": one.file, "message": one.message} for one in problems
+    ]
+    common.print_json({**values, "findings": findings})
 
 
 def _report(problems: Iterable[Problem]) -> None:
@@ -250,21 +226,18 @@ def _show(manifest: Manifest, problems: list[Problem]) -> None:
     """Print the table of findings on stdout, then the first findings of each kind one by one."""
     from imltool.tables import Table
 
-    summary = _summary(manifest)
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary["kinds"].items()) if kind != "authentic")
-    head = f"{summary['tampered']} tampered{f' (kind: {kinds})' if kinds else ''}, {summary['authentic']} authentic"
-    common.print_line(head)
+    found = manifest.counts()
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.kinds.items()) if kind != "authentic")
+    common.print_line(f"{found.tampered} tampered{f' (kind: {kinds})' if kinds else ''}, {found.authentic} authentic")
     if not problems:
         common.print_line("nothing found")
         return
-    counts = Counter((_severity(problem), problem.kind) for problem in problems)
+    counts = Counter((problem.severity, problem.kind) for problem in problems)
     rows = [[severity, kind, str(count)] for (severity, kind), count in sorted(counts.items())]
     common.print_table(Table("", ("severity", "finding", "files"), rows, 2), common.stdout)
     for severity, kind in sorted(counts):
-        alike = [problem for problem in problems if (_severity(problem), problem.kind) == (severity, kind)]
+        alike = [problem for problem in problems if (problem.severity, problem.kind) == (severity, kind)]
         for problem in alike[:LISTED]:
-            line = f"{severity} {kind}: {problem.file}: {problem.message}"
-            common.print_line(line)
+            common.print_line(f"{severity} {kind}: {problem.file}: {problem.message}")
         if len(alike) > LISTED:
-            line = f"{severity} {kind}: and {len(alike) - LISTED} more, all with --json"
-            common.print_line(line)
+            common.print_line(f"{severity} {kind}: and {len(alike) - LISTED} more, all with --json")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,17 @@ class Record(Frozen):
 
 
 @dataclass(frozen=True)
+class ManifestCounts:
+    """Numbers of the records of a manifest: all, tampered, authentic, by kind (or `unknown`) and by split (or "")."""
+
+    records: int
+    tampered: int
+    authentic: int
+    kinds: dict[str, int]
+    splits: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Records and the folder from which their relative paths start."""
 
@@ -72,6 +84,13 @@ class Manifest:
     def file(self, name: str) -> Path:
         """The file that `name` in a record refers to."""
         return self.root / name
+
+    def counts(self) -> ManifestCounts:
+        """The numbers of its records."""
+        tampered = sum(record.tampered for record in self.records)
+        kinds = Counter(record.kind or "unknown" for record in self.records)
+        splits = Counter(record.split or "" for record in self.records)
+        return ManifestCounts(len(self.records), tampered, len(self.records) - tampered, dict(kinds), dict(splits))
 
     def truth(self, record: Record) -> Mask:
         """The mask of a tampered record over its displayed picture, bool [H,W], True = tampered; see `read_truth`."""

@@ -37,6 +37,11 @@ class Problem:
     fault: bool = True
 
     @property
+    def severity(self) -> str:
+        """`fault`, or `note` if the set can be used as it is."""
+        return "fault" if self.fault else "note"
+
+    @property
     def leaves_out(self) -> bool:
         """Whether it causes a picture of the set to be left out."""
         return self.fault and self.message.endswith("left out")
