@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,15 @@ def present_states(records: Records, annotator: str | None = None) -> list[State
     return chosen
 
 
-def coco_document(records: Records, annotator: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class BoxesFile:
+    """The text of a boxes file, and the names of its pictures judged authentic."""
+
+    text: str
+    authentic: tuple[str, ...]
+
+
+def boxes_file(records: Records, annotator: str | None = None) -> BoxesFile:
     """All annotations as COCO detection JSON.
 
     Every picture that was judged or has boxes is an image. Its `imltool` object has annotator, verdict (null for
@@ -36,45 +45,54 @@ def coco_document(records: Records, annotator: str | None = None) -> dict[str, A
     of edit (or null), a `comment`, and an accepted mask, run-length encoded (`mask`). The `segmentation` is for other
     programs: the mask's outlines, else the box, as polygons.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
     everyone = records.by_picture()
-    for image_id, state in enumerate(present_states(records, annotator), 1):
-        images.append(
-            {
-                "id": image_id,
-                "file_name": state.image,
-                "width": state.width,
-                "height": state.height,
-                "imltool": {
-                    "annotator": state.annotator,
-                    "others": sorted({other.annotator for other in everyone[state.image]} - {state.annotator}),
-                    "verdict": state.content.verdict,
-                    "time": state.time,
-                    "seconds": round(records.seconds(state.annotator, state.image), 1),
-                    "revision": state.revision,
-                    "sha256": state.sha256,
-                    "suggestions_shown": state.suggested,
-                },
-            }
-        )
-        if state.content.verdict in ("tampered", None):
-            for box in state.content.boxes:
-                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(box)})
-    return {
+    states = present_states(records, annotator)
+    images = [
+        {
+            "id": image_id,
+            "file_name": state.image,
+            "width": state.width,
+            "height": state.height,
+            "imltool": {
+                "annotator": state.annotator,
+                "others": sorted({other.annotator for other in everyone[state.image]} - {state.annotator}),
+                "verdict": state.content.verdict,
+                "time": state.time,
+                "seconds": round(records.seconds(state.annotator, state.image), 1),
+                "revision": state.revision,
+                "sha256": state.sha256,
+                "suggestions_shown": state.suggested,
+            },
+        }
+        for image_id, state in enumerate(states, 1)
+    ]
+    drawn = [
+        (image_id, box)
+        for image_id, state in enumerate(states, 1)
+        if state.content.verdict in ("tampered", None)
+        for box in state.content.boxes
+    ]
+    document = {
         "info": {"description": "boxes drawn with imltool annotate"},
         "images": images,
-        "annotations": annotations,
+        "annotations": [
+            {"id": number, "image_id": image_id, **_annotation(box)} for number, (image_id, box) in enumerate(drawn, 1)
+        ],
         "categories": [{"id": 1, "name": "tampered"}],
     }
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    return BoxesFile(text, tuple(state.image for state in states if state.content.verdict == "authentic"))
 
 
 def _annotation(box: DrawnBox) -> dict[str, Any]:
+    """A box as COCO has it, without its ids."""
     x1, y1, x2, y2 = box.box
-    made: dict[str, Any] = {
+    mask = None if box.mask is None else decode_mask(box.mask)
+    marked = mask if mask is not None and mask.any() else None
+    return {
         "category_id": 1,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": (x2 - x1) * (y2 - y1),
+        "area": (x2 - x1) * (y2 - y1) if marked is None else int(marked.sum()),
         "iscrowd": 0,
         "imltool": {
             "accepted": box.accepted,
@@ -82,24 +100,18 @@ def _annotation(box: DrawnBox) -> dict[str, Any]:
             "origin": box.origin,
             "kind": box.kind,
             "comment": box.comment,
+            **({"mask": box.mask} if box.mask is not None else {}),
         },
+        # CVAT and Label Studio require a segmentation for every annotation; Label Studio imports polygons only
+        "segmentation": box_polygon(box.box) if marked is None else outlines(marked),
     }
-    # CVAT and Label Studio require a segmentation for every annotation; Label Studio imports polygons only
-    made["segmentation"] = box_polygon(box.box)
-    if box.mask is not None:
-        mask = decode_mask(box.mask)
-        if mask.any():
-            made |= {"segmentation": outlines(mask), "area": int(mask.sum())}
-        made["imltool"]["mask"] = box.mask
-    return made
 
 
-def write_results(boxes: Path, document: dict[str, Any], root: Path) -> None:
-    """Write a `coco_document` and the list of its authentic pictures, each atomically. Raises `OutputError`.
+def write_results(boxes: Path, content: BoxesFile, root: Path) -> None:
+    """Write a boxes file and the list of its authentic pictures, each atomically. Raises `OutputError`.
 
     Names in the list are as in a `list` of `imltool train`: they start with the folder's own name.
     """
-    write_text(boxes, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
-    names = [image["file_name"] for image in document["images"] if image["imltool"]["verdict"] == "authentic"]
+    write_text(boxes, content.text)
     head = "# pictures judged authentic with imltool annotate\n"
-    write_text(authentic_list(boxes), head + "".join(f"{root.name}/{name}\n" for name in names))
+    write_text(authentic_list(boxes), head + "".join(f"{root.name}/{name}\n" for name in content.authentic))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from imltool.annotate.coco import coco_document, present_states
+from imltool.annotate.coco import boxes_file, present_states
 from imltool.annotate.stats import read_records
 from imltool.data.box_formats import BoxedImage
 from imltool.data.box_writers import FOLDER_WRITERS
@@ -34,9 +33,8 @@ def export_boxes(boxes: Path, to: str, out: Path, annotator: str | None = None) 
         raise UsageError(f"{boxes} holds nothing of {annotator!r}", f"known: {', '.join(known)}")
     states = present_states(records, annotator)
     if to == COCO:
-        document = coco_document(records, annotator)
-        write_text(out, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
-        return len(document["images"])
+        write_text(out, boxes_file(records, annotator).text)
+        return len(states)
     entries = [
         BoxedImage(state.image, tuple(box.box for box in state.content.boxes), (state.width, state.height))
         for state in states

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from imltool.annotate.embedding_worker import MASK_SIDE, EmbeddingWorker, Superseded, View
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.records import Content, DrawnBox, History, Seconds, is_judged
+from imltool.annotate.records import Content, DrawnBox, Seconds, is_judged
 from imltool.annotate.store import AnnotationStore, Conflict, NothingLeft
 from imltool.config import Exact
 from imltool.data.rle import decode_mask, encode_mask, runs_of
-from imltool.pages.server import clipped_box, mount_page, new_app
+from imltool.pages.server import clipped_box, mount_page, new_app, picked, thumbnail_answer
 from imltool.pictures.draw import fit
 from imltool.pictures.images import Mask
-from imltool.pictures.thumbnails import read_thumbnail
 
 PAGE = Path(__file__).parent / "page"
 AHEAD = 2
@@ -61,21 +61,14 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
         return JSONResponse({"error": "another picture was opened before this one was embedded"}, 503)
 
     def name_of(index: int) -> str:
-        if not 0 <= index < len(pictures.names):
-            raise HTTPException(404, "no such picture")
-        return pictures.names[index]
+        return picked(pictures.names, index)
 
-    def progress() -> dict[str, Any]:
-        found = store.overview()
-        judged = sum(is_judged(verdict) for verdict in found["verdicts"].values())
-        kept = ("median_seconds", "fault", "rows")
-        return {"done": judged, **{key: found[key] for key in kept}}
-
-    def picture(index: int, history: History, view: View) -> dict[str, Any]:
+    def shown(index: int, name: str, view: View, status: int = 200) -> JSONResponse:
+        history = store.history(name)
         present = history.present
-        return {
+        answer = {
             "index": index,
-            "name": pictures.names[index],
+            "name": name,
             "width": view.width,
             "height": view.height,
             "revision": history.revision,
@@ -85,10 +78,11 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
             "can_redo": bool(history.future),
             "seconds": round(history.seconds, 1),
             "changed_file": bool(present and present.sha256 != view.sha256),
-            "progress": progress(),
+            "progress": asdict(store.overview().progress),
         }
+        return JSONResponse(answer, status)
 
-    def changing(index: int, change: Callable[[str, View], object]) -> Any:
+    def changing(index: int, change: Callable[[str, View], object]) -> JSONResponse:
         name = name_of(index)
         view = worker.view(name)
         status = 200
@@ -98,33 +92,34 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
             status = 409
         except NothingLeft:
             pass
-        return JSONResponse(picture(index, store.history(name), view), status)
+        return shown(index, name, view, status)
 
     @app.get("/api/folder")
-    def folder() -> dict[str, Any]:
+    def folder() -> JSONResponse:
         found = store.overview()
-        return {
+        answer = {
             "annotator": store.annotator,
             "teacher": teacher,
             "suggestions": worker.localizer is not None,
             "left_out": pictures.left_out,
             "pictures": [
-                {"name": name, "verdict": found["verdicts"].get(name), "boxes": found["boxes"].get(name, 0)}
+                {"name": name, "verdict": found.verdicts.get(name), "boxes": found.boxes.get(name, 0)}
                 for name in pictures.names
             ],
-            "progress": progress(),
+            "progress": asdict(found.progress),
         }
+        return JSONResponse(answer)
 
     @app.get("/api/pictures/{index}")
-    def open_picture(index: int) -> Any:
+    def open_picture(index: int) -> JSONResponse:
         name = name_of(index)
-        verdicts = store.overview()["verdicts"]
+        verdicts = store.overview().verdicts
         # in the order in which the page opens them
         others = (*pictures.names[index + 1 :], *pictures.names[:index])
         later = [other for other in others if not is_judged(verdicts.get(other))]
         worker.want([name, *later[:AHEAD]])
         view = worker.view(name)
-        return JSONResponse(picture(index, store.history(name), view))
+        return shown(index, name, view)
 
     @app.get("/api/pictures/{index}/view.jpg")
     def view_of(index: int) -> Response:
@@ -132,17 +127,16 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
 
     @app.get("/api/pictures/{index}/thumbnail.webp")
     def thumbnail(index: int) -> Response:
-        return Response(_thumbnail(pictures.path(name_of(index))), media_type="image/webp")
+        return thumbnail_answer(pictures.path(name_of(index)))
 
     @app.get("/api/pictures/{index}/embedded")
-    def embedded(index: int) -> dict[str, Any]:
+    def embedded(index: int) -> JSONResponse:
         name = name_of(index)
-        if not worker.ready(name, WAIT):
-            return {"embedded": False, "suggestions": []}
-        return {"embedded": True, "suggestions": worker.suggestions(name)}
+        ready = worker.ready(name, WAIT)
+        return JSONResponse({"embedded": ready, "suggestions": worker.suggestions(name) if ready else []})
 
     @app.post("/api/pictures/{index}/mask")
-    def mask(index: int, drawn: DrawnBox) -> Any:
+    def mask(index: int, drawn: DrawnBox) -> JSONResponse:
         name = name_of(index)
         begun = time.perf_counter()
         answer = worker.mask(name, _inside(drawn, worker.view(name)))
@@ -151,22 +145,16 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
             "predicted_iou": round(answer.predicted_iou, 3),
             "milliseconds": round((time.perf_counter() - begun) * 1000),
         }
-        return JSONResponse(found)  # thousands of numbers, which must not be validated one by one in another thread
+        return JSONResponse(found)
 
     @app.post("/api/pictures/{index}/change")
-    def change(index: int, body: ChangeBody) -> Any:
+    def change(index: int, body: ChangeBody) -> JSONResponse:
         def save(name: str, view: View) -> None:
             history = store.history(name)
             if history.revision != body.base:
                 raise Conflict
-            boxes = tuple(
-                _with_mask(
-                    _inside(box, view),
-                    name,
-                    history.content.boxes,
-                )
-                for box in body.content.boxes
-            )
+            before = history.content.boxes
+            boxes = tuple(_with_mask(_inside(box, view), name, before) for box in body.content.boxes)
             content = Content(verdict=body.content.verdict, boxes=boxes)
             store.save(name, body.base, content, view.facts, body.suggested)
 
@@ -180,13 +168,13 @@ def build_app(pictures: PictureFolder, worker: EmbeddingWorker, store: Annotatio
         return box.model_copy(update={"mask": kept or encode_mask(worker.full_mask(name, box))})
 
     @app.post("/api/pictures/{index}/step")
-    def step(index: int, body: StepBody) -> Any:
+    def step(index: int, body: StepBody) -> JSONResponse:
         return changing(index, lambda name, view: store.step(name, body.base, body.direction, view.facts))
 
     @app.post("/api/pictures/{index}/time")
-    def spend(index: int, body: TimeBody) -> dict[str, Any]:
+    def spend(index: int, body: TimeBody) -> JSONResponse:
         store.spend(name_of(index), body.seconds)
-        return progress()
+        return JSONResponse(asdict(store.overview().progress))
 
     mount_page(app, PAGE)
     return app
@@ -196,7 +184,7 @@ def _inside(drawn: DrawnBox, view: View) -> DrawnBox:
     return drawn.model_copy(update={"box": clipped_box(drawn.box, view.width, view.height)})
 
 
-def _runs(mask: Mask) -> dict[str, Any]:
+def _runs(mask: Mask) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "runs": runs_of(mask)}
 
 
@@ -208,12 +196,7 @@ def _shown(box: DrawnBox) -> dict[str, Any]:
     return shown
 
 
-@lru_cache(maxsize=2000)  # a few kB each
-def _thumbnail(path: Path) -> bytes:
-    return read_thumbnail(path)
-
-
 @lru_cache(maxsize=64)  # each answer about a picture contains all its masks
-def _small_runs(height: int, width: int, counts: str) -> dict[str, Any]:
+def _small_runs(height: int, width: int, counts: str) -> dict[str, list[int]]:
     mask = decode_mask({"size": [height, width], "counts": counts})
     return _runs(fit(mask.astype(np.uint8) * 255, MASK_SIDE) > 127)

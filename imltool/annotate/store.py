@@ -11,14 +11,24 @@ import secrets
 import threading
 import time
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
-from imltool.annotate.coco import coco_document, write_results
+from imltool.annotate.coco import boxes_file, write_results
 from imltool.annotate.pictures import PictureFolder
-from imltool.annotate.records import Content, History, Records, SessionStart, Spent, State, is_judged, journal_folder
+from imltool.annotate.records import (
+    Content,
+    History,
+    Records,
+    SessionStart,
+    Spent,
+    State,
+    Verdict,
+    journal_folder,
+)
 from imltool.errors import DataError, OutputError, ResumeError
 from imltool.files import folder_lock
 from imltool.journal import Journal, utc_now
@@ -35,6 +45,32 @@ class Conflict(Exception):
 
 class NothingLeft(Exception):
     """Nothing is left to undo or redo."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an annotator is.
+
+    Attributes:
+        done: number of judged pictures.
+        median_seconds: per judged picture; None without a time.
+        fault: of the last attempt to write the boxes file.
+        rows: number of rows read so far: of two values, the one with more rows is later.
+    """
+
+    done: int
+    median_seconds: float | None
+    fault: str | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """An annotator's verdicts by picture (None: boxes not yet judged), numbers of boxes, and progress."""
+
+    verdicts: dict[str, Verdict | None]
+    boxes: dict[str, int]
+    progress: Progress
 
 
 class AnnotationStore:
@@ -69,7 +105,7 @@ class AnnotationStore:
         self._path = journal_folder(boxes) / f"{stamp}-{who}-{secrets.token_hex(3)}.jsonl"
         self._journal: Journal | None = None
         self._append(session)
-        write_results(boxes, coco_document(self._records), pictures.root)
+        write_results(boxes, boxes_file(self._records), pictures.root)
         self._writer = threading.Thread(target=self._write_results, name="imltool-annotate-writer", daemon=True)
         self._writer.start()
 
@@ -178,11 +214,8 @@ class AnnotationStore:
         with self._lock:
             self._append(Spent(annotator=self.annotator, image=image, time=utc_now(), seconds=round(seconds, 2)))
 
-    def overview(self) -> dict[str, Any]:
-        """This annotator's `verdicts` by picture (None: boxes not yet judged), the number of `boxes`, `median_seconds`
-        per judged picture, the `fault` of the last attempt to write the boxes file, and the number of `rows` read so
-        far: of two overviews, the one with more rows is later.
-        """
+    def overview(self) -> Overview:
+        """This annotator's annotations, including changes by other servers."""
         with self._lock:
             self._refresh()
             rows = self._records.rows
@@ -192,18 +225,13 @@ class AnnotationStore:
                 for (annotator, image), history in self._records.histories.items()
                 if annotator == self.annotator and image in wanted and history.present
             }
-        judged = [history.seconds for history in mine.values() if history.seconds and history.judged]
-        return {
-            "verdicts": {image: history.content.verdict for image, history in mine.items()},
-            "boxes": {image: len(history.content.boxes) for image, history in mine.items()},
-            "median_seconds": round(median(judged), 1) if judged else None,
-            "fault": self.fault,
-            "rows": rows,
-        }
-
-    def judged(self) -> int:
-        """Number of pictures judged by this annotator."""
-        return sum(is_judged(verdict) for verdict in self.overview()["verdicts"].values())
+        judged = [history for history in mine.values() if history.judged]
+        seconds = [history.seconds for history in judged if history.seconds]
+        return Overview(
+            {image: history.content.verdict for image, history in mine.items()},
+            {image: len(history.content.boxes) for image, history in mine.items()},
+            Progress(len(judged), round(median(seconds), 1) if seconds else None, self.fault, rows),
+        )
 
     def _write_results(self) -> None:
         while not self._closed:
@@ -215,8 +243,8 @@ class AnnotationStore:
                     if self._closed or not self._changed.is_set():
                         continue
                     self._changed.clear()
-                    document = coco_document(self._records)
-                write_results(self.boxes, document, self.pictures.root)
+                    content = boxes_file(self._records)
+                write_results(self.boxes, content, self.pictures.root)
                 self.fault = None
             except (OutputError, DataError) as error:  # shown in the page; the journals are complete
                 self.fault = str(error)
@@ -235,7 +263,7 @@ class AnnotationStore:
         with self._lock:
             self._records.refresh()
             while True:
-                write_results(self.boxes, coco_document(self._records), self.pictures.root)
+                write_results(self.boxes, boxes_file(self._records), self.pictures.root)
                 if not self._records.refresh():  # otherwise another server wrote meanwhile, and may have ended
                     break
 

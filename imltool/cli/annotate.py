@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from imltool.cli import common
 from imltool.texts import counted
 
 if TYPE_CHECKING:
+    from imltool.annotate.stats import Agreement, AnnotationStats, AnnotatorStats
     from imltool.tables import Table
 
 DEFAULT = "start"
@@ -110,7 +112,7 @@ def start(
             webbrowser.open(session.server.address)
         with suppress(KeyboardInterrupt):  # Ctrl-C is how the session is ended
             session.server.run()
-    common.say(f"{session.store.judged()} of {len(pictures.names)} pictures judged → {out}")
+    common.say(f"{session.store.overview().progress.done} of {len(pictures.names)} pictures judged → {out}")
     common.say(f"next: imltool pseudo {pictures.root} --boxes {out} --out pseudo")
 
 
@@ -124,13 +126,13 @@ def stats(
 
     found = annotation_stats(boxes)
     if as_json:
-        common.print_json(found)
+        common.print_json(asdict(found))
         return
     for table in _tables(found):
         common.print_table(table, common.stdout)
 
 
-def _tables(found: dict[str, Any]) -> list[Table]:
+def _tables(found: AnnotationStats) -> list[Table]:
     from imltool.tables import Table
 
     forms = {
@@ -148,17 +150,18 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     }
     heads = ["annotator", "judged", "tampered", "authentic", "unsure", "skipped", "s/picture (median)", "(mean)"]
     heads += ["boxes/tampered", "masks accepted", "saw suggestions"]
-    each = Table("annotators", heads, [_row(row, forms) for row in found["annotators"]], 1)
+    each = Table("annotators", heads, [_row(row, forms) for row in found.annotators], 1)
     forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
     forms["label_iou"] = "{:.3f}"
     heads = ["annotators", "pictures", "same verdict", "both tampered", "box IoU", "label IoU"]
-    rows = [[" – ".join(row["annotators"]), *_row(row, forms)] for row in found["pairs"]]
+    rows = [[" – ".join(row.annotators), *_row(row, forms)] for row in found.pairs]
     pairs = Table("agreement on pictures that both judged tampered or authentic", heads, rows, 1)
     return [each, pairs] if rows else [each]
 
 
-def _row(row: dict[str, Any], forms: dict[str, str]) -> list[str]:
-    return ["–" if row[key] is None else form.format(row[key]) for key, form in forms.items()]
+def _row(row: AnnotatorStats | Agreement, forms: dict[str, str]) -> list[str]:
+    values = asdict(row)
+    return ["–" if values[key] is None else form.format(values[key]) for key, form in forms.items()]
 
 
 @app.command()

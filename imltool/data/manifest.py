@@ -88,7 +88,7 @@ class Manifest:
     def counts(self) -> ManifestCounts:
         """The numbers of its records."""
         tampered = sum(record.tampered for record in self.records)
-        kinds = Counter(record.kind or "unknown" for record in self.records)
+        kinds = Counter[str](record.kind or "unknown" for record in self.records)
         splits = Counter(record.split or "" for record in self.records)
         return ManifestCounts(len(self.records), tampered, len(self.records) - tampered, dict(kinds), dict(splits))
 

@@ -6,17 +6,22 @@ import getpass
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from imltool.errors import ImageError, ImlError, UsageError
 from imltool.pages.guard import Guard
+from imltool.pictures.thumbnails import read_thumbnail
+
+T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
 SHARED = Path(__file__).parent / "shared"
@@ -101,6 +106,23 @@ def person_name(given: str | None, option: str) -> str:
         who = option.removeprefix("--")
         raise UsageError(f"an {who}'s name is 1 to 100 printable characters", f"give {option} NAME")
     return name
+
+
+def picked(pictures: Sequence[T], index: int) -> T:
+    """The picture at the index in an address. Raises `HTTPException` when there is none."""
+    if not 0 <= index < len(pictures):
+        raise HTTPException(404, "no such picture")
+    return pictures[index]
+
+
+def thumbnail_answer(path: Path) -> Response:
+    """The thumbnail of a picture file, kept in memory. Raises as `read_thumbnail` does."""
+    return Response(_thumbnail(path), media_type="image/webp")
+
+
+@lru_cache(maxsize=4000)  # a few kB each
+def _thumbnail(path: Path) -> bytes:
+    return read_thumbnail(path)
 
 
 def clipped_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from imltool.config import Exact
 from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.files import human_size
-from imltool.pages.server import clipped_box, mount_page, new_app
-from imltool.pictures.thumbnails import read_thumbnail
+from imltool.pages.server import clipped_box, mount_page, new_app, picked, thumbnail_answer
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
 from imltool.review.layers import LAYERS, ORIGINAL, Layers
@@ -51,13 +49,8 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def malformed(_: Request, error: ValidationError) -> JSONResponse:
         return JSONResponse({"error": error.errors()[0]["msg"]}, 422)
 
-    def result_of(index: int) -> ScanResult:
-        if not 0 <= index < len(folder.results):
-            raise HTTPException(404, "no such picture")
-        return folder.results[index]
-
     def analysed(index: int) -> ScanResult:
-        result = result_of(index)
+        result = picked(folder.results, index)
         if result.status != "ok":
             raise ImageError(f"{result.path} was not analysed: {result.reason}")
         return result
@@ -83,9 +76,9 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         }
 
     @app.get("/api/folder")
-    def whole() -> dict[str, Any]:
+    def whole() -> JSONResponse:
         run = folder.run
-        return {
+        answer = {
             "title": printable(", ".join(root["given"] for root in run["inputs"])),
             "case": run["case"],
             "examiner": journal.examiner,
@@ -103,17 +96,18 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
             ],
             **changes(0, 0),
         }
+        return JSONResponse(answer)
 
     @app.get("/api/changes")
-    def newer(rows: int, decisions: int) -> dict[str, Any]:
-        return changes(max(rows, 0), max(decisions, 0))
+    def newer(rows: int, decisions: int) -> JSONResponse:
+        return JSONResponse(changes(max(rows, 0), max(decisions, 0)))
 
     @app.get("/api/pictures/{index}")
-    def picture(index: int) -> dict[str, Any]:
-        result = result_of(index)
+    def picture(index: int) -> JSONResponse:
+        result = picked(folder.results, index)
         reading = scale().read(result.score) if result.score is not None else None
         point = folder.run["verdicts"]["indication"]
-        return {
+        answer = {
             "index": index,
             "path": printable(result.path),
             "place": printable(folder.place(result)),
@@ -142,12 +136,13 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
             },
             "decision": _decided(journal, result.path),
         }
+        return JSONResponse(answer)
 
     @app.get("/api/pictures/{index}/thumbnail.webp")
     def thumbnail(index: int) -> Response:
         result = analysed(index)
         assert result.overlay is not None
-        return Response(_thumbnail(folder.output(result.overlay)), media_type="image/webp")
+        return thumbnail_answer(folder.output(result.overlay))
 
     @app.get("/api/pictures/{index}/layers/{layer}")
     def layer_size(index: int, layer: str) -> dict[str, int]:
@@ -173,16 +168,16 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         return Response(data, media_type=kind)
 
     @app.get("/api/pictures/{index}/outline")
-    def outline(index: int) -> Any:
+    def outline(index: int) -> JSONResponse:
         return JSONResponse({"parts": layers.outline(analysed(index))})
 
     @app.get("/api/pictures/{index}/traces")
-    def traces(index: int) -> dict[str, Any]:
+    def traces(index: int) -> JSONResponse:
         result = analysed(index)
         contrasts = layers.trace_contrasts(result)
         seen = folder.run["model"].get("traces")
         used = None if seen is None else {number for name in seen for number in GROUPS.get(name, ())}
-        return {
+        answer = {
             "used": used is None or bool(used),
             "traces": [
                 {"number": number, "title": words_of(name)[0], "text": words_of(name)[1], "contrast": contrasts[number]}
@@ -190,6 +185,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
                 if not used or number in used
             ],
         }
+        return JSONResponse(answer)
 
     @app.get("/api/pictures/{index}/traces/{number}.png")
     def trace(index: int, number: int) -> Response:
@@ -199,8 +195,8 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         return Response(data, media_type=kind)
 
     @app.get("/api/pictures/{index}/copies")
-    def copies(index: int) -> dict[str, Any]:
-        return {"copies": [asdict(copy) for copy in layers.copies(analysed(index))]}
+    def copies(index: int) -> JSONResponse:
+        return JSONResponse({"copies": [asdict(copy) for copy in layers.copies(analysed(index))]})
 
     @app.post("/api/pictures/{index}/decision")
     def decide(index: int, body: DecisionBody) -> JSONResponse:
@@ -218,9 +214,9 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         return JSONResponse(_decided(journal, result.path), status)
 
     @app.post("/api/report")
-    def report() -> dict[str, Any]:
+    def report() -> JSONResponse:
         writer.write_reports()
-        return {"report": writer.state}
+        return JSONResponse({"report": writer.state})
 
     mount_page(app, PAGE)
     return app
@@ -281,8 +277,3 @@ def _decided(journal: DecisionJournal, path: str) -> dict[str, Any]:
             for row in reversed(rows)
         ],
     }
-
-
-@lru_cache(maxsize=4000)  # a few kB each
-def _thumbnail(path: Path) -> bytes:
-    return read_thumbnail(path)
