@@ -1,4 +1,4 @@
-"""The output folder of `imltool eval`: gone on with, kept, never mixed, written by one command at a time."""
+"""The output folder of `imltool eval`: resuming, keeping results, no mixing, one writer at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imltool.files import folder_lock
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 13, 19])
-def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, kept: int) -> None:
+def test_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, kept: int) -> None:
     """Two sets of five pictures, two methods, batches of two: a kill may come after any row."""
     out = tmp_path / "out"
     data = [part for name in "ab" for part in ("--data", f"{name}={noise_set(tmp_path / name)}")]
@@ -25,7 +25,7 @@ def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, k
     journal = out / "per_image.jsonl"
     lines = written[journal.name].splitlines(keepends=True)
     assert len(lines) == 1 + 2 * 2 * 5
-    # what a kill leaves: some rows, half of one more, and the tables of then
+    # state after a kill: some rows, half of another row, and no tables
     journal.write_bytes(b"".join(lines[: 1 + kept]) + lines[1 + kept][:40])
     for name in written.keys() - {journal.name, "eval_parameters.json"}:
         (out / name).unlink()
@@ -36,12 +36,12 @@ def test_a_killed_evaluation_resumes_with_the_missing_pictures(tmp_path: Path, k
     assert all(again[name] == written[name] for name in written if name != journal.name)
 
 
-def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
     arguments = ["eval", *CONSTANT, "--data", f"x={root}", "--out", str(out)]
     assert run([*arguments, "--robust", "screenshot"]) == 0
     journal, robust = out / "per_image.jsonl", results_in(out)["robust"]
-    # a mark that only survives when nothing is measured again
+    # a changed value that only survives if nothing is measured again
     lines = journal.read_text(encoding="utf-8").splitlines()
     marked = json.loads(lines[1]) | {"score": 0.125}
     journal.write_text("\n".join([lines[0], json.dumps(marked), *lines[2:]]) + "\n", encoding="utf-8")
@@ -49,14 +49,14 @@ def test_a_finished_evaluation_is_not_measured_again(tmp_path: Path, capsys: pyt
     assert "resuming: 5 rows are in" in capsys.readouterr().err
     assert "0.125" in {row["score"] for row in csv_in(out)}
     kept = results_in(out)["robust"]["methods"]["constant"]["x"]["screenshot"][1]
-    assert kept == robust["methods"]["constant"]["x"]["screenshot"][1], "metrics of degraded pictures stay too"
+    assert kept == robust["methods"]["constant"]["x"]["screenshot"][1], "metrics of degraded pictures are kept"
     assert run([*arguments, "--restart"]) == 0
     assert "0.125" not in {row["score"] for row in csv_in(out)}
     assert results_in(out)["robust"] is None
 
 
 @pytest.mark.parametrize("damage", ["versions", "line"])
-def test_rows_that_cannot_be_kept_are_measured_again(tmp_path: Path, imltool: Imltool, damage: str) -> None:
+def test_outdated_or_damaged_rows_are_measured_again(tmp_path: Path, imltool: Imltool, damage: str) -> None:
     out = tmp_path / "out"
     arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
@@ -93,7 +93,7 @@ def test_results_of_other_parameters_are_kept_unless_restarted(
 
 @pytest.mark.parametrize("option", [[], ["--restart"]])
 @pytest.mark.parametrize("name", ["results.json", "notes.txt"])
-def test_a_folder_of_something_else_is_refused(
+def test_folder_of_another_kind_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, option: list[str]
 ) -> None:
     root, out = noise_set(tmp_path / "x"), tmp_path / "out"
@@ -104,7 +104,7 @@ def test_a_folder_of_something_else_is_refused(
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "{}")]
 
 
-def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool: Imltool) -> None:
+def test_second_writer_of_the_folder_is_refused(tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
     arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0
@@ -116,7 +116,7 @@ def test_a_second_evaluation_waits_for_the_first_to_end(tmp_path: Path, imltool:
     assert imltool(*arguments, "--restart")[0] == 0
 
 
-def test_tables_are_made_from_the_rows_whatever_became_of_them(tmp_path: Path, imltool: Imltool) -> None:
+def test_damaged_tables_are_rebuilt_from_the_rows(tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
     arguments = ("eval", *CONSTANT, "--data", f"x={noise_set(tmp_path / 'x')}", "--out", out)
     assert imltool(*arguments)[0] == 0

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same photograph in another file is told, and refused as out of distribution."""
+"""Near-duplicates: the same photograph in another file is reported, and refused as out of distribution."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bits(text: str) -> int:
 
 
 def slow_fingerprint(path: Path) -> str:
-    """By loops, on a picture whose 9×9 cells are whole pixels."""
+    """Fingerprint by loops, for a picture whose 9×9 cells are whole pixels."""
     grey = np.asarray(Image.open(path).convert("L"), dtype=np.float64)
     cell = [len(grey) // 9, grey.shape[1] // 9]
     means = [
@@ -45,13 +45,15 @@ def slow_fingerprint(path: Path) -> str:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_fingerprint_against_loops(tmp_path: Path, seed: int) -> None:
+def test_fingerprint_agrees_with_loops(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "a.png"
     write_rgb(path, photo(seed, 90, 63))
-    assert (bits(fingerprint(path)) ^ bits(slow_fingerprint(path))).bit_count() <= 1, "one rounding tie at most"
+    assert (bits(fingerprint(path)) ^ bits(slow_fingerprint(path))).bit_count() <= 1, (
+        "at most one bit differs by rounding"
+    )
 
 
-def test_fingerprints_survive_saving_and_resizing_and_tell_pictures_apart(tmp_path: Path) -> None:
+def test_fingerprints_survive_saving_and_resizing_and_distinguish_pictures(tmp_path: Path) -> None:
     prints = []
     for seed in range(12):
         picture = Image.fromarray(photo(seed, 320, 240))
@@ -63,7 +65,7 @@ def test_fingerprints_survive_saving_and_resizing_and_tell_pictures_apart(tmp_pa
     assert find_similar({"a": prints[0]}, [("seen", prints[1:])]).names == ()
 
 
-def test_the_distance_is_counted_in_bits() -> None:
+def test_fingerprint_distance_is_counted_in_bits() -> None:
     rng = np.random.default_rng(0)
     known = [f"{bits(bytes(rng.integers(0, 256, 16, dtype=np.uint8)).hex()):032x}" for _ in range(40)]
 
@@ -79,7 +81,7 @@ def test_the_distance_is_counted_in_bits() -> None:
     assert found.source == "b"
 
 
-def test_plain_pictures_are_not_compared(tmp_path: Path) -> None:
+def test_uniform_pictures_are_not_compared(tmp_path: Path) -> None:
     for index, level in enumerate((90, 200)):
         write_rgb(tmp_path / f"{index}.png", np.full((80, 80, 3), level, np.uint8))
     plain = [fingerprint(tmp_path / f"{index}.png") for index in (0, 1)]
@@ -87,14 +89,14 @@ def test_plain_pictures_are_not_compared(tmp_path: Path) -> None:
     assert find_similar({"a": plain[0]}, [("seen", plain)]).names == ()
 
 
-def test_a_file_that_is_no_picture_has_no_fingerprint(tmp_path: Path) -> None:
+def test_non_picture_file_has_no_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     assert fingerprint(tmp_path / "a.jpg") == ""
     assert fingerprint(tmp_path / "b.jpg") == ""
 
 
-def test_every_format_that_is_read_has_a_fingerprint(tmp_path: Path) -> None:
-    """In a process that has read no HEIF yet; 16-bit grey is not clipped to white."""
+def test_every_readable_format_has_a_fingerprint(tmp_path: Path) -> None:
+    """HEIF works in a process that has not read any HEIF before; 16-bit grey is not clipped to white."""
     rgb = photo(1, 320, 240)
     Image.fromarray(rgb).save(tmp_path / "a.png")
     Image.fromarray(rgb).convert("L").save(tmp_path / "grey.png")
@@ -111,7 +113,7 @@ def test_every_format_that_is_read_has_a_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "deep.png") == fingerprint(tmp_path / "grey.png")
 
 
-def test_a_checkpoint_without_looks_says_that_nothing_was_compared(
+def test_checkpoint_without_fingerprints_reports_no_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = make_set(tmp_path / "x", 1, 1), tmp_path / "out"
@@ -134,10 +136,10 @@ def test_seen_files_are_not_counted_again_as_similar() -> None:
     overlap = find_overlap("x", files, [seen], (), prints)
     assert (overlap.n_seen, overlap.n_similar, overlap.similar_first) == (1, 1, "again.png")
     alone = find_overlap("x", {"again.png": "b" * 64}, [seen], (), {"again.png": text})
-    assert (alone.role, alone.n_similar) == ("ood", 1), "near-duplicates are told, they do not change the role"
+    assert (alone.role, alone.n_similar) == ("ood", 1), "near-duplicates are reported and do not change the role"
 
 
-def test_training_keeps_how_its_pictures_look(tmp_path: Path) -> None:
+def test_training_records_fingerprints_of_its_pictures(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x", 2, 1)
     (root / "broken.png").write_bytes(b"no picture")
     paths = sorted((root / "tampered").iterdir())
@@ -161,7 +163,7 @@ def checkpoint(localizer: Localizer, path: Path, seen: Path) -> Path:
     return path
 
 
-def test_near_duplicates_are_refused_told_and_allowed(
+def test_near_duplicates_are_refused_unless_overlap_is_allowed(
     tmp_path: Path, localizer: Localizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_set(tmp_path / "x", 2, 1)
@@ -179,14 +181,14 @@ def test_near_duplicates_are_refused_told_and_allowed(
     assert run([*arguments, "--ood", "--allow-overlap"]) == 0
     assert "1 picture looks like one" in capsys.readouterr().err
     results: dict[str, Any] = results_in(out)
-    figures = results["sets"]["x"]
-    assert (figures["role"], figures["n_seen"], figures["n_similar"]) == ("ood", 0, 1)
+    metrics = results["sets"]["x"]
+    assert (metrics["role"], metrics["n_seen"], metrics["n_similar"]) == ("ood", 0, 1)
     assert results["data"]["x"]["similar"] == {"n": 1, "source": "mine", "first": "tampered/t1.png"}
     assert "--allow-overlap" in results["command"]
     assert "x: 0 pictures the checkpoint has seen, 1 more look like one" in (out / "table.md").read_text("utf-8")
 
 
-def test_old_checkpoints_are_still_read(tmp_path: Path, localizer: Localizer) -> None:
+def test_old_checkpoints_without_fingerprints_are_read(tmp_path: Path, localizer: Localizer) -> None:
     path, old = checkpoint(localizer, tmp_path / "new.safetensors", make_set(tmp_path / "x")), tmp_path / "old.st"
     with safe_open(path, framework="pt") as handle:
         header = json.loads(handle.metadata()[HEADER_KEY])

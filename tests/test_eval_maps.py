@@ -1,4 +1,4 @@
-"""`imltool eval --maps`: any method's saved maps, found, checked and scored like a checkpoint's."""
+"""`imltool eval --maps`: saved maps of any method are found, checked and scored like those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def truth_of(sample: Sample) -> NDArray[np.bool_]:
 
 
 def guess(sample: Sample, seed: int = 0) -> Values:
-    """A map that is mostly right: 16-bit steps, noise on top of the truth."""
+    """A mostly correct map: the truth with noise, in 16-bit steps."""
     rng = np.random.default_rng([seed, len(sample.name), sum(sample.name.encode())])
     mask = truth_of(sample)
     values = np.clip(0.25 + 0.5 * mask + rng.normal(0, 0.2, mask.shape), 0, 1)
@@ -60,7 +60,7 @@ def save_png8(path: Path, values: Values) -> None:
 
 
 def write_maps(root: Path, folder: Path, save: Callable[[Path, Values], None] = save_png16, **options: Any) -> Path:
-    """A map for every picture, at its path below the folder and without its suffix."""
+    """Save a map for every picture, at its path below the folder without its suffix."""
     for sample in read_folder(root).samples:
         path = folder / options.get("prefix", "") / sample.name
         path = path if options.get("suffix") else path.with_suffix("")
@@ -75,7 +75,7 @@ def evaluate(tmp_path: Path, *arguments: str, out: str = "out", data: str | None
     return run(["eval", "--data", data, "--out", str(tmp_path / out), *arguments])
 
 
-def figures_in(tmp_path: Path, name: str, out: str = "out") -> dict[str, Any]:
+def metrics_in(tmp_path: Path, name: str, out: str = "out") -> dict[str, Any]:
     return dict(sets_in(tmp_path / out, name)["x"])
 
 
@@ -90,23 +90,23 @@ def figures_in(tmp_path: Path, name: str, out: str = "out") -> dict[str, Any]:
         (save_png8, False),
     ],
 )
-def test_every_format_gives_the_figures_of_the_maps(
+def test_every_map_format_gives_the_same_metrics(
     tmp_path: Path, save: Callable[[Path, Values], None], exact: bool
 ) -> None:
     root = make_set(tmp_path / "x")
     maps = write_maps(root, tmp_path / "method", save)
     assert evaluate(tmp_path, "--maps", str(maps)) == 0
-    figures = figures_in(tmp_path, "method")
+    metrics = metrics_in(tmp_path, "method")
     samples = [sample for sample in read_folder(root).samples if sample.mask]
     values = [guess(sample) if exact else np.rint(guess(sample) * 255) / 255 for sample in samples]
     expected = [
         f1_score(truth_of(sample).ravel(), (one > 0.5).ravel()) for sample, one in zip(samples, values, strict=True)
     ]
-    assert figures["pixel_f1"] == pytest.approx(np.mean(expected))
-    assert (figures["n_tampered"], figures["n_authentic"], figures["n_failed"]) == (3, 2, 0)
-    assert figures["pixel_f1_calibrated"] is None
+    assert metrics["pixel_f1"] == pytest.approx(np.mean(expected))
+    assert (metrics["n_tampered"], metrics["n_authentic"], metrics["n_failed"]) == (3, 2, 0)
+    assert metrics["pixel_f1_calibrated"] is None
     scores = {float(row["score"]) for row in csv_in(tmp_path / "out")}
-    assert (scores == {0.25}) is (save is save_npz), "the score in an .npz is the method's own"
+    assert (scores == {0.25}) is (save is save_npz), "an .npz file may hold the score of the method"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_maps_are_found_by_path_or_stem(tmp_path: Path, layout: dict[str, Any]) 
     assert "Other work" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
-def test_one_stem_for_two_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_map_stem_matching_two_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_set(tmp_path / "x", 1, 1)
     (root / "authentic" / "a0.jpg").rename(root / "authentic" / "t0.jpg")
     maps = write_maps(root, tmp_path / "method", flat=True)
@@ -139,7 +139,7 @@ def test_one_stem_for_two_pictures_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert len(error.strip().splitlines()) == 1
 
 
-def test_a_map_of_another_set_is_not_taken_for_its_stem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_map_of_another_set_is_not_used_by_its_stem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, other = make_set(tmp_path / "x", 2, 0), make_set(tmp_path / "y", 2, 0, seed=9)
     maps = write_maps(root, tmp_path / "method", prefix="x")
     write_maps(other, maps, prefix="y")
@@ -147,10 +147,12 @@ def test_a_map_of_another_set_is_not_taken_for_its_stem(tmp_path: Path, capsys: 
     lost.unlink()
     assert evaluate(tmp_path, "--maps", str(maps), "--max-left-out", "0.5") == 3
     assert "no map for tampered/t0.png" in capsys.readouterr().err
-    assert figures_in(tmp_path, "method")["n_tampered"] == 1
+    assert metrics_in(tmp_path, "method")["n_tampered"] == 1
 
 
-def test_a_set_without_maps_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_set_without_maps_is_reported_and_other_sets_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_set(tmp_path / "x", 1, 1)
     other = make_set(tmp_path / "y", 2, 1, seed=9)
     for name in ("t0.png", "t1.png"):
@@ -182,7 +184,7 @@ def test_two_maps_for_one_picture_are_refused(tmp_path: Path, capsys: pytest.Cap
         (lambda values: np.rint(values * 200).astype(np.int64), "save it as uint8"),
     ],
 )
-def test_maps_that_cannot_be_right_fail_with_one_clear_line(
+def test_invalid_maps_fail_with_a_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Values], Values], reason: str
 ) -> None:
     root = make_set(tmp_path / "x", 2, 1)
@@ -194,10 +196,10 @@ def test_maps_that_cannot_be_right_fail_with_one_clear_line(
     (failed,) = [row for row in csv_in(tmp_path / "out") if row["status"] == "failed"]
     assert failed["image"] == sample.name
     assert reason in failed["reason"]
-    assert figures_in(tmp_path, "method")["n_tampered"] == 1
+    assert metrics_in(tmp_path, "method")["n_tampered"] == 1
 
 
-def test_a_damaged_and_a_missing_map_cost_only_their_pictures(
+def test_damaged_and_missing_maps_affect_only_their_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_set(tmp_path / "x")
@@ -215,7 +217,9 @@ def test_a_damaged_and_a_missing_map_cost_only_their_pictures(
     assert "no map for" in reasons["authentic/a1.jpg"]
 
 
-def test_inverted_maps_are_told_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inverted_maps_are_reported_and_corrected_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_set(tmp_path / "x")
     upright = write_maps(root, tmp_path / "upright", save_npy)
     inverted = write_maps(root, tmp_path / "inverted", save_npy, change=lambda values: 1 - values)
@@ -225,13 +229,13 @@ def test_inverted_maps_are_told_and_mended(tmp_path: Path, capsys: pytest.Captur
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if "look inverted" in line]
     assert "--invert" in warning
     assert evaluate(tmp_path, "--maps", str(inverted), "--invert", out="c") == 0
-    assert figures_in(tmp_path, "inverted", "c")["pixel_f1"] == pytest.approx(
-        figures_in(tmp_path, "upright", "a")["pixel_f1"], abs=1e-3
+    assert metrics_in(tmp_path, "inverted", "c")["pixel_f1"] == pytest.approx(
+        metrics_in(tmp_path, "upright", "a")["pixel_f1"], abs=1e-3
     )
     assert "were inverted" in (tmp_path / "c" / "table.md").read_text(encoding="utf-8")
 
 
-def test_maps_of_zeros_and_ones_are_not_nearly_black(tmp_path: Path) -> None:
+def test_maps_of_zeros_and_ones_are_binary_masks(tmp_path: Path) -> None:
     def binary(path: Path, values: Values) -> None:
         Image.fromarray((values > 0.5).astype(np.uint8)).save(path.with_name(f"{path.name}.png"))
 
@@ -243,10 +247,10 @@ def test_maps_of_zeros_and_ones_are_not_nearly_black(tmp_path: Path) -> None:
     folders = [soft, write_maps(root, tmp_path / "hard", binary), write_maps(root, tmp_path / "wide", wide)]
     assert evaluate(tmp_path, *(word for folder in folders for word in ("--maps", str(folder)))) == 0
     for name in ("hard", "wide"):
-        assert figures_in(tmp_path, name)["pixel_f1"] == pytest.approx(figures_in(tmp_path, "soft")["pixel_f1"])
+        assert metrics_in(tmp_path, name)["pixel_f1"] == pytest.approx(metrics_in(tmp_path, "soft")["pixel_f1"])
 
 
-def test_maps_as_other_programs_save_them(tmp_path: Path) -> None:
+def test_map_layouts_of_other_programs_are_read(tmp_path: Path) -> None:
     def batched(path: Path, values: Values) -> None:
         np.save(path.with_name(f"{path.name}.npy"), values[None, None])
 
@@ -266,13 +270,13 @@ def test_maps_as_other_programs_save_them(tmp_path: Path) -> None:
     folders = [soft, *(write_maps(root, tmp_path / name, save) for name, save in savers.items())]
     folders.append(write_maps(root, tmp_path / "flat", named, flat=True))
     assert evaluate(tmp_path, *(word for folder in folders for word in ("--maps", str(folder)))) == 0
-    expected = figures_in(tmp_path, "soft")
+    expected = metrics_in(tmp_path, "soft")
     for name in (*savers, "flat"):
-        assert figures_in(tmp_path, name)["pixel_f1"] == expected["pixel_f1"], name
-        assert figures_in(tmp_path, name)["pixel_auc"] == pytest.approx(expected["pixel_auc"], abs=1e-6), name
+        assert metrics_in(tmp_path, name)["pixel_f1"] == expected["pixel_f1"], name
+        assert metrics_in(tmp_path, name)["pixel_auc"] == pytest.approx(expected["pixel_auc"], abs=1e-6), name
 
 
-def test_a_palette_of_classes_is_a_mask_and_of_many_colours_none(
+def test_class_palette_is_read_as_a_mask_and_colour_maps_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def classes(path: Path, values: Values) -> None:
@@ -287,12 +291,12 @@ def test_a_palette_of_classes_is_a_mask_and_of_many_colours_none(
     root = make_set(tmp_path / "x")
     soft, hard = write_maps(root, tmp_path / "soft"), write_maps(root, tmp_path / "hard", classes)
     assert evaluate(tmp_path, "--maps", str(soft), "--maps", str(hard)) == 0
-    assert figures_in(tmp_path, "hard")["pixel_f1"] == figures_in(tmp_path, "soft")["pixel_f1"]
+    assert metrics_in(tmp_path, "hard")["pixel_f1"] == metrics_in(tmp_path, "soft")["pixel_f1"]
     assert evaluate(tmp_path, "--maps", str(write_maps(root, tmp_path / "coloured", coloured)), out="c") == 1
     assert "is a colour picture, not a map of one channel: save the values before" in capsys.readouterr().err
 
 
-def test_arrays_whose_map_nobody_can_tell_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ambiguous_arrays_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def two(path: Path, values: Values) -> None:
         np.savez(path.with_name(f"{path.name}.npz"), first=values, second=values)
 
@@ -306,7 +310,7 @@ def test_arrays_whose_map_nobody_can_tell_are_refused(tmp_path: Path, capsys: py
     assert "has the shape (2, 64, 96), not height×width" in capsys.readouterr().err
 
 
-def test_weights_of_another_program_are_measured_by_their_maps(
+def test_weights_of_another_program_are_refused_with_a_hint_to_maps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_set(tmp_path / "x", 1, 0)
@@ -316,7 +320,7 @@ def test_weights_of_another_program_are_measured_by_their_maps(
     assert "--maps DIR" in error and error.strip().count("\n") == 0
 
 
-def test_maps_of_nothing_do_not_hide_that_the_others_are_zeros_and_ones(tmp_path: Path) -> None:
+def test_empty_maps_do_not_prevent_detection_of_zero_one_maps(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x", 40, 0)
     blank = Image.fromarray(np.zeros((64, 96), np.uint8))
     (tmp_path / "method" / "tampered").mkdir(parents=True)
@@ -330,20 +334,20 @@ def test_maps_of_nothing_do_not_hide_that_the_others_are_zeros_and_ones(tmp_path
     assert sum(scores.values()) == 1.0
 
 
-def test_maps_of_another_size_are_scaled_when_asked(tmp_path: Path) -> None:
+def test_maps_of_another_size_are_resized_on_request(tmp_path: Path) -> None:
     def doubled(values: Values) -> Values:
         return np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
 
     root = make_set(tmp_path / "x")
     maps = write_maps(root, tmp_path / "method", save_npy, change=doubled)
     assert evaluate(tmp_path, "--maps", str(maps), "--resize-maps") == 0
-    large = figures_in(tmp_path, "method")["pixel_f1"]
+    large = metrics_in(tmp_path, "method")["pixel_f1"]
     plain = write_maps(root, tmp_path / "plain", save_npy)
     assert evaluate(tmp_path, "--maps", str(plain), out="b") == 0
-    assert large == pytest.approx(figures_in(tmp_path, "plain", "b")["pixel_f1"], abs=0.02)
+    assert large == pytest.approx(metrics_in(tmp_path, "plain", "b")["pixel_f1"], abs=0.02)
 
 
-def test_changed_maps_are_another_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_maps_are_a_different_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_set(tmp_path / "x", 1, 1)
     maps = write_maps(root, tmp_path / "method")
     assert evaluate(tmp_path, "--maps", str(maps)) == 0
@@ -364,7 +368,7 @@ def test_changed_maps_are_another_evaluation(tmp_path: Path, capsys: pytest.Capt
         (["--maps", "{}/m", "--maps", "{}/m"], 2, "two methods"),
     ],
 )
-def test_mistakes_get_one_line(
+def test_invalid_arguments_are_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:
     root = make_set(tmp_path / "x", 1, 1)

@@ -1,4 +1,4 @@
-"""`imltool eval --protocol`: sets found below one folder, missing ones told, roles that never hide a leak."""
+"""`imltool eval --protocol`: sets are found below one folder, missing sets are reported, roles never hide a leak."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONSTANT = ("--weights", "none", "--baseline", "constant")
 
 
 def write_protocol(path: Path, *sets: dict[str, Any], **fields: Any) -> Path:
-    """A protocol of one's own; a set is called and found by its layout's name unless it says otherwise."""
+    """Write a custom protocol; the name and folder of a set default to its layout."""
     filled = [{"name": one["layout"], "folders": [one["layout"]], "role": "ood", **one} for one in sets]
     path.write_text(yaml.safe_dump({"says": "ours", "source": "nowhere", "sets": filled, **fields}), encoding="utf-8")
     return path
@@ -39,7 +39,7 @@ def write_protocol(path: Path, *sets: dict[str, Any], **fields: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, str, str]:
-    """`boxpromptiml` where only four of its sets are there: exit code, results folder, stdout, stderr."""
+    """`boxpromptiml` with only four of its sets: exit code, results folder, stdout, stderr."""
     root = tmp_path_factory.mktemp("data")
     for layout, folder in (("columbia", "Columbia"), ("coverage", "COVER"), ("dso1", "DSO-1"), ("korus", "korus")):
         grown(root / folder, layout)
@@ -51,7 +51,7 @@ def partial(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, str, s
     return code, out, streams[0].getvalue(), streams[1].getvalue()
 
 
-def test_the_shipped_protocols_are_the_published_ones() -> None:
+def test_shipped_protocols_are_the_published_ones() -> None:
     assert set(SHIPPED) == {"boxpromptiml", "mvss", "cat"}
     groups = {
         name: {
@@ -65,10 +65,10 @@ def test_the_shipped_protocols_are_the_published_ones() -> None:
         "ood": {"imd2020", "korus", "inthewild", "dso1", "cocoglide"},
     }
     assert groups["mvss"] == {"ind": {"casia1"}, "ood": {"columbia", "coverage", "nist16", "imd2020"}}
-    assert groups["cat"] == {"ind": {"casia1"}, "ood": {"columbia", "coverage", "nist16"}}, "IMD2020 is trained on"
+    assert groups["cat"] == {"ind": {"casia1"}, "ood": {"columbia", "coverage", "nist16"}}, "IMD2020 is a training set"
 
 
-def test_missing_sets_are_named_everywhere_and_the_exit_code_says_so(partial: tuple[int, Path, str, str]) -> None:
+def test_missing_sets_are_reported_and_set_the_exit_code(partial: tuple[int, Path, str, str]) -> None:
     code, out, _, err = partial
     missing = ["nist16", "casia1", "imd2020", "inthewild", "cocoglide"]
     assert code == 3
@@ -82,7 +82,7 @@ def test_missing_sets_are_named_everywhere_and_the_exit_code_says_so(partial: tu
     assert "| nist16 | IND | missing | – | 150 | – | – |" in (out / "table.md").read_text(encoding="utf-8")
 
 
-def test_sets_of_another_number_are_told(partial: tuple[int, Path, str, str]) -> None:
+def test_sets_with_another_number_of_pictures_are_reported(partial: tuple[int, Path, str, str]) -> None:
     _, out, _, err = partial
     block = results_in(out)["protocol"]["sets"]["columbia"]
     assert (block["published"]["tampered"], block["found"], block["differs"]) == (
@@ -90,9 +90,9 @@ def test_sets_of_another_number_are_told(partial: tuple[int, Path, str, str]) ->
         {"tampered": 2, "authentic": 0},
         True,
     )
-    told = "columbia: 2 tampered pictures, the protocol has 50"
-    assert f"{told}; --list columbia=FILE" in err
-    assert all(told in (out / file).read_text(encoding="utf-8") for file in ("table.md", "report.html"))
+    difference = "columbia: 2 tampered pictures, the protocol has 50"
+    assert f"{difference}; --list columbia=FILE" in err
+    assert all(difference in (out / file).read_text(encoding="utf-8") for file in ("table.md", "report.html"))
 
 
 def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[int, Path, str, str]) -> None:
@@ -105,7 +105,7 @@ def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[in
         "dso1": "ood",
         "korus": "ood",
     }
-    assert all(one["n_authentic"] == 0 for one in sets.values()), "this protocol has forgeries alone"
+    assert all(one["n_authentic"] == 0 for one in sets.values()), "this protocol has only tampered pictures"
     f1 = {name: one["pixel_f1"] for name, one in sets.items()}
     assert mean["ind"]["sets"] == ["columbia", "coverage"]
     assert mean["ind"]["pixel_f1"] == pytest.approx((f1["columbia"] + f1["coverage"]) / 2)
@@ -117,7 +117,7 @@ def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[in
     assert [line.split()[1] for line in stdout.splitlines() if line.split()[:1] == ["mean"]] == ["IND", "OOD", "ALL"]
 
 
-def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Imltool) -> None:
+def test_custom_protocol_is_evaluated(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     root.mkdir()
     grown(root / "comofod", "comofod")
@@ -135,13 +135,13 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Imltool) -> None:
     code, _, err = imltool("eval", "--protocol", file, "--root", root, *CONSTANT, *options, "--out", out)
     assert code == 0 and "warning" not in err
     results = results_in(out)
-    figures = sets_in(out, "constant")
+    metrics = sets_in(out, "constant")
     assert (results["protocol"]["name"], results["protocol"]["missing"], results["compat"]) == (
         *("ours", []),
         ["mvss", "trufor"],
     )
-    assert [(figures[name]["n_tampered"], figures[name]["n_authentic"]) for name in ("comofod", "mine")] == [(1, 1)] * 2
-    assert figures["mine"]["compat"].keys() == {"mvss", "trufor"}
+    assert [(metrics[name]["n_tampered"], metrics[name]["n_authentic"]) for name in ("comofod", "mine")] == [(1, 1)] * 2
+    assert metrics["mine"]["compat"].keys() == {"mvss", "trufor"}
     assert set(results["robust"]["methods"]["constant"]) == {"comofod", "mine"}
     text = (out / "table.md").read_text(encoding="utf-8")
     assert "Its tables have F1 oracle" in text and "Missing sets" not in text
@@ -153,7 +153,7 @@ def test_a_whole_protocol_of_ones_own(tmp_path: Path, imltool: Imltool) -> None:
     assert code == 2 and "protocol was" in err.splitlines()[-1] and err.count("error:") == 1
 
 
-def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Imltool) -> None:
+def test_saved_maps_are_evaluated_with_a_protocol(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     make_set(root / "coverage", tampered=2, authentic=1)
     for sample in read_folder(root / "coverage").samples:
@@ -165,15 +165,17 @@ def test_saved_maps_are_measured_under_a_protocol(tmp_path: Path, imltool: Imlto
         "eval", "--protocol", file, "--root", root, "--maps", tmp_path / "maps", "--out", tmp_path / "o"
     )
     block = method_in(tmp_path / "o", "maps")
-    assert code == 0 and block["sets"]["coverage"]["role"] == "ind", "no checkpoint says otherwise"
+    assert code == 0 and block["sets"]["coverage"]["role"] == "ind", (
+        "without a checkpoint the role of the protocol is kept"
+    )
     assert block["mean"]["ind"]["sets"] == ["coverage"] and block["sets"]["coverage"]["n_authentic"] == 1
 
 
-def test_a_manifest_comes_before_the_folder(tmp_path: Path, imltool: Imltool) -> None:
+def test_manifest_takes_precedence_over_the_folder(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     make_set(root / "CASIA v1", tampered=3, authentic=0)
     file = write_protocol(tmp_path / "p.yaml", {"layout": "casia1", "folders": ["casiav1"]})
-    assert [len(one.samples) for one in open_protocol(str(file), root).sets] == [3], "the folder layout is known there"
+    assert [len(one.samples) for one in open_protocol(str(file), root).sets] == [3], "the folder layout is recognized"
     assert imltool("data", "index", f"folder:{root / 'CASIA v1'}", "--out", root / "casia-v1.jsonl")[0] == 0
     lines = (root / "casia-v1.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (root / "casia-v1.jsonl").write_text("".join(lines[:2]), encoding="utf-8")
@@ -206,7 +208,7 @@ GOOD = {"layout": "coverage"}
         ([{**GOOD, "role": "test"}], 2, "sets.0.role"),
     ],
 )
-def test_mistakes_get_one_line_and_a_code(
+def test_invalid_protocols_are_a_one_line_error_with_exit_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     imltool: Imltool,
@@ -228,7 +230,9 @@ def localizer() -> Localizer:
     return Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
 
 
-def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Localizer, imltool: Imltool) -> None:
+def test_leak_is_refused_and_excluded_from_the_means_if_allowed(
+    tmp_path: Path, localizer: Localizer, imltool: Imltool
+) -> None:
     root = tmp_path / "data"
     for seed, name in enumerate(("dso1", "korus", "coverage")):
         make_set(root / name, tampered=2, authentic=0, seed=10 * seed)
@@ -246,9 +250,9 @@ def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Locali
     assert code == 1 and "dso1 is not out of distribution: 1 picture of it was trained on (secret)" in err
     assert not (tmp_path / "out").exists()
     code, _, err = imltool("eval", *arguments, "--ood", "--allow-overlap", "--out", tmp_path / "out")
-    told = "OOD by the protocol, but 1 picture of it was trained on (secret): it is IND and in no mean"
+    conflict = "OOD by the protocol, but 1 picture of it was trained on (secret): it is IND and in no mean"
     doubt = "IND by the protocol, but the checkpoint's lists name neither the set nor any of its pictures"
-    assert code == 0 and f"warning: dso1: {told}" in err and f"warning: coverage: {doubt}" in err
+    assert code == 0 and f"warning: dso1: {conflict}" in err and f"warning: coverage: {doubt}" in err
     results = results_in(tmp_path / "out")
     assert {name: one["role"] for name, one in results["sets"].items()} == {
         "dso1": "ind",
@@ -260,24 +264,24 @@ def test_a_leak_is_told_refused_and_in_no_mean(tmp_path: Path, localizer: Locali
         "ood": ["korus"],
         "all": ["korus", "coverage"],
     }
-    assert results["data"]["dso1"]["conflict"] == told and results["data"]["korus"]["conflict"] == ""
+    assert results["data"]["dso1"]["conflict"] == conflict and results["data"]["korus"]["conflict"] == ""
     assert "| dso1 | OOD | conflict | 2 |" in (tmp_path / "out/table.md").read_text(encoding="utf-8")
     for name in ("table.md", "report.html"):
         text = (tmp_path / "out" / name).read_text(encoding="utf-8").replace("&#39;", "'")
-        assert f"dso1: {told}." in text and f"coverage: {doubt}." in text
+        assert f"dso1: {conflict}." in text and f"coverage: {doubt}." in text
 
 
-def test_a_trained_name_is_a_leak_where_the_protocol_says_ood() -> None:
+def test_trained_set_name_is_a_leak_if_the_protocol_says_ood() -> None:
     overlap = find_overlap("DSO-1", {"a": "f" * 64}, [TrainingSet(name="dso1")])
     refuse_hidden_overlap("DSO-1", overlap)
     refuse_hidden_overlap("DSO-1", overlap, "ind")
     with pytest.raises(DataError, match="the checkpoint has seen a set of that name"):
         refuse_hidden_overlap("DSO-1", overlap, "ood")
-    told = under_protocol(overlap, "ood", True)
-    assert told.role == "ind" and "has seen a set of that name (dso1)" in told.conflict
+    adjusted = under_protocol(overlap, "ood", True)
+    assert adjusted.role == "ind" and "has seen a set of that name (dso1)" in adjusted.conflict
 
 
-def test_seen_pictures_of_an_ind_set_are_no_hidden_leak() -> None:
+def test_seen_pictures_of_an_ind_set_are_not_a_leak() -> None:
     overlap = find_overlap("coverage", {"a": "f" * 64}, [TrainingSet(name="mix", files=("f" * 64,))])
     refuse_hidden_overlap("coverage", overlap, "ind")
     assert under_protocol(overlap, "ind", True) == overlap

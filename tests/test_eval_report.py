@@ -1,4 +1,4 @@
-"""Strata, whole-picture figures, curves and the report of `imltool eval`."""
+"""Strata, image-level metrics, curves and the report of `imltool eval`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scores(seed: int) -> tuple[Any, Any]:
 
 
 @given(seeds, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
-def test_figures_of_an_operating_point_agree_with_scikit_learn(seed: int, threshold: float) -> None:
+def test_operating_point_metrics_agree_with_scikit_learn(seed: int, threshold: float) -> None:
     tampered, authentic = scores(seed)
     truth = np.r_[np.ones(tampered.size), np.zeros(authentic.size)]
     flagged = np.r_[tampered, authentic] > threshold
@@ -44,14 +44,14 @@ def test_figures_of_an_operating_point_agree_with_scikit_learn(seed: int, thresh
     assert metrics.two_sided_f1(c) == pytest.approx(f1_score(truth, flagged, zero_division=0.0))
 
 
-def test_figures_of_an_operating_point_need_both_sides() -> None:
+def test_operating_point_metrics_need_both_classes() -> None:
     for tampered, authentic in (([0.9], []), ([], [0.1])):
         c = metrics.image_counts(tampered, authentic, 0.5)
         assert np.isnan(metrics.balanced_accuracy(c))
         assert np.isnan(metrics.two_sided_f1(c))
 
 
-def test_interval_of_a_balanced_accuracy_agrees_with_a_loop() -> None:
+def test_balanced_accuracy_interval_agrees_with_a_bootstrap_loop() -> None:
     rng = np.random.default_rng(4)
     tampered, authentic = rng.random(40) < 0.7, rng.random(30) < 0.2
     draws = [(rng.choice(tampered, 40).mean() + 1 - rng.choice(authentic, 30).mean()) / 2 for _ in range(3000)]
@@ -83,7 +83,7 @@ def test_image_curves_agree_with_scikit_learn(seed: int) -> None:
 
 
 @given(seeds)
-def test_reliability_groups_hold_every_picture_once_and_keep_equal_scores_together(seed: int) -> None:
+def test_reliability_groups_partition_pictures_and_keep_equal_scores_together(seed: int) -> None:
     tampered, authentic = scores(seed)
     found = reliability(tampered, authentic)
     groups, total = found.groups, tampered.size + authentic.size
@@ -95,7 +95,7 @@ def test_reliability_groups_hold_every_picture_once_and_keep_equal_scores_togeth
     assert found.error == pytest.approx(expected)
 
 
-def test_a_gallery_shows_each_picture_once() -> None:
+def test_gallery_shows_each_picture_once() -> None:
     ranked = [(1 - i / 20, f"{i}.png") for i in range(20)]
     chosen = choose(ranked)
     assert [name for _, name in chosen["best"]] == ["0.png", "1.png", "2.png"]
@@ -123,7 +123,7 @@ def evaluated(out: Path, *data: str, options: Sequence[str] = ()) -> dict[str, A
     return results_in(out)
 
 
-def test_strata_by_area_and_by_the_kind_in_casia_names(tmp_path: Path) -> None:
+def test_strata_by_area_and_by_kind_in_casia_names(tmp_path: Path) -> None:
     results = evaluated(tmp_path / "out", f"x={casia_like(tmp_path / 'x')}")
     strata = results["sets"]["x"]["strata"]
     areas = [2 * (index + 1) / 64 for index in range(10)]
@@ -160,7 +160,7 @@ def test_kinds_and_mask_rules_come_from_a_manifest(tmp_path: Path) -> None:
     assert {one["stratum"]: one["n"] for one in figures["strata"]["kind"]} == {"removal": 2, "unknown": 1}
 
 
-def test_a_set_as_it_is_distributed_is_read_by_its_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_distributed_set_is_read_with_its_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "CASIA 1.0"
     for index, source in enumerate("DSD"):
         rgb, mask = forged(index)
@@ -175,7 +175,7 @@ def test_a_set_as_it_is_distributed_is_read_by_its_layout(tmp_path: Path, capsys
     assert [one["stratum"] for one in figures["strata"]["kind"]] == ["copymove", "splice"]
 
 
-def test_kinds_of_a_folder_come_from_what_made_it(tmp_path: Path) -> None:
+def test_kinds_of_a_folder_come_from_its_synth_journal(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x")
     rows = [{"image": "tampered/t0.png", "kind": "retouch"}, {"image": "tampered/t1.png", "kind": "splice"}]
     (root / "synth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -183,13 +183,13 @@ def test_kinds_of_a_folder_come_from_what_made_it(tmp_path: Path) -> None:
     assert [(one["stratum"], one["n"]) for one in strata["kind"]] == [("retouch", 1), ("splice", 1), ("unknown", 1)]
 
 
-def test_a_set_without_kinds_has_no_table_of_kinds(tmp_path: Path) -> None:
+def test_set_without_kinds_has_no_table_of_kinds(tmp_path: Path) -> None:
     results = evaluated(tmp_path / "out", f"x={make_set(tmp_path / 'x')}")
     assert results["sets"]["x"]["strata"]["kind"] == []
     assert "By kind" not in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
-def test_the_report_opens_offline_and_shows_figures_and_pictures(tmp_path: Path) -> None:
+def test_report_is_self_contained_and_shows_metrics_and_pictures(tmp_path: Path) -> None:
     root = make_set(tmp_path / "x")
     name = "<b>x & y</b>"
     results = evaluated(tmp_path / "out", f"{name}={root}")
@@ -208,7 +208,7 @@ def test_the_report_opens_offline_and_shows_figures_and_pictures(tmp_path: Path)
     assert results["data"][name]["sha256"] in table
 
 
-def test_previews_are_removed_with_the_results_and_nothing_else(tmp_path: Path) -> None:
+def test_restart_removes_only_its_own_previews(tmp_path: Path) -> None:
     out, root = tmp_path / "out", make_set(tmp_path / "x")
     evaluated(out, f"x={root}")
     previews = out / "previews"

@@ -1,4 +1,4 @@
-"""`imltool eval --robust`: what is done to the pictures, that it is seeded, and that a stopped run goes on."""
+"""`imltool eval --robust`: the degradations, their seeds, and resuming a stopped run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from imltool.evaluation.methods import error_level_analysis
 from imltool.pictures.images import read_mask, read_rgb
 
 
-def test_jpeg_is_that_of_pillow_with_halved_colour() -> None:
+def test_jpeg_degradation_equals_pillow_with_420_subsampling() -> None:
     rgb, mask = forged(1)
     for quality in DEGRADATIONS["jpeg"].levels:
         buffer = io.BytesIO()
@@ -43,7 +43,7 @@ def test_blur_follows_the_rule_for_sigma(kernel: int) -> None:
 
 
 @pytest.mark.parametrize("sigma", DEGRADATIONS["noise"].levels)
-def test_noise_has_the_standard_deviation_it_says(sigma: int) -> None:
+def test_noise_has_the_stated_standard_deviation(sigma: int) -> None:
     rgb, mask = np.full((200, 200, 3), 128, np.uint8), np.zeros((200, 200), np.bool_)
     found, _ = degrade("noise", sigma, rgb, mask, "a.png", 0)
     change = found.astype(float) - 128
@@ -58,7 +58,7 @@ def test_noise_has_the_standard_deviation_it_says(sigma: int) -> None:
 
 
 @pytest.mark.parametrize("factor", DEGRADATIONS["resize"].levels)
-def test_the_truth_follows_resizing(factor: float) -> None:
+def test_truth_mask_is_resized_with_the_picture(factor: float) -> None:
     rgb, mask = forged(3, 120, 80)
     small, truth = degrade("resize", factor, rgb, mask, "a.png", 0)
     assert small.shape == (round(80 * factor), round(120 * factor), 3)
@@ -68,7 +68,7 @@ def test_the_truth_follows_resizing(factor: float) -> None:
     assert marked == pytest.approx(rgb[mask].mean(), abs=8)
 
 
-def test_a_screenshot_keeps_the_truth_on_its_pixels() -> None:
+def test_screenshot_keeps_the_truth_mask_aligned() -> None:
     mask = np.zeros((900, 1600), np.bool_)
     mask[200:700, 300:1300] = True
     rgb = np.where(mask[..., None], 250, 5).astype(np.uint8).repeat(3, axis=2)
@@ -76,10 +76,10 @@ def test_a_screenshot_keeps_the_truth_on_its_pixels() -> None:
     assert shot.shape[:2] == truth.shape == (round(720 * 0.9), round(1280 * 0.9))
     assert ((shot[..., 0] > 127) == truth).mean() > 0.995
     other = degrade("screenshot", "png", rgb, mask, "b.png", 0)[1]
-    assert (other != truth).any(), "the place of the crop is random"
+    assert (other != truth).any(), "the position of the crop is random"
 
 
-def test_an_upload_is_saved_twice_and_made_smaller() -> None:
+def test_upload_shrinks_large_pictures_only() -> None:
     rgb, mask = forged(5, 1500, 1000)
     found, truth = degrade("upload", "heavy", rgb, mask, "a.png", 0)
     assert found.shape == (720, 1080, 3)
@@ -96,7 +96,7 @@ def robust_in(out: Path) -> dict[str, Any]:
     return results_in(out)["robust"]  # type: ignore[no-any-return]
 
 
-def test_figures_are_those_of_the_degraded_pictures(tmp_path: Path) -> None:
+def test_metrics_are_computed_on_the_degraded_pictures(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 3, 2), tmp_path / "out"
     assert evaluate(root, out, "--robust", "resize,blur", "--seed", "7") == 0
     tables = robust_in(out)["methods"]["ela"]["x"]
@@ -131,16 +131,16 @@ def test_figures_are_those_of_the_degraded_pictures(tmp_path: Path) -> None:
     assert "## Robustness: Resizing" in table
     assert "libjpeg" in table
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml") == 5 + 2, "one curve a degradation"
+    assert page.count("data:image/svg+xml") == 5 + 2, "one curve per degradation"
 
 
-def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_stopped_run_resumes_with_the_missing_rows(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
     assert evaluate(root, out, "--robust", "noise,jpeg") == 0
     journal = out / "robust.jsonl"
-    whole, figures = journal.read_text(encoding="utf-8").splitlines(), robust_in(out)
+    whole, metrics = journal.read_text(encoding="utf-8").splitlines(), robust_in(out)
     assert len(whole) == 1 + 12 * 3
-    # half the rows and a torn one, and a mark in the first that only survives when it is not measured again
+    # half of the rows and a truncated one; the changed score survives only if the row is not measured again
     first = json.loads(whole[1])
     first["score"] = 0.75
     journal.write_text("\n".join([whole[0], json.dumps(first), *whole[2:20], whole[20][:30]]), encoding="utf-8")
@@ -148,13 +148,13 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     again = journal.read_text(encoding="utf-8").splitlines()
     assert sorted(again[2:]) == sorted(whole[2:])
     assert json.loads(again[1])["score"] == 0.75
-    figures["methods"]["ela"]["x"]["jpeg"][1].pop("image_auc")
+    metrics["methods"]["ela"]["x"]["jpeg"][1].pop("image_auc")
     found = robust_in(out)
     found["methods"]["ela"]["x"]["jpeg"][1].pop("image_auc")
-    assert found == figures
+    assert found == metrics
 
 
-def test_another_degradation_joins_those_measured_before(tmp_path: Path) -> None:
+def test_new_degradation_is_added_to_previous_ones(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
     assert evaluate(root, out, "--robust", "screenshot") == 0
     before = robust_in(out)["methods"]["ela"]["x"]["screenshot"]
@@ -165,7 +165,7 @@ def test_another_degradation_joins_those_measured_before(tmp_path: Path) -> None
     assert "Robustness: Screenshot" in page and "Robustness: Double JPEG" in page
 
 
-def test_rows_of_another_seed_or_version_are_made_again(tmp_path: Path) -> None:
+def test_rows_of_other_encoder_versions_are_measured_again(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 1, 1), tmp_path / "out"
     assert evaluate(root, out, "--robust", "screenshot") == 0
     journal = out / "robust.jsonl"
@@ -178,7 +178,7 @@ def test_rows_of_another_seed_or_version_are_made_again(tmp_path: Path) -> None:
     assert journal.read_text(encoding="utf-8").splitlines() == rows
 
 
-def test_an_edit_that_is_gone_is_counted_not_scored(tmp_path: Path) -> None:
+def test_edit_lost_by_resizing_is_counted_as_failed(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
     dot = np.zeros((64, 96), np.bool_)
     dot[10, 11] = True
@@ -188,7 +188,7 @@ def test_an_edit_that_is_gone_is_counted_not_scored(tmp_path: Path) -> None:
     assert (quarter["level"], quarter["n_tampered"], quarter["n_failed"]) == ("0.25", 1, 1)
 
 
-def test_an_unknown_degradation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_degradation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(make_set(tmp_path / "x", 1, 0), tmp_path / "out", "--robust", "jpeg,rain") == 2
     assert "'rain'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

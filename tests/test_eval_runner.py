@@ -1,4 +1,4 @@
-"""The pass over a data set: one picture's fault costs no other its score, and a bug is not swallowed."""
+"""The evaluation loop: a fault in one picture affects no other, and internal errors are raised."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_out_of_memory_is_retried_picture_by_picture(tmp_path: Path) -> None:
     assert [int(row.counts["half"].tp) for row in rows if row.ok] == [200, 600]
 
 
-def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
+def test_internal_error_is_raised(tmp_path: Path) -> None:
     def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -46,15 +46,15 @@ def test_a_fault_that_is_no_picture_s_is_not_swallowed(tmp_path: Path) -> None:
         rows_of(read_folder(noise_set(tmp_path / "x")).samples, predict)
 
 
-def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
+def test_picture_too_large_to_degrade_affects_no_other(tmp_path: Path) -> None:
     samples = read_folder(noise_set(tmp_path / "x", 3, 0)).samples
-    said = (
+    message = (
         "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemoryError'"
     )
 
     def prepare(sample: Sample, rgb: RGB, mask: Mask) -> tuple[RGB, Mask]:
         if sample == samples[1]:
-            raise cv2.error(said)
+            raise cv2.error(message)
         return rgb, mask
 
     def predict(images: Sequence[RGB], traces: object) -> list[Map]:
@@ -62,13 +62,13 @@ def test_a_picture_too_large_to_degrade_costs_no_other(tmp_path: Path) -> None:
 
     reasons = [row.reason for row in rows_of(samples, predict, prepare=prepare)]
     assert reasons == ["", f"{samples[1].image}: out of memory", ""]
-    said = "(-215:Assertion failed) !ssize.empty()"
+    message = "(-215:Assertion failed) !ssize.empty()"
     with pytest.raises(cv2.error, match="Assertion"):
         rows_of(samples, predict, prepare=prepare)
 
 
 @pytest.mark.parametrize("fault", [float("nan"), 1.5])
-def test_an_impossible_map_fails_its_picture_only(tmp_path: Path, fault: float) -> None:
+def test_invalid_map_fails_only_its_picture(tmp_path: Path, fault: float) -> None:
     def predict(images: Sequence[RGB], traces: object) -> list[Map]:
         maps = [np.ones(image.shape[:2], np.float32) for image in images]
         maps[0][0, 0] = fault
@@ -80,11 +80,11 @@ def test_an_impossible_map_fails_its_picture_only(tmp_path: Path, fault: float) 
 
 def test_every_method_gets_the_same_pictures_and_traces(tmp_path: Path) -> None:
     samples = read_folder(noise_set(tmp_path / "x", 3, 2)).samples
-    seen: dict[str, list[Any]] = {"a": [], "b": [], "blind": []}
+    inputs: dict[str, list[Any]] = {"a": [], "b": [], "blind": []}
 
     def method(name: str, take: Callable[[RGB], Any] | None) -> Method:
         def predict(images: Sequence[RGB], traces: Sequence[Any] | None) -> list[Map]:
-            seen[name] += list(zip(images, traces or [None] * len(images), strict=True))
+            inputs[name] += list(zip(images, traces or [None] * len(images), strict=True))
             return [np.ones(image.shape[:2], np.float32) for image in images]
 
         return Method(name, "baseline", {"half": 0.5}, predict=predict, traces=take)
@@ -95,12 +95,12 @@ def test_every_method_gets_the_same_pictures_and_traces(tmp_path: Path) -> None:
         (name, sample.name) for name in ("a", "blind", "b") for sample in samples[:2]
     ]
     assert len(rows) == 15 and all(row.ok for _, row in rows)
-    assert all(one[0] is other[0] and one[1] is other[1] for one, other in zip(seen["a"], seen["b"], strict=True))
-    assert all((one[1] == picture_traces(one[0])).all() for one in seen["a"])
-    assert all(traces is None for _, traces in seen["blind"])
+    assert all(one[0] is other[0] and one[1] is other[1] for one, other in zip(inputs["a"], inputs["b"], strict=True))
+    assert all((one[1] == picture_traces(one[0])).all() for one in inputs["a"])
+    assert all(traces is None for _, traces in inputs["blind"])
 
 
-def test_batches_are_the_same_whatever_is_known(tmp_path: Path) -> None:
+def test_batches_do_not_depend_on_finished_rows(tmp_path: Path) -> None:
     samples = read_folder(noise_set(tmp_path / "x", 5, 0)).samples
     sizes: list[int] = []
 
@@ -111,4 +111,4 @@ def test_batches_are_the_same_whatever_is_known(tmp_path: Path) -> None:
     known = {samples[0].name, samples[1].name, samples[2].name}
     rows = rows_of(samples, predict, batch=2, done=lambda method, sample: sample.name in known)
     assert [row.name for row in rows] == [samples[3].name, samples[4].name]
-    assert sizes == [2, 1], "the first batch is known, the second is predicted whole"
+    assert sizes == [2, 1], "the first batch is finished, the second is predicted as a whole"

@@ -1,4 +1,4 @@
-"""Atomic writes, journals that survive a kill, and walks."""
+"""Atomic writes, journals that survive a kill, and directory walks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imltool.journal import Journal, claim_folder, read_rows
 from imltool.pictures.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
 
 
-def test_a_failed_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_atomic_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
     with pytest.raises(RuntimeError), atomic(target) as temporary:
@@ -30,7 +30,7 @@ def test_a_failed_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_written(tmp_path: Path) -> None:
+def test_full_disk_is_a_one_line_error_and_keeps_written_rows(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
@@ -54,7 +54,7 @@ except OutputError as error:
     assert path.read_bytes().endswith(b"\n")
 
 
-def test_a_torn_last_line_is_dropped_and_damage_inside_is_an_error(tmp_path: Path) -> None:
+def test_truncated_last_line_is_dropped_and_inner_damage_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(b'{"a":1}\n{"a":2}\n{"a":')
     with Journal(path) as journal:
@@ -66,16 +66,16 @@ def test_a_torn_last_line_is_dropped_and_damage_inside_is_an_error(tmp_path: Pat
         Journal(path)
 
 
-def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     assert claim_folder(tmp_path, {"seed": 1, "path": "a"}) is False
     assert claim_folder(tmp_path, {"seed": 1, "path": "a"}) is True
     with pytest.raises(ResumeError, match="seed was 1, now 2"):
         claim_folder(tmp_path, {"seed": 2, "path": "a"})
 
 
-@pytest.mark.may_skip  # one of the two, whoever runs the tests
+@pytest.mark.may_skip  # one of the two is skipped, depending on the user
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_permission_is_one_line(tmp_path: Path) -> None:
+def test_missing_permission_is_an_output_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="no permission"):
         write_text(tmp_path / "a", "x")
@@ -89,7 +89,7 @@ def test_walks_are_sorted_and_survive_link_loops(tmp_path: Path) -> None:
     assert [p.relative_to(tmp_path).as_posix() for p in walk_images(tmp_path)] == ["a/1.PNG", "b/2.jpg", "z.tiff"]
 
 
-def test_folders_deeper_than_calls_may_be_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_deeper_than_the_recursion_limit_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     depth = sys.getrecursionlimit() + 100
     for _ in range(depth):
@@ -106,9 +106,9 @@ def test_folders_deeper_than_calls_may_be_are_walked(tmp_path: Path, monkeypatch
             os.rmdir("d")
 
 
-@pytest.mark.may_skip  # one of the two, whoever runs the tests
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be one who may not read")
-def test_a_folder_that_cannot_be_read_is_an_error_unless_somebody_listens(tmp_path: Path) -> None:
+@pytest.mark.may_skip  # one of the two is skipped, depending on the user
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a user without read permission")
+def test_unreadable_folder_is_an_error_unless_a_callback_is_given(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
@@ -165,8 +165,8 @@ def test_maps_and_masks_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 5), (700, 7001)])
-def test_other_programs_read_maps_and_masks(tmp_path: Path, shape: tuple[int, int]) -> None:
-    """The last is written in several strips, the rows of which are stored as differences to the row above."""
+def test_maps_and_masks_are_readable_by_other_libraries(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The largest shape is written in several strips, with rows stored as differences to the row above."""
     values = np.random.default_rng(0).random(shape, np.float32)
     values.flat[0], values.flat[-1] = 0.0, 1.0
     write_map(tmp_path / "m.png", values)
@@ -178,7 +178,7 @@ def test_other_programs_read_maps_and_masks(tmp_path: Path, shape: tuple[int, in
         assert np.array_equal(np.asarray(read), np.where(values > 0.5, 255, 0))
 
 
-def test_unreadable_pictures_give_their_reason(tmp_path: Path) -> None:
+def test_unreadable_pictures_raise_with_a_reason(tmp_path: Path) -> None:
     Image.fromarray(photo(1)).save(tmp_path / "ok.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "ok.jpg").read_bytes()[:700])
     (tmp_path / "empty.jpg").touch()
@@ -189,7 +189,7 @@ def test_unreadable_pictures_give_their_reason(tmp_path: Path) -> None:
             read_rgb(tmp_path / f"{name}.jpg")
 
 
-def test_pairs_are_made_by_name_and_faults_named(tmp_path: Path) -> None:
+def test_pairs_are_matched_by_name_and_faults_reported(tmp_path: Path) -> None:
     for name in ("tampered/b.jpg", "tampered/a.png", "masks/a.png", "masks/b.tif", "authentic/c.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -210,7 +210,7 @@ def test_pairs_are_made_by_name_and_faults_named(tmp_path: Path) -> None:
     assert [sample.name for sample in reading.samples] == ["tampered/a.png", "authentic/c.jpg"]
 
 
-def test_no_scene_is_on_both_sides_of_a_split() -> None:
+def test_split_keeps_scenes_disjoint() -> None:
     names = [
         f"tampered/Sp_D_CNN_A_ani{a:04d}_pla{b:04d}_{a:04d}.jpg" for a, b in [(1, 2), (3, 2), (4, 5), (6, 7), (8, 9)]
     ]
@@ -235,7 +235,7 @@ def test_masks_of_zero_and_one_are_not_read_as_empty(tmp_path: Path) -> None:
         assert np.array_equal(read_mask(path, (10, 8)), truth), path.name
 
 
-def test_reading_a_journal_changes_nothing(tmp_path: Path) -> None:
+def test_reading_a_journal_does_not_change_it(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(b'{"a":1}\n{"a"')
     assert read_rows(path) == [{"a": 1}] and path.read_bytes() == b'{"a":1}\n{"a"'
@@ -244,21 +244,23 @@ def test_reading_a_journal_changes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none.jsonl").exists()
 
 
-def test_a_difference_deep_inside_the_parameters_is_named(tmp_path: Path) -> None:
+def test_nested_parameter_difference_is_named(tmp_path: Path) -> None:
     claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 2]}})
     with pytest.raises(ResumeError, match=r"optim\.list\.1 was 2, now 3"):
         claim_folder(tmp_path, {"optim": {"lr": 1, "list": [1, 3]}})
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_concurrent_atomic_writers_do_not_interfere(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     with atomic(target) as first, atomic(target) as second:
         first.write_text("first")
         second.write_text("second")
-    assert target.read_text() == "first" and list(tmp_path.iterdir()) == [target], "the last to end replaces the other"
+    assert target.read_text() == "first" and list(tmp_path.iterdir()) == [target], (
+        "the writer that ends last replaces the file"
+    )
 
 
-def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_partial_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
@@ -276,14 +278,14 @@ with atomic(Path(sys.argv[1])) as temporary:
     assert [path.name for path in (tmp_path / "sub").iterdir()] == [".mine.part"]
 
 
-def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
     with folder_lock(tmp_path), pytest.raises(UsageError, match="another command"), folder_lock(tmp_path):
         pass
     with folder_lock(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".imltool.lock"]
 
 
-def test_restart_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+def test_restart_removes_only_files_of_the_run(tmp_path: Path) -> None:
     written = ("rows.jsonl", "maps")
     (tmp_path / ".DS_Store").touch()
     assert claim_folder(tmp_path, {"command": "a", "seed": 1}, written=written) is False

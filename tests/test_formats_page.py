@@ -33,14 +33,14 @@ NAMES = {
 
 
 @pytest.mark.parametrize("module", NAMES)
-def test_every_file_is_on_the_page(module: str) -> None:
+def test_formats_page_names_every_output_file(module: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     loaded = importlib.import_module(module)
     for constant in NAMES[module]:
         assert getattr(loaded, constant) in page, constant
 
 
-def test_versions_are_those_of_the_code() -> None:
+def test_formats_page_states_the_versions_of_the_code() -> None:
     from imltool.engines.graph_info import GraphInfo
     from imltool.scan.run_record import ROW_FORMAT
     from imltool.student.header import FORMAT as CHECKPOINT

@@ -1,4 +1,4 @@
-"""Ends that are asked for by signals."""
+"""Interruption by signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOST = """
         ask()
         time.sleep(30)
     except KeyboardInterrupt:
-        pass  # as code does that is called from C
+        pass  # like code that is called from C
     time.sleep(30)
     print("not raised again")
 """
@@ -65,7 +65,7 @@ ARRIVED = """
     ("work", "printed"),
     [(LOST, ""), (SLOW, "tidied up"), (TWICE, "tidied up"), (DEFERRED, "state saved"), (ARRIVED, "tidied up")],
 )
-def test_sigterm_interrupts_also_where_the_first_exception_was_lost(work: str, printed: str) -> None:
+def test_sigterm_interrupts_even_if_the_first_exception_was_lost(work: str, printed: str) -> None:
     program = f"""
 import os, signal, time
 from imltool.interrupt import deferred_interrupt, interrupt_arrived, interrupted_by_sigterm
@@ -77,7 +77,7 @@ try:
     with interrupted_by_sigterm():
 {textwrap.indent(textwrap.dedent(work), " " * 8)}
 except KeyboardInterrupt:
-    time.sleep(1.2)  # nothing comes after the block
+    time.sleep(1.2)  # no further interrupt comes after the block
     print("interrupted")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=25, check=False)

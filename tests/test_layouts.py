@@ -1,4 +1,4 @@
-"""Data set layouts: every published naming and its known faults."""
+"""Data set layouts: the file names of every published set and its known faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imltool.data.layouts.convert import convert
 from imltool.errors import DataError, UsageError
 
 
-def test_every_layout_has_a_tree_here() -> None:
+def test_every_layout_has_a_test_tree() -> None:
     assert list(TREES) == list(LAYOUTS)
 
 
@@ -32,7 +32,7 @@ def test_layout_is_read_as_published(tmp_path: Path, layout: str) -> None:
     authentic = [record for record in manifest.records if not record.tampered]
     assert {one.image: one.split for one in authentic} == expected.authentic
     assert all(one.kind == "authentic" for one in authentic)
-    for record in tampered:  # inverted, painted and three-level masks all come to the same truth
+    for record in tampered:  # inverted, coloured and three-level masks all give the same truth
         assert np.array_equal(manifest.truth(record), TRUTH), record.mask
     assert check_files(manifest) == []
 
@@ -51,15 +51,15 @@ def test_casia1_has_a_picture_without_a_mask_and_a_transposed_mask(tmp_path: Pat
     assert fault.message == "is 48x64, its picture is 64x48, turned by 90°"
     outcomes = [outcome for outcome in convert(manifest, tmp_path / "out") if outcome]
     assert [outcome.file for outcome in outcomes] == ["Tp/CM/Sp_S_NNN_A_ani0031_ani0031_0197.jpg"]
-    assert len(read_folder(tmp_path / "out").samples) == 3  # the rest is usable
+    assert len(read_folder(tmp_path / "out").samples) == 3  # the other pictures are usable
 
 
-def test_misspelt_names_are_told_but_never_paired(tmp_path: Path) -> None:
+def test_misspelt_names_are_reported_but_not_paired(tmp_path: Path) -> None:
     tree = grown(tmp_path, "casia1")
     tree.picture("Tp/Sp_D_NND_A_nat0054_nat0054_0189.jpg", "Tp/Sp_D_NNN_A_sce0001_cha0002_0300.jpg")
     tree.mask("gt/Sp_S_NND_A_nat0054_nat0054_0189_gt.png", "gt/Sp_D_NNN_A_sec0001_cha0002_0300_gt.png")
     tree.picture("Tp/Sp_D_NNN_A_arc0001_art0002_0400.jpg")
-    tree.mask("gt/Sp_D_NNN_A_arc0001_art0002_0401_gt.png")  # another number: another picture
+    tree.mask("gt/Sp_D_NNN_A_arc0001_art0002_0401_gt.png")  # a different number is a different picture
     manifest, problems = read_layout("casia1", tmp_path)
     misspelt = told(problems, "misspelt")
     assert misspelt.keys() == {"Tp/Sp_D_NND_A_nat0054_nat0054_0189.jpg", "Tp/Sp_D_NNN_A_sce0001_cha0002_0300.jpg"}
@@ -90,7 +90,7 @@ def test_coverage_and_imd2020_masks_of_another_size(tmp_path: Path) -> None:
     assert told(check_files(read_layout("imd2020", tree.root)[0]), "size").keys() == {"z28/00065_fake_mask.png"}
 
 
-def test_the_same_name_twice_is_left_out_not_guessed(tmp_path: Path) -> None:
+def test_ambiguous_names_are_left_out(tmp_path: Path) -> None:
     tree = grown(tmp_path, "comofod")
     tree.picture("0jpg/001_F.jpg", "002_F.png")
     tree.mask("002_B.png", "copy/002_B.png")
@@ -99,7 +99,7 @@ def test_the_same_name_twice_is_left_out_not_guessed(tmp_path: Path) -> None:
     assert {record.image for record in manifest.records if record.tampered} == {"001_F_JC1.jpg", "001_F_NA3.png"}
 
 
-def test_one_missing_mask_shifts_nothing(tmp_path: Path) -> None:
+def test_missing_mask_does_not_shift_other_pairs(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.picture(*(f"Tp/{n}.jpg" for n in range(5)))
     tree.mask(*(f"Gt/{n}_gt.png" for n in (0, 2, 3, 4)), "Gt/9_gt.png")
@@ -109,7 +109,7 @@ def test_one_missing_mask_shifts_nothing(tmp_path: Path) -> None:
     assert told(problems) == {"Tp/1.jpg": "has no mask: left out", "Gt/9_gt.png": "is a mask without a picture"}
 
 
-def test_nist16_missing_files_and_unlisted_ones(tmp_path: Path) -> None:
+def test_nist16_missing_and_unlisted_files(tmp_path: Path) -> None:
     tree = grown(tmp_path, "nist16")
     tree.picture("probe/NC2016_9999.jpg", "probe/NC2016_7000.jpg")
     with (tmp_path / "reference/manipulation/NC2016-manipulation-ref.csv").open("a") as reference:
@@ -140,19 +140,19 @@ def test_nist16_reference_without_its_columns(tmp_path: Path) -> None:
         ('[["a.jpg", "Negative"]]', "no picture of .* can be used .* a.jpg: does not exist"),
     ],
 )
-def test_json_lists_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_json_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.json").write_text(text)
     with pytest.raises(DataError, match=message):
         read_layout("imdlbenco", tmp_path / "list.json")
 
 
-def test_json_list_tells_missing_and_doubled_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_list_reports_missing_and_duplicate_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = Tree(tmp_path)
     tree.picture("here/a.jpg", "b.jpg")
     (tmp_path / "lists").mkdir()
     entries = [["here/a.jpg", "Negative"], ["here/a.jpg", "Negative"], ["b.jpg", "no.png"], ["b.jpg", "Negative"]]
     (tmp_path / "lists/l.json").write_text(json.dumps(entries))
-    monkeypatch.chdir(tmp_path)  # where the benchmark itself looks
+    monkeypatch.chdir(tmp_path)  # paths are relative to the working directory, as in the benchmark
     manifest, problems = read_layout("imdlbenco", Path("lists/l.json"))
     assert [Path(record.image).name for record in manifest.records] == ["a.jpg", "b.jpg"]
     assert [(problem.kind, problem.file) for problem in problems] == [
@@ -163,13 +163,13 @@ def test_json_list_tells_missing_and_doubled_entries(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("layout", [name for name in TREES if name != "imdlbenco"])
-def test_a_folder_of_something_else_is_refused(tmp_path: Path, layout: str) -> None:
+def test_folder_of_another_layout_is_refused(tmp_path: Path, layout: str) -> None:
     write_rgb(tmp_path / "holiday.jpg", photo(0))
     with pytest.raises(DataError, match=f"nothing of the layout {layout}"):
         read_layout(layout, tmp_path)
 
 
-def test_targets(tmp_path: Path) -> None:
+def test_set_targets_are_parsed(tmp_path: Path) -> None:
     grown(tmp_path, "folder")
     assert len(read_set(f"folder:{tmp_path}")[0].records) == 3
     with pytest.raises(UsageError, match=r"layout of .* is not given"):

@@ -1,4 +1,4 @@
-"""Masks as people have them: coloured, of class numbers, of the stored raster; the same pixels for every command."""
+"""Masks in the wild: coloured, with class numbers, of the stored raster; every command reads the same pixels."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -33,7 +33,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def painted(background: tuple[int, int, int], *colours: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The truth in colours: its first region in the first one, the second in the last."""
+    """The truth in colours: the first region in the first colour, the second in the last."""
     rgb = np.full((*TRUTH.shape, 3), background, dtype=np.uint8)
     rgb[6:12, 8:20] = colours[0]
     rgb[14:18, 4:12] = colours[-1]
@@ -67,7 +67,7 @@ COLOURED = {
 
 
 @pytest.mark.parametrize("case", list(COLOURED))
-def test_any_colour_apart_from_the_background_is_tampered_for_every_command(tmp_path: Path, case: str) -> None:
+def test_non_background_colours_are_tampered_for_every_command(tmp_path: Path, case: str) -> None:
     for folder in ("tampered", "masks"):
         (tmp_path / folder).mkdir()
     Image.fromarray(photo(1, 32, 24)).save(tmp_path / "tampered/a.png")
@@ -81,14 +81,14 @@ def test_any_colour_apart_from_the_background_is_tampered_for_every_command(tmp_
     assert np.array_equal(pool.picture(pool.objects[0][0])[1], TRUTH)
 
 
-def test_a_small_coloured_region_is_no_noise(tmp_path: Path) -> None:
+def test_small_coloured_region_is_not_noise(tmp_path: Path) -> None:
     rgb = np.zeros((100, 100, 3), dtype=np.uint8)
     rgb[50:52, 50:52] = (255, 0, 0)
     Image.fromarray(rgb).save(tmp_path / "m.png")
     assert read_truth(tmp_path / "m.png", MaskRule()).sum() == 4
 
 
-def test_noise_of_a_jpeg_is_no_colour(tmp_path: Path) -> None:
+def test_jpeg_noise_is_not_a_colour(tmp_path: Path) -> None:
     Image.fromarray(painted(BLACK, WHITE)).save(tmp_path / "m.jpg", quality=60)
     assert (read_truth(tmp_path / "m.jpg", MaskRule()) != TRUTH).mean() < 0.02
 
@@ -102,9 +102,7 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize("case", list(UNCLEAR))
-def test_an_unclear_background_is_refused_with_the_way_to_say_which(
-    tmp_path: Path, imltool: Imltool, case: str
-) -> None:
+def test_ambiguous_background_is_refused_with_a_hint_to_mask_rule(tmp_path: Path, imltool: Imltool, case: str) -> None:
     make_set(tmp_path / "set", tampered=1, authentic=0)
     write_rgb(tmp_path / "set/tampered/t0.png", photo(1, 32, 24))
     write_rgb(tmp_path / "set/masks/t0.png", UNCLEAR[case])
@@ -121,7 +119,7 @@ def test_an_unclear_background_is_refused_with_the_way_to_say_which(
     assert np.array_equal(made > 0, (UNCLEAR[case] == (255, 0, 0)).all(axis=2))
 
 
-def test_rules_of_colours(tmp_path: Path) -> None:
+def test_mask_rules_select_colours(tmp_path: Path) -> None:
     Image.fromarray(painted((255, 0, 0), (0, 255, 0), (0, 0, 255))).save(tmp_path / "m.png")
 
     def marked(*texts: str) -> NDArray[np.bool_]:
@@ -140,7 +138,7 @@ def test_rules_of_colours(tmp_path: Path) -> None:
             parse_rule([text])
 
 
-def test_a_rule_on_the_command_line_is_kept_in_the_manifest(tmp_path: Path, imltool: Imltool) -> None:
+def test_mask_rule_option_is_stored_in_the_manifest(tmp_path: Path, imltool: Imltool) -> None:
     make_set(tmp_path / "set", tampered=1, authentic=1)
     out = tmp_path / "m.jsonl"
     assert imltool("data", "index", f"folder:{tmp_path / 'set'}", "--out", out, "--mask-rule", "raster=stored")[0] == 0
@@ -151,7 +149,7 @@ def test_a_rule_on_the_command_line_is_kept_in_the_manifest(tmp_path: Path, imlt
 
 
 def turned_set(root: Path, orientations: dict[str, int]) -> dict[str, NDArray[np.bool_]]:
-    """Pictures with EXIF orientations and masks of the stored raster; the truth of each as displayed."""
+    """Write pictures with EXIF orientations and masks of the stored raster; return the displayed truth of each."""
     truths = {}
     for number, (name, orientation) in enumerate(orientations.items()):
         rgb, mask = forged(number, 64, 48)
@@ -166,7 +164,7 @@ def turned_set(root: Path, orientations: dict[str, int]) -> dict[str, NDArray[np
     return truths
 
 
-def test_sizes_decide_the_raster_of_a_whole_set(tmp_path: Path, imltool: Imltool) -> None:
+def test_mask_sizes_decide_the_raster_of_the_whole_set(tmp_path: Path, imltool: Imltool) -> None:
     truths = turned_set(tmp_path / "set", {"upright": 1, "mirrored": 2, "down": 3, "sideways": 6})
     one = read_target("x", str(tmp_path / "set"))
     assert len(one.samples) == 4
@@ -182,7 +180,7 @@ def test_sizes_decide_the_raster_of_a_whole_set(tmp_path: Path, imltool: Imltool
             assert np.array_equal(read_sample_mask(sample), truths[Path(sample.name).stem]), target
 
 
-def test_where_sizes_cannot_decide_it_is_reported_and_a_rule_does(tmp_path: Path, imltool: Imltool) -> None:
+def test_undecidable_raster_is_reported_and_settled_by_a_rule(tmp_path: Path, imltool: Imltool) -> None:
     truths = turned_set(tmp_path / "set", {"mirrored": 2, "down": 3})
     unclear = read_target("x", str(tmp_path / "set"))
     assert any("leaves it open" in note and "raster=stored" in note for note in unclear.warnings)
@@ -198,7 +196,7 @@ def test_where_sizes_cannot_decide_it_is_reported_and_a_rule_does(tmp_path: Path
         assert np.array_equal(read_sample_mask(sample), truths[Path(sample.name).stem])
 
 
-def test_sets_that_disagree_decide_nothing_for_the_others(tmp_path: Path) -> None:
+def test_contradictory_masks_do_not_decide_for_others(tmp_path: Path) -> None:
     turned_set(tmp_path, {"down": 3, "a": 6, "b": 8})
     write_rgb(tmp_path / "masks/b.png", np.rot90(TRUTH.repeat(2, 0).repeat(2, 1)))
     samples = [Sample(name, tmp_path / f"tampered/{name}.jpg", tmp_path / f"masks/{name}.png") for name in "ab"]
@@ -207,7 +205,7 @@ def test_sets_that_disagree_decide_nothing_for_the_others(tmp_path: Path) -> Non
     assert (settled.turned, settled.unclear) == (["a"], ["down"])
 
 
-def test_a_mask_of_no_size_of_its_picture_is_refused(tmp_path: Path) -> None:
+def test_mask_with_wrong_size_is_refused(tmp_path: Path) -> None:
     write_rgb(tmp_path / "m.png", TRUTH)
     with pytest.raises(DataError, match="is 32x24, its picture is 48x64"):
         read_truth(tmp_path / "m.png", MaskRule(), PictureShape((48, 64), 6))

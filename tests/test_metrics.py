@@ -1,4 +1,4 @@
-"""Every metric against a slow oracle: scikit-learn where it has the metric, plain loops where it has not."""
+"""Every metric against a slow oracle: scikit-learn if it has the metric, otherwise plain loops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def picture(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A small map with many ties and a mask, empty and full ones among them."""
+    """A small map with many ties and a mask, which may be empty or full."""
     rng = np.random.default_rng(seed)
     shape = rng.integers(1, 9, 2)
     steps = int(rng.choice([1, 2, 5, 65535]))
@@ -46,7 +46,7 @@ def counted(tp: int, fp: int, fn: int, tn: int) -> Counts:
 
 
 @given(seeds, st.sampled_from([0.0, 0.2, 0.5, 0.73, 1.0]))
-def test_counts_are_those_of_a_loop_over_the_pixels(seed: int, threshold: float) -> None:
+def test_counts_agree_with_a_loop_over_pixels(seed: int, threshold: float) -> None:
     values, mask = picture(seed)
     expected = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for value, truth in zip(values.ravel(), mask.ravel(), strict=True):
@@ -74,7 +74,7 @@ def test_threshold_metrics_agree_with_scikit_learn(seed: int) -> None:
 
 
 @given(seeds)
-def test_curves_agree_with_scikit_learn_ties_included(seed: int) -> None:
+def test_curves_agree_with_scikit_learn_including_ties(seed: int) -> None:
     values, mask = picture(seed)
     levels = rank_pixels(values, mask)
     auc = float(metrics.auc(levels.tampered, levels.authentic))
@@ -97,8 +97,8 @@ def test_auc_counts_pairs() -> None:
     assert metrics.auc(levels.tampered, levels.authentic) == pytest.approx(np.mean(pairs))
 
 
-def test_curves_are_exact_where_a_sigmoid_presses_the_map_against_0_or_1() -> None:
-    """Levels of a 16-bit PNG would call most of these pixels equal."""
+def test_curves_are_exact_for_maps_saturated_at_0_or_1() -> None:
+    """Quantized to 16 bits, most of these pixels would be equal."""
     rng = np.random.default_rng(1)
     mask = rng.random((40, 50)) < 0.2
     for shift in (-15.0, 15.0):
@@ -112,7 +112,7 @@ def test_curves_are_exact_where_a_sigmoid_presses_the_map_against_0_or_1() -> No
 
 
 @given(seeds)
-def test_ranked_counts_are_those_of_counting(seed: int) -> None:
+def test_ranked_counts_agree_with_counting(seed: int) -> None:
     values, mask = picture(seed)
     values[0, 0] = -0.0
     ranking = rank_pixels(values, mask)
@@ -133,25 +133,25 @@ def test_constant_map_is_chance() -> None:
     assert metrics.average_precision(levels.tampered, levels.authentic) == pytest.approx(1 / 3)
 
 
-def test_a_value_of_exactly_the_threshold_is_not_predicted() -> None:
+def test_value_equal_to_the_threshold_is_not_predicted() -> None:
     c = count_pixels(np.array([[0.5, np.nextafter(np.float32(0.5), np.float32(1))]], np.float32), np.ones((1, 2), bool))
     assert (c.tp, c.fn) == (1, 1)  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.parametrize("metric", [metrics.f1, metrics.iou, metrics.recall])
-def test_empty_truth_is_an_argument(metric: object) -> None:
+def test_value_for_empty_truth_is_an_argument(metric: object) -> None:
     assert callable(metric)
     nothing, alarm, missed = counted(0, 0, 0, 9), counted(0, 2, 0, 7), counted(0, 0, 3, 6)
     assert (metric(nothing), metric(alarm), metric(missed)) == (1.0, 0.0, 0.0)
     assert (metric(nothing, both_empty=0.0), metric(alarm, truth_empty=0.25)) == (0.0, 0.25)
 
 
-def test_precision_without_a_prediction() -> None:
+def test_precision_without_predicted_pixels() -> None:
     assert metrics.precision(counted(0, 0, 0, 9)) == 1.0
     assert metrics.precision(counted(0, 0, 3, 6)) == 0.0
 
 
-def test_mcc_is_signed_and_defined_on_one_sided_pictures() -> None:
+def test_mcc_is_signed_and_defined_for_single_class_pictures() -> None:
     assert metrics.mcc(counted(0, 5, 4, 0)) == pytest.approx(-1.0)
     assert metrics.mcc(counted(4, 0, 0, 5)) == pytest.approx(1.0)
     assert metrics.mcc(counted(0, 0, 0, 9)) == 1.0
@@ -160,7 +160,7 @@ def test_mcc_is_signed_and_defined_on_one_sided_pictures() -> None:
     assert metrics.mcc(counted(huge, huge, huge, huge)) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_pooled_and_averaged_f1_differ_as_they_should() -> None:
+def test_pooled_f1_differs_from_averaged_f1() -> None:
     both = stack([counted(10, 0, 0, 90), counted(0, 0, 1, 99)])
     assert metrics.f1(both).tolist() == [1.0, 0.0]
     assert metrics.f1(pool(both)) == pytest.approx(20 / 21)
@@ -170,7 +170,7 @@ def test_pooled_and_averaged_f1_differ_as_they_should() -> None:
 def test_best_threshold_is_one_for_all_pictures() -> None:
     curve = np.array([[1.0, 0.6, 0.0], [0.0, 0.6, 1.0]])
     assert metrics.best_threshold(curve) == 1
-    assert np.float32(0.5) in CURVE_THRESHOLDS, "the best of these is never worse than the headline's"
+    assert np.float32(0.5) in CURVE_THRESHOLDS, "the best threshold is never worse than 0.5"
 
 
 @given(seeds, st.sampled_from([0.0, 0.05, 0.1, 0.5, 1.0]))
@@ -184,7 +184,7 @@ def test_image_metrics_agree_with_scikit_learn(seed: int, fpr: float) -> None:
     assert metrics.share_above(tampered, 0.5) == pytest.approx(sum(s > 0.5 for s in tampered) / tampered.size)
 
 
-def test_image_metrics_without_a_side_do_not_exist() -> None:
+def test_image_metrics_are_nan_without_one_class() -> None:
     assert math.isnan(metrics.image_auc([0.1], []))
     assert math.isnan(metrics.image_tpr_at_fpr([], [0.1]))
     assert math.isnan(metrics.image_tpr_at_fpr([0.1], []))
@@ -194,14 +194,14 @@ def test_image_metrics_without_a_side_do_not_exist() -> None:
 
 
 @pytest.mark.parametrize("fault", [float("nan"), -0.01, 1.01, float("inf")])
-def test_a_map_with_impossible_values_is_refused(fault: float) -> None:
+def test_map_with_invalid_values_is_refused(fault: float) -> None:
     values = np.full((2, 2), 0.5, np.float32)
     values[1, 0] = fault
     with pytest.raises(DataError, match=r"0\.\.1"):
         check_map(values, np.zeros((2, 2), bool))
 
 
-def test_a_map_of_another_size_is_refused() -> None:
+def test_map_of_another_size_is_refused() -> None:
     with pytest.raises(DataError, match="does not fit"):
         check_map(np.zeros((2, 3), np.float32), np.zeros((3, 2), bool))
 
@@ -221,7 +221,7 @@ def test_bootstrap_of_a_mean_agrees_with_a_loop() -> None:
     assert bootstrap.mean_interval([*values, float("nan")], 0) == bootstrap.mean_interval(values, 0)
 
 
-def test_bootstrap_of_a_pooled_metric_draws_whole_pictures() -> None:
+def test_bootstrap_of_a_pooled_metric_resamples_pictures() -> None:
     rng = np.random.default_rng(6)
     rows = rng.integers(0, 50, (30, 4))
     draws = [float(metrics.f1(pool(Counts.from_array(rows[rng.integers(0, 30, 30)])))) for _ in range(2000)]
@@ -251,14 +251,14 @@ def test_bootstrap_of_a_true_positive_rate_agrees_with_a_loop() -> None:
     assert scores_interval(tampered, authentic, metrics.tpr_at_fpr) == pytest.approx(slow_interval(draws), abs=0.04)
 
 
-def test_resamples_drawn_in_parts_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_resamples_equal_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(9).random(30)
     whole = bootstrap.mean_interval(values, 3)
     monkeypatch.setattr(bootstrap, "_CHUNK", 700)
     assert bootstrap.mean_interval(values, 3) == whole
 
 
-def test_an_interval_needs_two_pictures() -> None:
+def test_interval_needs_two_pictures() -> None:
     assert bootstrap.mean_interval([0.5], 0) is None
     assert scores_interval([0.5, 0.6], [0.5], metrics.auc) is None
     assert bootstrap.interval(lambda: np.zeros(0), [], 0) is None

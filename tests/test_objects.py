@@ -1,4 +1,4 @@
-"""`imltool data objects`: which masks are objects, what is written, resume, and use as a source of splices."""
+"""`imltool data objects`: selection of objects, outputs, resuming, and use as a source of splices."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def files(out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A photo lying on its side, one larger than 1024 pixels, and one cut in half."""
+    """A photo rotated by EXIF, one larger than 1024 pixels, and a truncated one."""
     root = tmp_path_factory.mktemp("photos")
     rgb, _ = two_discs(5, 300, 200)
     turned = Image.fromarray(np.rot90(rgb).copy())
@@ -98,7 +98,7 @@ def cut_once(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copied(photos: Path, cut_once: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The photos and the finished folder again, to be changed; the folder believes they lay there from the start."""
+    """Modifiable copies of the photos and the finished folder, whose parameters name the copied photos."""
     mine, out = tmp_path / "photos", tmp_path / "objects"
     shutil.copytree(photos, mine)
     shutil.copytree(cut_once, out)
@@ -131,7 +131,7 @@ def test_objects_are_found_and_described(photos: Path, cut_once: Path) -> None:
     assert Image.open(cut_once / "sheet.png").width > 400
 
 
-def test_small_photos_are_copied_as_they_are_and_large_ones_shrunk(photos: Path, cut_once: Path) -> None:
+def test_small_photos_are_copied_and_large_ones_are_downscaled(photos: Path, cut_once: Path) -> None:
     for number in (1, 2):
         copy = cut_once / f"images/side-{number}.jpg"
         assert copy.read_bytes() == (photos / "side.jpg").read_bytes() and copy.stat().st_nlink == 1
@@ -141,7 +141,7 @@ def test_small_photos_are_copied_as_they_are_and_large_ones_shrunk(photos: Path,
     assert np.abs(shrunk.astype(int) - wanted).mean() < 3
 
 
-def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_objects_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imltool: Imltool) -> None:
     assert len(pair_by_stem(cut_once / "images", cut_once / "masks").pairs) == 4
     pair = f"{cut_once / 'images'}:{cut_once / 'masks'}"
     only = ("--set", "kinds={splice: 1}", "--set", "long_side=[160, 200]")
@@ -150,7 +150,7 @@ def test_the_folder_is_a_source_of_splices(cut_once: Path, tmp_path: Path, imlto
 
 
 @pytest.mark.slow
-def test_running_again_makes_only_what_is_missing_or_changed(
+def test_rerun_makes_only_missing_or_changed_objects(
     photos: Path, cut_once: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     mine, out = copied(photos, cut_once, tmp_path)
@@ -175,7 +175,7 @@ def test_running_again_makes_only_what_is_missing_or_changed(
     assert code == 0 and stdout == "" and "2 photos kept from before" in stderr
 
 
-def test_other_parameters_and_foreign_folders_are_refused_and_restart_discards(
+def test_other_parameters_and_foreign_folders_are_refused_without_restart(
     photos: Path, cut_once: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     mine, out = copied(photos, cut_once, tmp_path)
@@ -203,14 +203,14 @@ def test_other_parameters_and_foreign_folders_are_refused_and_restart_discards(
         (("--device", "cuda:7"), 2, "not available"),
     ],
 )
-def test_usage_faults_are_one_line(
+def test_invalid_arguments_are_a_one_line_error(
     photos: Path, tmp_path: Path, imltool: Imltool, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     found, _, stderr = imltool("data", "objects", photos, "--out", tmp_path / "o", *arguments)
     assert found == code and message in stderr and stderr.count("\n") == 1 and not (tmp_path / "o").exists()
 
 
-def test_paths_that_hold_no_photo_are_told(photos: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_paths_without_photos_are_errors(photos: Path, tmp_path: Path, imltool: Imltool) -> None:
     (tmp_path / "empty").mkdir()
     code, _, stderr = imltool("data", "objects", tmp_path / "empty", "--out", tmp_path / "o")
     assert code == 1 and "no photo found" in stderr
@@ -230,7 +230,7 @@ def test_points_give_the_masks_of_segment_anythings_predictor() -> None:
     embedding = teacher.embed(rgb)
     found = teacher.decode_points(embedding, points)
     predictor = SamPredictor(teacher.network.sam)  # type: ignore[attr-defined]
-    predictor.is_image_set, predictor.features = True, embedding.features  # set_image would embed once more
+    predictor.is_image_set, predictor.features = True, embedding.features  # set_image would embed again
     predictor.input_size, predictor.original_size = embedding.inner, embedding.size
     expected = []
     for point in points:
@@ -245,11 +245,11 @@ def test_points_give_the_masks_of_segment_anythings_predictor() -> None:
     assert teacher.decode_points(embedding, np.zeros((0, 2), np.float32)) == []
 
 
-def test_the_grid_covers_the_picture_evenly() -> None:
+def test_grid_points_cover_the_picture_evenly() -> None:
     assert grid_points(2, (100, 200)).tolist() == [[50, 25], [150, 25], [50, 75], [150, 75]]
 
 
-def test_figures_of_known_shapes() -> None:
+def test_shape_measures_of_known_shapes() -> None:
     rgb = photo(2, 300, 200)
     square = measure(rgb, answer(boxed(100, 50, 200, 150)), ObjectSettings())
     assert square is not None and square.area == pytest.approx(10_000 / 60_000)
@@ -278,7 +278,7 @@ def test_figures_of_known_shapes() -> None:
         (boxed(40, 20, 50, 180) | boxed(40, 170, 260, 180), "min_solidity"),
     ],
 )
-def test_what_is_no_object_is_left_out_by_its_own_setting(mask: np.ndarray, setting: str) -> None:
+def test_each_setting_excludes_its_kind_of_mask(mask: np.ndarray, setting: str) -> None:
     rgb = photo(2, 300, 200)
     loose = dict.fromkeys(("min_area", "min_main_piece", "min_solidity", "min_compactness", "min_score"), 0.0) | {
         "max_area": 1.0,
@@ -301,18 +301,18 @@ def test_unsure_and_flat_masks_are_left_out() -> None:
     assert measure(rgb, answer(np.zeros_like(mask)), ObjectSettings()) is None
 
 
-def test_crumbs_go_and_small_holes_close() -> None:
+def test_small_components_are_removed_and_holes_filled() -> None:
     clean = boxed(100, 50, 200, 150)
-    torn = clean | boxed(20, 20, 25, 25)
-    torn[90:95, 140:145] = False
-    found = measure(photo(2, 300, 200), answer(torn), ObjectSettings())
+    noisy = clean | boxed(20, 20, 25, 25)
+    noisy[90:95, 140:145] = False
+    found = measure(photo(2, 300, 200), answer(noisy), ObjectSettings())
     assert found is not None and np.array_equal(found.mask, clean)
-    torn[80:110, 130:160] = False  # the hole of a ring stays
-    ring = measure(photo(2, 300, 200), answer(torn), ObjectSettings())
+    noisy[80:110, 130:160] = False  # the hole of a ring is kept
+    ring = measure(photo(2, 300, 200), answer(noisy), ObjectSettings())
     assert ring is not None and not ring.mask[95, 145]
 
 
-def test_doubles_and_parts_of_a_better_object_are_dropped() -> None:
+def test_duplicates_and_parts_of_a_better_object_are_dropped() -> None:
     def one(mask: np.ndarray, quality: float) -> CutObject:
         found = measure(photo(2, 300, 200), answer(mask, quality), ObjectSettings(min_score=0))
         assert found is not None
@@ -325,7 +325,7 @@ def test_doubles_and_parts_of_a_better_object_are_dropped() -> None:
     assert len(choose([double, other, part, whole], 4, 1.0)) == 4
 
 
-def test_a_limit_draws_photos_and_a_larger_one_adds_to_them() -> None:
+def test_photo_limit_samples_photos_and_a_larger_limit_extends_them() -> None:
     inputs = tuple(Input(Path(f"{index}.jpg"), f"{index}.jpg", f"{index}.jpg") for index in range(40))
     few, more = sample(inputs, 5, 1), sample(inputs, 12, 1)
     assert len(few) == 5 and len(more) == 12 and set(few) < set(more) and few == sorted(few, key=inputs.index)
@@ -333,7 +333,7 @@ def test_a_limit_draws_photos_and_a_larger_one_adds_to_them() -> None:
     assert sample(inputs, None, 1) == sample(inputs, 99, 1) == list(inputs)
 
 
-def test_stems_never_collide(tmp_path: Path) -> None:
+def test_object_stems_never_collide(tmp_path: Path) -> None:
     names = ("a.jpg", "a.png", "a-1.jpg", "sub/a.jpg", "b.c.jpg", "b.jpg")
     for name in names:
         write_rgb(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
@@ -350,7 +350,7 @@ def test_stems_never_collide(tmp_path: Path) -> None:
     assert len(set(made)) == len(made)
 
 
-def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     (tmp_path / "parameters.json").write_text('{"command": "pseudo"}')
     with pytest.raises(UsageError, match="holds no objects"), objects_folder(tmp_path, {}, restart=True):
         pass

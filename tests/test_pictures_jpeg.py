@@ -1,4 +1,4 @@
-"""JPEG files that are damaged, rare, or only look damaged; and JPEG 2000 files by what their boxes say."""
+"""Damaged, rare and unusual JPEG files, and JPEG 2000 files with different colour spaces."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -31,7 +31,7 @@ def jpeg(rgb: RGB, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_file_without_its_end_marker_is_whole(tmp_path: Path) -> None:
+def test_file_without_end_marker_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     for options in ({}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}):
         whole = jpeg(photo(1, 320, 240), **options)
@@ -47,7 +47,7 @@ def test_a_file_without_its_end_marker_is_whole(tmp_path: Path) -> None:
             assert "no-end" in ids(read.context) and np.array_equal(read_rgb(path), expected)
 
 
-def test_the_whole_rows_of_a_picture_that_breaks_off(tmp_path: Path) -> None:
+def test_complete_rows_of_a_truncated_picture_are_read(tmp_path: Path) -> None:
     rgb = photo(1, 320, 240)
     path = tmp_path / "a.jpg"
     for options in ({}, {"subsampling": 0}, {"restart_marker_blocks": 5}):
@@ -61,19 +61,17 @@ def test_the_whole_rows_of_a_picture_that_breaks_off(tmp_path: Path) -> None:
                 path.write_bytes(data)
                 read = read_evidence(path)
                 rows = read.context.rows_decoded
-                if rows is None:  # an end marker was put where it breaks off: seen where the rest is flat
+                if rows is None:  # an end marker at the truncation: detected only if the rest is uniform
                     assert data.endswith(b"\xff\xd9")
                     continue
                 assert read.rgb.shape == (rows, 320, 3) and share * 240 - 40 < rows <= share * 240 + 24
-                assert np.abs(read.rgb[: rows - 1].astype(int) - expected[: rows - 1]).max() == 0, (
-                    "and no row is made up"
-                )
+                assert np.abs(read.rgb[: rows - 1].astype(int) - expected[: rows - 1]).max() == 0, "no row is invented"
                 assert read.context.ending == "cut off" and read.reason is None
                 (remark,) = [one for one in make_remarks(read.context) if one.id == "cut-off"]
                 assert f"only its first {rows} rows" in remark.text
                 assert read_size(path) == (320, 240)
                 with pytest.raises(ImageError, match="rows are whole"):
-                    read_rgb(path)  # nothing but a scan takes a part for a picture
+                    read_rgb(path)  # only a scan accepts a partial picture
     path.write_bytes(whole[: start + 40])
     assert "is cut off before its first rows" in read_evidence(path).reason
     whole = jpeg(rgb, progressive=True)
@@ -81,8 +79,8 @@ def test_the_whole_rows_of_a_picture_that_breaks_off(tmp_path: Path) -> None:
     assert "progressive JPEG that is cut off" in read_evidence(path).reason
 
 
-def test_an_end_marker_where_the_picture_breaks_off(tmp_path: Path) -> None:
-    """Repair tools put one there; the rest then is grey."""
+def test_truncation_before_an_added_end_marker_is_detected(tmp_path: Path) -> None:
+    """Repair tools add an end marker; the rest is then grey."""
     whole = jpeg(photo(1, 320, 240))
     start = whole.index(b"\xff\xda")
     path = tmp_path / "a.jpg"
@@ -91,16 +89,18 @@ def test_an_end_marker_where_the_picture_breaks_off(tmp_path: Path) -> None:
     assert found.ending == "cut off" and 90 < found.rows_decoded < 140
     flat = np.full((64, 64, 3), 128, np.uint8)
     path.write_bytes(jpeg(flat))
-    assert context_of(path).ending == "complete", "a picture that is grey itself is whole"
+    assert context_of(path).ending == "complete", "a uniformly grey picture is complete"
 
 
-def test_kinds_that_one_library_does_not_decode(tmp_path: Path) -> None:
+def test_lossless_12_bit_and_jpeg_ls_files(tmp_path: Path) -> None:
     grey = np.ascontiguousarray(photo(1)[..., 0])
     path = tmp_path / "a.jpg"
     path.write_bytes(imagecodecs.jpeg8_encode(grey, lossless=True))
     found = read_evidence(path)
     assert np.array_equal(found.rgb[..., 0], grey) and found.context.problems == ()
-    assert (found.context.double_jpeg, found.context.jpeg.quality) == (None, None), "it has no steps"
+    assert (found.context.double_jpeg, found.context.jpeg.quality) == (None, None), (
+        "lossless files have no quantization steps"
+    )
     deep = (np.tile(np.arange(96, dtype=np.uint16), (64, 1)) * 43)[..., None].repeat(3, axis=2)
     path.write_bytes(imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12))
     found = read_evidence(path)
@@ -109,8 +109,8 @@ def test_kinds_that_one_library_does_not_decode(tmp_path: Path) -> None:
     assert read_evidence(path).reason == "intact but not supported: JPEG-LS of 1 components"
 
 
-def test_metadata_stops_no_decoder(tmp_path: Path) -> None:
-    """A JFIF segment cut short, blocks whose length is wrong by their own words, thousands of comments."""
+def test_invalid_metadata_does_not_prevent_decoding(tmp_path: Path) -> None:
+    """A short JFIF segment, blocks with a wrong length, thousands of comments."""
     whole = jpeg(photo(1))
     path = tmp_path / "a.jpg"
     path.write_bytes(whole)
@@ -135,7 +135,7 @@ def box(name: bytes, *content: bytes | bytearray) -> bytes:
 
 
 def jp2(samples: NDArray[np.generic], space: int, *more: bytes) -> bytes:
-    """A JPEG 2000 file of components as they are, its colour space by number."""
+    """A JPEG 2000 file of the given components with a colour space number."""
     code = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="j2k", mct=False)
     height, width = samples.shape[:2]
     parts = samples.shape[2] if samples.ndim == 3 else 1
@@ -145,7 +145,7 @@ def jp2(samples: NDArray[np.generic], space: int, *more: bytes) -> bytes:
     return signature + box(b"jp2h", header, colour, *more) + box(b"jp2c", code)
 
 
-def test_jpeg_2000_by_its_colour_space(tmp_path: Path) -> None:
+def test_jpeg_2000_is_read_by_its_colour_space(tmp_path: Path) -> None:
     rgb = photo(1)
     path = tmp_path / "a.jp2"
     ycc = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
@@ -184,8 +184,8 @@ def test_jpeg_2000_by_its_colour_space(tmp_path: Path) -> None:
     assert read_evidence(path).reason.startswith("damaged picture (")
 
 
-def test_data_missing_inside_a_file(tmp_path: Path) -> None:
-    """Bytes that are gone or blank in the middle, with the end marker in place."""
+def test_missing_data_inside_a_file_is_detected(tmp_path: Path) -> None:
+    """Missing or zeroed bytes in the middle of a file with an end marker."""
     path = tmp_path / "a.jpg"
     rgb = photo(1, 640, 480)
     for options in ({}, {"subsampling": 0}, {"restart_marker_rows": 1}):
@@ -200,13 +200,13 @@ def test_data_missing_inside_a_file(tmp_path: Path) -> None:
                 found.rows_decoded and found.problems == ("pixels: coded data is missing before the end marker",)
             ), options
             if "restart_marker_rows" in options:
-                assert found.rows_decoded and 160 <= found.rows_decoded <= 256, "the markers tell the place"
+                assert found.rows_decoded and 160 <= found.rows_decoded <= 256, "the restart markers give the position"
     whole = jpeg(rgb, restart_marker_rows=1)
     path.write_bytes(whole[:-2] + b"\xff\xd5" + whole[-2:])
-    assert context_of(path).problems == (), "cameras write one marker more behind the last unit"
+    assert context_of(path).problems == (), "cameras write an extra marker after the last unit"
 
 
-def test_a_progressive_picture_that_breaks_off_before_an_end_marker(tmp_path: Path) -> None:
+def test_truncated_progressive_picture_with_end_marker_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     whole = jpeg(photo(1, 320, 240), progressive=True)
     last = whole.rindex(b"\xff\xda")

@@ -1,4 +1,4 @@
-"""TIFF layouts written here by tifffile: read right, as Pillow or ImageMagick reads them too, or refused by name."""
+"""TIFF layouts written by tifffile: read correctly, in agreement with Pillow and ImageMagick, or refused by name."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -62,7 +62,7 @@ def as_type(values: Samples, dtype: str) -> Samples:
 
 
 def write(path: Path, kind: str, dtype: str, planar: bool = False, order: str = "<", **options: Any) -> Samples:
-    """Write a layout; the samples as they are stored."""
+    """Write a layout; return the stored samples."""
     count, photometric = KINDS[kind]
     samples = as_type(values_of(kind), dtype)
     if kind.endswith("alpha"):
@@ -75,7 +75,7 @@ def write(path: Path, kind: str, dtype: str, planar: bool = False, order: str = 
 
 
 def as_lab(rgb: Samples, white: tuple[float, float, float], to_xyz: Samples) -> Samples:
-    """sRGB levels as CIE L*a*b* relative to a white, a and b as signed bytes."""
+    """Convert sRGB levels to CIE L*a*b* relative to a white point, with a and b as signed bytes."""
     values = rgb / 255.0
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     ratios = linear @ to_xyz.T / np.array(white)
@@ -90,8 +90,8 @@ def as_lab(rgb: Samples, white: tuple[float, float, float], to_xyz: Samples) -> 
     return np.asarray(np.rint(lab), np.int16).astype(np.uint8)
 
 
-def test_lab_is_read_relative_to_the_white_that_the_file_names(tmp_path: Path) -> None:
-    """The inverse formulas, with the published matrices of sRGB for both whites; colours away from its border."""
+def test_lab_is_read_relative_to_the_white_point_of_the_file(tmp_path: Path) -> None:
+    """Inverse formulas with the published sRGB matrices for both white points; colours inside the gamut."""
     path = tmp_path / "a.tif"
     rgb = np.rint(60 + 120 * COLOURS)
     d65 = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -102,8 +102,8 @@ def test_lab_is_read_relative_to_the_white_that_the_file_names(tmp_path: Path) -
         ((0.9505, 1.0, 1.0888), (3127, 3290), d65),
         ((0.9505, 1.0, 1.0888), (4476, 4074), d65),
     ):
-        told = [(318, 5, 2, (place[0], 10000, place[1], 10000), True)] if place else []
-        tifffile.imwrite(path, as_lab(rgb, white, matrix), photometric="cielab", metadata=None, extratags=told)
+        extra_tags = [(318, 5, 2, (place[0], 10000, place[1], 10000), True)] if place else []
+        tifffile.imwrite(path, as_lab(rgb, white, matrix), photometric="cielab", metadata=None, extratags=extra_tags)
         if place == (4476, 4074):
             assert "relative to a white that is neither D50 nor D65" in read_evidence(path).reason
             continue
@@ -112,7 +112,7 @@ def test_lab_is_read_relative_to_the_white_that_the_file_names(tmp_path: Path) -
 
 
 def by_magick(path: Path) -> Samples | None:
-    """The picture as ImageMagick reads it, uint8 [H,W,3]; None where it is not installed or refuses."""
+    """The picture read by ImageMagick, int [H,W,3]; None if it is not installed or refuses."""
     program = shutil.which("convert")
     if program is None:
         return None
@@ -160,8 +160,8 @@ def test_every_layout_is_read_or_refused_by_name(tmp_path: Path, kind: str, whol
     )
 
 
-def test_a_second_decoder_agrees(tmp_path: Path) -> None:
-    """ImageMagick on every combination of kind, type and planes that both read; Pillow on those it reads right."""
+def test_other_decoders_agree(tmp_path: Path) -> None:
+    """ImageMagick for every combination of kind, type and planes read by both; Pillow for those it reads correctly."""
     compared: Counter[str] = Counter()
     path = tmp_path / "a.tif"
     for kind, dtype, planar in itertools.product(KINDS, ("u1", "u2", "u4", "f4"), (False, True)):
@@ -174,7 +174,7 @@ def test_a_second_decoder_agrees(tmp_path: Path) -> None:
             continue
         other = by_magick(path)
         if (kind, planar) == ("grey+alpha", True):
-            other = None  # which it mixes up
+            other = None  # ImageMagick mixes the planes up
         if other is not None and dtype != "f4":
             assert np.abs(read - other).max() <= 2, (kind, dtype, planar)
             compared["ImageMagick"] += 1
@@ -185,13 +185,13 @@ def test_a_second_decoder_agrees(tmp_path: Path) -> None:
     assert compared["Pillow"] == 10 and (compared["ImageMagick"] >= 20 or not shutil.which("convert")), compared
 
 
-def test_palettes_of_eight_and_sixteen_bits(tmp_path: Path) -> None:
+def test_palettes_of_eight_and_sixteen_bits_are_read(tmp_path: Path) -> None:
     indices = np.rint(COLOURS[..., 0] * 255).astype(np.uint8)
     colours = np.stack([np.arange(256), 255 - np.arange(256), (np.arange(256) * 7) % 256]).astype(np.uint16)
     for scale in (257, 1):
         path = tmp_path / f"{scale}.tif"
         tifffile.imwrite(path, indices, photometric="palette", colormap=colours * scale, metadata=None)
-        assert np.array_equal(read_rgb(path), colours.T[indices]), "neither is black"
+        assert np.array_equal(read_rgb(path), colours.T[indices]), "a palette is read as black"
     sixteen = np.repeat(np.arange(16, dtype=np.uint16) * 4369, 3).reshape(16, 3).T
     picture = Image.fromarray(indices // 16).convert("P")
     picture.putpalette([int(value) >> 8 for value in sixteen.T.ravel()])
@@ -199,7 +199,7 @@ def test_palettes_of_eight_and_sixteen_bits(tmp_path: Path) -> None:
     assert np.array_equal(read_rgb(tmp_path / "4.tif")[..., 0], (indices // 16) * 17)
 
 
-def test_few_bits_and_twelve(tmp_path: Path) -> None:
+def test_samples_of_1_2_4_and_12_bits_are_read(tmp_path: Path) -> None:
     for bits in (1, 2, 4, 12):
         top = 2**bits - 1
         levels = np.rint(COLOURS[..., 0] * top).astype(np.uint16 if bits > 8 else np.uint8)
@@ -221,7 +221,7 @@ def test_few_bits_and_twelve(tmp_path: Path) -> None:
         assert np.abs(read_rgb(path)[..., 0] - levels.astype(float) * 255 / top).max() <= 0.5, bits
 
 
-def test_big_tiff_and_lossy_compression(tmp_path: Path) -> None:
+def test_big_tiff_and_lossy_compression_are_read(tmp_path: Path) -> None:
     rgb = np.rint(COLOURS * 255).astype(np.uint8)
     path = tmp_path / "big.tif"
     stored: list[dict[str, Any]] = [{}, {"tile": (16, 32)}, {"tile": (32, 16), "compression": "lzw", "predictor": True}]
@@ -243,7 +243,7 @@ def test_big_tiff_and_lossy_compression(tmp_path: Path) -> None:
     assert np.abs(read_rgb(tmp_path / "ycc.tif").astype(int) - smooth).mean() < 3
 
 
-def test_premultiplied_colours_are_given_back(tmp_path: Path) -> None:
+def test_premultiplied_alpha_is_reversed(tmp_path: Path) -> None:
     rgb = np.rint(COLOURS * 255).astype(np.uint8)
     alpha = np.full((HEIGHT, WIDTH, 1), 128, np.uint8)
     mixed = np.rint(rgb * (128 / 255.0)).astype(np.uint8)
@@ -264,7 +264,7 @@ def test_premultiplied_colours_are_given_back(tmp_path: Path) -> None:
         ({277: 5}, "5 unsigned"),
     ],
 )
-def test_what_is_not_proven_is_named(tmp_path: Path, changes: dict[int, int], reason: str) -> None:
+def test_unsupported_layouts_are_refused_by_name(tmp_path: Path, changes: dict[int, int], reason: str) -> None:
     tags = {256: WIDTH, 257: HEIGHT, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: HEIGHT, 279: WIDTH * HEIGHT}
     tags |= changes
     table = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(tags.items()))
@@ -272,10 +272,10 @@ def test_what_is_not_proven_is_named(tmp_path: Path, changes: dict[int, int], re
     path.write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + table + b"\0" * 4 + b"\0" * WIDTH * HEIGHT)
     read = read_evidence(path)
     assert read.reason and read.reason.startswith("intact but not supported: a TIFF of") and reason in read.reason
-    assert read.context and read.context.format == "TIFF", "what the file says is read all the same"
+    assert read.context and read.context.format == "TIFF", "the metadata is still read"
 
 
-def test_damaged_strips_are_no_black_ones(tmp_path: Path) -> None:
+def test_damaged_strips_are_errors(tmp_path: Path) -> None:
     rgb = np.rint(COLOURS * 255).astype(np.uint8)
     path = tmp_path / "a.tif"
     for packed in PACKED:
@@ -290,8 +290,8 @@ def test_damaged_strips_are_no_black_ones(tmp_path: Path) -> None:
                 read_rgb(path)
 
 
-def test_faults_that_libtiff_reports_belong_to_their_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Fax: its decoder goes past bad codes and tells stderr; here it becomes a problem of that file, and no line."""
+def test_libtiff_errors_are_problems_of_their_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The fax decoder skips bad codes and prints to stderr; this is reported as a problem of the file instead."""
     bits = Image.fromarray(((X // 3 + Y // 2) % 2 * 255).astype(np.uint8)).convert("1")
     path = tmp_path / "a.tif"
     for packed in ("group3", "group4"):
@@ -310,7 +310,7 @@ def test_faults_that_libtiff_reports_belong_to_their_file(tmp_path: Path, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-def test_masks_keep_their_values(tmp_path: Path) -> None:
+def test_tiff_masks_keep_their_values(tmp_path: Path) -> None:
     truth = X > Y
     for dtype, top in (("u1", 1), ("u1", 255), ("u2", 1), ("u2", 255), ("u2", 65535), ("u4", 255)):
         path = tmp_path / "mask.tif"

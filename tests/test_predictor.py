@@ -1,4 +1,4 @@
-"""A student for programs: what it takes, what it gives, and that it agrees with the commands."""
+"""The Python API of a student: inputs, outputs, and agreement with the commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_files_arrays_and_pillow_pictures_give_the_same_prediction(student: Pred
         assert one.score == image_score(values) and one.indication is (one.score > student.score_threshold)
 
 
-def test_pillow_pictures_are_turned_and_made_rgb_as_files_are(student: Predictor, tmp_path: Path) -> None:
+def test_pillow_pictures_are_rotated_and_converted_like_files(student: Predictor, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(photo(2, 90, 70)).save(tmp_path / "turned.jpg", exif=exif)
@@ -51,7 +51,7 @@ def test_pillow_pictures_are_turned_and_made_rgb_as_files_are(student: Predictor
     assert np.array_equal(student(grey).map, student(Image.fromarray(grey)).map)
 
 
-def test_many_pictures_come_in_order_and_only_as_many_as_asked_for_are_read(student: Predictor) -> None:
+def test_predict_is_lazy_and_keeps_the_order(student: Predictor) -> None:
     read: list[int] = []
 
     def pictures() -> Iterator[Any]:  # type: ignore[no-untyped-def]
@@ -74,12 +74,12 @@ def test_many_pictures_come_in_order_and_only_as_many_as_asked_for_are_read(stud
         ("nowhere.png", "no such file"),
     ],
 )
-def test_what_is_no_picture_is_refused(student: Predictor, picture: object, reason: str) -> None:
+def test_invalid_pictures_are_refused(student: Predictor, picture: object, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         student(picture)  # type: ignore[arg-type]
 
 
-def test_a_threshold_and_tiles_are_the_callers_choice(tiny_weights: Path) -> None:
+def test_threshold_and_tiles_are_options(tiny_weights: Path) -> None:
     large = photo(0, 1000, 820)
     plain, tiled = load_student(tiny_weights, "cpu", threshold=0.0), load_student(tiny_weights, "cpu", tiles=True)
     assert plain(large).mask.all() and not np.array_equal(plain(large).map, tiled(large).map)
@@ -87,19 +87,19 @@ def test_a_threshold_and_tiles_are_the_callers_choice(tiny_weights: Path) -> Non
         load_student(tiny_weights, "cpu", threshold=2.0)
 
 
-def test_a_scanner_uses_the_predictors_network(student: Predictor, tmp_path: Path) -> None:
+def test_scanner_uses_the_network_of_the_predictor(student: Predictor, tmp_path: Path) -> None:
     source = make_set(tmp_path / "set", tampered=1, authentic=0)
     (result,) = Scanner(student).scan(source / "tampered")
     assert result.score == pytest.approx(student(source / "tampered" / "t0.png").score, abs=1e-4)
 
 
-def test_the_package_names_them_and_nothing_else() -> None:
+def test_package_exports_the_api() -> None:
     assert load_student is imltool.load_student and set(imltool.__all__) >= {"load_student", "Predictor", "Scanner"}
     with pytest.raises(AttributeError, match="no attribute 'model'"):
         _ = imltool.model
 
 
-def test_a_prediction_by_a_graph_needs_no_torch() -> None:
+def test_prediction_with_a_graph_does_not_import_torch() -> None:
     program = (
         "import sys, numpy; from imltool import load_student\n"
         "found = load_student('boxprompt', 'cpu', engine='onnx')(numpy.zeros((60, 80, 3), numpy.uint8))\n"
@@ -110,7 +110,7 @@ def test_a_prediction_by_a_graph_needs_no_torch() -> None:
 
 
 def on_the_hub(home: Path, weights: Path) -> None:
-    """The hub's cache as a download of `somebody/student` leaves it."""
+    """Fill the Hugging Face cache as if `somebody/student` had been downloaded."""
     repository = home / "hub" / "models--somebody--student"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
@@ -119,7 +119,7 @@ def on_the_hub(home: Path, weights: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_student_of_the_hub_is_taken_from_its_cache_offline(tiny_weights: Path, tmp_path: Path) -> None:
+def test_hub_student_is_loaded_from_the_cache_offline(tiny_weights: Path, tmp_path: Path) -> None:
     on_the_hub(tmp_path, tiny_weights)
     offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     program = (
@@ -135,7 +135,7 @@ def test_a_student_of_the_hub_is_taken_from_its_cache_offline(tiny_weights: Path
     assert "hf-hub:somebody/other is neither in the cache nor available from the Hugging Face hub" in missing
 
 
-def test_a_missing_student_is_one_error(tmp_path: Path) -> None:
+def test_missing_student_is_a_weights_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="do not exist"):
         load_student("nobody", "cpu")
     with pytest.raises(WeightsError, match="do not exist"):

@@ -20,7 +20,7 @@ from imltool.pictures.images import read_mask
 from imltool.teacher.pseudo import read_pseudo
 
 
-def test_masks_rows_and_audit(tmp_path: Path, imltool: Imltool) -> None:
+def test_pseudo_writes_masks_rows_and_audit(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     Image.fromarray(photo(1)).save(images / "lonely.png")
     Image.fromarray(photo(1)).save(truths / "lonely.png")
@@ -42,7 +42,7 @@ def test_masks_rows_and_audit(tmp_path: Path, imltool: Imltool) -> None:
     assert (out / "audit.csv").read_text().count("\n") == 4
 
 
-def test_running_again_makes_only_what_is_missing(tmp_path: Path, imltool: Imltool) -> None:
+def test_rerun_makes_only_missing_masks(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut", "--json")
@@ -76,7 +76,7 @@ def test_other_parameters_are_refused(tmp_path: Path, imltool: Imltool) -> None:
     assert len(pseudo_rows(out)) == 3
 
 
-def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imltool: Imltool) -> None:
+def test_damaged_picture_is_reported_and_the_rest_is_labelled(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     broken = images / "sub/p1.png"
     whole = broken.read_bytes()
@@ -91,7 +91,7 @@ def test_a_damaged_picture_is_reported_and_the_rest_is_done(tmp_path: Path, imlt
     assert sorted(row["image"] for row in pseudo_rows(out)) == [f"sub/p{index}.png" for index in range(3)]
 
 
-def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool: Imltool) -> None:
+def test_faulty_boxes_are_reported_individually(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     document = json.loads(boxes.read_text())
     document["annotations"][0]["bbox"] = [100, 50, 400, 10]
@@ -124,7 +124,7 @@ def test_faulty_boxes_are_reported_one_by_one(tmp_path: Path, imltool: Imltool) 
         ),
     ],
 )
-def test_usage_faults_are_one_line(
+def test_invalid_arguments_are_a_one_line_error(
     tmp_path: Path,
     imltool: Imltool,
     monkeypatch: pytest.MonkeyPatch,
@@ -138,7 +138,7 @@ def test_usage_faults_are_one_line(
     assert found == code and message in stderr.splitlines()[-1] and stderr.count("error:") == 1
 
 
-def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
+def test_killed_run_resumes_to_the_same_result(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     images, boxes, _ = make_annotated(tmp_path, 12)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     arguments = ["pseudo", str(images), "--boxes", str(boxes), "--teacher", "grabcut", "--out"]
@@ -155,7 +155,7 @@ def test_killed_at_any_moment_it_ends_like_an_undisturbed_run(tmp_path: Path, im
         assert mask.read_bytes() == (killed / mask.relative_to(straight)).read_bytes()
 
 
-def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool: Imltool) -> None:
+def test_masks_of_replaced_pictures_are_made_again(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "grabcut")
@@ -165,9 +165,7 @@ def test_other_pictures_of_the_same_name_are_made_again(tmp_path: Path, imltool:
     assert [json.loads(line)["image"] for line in stdout.splitlines()] == ["sub/p1.png"]
 
 
-def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_made(
-    tmp_path: Path, imltool: Imltool
-) -> None:
+def test_foreign_folder_and_missing_truth_are_refused(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     base = ("pseudo", images, "--boxes", boxes, "--teacher", "box")
     code, _, stderr = imltool(*base, "--out", truths)
@@ -179,7 +177,7 @@ def test_a_foreign_folder_and_a_missing_truth_are_refused_before_anything_is_mad
     assert code == 1 and "no masks for sub/p1.png" in stderr and len(pseudo_rows(tmp_path / "o")) == 3
 
 
-def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool: Imltool) -> None:
+def test_audit_reports_how_often_the_box_was_used(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, truths = make_annotated(tmp_path)
     base = ("pseudo", images, "--boxes", boxes, "--gt", truths, "-q", "--device", "cpu")
     for teacher, minimum, expected in (("grabcut", "1.0", 1.0), ("grabcut", "0.0", 0.0), ("box", "0.0", 0.0)):
@@ -188,7 +186,7 @@ def test_the_audit_tells_how_often_the_box_was_used(tmp_path: Path, imltool: Iml
         assert json.loads((out / "audit.json").read_text())["fallback"] == expected
 
 
-def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool: Imltool) -> None:
+def test_new_annotations_make_only_their_masks(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     document = json.loads(boxes.read_text())
     monday = document | {"images": document["images"][:2], "annotations": document["annotations"][:2]}
@@ -205,19 +203,19 @@ def test_annotating_more_pictures_makes_only_their_masks(tmp_path: Path, imltool
     boxes.write_text(json.dumps(document))
     assert made() == {"sub/p2.png": "ok"}
     tuesday = {"images": document["images"][2:], "annotations": document["annotations"][2:]}
-    boxes.write_text(json.dumps(tuesday))  # boxes of the new picture alone: the others' masks stay
+    boxes.write_text(json.dumps(tuesday))  # boxes of the new picture only: the other masks are kept
     assert made() == {} and len(read_pseudo(out)) == 3
     document["annotations"][1]["bbox"][2] += 5
     boxes.write_text(json.dumps(document))
     assert made() == {"sub/p1.png": "ok"}
     del document["annotations"][1]
-    boxes.write_text(json.dumps(document))  # nothing is boxed there any more
+    boxes.write_text(json.dumps(document))  # the picture has no box any more
     assert made() == {"sub/p1.png": "withdrawn"}
     assert [row["image"] for row in read_pseudo(out)] == ["sub/p0.png", "sub/p2.png"]
     assert not (out / "masks/sub/p1.png").exists() and made() == {}
 
 
-def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imltool: Imltool) -> None:
+def test_namesake_annotated_later_gets_its_own_mask(tmp_path: Path, imltool: Imltool) -> None:
     for name in ("a.png", "a.bmp"):
         Image.fromarray(photo(1)).save(tmp_path / name)
     out = tmp_path / "out"
@@ -230,7 +228,7 @@ def test_a_namesake_annotated_later_gets_a_mask_of_its_own(tmp_path: Path, imlto
     }
 
 
-def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool: Imltool) -> None:
+def test_coco_run_lengths_are_written_on_request(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path)
     out = tmp_path / "out"
     command = ("pseudo", images, "--boxes", boxes, "--out", out, "--teacher", "box")
@@ -242,25 +240,25 @@ def test_masks_as_coco_run_lengths_on_request(tmp_path: Path, imltool: Imltool) 
         assert np.array_equal(decode_mask(annotation["segmentation"]), read_mask(out / row["mask"]))
 
 
-def test_boxes_of_the_stored_raster_by_option_and_by_size(tmp_path: Path, imltool: Imltool) -> None:
+def test_boxes_of_the_stored_raster_are_converted_by_option(tmp_path: Path, imltool: Imltool) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "images").mkdir()
     Image.fromarray(photo(3, 64, 48)).save(tmp_path / "images/a.jpg", exif=exif)
     (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\na.jpg,16,12,32,20\n")
     base = ("pseudo", tmp_path / "images", "--boxes", tmp_path / "b.csv", "--teacher", "box")
-    for option, box, said in (
+    for option, box, message in (
         ((), [16, 12, 32, 20], "--boxes-of stored"),
         (("--boxes-of", "stored"), [28, 16, 36, 32], "converted by the EXIF orientation: 1 (a.jpg)"),
         (("--boxes-of", "displayed"), [16, 12, 32, 20], ""),
     ):
         out = tmp_path / "-".join(["out", *option])
         code, _, stderr = imltool(*base, "--out", out, *option)
-        assert code == 0 and said in stderr and ("WARNING" in stderr) == bool(said)
+        assert code == 0 and message in stderr and ("WARNING" in stderr) == bool(message)
         assert pseudo_rows(out)[0]["boxes"][0]["box"] == box
 
 
-def test_boxes_that_fit_no_picture_say_what_both_are_called(tmp_path: Path, imltool: Imltool) -> None:
+def test_boxes_without_pictures_show_the_names_of_both(tmp_path: Path, imltool: Imltool) -> None:
     images, _, _ = make_annotated(tmp_path, 1)
     (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2\nq7.png,1,1,20,20\n")
     code, _, stderr = imltool("pseudo", images, "--boxes", tmp_path / "b.csv", "--out", tmp_path / "o")

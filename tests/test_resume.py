@@ -1,4 +1,4 @@
-"""Runs that stop and are resumed: by SIGTERM, without --config, with other settings, with moved data."""
+"""Stopping and resuming runs: SIGTERM, no --config, changed settings, moved data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in rows if row["event"] == "train"]
 
 
-def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(
+def test_resumed_run_uses_its_configuration_and_allows_neutral_changes(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     straight, run = tmp_path / "straight", tmp_path / "run"
@@ -79,7 +79,7 @@ def test_a_run_knows_its_configuration_and_takes_what_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_with_other_workers_intervals_place_and_more_steps_ends_with_the_same_bytes(
+def test_killed_run_resumed_with_neutral_changes_gives_the_same_bytes(
     config: Path, tmp_path: Path, imltool: Imltool, forked: Forked, end: signal.Signals
 ) -> None:
     make_set(tmp_path / "data/held", tampered=2, authentic=0, seed=50)
@@ -104,7 +104,7 @@ def test_a_killed_run_with_other_workers_intervals_place_and_more_steps_ends_wit
     assert (run / "last.safetensors").read_bytes() == (straight / "last.safetensors").read_bytes()
 
 
-def test_what_may_not_change_is_named_all_at_once(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_forbidden_changes_are_all_named(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     options = ("--set", "optim.final_lr=0.1", *CPU)
     assert imltool("train", "--config", config, "--out", run, *options)[0] == 0
@@ -130,7 +130,7 @@ def test_sigterm_to_all_processes_saves_the_state(
     process = forked.start("train", "--config", config, "--out", run, *many, *CPU, stderr=error, session=True)
     process.wait_for(lambda: (run / "log.jsonl").exists() and len(losses(run)) > 2)
     assert process.poll() is None, error.read_text()
-    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and SLURM do
+    os.killpg(process.pid, signal.SIGTERM)  # like `timeout` and SLURM
     code, stderr = process.wait(), error.read_text()
     assert code == 130 and "resumes it" in stderr and "Traceback" not in stderr
     (state,) = run.glob("state-*")
@@ -143,7 +143,7 @@ def test_sigterm_to_all_processes_saves_the_state(
     assert code == 2 and "optim.steps was" in stderr
 
 
-def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
+def test_sigterm_ends_other_commands_like_ctrl_c(tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
     make_set(tmp_path / "photos", tampered=0, authentic=2)
     out = tmp_path / "out"
     command = ("synth", "--photos", tmp_path / "photos", "--out", out, "--set", "long_side=[96,128]")
@@ -157,7 +157,7 @@ def test_sigterm_ends_other_commands_as_ctrl_c_does(tmp_path: Path, imltool: Iml
     assert imltool(*command, "--count", made)[0] in (0, 3)
 
 
-def test_without_a_terminal_training_prints_lines(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_training_without_a_terminal_prints_lines(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
     assert code == 0
     for step in range(1, 5):

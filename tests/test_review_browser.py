@@ -1,4 +1,4 @@
-"""`imltool review` as an examiner uses it, in headless Chromium: by what is seen, by keys, by fingers, on paper."""
+"""`imltool review` in headless Chromium: display, keyboard, touch, printing."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ const { data } = pane.getContext("2d").getImageData(0, 0, pane.width, pane.heigh
 let sum = 0;
 for (let at = 0; at < data.length; at += 28) sum = (sum * 31 + data[at]) % 1000003;
 return sum; })"""
-"""A number for what each pane shows."""
+"""A checksum of the content of each pane."""
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-"""Waits until what was asked for so far is drawn."""
+"""Wait until all pending changes are drawn."""
 
 
 @pytest.fixture(scope="module")
 def out(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for the tests of this module, which add to its decisions."""
+    """One scan folder shared by the tests of this module, which add decisions to it."""
     return Path(shutil.copytree(scanned, tmp_path_factory.mktemp("shared") / "out"))
 
 
@@ -63,7 +63,7 @@ def server(out: Path) -> Iterator[Reviewing]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Reviewing]]:
-    """Starts servers; those still running at the end are killed."""
+    """Start servers; those still running at the end are killed."""
     started: list[Reviewing] = []
 
     def start(*arguments: object) -> Reviewing:
@@ -86,7 +86,7 @@ def page(browser: Any, server: Reviewing) -> Iterator[Any]:
 
 
 def ready(page: Any, index: int | None = None) -> None:
-    """Wait until the picture that is open is drawn in full."""
+    """Wait until the open picture is completely drawn."""
     stage = page.locator("#stage")
     if index is None:
         expect(stage).not_to_have_attribute("data-ready", "")
@@ -100,20 +100,20 @@ def show(page: Any, name: str) -> None:
     ready(page)
 
 
-def seen(page: Any, x: float, y: float) -> list[int]:
-    """The colour of the first pane at a place of the picture, whatever the zoom."""
+def colour_at(page: Any, x: float, y: float) -> list[int]:
+    """The colour of the first pane at a picture position when the whole picture fits the stage."""
     page.evaluate(DRAWN)
     return page.evaluate(PIXEL, at(page, x, y))  # type: ignore[no-any-return]
 
 
 def drawn(page: Any) -> list[int]:
-    """A number for what each pane shows now."""
+    """A checksum of the current content of each pane."""
     page.evaluate(DRAWN)
     return page.evaluate(BOTH)  # type: ignore[no-any-return]
 
 
 def at(page: Any, x: float, y: float) -> list[float]:
-    """Where a place of a picture that fits the stage is on the first pane."""
+    """Position on the first pane of a picture position when the whole picture fits the stage."""
     box = page.locator("#pane-a").bounding_box()
     scale = min(box["width"] / WIDE, box["height"] / TALL) * 0.97
     return [(box["width"] - WIDE * scale) / 2 + x * scale, (box["height"] - TALL * scale) / 2 + y * scale]
@@ -144,12 +144,12 @@ def test_zoom_shows_single_pixels_of_the_evidence(page: Any, scanned: Path) -> N
     ready(page)
     centre = rgb[TALL // 2 - 10 : TALL // 2 + 10, WIDE // 2 - 10 : WIDE // 2 + 10].reshape(-1, 3).astype(int)
 
-    def as_the_file_holds_them() -> bool:
+    def shows_original_pixels() -> bool:
         found = set(page.evaluate(EVERY_EIGHTH))
         shown = [(red << 16 | green << 8 | blue) in found for red, green, blue in centre]
         return sum(shown) > 0.9 * len(shown)
 
-    until(page, as_the_file_holds_them)
+    until(page, shows_original_pixels)
     for _ in range(30):
         page.keyboard.press("+")
     expect(page.locator("#zoom")).to_have_text("800 %")
@@ -157,31 +157,31 @@ def test_zoom_shows_single_pixels_of_the_evidence(page: Any, scanned: Path) -> N
     expect(page.locator("#zoom")).not_to_have_text("800 %")
 
 
-def test_layers_have_an_opacity_of_their_own(page: Any, out: Path) -> None:
+def test_layers_have_separate_opacities(page: Any, out: Path) -> None:
     show(page, "a.png")
     region = json.loads((out / "results.jsonl").read_text().splitlines()[0])["regions"][0]
     x, y = region["x"] + region["width"] / 2, region["y"] + region["height"] / 2
     opacity(page, "outline", 0)
     opacity(page, "map", 0)
-    plain = seen(page, x, y)
+    plain = colour_at(page, x, y)
     opacity(page, "map", 100)
-    until(page, lambda: seen(page, x, y) != plain)
+    until(page, lambda: colour_at(page, x, y) != plain)
     opacity(page, "map", 0)
     opacity(page, "ela", 100)
     ready(page)
-    until(page, lambda: len({*seen(page, x, y)[:3]}) == 1)  # the companion is grey
+    until(page, lambda: len({*colour_at(page, x, y)[:3]}) == 1)  # the companion is grey
     opacity(page, "ela", 0)
-    until(page, lambda: seen(page, x, y) == plain)
+    until(page, lambda: colour_at(page, x, y) == plain)
     page.keyboard.press("y")
     page.locator("#brightness").fill("0")
-    until(page, lambda: seen(page, x, y)[:3] == [0, 0, 0])
+    until(page, lambda: colour_at(page, x, y)[:3] == [0, 0, 0])
     page.get_by_role("button", name="As it is").click()
     page.keyboard.press("Escape")
     expect(page.locator("#layers")).to_be_hidden()
-    until(page, lambda: seen(page, x, y) == plain)
+    until(page, lambda: colour_at(page, x, y) == plain)
 
 
-def test_side_by_side_moves_together_and_swipe_divides(page: Any) -> None:
+def test_side_by_side_panes_move_together_and_swipe_has_a_divider(page: Any) -> None:
     show(page, "a.png")
     page.locator("#mode-side").click()
     expect(page.locator("#pane-b")).to_be_visible()
@@ -230,7 +230,7 @@ def test_magnifier_stretches_contrast(page: Any) -> None:
     expect(lens).to_be_hidden()
 
 
-def test_regions_lead_to_their_place(page: Any, out: Path) -> None:
+def test_clicking_a_region_zooms_to_it(page: Any, out: Path) -> None:
     show(page, "a.png")
     whole = page.locator("#zoom").inner_text()
     page.locator("#regions button").first.click()
@@ -247,7 +247,7 @@ def test_regions_lead_to_their_place(page: Any, out: Path) -> None:
     expect(page.locator("#zoom")).not_to_have_text(whole)
 
 
-def test_why_shows_traces_copies_remarks_and_the_file(page: Any, scanned: Path) -> None:
+def test_reasons_panel_shows_traces_copies_remarks_and_file(page: Any, scanned: Path) -> None:
     show(page, "camera.jpg")
     expect(page.locator("#remarks")).to_contain_text("GIMP")
     expect(page.locator("#file")).to_contain_text(str(scanned.parent / "in/camera.jpg"))
@@ -266,7 +266,7 @@ def test_why_shows_traces_copies_remarks_and_the_file(page: Any, scanned: Path) 
     page.wait_for_function("() => document.getElementById('sheet-picture').naturalWidth > 0")
 
 
-def test_decisions_are_on_disk_at_once_and_there_after_reload(page: Any, out: Path) -> None:
+def test_decisions_are_saved_at_once_and_shown_after_reload(page: Any, out: Path) -> None:
     show(page, "a.png")
     page.keyboard.press("2")
     page.keyboard.press("e")
@@ -290,7 +290,7 @@ def test_decisions_are_on_disk_at_once_and_there_after_reload(page: Any, out: Pa
     expect(page.locator("#history li")).to_have_count(sum(row.path == "a.png" for row in read_decisions(out)))
 
 
-def test_boxes_are_corrected_and_leave_as_boxes_json(page: Any, out: Path) -> None:
+def test_corrected_boxes_are_written_to_boxes_json(page: Any, out: Path) -> None:
     show(page, "a.png")
     page.keyboard.press("b")
     page.locator("#take-regions").click()
@@ -316,7 +316,7 @@ def test_boxes_are_corrected_and_leave_as_boxes_json(page: Any, out: Path) -> No
         found = {item.name: item.boxes for item in read_boxes(out / "boxes.json").images}
         return found.get("a.png", ())
 
-    until(page, lambda: kept() and kept()[0] == pytest.approx(one))  # it is written a moment later
+    until(page, lambda: kept() and kept()[0] == pytest.approx(one))  # it is written with a short delay
     page.keyboard.press("Delete")
     until(page, lambda: read_decisions(out)[-1].boxes == ())
     saved(page)
@@ -335,7 +335,7 @@ def test_two_examiners_do_not_overwrite_each_other(
             ready(made, 0)
             pages.append(made)
         one, other = pages
-        other.route("**/api/changes*", lambda route: route.abort())  # B's page does not learn of it by itself
+        other.route("**/api/changes*", lambda route: route.abort())  # B's page is not notified of the change
         other.route("**/api/pictures/0", lambda route: route.abort())
         one.keyboard.press("2")
         saved(one)
@@ -350,7 +350,7 @@ def test_two_examiners_do_not_overwrite_each_other(
 
 
 @pytest.mark.slow
-def test_a_killed_server_says_so_and_the_next_one_has_everything(
+def test_server_kill_is_reported_and_decisions_are_kept(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Reviewing]
 ) -> None:
     out = Path(shutil.copytree(scanned, tmp_path / "out"))
@@ -371,7 +371,7 @@ def test_a_killed_server_says_so_and_the_next_one_has_everything(
         page.on("dialog", lambda dialog: dialog.accept())
 
 
-def test_filters_and_an_address_for_every_case(page: Any) -> None:
+def test_filters_select_cases_and_every_case_has_a_url(page: Any) -> None:
     show(page, "sub/c.png")
     page.keyboard.press("4")
     saved(page)
@@ -402,14 +402,14 @@ def test_filters_and_an_address_for_every_case(page: Any) -> None:
     expect(page).to_have_title("camera.jpg – imltool review")
 
 
-def test_keys_alone_do_everything(page: Any, out: Path) -> None:
+def test_all_actions_have_keys(page: Any, out: Path) -> None:
     before = len(read_decisions(out))
     page.keyboard.press("0")
     for name in ("a.png", "camera.jpg"):
         show(page, name)
         page.keyboard.press("i")
         saved(page)
-        page.keyboard.press("i")  # once more takes it back
+        page.keyboard.press("i")  # pressing it again revokes the decision
         saved(page)
         page.keyboard.press("ArrowDown")
         ready(page)
@@ -422,16 +422,14 @@ def test_keys_alone_do_everything(page: Any, out: Path) -> None:
     expect(page.locator("#keys")).to_contain_text("next picture without a decision")
     page.keyboard.press("Escape")
 
-    def in_list() -> bool:  # a picture that still opens comes to the front once more
+    def in_list() -> bool:  # a picture that is still opening takes the focus again
         page.keyboard.press("l")
         return bool(page.evaluate("document.activeElement.id") == "rows")
 
     until(page, in_list)
 
 
-def test_a_score_is_shown_by_how_rare_it_is(
-    browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
-) -> None:
+def test_score_is_shown_with_its_rarity(browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:
     out = made_of(scanned, tmp_path / "out", many(scanned, 300), scanned.parent / "in", **CALIBRATION)
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
@@ -446,13 +444,15 @@ def test_a_score_is_shown_by_how_rare_it_is(
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_list_of_ten_thousand_rows_is_virtualized(
+    browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     out = made_of(scanned, tmp_path / "out", many(scanned, 10_000), scanned.parent / "in")
     with window(browser, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
         page.goto(serve(out).address)
         expect(page.locator("#shown")).to_have_text("10000 listed")
-        assert page.locator("[role=option]").count() < 40, "only the rows in sight are in the page"
+        assert page.locator("[role=option]").count() < 40, "only the visible rows are in the page"
         page.locator("#rows").evaluate("(rows) => { rows.scrollTop = rows.scrollHeight; }")
         expect(page.locator("[role=option]").last).to_contain_text("09999")
         page.locator("[role=option]").last.click()
@@ -464,7 +464,7 @@ def test_ten_thousand_rows(browser: Any, scanned: Path, tmp_path: Path, serve: C
 
 
 @pytest.mark.slow
-def test_twelve_megapixels_are_seen_at_every_zoom(
+def test_twelve_megapixel_pictures_are_shown_at_every_zoom(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
     out = large(scanned, tmp_path / "out", {"one.jpg": (4000, 3000), "two.jpg": (4000, 3000)})
@@ -483,7 +483,7 @@ def test_twelve_megapixels_are_seen_at_every_zoom(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, server: Reviewing, scheme: str) -> None:
+def test_axe_finds_no_accessibility_violation(browser: Any, server: Reviewing, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     with window(browser, viewport={"width": 1280, "height": 800}, color_scheme=scheme) as context:
         page = context.new_page()
@@ -501,7 +501,7 @@ def test_axe_finds_nothing(browser: Any, server: Reviewing, scheme: str) -> None
             assert found.violations_count == 0, f"after {key!r}: {found.generate_report()}"
 
 
-def test_a_phone_shows_list_or_picture_and_pinches(browser: Any, server: Reviewing) -> None:
+def test_phone_layout_shows_list_or_picture_and_pinch_zooms(browser: Any, server: Reviewing) -> None:
     options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with window(browser, **options) as context:
         page = context.new_page()
@@ -525,7 +525,7 @@ def test_a_phone_shows_list_or_picture_and_pinches(browser: Any, server: Reviewi
         expect(page.locator("[role=option]").first).to_contain_text("not relevant")
 
 
-def test_paper_has_the_picture_and_the_decision_without_controls(page: Any, tmp_path: Path) -> None:
+def test_printed_page_has_picture_and_decision_without_controls(page: Any, tmp_path: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     show(page, "a.png")
     page.keyboard.press("2")
@@ -535,7 +535,7 @@ def test_paper_has_the_picture_and_the_decision_without_controls(page: Any, tmp_
     assert "Decision" in text and "a.png" in text and "Filters" not in text and "Magnifier" not in text
 
 
-def test_the_report_button_writes_the_decisions_into_the_report(page: Any, out: Path) -> None:
+def test_report_button_writes_decisions_into_the_report(page: Any, out: Path) -> None:
     show(page, "a.png")
     page.keyboard.press("e")
     saved(page)

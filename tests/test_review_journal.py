@@ -1,4 +1,4 @@
-"""Decisions on disk: chained, apart from the machine's results, refused when stale, checked by `verify`."""
+"""Stored decisions: hash chain, separation from the scan results, conflicts, checks by `verify`."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -36,7 +36,7 @@ def out(scanned: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(scanned, tmp_path / "out"))
 
 
-def test_a_decision_is_kept_with_who_when_and_what_was_seen(out: Path) -> None:
+def test_decision_is_stored_with_examiner_time_and_result(out: Path) -> None:
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     (result, *_) = folder.results
     made = journal.decide(result, 0, EDITED)
@@ -49,13 +49,13 @@ def test_a_decision_is_kept_with_who_when_and_what_was_seen(out: Path) -> None:
     assert [one.status for one in DecisionJournal(out, "B. Koch").history("a.png")] == ["relevant", "to be checked"]
 
 
-def test_a_stale_change_is_refused_and_the_newer_one_stays(out: Path) -> None:
+def test_stale_change_is_refused_and_the_newer_decision_is_kept(out: Path) -> None:
     folder = ScanFolder(out)
     one, other = DecisionJournal(out, "A. Meier"), DecisionJournal(out, "B. Koch")
     one.decide(folder.results[0], 0, EDITED)
     with pytest.raises(Stale):
         other.decide(folder.results[0], 0, Opinion(status="not relevant"))
-    other.decide(folder.results[1], 0, Opinion(status="not relevant"))  # another picture is free
+    other.decide(folder.results[1], 0, Opinion(status="not relevant"))  # another picture can be decided
     assert {path: row.examiner for path, row in latest(read_decisions(out)).items()} == {
         "a.png": "A. Meier",
         "camera.jpg": "B. Koch",
@@ -75,7 +75,7 @@ def _decide_often(out: Path, name: str, count: int) -> None:
                 journal.refresh()
 
 
-def test_two_processes_at_once_lose_nothing(out: Path, imltool: Imltool) -> None:
+def test_two_concurrent_processes_lose_no_decision(out: Path, imltool: Imltool) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_decide_often, args=(out, name, 30)) for name in ("A", "B")]
     for worker in workers:
@@ -88,11 +88,11 @@ def test_two_processes_at_once_lose_nothing(out: Path, imltool: Imltool) -> None
     assert imltool("verify", out)[0] == 0
 
 
-def test_a_partial_last_line_is_dropped_and_the_next_decision_follows(out: Path) -> None:
+def test_partial_last_line_is_dropped_and_the_next_decision_appended(out: Path) -> None:
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     journal.decide(folder.results[0], 0, EDITED)
     path = out / "decisions.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"path": "camera.jpg", "sta')  # what a kill leaves
+    path.write_bytes(path.read_bytes() + b'{"path": "camera.jpg", "sta')  # state after a kill
     assert len(read_decisions(out)) == 1
     again = DecisionJournal(out, "A. Meier")
     again.decide(folder.results[1], 0, Opinion(status="not relevant"))
@@ -126,7 +126,7 @@ def test_verify_finds_every_change_of_a_decision(out: Path, imltool: Callable) -
     assert code == 4 and "decisions.jsonl" in stdout
 
 
-def test_tables_keep_the_examiner_apart_from_the_machine(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
+def test_tables_separate_examiner_from_machine_columns(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
     folder, journal = ScanFolder(out), DecisionJournal(out, "=cmd()")
     before = {name: (out / name).read_bytes() for name in ("results.csv", "results.jsonl")}
     journal.decide(folder.results[0], 0, EDITED)
@@ -136,16 +136,16 @@ def test_tables_keep_the_examiner_apart_from_the_machine(out: Path, imltool: Cal
     first, second = csv.DictReader((out / "decisions.csv").open())
     assert (first["machine_verdict"], first["examiner_conclusion"]) == (folder.results[0].verdict, "edited")
     assert second["examiner_text"] == "'=1+1" and second["examiner"] == "'=cmd()"
-    told = json.loads((out / "decisions.json").read_text())
-    assert told[0]["machine"] == {"score": folder.results[0].score, "verdict": folder.results[0].verdict}
-    assert told[0]["examiner"]["text"] == EDITED.text
+    exported = json.loads((out / "decisions.json").read_text())
+    assert exported[0]["machine"] == {"score": folder.results[0].score, "verdict": folder.results[0].verdict}
+    assert exported[0]["examiner"]["text"] == EDITED.text
     assert {name: (out / name).read_bytes() for name in before} == before
     page = (out / "report.html").read_text()
     assert "The findings support that the picture was edited." in page and "The lamp’s noise differs." in page
     assert imltool("verify", out)[0] == 0
 
 
-def test_reports_show_what_the_scan_chose_and_what_was_decided(
+def test_reports_show_selected_and_decided_pictures(
     scanned: Path,
     tiny_weights: Path,
     tmp_path: Path,
@@ -163,7 +163,7 @@ def test_reports_show_what_the_scan_chose_and_what_was_decided(
     assert shown.sha256 in page and decided.sha256 in page and other.sha256 not in page
 
 
-def test_no_report_is_made_where_the_scan_made_none(out: Path) -> None:
+def test_report_is_not_created_if_the_scan_made_none(out: Path) -> None:
     (out / "report.html").unlink()
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     journal.decide(folder.results[0], 0, EDITED)
@@ -171,7 +171,7 @@ def test_no_report_is_made_where_the_scan_made_none(out: Path) -> None:
     assert list(write_reports(folder)) == ["report.html"]
 
 
-def test_a_record_of_another_version_is_read_or_refused_in_a_line(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
+def test_record_of_another_version_is_read_or_a_short_error(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
     def without(*names: str) -> None:
         record = {key: value for key, value in json.loads((out / "run.json").read_text()).items() if key not in names}
         del record["self_sha256"]
@@ -188,7 +188,7 @@ def test_a_record_of_another_version_is_read_or_refused_in_a_line(out: Path, iml
     assert code == 1 and "path: Input should be a valid string" in stderr and len(stderr.splitlines()) <= 2
 
 
-def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:  # type: ignore[type-arg]
+def test_boxes_are_readable_by_pseudo_and_train(out: Path, scanned: Path, imltool: Callable, tmp_path: Path) -> None:  # type: ignore[type-arg]
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     journal.decide(folder.results[0], 0, EDITED)
     journal.decide(folder.results[1], 0, Opinion(conclusion="not edited"))
@@ -202,7 +202,7 @@ def test_boxes_are_what_pseudo_and_train_read(out: Path, scanned: Path, imltool:
     assert code == 0 and (pseudo / "masks/a.png").is_file(), stderr
 
 
-def test_a_scan_restarted_or_resumed_keeps_decisions(
+def test_restarted_scan_keeps_decisions(
     out: Path,
     scanned: Path,
     tiny_weights: Path,
@@ -217,7 +217,7 @@ def test_a_scan_restarted_or_resumed_keeps_decisions(
     assert "The lamp’s noise differs." in (out / "report.html").read_text()
 
 
-def test_what_is_no_scan_is_refused(tmp_path: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
+def test_folder_without_a_scan_is_refused(tmp_path: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
     with pytest.raises(UsageError):
         ScanFolder(tmp_path / "none")
     (tmp_path / "other").mkdir()

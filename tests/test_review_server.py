@@ -1,4 +1,4 @@
-"""The server of `imltool review`: who is answered, tiles, thumbnails, running scans, and what a kill leaves."""
+"""The server of `imltool review`: access control, tiles, thumbnails, running scans, and kills."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -40,7 +40,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def test_only_this_run_s_page_is_answered(server: Reviewing) -> None:
+def test_requests_are_restricted_to_the_page_of_this_run(server: Reviewing) -> None:
     parts = urlsplit(server.address)
     assert parts.hostname == "127.0.0.1" and len(parts.path) > 30
     other = server.address.replace(parts.path, "/wrong/")
@@ -61,7 +61,7 @@ def test_only_this_run_s_page_is_answered(server: Reviewing) -> None:
         assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
-def test_tiles_hold_the_picture_and_the_map_as_they_are(server: Reviewing, scanned: Path) -> None:
+def test_tiles_hold_unchanged_picture_and_map_pixels(server: Reviewing, scanned: Path) -> None:
     rgb = read_rgb(scanned.parent / "in/a.png")
     size = server.ask("api/pictures/0/layers/original")[1]
     assert size == {"width": WIDE, "height": TALL, "tile": 512, "levels": 2}
@@ -76,13 +76,13 @@ def test_tiles_hold_the_picture_and_the_map_as_they_are(server: Reviewing, scann
     assert wash.shape[-1] == 4
     assert server.ask("api/pictures/0/layers/original/0/2/0")[0] == 404
     assert server.ask("api/pictures/0/layers/original/9/0/0")[0] == 404
-    for name in ("ela", "noise"):  # the second was not drawn by the scan
+    for name in ("ela", "noise"):  # the second was not made by the scan
         assert pixels(server.ask(f"api/pictures/0/layers/{name}/0/0/0")[1]).shape == (TALL, 512)
     assert pixels(server.ask("api/pictures/0/companions/ghost.png")[1]).ndim == 2
     assert max(pixels(server.ask("api/pictures/0/thumbnail.webp")[1]).shape) == 160
 
 
-def test_reasons_beside_a_picture(server: Reviewing, scanned: Path) -> None:
+def test_picture_details_have_facts_remarks_traces_and_copies(server: Reviewing, scanned: Path) -> None:
     facts = server.ask("api/pictures/1")[1]
     assert facts["path"] == "camera.jpg" and facts["place"] == str(scanned.parent / "in/camera.jpg")
     assert any("GIMP" in text for text in facts["remarks"]) and ["Camera", "Canon EOS 5D"] in facts["facts"]
@@ -100,7 +100,7 @@ def test_reasons_beside_a_picture(server: Reviewing, scanned: Path) -> None:
     assert server.decide(torn, 0, status="relevant")[0] == 422
 
 
-def test_a_changed_or_missing_picture_is_not_shown_under_its_map(scanned: Path, tmp_path: Path) -> None:
+def test_changed_or_missing_picture_is_not_shown(scanned: Path, tmp_path: Path) -> None:
     shutil.copytree(scanned.parent / "in", tmp_path / "in")
     rows = [row for row in rows_of(scanned) if row["status"] == "ok"]
     out = made_of(scanned, tmp_path / "out", rows, tmp_path / "in")
@@ -113,7 +113,7 @@ def test_a_changed_or_missing_picture_is_not_shown_under_its_map(scanned: Path, 
     running.kill()
 
 
-def test_bad_decisions_change_nothing(server: Reviewing, scanned: Path) -> None:
+def test_invalid_decisions_are_refused_and_change_nothing(server: Reviewing, scanned: Path) -> None:
     before = len(read_decisions(scanned))
     for opinion in (
         {"status": "guilty"},
@@ -129,7 +129,7 @@ def test_bad_decisions_change_nothing(server: Reviewing, scanned: Path) -> None:
     assert len(read_decisions(scanned)) == before
 
 
-def test_a_kill_loses_no_decision_and_the_next_run_has_it(scanned: Path, tmp_path: Path) -> None:
+def test_kill_loses_no_decision(scanned: Path, tmp_path: Path) -> None:
     out = shutil.copytree(scanned, tmp_path / "out")
     running = Reviewing(out, "--examiner", "A. Meier")
     status, answer = running.decide(0, 0, status="relevant", conclusion="edited", text="seen")
@@ -147,7 +147,7 @@ def test_a_kill_loses_no_decision_and_the_next_run_has_it(scanned: Path, tmp_pat
     assert "To be checked." in (out / "report.html").read_text()
 
 
-def test_two_servers_see_each_other_s_decisions(scanned: Path, tmp_path: Path) -> None:
+def test_two_servers_share_decisions(scanned: Path, tmp_path: Path) -> None:
     out = shutil.copytree(scanned, tmp_path / "out")
     one, other = Reviewing(out, "--examiner", "A. Meier"), Reviewing(out, "--examiner", "B. Koch")
     assert one.decide(0, 0, status="relevant")[0] == 200
@@ -161,7 +161,7 @@ def test_two_servers_see_each_other_s_decisions(scanned: Path, tmp_path: Path) -
     assert len(read_decisions(out)) == 2
 
 
-def test_rows_of_a_running_scan_come_in(scanned: Path, tmp_path: Path) -> None:
+def test_rows_of_a_running_scan_are_added(scanned: Path, tmp_path: Path) -> None:
     rows = [row for row in rows_of(scanned) if row["status"] == "ok"]
     out = made_of(scanned, tmp_path / "out", rows, scanned.parent / "in")
     record = record_of(out)
@@ -176,7 +176,7 @@ def test_rows_of_a_running_scan_come_in(scanned: Path, tmp_path: Path) -> None:
     running.kill()
 
 
-def test_a_scan_started_anew_or_moved_meanwhile_is_said_and_takes_no_decision(scanned: Path, tmp_path: Path) -> None:
+def test_decisions_are_refused_after_the_scan_was_restarted_or_moved(scanned: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(scanned, tmp_path / "out"))
     running = Reviewing(out)
     rows = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
@@ -185,21 +185,21 @@ def test_a_scan_started_anew_or_moved_meanwhile_is_said_and_takes_no_decision(sc
     status, answer = running.decide(0, 0, status="relevant")
     assert status == 507 and "was scanned again" in answer["error"] and not (out / "decisions.jsonl").exists()
     assert running.ask("api/changes?rows=4&decisions=0")[0] == 507
-    assert running.end() == (0, running_words(4))
+    assert running.end() == (0, undecided_output(4))
 
     moved = Reviewing(out)
     out.rename(tmp_path / "elsewhere")
     assert moved.decide(1, 0, status="relevant")[0] == 507
     status, answer = moved.ask("api/changes?rows=4&decisions=0")
     assert status == 507 and "is gone" in answer["error"]
-    assert moved.end() == (0, running_words(4)) and not out.exists()
+    assert moved.end() == (0, undecided_output(4)) and not out.exists()
 
 
-def running_words(files: int) -> str:
+def undecided_output(files: int) -> str:
     return f"{files} files; Ctrl-C ends\nno picture was decided\n"
 
 
-def test_a_score_is_read_by_authentic_pictures_and_the_reliability_curve() -> None:
+def test_score_scale_uses_authentic_scores_and_the_reliability_curve() -> None:
     scale = ScoreScale(
         {
             "authentic_scores": {"phones": [0.1 * n for n in range(9)], "scans": [0.5] * 3 + [0.95]},
@@ -220,7 +220,7 @@ def test_a_score_is_read_by_authentic_pictures_and_the_reliability_curve() -> No
     assert ScoreScale({}).read(0.9).position is None
 
 
-def test_a_pyramid_halves_until_one_tile_and_the_cache_keeps_its_bound() -> None:
+def test_pyramid_halves_to_one_tile_and_cache_is_bounded() -> None:
     pyramid = Pyramid.of(np.zeros((1300, 700, 3), np.uint8))
     assert [level.shape[:2] for level in pyramid.levels] == [(1300, 700), (650, 350), (325, 175)]
     assert pyramid.tile(0, 1, 2).shape == (276, 188, 3) and pyramid.tile(0, 2, 0) is None
@@ -228,12 +228,12 @@ def test_a_pyramid_halves_until_one_tile_and_the_cache_keeps_its_bound() -> None
     made = []
     for key in (0, 1, 2, 0, 3, 1):
         cache.get(key, lambda key=key: made.append(key) or b"x" * 40)  # type: ignore[func-returns-value, misc]
-    assert made == [0, 1, 2, 0, 3, 1], "two of 40 bytes fit, the one used longest ago goes"
+    assert made == [0, 1, 2, 0, 3, 1], "two entries of 40 bytes fit, the least recently used is removed"
     assert cache.get(3, lambda: b"") == b"x" * 40
 
 
 @pytest.mark.slow
-def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: Path) -> None:
+def test_hundred_megapixel_pictures_need_less_than_two_gigabytes(scanned: Path, tmp_path: Path) -> None:
     out = large(scanned, tmp_path / "out", {"huge.tif": (11_600, 8_700), "next.tif": (11_600, 8_700)})
     running = Reviewing(out)
     for index in (0, 1):
@@ -247,7 +247,7 @@ def test_a_hundred_megapixels_stay_below_two_gigabytes(scanned: Path, tmp_path: 
     assert peak < 2_000_000, f"{peak} kB"
 
 
-def test_an_export_without_decisions_is_no_change_of_the_scan(scanned: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_export_without_decisions_does_not_change_the_scan(scanned: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = Path(shutil.copytree(scanned, tmp_path / "out"))
     code, _, stderr = imltool("review", out, "--export", "--examiner", "A")
     assert code == 0 and "no picture was decided" in stderr and not (out / "decisions.csv").exists()

@@ -1,4 +1,4 @@
-"""IND or OOD is read from what a checkpoint was trained on."""
+"""The role IND or OOD follows from the training sets of a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CASIA = TrainingSet(name="CASIA-v1 dev", files=("a" * 64, "b" * 64))
 PHOTOS = TrainingSet(name="photos", files=("c" * 64,))
 
 
-def test_a_set_of_a_trained_name_is_ind_whatever_its_case_and_punctuation() -> None:
+def test_trained_set_name_is_ind_regardless_of_case_and_punctuation() -> None:
     overlap = find_overlap("casia_v1.DEV", {"tampered/x.jpg": "f" * 64}, [PHOTOS, CASIA])
     assert (overlap.role, overlap.named, overlap.n_seen, overlap.source_set) == ("ind", True, 0, "CASIA-v1 dev")
-    refuse_hidden_overlap("casia_v1.DEV", overlap)  # its name says so: nothing is hidden
+    refuse_hidden_overlap("casia_v1.DEV", overlap)  # the name shows the overlap: nothing is hidden
 
 
 def test_unseen_files_under_another_name_are_ood() -> None:
@@ -24,7 +24,7 @@ def test_unseen_files_under_another_name_are_ood() -> None:
     refuse_hidden_overlap("casia-v1", overlap)
 
 
-def test_a_checkpoint_without_training_sets_makes_everything_ood() -> None:
+def test_everything_is_ood_without_training_sets() -> None:
     assert find_overlap("x", {"tampered/x.jpg": "a" * 64}, []).role == "ood"
 
 
@@ -40,7 +40,7 @@ def test_seen_files_under_another_name_are_ind_and_refused_as_ood() -> None:
     assert caught.value.remedy
 
 
-def test_pictures_that_chose_the_checkpoint_are_seen_like_those_it_was_trained_on() -> None:
+def test_validation_pictures_count_as_seen() -> None:
     files = {"tampered/0.jpg": "f" * 64, "tampered/1.jpg": "b" * 64}
     overlap = find_overlap("fresh", files, [PHOTOS], [CASIA])
     assert (overlap.role, overlap.n_seen, overlap.first) == ("ind", 1, "tampered/1.jpg")
@@ -52,12 +52,12 @@ def test_pictures_that_chose_the_checkpoint_are_seen_like_those_it_was_trained_o
     assert (named.role, named.named, named.seen_as) == ("ind", True, "")
 
 
-def test_the_training_set_named_is_the_one_that_holds_most() -> None:
+def test_named_training_set_is_the_one_with_most_pictures() -> None:
     files = {"1": "c" * 64, "2": "a" * 64, "3": "b" * 64}
     assert find_overlap("fresh", files, [PHOTOS, CASIA]).source_set == "CASIA-v1 dev"
 
 
-def test_names_without_letters_are_not_all_the_same_set() -> None:
+def test_names_without_letters_are_compared_exactly() -> None:
     assert plain_name("--") == plain_name("..") == ""
     assert find_overlap("--", {}, [TrainingSet(name="..")]).role == "ood"
     assert find_overlap("--", {}, [TrainingSet(name="--")]).role == "ind"

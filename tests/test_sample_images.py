@@ -1,4 +1,4 @@
-"""The shipped sample pictures: labelled, licensed, small."""
+"""The shipped sample pictures: labels, licences, file sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1] / "sample_images"
 
 
 @pytest.mark.parametrize(("name", "tampered", "authentic"), [("splices", 6, 5), ("copymoves", 5, 5)])
-def test_a_set_is_complete_and_its_boxes_hold_its_masks(name: str, tampered: int, authentic: int) -> None:
+def test_sample_set_is_complete_and_boxes_cover_masks(name: str, tampered: int, authentic: int) -> None:
     samples = read_folder(ROOT / name).samples
     assert sum(sample.tampered for sample in samples) == tampered
     assert len(samples) == tampered + authentic
@@ -40,7 +40,7 @@ def test_a_set_is_complete_and_its_boxes_hold_its_masks(name: str, tampered: int
         assert mask[inside].sum() > 0.85 * mask.sum()
 
 
-def test_every_picture_has_a_licence_and_all_are_small() -> None:
+def test_every_sample_has_a_licence_and_total_size_is_small() -> None:
     text = (ROOT / "LICENSES.md").read_text(encoding="utf-8")
     names = [
         f"{name}/{sample.name}" for name in ("splices", "copymoves") for sample in read_folder(ROOT / name).samples
@@ -50,7 +50,7 @@ def test_every_picture_has_a_licence_and_all_are_small() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(
+def test_documented_results_of_the_default_student_match_a_scan(
     tmp_path: Path, imltool: Callable[..., tuple[int, str, str]]
 ) -> None:
     out = tmp_path / "out"
@@ -59,10 +59,10 @@ def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(
     masks = {
         sample.name: sample.mask for name in ("splices", "copymoves") for sample in read_folder(ROOT / name).samples
     }
-    told = re.findall(r"^\| (`.+?) \| ([\d., –]+) \| ([a-z ]+) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
-    assert len(told) > 8
+    documented = re.findall(r"^\| (`.+?) \| ([\d., –]+) \| ([a-z ]+) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert len(documented) > 8
     named = set()
-    for names, scores, verdict in told:
+    for names, scores, verdict in documented:
         for number, name in enumerate(re.findall(r"`(?:\w+/\w+/)?([^`]+)`", names)):
             result = results[name]
             named.add(result.path)
@@ -79,7 +79,7 @@ def test_what_the_page_says_of_the_default_student_is_what_a_scan_finds(
     assert flagged | forged <= named, "every forgery and every flagged picture is in the table"
 
 
-def test_one_portrait_lies_on_its_side() -> None:
+def test_one_portrait_is_rotated_by_exif() -> None:
     with Image.open(ROOT / "copymoves/tampered/window_dog.jpg") as picture:
         assert picture.width > picture.height and picture.getexif()[0x0112] == 6
     assert read_rgb(ROOT / "copymoves/tampered/window_dog.jpg").shape[:2] == (900, 599)

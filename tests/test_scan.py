@@ -1,4 +1,4 @@
-"""`imltool scan` on made-up pictures: what is analysed, what is written, and that no file stops the others."""
+"""`imltool scan` on generated pictures: analysed files, outputs, and faulty files that do not affect others."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ FAULTS = {
 }
 
 
-def test_every_kind_of_file(
+def test_every_kind_of_file_is_analysed_or_reported(
     evidence: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")}
     out = tmp_path / "out"
     assert scan(tiny_weights, evidence, "--out", out, "--json", "--batch", 4) == 3
     shown = capsys.readouterr()
-    assert shown.out == (out / "results.jsonl").read_text(encoding="utf-8"), "stdout is the journal, and only that"
+    assert shown.out == (out / "results.jsonl").read_text(encoding="utf-8"), "stdout is identical to the journal"
     assert "error" not in shown.err
     rows = rows_by_path(out)
     expected = sorted(
@@ -108,7 +108,7 @@ def test_every_kind_of_file(
     assert (rows["portrait.jpg"]["width"], rows["portrait.jpg"]["height"]) == (40, 60)
     assert rows["deep/er/b.bmp"]["map"] == "maps/deep/er/b.bmp.png"
     assert rows["a.jpg"]["map"] != rows["a.png"]["map"]
-    assert {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")} == before, "evidence is only read"
+    assert {path: path.lstat().st_mtime_ns for path in evidence.rglob("*")} == before, "evidence is not modified"
 
     formats = {name: row["context"] and row["context"]["format"] for name, row in rows.items()}
     assert (formats["phone.heic"], formats["web.avif"], formats["IMG_0001"]) == ("HEIF", "AVIF", "JPEG")
@@ -123,10 +123,10 @@ def test_every_kind_of_file(
     with (out / "results.csv").open(encoding="utf-8", newline="") as handle:
         table = list(csv.DictReader(handle))
     assert [line["sha256"] for line in table] == [row["sha256"] or "" for row in rows.values()]
-    assert "./=1+1.png" in {line["path"] for line in table}, "a spreadsheet must not run a file's name"
+    assert "./=1+1.png" in {line["path"] for line in table}, "a spreadsheet must not evaluate a file name"
     assert r"line\nbreak.png" in {line["path"] for line in table}, "no cell has control characters"
     cells = next(line for line in table if line["path"] == "edited.jpg")
-    assert cells["software"] == "'=Photoshop(1)", "nor what a file says of itself"
+    assert cells["software"] == "'=Photoshop(1)", "a spreadsheet must not evaluate metadata"
     assert (cells["camera_model"], cells["jpeg_quality"], cells["credentials_state"]) == (
         "Canon EOS 5D",
         "75",
@@ -134,8 +134,8 @@ def test_every_kind_of_file(
     )
     assert cells["remarks"] == remarks["edited.jpg"]["editor"] and cells["thumbnail_differs"] == ""
     with (out / "errors.csv").open(encoding="utf-8", newline="") as handle:
-        told = {line["path"]: line["reason"] for line in csv.DictReader(handle)}
-    assert told == {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
+        reasons = {line["path"]: line["reason"] for line in csv.DictReader(handle)}
+    assert reasons == {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
     record = record_of(out)
     assert record["model"]["sha256"] == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
     assert record["libraries"] == installed_versions()
@@ -144,7 +144,7 @@ def test_every_kind_of_file(
     assert record["sessions"][0]["finished"] >= record["sessions"][0]["started"]
 
 
-def test_figures_can_be_repeated_from_the_map(tiny_weights: Path, tmp_path: Path) -> None:
+def test_row_values_can_be_recomputed_from_the_map(tiny_weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in", "a.png", "b.jpg")
     out = tmp_path / "out"
     assert scan(tiny_weights, tmp_path / "in", "--out", out, "--threshold", "0.5") == 0
@@ -154,16 +154,16 @@ def test_figures_can_be_repeated_from_the_map(tiny_weights: Path, tmp_path: Path
         assert (read_mask(out / row["mask"]) == (values > 0.5)).all()
         assert row["tampered_area"] == pytest.approx((values > 0.5).mean(), abs=1e-6)
         assert row["verdict"] == "inconclusive" and "not calibrated" in row["verdict_reason"]
-        assert row["stability"] is None and row["companions"] == {}, "neither was asked for"
+        assert row["stability"] is None and row["companions"] == {}, "neither was requested"
 
 
-def test_regions_are_listed_by_size_without_specks() -> None:
+def test_regions_are_sorted_by_size_without_tiny_ones() -> None:
     from imltool.scan.picture_outputs import find_regions
 
     values = np.zeros((100, 200), np.float32)
     values[10:20, 30:60] = 0.75
     values[50:90, 100:140] = 1.0
-    values[90, 140] = 1.0  # touches by a corner: the same region
+    values[90, 140] = 1.0  # touches diagonally: the same region
     values[0:4, 0:4] = 0.9  # 16 pixels, less than 0.1 % of 20 000
     assert [region.model_dump() for region in find_regions(values, 0.5)] == [
         {"x": 100, "y": 50, "width": 41, "height": 41, "area": 1601, "score": 1.0},
@@ -172,7 +172,9 @@ def test_regions_are_listed_by_size_without_specks() -> None:
     assert find_regions(values, 1.0) == []
 
 
-def test_paths_of_the_same_name_stay_apart(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_with_equal_names_get_distinct_paths(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path, "one/day/a.jpg", "two/day/a.jpg", "sub/a.jpg", "a.dat.jpg")
     (tmp_path / "a.dat.jpg").rename(tmp_path / "a.dat")
     monkeypatch.chdir(tmp_path)
@@ -186,7 +188,7 @@ def test_paths_of_the_same_name_stay_apart(tiny_weights: Path, tmp_path: Path, m
     assert labels["two/day"] == "day-2"
 
 
-def test_names_that_file_systems_confuse(tiny_weights: Path, tmp_path: Path) -> None:
+def test_confusable_names_get_distinct_outputs(tiny_weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     long = "n" * 250 + ".png"
     save(folder, "A.png", "a.png", long, "b.jpg", "b.jpg.png/c.png")
@@ -200,18 +202,20 @@ def test_names_that_file_systems_confuse(tiny_weights: Path, tmp_path: Path) -> 
     assert all((out / row[kind]).is_file() for row in rows.values() for kind in ("map", "mask", "overlay"))
 
 
-def test_output_folder_inside_the_input(
+def test_output_folder_inside_the_input_is_not_scanned(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path, "a.png")
     monkeypatch.chdir(tmp_path)
     assert scan(tiny_weights, ".") == 0
-    assert scan(tiny_weights, ".") == 0, "the second run finds everything done"
+    assert scan(tiny_weights, ".") == 0, "the second run finds everything finished"
     assert list(rows_by_path(tmp_path / "imltool-scan")) == ["a.png"]
     assert capsys.readouterr().out == "", "without --json nothing on stdout"
 
 
-def test_ground_truth_is_no_evidence(tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ground_truth_masks_are_not_scanned(
+    tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "set"
     save(data, "tampered/a.png", "authentic/b.png", "masks/a.png", "elsewhere/masks/c.png")
     assert scan(tiny_weights, data, "--out", tmp_path / "out") == 0

@@ -1,4 +1,4 @@
-"""The same bytes give the same results in every process, and every file below the folders given is accounted for."""
+"""Equal files give equal results in every process, and every file in the given folders is accounted for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIBRARY_TEXT = re.compile(r"0x[0-9a-f]{6,}|<_io\.|object at|\bat line \d+|errno"
 
 
 def corpus(folder: Path) -> None:
-    """Files whose readers fail in many ways, and some that are whole."""
+    """Write files whose readers fail in many ways, and some intact ones."""
     folder.mkdir()
     files = seeds()
     for number in range(16):
@@ -47,13 +47,13 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, tiny_weights: Path, 
         files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         times = ("run.json", "report.html")
         written.append({name: data for name, data in files.items() if name not in times})
-        assert (tmp_path / f"stderr{number}").read_text() == "", "no library says anything of its own, -q says nothing"
+        assert (tmp_path / f"stderr{number}").read_text() == "", "with -q nothing is printed, not even by a library"
     assert written[0] == written[1]
     rows = written[0]["results.jsonl"].decode()
-    assert not LIBRARY_TEXT.search(rows), "no text of a library is in a row"
+    assert not LIBRARY_TEXT.search(rows), "no message text of a library is in a row"
 
 
-def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_passed_over_files_are_counted(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "results"
     write_rgb(folder / "a.png", photo(0))
     write_rgb(folder / "set/tampered/b.png", photo(1))
@@ -64,18 +64,20 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Pa
         path.write_text("no picture") if name != "dangling" else path.symlink_to("nowhere")
     expected = {".txt": 2, ".mp4": 1, ".pdf": 1, "ground-truth mask": 1, "no extension": 1, "not a file": 1}
     log = tmp_path / "log.txt"
-    for _ in range(2):  # the results of the first are no files that were passed over
+    for _ in range(2):  # the results of the first run are not counted as passed over
         code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights, "--log-file", log)
         assert code == 0 and "passed over 7 other files: 2 .txt, 1 " in " ".join(stderr.split())
         assert record_of(out)["passed_over"] == expected
         report = (out / "report.html").read_text()
         assert "Passed over" in report and "2 .txt" in report
-    told = [line for line in log.read_text().splitlines() if "passed over (" in line]
-    assert len(told) == 2 * 7 and any(f"passed over (.pdf): {folder}/deep/document.pdf" in line for line in told)
+    messages = [line for line in log.read_text().splitlines() if "passed over (" in line]
+    assert len(messages) == 2 * 7 and any(
+        f"passed over (.pdf): {folder}/deep/document.pdf" in line for line in messages
+    )
     plan = plan_inputs([folder, folder / "deep"], tmp_path / "elsewhere")
     counted = {each.kind: each.count for each in plan.passed_over}
-    assert {kind: counted[kind] for kind in expected} == expected, "what is below two of the folders is counted once"
-    assert counted[".csv"] == 2, "another scan's results are files too"
+    assert {kind: counted[kind] for kind in expected} == expected, "a file below two of the folders is counted once"
+    assert counted[".csv"] == 2, "results of another scan are counted as files"
     plan = plan_inputs([folder / "a.png"], tmp_path / "elsewhere")
     assert plan.passed_over == ()
 
@@ -84,13 +86,13 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path, tiny_weights: Pa
     "name",
     ["a:b.png", "a*b?.png", 'a"b<c>|.png', "CON.png", "nul", "com1.tar.png", "end.", "end ", "a\nb.png", "\x01.png"],
 )
-def test_names_that_windows_allows_no_file(tmp_path: Path, name: str, tiny_weights: Path) -> None:
+def test_names_invalid_on_windows_get_valid_output_names(tmp_path: Path, name: str, tiny_weights: Path) -> None:
     write_rgb(tmp_path / "in/x.png", photo(0))
     shutil.copy(tmp_path / "in/x.png", tmp_path / "in" / name)
     (one, other) = sorted(
         plan_inputs([tmp_path / "in"], tmp_path / "out").inputs, key=lambda item: item.name == "x.png"
     )
-    assert one.name == name and other.output == "x.png", "results call it by its own name"
+    assert one.name == name and other.output == "x.png", "results use its original name"
     assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', one.output)
     assert not re.match(r"(con|nul|com1)\s*(\.|$)", one.output, re.IGNORECASE)
     folder = tmp_path / "in" / f"{name}-folder"
@@ -99,7 +101,7 @@ def test_names_that_windows_allows_no_file(tmp_path: Path, name: str, tiny_weigh
     assert len(outputs) == 3 and not any(re.search(r'[<>:"|?*\\\x00-\x1f]', output) for output in outputs)
 
 
-def test_control_characters_are_no_cells(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_csv_cells_have_no_control_characters(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "in/a\n=1\x1b[31m.png", photo(0))
     out = tmp_path / "out"
     assert imltool("scan", tmp_path / "in", "--out", out, "--weights", tiny_weights)[0] == 0
@@ -110,9 +112,7 @@ def test_control_characters_are_no_cells(tmp_path: Path, tiny_weights: Path, iml
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_a_part_of_a_picture_is_analysed_and_said_to_be_one(
-    tmp_path: Path, tiny_weights: Path, imltool: Imltool
-) -> None:
+def test_truncated_picture_is_analysed_and_remarked(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
     whole = jpeg(picture(320, 240))
     start = whole.index(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(whole[: start + (len(whole) - start) // 2])

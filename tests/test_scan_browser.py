@@ -1,4 +1,4 @@
-"""`report.html` as a person uses it, in headless Chromium: sorted, filtered, leafed through, printed, by keys alone."""
+"""`report.html` in headless Chromium: sorting, filtering, paging, printing, keyboard use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 @pytest.fixture(scope="module")
 def address(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A report of as many rows as make it turn pages, the rows of three scanned pictures under other names."""
+    """A report with enough rows for several pages: the rows of three scanned pictures under other names."""
     folder = tmp_path_factory.mktemp("scan")
     for seed, name in enumerate(("a.png", "b.png")):
         write_rgb(folder / "in" / name, photo(seed, 120, 90))
@@ -59,7 +59,7 @@ def address(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture
 def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the report; at the end it must have asked for no other host, raised nothing and said nothing."""
+    """Open the report; it must make no other request, raise no error and log nothing to the console."""
     faults: list[str] = []
     contexts = []
     beside = address.rsplit("/", 1)[0]
@@ -99,7 +99,7 @@ def focused(page: Any) -> str:
 
 
 @pytest.mark.slow
-def test_sorted_by_every_column(opened: Callable[..., Any]) -> None:
+def test_table_sorts_by_every_column(opened: Callable[..., Any]) -> None:
     page = opened()
     assert names(page)[0] == "disk 0/00000 a.png" and len(names(page)) == 100
     expect(head(page, "score")).to_have_attribute("aria-sort", "descending")
@@ -117,7 +117,7 @@ def test_sorted_by_every_column(opened: Callable[..., Any]) -> None:
     assert page.locator("[aria-sort=none]").count() == 6
 
 
-def test_filtered_by_name_hash_camera_and_verdict(opened: Callable[..., Any]) -> None:
+def test_table_filters_by_name_hash_camera_and_verdict(opened: Callable[..., Any]) -> None:
     page = opened()
     shown, field = page.locator("#shown"), page.locator("#filter")
     for text, count in (("/0004", 10), ("eos gimp", COUNT // 3), ("disk 3/ png", None), ("saved by an editor", 500)):
@@ -139,7 +139,7 @@ def test_filtered_by_name_hash_camera_and_verdict(opened: Callable[..., Any]) ->
     assert names(page) == [f"disk 1/00001 {HOSTILE}"]
 
 
-def test_pages_of_the_table_turn(opened: Callable[..., Any]) -> None:
+def test_table_is_paged(opened: Callable[..., Any]) -> None:
     page = opened()
     expect(page.locator("#pager span")).to_have_text(f"Rows 1 to 100 of {COUNT}")
     expect(page.locator("#pager button").first).to_be_disabled()
@@ -154,7 +154,7 @@ def test_pages_of_the_table_turn(opened: Callable[..., Any]) -> None:
     expect(page.locator("#pager")).to_be_hidden()
 
 
-def test_files_not_analysed_turn_pages_and_are_filtered(opened: Callable[..., Any]) -> None:
+def test_failed_files_are_paged_and_filtered(opened: Callable[..., Any]) -> None:
     page = opened()
     rows, where = page.locator("#not-analysed tbody tr"), page.locator("#failed-pager span")
     expect(where).to_have_text(f"Rows 1 to 100 of {FAILED}")
@@ -165,7 +165,7 @@ def test_files_not_analysed_turn_pages_and_are_filtered(opened: Callable[..., An
     expect(rows.first).to_contain_text(f"lost 200 {HOSTILE}")
     page.locator("#failed-filter").fill(
         "lost 23 EMPTY"
-    )  # 023, 123, 223, 230 to 239; every row has the SHA-256 of nothing, which holds 24
+    )  # 023, 123, 223, 230 to 239; every row has the SHA-256 of an empty file, which contains 24
     expect(page.locator("#failed-shown")).to_have_text(f"13 of {FAILED} listed")
     expect(rows.last).to_contain_text("lost 239")
     expect(page.locator("#failed-pager")).to_be_hidden()
@@ -180,7 +180,7 @@ def test_files_not_analysed_turn_pages_and_are_filtered(opened: Callable[..., An
     expect(rows).to_have_count(100)
 
 
-def test_a_case_its_slider_and_the_next(opened: Callable[..., Any]) -> None:
+def test_case_view_has_an_opacity_slider_and_a_next_button(opened: Callable[..., Any]) -> None:
     page = opened()
     page.locator("#results tbody tr").nth(2).click()
     case = page.locator("#case")
@@ -190,7 +190,7 @@ def test_a_case_its_slider_and_the_next(opened: Callable[..., Any]) -> None:
         expect(case).to_contain_text(text)
     page.wait_for_function("[...document.querySelectorAll('#slot img')].every((image) => image.naturalWidth > 0)")
     over, under = case.locator(".over"), case.locator(".over").locator("xpath=preceding-sibling::img")
-    assert over.bounding_box() == under.bounding_box(), "the map lies where the picture is"
+    assert over.bounding_box() == under.bounding_box(), "the map is aligned with the picture"
     before = under.screenshot()
     slider = case.locator(".opacity")
     slider.fill("0")
@@ -206,7 +206,7 @@ def test_a_case_its_slider_and_the_next(opened: Callable[..., Any]) -> None:
     assert focused(page) == "disk 3/00003 a.png"
 
 
-def test_cases_beyond_the_whole_ones_show_the_files_beside(opened: Callable[..., Any]) -> None:
+def test_cases_beyond_the_embedded_ones_show_output_files(opened: Callable[..., Any]) -> None:
     page = opened()
     page.locator("#filter").fill(f"{WHOLE:05}")
     expect(page.locator("#shown")).to_have_text(f"1 of {COUNT} listed")
@@ -219,7 +219,7 @@ def test_cases_beyond_the_whole_ones_show_the_files_beside(opened: Callable[...,
     expect(page.locator("#slot .opacity")).to_have_count(0)
 
 
-def test_keys_alone(opened: Callable[..., Any]) -> None:
+def test_report_can_be_used_by_keyboard(opened: Callable[..., Any]) -> None:
     page = opened()
     keys = page.keyboard
     keys.press("/")
@@ -250,7 +250,7 @@ def test_keys_alone(opened: Callable[..., Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(opened: Callable[..., Any], scheme: str) -> None:
+def test_axe_finds_no_accessibility_violation(opened: Callable[..., Any], scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(color_scheme=scheme)
     page.locator("#filter").fill("/0004")
@@ -264,7 +264,7 @@ def test_axe_finds_nothing(opened: Callable[..., Any], scheme: str) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Callable[..., Any]) -> None:
+def test_narrow_screen_needs_no_horizontal_scrolling(opened: Callable[..., Any]) -> None:
     page = opened(width=380)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator("#results tbody .open").first.click()
@@ -272,7 +272,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Callable[..., Any])
 
 
 @pytest.mark.slow
-def test_printed_is_what_is_listed_in_black_on_white(opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_printout_has_the_listed_cases_in_black_on_white(opened: Callable[..., Any], tmp_path: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     page = opened(color_scheme="dark")
     page.locator("#filter").fill("/0004")
@@ -281,7 +281,7 @@ def test_printed_is_what_is_listed_in_black_on_white(opened: Callable[..., Any],
     sheets = [" ".join(one.extract_text().split()) for one in pypdf.PdfReader(tmp_path / "print.pdf").pages]
     for number in range(40, 50):
         assert sum(f"/{number:05}" in sheet and "SHA-256" in sheet for sheet in sheets[-10:]) == 1
-    assert not any("Filter" in sheet or "Next" in sheet for sheet in sheets), "nothing to click on paper"
+    assert not any("Filter" in sheet or "Next" in sheet for sheet in sheets), "controls are not printed"
     page.locator("#sheeted").uncheck()
     page.pdf(path=tmp_path / "short.pdf", prefer_css_page_size=True)
     assert len(pypdf.PdfReader(tmp_path / "short.pdf").pages) == len(sheets) - 10
@@ -292,7 +292,7 @@ def test_printed_is_what_is_listed_in_black_on_white(opened: Callable[..., Any],
     expect(page.locator("#results tbody tr")).to_have_count(10)
 
 
-def test_without_scripts_it_says_what_is_missing(opened: Callable[..., Any]) -> None:
+def test_report_without_scripts_states_what_is_missing(opened: Callable[..., Any]) -> None:
     page = opened(java_script_enabled=False)
     expect(page.locator("noscript p").first).to_contain_text("results.csv")
     expect(page.locator("#not-analysed")).to_contain_text("the file is empty")

@@ -1,4 +1,4 @@
-"""Companion maps: what each shows, where it is written, and that none of them touches the verdict."""
+"""Companion maps: content, output files, and no effect on the verdict."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def saved(rgb: Picture, quality: int) -> Picture:
     return np.array(Image.open(buffer))
 
 
-def test_error_levels_are_the_change_of_one_more_save() -> None:
+def test_error_levels_are_the_change_by_another_save() -> None:
     rgb = photo(1, 203, 121)
     change = np.abs(rgb.astype(float) - saved(rgb, 90)).mean(axis=2)
     shown = error_levels(rgb)
@@ -43,14 +43,14 @@ def test_error_levels_are_the_change_of_one_more_save() -> None:
     assert np.abs(shown - np.clip(np.rint(ELA_GAIN * change), 0, 255)).max() <= 1
 
 
-def test_the_noise_residual_is_what_a_high_pass_leaves() -> None:
+def test_noise_residual_is_a_high_pass() -> None:
     rgb = photo(2, 130, 77)
     luma = rgb.astype(float) @ [0.299, 0.587, 0.114]
     residual = convolve(luma, np.outer([1, -2, 1], [1, -2, 1]) / 4.0, mode="reflect")
     assert np.abs(noise_residual(rgb) - np.clip(np.rint(128 + NOISE_GAIN * residual), 0, 255)).max() <= 1
 
 
-def test_parts_are_put_together_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_joined_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = photo(3, 200, 150)
     noise = noise_residual(rgb)
     monkeypatch.setattr("imltool.scan.companions.STRIP", 16)
@@ -67,13 +67,13 @@ def test_parts_are_put_together_without_seams(monkeypatch: pytest.MonkeyPatch) -
 
 
 def panels_of(sheet: Picture) -> dict[int, Picture]:
-    """The sheet cut into its panels, by quality."""
+    """Split the sheet into its panels, by quality."""
     rows = np.split(sheet, len(GHOST_QUALITIES) // GHOST_COLUMNS)
     panels = [panel for row in rows for panel in np.split(row, GHOST_COLUMNS, axis=1)]
     return dict(zip(GHOST_QUALITIES, panels, strict=True))
 
 
-def test_a_region_saved_before_is_dark_in_the_panel_of_its_quality() -> None:
+def test_recompressed_region_is_dark_in_the_panel_of_its_quality() -> None:
     rgb = photo(4, 384, 256)
     pasted = rgb.copy()
     pasted[64:160, 128:256] = saved(rgb, 60)[64:160, 128:256]
@@ -87,8 +87,8 @@ def test_a_region_saved_before_is_dark_in_the_panel_of_its_quality() -> None:
 
     found = {quality: contrast(panel) for quality, panel in panels.items()}
     assert max(found, key=lambda quality: found[quality]) == 60 and found[60] > 60
-    untouched = panels_of(jpeg_ghosts(saved(rgb, 93)))
-    assert all(abs(contrast(panel)) < 30 for panel in untouched.values())
+    unedited = panels_of(jpeg_ghosts(saved(rgb, 93)))
+    assert all(abs(contrast(panel)) < 30 for panel in unedited.values())
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 5), (700, 3), (3, 700), (4100, 9)])
@@ -100,7 +100,7 @@ def test_pictures_of_any_shape_have_companions(width: int, height: int) -> None:
     assert max(panel.shape[1] for panel in panels_of(jpeg_ghosts(rgb)).values()) <= 416
 
 
-def test_a_picture_that_no_save_changes_shows_no_ghost() -> None:
+def test_picture_unchanged_by_saving_shows_no_ghost() -> None:
     flat = np.full((64, 96, 3), 128, np.uint8)
     assert not error_levels(flat).any() and (noise_residual(flat) == 128).all()
     assert all((panel[24:-8, 8:-8] == 255).all() for panel in panels_of(jpeg_ghosts(flat)).values())
@@ -116,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_companions_mirror_the_input_tree_and_change_nothing_else(
+def test_companions_mirror_the_input_tree_and_do_not_change_results(
     folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out, plain = tmp_path / "out", tmp_path / "plain"
@@ -147,7 +147,7 @@ def test_companions_mirror_the_input_tree_and_change_nothing_else(
 
 
 @pytest.mark.parametrize("names", ["ela,elan", "ELA", "", "ela,"])
-def test_unknown_companions_are_a_usage_error_before_anything_is_done(
+def test_unknown_companions_are_a_usage_error(
     names: str, folder: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Content Credentials of files signed here with a certificate made here: read offline, by the official library."""
+"""Content Credentials of files signed with a generated certificate: read offline with the official library."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -49,7 +49,7 @@ def certificate(
     by: ec.EllipticCurvePrivateKey,
     until: datetime = datetime(2049, 1, 1),
 ) -> bytes:
-    """A certificate in PEM; of an authority where `name` is `issuer`, else of a signer."""
+    """A PEM certificate: of an authority if `name` is `issuer`, otherwise of a signer."""
 
     def full(common: str) -> x509.Name:
         return x509.Name(
@@ -81,7 +81,7 @@ def certificate(
 
 
 def signer(until: datetime = datetime(2049, 1, 1), source: bytes | None = None) -> Callable[[Path], None]:
-    """Signs a picture file in its place, with a certificate that is good until then (UTC), as made from a JPEG file."""
+    """Return a function that signs a picture file in place; the certificate is valid until `until` (UTC)."""
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     chain = certificate("Signer", key, "Root", authority, until) + certificate("Root", authority, "Root", authority)
     private = key.private_bytes(
@@ -106,12 +106,12 @@ def signer(until: datetime = datetime(2049, 1, 1), source: bytes | None = None) 
 
 @pytest.fixture(scope="module")
 def sign() -> Callable[[Path], None]:
-    """A signer whose certificate is good for long."""
+    """A signer with a long-lived certificate."""
     return signer()
 
 
 def signed(folder: Path, sign: Callable[[Path], None], ending: str = "jpg") -> Path:
-    path = folder / f"-a.{ending}"  # a name that could pass for an option
+    path = folder / f"-a.{ending}"  # a name that looks like an option
     Image.fromarray(photo(1)).save(path)
     sign(path)
     return path
@@ -128,7 +128,7 @@ def texts(context: Context) -> list[str]:
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp", "heic", "avif"])
-def test_credentials_that_fit(tmp_path: Path, sign: Callable[[Path], None], ending: str) -> None:
+def test_matching_credentials_are_valid(tmp_path: Path, sign: Callable[[Path], None], ending: str) -> None:
     context = context_of(signed(tmp_path, sign, ending))
     found = context.credentials
     assert (found.state, found.findings, found.reason) == ("valid", (), None)
@@ -139,7 +139,7 @@ def test_credentials_that_fit(tmp_path: Path, sign: Callable[[Path], None], endi
     assert "synthetic" in {remark.id for remark in make_remarks(context)}
 
 
-def test_a_picture_changed_after_signing(tmp_path: Path, sign: Callable[[Path], None]) -> None:
+def test_picture_changed_after_signing_is_invalid(tmp_path: Path, sign: Callable[[Path], None]) -> None:
     path = signed(tmp_path, sign)
     data = bytearray(path.read_bytes())
     data[-40] ^= 1
@@ -155,7 +155,7 @@ def test_a_picture_changed_after_signing(tmp_path: Path, sign: Callable[[Path], 
     ]
 
 
-def test_credentials_cut_in_two(tmp_path: Path, sign: Callable[[Path], None]) -> None:
+def test_damaged_credentials_are_unreadable(tmp_path: Path, sign: Callable[[Path], None]) -> None:
     path = signed(tmp_path, sign)
     data = path.read_bytes()
     start = data.index(credentials.MARK)
@@ -173,7 +173,7 @@ def test_credentials_cut_in_two(tmp_path: Path, sign: Callable[[Path], None]) ->
         ("x = bytearray(10**12)", "not checked", "c2pa-python cannot be loaded"),
     ],
 )
-def test_the_library_cannot_harm_the_scan(
+def test_failing_library_does_not_affect_the_scan(
     tmp_path: Path,
     sign: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -181,7 +181,7 @@ def test_the_library_cannot_harm_the_scan(
     state: str,
     reason: str,
 ) -> None:
-    """A module of the library's name that fails in its place, as a broken or deceived one would."""
+    """A module with the name of the library fails in its place, like a broken or exploited library."""
     path = signed(tmp_path, sign)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "c2pa.py").write_text(library)
@@ -192,7 +192,7 @@ def test_the_library_cannot_harm_the_scan(
     assert texts(context)[0].startswith("the file has Content Credentials, but they could not be read")
 
 
-def test_a_module_beside_the_evidence_is_not_loaded(
+def test_module_next_to_the_evidence_is_not_loaded(
     tmp_path: Path, sign: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = signed(tmp_path, sign)
@@ -201,8 +201,8 @@ def test_a_module_beside_the_evidence_is_not_loaded(
     assert context_of(path).credentials.state == "valid"
 
 
-def test_the_mark_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a file is read piece by piece and the mark is on the border of two."""
+def test_credentials_mark_is_found_at_any_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a file is read in chunks and the mark spans two of them."""
     monkeypatch.setattr(source, "IN_MEMORY", 1000)
     for before in (0, source.CHUNK - 3, 2 * source.CHUNK):
         (tmp_path / "a").write_bytes(b"j" * before + credentials.MARK + b"rest")
@@ -214,8 +214,8 @@ def test_the_mark_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.Mo
         assert not opened.found
 
 
-def test_an_expired_certificate_is_no_changed_picture(tmp_path: Path) -> None:
-    """Signed while its certificate was good for a few more seconds, and read after them."""
+def test_expired_certificate_is_not_reported_as_a_changed_picture(tmp_path: Path) -> None:
+    """Signed a few seconds before the certificate expires, and read afterwards."""
     path = tmp_path / "a.jpg"
     for seconds in (2, 8, 32):  # a busy machine takes longer to sign
         Image.fromarray(photo(1)).save(path)
@@ -236,8 +236,8 @@ def test_an_expired_certificate_is_no_changed_picture(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_code_concerns() -> None:
-    """Codes of the C2PA specification, and of the library for identities."""
+def test_validation_codes_are_classified() -> None:
+    """Codes of the C2PA specification, and of the library for identity assertions."""
     assert {
         code: concern_of(code)
         for code in (
@@ -268,8 +268,8 @@ def test_what_a_code_concerns() -> None:
     assert is_fault(Finding(code="assertion.inaccessible", concerns="signature"))
 
 
-def library_that_says(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: list[dict[str, str]]) -> None:
-    """A module of the library's name whose reader gives these results, as the library gives those of rare files."""
+def fake_library(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: list[dict[str, str]]) -> None:
+    """Install a module with the name of the library whose reader returns these results, as for rare files."""
     active = {
         "success": [],
         "informational": [],
@@ -294,25 +294,27 @@ def library_that_says(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: 
     monkeypatch.setenv("PYTHONPATH", str(folder / "library"))
 
 
-def test_an_identity_that_cannot_be_asked_offline_accuses_nobody(
+def test_identity_unavailable_offline_is_not_a_fault(
     tmp_path: Path, sign: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = signed(tmp_path, sign)
     good = [{"code": "claimSignature.validated"}, {"code": "assertion.dataHash.match"}]
     unknown = {"code": "cawg.ica.did_unavailable", "explanation": "DID resolution failed at 0x7f75d757e8e0"}
-    library_that_says(tmp_path, monkeypatch, success=good, failure=[unknown])
+    fake_library(tmp_path, monkeypatch, success=good, failure=[unknown])
     context = context_of(path)
     found = context.credentials
     assert (found.state, found.binding, found.signature, found.identity) == ("valid", "holds", "holds", "not checked")
-    assert found.findings[0].explanation == "DID resolution failed at 0x…", "kept, but for what changes with the run"
+    assert found.findings[0].explanation == "DID resolution failed at 0x…", (
+        "the explanation is kept without the memory address"
+    )
     assert texts(context) == ["Content Credentials fit the file; whether their signer is Example was not checked"]
     inner = {"code": "claimSignature.mismatch", "explanation": "claim signature is not valid"}
-    library_that_says(tmp_path, monkeypatch, success=good, deltas=[inner])
+    fake_library(tmp_path, monkeypatch, success=good, deltas=[inner])
     context = context_of(path)
     found = context.credentials
     assert (found.state, found.signature, found.ingredients) == ("valid with faults", "holds", "fails")
     assert texts(context)[0].endswith("with faults in other parts (a source of the picture)")
-    library_that_says(tmp_path, monkeypatch, success=good[1:], failure=[inner])
+    fake_library(tmp_path, monkeypatch, success=good[1:], failure=[inner])
     context = context_of(path)
     assert (context.credentials.state, context.credentials.binding) == ("invalid", "holds")
     assert texts(context) == [
@@ -320,8 +322,8 @@ def test_an_identity_that_cannot_be_asked_offline_accuses_nobody(
     ]
 
 
-def test_a_source_that_was_changed_before_it_was_taken_in(tmp_path: Path, sign: Callable[[Path], None]) -> None:
-    """The signer records what is wrong with it; the file is called valid by the library all the same."""
+def test_source_changed_before_it_was_added_is_a_fault(tmp_path: Path, sign: Callable[[Path], None]) -> None:
+    """The signer records the fault of the source; the library still calls the file valid."""
     whole = signed(tmp_path, sign).read_bytes()
     changed = whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:]
     for taken_in, state, sources in ((whole, "valid", "holds"), (changed, "valid with faults", "fails")):
@@ -340,13 +342,15 @@ def test_a_source_that_was_changed_before_it_was_taken_in(tmp_path: Path, sign: 
 
 
 @pytest.mark.parametrize("length", [60, 2000])
-def test_credentials_in_a_file_that_breaks_off(tmp_path: Path, sign: Callable[[Path], None], length: int) -> None:
+def test_credentials_in_a_truncated_file_are_unreadable(
+    tmp_path: Path, sign: Callable[[Path], None], length: int
+) -> None:
     path = signed(tmp_path, sign)
     path.write_bytes(path.read_bytes()[:length])
     assert context_of(path).credentials.state == "unreadable"
 
 
-def test_credentials_that_were_removed(tmp_path: Path) -> None:
+def test_removed_or_remote_credentials_are_reported(tmp_path: Path) -> None:
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<r:Description xmlns:d="http://purl.org/dc/terms/" d:provenance="{}"/></r:RDF></x:xmpmeta>'

@@ -1,4 +1,4 @@
-"""Evidence is only read: on a medium that refuses every write, with links that lead in circles or into the results."""
+"""Evidence is only read: on a read-only medium, with circular links or links into the results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def paths_of(out: Path) -> list[str]:
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Iterator[Path]:
-    """A folder of evidence that cannot be written to: mounted read-only where that is possible, else by its modes."""
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder of evidence without write access: mounted read-only if possible, otherwise by its permissions."""
     folder = tmp_path / "evidence"
     folder.mkdir()
     mounted = (
@@ -49,35 +49,35 @@ def sealed(tmp_path: Path) -> Iterator[Path]:
 
 
 def state(folder: Path) -> dict[str, tuple[object, ...]]:
-    """All of a folder that a scan could alter, the time of the last access aside."""
+    """Everything in a folder that a scan could alter, except access times."""
     found: dict[str, tuple[object, ...]] = {}
     for path in (folder, *folder.rglob("*")):
-        told = path.lstat()
+        status = path.lstat()
         data = path.read_bytes() if path.is_file() else None
-        found[str(path)] = (told.st_ino, told.st_mode, told.st_size, told.st_mtime_ns, told.st_ctime_ns, data)
+        found[str(path)] = (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, data)
     return found
 
 
-def test_evidence_is_unchanged_after_everything_that_a_scan_does(
-    sealed: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
+def test_scan_resume_verify_and_restart_do_not_change_evidence(
+    read_only: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
-    before = state(sealed)
+    before = state(read_only)
     out, arguments = tmp_path / "out", ("--weights", tiny_weights, "--device", "cpu")
-    assert imltool("scan", sealed, "--out", out, *arguments, "--log-file", tmp_path / "log")[0] == 3
+    assert imltool("scan", read_only, "--out", out, *arguments, "--log-file", tmp_path / "log")[0] == 3
     assert paths_of(out) == [*NAMES, "text.png"]
-    assert imltool("scan", sealed, "--out", out, *arguments)[0] == 3, "going on reads them again"
+    assert imltool("scan", read_only, "--out", out, *arguments)[0] == 3, "resuming reads the files again"
     assert imltool("verify", out, "--inputs")[0] == 0
-    assert imltool("scan", sealed, "--out", out, *arguments, "--restart")[0] == 3
-    code, _, stderr = imltool("scan", sealed, "--out", sealed, *arguments, "--restart")
+    assert imltool("scan", read_only, "--out", out, *arguments, "--restart")[0] == 3
+    code, _, stderr = imltool("scan", read_only, "--out", read_only, *arguments, "--restart")
     assert code == 2 and "is not empty and holds no scan" in stderr
-    code, _, stderr = imltool("scan", sealed, "--out", out, *arguments, "--log-file", sealed / "b.png")
+    code, _, stderr = imltool("scan", read_only, "--out", out, *arguments, "--log-file", read_only / "b.png")
     assert code == 2 and "is no log file" in stderr
-    code, _, stderr = imltool("scan", sealed, "--out", sealed / "out", *arguments)
+    code, _, stderr = imltool("scan", read_only, "--out", read_only / "out", *arguments)
     assert code == 1 and stderr.startswith("error: ") and stderr.count("\n") == 1
-    assert state(sealed) == before
+    assert state(read_only) == before
 
 
-def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_circular_links_are_followed_once(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder = tmp_path / "in"
     write_rgb(folder / "one/a.png", photo(0))
     write_rgb(folder / "two/b.png", photo(1))
@@ -93,11 +93,13 @@ def test_links_that_lead_in_circles(tiny_weights: Path, tmp_path: Path, imltool:
     assert {row["path"] for row in rows if row["status"] == "failed"} == {"self.png", "first.png", "second.png"}
     assert all("link" in row["reason"] for row in rows if row["status"] == "failed")
     pictures = [row["path"] for row in rows if row["status"] == "ok"]
-    assert len(pictures) == 2 and {Path(path).name for path in pictures} == {"a.png", "b.png"}, "each was seen once"
+    assert len(pictures) == 2 and {Path(path).name for path in pictures} == {"a.png", "b.png"}, (
+        "each picture is analysed once"
+    )
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_results_inside_the_evidence_are_no_evidence(
+def test_results_inside_the_evidence_are_not_scanned(
     tiny_weights: Path, tmp_path: Path, imltool: Imltool, link: bool
 ) -> None:
     folder = tmp_path / "in"

@@ -1,4 +1,4 @@
-"""The kinds of picture a scan reads, written here by the libraries that make them: right pixels, right way up."""
+"""Picture formats read by a scan, written by standard libraries: correct pixels and orientation."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ RGB = NDArray[np.uint8]
 
 
 def smooth(width: int = 96, height: int = 64) -> RGB:
-    """Slopes from black to white in three directions: every level is there, and compresses well."""
+    """Gradients from black to white in three directions: every level occurs, and they compress well."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return np.rint(np.dstack([x, y, (x + y) / 2])).astype(np.uint8)
 
 
 def difference(path: Path, expected: RGB) -> float:
-    """Mean difference in levels of the picture read; its size is told right from the header too."""
+    """Mean difference in levels of the picture read; also check its shape and the size in the header."""
     rgb = read_rgb(path)
     assert rgb.dtype == np.uint8 and rgb.shape == expected.shape
     assert read_size(path) == rgb.shape[1::-1]
@@ -45,11 +45,11 @@ def difference(path: Path, expected: RGB) -> float:
 KINDS = {
     "jpg": 3.0, "png": 0.0, "tif": 0.0, "bmp": 0.0, "webp": 3.0, "heic": 3.0, "heif": 3.0, "avif": 3.0, "jp2": 0.0,
 }  # fmt: skip
-"""Ending → largest mean difference that the format's loss explains."""
+"""Extension → largest mean difference explained by lossy compression."""
 
 
 @pytest.mark.parametrize("ending", KINDS)
-def test_every_kind_is_read_the_right_way_up(tmp_path: Path, ending: str) -> None:
+def test_every_format_is_read_upright(tmp_path: Path, ending: str) -> None:
     expected = smooth()
     path = tmp_path / f"a.{ending}"
     Image.fromarray(expected).save(path, **({"quality": 95} if KINDS[ending] else {}))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_every_kind_is_read_the_right_way_up(tmp_path: Path, ending: str) -> Non
     for orientation in (6, 3):
         exif = Image.Exif()
         exif[274] = orientation
-        if ending in ("heic", "heif"):  # written as its own rotation, beside an EXIF tag that no longer counts
+        if ending in ("heic", "heif"):  # written as container rotation, with an EXIF tag that is then ignored
             made = pillow_heif.from_pillow(Image.fromarray(expected))
             made.info["exif"] = exif.tobytes()
             made.save(path, quality=95)
@@ -69,7 +69,7 @@ def test_every_kind_is_read_the_right_way_up(tmp_path: Path, ending: str) -> Non
         assert difference(path, upright(expected, orientation)) <= KINDS[ending], orientation
 
 
-def test_avif_under_the_common_brand(tmp_path: Path) -> None:
+def test_avif_with_the_mif1_brand_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.avif"
     Image.fromarray(smooth()).save(path, quality=95)
     data = bytearray(path.read_bytes())
@@ -79,7 +79,7 @@ def test_avif_under_the_common_brand(tmp_path: Path) -> None:
     assert difference(path, smooth()) < 3
 
 
-def test_gif_gives_its_first_frame(tmp_path: Path) -> None:
+def test_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
     frames = [Image.fromarray(photo(seed)).convert("P") for seed in (1, 2)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert difference(tmp_path / "a.gif", np.asarray(frames[0].convert("RGB"))) < 2
@@ -108,15 +108,15 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, ending: str) -> None:
             assert found.reason is None and found.context is not None and found.context.mode == mode
 
 
-def test_an_animated_png_gives_its_first_picture(tmp_path: Path) -> None:
+def test_first_frame_of_an_animated_png_is_read(tmp_path: Path) -> None:
     first, other = Image.fromarray(smooth()), Image.fromarray(255 - smooth())
     first.save(tmp_path / "a.png", save_all=True, append_images=[other])
     assert difference(tmp_path / "a.png", smooth()) == 0
     first.save(tmp_path / "a.png", save_all=True, default_image=True, append_images=[other, other])
-    assert difference(tmp_path / "a.png", smooth()) == 0, "the one that readers without animation show"
+    assert difference(tmp_path / "a.png", smooth()) == 0, "the default image shown by readers without animation support"
 
 
-def test_heif_turned_and_mirrored_by_its_container(tmp_path: Path) -> None:
+def test_heif_rotation_and_mirroring_are_applied(tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
     for orientation in range(1, 9):
         block = Image.Exif()
@@ -129,7 +129,7 @@ def test_heif_turned_and_mirrored_by_its_container(tmp_path: Path) -> None:
         assert difference(path, upright(smooth(), orientation)) < 1, orientation
 
 
-def test_ten_bit_heic(tmp_path: Path) -> None:
+def test_ten_bit_heic_is_read(tmp_path: Path) -> None:
     values = np.tile(np.linspace(0, 65535, 96), (64, 1)).astype(np.uint16)
     made = pillow_heif.from_bytes(mode="RGB;16", size=(96, 64), data=np.dstack([values] * 3).tobytes())
     made.save(tmp_path / "a.heic", quality=-1, chroma=444)
@@ -137,7 +137,7 @@ def test_ten_bit_heic(tmp_path: Path) -> None:
     assert difference(tmp_path / "a.heic", np.dstack([np.rint(values / 257)] * 3).astype(np.uint8)) < 1.5
 
 
-def test_grey_tiff_of_other_scales(tmp_path: Path) -> None:
+def test_grey_tiff_of_other_scales_is_read(tmp_path: Path) -> None:
     levels = np.tile(np.linspace(0, 65535, 96), (4, 1)).astype(np.uint16)
     expected = np.dstack([np.rint(levels / 257)] * 3).astype(np.uint8)
     Image.fromarray(levels).save(tmp_path / "inverse.tif", tiffinfo={262: 0})
@@ -155,11 +155,11 @@ def test_grey_tiff_of_other_scales(tmp_path: Path) -> None:
     buffer = io.BytesIO(b"II*\0\x08\0\0\0")
     buffer.seek(8)
     tags.save(buffer)
-    (tmp_path / "12.tif").write_bytes(buffer.getvalue() + packed)  # where the tags say that the samples begin
+    (tmp_path / "12.tif").write_bytes(buffer.getvalue() + packed)  # the offset given in the tags
     assert difference(tmp_path / "12.tif", expected) <= 0.6
 
 
-def test_other_colour_models(tmp_path: Path) -> None:
+def test_other_colour_models_are_converted(tmp_path: Path) -> None:
     expected = smooth()
     made = Image.fromarray(expected)
     made.convert("CMYK").save(tmp_path / "cmyk.tif")
@@ -188,7 +188,7 @@ def test_colours_under_transparency_are_kept(tmp_path: Path) -> None:
     assert difference(tmp_path / "palette.png", np.asarray(palette.convert("RGB"))) == 0
 
 
-def test_the_content_says_what_a_file_is(tmp_path: Path) -> None:
+def test_files_are_recognized_by_content(tmp_path: Path) -> None:
     for name, kind in (
         ("photo.dat", "PNG"),
         ("no ending", "JPEG"),
@@ -200,13 +200,13 @@ def test_the_content_says_what_a_file_is(tmp_path: Path) -> None:
     Image.fromarray(smooth()).save(tmp_path / "a.heic")
     for name, text in (("notes.txt", "BMW and P3 are makes"), ("P5", "P5 but no picture"), ("empty", "")):
         (tmp_path / name).write_text(text)
-    (tmp_path / "damaged.jpg").write_text("told, not passed over")
+    (tmp_path / "damaged.jpg").write_text("reported, not passed over")
     found = [path.name for path in walk_pictures(tmp_path, lambda error: None, [])]
     assert found == ["a.heic", "b.bin", "damaged.jpg", "j", "no ending", "photo.dat", "x.txt"]
     assert not looks_like_picture(tmp_path / "gone")
 
 
-def test_no_format_starts_another_program(tmp_path: Path) -> None:
+def test_postscript_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     )
@@ -214,8 +214,8 @@ def test_no_format_starts_another_program(tmp_path: Path) -> None:
         read_picture(tmp_path / "a.jpg")
 
 
-def test_a_cameras_raw_file_is_refused(tmp_path: Path) -> None:
-    """Its first page is a small preview; a result on that would pass for one on the picture."""
+def test_raw_file_is_refused(tmp_path: Path) -> None:
+    """Its first page is a small preview, whose result could be mistaken for one on the picture."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[254], tags[50706] = 1, b"\1\4\0\0"
     Image.fromarray(smooth()).save(tmp_path / "a.dng", "TIFF", tiffinfo=tags)
@@ -231,19 +231,19 @@ def test_damaged_exif_does_not_hide_the_picture(tmp_path: Path) -> None:
         assert difference(tmp_path / "a.jpg", smooth()) < 3
 
 
-def test_masks_of_the_new_kinds(tmp_path: Path) -> None:
+def test_avif_and_heic_masks_are_read(tmp_path: Path) -> None:
     truth = np.zeros((64, 96), bool)
     truth[20:40, 30:60] = True
     for name in ("m.avif", "m.heic"):
         Image.fromarray(truth.astype(np.uint8) * 255).save(tmp_path / name, quality=95)
         assert (read_mask(tmp_path / name, (96, 64)) == truth).mean() > 0.99
-    # a chain of tables that leads back to itself ends
+    # a circular chain of tables ends
     loop = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHLL", 1, 0x8769, 4, 1, 8) + b"\0" * 4
     Image.fromarray(truth).save(tmp_path / "loop.png", exif=loop)
     assert (read_mask(tmp_path / "loop.png") == truth).all()
 
 
-def test_strips_and_dot_screens_cost_no_other_picture_its_result(tmp_path: Path, imltool: Imltool) -> None:
+def test_extreme_shapes_and_dot_screens_do_not_affect_other_pictures(tmp_path: Path, imltool: Imltool) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
     rows, columns = np.mgrid[:300, :400]

@@ -1,6 +1,6 @@
-"""Thousands of broken files: none ends a scan, each is analysed or has a reason; and a byte changed anywhere is found.
+"""Thousands of broken files: none ends a scan, each is analysed or has a reason; any changed byte is found.
 
-`IMLTOOL_FUZZ=5000 pytest tests/test_scan_fuzz.py` tries so many files in place of some hundreds.
+`IMLTOOL_FUZZ=5000 pytest tests/test_scan_fuzz.py` tries 5000 files instead of 400.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def localizer(tiny_weights: Path) -> Localizer:
     return Localizer.load(tiny_weights, choose_device("cpu"))
 
 
-def test_whole_files_are_read(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
+def test_intact_files_are_read(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
         read = decode(tmp_path / name, localizer)
@@ -59,11 +59,11 @@ def test_whole_files_are_read(files: dict[str, bytes], localizer: Localizer, tmp
         assert read.rgb.shape in ((48, 64, 3), (64, 48, 3)) and read.context.problems == (), name
 
 
-def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
+def test_broken_files_are_read_or_give_a_reason(files: dict[str, bytes], localizer: Localizer, tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     for number in range(COUNT):
         name, data = mutant(files, number)
-        path = tmp_path / f"{number}-{name}"  # the last one, when a decoder ends the process
+        path = tmp_path / f"{number}-{name}"  # the file that remains if a decoder crashes
         path.write_bytes(data)
         read = decode(path, localizer)
         assert (read.rgb is None) == (read.reason is not None), number
@@ -82,10 +82,10 @@ def test_no_broken_file_is_more_than_a_reason(files: dict[str, bytes], localizer
         outcomes["read" if read.reason is None else read.reason.split(" (")[0]] += 1
         path.unlink()
     logging.info("%s broken files: %s", COUNT, dict(outcomes.most_common()))  # shown by pytest --log-cli-level=INFO
-    assert outcomes["read"] > COUNT / 10 and outcomes["damaged picture"] > COUNT / 10, "both happen"
+    assert outcomes["read"] > COUNT / 10 and outcomes["damaged picture"] > COUNT / 10, "both outcomes occur"
 
 
-def test_a_scan_of_broken_files_ends(
+def test_scan_of_broken_files_completes(
     files: dict[str, bytes], tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -96,9 +96,9 @@ def test_a_scan_of_broken_files_ends(
     code, stdout, stderr = imltool(
         "scan", folder, "--out", out, "--json", "-q", "--companions", "ela,noise,ghost", "--weights", tiny_weights
     )
-    assert stderr == "", "no library says anything of its own"
+    assert stderr == "", "no library prints anything"
     rows = rows_of(out)
-    assert not ADDRESS.search(stdout), "no place in memory, which is another one each time"
+    assert not ADDRESS.search(stdout), "no memory addresses, which differ between runs"
     assert code == 3 and len(rows) == SCANNED and stdout == (out / "results.jsonl").read_text()
     results = [ScanResult.of_row(row, out) for row in rows]
     assert all((result.reason is None) == (result.status == "ok") for result in results)
@@ -106,8 +106,8 @@ def test_a_scan_of_broken_files_ends(
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_what_tifffile_warns_of_names_its_file(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
-    """A tag that points outside the file, of which tifffile warns by Python's logging: on stderr, without a name."""
+def test_tifffile_warnings_are_attributed_to_their_file(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+    """A tag points outside the file: tifffile logs a warning, by default on stderr without a file name."""
     path, log = tmp_path / "in/a.tif", tmp_path / "log.txt"
     path.parent.mkdir()
     tifffile.imwrite(path, photo(0), photometric="rgb", metadata=None, datetime="2024:05:01 12:00:00")
@@ -122,10 +122,10 @@ def test_what_tifffile_warns_of_names_its_file(tiny_weights: Path, tmp_path: Pat
     assert other["context"]["problems"] == [] and f"{path}: tifffile: " in log.read_text()
 
 
-def test_a_line_of_a_native_library_would_be_seen(
+def test_stderr_output_of_native_libraries_is_captured(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
 ) -> None:
-    """The check above for silence can fail: what C code writes to its own stderr is captured too."""
+    """The silence checks above can fail: output of C code to stderr is captured as well."""
     write_rgb(tmp_path / "a.png", photo(0))
     arguments = ("scan", tmp_path / "a.png", "--json", "-q", "--weights", tiny_weights, "--out")
     assert imltool(*arguments, tmp_path / "quiet")[2] == ""
@@ -140,7 +140,7 @@ def test_a_line_of_a_native_library_would_be_seen(
     assert code == 0 and ADDRESS.search(stderr) and not ADDRESS.search(stdout)
 
 
-def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_any_changed_byte_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     for seed in range(3):
         write_rgb(place / f"{seed}.png", photo(seed))
@@ -162,15 +162,15 @@ def test_a_change_anywhere_is_found(tiny_weights: Path, tmp_path: Path, imltool:
         try:
             assert [*filter(None, Verification(out).run(evidence=True))], f"{number}: {path.name}"
         except ImlError:
-            assert path.name == "parameters.json", "what is no scan any more, or another version's, is refused"
+            assert path.name == "parameters.json", "a folder that is no scan or of another version is refused"
         path.write_bytes(whole)
     assert [*filter(None, Verification(out).run(evidence=True))] == []
     shutil.rmtree(out / "maps")
     assert {finding.kind for finding in Verification(out).run() if finding} == {"missing"}
 
 
-def test_what_only_looks_the_same_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
-    """A value told twice, which readers of JSON take for its last, and files that no program should trip over."""
+def test_ambiguous_and_extreme_json_is_found(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+    """Duplicate keys, of which JSON readers take the last, and values that could crash a reader."""
     write_rgb(tmp_path / "in/a.png", photo(0))
     out = tmp_path / "out"
     assert imltool("scan", tmp_path / "in", "--out", out, "--examiner", "Ada", "--weights", tiny_weights)[0] == 0

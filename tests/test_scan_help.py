@@ -1,4 +1,4 @@
-"""Help of the commands that examiners use, as a terminal of 80 columns shows it; shell completion."""
+"""Help of the main commands in a terminal of 80 columns; shell completion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH = 80
 
 
 @pytest.fixture(scope="module")
-def helped() -> dict[str, str]:
+def help_texts() -> dict[str, str]:
     """Command → its help, all printed by one process."""
     script = (
         "import sys\nfrom imltool.cli.app import run\n"
@@ -32,19 +32,19 @@ def sentences(text: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["", "scan", "verify"])
-def test_no_line_is_too_long_and_no_type_is_shown_of_a_flag(helped: dict[str, str], command: str) -> None:
-    assert all(len(line) <= WIDTH for line in helped[command].splitlines())
-    assert not re.search(r"<(bool|int|str|float|path|list)", helped[command]) and "<=x" not in helped[command]
+def test_help_lines_fit_and_flags_have_no_type(help_texts: dict[str, str], command: str) -> None:
+    assert all(len(line) <= WIDTH for line in help_texts[command].splitlines())
+    assert not re.search(r"<(bool|int|str|float|path|list)", help_texts[command]) and "<=x" not in help_texts[command]
 
 
-def test_brackets_of_extras_survive(helped: dict[str, str]) -> None:
-    text = sentences(helped["scan"])
+def test_help_keeps_brackets_of_extras(help_texts: dict[str, str]) -> None:
+    text = sentences(help_texts["scan"])
     assert "imltool[storage]" in text and "imltool[ray]" in text
 
 
 @pytest.mark.parametrize("command", ["scan", "verify"])
-def test_paragraphs_fill_their_lines_and_exit_codes_are_listed(helped: dict[str, str], command: str) -> None:
-    before = helped[command].split("╭")[0]
+def test_help_paragraphs_are_wrapped_and_exit_codes_listed(help_texts: dict[str, str], command: str) -> None:
+    before = help_texts[command].split("╭")[0]
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*•)", before):
         lines = [line.strip() for line in paragraph.strip().splitlines()]
         for line, following in itertools.pairwise(lines):
@@ -53,7 +53,7 @@ def test_paragraphs_fill_their_lines_and_exit_codes_are_listed(helped: dict[str,
     assert all(f"• {code}: " in before for code in (0, 1, 2, 3, 4))
 
 
-def test_the_shell_completes_commands_and_options() -> None:
+def test_shell_completes_commands_and_options() -> None:
     def completed(words: str) -> list[str]:
         env = {**os.environ, "_IMLTOOL_COMPLETE": "complete_bash", "COMP_WORDS": words}
         env["COMP_CWORD"] = str(len(words.split(" ")) - 1)

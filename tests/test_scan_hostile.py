@@ -1,4 +1,4 @@
-"""What evidence can hold to break a scan: bombs, devices, locked folders, endless paths, names made to collide."""
+"""Hostile evidence: decompression bombs, devices, unreadable folders, very long paths, colliding names."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
-    """Sizes that are only told, and texts that grow a thousandfold when they are unpacked."""
+def test_decompression_bombs_give_a_reason(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+    """Huge sizes in headers, and texts that grow a thousandfold when decompressed."""
     folder, out = tmp_path / "in", tmp_path / "out"
     write_rgb(folder / "good.jpg", photo(0))
     (folder / "wide.png").write_bytes(png(30_000, 30_000))
@@ -65,10 +65,10 @@ def test_bombs_are_a_reason(tiny_weights: Path, tmp_path: Path, imltool: Imltool
     }  # fmt: skip
     assert reasons["good.jpg"] is reasons["nested.png"] is None
     assert "no complete XML" in rows["nested.png"]["context"]["problems"][0]
-    assert all(len(json.dumps(row)) < 20_000 for row in rows.values()), "nothing of what was unpacked is kept"
+    assert all(len(json.dumps(row)) < 20_000 for row in rows.values()), "no decompressed text is kept"
 
 
-def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_special_files_are_not_opened(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_rgb(folder / "a.png", photo(0))
     (folder / "zero.png").symlink_to("/dev/zero")
@@ -79,13 +79,15 @@ def test_what_is_no_file_is_not_opened(tiny_weights: Path, tmp_path: Path, imlto
         opened.bind(os.path.relpath(folder / "socket.png"))  # the system takes short paths only
         assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 3
     reasons = {name: row["reason"] for name, row in rows_by_path(out).items()}
-    told = "not a regular file"
-    assert reasons == {"a.png": None, "pipe.jpg": told, "socket.png": told, "zero.png": told}
+    reason = "not a regular file"
+    assert reasons == {"a.png": None, "pipe.jpg": reason, "socket.png": reason, "zero.png": reason}
     code, _, stderr = imltool("scan", "/dev/zero", "--out", tmp_path / "out2", "--weights", tiny_weights)
-    assert code == 1 and told in stderr
+    assert code == 1 and reason in stderr
 
 
-def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked: Forked, imltool: Imltool) -> None:
+def test_unreadable_files_and_folders_are_reported(
+    tiny_weights: Path, tmp_path: Path, forked: Forked, imltool: Imltool
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     for seed, name in enumerate(("a.png", "secret.jpg", "locked/b.png", "listed/c.png", "listed/d")):
         write_rgb(folder / f"{name}.png", photo(seed))
@@ -93,9 +95,9 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
     words = ("scan", folder, "--out", out, "--weights", tiny_weights, "--device", "cpu")
     (folder / "secret.jpg").chmod(0)
     (folder / "locked").chmod(0)
-    (folder / "listed").chmod(0o444)  # its names can be read, what they stand for cannot
+    (folder / "listed").chmod(0o444)  # its names can be listed, but the files cannot be read
     try:
-        for _ in range(2):  # the second goes on with the first
+        for _ in range(2):  # the second run resumes the first
             assert forked.start(*words, ordinary=True).wait() == 3
             assert {name: row["reason"] for name, row in rows_by_path(out).items()} == {
                 "a.png": None,
@@ -104,20 +106,20 @@ def test_what_may_not_be_read_is_told(tiny_weights: Path, tmp_path: Path, forked
                 "secret.jpg": "no permission to read",
             }
         alone = ("scan", folder / "locked", "--out", tmp_path / "out2", *words[4:])
-        assert forked.start(*alone, stderr=tmp_path / "stderr", ordinary=True).wait() == 1, "nothing else was given"
+        assert forked.start(*alone, stderr=tmp_path / "stderr", ordinary=True).wait() == 1, "no other input was given"
         assert ".: no permission to read the folder" in (tmp_path / "stderr").read_text()
     finally:
         for name in ("locked", "listed", "secret.jpg"):
             (folder / name).chmod(0o700)
     code, _, stderr = imltool(*words)
-    assert code == 2 and "locked changed since this scan began" in stderr, "its pictures were not looked at"
+    assert code == 2 and "locked changed since this scan began" in stderr, "its pictures were not analysed"
     assert imltool(*words, "--restart")[0] == 0
     assert [*rows_by_path(out)] == ["a.png", "listed/c.png", "listed/d", "locked/b.png", "secret.jpg"]
 
 
-def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_hidden_folders_are_scanned(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    names = [".hidden/.a.png", ".trash.0123456789ab.part/b.png", "c.png"]  # the second is named as half-written results
+    names = [".hidden/.a.png", ".trash.0123456789ab.part/b.png", "c.png"]  # the second is named like partial results
     for seed, name in enumerate(names):
         write_rgb(folder / name, photo(seed))
     for _ in range(2):
@@ -126,7 +128,7 @@ def test_hidden_folders_are_looked_into(tiny_weights: Path, tmp_path: Path, imlt
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_paths_as_long_as_the_system_allows(
+def test_paths_up_to_the_system_limit_are_scanned(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -154,7 +156,7 @@ def test_paths_as_long_as_the_system_allows(
     assert failed and all("File name too long" in reason for reason in failed)
 
 
-def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_impossible_paths_are_a_one_line_error(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "in/a.png", photo(0))
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for expected, arguments in (
@@ -169,7 +171,9 @@ def test_paths_that_cannot_be_are_usage(tiny_weights: Path, tmp_path: Path, imlt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "loop"]
 
 
-def test_nobody_can_name_a_file_like_anothers_output(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_file_names_cannot_collide_with_outputs_of_other_files(
+    tiny_weights: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     long = "n" * 240
     for seed, name in enumerate(("A.png", "a.png", f"{long}.png")):

@@ -1,4 +1,4 @@
-"""Large pictures: their memory is bounded, and how many are held at once changes no result."""
+"""Large pictures: memory is bounded, and the number of pictures in flight does not change results."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ for picture in sys.argv[2:]:
     assert run(["scan", picture, "-w", sys.argv[1], "--device", "cpu", "-q", "-o", f"{picture}-out"]) == 0
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
-"""Tells the peak of its memory in bytes after each of several scans."""
+"""Prints its peak memory in bytes after each of several scans."""
 
 
 @pytest.mark.slow
-def test_a_large_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
+def test_large_picture_needs_few_bytes_per_pixel(tmp_path: Path) -> None:
     weights = tmp_path / "traces.safetensors"
     settings = StudentSettings.model_validate({"input_size": 64, "traces": ["copy", "jpeg", "noise"]})
     Localizer.untrained(settings, CPU).save(weights)
@@ -47,12 +47,12 @@ def test_a_large_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
     pixels = 4800 * 3600
     command = [sys.executable, "-c", SCANS, *map(str, (weights, small, large))]
     before, after = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    # what is made strip by strip takes the same of any large picture, hence the second term
+    # processing in strips needs the same memory for any large picture, hence the second term
     assert after - before < 10 * pixels + 120e6
 
 
 @pytest.mark.parametrize("pixels", [1, 30_000])
-def test_how_many_pictures_are_held_changes_no_result(
+def test_number_of_pictures_in_flight_does_not_change_results(
     tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, pixels: int
 ) -> None:
     for number in range(7):
@@ -77,7 +77,7 @@ def slow_score(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 11), (240, 310)])
-def test_the_score_of_strips_is_that_of_the_whole(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_by_strips_equals_that_of_the_whole_map(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     whole = image_score(values)
     assert whole == pytest.approx(slow_score(values), abs=6e-7) and whole == round(whole, 6)
@@ -87,7 +87,7 @@ def test_the_score_of_strips_is_that_of_the_whole(shape: tuple[int, int], monkey
     assert np.isnan(image_score(values))
 
 
-def test_regions_are_told_where_they_are_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regions_by_strips_have_picture_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.zeros((300, 400), np.float32)
     values[50:80, 100:160] = 0.75
     values[200:240, 350:400] = 1.0
@@ -103,33 +103,33 @@ def test_regions_are_told_where_they_are_in_the_picture(monkeypatch: pytest.Monk
     assert (everything.width, everything.height, everything.area) == (400, 300, 120_000)
 
 
-def test_figures_come_from_the_steps_of_the_file() -> None:
+def test_quantise_rounds_to_16_bit_steps_in_place() -> None:
     values = np.array([[0.5, 1.2], [-0.1, np.nan]], np.float32)
     assert quantise(values) is values
     assert values[0, 0] * 65535 == round(values[0, 0] * 65535) and values[0, 1] == 1 and values[1, 0] == 0
     assert np.isnan(values[1, 1])
 
 
-class Strange(Localizer):
-    """A localizer whose maps of wide pictures fit nothing."""
+class WrongSizeLocalizer(Localizer):
+    """A localizer whose maps of wide pictures have a wrong size."""
 
     def maps(self, images: Sequence[RGB], traces: Sequence[np.ndarray] | None = None, fill: int = 0) -> list[Map]:
         found = super().maps(images, traces, fill)
         return [values[:7, :9] if values.shape[1] > 200 else values for values in found]
 
 
-def test_results_that_cannot_be_written_are_a_failed_row_and_leave_nothing(tmp_path: Path, tiny_weights: Path) -> None:
+def test_unwritable_results_are_a_failed_row_without_files(tmp_path: Path, tiny_weights: Path) -> None:
     for name, width in (("a", 100), ("b", 300), ("c", 100)):
         write_rgb(tmp_path / "in" / f"{name}.png", photo(0, width, 90))
     loaded = Localizer.load(tiny_weights, CPU)
     out = tmp_path / "out"
-    rows = [*scan(plan_inputs([tmp_path / "in"], out), Strange(loaded.network, loaded.header, "cpu"), out)]
+    rows = [*scan(plan_inputs([tmp_path / "in"], out), WrongSizeLocalizer(loaded.network, loaded.header, "cpu"), out)]
     assert [row.status for row in rows] == ["ok", "failed", "ok"]
     assert "analysis failed (" in str(rows[1].reason) and rows[1].outputs_sha256 == {} and rows[1].map is None
-    assert run(["verify", str(out)]) == 0, "no file is left that no row tells of"
+    assert run(["verify", str(out)]) == 0, "every remaining file belongs to a row"
 
 
-def test_a_picture_no_jpeg_can_hold_is_refused_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+def test_picture_too_large_for_jpeg_is_refused_silently(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(OSError, match="at most 65500 pixels"):
         encode_jpeg(np.zeros((1, 65501, 3), np.uint8))
     assert capfd.readouterr() == ("", "")
@@ -137,7 +137,7 @@ def test_a_picture_no_jpeg_can_hold_is_refused_without_a_word(capfd: pytest.Capt
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "P", "L", "I;16"])
-def test_pixels_converted_in_strips_are_those_of_the_whole(
+def test_conversion_in_strips_equals_that_of_the_whole_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     rgb = photo(5, 130, 90)

@@ -1,4 +1,4 @@
-"""Files with names that file systems, spreadsheets, pages or terminals take for something else, and other files."""
+"""File names with a special meaning for file systems, spreadsheets, HTML or terminals, and files passed over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = (
     b"bad\\xff\\xfe.png", "e\u0301.png".encode(), "\u00e9.png".encode(), "\u202egnp.png".encode(), b"x" * 251 + b".png",
     "\u00e9".encode() * 125 + b".png", b"x" * 250 + b"~.png", b"A.PNG", b"a.png", b"a.png.png",
 )  # fmt: skip
-"""As bytes: on Linux a name need not be UTF-8."""
+"""As bytes: on Linux a name may be invalid UTF-8."""
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems a
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small picture of each name, and some in a folder of a hostile name."""
+    """A folder with a small picture of each name, and some pictures in folders with hostile names."""
     folder = tmp_path_factory.mktemp("names") / "in"
     write_rgb(folder / "x.png", photo(0, 40, 32))
     data = (folder / "x.png").read_bytes()
@@ -44,7 +44,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_scan_of_hostile_names(hostile: Path, tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+def test_hostile_names_are_scanned_and_escaped(
+    hostile: Path, tmp_path: Path, tiny_weights: Path, imltool: Imltool
+) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = imltool("scan", hostile, "--out", out, "--weights", tiny_weights)
     assert code == 0 and not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1a\x1c-\x1f\u202e]|\x1b\[31m", stdout + stderr)
@@ -54,16 +56,20 @@ def test_a_scan_of_hostile_names(hostile: Path, tmp_path: Path, tiny_weights: Pa
     assert len(rows) == count == len({row["path"] for row in rows}) and {row["status"] for row in rows} == {"ok"}
     for kind in ("map", "mask", "overlay", "preview"):
         files = {row[kind] for row in rows}
-        assert len({unicodedata.normalize("NFC", name).casefold() for name in files}) == count, "on any file system"
+        assert len({unicodedata.normalize("NFC", name).casefold() for name in files}) == count, (
+            "names are distinct on any file system"
+        )
         for name in files:
-            assert (out / name).is_file() and name.startswith(f"{kind}s/"), "inside the output folder"
+            assert (out / name).is_file() and name.startswith(f"{kind}s/"), "outputs are inside the output folder"
             for part in name.split("/"):
                 assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', part) and len(part.encode()) < 240
                 assert not re.match(r"(con|nul|aux)\s*(\.|$)", part, re.IGNORECASE)
     text = (out / "results.csv").read_text(encoding="utf-8")
     table = [*csv.DictReader(text.splitlines())]
     assert len(table) == count and not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", text)
-    assert not [cell for line in table for cell in line.values() if cell[:1] in tuple("=+-@\t\r")], "no formula"
+    assert not [cell for line in table for cell in line.values() if cell[:1] in tuple("=+-@\t\r")], (
+        "no cell is a formula"
+    )
     report = (out / "report.html").read_text(encoding="utf-8")
     for name in ("<script>alert", "<style>.png", "<b>/con.png", "\"onload='x'"):
         assert name not in report
@@ -71,8 +77,8 @@ def test_a_scan_of_hostile_names(hostile: Path, tmp_path: Path, tiny_weights: Pa
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
 
 
-def test_other_files_are_counted_wherever_they_are(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
-    """Hidden files and folders, links, pipes, empty files; what is named like a picture is a row whatever it is."""
+def test_passed_over_files_are_counted_everywhere(tmp_path: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    """Hidden files and folders, links, pipes, empty files; every file with a picture extension is a row."""
     folder, out = tmp_path / "in", tmp_path / "out"
     for name in ("a.png", ".hidden/b.png", ".c.png", "Photos.photoslibrary/d.png", "folder.jpg/e.png"):
         write_rgb(folder / name, photo(0, 40, 32))
@@ -108,7 +114,7 @@ def test_other_files_are_counted_wherever_they_are(tmp_path: Path, tiny_weights:
     }  # fmt: skip
     everything = sum(1 for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     assert len(plan.inputs) + sum(kinds.values()) == everything - 2 + 1, (
-        "the two links to folders, and what is behind one"
+        "the two links to folders, and the file behind one of them"
     )
     code, _, stderr = imltool("scan", folder, "--out", out, "--weights", tiny_weights)
     assert code == 3 and "passed over 12 other files: 3 no extension" in " ".join(stderr.split()), stderr

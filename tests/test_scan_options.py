@@ -1,4 +1,4 @@
-"""Options of `imltool scan` around the analysis: what is shown, told of the case, logged, and the exit codes."""
+"""Options of `imltool scan` besides the analysis: selection, case information, log file, exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated_weights(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibrated checkpoint for which half of the pictures have an indication."""
     import torch
 
@@ -42,17 +42,17 @@ def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
     scores = [image_score(localizer.maps([read_rgb(path)])[0]) for path in sorted(folder.iterdir())]
     found = {"score_threshold": float(np.median(scores)), "score_fpr": 0.05, "score_authentic": 100}
     localizer.header = localizer.header.model_copy(update=found)
-    path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
+    path = tmp_path_factory.mktemp("calibrated_weights") / "calibrated_weights.safetensors"
     localizer.save(path)
     return path
 
 
 @pytest.fixture
-def scan(judge: Path, imltool: Imltool) -> Imltool:
-    return lambda *arguments: imltool("scan", *arguments, "--weights", judge, "--device", "cpu")
+def scan(calibrated_weights: Path, imltool: Imltool) -> Imltool:
+    return lambda *arguments: imltool("scan", *arguments, "--weights", calibrated_weights, "--device", "cpu")
 
 
-def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp_path: Path, scan: Imltool) -> None:
+def test_fail_on_detect_gives_exit_code_4_for_indications(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out = tmp_path / "out"
     assert scan(folder, "--out", out)[0] == 0
     rows = rows_of(out)
@@ -76,7 +76,7 @@ def test_an_indication_ends_with_code_4_when_that_is_asked_for(folder: Path, tmp
         (["--top", "99"], lambda rows: rows),
     ],
 )
-def test_report_and_terminal_show_a_selection_and_results_hold_all(
+def test_report_and_terminal_show_a_selection_and_results_are_complete(
     folder: Path,
     tmp_path: Path,
     scan: Imltool,
@@ -102,7 +102,7 @@ def test_report_and_terminal_show_a_selection_and_results_hold_all(
     assert (f"… and {left} more in " in stderr) == (left > 0)
 
 
-def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Imltool) -> None:
+def test_case_information_can_change_when_resuming(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out = tmp_path / "out"
 
     def case() -> dict[str, str | None]:
@@ -115,14 +115,14 @@ def test_case_information_is_no_parameter(folder: Path, tmp_path: Path, scan: Im
     assert "&lt;b&gt;2024/17&lt;/b&gt;" in report and "A. Łovelace" in report and hostile not in report
     journal = (out / "results.jsonl").read_bytes()
     assert scan(folder, "--out", out, "--notes", "disk 3\nsecond line", "--examiner", "B")[0] == 0
-    assert case() == {"id": hostile, "examiner": "B", "notes": "disk 3\nsecond line"}, "what is not told stays"
+    assert case() == {"id": hostile, "examiner": "B", "notes": "disk 3\nsecond line"}, "omitted fields are kept"
     assert (out / "results.jsonl").read_bytes() == journal
     assert "second line" in (out / "report.html").read_text(encoding="utf-8")
     assert scan(folder, "--out", out, "--restart")[0] == 0
     assert case() == {"id": None, "examiner": None, "notes": None}
 
 
-def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Path, scan: Imltool) -> None:
+def test_log_file_has_every_row_and_utc_times(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out, log, bad = tmp_path / "out", tmp_path / "scan.log", tmp_path / "bad.png"
     bad.touch()
     assert scan(folder, bad, "--out", out, "--log-file", log, "-q")[:2] == (3, "")
@@ -140,7 +140,7 @@ def test_the_log_file_holds_everything_with_utc_times(folder: Path, tmp_path: Pa
     assert "ended by ResumeError: " in log.read_text().splitlines()[-1]
 
 
-def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path: Path, scan: Imltool) -> None:
+def test_batch_size_is_validated_and_hardly_changes_scores(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     for wrong in ("0", "1025", "many", "2.5", "auto"):
         code, _, stderr = scan(folder, "--out", tmp_path / "none", "--batch", wrong)
         assert code == 2 and "--batch" in stderr and not (tmp_path / "none").exists()
@@ -151,7 +151,7 @@ def test_the_batch_is_a_number_and_changes_hardly_a_score(folder: Path, tmp_path
     assert np.allclose(scores[0], scores[1], atol=1e-5)
 
 
-def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Imltool) -> None:
+def test_log_file_overwrites_no_other_file(folder: Path, tmp_path: Path, scan: Imltool) -> None:
     out, mine = tmp_path / "out", tmp_path / "mine.txt"
     mine.write_text("keep this")
     for path, message in (
@@ -167,10 +167,10 @@ def test_a_log_file_replaces_nothing(folder: Path, tmp_path: Path, scan: Imltool
     assert mine.read_text() == "keep this"
 
 
-def test_a_log_file_that_is_full_is_one_line(
-    folder: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_full_disk_for_the_log_file_is_a_one_line_error(
+    folder: Path, calibrated_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit on file size stands in for a full disk."""
+    """A file size limit simulates a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
     try:
@@ -181,7 +181,7 @@ def test_a_log_file_that_is_full_is_one_line(
     assert code == 1 and "cannot write" in error and "scan.log" in error and error.count("\n") == 1
 
 
-def test_masks_as_coco_run_lengths_on_request(folder: Path, tmp_path: Path, scan: Imltool, imltool: Imltool) -> None:
+def test_coco_run_lengths_are_written_on_request(folder: Path, tmp_path: Path, scan: Imltool, imltool: Imltool) -> None:
     out = tmp_path / "out"
     assert scan(folder, "--out", out)[0] == 0 and not (out / "masks.coco.json").exists()
     assert scan(folder, "--out", out, "--coco")[0] == 0

@@ -1,4 +1,4 @@
-"""`report.pdf`: the report on paper, when WeasyPrint is there, and one clear line when it is not."""
+"""`report.pdf`: the printable report with WeasyPrint, and a one-line error without it."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -22,13 +22,13 @@ CPU = ("--device", "cpu", "-q")
 def folder(tmp_path: Path) -> Path:
     for seed, name in enumerate(("first.png", "deep/second.jpg", "третий.png")):
         write_rgb(tmp_path / "in" / name, photo(seed, 120, 90))
-    # WeasyPrint makes Pillow read such a file as if it were whole
+    # WeasyPrint makes Pillow read truncated files as if they were complete
     (tmp_path / "in/<b>cut.png").write_bytes((tmp_path / "in/first.png").read_bytes()[:900])
     return tmp_path / "in"
 
 
 def layout() -> None:
-    """Skip where no page can be laid out."""
+    """Skip the test if WeasyPrint or pypdf is unavailable."""
     pytest.importorskip("pypdf")
     try:
         pytest.importorskip("weasyprint")
@@ -36,7 +36,7 @@ def layout() -> None:
         pytest.skip(f"WeasyPrint cannot load its libraries: {error}")
 
 
-def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_pdf_has_one_case_per_page(tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool) -> None:
     layout()
     from pypdf import PdfReader
 
@@ -47,15 +47,15 @@ def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imlto
     rows = rows_of(out)
     record = record_of(out)
     whole = " ".join(pages)
-    for told in ("<i>2026/4</i>", "disk 3", "an indication, not a proof", "its false positives are not measured"):
-        assert told in whole
+    for text in ("<i>2026/4</i>", "disk 3", "an indication, not a proof", "its false positives are not measured"):
+        assert text in whole
     assert all(f"Page {number} of {len(pages)}" in page for number, page in enumerate(pages, 1))
     assert all(f"Chain head {record['chain']['head'][:32]}" in page for page in pages)
     analysed = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["score"])
     for row, page in zip(analysed, pages[-3:], strict=True):
         assert page.startswith(row["path"]) and row["verdict"] in page and f"score {row['score']:.4f}" in page
-        assert row["sha256"] in page.replace(" ", ""), "a long hash is broken over lines"
-        assert f"{row['path'].rsplit('/', 1)[-1]}, page" in whole, "the table tells where the case is"
+        assert row["sha256"] in page.replace(" ", ""), "a long hash is wrapped"
+        assert f"{row['path'].rsplit('/', 1)[-1]}, page" in whole, "the table gives the page of the case"
     drawn = [page.get_contents().get_data().count(b" Do") for page in PdfReader(out / "report.pdf").pages]
     assert drawn[-3:] == [3, 3, 3], "the overlay, the picture, and its map"
     (failed,) = (row for row in rows if row["status"] == "failed")
@@ -71,8 +71,8 @@ def test_one_case_a_page(tiny_weights: Path, folder: Path, tmp_path: Path, imlto
     assert not any(analysed[1]["path"] in page for page in pages)
 
 
-def test_a_pdf_reads_no_file_and_asks_no_network(tmp_path: Path) -> None:
-    """The page holds evidence: whatever got into it, nothing but the pictures in it may be fetched."""
+def test_pdf_layout_reads_no_files_and_makes_no_requests(tmp_path: Path) -> None:
+    """The page contains evidence text: only the embedded pictures may be loaded."""
     layout()
     from imltool.scan.pdf import lay_out
 
@@ -92,7 +92,7 @@ def test_a_pdf_reads_no_file_and_asks_no_network(tmp_path: Path) -> None:
         ("raise OSError('cannot load library libpango')", ("cannot load library libpango", "install Pango")),
     ],
 )
-def test_without_the_library_nothing_is_begun(
+def test_missing_library_is_an_error_before_the_scan(
     module: str | None,
     message: tuple[str, str],
     tiny_weights: Path,
@@ -103,7 +103,7 @@ def test_without_the_library_nothing_is_begun(
 ) -> None:
     if module is None:
         monkeypatch.setitem(sys.modules, "weasyprint", None)  # as if it were not installed
-    else:  # what a machine without Pango says
+    else:  # the error on a machine without Pango
         monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
         (tmp_path / "lib").mkdir()
         (tmp_path / "lib/weasyprint.py").write_text(module)

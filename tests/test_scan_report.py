@@ -1,4 +1,4 @@
-"""`report.html`: what it tells, that it needs nothing else, and that evidence cannot write into it."""
+"""`report.html`: content, self-containedness, and escaping of text from evidence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAMPLES = Path(__file__).parents[1] / "sample_images" / "splices" / "tampered"
 
 
 class Markup(HTMLParser):
-    """Tags with attributes, the text between them, and what scripts and styles hold."""
+    """Tags with attributes, the text between them, and the content of scripts and styles."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Markup(HTMLParser):
 
 
 class Report:
-    """A report taken apart: the page, and of each case its keys, its line of the table, its sheet and its pictures."""
+    """A parsed report: the page, and the keys, table line, sheet and pictures of each case."""
 
     def __init__(self, file: Path) -> None:
         self.html = file.read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ class Report:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("in")
     for seed, name in enumerate((HOSTILE, CLOSING, TURNED, "dark.png", "grey.png")):
-        rgb = photo(seed, 120, 90) * ((seed + 2) / 8)  # random weights tell little but light from dark
+        rgb = photo(seed, 120, 90) * ((seed + 2) / 8)  # random weights distinguish little but light from dark
         write_rgb(folder / name, rgb.astype(np.uint8))
     exif = Image.Exif()
     exif.update({0x010F: '"><img src=x onerror=alert(1)>', 0x0131: "GIMP </script><script>alert(1)</script>"})
@@ -94,8 +94,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint for which two of the six pictures are above the indication's point and two more inconclusive."""
+def calibrated_weights(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for which two of the six pictures have an indication and two are inconclusive."""
     import torch
 
     from imltool.inference.localizer import Localizer, image_score
@@ -106,20 +106,20 @@ def judge(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFac
     indicated, open_ = (scores[3] + scores[4]) / 2, (scores[1] + scores[2]) / 2
     found = {"authentic_scores": {"made up": (0.0,) * 16 + (open_,) * 3 + (indicated,)}, "score_fpr": 0.0}
     localizer.header = localizer.header.model_copy(update=found | {"score_threshold": indicated})
-    path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
+    path = tmp_path_factory.mktemp("calibrated_weights") / "calibrated_weights.safetensors"
     localizer.save(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def out(judge: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(calibrated_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished scan with everything a report can show."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    words: list[object] = ["scan", folder, "--out", out, "--weights", judge, "--stability", *CPU]
+    words: list[object] = ["scan", folder, "--out", out, "--weights", calibrated_weights, "--stability", *CPU]
     words += ["--companions", "noise,ela"]
     words += ["--case-id", "<i>2026/4</i>", "--examiner", "A. Łovelace", "--notes", "disk 3\nsecond\u202e line"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["imltool", *map(str, words)])  # what the record tells as the command line
+        patch.setattr(sys, "argv", ["imltool", *map(str, words)])  # recorded as the command line
         assert run([str(word) for word in words]) == 3
     return out
 
@@ -129,7 +129,7 @@ def report(out: Path) -> Report:
     return Report(out / "report.html")
 
 
-def test_it_is_one_file_that_asks_nothing_of_a_network(out: Path, report: Report) -> None:
+def test_report_is_one_file_without_network_requests(out: Path, report: Report) -> None:
     assert "http:" not in report.html and "https:" not in report.html
     for part in report.parts:
         assert not {tag for tag, _ in part.tags} & {"link", "iframe", "object", "embed", "base", "form"}
@@ -151,14 +151,14 @@ def test_it_is_one_file_that_asks_nothing_of_a_network(out: Path, report: Report
             assert name and (out / name).is_file()
 
 
-def test_evidence_cannot_write_into_the_page(out: Path, report: Report) -> None:
+def test_text_from_evidence_is_escaped_in_the_page(out: Path, report: Report) -> None:
     scripts = [text for tag, attributes, text in report.page.raw if tag == "script" and "type" not in attributes]
     assert len(scripts) == 1 and "alert" not in scripts[0]
     for part in report.parts:
         assert not any(name.startswith("on") for _, attributes in part.tags for name in attributes)
         assert not any(attributes.get("src") == "x" for _, attributes in part.tags)
-    assert all(not part.raw for part in (*report.lines, *report.sheets)), "a sheet holds neither script nor style"
-    assert "\u202e" not in report.html, "a name must not be able to turn the direction of writing"
+    assert all(not part.raw for part in (*report.lines, *report.sheets)), "a sheet has neither script nor style"
+    assert "\u202e" not in report.html, "a name must not change the writing direction"
     shown = [row["path"].replace("\u202e", "\\u202e") for row in rows_of(out) if row["status"] == "ok"]
     assert sorted(key["name"] for key in report.keys) == sorted(shown) and CLOSING in shown and HOSTILE in shown
     for key, line, sheet in zip(report.keys, report.lines, report.sheets, strict=True):
@@ -171,27 +171,27 @@ def test_evidence_cannot_write_into_the_page(out: Path, report: Report) -> None:
     assert "<i>2026/4</i>" in report.page.text and "second\\u202e line" in report.page.text
 
 
-def test_every_picture_has_its_words(report: Report) -> None:
+def test_every_picture_has_an_alt_text(report: Report) -> None:
     for line, sheet, key in zip(report.lines, report.sheets, report.keys, strict=True):
         images = [attributes for tag, attributes in (*line.tags, *sheet.tags) if tag == "img"]
         assert len(images) == 1 + 4 + 2, "thumbnail; picture, map, and the overlay's two layers; two companions"
         texts = [attributes["alt"] for attributes in images]
-        assert texts.count("") == 1, "the lower layer of the overlay alone, whose upper one has words"
+        assert texts.count("") == 1, "only the lower layer of the overlay has an empty alt text"
         assert all(key["name"].rsplit("/", 1)[-1] in text for text in texts if text)
     assert {"lang": "en"} in [attributes for tag, attributes in report.page.tags if tag == "html"]
 
 
-def test_the_head_tells_verdicts_with_their_false_positive_rate(out: Path, report: Report) -> None:
+def test_report_header_states_verdicts_with_false_positive_rate(out: Path, report: Report) -> None:
     record = read_record(out)
     words = report.page.words
     point = record["verdicts"]["indication"]
     low, high = point["interval"]
-    told = f"false positives: {percent(point['rate'])} expected, 95 % interval {percent(low)} to {percent(high)}"
-    assert " ".join(told.split()) in words and f"score above {point['threshold']:.4f} (sensitivity medium)" in words
+    expected = f"false positives: {percent(point['rate'])} expected, 95 % interval {percent(low)} to {percent(high)}"
+    assert " ".join(expected.split()) in words and f"score above {point['threshold']:.4f} (sensitivity medium)" in words
     assert len(record["verdicts"]["notes"]) == 4 and all(note in words for note in record["verdicts"]["notes"])
     assert "an indication, not a proof" in words
     counts = record["counts"]
-    assert counts["indication"] + counts["inconclusive"] > 2, "the scan must have something to tell"
+    assert counts["indication"] + counts["inconclusive"] > 2, "the scan must have indications"
     tiles = (
         f"{counts['files']}files {counts['indication']}indication {counts['inconclusive']}inconclusive "
         f"{counts['analysed'] - counts['indication'] - counts['inconclusive']}no indication 2not analysed"
@@ -203,7 +203,7 @@ def test_the_head_tells_verdicts_with_their_false_positive_rate(out: Path, repor
     assert "A. Łovelace" in words and "--notes 'disk 3\\nsecond\\u202e line'" in words
 
 
-def test_every_case_tells_its_row(out: Path, report: Report) -> None:
+def test_every_case_shows_its_row(out: Path, report: Report) -> None:
     rows = {row["path"].replace("\u202e", "\\u202e"): row for row in rows_of(out) if row["status"] == "ok"}
     assert [key["score"] for key in report.keys] == sorted((row["score"] for row in rows.values()), reverse=True)
     for key, line, sheet in zip(report.keys, report.lines, report.sheets, strict=True):
@@ -222,14 +222,14 @@ def test_every_case_tells_its_row(out: Path, report: Report) -> None:
             assert row["verdict_reason"] in line.words and row["verdict_reason"] in sheet.words
 
 
-def test_files_that_were_not_analysed_are_told_with_the_reason(out: Path, report: Report) -> None:
+def test_files_not_analysed_are_listed_with_the_reason(out: Path, report: Report) -> None:
     for row in rows_of(out):
         if row["status"] == "failed":
             assert f"{row['path']}SHA-256 {row['sha256']}{row['reason']}" in report.page.text
     assert "Not analysed" in report.page.text and "the file is empty" in report.page.text
 
 
-def test_it_stays_small(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_report_size_is_limited(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "out"
     assert imltool("scan", SAMPLES, "--out", out, "--weights", tiny_weights, *CPU)[0] == 0
     pictures = len(rows_of(out))
@@ -249,16 +249,22 @@ def test_it_stays_small(tiny_weights: Path, tmp_path: Path, imltool: Imltool) ->
         ),
     ],
 )
-def test_a_selection_says_that_it_is_one(
-    options: tuple[str, ...], count: int, caption: str, judge: Path, folder: Path, tmp_path: Path, imltool: Imltool
+def test_selection_is_stated_in_the_report(
+    options: tuple[str, ...],
+    count: int,
+    caption: str,
+    calibrated_weights: Path,
+    folder: Path,
+    tmp_path: Path,
+    imltool: Imltool,
 ) -> None:
-    weights = judge
-    if "low" in options:  # a point that nothing reaches
+    weights = calibrated_weights
+    if "low" in options:  # a threshold that no score reaches
         import torch
 
         from imltool.inference.localizer import Localizer
 
-        localizer = Localizer.load(judge, torch.device("cpu"))
+        localizer = Localizer.load(calibrated_weights, torch.device("cpu"))
         localizer.header = localizer.header.model_copy(update={"authentic_scores": {"bright": (1.0,) * 20}})
         localizer.save(weights := tmp_path / "strict.safetensors")
     out = tmp_path / "out"
@@ -268,10 +274,10 @@ def test_a_selection_says_that_it_is_one(
     assert [key["sha256"] for key in report.keys] == [row["sha256"] for row in rows[:count]]
     assert caption in report.page.words
     assert "the file is empty" in report.page.text, "a failed file is never left out"
-    assert "Case file" not in report.html, "nothing was told of a case"
+    assert "Case file" not in report.html, "no case information was given"
 
 
-def test_without_calibration_no_rate_is_told(
+def test_report_without_calibration_states_no_rate(
     tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -283,20 +289,18 @@ def test_without_calibration_no_rate_is_told(
 
 @pytest.fixture
 def moved(out: Path, folder: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Copies of the scan and of its evidence, to be changed."""
+    """Modifiable copies of the scan and of its evidence."""
     return shutil.copytree(out, tmp_path / "out"), shutil.copytree(folder, tmp_path / "in")
 
 
-def test_the_report_shows_what_was_analysed_whatever_became_of_the_files(
-    moved: tuple[Path, Path], report: Report
-) -> None:
+def test_report_shows_the_analysed_pictures_after_evidence_is_deleted(moved: tuple[Path, Path], report: Report) -> None:
     out, folder = moved
     shutil.rmtree(folder)
     assert len(list(write_report(out, read_record(out), read_results(out)))) == 8
     assert Report(out / "report.html").pictures == report.pictures
 
 
-def test_a_preview_that_was_changed_is_not_shown(moved: tuple[Path, Path]) -> None:
+def test_changed_preview_is_not_shown(moved: tuple[Path, Path]) -> None:
     out, _ = moved
     shutil.copy(out / "previews/dark.png.json", out / "previews/grey.png.json")
     (out / "previews/camera.jpg.json").unlink()
@@ -304,16 +308,18 @@ def test_a_preview_that_was_changed_is_not_shown(moved: tuple[Path, Path]) -> No
     written = write_report(out, read_record(out), read_results(out))
     assert sorted(result.path for result in written) == sorted(row["path"] for row in rows)
     report = Report(out / "report.html")
-    spoilt = {key["name"] for key, pictures in zip(report.keys, report.pictures, strict=True) if pictures is None}
-    assert spoilt == {"grey.png", "camera.jpg"}
-    for name in spoilt:
+    without_preview = {
+        key["name"] for key, pictures in zip(report.keys, report.pictures, strict=True) if pictures is None
+    }
+    assert without_preview == {"grey.png", "camera.jpg"}
+    for name in without_preview:
         row = next(row for row in rows if row["path"] == name)
         sheet = report.sheet(name)
         assert "preview of the picture is missing, or was changed after the scan" in sheet.words
         assert [a["src"] for tag, a in sheet.tags if tag == "img"][:2] == [row["overlay"], row["map"]]
 
 
-def test_outputs_that_vanished_leave_a_gap_and_no_error(moved: tuple[Path, Path]) -> None:
+def test_missing_outputs_leave_a_gap_without_error(moved: tuple[Path, Path]) -> None:
     out, _ = moved
     for name in ("maps", "overlays", "previews"):
         shutil.rmtree(out / name)
@@ -322,12 +328,12 @@ def test_outputs_that_vanished_leave_a_gap_and_no_error(moved: tuple[Path, Path]
     assert report.pictures == [None] * 6 and all("no preview" in line.text for line in report.lines)
 
 
-def test_a_scan_that_was_cut_ends_with_the_same_report(
-    judge: Path, folder: Path, tmp_path: Path, imltool: Imltool
+def test_resumed_scan_gives_the_same_report(
+    calibrated_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     pictures = (folder / "camera.jpg", folder / "dark.png", folder / "empty.png")
-    command = ("scan", *pictures, "--out", out, "--weights", judge, "--companions", "noise,ela", *CPU)
+    command = ("scan", *pictures, "--out", out, "--weights", calibrated_weights, "--companions", "noise,ela", *CPU)
     assert imltool(*command)[0] == 3
     before = TIMES.sub("", (out / "report.html").read_text(encoding="utf-8"))
     lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
@@ -337,7 +343,7 @@ def test_a_scan_that_was_cut_ends_with_the_same_report(
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [(0, "0.0 %"), (0.00049, "< 0.1 %"), (0.001, "0.1 %"), (0.0123, "1.2 %"), (1, "100.0 %")]
+    ("share", "text"), [(0, "0.0 %"), (0.00049, "< 0.1 %"), (0.001, "0.1 %"), (0.0123, "1.2 %"), (1, "100.0 %")]
 )
-def test_small_shares_are_not_told_as_nothing(share: float, told: str) -> None:
-    assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == told
+def test_small_shares_are_not_shown_as_zero(share: float, text: str) -> None:
+    assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == text
