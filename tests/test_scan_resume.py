@@ -1,4 +1,4 @@
-"""Scans that were killed, cut or refused: what is on disk stays valid, and the next run goes on with it."""
+"""Killed, truncated or refused scans: files on disk stay valid, and the next run resumes the scan."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scan(tiny_weights: Path, *arguments: object) -> int:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a scan but `run.json`, which tells times; in the report they are blanked."""
+    """All files of a scan except `run.json`, which has times; times in the report are removed."""
     files = {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
@@ -60,14 +60,14 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def uninterrupted(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole") / "out"
     assert scan(tiny_weights, folder, "--out", out) == 3
     return contents(out)
 
 
-def test_killed_scan_goes_on(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+def test_killed_scan_is_resumed(
+    tiny_weights: Path, folder: Path, uninterrupted: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out = tmp_path / "out"
     journal = out / "results.jsonl"
@@ -78,22 +78,22 @@ def test_killed_scan_goes_on(
     forked.stop_midway(signal.SIGKILL, begun, out, *scan_words(tiny_weights, folder, "--out", out))
     kept = journal.read_bytes().count(b"\n")
     assert 3 <= kept <= 25
-    assert run(["verify", str(out)]) == 3, "a scan that was cut is neither changed nor proven"
+    assert run(["verify", str(out)]) == 3, "an incomplete scan is neither changed nor verified"
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
     assert run(["verify", str(out), "--inputs"]) == 0
     sessions = record_of(out)["sessions"]
     assert [session["finished"] is None for session in sessions] == [True, False]
     assert sessions[1]["kept"] == kept and sessions[1]["made"] == 25 - kept
 
 
-def test_kills_at_random_moments(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+def test_scan_killed_at_random_moments_is_resumed(
+    tiny_weights: Path, folder: Path, uninterrupted: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
-    """Eight kills in a row, each when so many bytes are written, the last while the report is."""
+    """Eight consecutive kills, each after a random number of written bytes, the last while the report is written."""
     out = tmp_path / "out"
-    report = len(undisturbed["report.html"])
-    whole = sum(map(len, undisturbed.values())) - report
+    report = len(uninterrupted["report.html"])
+    whole = sum(map(len, uninterrupted.values())) - report
     moments = sorted(random.Random(5).uniform(0, whole) for _ in range(7))
     killed = 0
     for moment in [*moments, whole + report / 2]:
@@ -102,14 +102,14 @@ def test_kills_at_random_moments(
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         assert json.loads((out / "parameters.json").read_text())["command"] == "scan"
-    assert killed >= 4, "half of the moments were met"
+    assert killed >= 4, "at least half of the kills hit a running scan"
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
     assert run(["verify", str(out), "--inputs"]) == 0
 
 
 def written(out: Path) -> int:
-    """Bytes of all files of a scan but its record."""
+    """Bytes of all files of a scan except its record."""
     count = 0
     for path in out.rglob("*"):
         with contextlib.suppress(OSError):
@@ -117,8 +117,8 @@ def written(out: Path) -> int:
     return count
 
 
-def test_ctrl_c_is_exit_130_and_the_scan_goes_on(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+def test_ctrl_c_gives_exit_code_130_and_the_scan_is_resumed(
+    tiny_weights: Path, folder: Path, uninterrupted: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "scan.log"
     journal = out / "results.jsonl"
@@ -130,11 +130,11 @@ def test_ctrl_c_is_exit_130_and_the_scan_goes_on(
     assert log.read_text().splitlines()[-1].endswith("KeyboardInterrupt: ")
     assert 0 < journal.read_bytes().count(b"\n") <= 25
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
 
 
-def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+def test_closed_pipe_stops_the_scan_with_an_error(
+    tiny_weights: Path, folder: Path, uninterrupted: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out, pipe = tmp_path / "out", tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -142,15 +142,15 @@ def test_a_reader_that_goes_away_stops_the_scan_and_is_told(
     process = forked.start(*command, stdout=pipe, stderr=tmp_path / "stderr")
     with pipe.open("rb", buffering=0) as reader:
         assert reader.read(2) == b'{"'
-    assert process.wait() == 1, "0 would say that all was analysed"
+    assert process.wait() == 1, "exit code 0 would mean that everything was analysed"
     error = (tmp_path / "stderr").read_text().splitlines()
     assert len(error) == 1 and "reader of stdout went away" in error[0]
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
 
 
-def test_a_stdout_that_takes_no_more_stops_the_scan_and_is_told(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, forked: Forked
+def test_full_stdout_stops_the_scan_with_an_error(
+    tiny_weights: Path, folder: Path, uninterrupted: dict[str, bytes], tmp_path: Path, forked: Forked
 ) -> None:
     out = tmp_path / "out"
     command = scan_words(tiny_weights, folder, "--out", out, "--json")
@@ -158,11 +158,15 @@ def test_a_stdout_that_takes_no_more_stops_the_scan_and_is_told(
     error = (tmp_path / "stderr").read_text().splitlines()
     assert len(error) == 1 and error[0].startswith("error: stdout cannot be written: No space left on device")
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
 
 
-def test_torn_rows_and_half_written_files(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_partial_rows_and_files_are_made_again(
+    tiny_weights: Path,
+    folder: Path,
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     assert scan(tiny_weights, folder, "--out", out) == 3
@@ -172,8 +176,10 @@ def test_torn_rows_and_half_written_files(
     (out / "masks" / "12.png.png").unlink()
     capsys.readouterr()
     assert scan(tiny_weights, folder, "--out", out, "--json") == 3
-    assert contents(out) == undisturbed
-    assert capsys.readouterr().out.encode() == undisturbed["results.jsonl"], "rows done before are told again"
+    assert contents(out) == uninterrupted
+    assert capsys.readouterr().out.encode() == uninterrupted["results.jsonl"], (
+        "rows of the previous run are printed again"
+    )
 
 
 def test_other_parameters_are_refused(
@@ -194,19 +200,19 @@ def test_other_parameters_are_refused(
     assert len((out / "results.jsonl").read_text().splitlines()) == 1
 
 
-def test_rows_of_an_older_form_are_not_mixed_with_new_ones(
+def test_rows_of_an_older_format_are_not_mixed_with_new_ones(
     tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert scan(tiny_weights, folder / "00.png", "--out", out) == 0
     parameters = json.loads((out / "parameters.json").read_text())
-    del parameters["row_format"]  # as they were before rows had a context
+    del parameters["row_format"]  # as in versions without row contexts
     (out / "parameters.json").write_text(json.dumps(parameters))
     assert scan(tiny_weights, folder / "00.png", "--out", out) == 2
     assert "row_format was None" in " ".join(capsys.readouterr().err.split())
 
 
-def test_new_files_join_a_finished_scan(tiny_weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_new_files_are_added_to_a_finished_scan(tiny_weights: Path, folder: Path, tmp_path: Path) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     place.mkdir()
     (place / "b.png").write_bytes((folder / "00.png").read_bytes())
@@ -217,9 +223,9 @@ def test_new_files_join_a_finished_scan(tiny_weights: Path, folder: Path, tmp_pa
     assert rows == ["b.png", "a.png"]
 
 
-@pytest.mark.parametrize("fate", ["changed", "vanished", "became a pipe"])
-def test_evidence_that_changed_since_is_refused(
-    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
+@pytest.mark.parametrize("change", ["changed", "vanished", "became a pipe"])
+def test_changed_evidence_is_refused_when_resuming(
+    tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
     place, out = tmp_path / "in", tmp_path / "out"
     place.mkdir()
@@ -227,20 +233,20 @@ def test_evidence_that_changed_since_is_refused(
         (place / name).write_bytes((folder / name).read_bytes())
     assert scan(tiny_weights, place, "--out", out) == 0
     lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "results.jsonl").write_bytes(b"".join(lines[:2]))  # cut before the last
+    (out / "results.jsonl").write_bytes(b"".join(lines[:2]))  # truncated before the last row
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     (place / "01.png").unlink()
-    if fate == "changed":
+    if change == "changed":
         (place / "01.png").write_bytes((folder / "03.png").read_bytes())
-    elif fate == "became a pipe":
+    elif change == "became a pipe":
         os.mkfifo(place / "01.png")
     capsys.readouterr()
     assert scan(tiny_weights, place, "--out", out) == 2
     message = " ".join(capsys.readouterr().err.split())
-    word = "vanished" if fate == "vanished" else "changed"
+    word = "vanished" if change == "vanished" else "changed"
     assert f"01.png {word} since this scan began" in message and "--restart" in message
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, "nothing was analysed"
-    if fate != "became a pipe":
+    if change != "became a pipe":
         assert scan(tiny_weights, place, "--out", out, "--restart") == 0
         rows = rows_of(out)
         assert {row["path"]: row["sha256"] for row in rows} == {
@@ -248,13 +254,17 @@ def test_evidence_that_changed_since_is_refused(
         }
 
 
-def test_full_disk_keeps_what_was_written(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_full_disk_keeps_written_results(
+    tiny_weights: Path,
+    folder: Path,
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A limit on file size stands in for a full disk: the write fails in the same place."""
+    """A file size limit simulates a full disk: the write fails at the same point."""
     out = tmp_path / "out"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    smallest = min(len(data) for name, data in undisturbed.items() if name.startswith("maps/"))
+    smallest = min(len(data) for name, data in uninterrupted.items() if name.startswith("maps/"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (smallest - 1, hard))
     try:
         code = scan(tiny_weights, folder, "--out", out)
@@ -265,18 +275,22 @@ def test_full_disk_keeps_what_was_written(
     assert "cannot write" in error and "Traceback" not in error
     assert not list(out.rglob("*.part"))
     assert scan(tiny_weights, folder, "--out", out) == 3
-    assert contents(out) == undisturbed
+    assert contents(out) == uninterrupted
 
 
 @pytest.mark.may_skip  # needs the right to mount
-def test_full_disk_at_any_stage(
-    tiny_weights: Path, folder: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_full_disk_at_any_stage_can_be_resumed(
+    tiny_weights: Path,
+    folder: Path,
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A file system that fills up again and again, each time a little larger: pictures, tables and report meet it."""
+    """A file system that is full and enlarged repeatedly, so that writing pictures, tables and report fails."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    sizes = [-(-len(data) // 4096) * 4 for data in undisturbed.values()]  # in kB, as pages
-    report = -(-len(undisturbed["report.html"]) // 4096) * 4
+    sizes = [-(-len(data) // 4096) * 4 for data in uninterrupted.values()]  # in kB, as pages
+    report = -(-len(uninterrupted["report.html"]) // 4096) * 4
     steps = [*(int(share * (sum(sizes) - report)) for share in (0.05, 0.4, 0.8)), sum(sizes) - report // 2]
     mount = ["mount", "-t", "tmpfs", "-o", f"size={steps[0]}k", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
@@ -294,12 +308,12 @@ def test_full_disk_at_any_stage(
         assert rows == 25, "the last step stopped the report"
         subprocess.run(["mount", "-o", f"remount,size={4 * sum(sizes)}k", disk], check=True)
         assert scan(tiny_weights, folder, "--out", out) == 3
-        assert contents(out) == undisturbed
+        assert contents(out) == uninterrupted
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_two_scans_do_not_write_into_one_folder(
+def test_two_scans_cannot_write_into_one_folder(
     tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -313,7 +327,7 @@ def test_two_scans_do_not_write_into_one_folder(
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "maps/00.png.png", "run.json"])
-def test_changed_results_are_not_built_upon(
+def test_changed_results_are_not_resumed(
     tiny_weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     out, pictures = tmp_path / "out", [folder / "00.png", folder / "01.png"]

@@ -1,4 +1,4 @@
-"""Rows as models: the guide's tables describe all their keys, and the table for spreadsheets has all their values."""
+"""Row models: the tables of the guide describe all keys, and the CSV table has all values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GUIDE = (Path(__file__).parents[1] / "docs" / "scan.md").read_text(encoding="utf
 
 
 def described(after: str) -> dict[str, str]:
-    """The first table of the guide after a text: each key of its first column → the row that describes it."""
+    """The first table in the guide after a text: each key in its first column → its row."""
     table = re.search(r"(?:^\|.*\n)+", GUIDE[GUIDE.index(after) :], re.MULTILINE)
     assert table
     found = {}
@@ -35,19 +35,19 @@ def parts_of(annotation: object) -> list[type[Part]]:
 @pytest.mark.parametrize(
     ("after", "model"), [("A row has these keys", ScanResult), ("Every row of `results.jsonl` has `context`", Context)]
 )
-def test_the_guide_describes_every_key(after: str, model: type[Part]) -> None:
+def test_guide_describes_every_row_key(after: str, model: type[Part]) -> None:
     rows = described(after)
     assert rows.keys() == model.model_fields.keys()
     for name, field in model.model_fields.items():
         for part in parts_of(field.annotation):
-            if part in (Context, Remark):  # sections of their own
+            if part in (Context, Remark):  # described in separate sections
                 continue
-            text = GUIDE if "below" in rows[name] or "](#" in rows[name] else rows[name]  # or a section of its own
+            text = GUIDE if "below" in rows[name] or "](#" in rows[name] else rows[name]  # or a separate section
             missing = [key for key in part.model_fields if f"`{key}`" not in text]
             assert not missing, f"{name}: {missing}"
 
 
-def test_a_column_for_every_value() -> None:
+def test_csv_table_has_a_column_for_every_value() -> None:
     context = Context(
         camera=Camera(make="=Canon", model="EOS"),
         software=(Trace(where="EXIF", text="GIMP"), Trace(where="XMP", text="GIMP"), Trace(where="XMP", text="x | y")),
@@ -74,10 +74,10 @@ def test_a_column_for_every_value() -> None:
     assert len({column.name for column in columns()}) == len(columns())
 
 
-def test_rows_go_through_json_and_back(tmp_path: Path) -> None:
+def test_rows_round_trip_through_json(tmp_path: Path) -> None:
     result = ScanResult(path="a.jpg", status="ok", context=Context(exif_size=(4, 3)), companions={"ela": "x.png"})
     row = result.model_dump(mode="json")
-    assert row.keys() == ScanResult.model_fields.keys(), "a row holds every key"
+    assert row.keys() == ScanResult.model_fields.keys(), "a row has every key"
     after = result.chained("0" * 64, tmp_path)
     assert after.previous_sha256 == "0" * 64 and result.previous_sha256 == ""
     assert ScanResult.of_row(after.model_dump(mode="json"), tmp_path) == after

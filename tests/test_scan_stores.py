@@ -1,4 +1,4 @@
-"""Scans of objects in stores: the results of files, whatever a store does, and nothing written to it."""
+"""Scans of objects in stores: the same results as for files, store errors, and no writes to the store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OUTPUTS = ("map", "mask", "overlay", "preview")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures: in folders, hidden, with no picture's name, one damaged, one larger than a batch's neighbours."""
+    """Ten pictures: in folders, hidden, without a picture extension, one damaged, one larger than the others."""
     path = tmp_path_factory.mktemp("in")
     for number in range(6):
         write_rgb(path / ("b", "a", ".hidden")[number % 3] / f"{number}.png", photo(number))
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[Any]:
-    """The same files as objects of a store in memory."""
+    """The same files as objects of an in-memory store."""
     filled = memory.MemoryFileSystem()
     filled.store.clear()
     for path in folder.rglob("*"):
@@ -69,43 +69,43 @@ def store(folder: Path) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def room(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The system's folder for temporary files, which holds nothing in the end."""
+    """The temporary folder of the system, which must be empty at the end."""
     path = tmp_path_factory.mktemp("tmp")
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     yield path
-    assert not list(path.iterdir()), "copies are left"
+    assert not list(path.iterdir()), "copies remain"
 
 
 @pytest.fixture(scope="module")
 def local(tiny_weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scan of the files."""
+    """A scan of the local files."""
     out = tmp_path_factory.mktemp("local") / "out"
     assert run(words(tiny_weights, folder, "--out", out)) == 3
     return out
 
 
-def without_places(out: Path, prefix: str) -> list[Any]:
-    """What a scan tells, its output files as their content, names below `prefix`."""
-    told = []
+def comparable_rows(out: Path, prefix: str) -> list[Any]:
+    """Rows of a scan with the content of output files, and names relative to `prefix`."""
+    found = []
     for row in rows_of(out):
         assert row["path"].startswith(prefix)
         outputs = [(out / row[name]).read_bytes() if row[name] else None for name in OUTPUTS]
         own = {key: value for key, value in row.items() if key not in (*OUTPUTS, "previous_sha256")}
         own |= {"path": row["path"].removeprefix(prefix), "outputs_sha256": [*row["outputs_sha256"].values()]}
-        told.append((own, outputs))
-    return told
+        found.append((own, outputs))
+    return found
 
 
-def test_objects_give_what_files_give(
+def test_objects_give_the_same_results_as_files(
     tiny_weights: Path, folder: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
 ) -> None:
     before = {name: entry.getvalue() for name, entry in store.store.items()}
     out = tmp_path / "out"
-    code, printed, err = imltool(*words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
+    code, stdout, err = imltool(*words(tiny_weights, f"{BUCKET}/", "--out", out, "--json"))
     assert code == 3 and "damaged.png" in err
-    assert parsed(printed) == rows_of(out)
-    told = without_places(out, f"{BUCKET}/")
-    assert told == without_places(local, "") and len(told) == 10
+    assert parsed(stdout) == rows_of(out)
+    rows = comparable_rows(out, f"{BUCKET}/")
+    assert rows == comparable_rows(local, "") and len(rows) == 10
     run_json = record_of(out)
     assert run_json["inputs"] == [{"given": BUCKET, "path": BUCKET, "label": BUCKET}]
     report = (out / "report.html").read_text()
@@ -115,7 +115,7 @@ def test_objects_give_what_files_give(
     assert {name: entry.getvalue() for name, entry in store.store.items()} == before
 
 
-def test_files_by_address_and_objects_beside_paths(
+def test_file_urls_objects_and_paths_can_be_combined(
     tiny_weights: Path, folder: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -123,7 +123,9 @@ def test_files_by_address_and_objects_beside_paths(
     assert imltool(*words(tiny_weights, folder.as_uri(), one, one, folder / "b", "--out", out))[0] == 3
     rows = rows_of(out)
     files = [row["path"] for row in rows_of(local)]
-    assert [row["path"] for row in rows] == [*(f"{folder.as_uri()}/{name}" for name in files), one], "each file once"
+    assert [row["path"] for row in rows] == [*(f"{folder.as_uri()}/{name}" for name in files), one], (
+        "each file is scanned once"
+    )
     hashes = [row["sha256"] for row in rows_of(local)]
     assert [row["sha256"] for row in rows[:-1]] == hashes and rows[-1]["sha256"] in hashes
     assert rows[-1]["map"] == "maps/memory/case/day/a/wrong name.txt.png"
@@ -133,16 +135,16 @@ def test_files_by_address_and_objects_beside_paths(
     assert code == 4 and printed == f"missing   {one}: vanished since it was scanned\n"
 
 
-def test_results_below_a_folder_given_by_address_are_no_input(tmp_path: Path) -> None:
+def test_results_below_a_file_url_are_not_scanned(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.png", photo(0))
     write_rgb(tmp_path / "out" / "maps" / "a.png.png", photo(1))
     (item,) = plan_inputs([tmp_path.as_uri()], tmp_path / "out").inputs
     assert item.name == f"{tmp_path.as_uri()}/a.png"
     roots = [plan_inputs([given], tmp_path / "out").roots[0].address for given in (tmp_path.as_uri(), tmp_path)]
-    assert roots == [tmp_path.as_uri(), str(tmp_path)], "rows have other names: a scan of the one is not gone on with"
+    assert roots == [tmp_path.as_uri(), str(tmp_path)], "row names differ: one scan cannot resume the other"
 
 
-def test_ground_truth_of_a_store_is_left_out() -> None:
+def test_ground_truth_in_a_store_is_left_out() -> None:
     filled = memory.MemoryFileSystem()
     for name in ("set/masks/a.png", "set/tampered/a.png", "masks/b.png"):
         filled.pipe(f"/truth/{name}", b"x")
@@ -158,7 +160,7 @@ def test_ground_truth_of_a_store_is_left_out() -> None:
         filled.store.clear()
 
 
-def test_names_of_objects_lead_nowhere_else() -> None:
+def test_object_names_cannot_escape_the_output_folder() -> None:
     keys = ["../../up.png", "a//b.png", "a/b.png", "a/./b.png", "A/B.png", "x" * 900 + ".png", "nul\0.png", "é.png"]
     keys += ["a.png", "a.png.png/c.png", "line\nfeed.png", "e\u0301.png", "q?versionId=1#2.png"]
     filled = memory.MemoryFileSystem()
@@ -176,7 +178,7 @@ def test_names_of_objects_lead_nowhere_else() -> None:
     assert len(places) == len(keys) and not any(f"{one}.png/" in other for one in places for other in places)
 
 
-def test_an_object_that_vanishes_is_a_failed_row(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
+def test_vanished_object_is_a_failed_row(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
     plan = plan_inputs([BUCKET], tmp_path)
     store.rm("/case/day/a/1.png")
     rows = {row.path: row for row in scan(plan, Localizer.load(tiny_weights, "cpu"), tmp_path / "out", batch=4)}
@@ -186,7 +188,7 @@ def test_an_object_that_vanishes_is_a_failed_row(tiny_weights: Path, store: Any,
 
 
 class Failing:
-    """A store that fails for the objects named here, with a secret in its error."""
+    """Make the store fail for the named objects, with a secret in its error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         answer = memory.MemoryFileSystem._open
@@ -199,25 +201,25 @@ class Failing:
         monkeypatch.setattr(memory.MemoryFileSystem, "_open", open_sometimes)
 
 
-def test_an_object_that_cannot_be_fetched_costs_its_row_alone(
+def test_unfetchable_object_affects_only_its_row(
     tiny_weights: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Failing(monkeypatch, "/1.png")
     out = tmp_path / "out"
-    code, printed, err = imltool(*words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
+    code, stdout, err = imltool(*words(tiny_weights, BUCKET, "--out", out, "--log-file", tmp_path / "log", "-vv"))
     assert code == 3
-    told = {row["path"]: row for row in rows_of(out)}
-    failed = told.pop(f"{BUCKET}/a/1.png")
+    rows = {row["path"]: row for row in rows_of(out)}
+    failed = rows.pop(f"{BUCKET}/a/1.png")
     assert failed["reason"] == "cannot be fetched (ConnectionResetError)" and failed["context"] is None
     expected = {f"{BUCKET}/{row['path']}": row["sha256"] for row in rows_of(local) if row["path"] != "a/1.png"}
-    assert {path: row["sha256"] for path, row in told.items()} == expected
+    assert {path: row["sha256"] for path, row in rows.items()} == expected
     written = b"".join([*contents(out).values(), (out / "run.json").read_bytes(), (tmp_path / "log").read_bytes()])
-    assert SECRET not in printed + err and SECRET.encode() not in written
-    code, printed, _ = imltool("verify", out, "--inputs")
-    assert code == 0, "nothing is compared with what was never read"
+    assert SECRET not in stdout + err and SECRET.encode() not in written
+    code, stdout, _ = imltool("verify", out, "--inputs")
+    assert code == 0, "objects that were never read are not compared"
 
 
-def test_a_store_that_stops_answering_ends_the_scan_and_the_same_command_resumes(
+def test_store_failure_ends_the_scan_and_the_same_command_resumes(
     tiny_weights: Path, local: Path, store: Any, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -236,11 +238,11 @@ def test_a_store_that_stops_answering_ends_the_scan_and_the_same_command_resumes
     assert code == 1 and "cannot be accessed: ConnectionResetError" in err and SECRET not in err
     assert len(rows_of(out)) < 10
     assert imltool(*call)[0] == 3
-    assert without_places(out, f"{BUCKET}/") == without_places(local, "")
+    assert comparable_rows(out, f"{BUCKET}/") == comparable_rows(local, "")
 
 
 @pytest.mark.parametrize("request_", ["info", "find", "cat_file"])
-def test_a_store_that_does_not_answer_ends_the_scan(
+def test_unreachable_store_ends_the_scan(
     request_: str, store: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
@@ -250,11 +252,11 @@ def test_a_store_that_does_not_answer_ends_the_scan(
     assert run(["scan", BUCKET, "--out", str(tmp_path / "out"), "-vv"]) == 1
     printed, err = capfd.readouterr()
     assert f"error: {BUCKET}" in err and "cannot be accessed: ConnectionResetError" in err and not printed
-    assert SECRET not in err, "not even where -vv tells where it comes from"
+    assert SECRET not in err, "not even in the traceback of -vv"
     assert not (tmp_path / "out").exists()
 
 
-def test_verify_finds_objects_that_changed(
+def test_verify_finds_changed_objects(
     tiny_weights: Path, store: Any, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -276,8 +278,8 @@ def test_verify_finds_objects_that_changed(
     assert len(rows_of(out)) == 9
 
 
-def test_a_row_waits_for_no_other_object(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an engine that sees pictures by themselves."""
+def test_row_does_not_wait_for_other_objects(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an engine that predicts pictures one by one."""
     first, second = f"{BUCKET}/a/1.png", f"{BUCKET}/a/4.png"
     come, answer = threading.Event(), memory.MemoryFileSystem._open
 
@@ -295,7 +297,7 @@ def test_a_row_waits_for_no_other_object(store: Any, tmp_path: Path, monkeypatch
         come.set()
 
 
-def test_a_scan_that_was_cut_goes_on(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
+def test_truncated_scan_of_objects_is_resumed(tiny_weights: Path, store: Any, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     scanner = Scanner(tiny_weights, device="cpu", batch=2)
     assert len(list(scanner.scan(BUCKET, whole))) == 10
@@ -309,7 +311,7 @@ def test_a_scan_that_was_cut_goes_on(tiny_weights: Path, store: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(("copies", "share"), [(3, 1000), (1000, 3)])
-def test_copies_are_bounded(
+def test_local_copies_are_bounded(
     tiny_weights: Path,
     store: Any,
     room: Path,
@@ -318,13 +320,13 @@ def test_copies_are_bounded(
     copies: int,
     share: int,
 ) -> None:
-    """By their number, or by bytes for so many of the usual size; a larger object goes alone."""
+    """By their number, or by bytes for that number of typical size; a larger object is fetched alone."""
     sizes = {name: entry.size for name, entry in store.store.items()}
     usual = sizes["/case/day/a/1.png"]
     monkeypatch.setattr(fetch, "AHEAD", copies)
     monkeypatch.setattr(fetch, "BYTES_AHEAD", share * usual)
     monkeypatch.setattr("imltool.scan.pipeline.PIXELS_IN_FLIGHT", 1)
-    seen: list[tuple[int, int]] = []
+    observed: list[tuple[int, int]] = []
     answer = memory.MemoryFileSystem._open
 
     def open_and_look(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
@@ -332,19 +334,19 @@ def test_copies_are_bounded(
         for copy in room.glob("imltool-fetch-*/*"):
             with contextlib.suppress(FileNotFoundError):
                 held.append(copy.stat().st_size)
-        seen.append((len(held), sum(held)))
+        observed.append((len(held), sum(held)))
         return answer(self, path, *arguments, **options)
 
     monkeypatch.setattr(memory.MemoryFileSystem, "_open", open_and_look)
     rows = [*scan(plan_inputs([BUCKET], tmp_path), Localizer.load(tiny_weights, "cpu"), tmp_path / "out", batch=4)]
     assert sum(row.status == "ok" for row in rows) == 9
-    read = 1  # and the one that is decoded, as no two fit beside each other
-    assert max(count for count, _ in seen) <= copies + read
-    assert max(total for _, total in seen) <= max(share * usual, *sizes.values()) + read * max(sizes.values())
+    read = 1  # plus the one being decoded, as two do not fit at once
+    assert max(count for count, _ in observed) <= copies + read
+    assert max(total for _, total in observed) <= max(share * usual, *sizes.values()) + read * max(sizes.values())
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("s5://bucket/a", "unknown scheme s5:// → choose one of s3://"),
         ("https://host/a.jpg", "unknown scheme https://"),
@@ -359,9 +361,9 @@ def test_copies_are_bounded(
         (f"memory://bucket/a?sig={SECRET}", "must not hold a query"),
     ],
 )
-def test_addresses_that_cannot_be_read(address: str, told: str, tmp_path: Path, imltool: Imltool) -> None:
-    code, printed, err = imltool("scan", address, "--out", tmp_path / "out", "--log-file", tmp_path / "log")
-    assert code == 2 and not printed and told in err and err.count("\n") == 1
+def test_invalid_addresses_are_a_one_line_error(address: str, message: str, tmp_path: Path, imltool: Imltool) -> None:
+    code, stdout, err = imltool("scan", address, "--out", tmp_path / "out", "--log-file", tmp_path / "log")
+    assert code == 2 and not stdout and message in err and err.count("\n") == 1
     assert SECRET not in err + (tmp_path / "log").read_text()
     assert not (tmp_path / "out").exists()
 
@@ -370,7 +372,7 @@ def test_addresses_that_cannot_be_read(address: str, told: str, tmp_path: Path, 
     ("missing", "scheme", "package"),
     [("fsspec", "gs", "gcsfs"), ("gcsfs", "gs", "gcsfs"), ("s3fs", "s3", "s3fs")],
 )
-def test_a_missing_package_is_named(
+def test_missing_package_is_named(
     missing: str, scheme: str, package: str, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores.open_store.cache_clear()
@@ -381,7 +383,7 @@ def test_a_missing_package_is_named(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_what_a_store_cannot_serve(store: Any, tmp_path: Path, imltool: Imltool) -> None:
+def test_unsupported_uses_of_stores_are_refused(store: Any, tmp_path: Path, imltool: Imltool) -> None:
     code, _, err = imltool("scan", BUCKET, "--out", tmp_path / "out", "--engine-cluster", "ray")
     assert code == 2 and "memory of one process" in err
     code, _, err = imltool("scan", BUCKET, "--out", "s3://bucket/out")
@@ -389,19 +391,19 @@ def test_what_a_store_cannot_serve(store: Any, tmp_path: Path, imltool: Imltool)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_command_is_told_without_secrets() -> None:
+def test_recorded_command_has_no_secrets() -> None:
     for address in (
         f"s3://user:{SECRET}@b/a.jpg",
         f"s3://u:x/{SECRET}@b/a",
         f"https://b/a?k={SECRET}",
         f"gs://{SECRET}@b/a",
     ):
-        told = command_text(["imltool", "scan", f"--notes=see {address}"])
-        assert SECRET not in told and "imltool scan" in told
+        text = command_text(["imltool", "scan", f"--notes=see {address}"])
+        assert SECRET not in text and "imltool scan" in text
     assert command_text(["s3://b/a@b.jpg", "why?.jpg"]) == "s3://b/a@b.jpg 'why?.jpg'"
 
 
-def test_a_local_scan_imports_no_store_and_opens_no_socket(tmp_path: Path) -> None:
+def test_local_scan_imports_no_store_and_opens_no_socket(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.png", photo(0))
     program = (
         "import socket, sys\n"
@@ -418,14 +420,14 @@ def test_a_local_scan_imports_no_store_and_opens_no_socket(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """A server of S3 in this process that holds the files as `s3://evidence/day`; the environment that leads to it."""
+    """An S3 server in this process with the files as `s3://evidence/day`; yields the environment to use it."""
     server = pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     place = f"http://127.0.0.1:{running.get_host_and_port()[1]}"
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
-    told = {**keys, "AWS_ENDPOINT_URL": place, "AWS_EC2_METADATA_DISABLED": "true"}
+    environment = {**keys, "AWS_ENDPOINT_URL": place, "AWS_EC2_METADATA_DISABLED": "true"}
     bucket = s3fs.S3FileSystem(key="key", secret=SECRET, endpoint_url=place)
     bucket.mkdir("evidence")
     for path in folder.rglob("*"):
@@ -433,7 +435,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
             bucket.pipe_file(f"evidence/day/{path.relative_to(folder).as_posix()}", path.read_bytes())
     bucket.pipe_file("evidence/day/folder/", b"")
     bucket.pipe_file("evidence/days/other.png", b"another folder's")
-    yield told
+    yield environment
     running.stop()
 
 
@@ -445,7 +447,7 @@ def reached(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_s3_after_a_kill(
+def test_s3_scan_is_resumed_after_a_kill(
     tiny_weights: Path, local: Path, s3: dict[str, str], reached: None, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -464,12 +466,14 @@ def test_s3_after_a_kill(
     assert journal.read_bytes().count(b"\n") >= 2
     code, _, err = imltool(*words(tiny_weights, "s3://evidence/day", "--out", out))
     assert code == 3 and SECRET not in err
-    assert without_places(out, "s3://evidence/day/") == without_places(local, "")
+    assert comparable_rows(out, "s3://evidence/day/") == comparable_rows(local, "")
     assert imltool("verify", out, "--inputs")[0] == 0
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
-def test_s3_that_refuses(reached: None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_errors_are_one_line(
+    reached: None, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, _, err = imltool("scan", "s3://nobucket/day", "--out", tmp_path / "out")
     assert code == 2 and err.startswith("error: no such file or folder: s3://nobucket/day") and err.count("\n") == 1
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -483,7 +487,9 @@ def test_s3_that_refuses(reached: None, tmp_path: Path, imltool: Imltool, monkey
 
 
 @pytest.mark.slow
-def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_path: Path) -> None:
+def test_s3_scan_over_ray_gives_the_same_results(
+    tiny_weights: Path, s3: dict[str, str], reached: None, tmp_path: Path
+) -> None:
     pytest.importorskip("ray")
     place = tempfile.mkdtemp(prefix="iml", dir="/tmp")  # Ray keeps sockets there, whose names must be short
     try:
@@ -505,6 +511,6 @@ def test_s3_over_ray(tiny_weights: Path, s3: dict[str, str], reached: None, tmp_
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
 
 
-def test_a_path_object_is_never_an_address(tmp_path: Path) -> None:
+def test_path_object_is_never_an_address(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         plan_inputs([Path("s3://bucket/a")], tmp_path)

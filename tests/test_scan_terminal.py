@@ -1,4 +1,4 @@
-"""What a scan shows in a terminal of 80 columns: that the model loads, true rates, whole words, what to do next."""
+"""Output of a scan in a terminal of 80 columns: progress, rates, line wrapping, next steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def in_terminal(*arguments: object) -> tuple[int, str]:
-    """Run the command with stderr on a terminal; its exit code and what it wrote there, without control sequences."""
+    """Run the command with stderr on a terminal; return its exit code and that output without control sequences."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, WIDTH))  # type: ignore[attr-defined]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": str(WIDTH)}
@@ -32,7 +32,7 @@ def in_terminal(*arguments: object) -> tuple[int, str]:
     while True:
         try:
             block = os.read(ours, 4096)
-        except OSError:  # nobody holds the other end any longer
+        except OSError:  # the other end is closed
             break
         if not block:
             break
@@ -42,9 +42,9 @@ def in_terminal(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.may_skip  # before Python 3.11
+@pytest.mark.may_skip  # skipped before Python 3.11
 @pytest.mark.skipif(not hasattr(termios, "tcsetwinsize"), reason="Python 3.11 brought the size of terminals")
-def test_a_scan_in_a_terminal(tiny_weights: Path, tmp_path: Path) -> None:
+def test_terminal_output_of_a_scan(tiny_weights: Path, tmp_path: Path) -> None:
     for seed in range(3):
         write_rgb(tmp_path / "in/a folder of a camera" / f"{seed} with a long name.png", photo(seed))
     out = tmp_path / "out"
@@ -55,14 +55,14 @@ def test_a_scan_in_a_terminal(tiny_weights: Path, tmp_path: Path) -> None:
     prose = [line for line in last if not line.startswith(("final hash", "report: ", "next: "))]
     whole = " ".join(" ".join(prose).split())
     assert whole.count("a folder of a camera/") == whole.count(" with a long name.png") == 3
-    assert "No false-positive rate is known, because the checkpoint is not calibrated" in whole, "words stay whole"
+    assert "No false-positive rate is known, because the checkpoint is not calibrated" in whole, "words are not broken"
     assert all(len(line.rstrip()) <= WIDTH for line in prose)
     assert re.search(r"3 files in [\d:.]+( s)?: 0 with an indication, 3 inconclusive", whole)
     assert any(line.endswith(f"report: {out}/report.html") for line in last), "a path is not broken"
     assert last[-1].startswith(f"next: imltool verify {out} --head ")
 
 
-def test_the_rate_is_that_of_all_that_was_done() -> None:
+def test_progress_rate_is_the_mean_of_all_finished_items() -> None:
     now = 0.0
     progress = Progress(get_time=lambda: now)
     task = progress.add_task("scan", total=100)
@@ -75,6 +75,6 @@ def test_the_rate_is_that_of_all_that_was_done() -> None:
     now = 4.0
     assert RateColumn().render(shown).plain == "2.0/s, 26.0 s left"
     progress.advance(task, 52)
-    now = 60.0  # another task is at work meanwhile
-    assert RateColumn().render(shown).plain == "15.0/s", "the rate of what is finished stays"
+    now = 60.0  # another task is running
+    assert RateColumn().render(shown).plain == "15.0/s", "the rate of a finished task is kept"
     assert [duration(seconds) for seconds in (4.2, 185, 7207)] == ["4.2 s", "3:05", "2:00:07"]

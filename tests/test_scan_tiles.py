@@ -1,4 +1,4 @@
-"""Large pictures in tiles: cut without gaps, blended evenly, and only where it was asked for."""
+"""Large pictures in tiles: cut without gaps, blended evenly, and only on request."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ def localizer() -> Localizer:
 @pytest.mark.parametrize("shape", [(900, 900), (3000, 4000), (801, 120), (200, 9000), (2448, 3264)])
 def test_tiles_cover_the_canvas_and_overlap(shape: tuple[int, int], side: int) -> None:
     tiling = Tiling.of(shape, StudentSettings(input_size=side))
-    seen = np.zeros((tiling.height, tiling.width), int)
+    coverage = np.zeros((tiling.height, tiling.width), int)
     for top, left in tiling.corners():
         assert top >= 0 and left >= 0 and top + side <= tiling.height and left + side <= tiling.width
-        assert top * GRID % side == left * GRID % side == 0, "a tile is made of whole cells of the traces' grid"
-        seen[top : top + side, left : left + side] += 1
-    assert seen.min() == 1
+        assert top * GRID % side == left * GRID % side == 0, "a tile consists of whole cells of the trace grid"
+        coverage[top : top + side, left : left + side] += 1
+    assert coverage.min() == 1
     for starts in (sorted({corner[i] for corner in tiling.corners()}) for i in (0, 1)):
         assert all(b - a <= STEP * side + tiling.unit for a, b in pairwise(starts))
     assert tiling.grid == (tiling.width * GRID / side, tiling.height * GRID / side)
 
 
-def test_pictures_hardly_larger_than_a_tile_are_not_cut() -> None:
+def test_pictures_slightly_larger_than_a_tile_are_not_tiled() -> None:
     assert not is_tiled((LEAST_SIDE, 500, 3)) and is_tiled((300, LEAST_SIDE + 1, 3))
 
 
 def slow_blend(localizer: Localizer, rgb: RGB, traces: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """`tiled_map` of a student of input size 64, tile by tile, with weights counted place by place."""
+    """`tiled_map` for a student of input size 64, tile by tile, with weights computed pixel by pixel."""
     tiling = Tiling.of(rgb.shape, StudentSettings(input_size=64))
     canvas = cv2.resize(rgb, (tiling.width, tiling.height), interpolation=cv2.INTER_AREA)
     total, weight = np.zeros(canvas.shape[:2]), np.zeros(canvas.shape[:2])
@@ -82,7 +82,7 @@ def enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     ].numpy()
 
 
-def test_the_map_is_the_mean_of_the_whole_and_of_blended_tiles(localizer: Localizer, large: RGB) -> None:
+def test_tiled_map_is_the_mean_of_whole_and_blended_tiles(localizer: Localizer, large: RGB) -> None:
     values = tiled_map(localizer, large, ())
     assert values.shape == large.shape[:2] and values.dtype == np.float32
     assert np.abs(values - slow_blend(localizer, large)).max() < 1e-6
@@ -90,7 +90,7 @@ def test_the_map_is_the_mean_of_the_whole_and_of_blended_tiles(localizer: Locali
     assert np.abs(values - alone).max() > 1e-5
 
 
-def test_tiles_of_traces_are_cut_where_the_tile_is(large: RGB) -> None:
+def test_trace_tiles_are_aligned_with_picture_tiles(large: RGB) -> None:
     settings = StudentSettings.model_validate({"input_size": 64, "traces": ["noise", "jpeg", "copy"]})
     localizer = Localizer.untrained(settings, CPU, seed=3)
     assert len(take_traces(localizer, large, tiles=False)) == 1
@@ -102,8 +102,8 @@ def test_tiles_of_traces_are_cut_where_the_tile_is(large: RGB) -> None:
     assert np.abs(tiled_map(localizer, large, mirrored) - values).max() > 1e-5
 
 
-class Cramped(Localizer):
-    """A localizer on a machine whose memory suffices for so many views."""
+class LowMemoryLocalizer(Localizer):
+    """A localizer whose memory suffices for `room` views only."""
 
     room = 0
     asked: list[int]
@@ -115,8 +115,8 @@ class Cramped(Localizer):
         return super().probabilities(views, traces)
 
 
-def cramped(localizer: Localizer, room: int) -> Cramped:
-    found = Cramped(localizer.network, localizer.header, "cpu")
+def low_memory(localizer: Localizer, room: int) -> LowMemoryLocalizer:
+    found = LowMemoryLocalizer(localizer.network, localizer.header, "cpu")
     found.room, found.asked = room, []
     return found
 
@@ -125,20 +125,18 @@ def cramped(localizer: Localizer, room: int) -> Cramped:
 def test_batches_of_tiles_halve_until_memory_suffices(
     localizer: Localizer, large: RGB, room: int, sizes: list[int]
 ) -> None:
-    machine = cramped(localizer, room)
+    machine = low_memory(localizer, room)
     values = tiled_map(machine, large, (), batch=8)
     assert machine.asked == sizes
     assert np.abs(values - tiled_map(localizer, large, ())).max() < 1e-5
 
 
-def test_memory_for_not_even_one_tile_is_told(localizer: Localizer, large: RGB) -> None:
+def test_memory_error_is_raised_if_one_tile_does_not_fit(localizer: Localizer, large: RGB) -> None:
     with pytest.raises(MemoryError, match="allocate"):
-        tiled_map(cramped(localizer, 0), large, ())
+        tiled_map(low_memory(localizer, 0), large, ())
 
 
-def test_scan_sees_large_pictures_in_tiles_when_asked(
-    imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB
-) -> None:
+def test_scan_tiles_large_pictures_on_request(imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
     write_rgb(tmp_path / "in" / "large.png", large)
     write_rgb(tmp_path / "in" / "small.png", photo(1, 300, 200))
     call = ("scan", tmp_path / "in", "--weights", tiny_weights, "--device", "cpu")
@@ -158,7 +156,7 @@ def test_scan_sees_large_pictures_in_tiles_when_asked(
     assert rows_by_path(tmp_path / "tiled") == tiled
 
 
-def test_eval_measures_what_scan_sees(imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
+def test_eval_with_tiles_scores_like_scan(imltool: Imltool, tmp_path: Path, tiny_weights: Path, large: RGB) -> None:
     for folder, value in (("tampered", large), ("masks", np.indices(large.shape[:2]).sum(0) % 2 * 255)):
         write_rgb(tmp_path / "set" / folder / "a.png", np.broadcast_to(value.T, large.T.shape).T.astype(np.uint8))
     call = ("eval", "--weights", tiny_weights, "--device", "cpu", "--data", f"set={tmp_path / 'set'}", "-q")
@@ -173,9 +171,9 @@ def test_eval_measures_what_scan_sees(imltool: Imltool, tmp_path: Path, tiny_wei
     assert code == EXIT_USAGE and "--tiles" in err
 
 
-def test_a_picture_whose_tiles_find_no_memory_is_a_failed_row(tmp_path: Path, localizer: Localizer, large: RGB) -> None:
+def test_picture_without_memory_for_tiles_is_a_failed_row(tmp_path: Path, localizer: Localizer, large: RGB) -> None:
     write_rgb(tmp_path / "in" / "large.png", large)
     plan = plan_inputs([tmp_path / "in"], tmp_path / "out")
     settings = ScanSettings.of(localizer.header, tiles=True)
-    (row,) = scan(plan, cramped(localizer, 0), tmp_path / "out", settings)
+    (row,) = scan(plan, low_memory(localizer, 0), tmp_path / "out", settings)
     assert row.status == "failed" and "not enough memory" in str(row.reason)

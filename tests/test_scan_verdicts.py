@@ -1,4 +1,4 @@
-"""Verdict words: what a calibration supports, what a checkpoint without one gives, and verdicts that do not hold."""
+"""Verdicts: rates supported by a calibration, uncalibrated checkpoints, and unstable verdicts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CPU = ("--device", "cpu", "-q")
 
 
 def slow_point(authentic: dict[str, list[float]], rate: float) -> float:
-    """The lowest measured score that new pictures of no kind exceed more often than promised, by trying all."""
+    """The lowest score that new pictures of every kind exceed at most at the given rate, by trying all scores."""
 
     def promised(scores: list[float], threshold: float) -> float:
-        # a new picture may take any of the len + 1 ranks; those above the threshold are one more than are measured
+        # a new picture may have any of len + 1 ranks, of which one more than the measured ones is above the threshold
         return (sum(score > threshold for score in scores) + 1) / (len(scores) + 1)
 
     candidates = sorted(score for scores in authentic.values() for score in scores)
@@ -38,7 +38,7 @@ def slow_point(authentic: dict[str, list[float]], rate: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_points_and_words_are_those_of_a_slow_oracle(seed: int) -> None:
+def test_thresholds_and_verdicts_agree_with_a_slow_oracle(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 150, rng.integers(1, 4))
     authentic = {f"kind {i}": rng.beta(2, 1 + i, size).round(3).tolist() for i, size in enumerate(sizes)}
@@ -55,18 +55,18 @@ def test_points_and_words_are_those_of_a_slow_oracle(seed: int) -> None:
             assert verdicts.word(float(score)) == expected
 
 
-def test_a_higher_sensitivity_never_takes_an_indication_away() -> None:
+def test_higher_sensitivity_never_removes_an_indication() -> None:
     rng = np.random.default_rng(1)
     header = CheckpointHeader(authentic_scores={"a": rng.random(200).tolist(), "b": rng.random(120).tolist()})
     order = [choose_verdicts(header, sensitivity) for sensitivity in SENSITIVITIES]
     for score in np.linspace(0, 1, 400):
         ranks = [WORDS.index(verdicts.word(float(score))) for verdicts in order]
         assert ranks == sorted(ranks)
-        assert len({rank == 0 for rank in ranks}) == 1, "no indication means the same at every sensitivity"
+        assert len({rank == 0 for rank in ranks}) == 1, "no indication is independent of the sensitivity"
 
 
 @pytest.mark.parametrize(("pictures", "exceeding"), [(1, 0), (25, 0), (33, 2), (58, 58), (2000, 100)])
-def test_the_interval_is_that_of_the_beta_distribution(pictures: int, exceeding: int) -> None:
+def test_rate_interval_is_that_of_the_beta_distribution(pictures: int, exceeding: int) -> None:
     kind = KindRate("a", pictures, exceeding)
     assert kind.rate == pytest.approx((exceeding + 1) / (pictures + 1))
     if exceeding < pictures:
@@ -75,8 +75,8 @@ def test_the_interval_is_that_of_the_beta_distribution(pictures: int, exceeding:
     assert 0 <= kind.interval[0] <= kind.rate <= kind.interval[1] <= 1 or pictures == exceeding
 
 
-def test_the_interval_holds_the_true_rate() -> None:
-    """Of many calibrations on uniform scores, where the true rate above t is 1 − t, 95 % must cover it."""
+def test_rate_interval_covers_the_true_rate() -> None:
+    """In 95 % of many calibrations on uniform scores, the interval must cover the true rate 1 − t above t."""
     rng = np.random.default_rng(3)
     points = [operating_point({"a": rng.random(60).tolist()}, 0.1) for _ in range(1000)]
     rates = np.array([1 - point.threshold for point in points])
@@ -85,7 +85,7 @@ def test_the_interval_holds_the_true_rate() -> None:
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.2, 4)])
-def test_how_many_pictures_a_rate_takes(rate: float, needed: int) -> None:
+def test_number_of_pictures_needed_for_a_rate(rate: float, needed: int) -> None:
     assert pictures_needed(rate) == needed
     for count in (needed - 1, needed):
         assert operating_point({"a": [i / count for i in range(count)]}, rate).supported == (count == needed)
@@ -96,26 +96,26 @@ def test_eval_and_scan_share_the_operating_point_of_the_shipped_students(name: s
     header = read_header(student_file(Path(name)))
     verdicts = choose_verdicts(header)
     assert verdicts.calibration == "scores" and verdicts.indication and verdicts.inconclusive
-    assert verdicts.indication.threshold == header.score_threshold, "what eval counts as flagged"
+    assert verdicts.indication.threshold == header.score_threshold, "the threshold used by eval"
     assert verdicts.indication.supported and verdicts.inconclusive.threshold < header.score_threshold
     assert sum(kind.pictures for kind in verdicts.indication.kinds) == header.score_authentic
-    told = choose_verdicts(header, "low").describe()
-    assert not told["indication"]["supported"] and told["indication"]["rate"] > 0.01
-    assert any("cannot support the 1 %" in note and "99 authentic pictures" in note for note in told["notes"])
+    described = choose_verdicts(header, "low").describe()
+    assert not described["indication"]["supported"] and described["indication"]["rate"] > 0.01
+    assert any("cannot support the 1 %" in note and "99 authentic pictures" in note for note in described["notes"])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("in")
     for seed in range(7):
-        lighter = photo(seed, 120 + seed, 90) * ((seed + 2) / 8)  # random weights tell little but light from dark
+        lighter = photo(seed, 120 + seed, 90) * ((seed + 2) / 8)  # random weights mostly react to brightness
         write_rgb(folder / f"{seed}.png", lighter.astype(np.uint8))
     (folder / "damaged.png").write_bytes((folder / "0.png").read_bytes()[:900])
     return folder
 
 
 def calibrated(weights: Path, out: Path, **header: Any) -> Path:
-    """`weights` with other values in its header."""
+    """Save `weights` with other values in its header."""
     import torch
 
     from imltool.inference.localizer import Localizer
@@ -139,23 +139,25 @@ def scores(tiny_weights: Path, folder: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_weights: Path, scores: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint for which two pictures each are an indication and inconclusive at medium sensitivity."""
+def calibrated_weights(tiny_weights: Path, scores: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for which two pictures have an indication and two are inconclusive at medium sensitivity."""
     ordered = sorted(scores.values())
     medium, high, grey = ((ordered[i] + ordered[i - 1]) / 2 for i in (5, 4, 3))
     authentic = [0.0] * 16 + [grey] * 2 + [high] + [medium]
     found = {"authentic_scores": {"made up": tuple(authentic)}, "score_threshold": medium, "score_fpr": 0.0}
-    return calibrated(tiny_weights, tmp_path_factory.mktemp("judge") / "judge.safetensors", **found)
+    return calibrated(
+        tiny_weights, tmp_path_factory.mktemp("calibrated_weights") / "calibrated_weights.safetensors", **found
+    )
 
 
-def test_three_words_and_their_rates_through_the_command_line(
-    judge: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Imltool
+def test_scan_reports_three_verdicts_and_their_rates(
+    calibrated_weights: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Imltool
 ) -> None:
     ranked = sorted(scores, key=lambda name: -scores[name])
     expected = {"medium": (2, 2), "high": (3, 1), "low": (2, 2)}
     for sensitivity, (indicated, inconclusive) in expected.items():
         out = tmp_path / sensitivity
-        options = ("--out", out, "--weights", judge, "--sensitivity", sensitivity, "--device", "cpu")
+        options = ("--out", out, "--weights", calibrated_weights, "--sensitivity", sensitivity, "--device", "cpu")
         code, _, stderr = imltool("scan", folder, *options)
         assert code == 3, stderr
         words = {name: row["verdict"] for name, row in rows_by_path(out).items()}
@@ -176,11 +178,11 @@ def test_three_words_and_their_rates_through_the_command_line(
         assert ("cannot support the 1 %" in " ".join(stderr.split())) == (sensitivity == "low")
         with (out / "results.csv").open(newline="") as handle:
             assert {line["path"]: line["verdict"] or None for line in csv.DictReader(handle)} == words
-    code, _, stderr = imltool("scan", folder, "--out", tmp_path / "high", "--weights", judge, *CPU)
-    assert code == 2 and "sensitivity" in stderr, "another sensitivity would mix two kinds of rows"
+    code, _, stderr = imltool("scan", folder, "--out", tmp_path / "high", "--weights", calibrated_weights, *CPU)
+    assert code == 2 and "sensitivity" in stderr, "another sensitivity would mix different rows"
 
 
-def test_a_checkpoint_without_calibration_concludes_nothing(
+def test_uncalibrated_checkpoint_gives_inconclusive_verdicts(
     tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -191,8 +193,8 @@ def test_a_checkpoint_without_calibration_concludes_nothing(
     row = rows_by_path(out)["0.png"]
     assert row["verdict"] == "inconclusive" and row["verdict_reason"] == "the checkpoint is not calibrated"
     assert row["score"] is not None
-    told = record_of(out)["verdicts"]
-    assert told["calibration"] == "none" and told["indication"] is told["inconclusive"] is None
+    verdicts = record_of(out)["verdicts"]
+    assert verdicts["calibration"] == "none" and verdicts["indication"] is verdicts["inconclusive"] is None
     for sensitivity in ("low", "high"):
         code, _, stderr = imltool(
             "scan", folder / "0.png", "--out", tmp_path / "no", "--weights", tiny_weights, "-s", sensitivity, *CPU
@@ -200,7 +202,7 @@ def test_a_checkpoint_without_calibration_concludes_nothing(
         assert code == 2 and "holds no authentic scores" in stderr and not (tmp_path / "no").exists()
 
 
-def test_an_older_checkpoint_keeps_its_one_threshold(
+def test_older_checkpoint_keeps_its_single_threshold(
     tiny_weights: Path, folder: Path, scores: dict[str, float], tmp_path: Path, imltool: Imltool
 ) -> None:
     point = float(np.median([*scores.values(), 0.0]))
@@ -209,16 +211,16 @@ def test_an_older_checkpoint_keeps_its_one_threshold(
     assert imltool("scan", folder, "--out", out, "--weights", old, *CPU)[0] == 3
     for name, score in scores.items():
         assert rows_by_path(out)[name]["verdict"] == ("indication" if score > point else "no indication")
-    told = record_of(out)["verdicts"]
-    assert told["calibration"] == "threshold" and told["inconclusive"] is None
-    assert told["indication"]["rate"] == 0.04 and told["indication"]["interval"] is None
-    assert "4 % of the authentic calibration pictures" in " ".join(told["notes"])
+    verdicts = record_of(out)["verdicts"]
+    assert verdicts["calibration"] == "threshold" and verdicts["inconclusive"] is None
+    assert verdicts["indication"]["rate"] == 0.04 and verdicts["indication"]["interval"] is None
+    assert "4 % of the authentic calibration pictures" in " ".join(verdicts["notes"])
 
 
-def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
+def test_stability_lists_scores_and_makes_flipping_verdicts_inconclusive(
     tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
-    """The threshold is laid inside one picture's own spread, so that its verdict must flip."""
+    """The threshold is inside the score range of one picture, so that its verdict must flip."""
     probe = tmp_path / "probe"
     options = ("--stability", "--batch", "3", *CPU)
     assert imltool("scan", folder, "--out", probe, "--weights", tiny_weights, *options)[0] == 3
@@ -231,8 +233,8 @@ def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
     def spread(row: dict[str, Any]) -> list[float]:
         return [row["score"], *(each["score"] for each in row["stability"])]
 
-    shaky = max(rows.values(), key=lambda row: max(spread(row)) - min(spread(row)))
-    point = (max(spread(shaky)) + min(spread(shaky))) / 2
+    unstable = max(rows.values(), key=lambda row: max(spread(row)) - min(spread(row)))
+    point = (max(spread(unstable)) + min(spread(unstable))) / 2
     weights = calibrated(tiny_weights, tmp_path / "w.safetensors", score_threshold=point, score_fpr=0.0)
     out = tmp_path / "out"
     assert imltool("scan", folder, "--out", out, "--weights", weights, *options)[0] == 3
@@ -247,28 +249,29 @@ def test_stability_tells_scores_and_unsettles_verdicts_that_flip(
         words = ["indication" if other else "no indication" for other in others]
         assert [each["verdict"] for each in found[name]["stability"]] == words
         assert [each["score"] for each in found[name]["stability"]] == spread(row)[1:]
-    assert found[shaky["path"]]["verdict"] == "inconclusive"
+    assert found[unstable["path"]]["verdict"] == "inconclusive"
 
 
-def test_stability_is_the_score_of_the_changed_picture(
-    folder: Path, judge: Path, tmp_path: Path, imltool: Imltool
+def test_stability_score_equals_that_of_the_changed_picture(
+    folder: Path, calibrated_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     from PIL import Image
 
     with Image.open(folder / "3.png") as picture:
         picture.save(tmp_path / "3.jpg", quality=85, subsampling=2)
-    options = ("--weights", judge, "--batch", "1", *CPU)
+    options = ("--weights", calibrated_weights, "--batch", "1", *CPU)
     assert imltool("scan", folder / "3.png", "--out", tmp_path / "a", "--stability", *options)[0] == 0
     assert imltool("scan", tmp_path / "3.jpg", "--out", tmp_path / "b", *options)[0] == 0
-    told = {each["change"]: each["score"] for each in rows_by_path(tmp_path / "a")["3.png"]["stability"]}
-    assert told["jpeg 85"] == rows_by_path(tmp_path / "b")["3.jpg"]["score"]
+    stability = {each["change"]: each["score"] for each in rows_by_path(tmp_path / "a")["3.png"]["stability"]}
+    assert stability["jpeg 85"] == rows_by_path(tmp_path / "b")["3.jpg"]["score"]
 
 
-def test_a_scan_with_stability_that_was_cut_ends_with_the_same_bytes(
-    folder: Path, judge: Path, tmp_path: Path, imltool: Imltool
+def test_resumed_scan_with_stability_gives_the_same_bytes(
+    folder: Path, calibrated_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
-    command = ("scan", folder, "--out", out, "--weights", judge, "--stability", "--companions", "ela,ghost", *CPU)
+    options = ("--stability", "--companions", "ela,ghost", *CPU)
+    command = ("scan", folder, "--out", out, "--weights", calibrated_weights, *options)
     assert imltool(*command, "--batch", "4")[0] == 3
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.suffix in (".jsonl", ".png", ".csv")}
     rows = (out / "results.jsonl").read_bytes().splitlines(keepends=True)

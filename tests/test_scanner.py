@@ -1,4 +1,4 @@
-"""`from imltool import Scanner`: the rows of the command line as objects."""
+"""`from imltool import Scanner`: the same rows as the command line, as objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORDS = ["--threshold", "0.4", "--stability", "--companions", "ela,noise", "--ba
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures with all that a row can tell, and files that fail."""
+    """Pictures with all kinds of metadata, and files that fail."""
     path = tmp_path_factory.mktemp("in")
     exif = Image.Exif()
     exif.update({0x010F: "Canon", 0x0110: "EOS", 0x0131: "GIMP", 0x0132: "2024:05:02 12:00:00", 0x0112: 6})
@@ -52,7 +52,7 @@ def scanner(tiny_weights: Path) -> Scanner:
     return Scanner(tiny_weights, "cpu", **OPTIONS)
 
 
-def test_results_are_the_rows_of_the_command_line(
+def test_results_equal_the_rows_of_the_command_line(
     folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -71,23 +71,23 @@ def test_results_are_the_rows_of_the_command_line(
     assert first.context and first.context.camera.model == "EOS" and first.context.times.taken == "2024-05-01T12:00:00"
     assert first.stability and {remark.id for remark in first.remarks} >= {"editor", "clock-changed"}
     again = [ScanResult.of_row(row, out) for row in rows]
-    assert [*scanner.scan([folder], out)] == again, "the command's own folder is gone on with"
+    assert [*scanner.scan([folder], out)] == again, "the folder of the command is resumed"
     assert ScanResult.model_json_schema()["properties"].keys() == rows[0].keys()
     assert np.array_equal(again[0].read_map(), read_map(out / "maps/a.jpg.png"))
 
 
-def test_a_folder_made_by_a_program_is_like_any_other(
+def test_folder_made_by_a_program_can_be_resumed_and_verified(
     folder: Path, scanner: Scanner, tiny_weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
     for number, _ in enumerate(scanner.scan([str(folder)], str(out), case={"examiner": "Ada"})):
         if number == 2:
             break
-    assert imltool("verify", out)[0] == 3, "it was cut"
+    assert imltool("verify", out)[0] == 3, "the scan is incomplete"
     assert len([*scanner.scan([folder], out)]) == 6
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
-    told = record_of(out)
-    assert told["case"]["examiner"] == "Ada" and len(told["sessions"]) == 2 and told["counts"]["failed"] == 3
+    record = record_of(out)
+    assert record["case"]["examiner"] == "Ada" and len(record["sessions"]) == 2 and record["counts"]["failed"] == 3
     arguments = ("--weights", tiny_weights, "--device", "cpu", *WORDS)
     assert imltool("scan", folder, "--out", out, *arguments)[0] == 3
     assert (out / "report.html").is_file() and record_of(out)["sessions"][-1]["made"] == 0
@@ -97,7 +97,7 @@ def test_a_folder_made_by_a_program_is_like_any_other(
     assert len([*other.scan(folder, out, restart=True)]) == 6
 
 
-def test_results_do_not_change_and_without_out_nothing_is_kept(
+def test_results_are_immutable_and_nothing_is_kept_without_out(
     folder: Path, scanner: Scanner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -115,7 +115,7 @@ def test_results_do_not_change_and_without_out_nothing_is_kept(
             ScanResult.of_row(row, tmp_path)
 
 
-def test_what_makes_no_sense_is_refused(tiny_weights: Path, scanner: Scanner, tmp_path: Path) -> None:
+def test_invalid_scanner_arguments_are_refused(tiny_weights: Path, scanner: Scanner, tmp_path: Path) -> None:
     for options in (
         {"sensitivity": "extreme"},
         {"companions": ["magic"]},
@@ -135,7 +135,7 @@ def test_what_makes_no_sense_is_refused(tiny_weights: Path, scanner: Scanner, tm
         next(scanner.scan([tmp_path / "nowhere"]))
 
 
-def test_the_example_of_the_guide(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (Path(__file__).parent.parent / "docs" / "scan.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     monkeypatch.chdir(tmp_path)
@@ -144,15 +144,15 @@ def test_the_example_of_the_guide(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert len(read_rows(tmp_path / "scan-out/results.jsonl")) == 6
 
 
-def test_the_graph_engine_reports_to_nobody(tmp_path: Path) -> None:
-    """ONNX Runtime writes its session for telemetry beside temporary files as soon as it is imported."""
+def test_onnx_runtime_telemetry_is_disabled(tmp_path: Path) -> None:
+    """ONNX Runtime writes a telemetry session to the temporary folder on import."""
     env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     program = "import imltool.engines.onnx_runtime"
     subprocess.run([sys.executable, "-c", program], env=env | {"TMPDIR": str(tmp_path)}, check=True)
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_package_stays_light() -> None:
+def test_package_import_does_not_load_torch() -> None:
     check = (
         "import sys, imltool; assert 'torch' not in sys.modules; from imltool import Scanner; print(Scanner.__name__)"
     )

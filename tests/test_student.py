@@ -1,4 +1,4 @@
-"""The student: shapes, gradients, ablations, and a memory bank that inference never touches."""
+"""The student: shapes, gradients, ablations, and a memory bank unchanged by inference."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -31,7 +31,7 @@ from imltool.weights import locate
 
 CPU = torch.device("cpu")
 SMALL = StudentSettings(backbone="nano", input_size=64)
-"""What holds for every backbone is tested with the smallest."""
+"""Properties of all backbones are tested with the smallest."""
 ABLATIONS = {
     "full": {},
     "without memory": {"memory": "none"},
@@ -53,19 +53,19 @@ def pictures(count: int, side: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("switches", ABLATIONS.values(), ids=ABLATIONS.keys())
-def test_every_ablation_runs_forward_and_backward_and_no_parameter_is_idle(switches: dict[str, Any]) -> None:
+def test_every_ablation_gives_every_parameter_a_gradient(switches: dict[str, Any]) -> None:
     torch.manual_seed(0)
     student = Student(SMALL.model_copy(update=switches))
     logits = student(pictures(2, 64))
     assert logits.shape == (2, 1, 64, 64)
     (logits.sigmoid() * torch.rand(logits.shape)).sum().backward()
     idle = [name for name, p in student.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # MBConv's last BatchNorm starts at zero scale, which blocks what lies before it in the first step only
+    # MBConv's last BatchNorm starts at zero scale, which blocks gradients of earlier layers in the first step only
     assert not [name for name in idle if not name.startswith("backbone.")], idle
 
 
 @pytest.mark.parametrize("side", [224, 448])
-def test_both_input_sizes_give_a_map_of_the_input_size(side: int) -> None:
+def test_map_has_the_input_size(side: int) -> None:
     student = Student(StudentSettings(input_size=side)).eval()
     with torch.no_grad():
         assert student(pictures(1, side)).shape == (1, 1, side, side)
@@ -80,7 +80,7 @@ def test_other_backbones_fit_the_fusion_module(backbone: str, channels: tuple[in
 
 
 @pytest.mark.parametrize("traces", [(), ("jpeg",)])
-def test_a_convolutional_model_of_timms_is_a_backbone(traces: tuple[str, ...], tmp_path: Path) -> None:
+def test_timm_convolutional_model_is_a_backbone(traces: tuple[str, ...], tmp_path: Path) -> None:
     settings = StudentSettings(backbone="mobilenetv3_small_050", input_size=64, channels=8, traces=traces)
     made = Localizer.untrained(settings, CPU, seed=1)
     assert made.student.backbone.channels == (8, 16, 24, 288)
@@ -98,18 +98,18 @@ def test_a_convolutional_model_of_timms_is_a_backbone(traces: tuple[str, ...], t
         ("swin_tiny_patch4_window7_224", "takes no picture of 64x96 pixels"),
     ],
 )
-def test_what_is_no_backbone_is_refused_in_one_line(name: str, reason: str, imltool: Imltool) -> None:
+def test_invalid_backbone_is_a_one_line_error(name: str, reason: str, imltool: Imltool) -> None:
     code, _, err = imltool("model", "info", "--set", f"student.backbone={name}")
     assert code == 2 and err.count("\n") == 1
     assert re.search(reason, err)
 
 
-def test_the_nano_backbone_is_small() -> None:
+def test_nano_backbone_is_small() -> None:
     assert sum(parameter.numel() for parameter in TinyVitBackbone("nano").parameters()) < 60_000
 
 
 @pytest.mark.parametrize("memory", ["prototypes", "spatial", "mean", "ema"])
-def test_inference_never_changes_the_bank(memory: str) -> None:
+def test_inference_never_changes_the_memory_bank(memory: str) -> None:
     student = Student(SMALL.model_copy(update={"memory": memory})).eval()
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     with torch.no_grad():
@@ -118,7 +118,7 @@ def test_inference_never_changes_the_bank(memory: str) -> None:
     assert changed == []
 
 
-def test_the_ema_bank_moves_in_training_only() -> None:
+def test_ema_bank_changes_in_training_only() -> None:
     student = Student(SMALL.model_copy(update={"memory": "ema"})).train()
     before = student.fusion.memory.keys.clone()  # type: ignore[operator]
     student(pictures(2, 64))
@@ -132,13 +132,13 @@ def test_results_do_not_depend_on_batch_size_or_order(memory: str) -> None:
     x = pictures(4, 64)
     with torch.no_grad():
         together = student(x)
-        turned = student(x.flip(0)).flip(0)
+        reversed_order = student(x.flip(0)).flip(0)
         alone = torch.cat([student(x[i : i + 1]) for i in range(4)])
-    assert torch.allclose(together, turned, atol=1e-5)
+    assert torch.allclose(together, reversed_order, atol=1e-5)
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_gating_off_means_gates_of_one_and_no_memory_means_alpha_one() -> None:
+def test_disabled_gating_gives_unit_gates_and_no_memory_gives_alpha_one() -> None:
     student = Student(StudentSettings(input_size=64, gating=False, memory="none"))
     fused, gate = student.fusion.integration(student.fusion.alignment(student.backbone(pictures(2, 64))))
     assert torch.equal(gate, torch.ones_like(gate))
@@ -146,7 +146,7 @@ def test_gating_off_means_gates_of_one_and_no_memory_means_alpha_one() -> None:
     assert torch.allclose(final, student.fusion.guidance.base(fused).sigmoid())
 
 
-def test_equation_four() -> None:
+def test_guidance_follows_equation_four() -> None:
     student = Student(StudentSettings(input_size=64, alpha=0.3))
     fused, gate = student.fusion.integration(student.fusion.alignment(student.backbone(pictures(2, 64))))
     prior = student.fusion.memory(fused)
@@ -155,13 +155,13 @@ def test_equation_four() -> None:
     assert torch.allclose(student.fusion.guidance(fused, gate, prior), expected, atol=1e-6)
 
 
-def test_the_prototype_prior_knows_no_position() -> None:
+def test_prototype_prior_is_independent_of_position() -> None:
     student = Student(StudentSettings(input_size=64))
     fused = torch.randn(1, 64, 16, 16)
     assert torch.allclose(student.fusion.memory(fused).flip(3), student.fusion.memory(fused.flip(3)), atol=1e-5)
 
 
-def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() -> None:
+def test_restored_batch_norm_keeps_eval_output_and_works_in_training() -> None:
     backbone = TinyVitBackbone("5m")
     load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))
     backbone.eval()
@@ -169,7 +169,7 @@ def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() ->
     with torch.no_grad():
         before = backbone(x)
         folded = backbone.train()(x)
-        # a forward in train mode moves running statistics: start again from the file
+        # a forward in train mode changes running statistics: reload the file
         load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))
         restore_batch_norm(backbone, [x[:12], x[12:]])
         after = backbone.eval()(x)
@@ -181,7 +181,7 @@ def test_restored_batch_norms_change_nothing_in_eval_and_work_in_train_mode() ->
 
 
 @pytest.mark.parametrize("backbone", ["11m", "nano"])
-def test_the_teachers_encoder_is_refused_by_another_backbone(backbone: str) -> None:
+def test_teacher_encoder_is_refused_by_another_backbone(backbone: str) -> None:
     with pytest.raises(WeightsError, match="does not fit"):
         load_teacher_encoder(TinyVitBackbone(backbone), read_mobile_sam(locate("mobile-sam")))  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
         assert (student(x).sigmoid() - half(x).sigmoid()).abs().max() < 0.01
 
 
-def test_wrong_weights_are_refused_with_one_line(tmp_path: Path) -> None:
+def test_wrong_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="do not exist"):
         read_header(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match="not a student's checkpoint"):
@@ -232,7 +232,7 @@ def test_wrong_weights_are_refused_with_one_line(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "bare.safetensors")
 
 
-def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
+def test_maps_have_the_size_of_their_picture_in_any_batch() -> None:
     localizer = Localizer.untrained(SMALL, CPU, seed=3)
     images = [photo(1, 96, 64), photo(2, 33, 120), photo(3, 64, 64)]
     maps = localizer.maps(images)
@@ -244,7 +244,7 @@ def test_maps_have_each_pictures_own_size_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("traces", [(), ("copy", "jpeg")])
-def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: tuple) -> None:  # type: ignore[type-arg]
+def test_tta_flips_make_maps_flip_equivariant(traces: tuple) -> None:  # type: ignore[type-arg]
     image = photo(3, 96, 64)
     stack = np.random.default_rng(0).normal(size=(len(TRACES), GRID, GRID)).astype(np.float16)
     found = {}
@@ -252,9 +252,9 @@ def test_tta_flips_make_the_map_of_a_mirrored_picture_the_mirrored_map(traces: t
         architecture = SMALL.model_copy(update={"traces": traces, "tta_flips": tta_flips})
         localizer = Localizer.untrained(architecture, torch.device("cpu"))
         for name, axis in {"as it is": None, "across": 1, "down": 0}.items():
-            turned = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
+            flipped = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
             planes = stack if axis is None else np.ascontiguousarray(np.flip(stack, axis + 1))
-            (values,) = localizer.maps([turned], [planes] if traces else None)
+            (values,) = localizer.maps([flipped], [planes] if traces else None)
             found[tta_flips, name] = values if axis is None else np.flip(values, axis)
     for tta_flips, equal in {1: (), 2: ("across",), 4: ("across", "down")}.items():
         for name in ("across", "down"):
@@ -272,33 +272,33 @@ def test_tta_scales_average_the_logits_of_maps_at_several_sizes(grows: bool) -> 
     stack = np.random.default_rng(0).normal(size=localizer.traces(image).shape).astype(np.float16)
     alone = []
     for side in (64, 96):
-        seen = Localizer.of(localizer.student, localizer.header, CPU)
+        resampled = Localizer.of(localizer.student, localizer.header, CPU)
         grid = side // 2 if grows else GRID
         planes = np.stack([cv2.resize(np.float32(plane), (grid, grid)) for plane in stack]).astype(np.float16)
         resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if side < 90 else cv2.INTER_LINEAR)
-        alone.append(torch.from_numpy(seen.probabilities([np.asarray(resized, np.uint8)], [planes])[0].copy()))
+        alone.append(torch.from_numpy(resampled.probabilities([np.asarray(resized, np.uint8)], [planes])[0].copy()))
     small = torch.nn.functional.interpolate(alone[0][None, None], (96, 96), mode="bilinear")[0, 0]
     merged = torch.sigmoid((torch.logit(small) + torch.logit(alone[1])) / 2)
     expected = torch.nn.functional.interpolate(merged[None, None], image.shape[:2], mode="bilinear")[0, 0].numpy()
     header = localizer.header.with_architecture({"tta_scales": (1.5, 1)})
     (found,) = Localizer.of(localizer.student, header, CPU).maps([image], [stack])
     assert np.abs(found - expected).max() < 1e-6
-    assert np.abs(found - localizer.maps([image], [stack])[0]).max() > 1e-4, "one size gives another map"
+    assert np.abs(found - localizer.maps([image], [stack])[0]).max() > 1e-4, "a single size gives a different map"
 
 
-def test_scales_that_cannot_be_are_refused() -> None:
+def test_invalid_tta_scales_are_refused() -> None:
     for scales in ((), (0.1,), (1.0, 1.0), (1.0, 9.0), (1.0, 1.01)):
         with pytest.raises(ConfigError, match="tta_scales"):
             CheckpointHeader().with_architecture({"tta_scales": scales})
 
 
-def test_the_same_seed_gives_the_same_untrained_student() -> None:
+def test_untrained_student_depends_on_the_seed_only() -> None:
     image = photo(5)
     first, again, other = (Localizer.untrained(SMALL, CPU, seed).maps([image])[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_image_score_is_the_mean_of_the_highest_percent() -> None:
+def test_image_score_is_the_mean_of_the_top_percent() -> None:
     values = np.zeros((100, 100), dtype=np.float32)
     values[:5, :10] = 0.8
     assert image_score(values) == pytest.approx(0.4)
@@ -326,7 +326,7 @@ def test_input_size_must_fit_the_strides() -> None:
     ("megapixels", "most", "side"),
     [(12, None, 224), (0.01, 448, 224), (1.2, 448, 224), (2, 448, 288), (3, 448, 352), (4.8, 448, 448), (50, 448, 448)],
 )
-def test_the_input_size_grows_with_the_picture_up_to_its_bound(megapixels: float, most: int | None, side: int) -> None:
+def test_input_size_grows_with_the_picture_up_to_its_maximum(megapixels: float, most: int | None, side: int) -> None:
     pixels = round(megapixels * 1e6)
     assert input_side(pixels, 224, most) == side
     settings = StudentSettings(max_input_size=most)
@@ -335,7 +335,7 @@ def test_the_input_size_grows_with_the_picture_up_to_its_bound(megapixels: float
 
 
 @pytest.mark.parametrize("traces", [(), ("jpeg", "noise")])
-def test_pictures_of_several_sizes_are_seen_at_their_own_input_size(traces: tuple[str, ...]) -> None:
+def test_pictures_of_a_batch_keep_their_own_input_sizes(traces: tuple[str, ...]) -> None:
     settings = StudentSettings(backbone="nano", input_size=64, max_input_size=160, traces=traces)
     localizer = Localizer.untrained(settings, CPU, seed=3)
     images = [photo(1, 90, 40), photo(2, 1900, 1000), photo(3, 70, 64)]
@@ -351,7 +351,7 @@ def test_pictures_of_several_sizes_are_seen_at_their_own_input_size(traces: tupl
             assert values.shape == image.shape[:2] and np.abs(values - expected).max() < 1e-5
 
 
-def test_operations_are_those_counted_by_hand_two_for_each_multiply_add() -> None:
+def test_operation_count_is_two_per_multiply_add() -> None:
     shrinking = torch.nn.Conv2d(3, 5, kernel_size=3, stride=2, padding=1)
     assert count_operations(shrinking, torch.zeros(1, 3, 8, 10)) == 2 * (4 * 5) * 5 * (3 * 3 * 3)
     assert count_operations(torch.nn.Linear(7, 11), torch.zeros(4, 7)) == 2 * 4 * 7 * 11

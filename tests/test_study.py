@@ -1,4 +1,4 @@
-"""`imltool study` on made-up sets: resuming after a kill, refusals, paired differences against a slow oracle."""
+"""`imltool study` on generated sets: resuming after a kill, errors, paired differences against a slow oracle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CPU = ("--device", "cpu", "-q")
 
 @pytest.fixture(scope="module")
 def ablation(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> dict[str, Any]:
-    """A tiny ablation that was killed in its first run and then went on: its folder, options and what the kill left."""
+    """A tiny ablation killed in its first run and then resumed: its folder, options and the log after the kill."""
     folder = tmp_path_factory.mktemp("study")
     sets = [f"{name}={make_set(folder / name, 3, 2, seed)}" for name, seed in (("one", 0), ("two", 50))]
     out = folder / "out"
@@ -41,7 +41,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> dict[s
     return {"out": out, "options": options, "left": left, "folder": folder}
 
 
-def test_every_row_is_measured_on_every_set_as_eval_would(ablation: dict[str, Any], tmp_path: Path) -> None:
+def test_every_row_is_measured_on_every_set_like_eval(ablation: dict[str, Any], tmp_path: Path) -> None:
     out, results = ablation["out"], results_in(ablation["out"])
     assert results["complete"] and results["study"] == "ablation" and results["seeds"] == [0]
     names = ["full", "without-memory", "without-gating", "baseline"]
@@ -60,27 +60,27 @@ def test_every_row_is_measured_on_every_set_as_eval_would(ablation: dict[str, An
     weights = out / "baseline/seed-0/last.safetensors"
     arguments = ["--data", f"one={ablation['folder'] / 'one'}", "--out", str(tmp_path), "--device", "cpu"]
     assert run(["eval", "--weights", str(weights), *arguments]) == 0
-    measured, figures = results_in(tmp_path)["sets"]["one"], results["sets"]["one"]["baseline"]
+    measured, metrics = results_in(tmp_path)["sets"]["one"], results["sets"]["one"]["baseline"]
     for key in ("pixel_f1", "pixel_f1_calibrated", "pixel_auc", "fp_area", "image_auc", "pixel_f1_oracle"):
-        assert figures[key]["mean"] == pytest.approx(measured[key], abs=2e-6)
-    assert (figures["role"], figures["n_tampered"], figures["n_authentic"]) == ("ind", 3, 2)
-    assert figures["pixel_auc"]["interval"] == pytest.approx(measured["pixel_auc_ci"], abs=0.02)
+        assert metrics[key]["mean"] == pytest.approx(measured[key], abs=2e-6)
+    assert (metrics["role"], metrics["n_tampered"], metrics["n_authentic"]) == ("ind", 3, 2)
+    assert metrics["pixel_auc"]["interval"] == pytest.approx(measured["pixel_auc_ci"], abs=0.02)
 
 
-def test_a_killed_study_goes_on_from_the_state_of_its_run(ablation: dict[str, Any]) -> None:
+def test_killed_study_resumes_from_the_state_of_its_run(ablation: dict[str, Any]) -> None:
     killed = parsed(ablation["left"])
-    assert killed.pop(0)["event"] == "sources", "what each source holds"
+    assert killed.pop(0)["event"] == "sources", "the log starts with the sources"
     assert 0 < len(killed) < 4 and all(row["event"] == "train" for row in killed)
     interrupted = ablation["out"] / "full/seed-0"
     log = log_of(interrupted)
     log = [row for row in log if row["event"] != "sources"]
-    assert log[0] == killed[0], "the first step, with its images a second, was not taken again"
+    assert log[0] == killed[0], "the first step was not repeated: its images per second are the same"
     assert [(row["event"], row["step"]) for row in log] == [*(("train", step) for step in (1, 2, 3)), ("validation", 3)]
     assert not list(ablation["out"].glob("*/seed-0/*state-*")), "a measured run needs no state"
 
 
 @pytest.mark.slow
-def test_runs_of_another_study_are_taken_over(ablation: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_of_another_study_are_reused(ablation: dict[str, Any], tmp_path: Path) -> None:
     source, out = ablation["out"], tmp_path / "memory"
     swapped = {"ablation": "memory", str(source): str(out)}
     options = [swapped.get(word, word) for word in ablation["options"]]
@@ -88,16 +88,16 @@ def test_runs_of_another_study_are_taken_over(ablation: dict[str, Any], tmp_path
     for name, known in (("prototypes", "full"), ("none", "without-memory")):
         for file in ("last.safetensors", "log.jsonl", "parameters.json"):
             assert (out / name / "seed-0" / file).read_bytes() == (source / known / "seed-0" / file).read_bytes()
-    figures, before = results_in(out)["sets"]["one"], results_in(source)["sets"]["one"]
-    assert figures["none"]["pixel_f1"]["mean"] == before["without-memory"]["pixel_f1"]["mean"]
-    # one step more is another run: it is trained
+    metrics, before = results_in(out)["sets"]["one"], results_in(source)["sets"]["one"]
+    assert metrics["none"]["pixel_f1"]["mean"] == before["without-memory"]["pixel_f1"]["mean"]
+    # a different number of steps is a different run, which is trained
     longer = tmp_path / "longer"
     other = [{"3": "2", str(out): str(longer)}.get(word, word) for word in options]
     assert run([*other, "--only", "none", "--reuse", str(source)]) == 0
     assert (longer / "none/seed-0/log.jsonl").read_bytes() != (source / "without-memory/seed-0/log.jsonl").read_bytes()
 
 
-def test_reusing_what_is_no_study_is_one_line(
+def test_reusing_a_folder_without_a_study_is_a_one_line_error(
     ablation: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [{str(ablation["out"]): str(tmp_path / "out")}.get(word, word) for word in ablation["options"]]
@@ -106,7 +106,7 @@ def test_reusing_what_is_no_study_is_one_line(
 
 
 @pytest.mark.slow
-def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: dict[str, Any]) -> None:
+def test_more_seeds_are_added_and_differences_are_paired(ablation: dict[str, Any]) -> None:
     out, only = ablation["out"], ("--only", "full", "--only", "baseline")
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-0/*.safetensors")}
     assert len(before) == 8
@@ -123,15 +123,15 @@ def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: d
         pictures = [f"tampered/t{index}.png" for index in range(3)]
         ours = [[values["two", "baseline", name][seed] for name in pictures] for seed in (0, 1)]
         theirs = [[values["two", "full", name][seed] for name in pictures] for seed in (0, 1)]
-        figure = results["sets"]["two"]["baseline"][key]
-        assert figure["mean"] == pytest.approx(np.mean(ours)) and figure["reference"] == "full"
-        assert figure["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
-        assert list(figure["seeds"].values()) == pytest.approx([np.mean(seed) for seed in ours])
+        metric = results["sets"]["two"]["baseline"][key]
+        assert metric["mean"] == pytest.approx(np.mean(ours)) and metric["reference"] == "full"
+        assert metric["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
+        assert list(metric["seeds"].values()) == pytest.approx([np.mean(seed) for seed in ours])
         drawn = slow_resamples([ours], 0)
         against = slow_resamples([theirs], 0)
-        assert figure["interval"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist())
+        assert metric["interval"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist())
         paired = np.percentile(np.array(drawn) - np.array(against), [2.5, 97.5]).tolist()
-        assert figure["difference_interval"] == pytest.approx(paired)
+        assert metric["difference_interval"] == pytest.approx(paired)
     single = results["sets"]["two"]["without-memory"]
     assert single["seeds"] == [0] and single["pixel_f1"]["reference"] == "full"
     assert list(single["pixel_f1"]["difference_seeds"]) == ["0"]
@@ -139,7 +139,7 @@ def test_more_seeds_join_what_is_finished_and_differences_are_paired(ablation: d
 
 
 def slow_resamples(sets: list[list[list[float]]], seed: int) -> list[float]:
-    """Bootstrap means, drawn one number at a time: for every resample seeds, then pictures of every set."""
+    """Bootstrap means in plain Python: for every resample, seeds are drawn, then pictures of every set."""
     rng = np.random.default_rng(seed)
     count = len(sets[0])
     seeds = rng.integers(count, size=(RESAMPLES, count)).tolist()
@@ -154,7 +154,7 @@ def slow_resamples(sets: list[list[list[float]]], seed: int) -> list[float]:
     return means
 
 
-def test_estimates_against_a_slow_oracle() -> None:
+def test_estimates_agree_with_a_slow_oracle() -> None:
     rng = np.random.default_rng(4)
     sets = [rng.random((3, 7)), rng.random((3, 4)) + 1]
     found = estimate(sets, seed=9)
@@ -187,7 +187,7 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert {path: path.read_bytes() for path in ablation["out"].glob("*.*")} == before
 
 
-def test_a_picture_without_a_mask_is_left_out_of_a_study(tmp_path: Path, imltool: Imltool) -> None:
+def test_picture_without_a_mask_is_left_out(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "set", 4, 2), tmp_path / "out"
     (root / "masks/t0.png").unlink()
     options = ["study", "ablation", "--tiny", "--only", "baseline", "--steps", "1", "--set", "optim.batch_size=2"]
@@ -195,23 +195,23 @@ def test_a_picture_without_a_mask_is_left_out_of_a_study(tmp_path: Path, imltool
     code, _, stderr = imltool(*options)
     assert code == 1 and "1 of 6 pictures are left out: no mask 1 (tampered/t0.png)" in stderr
     assert "allow it with --set data.max_left_out=0.17" in stderr
-    # a quarter of the forgeries that are trained on
+    # one of the four training forgeries
     code, _, stderr = imltool(*options, "--set", "data.max_left_out=0.17")
     assert code == 1 and "1 of 4 pictures are left out: no mask 1 (t0.png)" in stderr
     assert imltool(*options, "--set", "data.max_left_out=0.25")[0] == 0
-    figures = results_in(out)["sets"]["one"]["baseline"]
-    assert (figures["n_tampered"], figures["n_authentic"]) == (3, 2)
+    metrics = results_in(out)["sets"]["one"]["baseline"]
+    assert (metrics["n_tampered"], metrics["n_authentic"]) == (3, 2)
     (account,) = json.loads((out / "sources.json").read_text(encoding="utf-8"))
     assert account["used"] == 5 and account["left_out"] == {"no mask": ["tampered/t0.png"]}
 
 
-def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool: Imltool) -> None:
+def test_changed_training_pictures_are_refused_when_resuming(tmp_path: Path, imltool: Imltool) -> None:
     one, two = make_set(tmp_path / "one", 2, 0), make_set(tmp_path / "two", 2, 0, 50)
     (tmp_path / "rows.yaml").write_text("rows: [{name: plain}, {name: wild, overrides: [optim.lr=1.0e+30]}]")
     source = json.dumps(
         [{"name": "one", "kind": "masks", "images": str(one / "tampered"), "masks": str(one / "masks")}]
     )
-    # a step of 1e30 leaves weights whose next loss is not finite
+    # after a step of 1e30 the next loss is not finite
     wild = (
         "--steps",
         "2",
@@ -243,7 +243,7 @@ def test_training_pictures_must_stay_what_they_were(tmp_path: Path, imltool: Iml
     assert code == 2 and "pictures and labels of this row was" in stderr and stderr.count("\n") == 1
 
 
-def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, imltool: Imltool) -> None:
+def test_folder_name_that_is_not_utf8_is_refused(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "set", 2, 1), tmp_path / os.fsdecode(b"o\xff")
     code, _, error = imltool("study", "alpha", "--tiny", "--data", f"set={root}", "--out", out, "-q")
     assert code == 1 and "is not plain UTF-8" in error and not out.exists()

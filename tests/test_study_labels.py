@@ -1,4 +1,4 @@
-"""Pseudo-masks that a study makes for its rows: from which boxes, by which teacher, how good they are."""
+"""Pseudo-masks made by a study for its rows: boxes, teachers and quality."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -28,7 +28,7 @@ from imltool.training.sources import read_source
 QUICK = ("--tiny", "--steps", "1", "--device", "cpu", "-q")
 
 
-def test_loose_boxes_become_pseudo_masks_that_are_trained_on(tmp_path: Path, imltool: Imltool) -> None:
+def test_jittered_boxes_give_pseudo_masks_for_training(tmp_path: Path, imltool: Imltool) -> None:
     root, out = make_set(tmp_path / "set", 3, 1), tmp_path / "out"
     arguments = ("--teacher", "box", "--data", f"set={root}", "--out", out, "--only", "jitter-20")
     assert imltool("study", "boxes", *QUICK, *arguments)[0] == 0
@@ -52,7 +52,7 @@ def test_loose_boxes_become_pseudo_masks_that_are_trained_on(tmp_path: Path, iml
     assert used["kind"] == "pseudo" and Path(used["pseudo"]).is_relative_to(out)
 
 
-def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, imltool: Imltool) -> None:
+def test_drawn_boxes_are_used_with_other_teachers(tmp_path: Path, imltool: Imltool) -> None:
     images = make_set(tmp_path / "set", 3, 0) / "tampered"
     (tmp_path / "boxes.csv").write_text(
         "image,x1,y1,x2,y2\n" + "".join(f"t{i}.png,{10 + i},8,60,50\n" for i in range(3))
@@ -77,7 +77,7 @@ def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, i
     made = list(make_labels(settings, [labels], tmp_path / "out", "cpu"))
     assert sum(isinstance(event, Advanced) for event in made) == 2
     again = make_labels(settings, [labels], tmp_path / "out", "cpu")
-    assert not any(isinstance(event, Advanced) for event in again), "made once"
+    assert not any(isinstance(event, Advanced) for event in again), "labels are made once"
     kind, folder = label_overrides(settings, labels, tmp_path / "out")
     assert kind == "data.train.0.kind=pseudo"
     rows = read_pseudo(Path(json.loads(folder.partition("=")[2])))
@@ -88,7 +88,7 @@ def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, i
     before = data_digest(settings)
     (tmp_path / "drawn/masks/t2.png").unlink()
     assert data_digest(settings) != before
-    account = read_source(settings.data, settings.data.train[0]).account  # and training asks before it begins
+    account = read_source(settings.data, settings.data.train[0]).account  # training would refuse to start
     assert account.left_out == {"file missing": ["t2.png"]} and account.share > settings.data.max_left_out
     (tmp_path / "drawn/masks/t2.png").write_bytes((tmp_path / "drawn/masks/t1.png").read_bytes())
     (images / "t0.png").write_bytes((images / "t0.png").read_bytes() + b"\0")
@@ -96,19 +96,17 @@ def test_boxes_that_were_drawn_are_given_to_the_other_teachers(tmp_path: Path, i
 
 
 @pytest.mark.slow
-def test_pseudo_masks_of_another_study_are_taken_over_if_their_boxes_are_the_same(
-    tmp_path: Path, imltool: Imltool
-) -> None:
+def test_pseudo_masks_of_another_study_are_reused_for_equal_boxes(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", 3, 1)
     options = (*QUICK, "--teacher", "box", "--data", f"set={root}", "--only", "jitter-20")
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     assert imltool("study", "boxes", *options, "--out", first)[0] == 0
     (made,) = first.glob("labels/*/0")
     marked = next((made / "masks").iterdir())
-    # more steps: a run that cannot be taken over, on pseudo-masks that can
+    # more steps: the run cannot be reused, but its pseudo-masks can
     assert imltool("study", "boxes", *options, "--steps", "2", "--reuse", first, "--out", second)[0] == 0
     taken = second / made.relative_to(first)
-    assert read_pseudo(taken) == read_pseudo(made), "with the seconds it took then"
+    assert read_pseudo(taken) == read_pseudo(made), "rows are copied, including their seconds"
     assert (taken / "masks" / marked.name).read_bytes() == marked.read_bytes()
     mask = sorted((root / "masks").iterdir())[0]
     write_mask(mask, np.roll(read_mask(mask), 3, axis=1))
@@ -117,7 +115,7 @@ def test_pseudo_masks_of_another_study_are_taken_over_if_their_boxes_are_the_sam
     assert [row["boxes"] for row in other] != [row["boxes"] for row in read_pseudo(made)]
 
 
-def test_a_picture_is_embedded_once_for_all_its_boxes() -> None:
+def test_picture_is_embedded_once_for_all_its_boxes() -> None:
     class Counting(BoxTeacher):
         embedded = 0
 

@@ -1,4 +1,4 @@
-"""The rows of every study: what each changes, which cannot be had, and mistakes told before the first step."""
+"""The rows of every study: their changes, unavailable rows, and errors before the first step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def plan(name: str, *overrides: str, config: str = "configs/boxprompt.yaml") -> tuple[StudySettings, dict[str, str]]:
-    """The study of a shipped configuration, and the rows left out with their reasons."""
+    """A study of a shipped configuration, and the left-out rows with their reasons."""
     fields = {"study": name, "config": (ROOT / config,), "overrides": overrides}
     base = StudySettings.model_validate({**fields, "rows": [Variant(name="x")]}).base
     rows, absent = available(STUDIES[name](base, "mobile-sam"))
@@ -25,7 +25,7 @@ def plan(name: str, *overrides: str, config: str = "configs/boxprompt.yaml") -> 
     return settings, {one.name: one.reason for one in (*absent, *repeated)}
 
 
-def test_every_row_of_the_recipe_changes_what_its_name_says(tmp_path: Path) -> None:
+def test_every_recipe_row_makes_the_named_change(tmp_path: Path) -> None:
     (tmp_path / "casia1-dev/masks").mkdir(parents=True)
     settings, absent = plan("recipe", f"data.root={tmp_path}", "optim.loss=bce", "optim.ema=0.99")
     trained = {row.name: settings.training(row, 3) for row in settings.rows}
@@ -48,7 +48,7 @@ def test_every_row_of_the_recipe_changes_what_its_name_says(tmp_path: Path) -> N
     assert "no masks/ beside its pictures" in absent["pixel-masks"]
 
 
-def test_rows_of_the_other_studies(tmp_path: Path) -> None:
+def test_rows_of_other_studies(tmp_path: Path) -> None:
     settings, _ = plan("diversity")
     assert [row.name for row in settings.rows][:2] == ["1-set-without-memory", "1-set-with-memory"]
     pairs = [(row.name, settings.reference(row)) for row in settings.rows]
@@ -65,12 +65,12 @@ def test_rows_of_the_other_studies(tmp_path: Path) -> None:
     journal.parent.mkdir()
     journal.write_text('{"image": "a.jpg", "status": "ok", "teacher": "grabcut"}\n')
     settings, absent = plan("pseudo", f"data.root={tmp_path}")
-    assert settings.rows[0] == Variant(name="grabcut"), "the configured pseudo-masks stand for their teacher"
+    assert settings.rows[0] == Variant(name="grabcut"), "the configured pseudo-masks represent their teacher"
     assert {row.name for row in settings.rows} >= {"mobile-sam", "box"} and "pixel-masks" in absent
     assert [row.labels.jitter for row in plan("boxes")[0].rows if row.labels] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_a_manifest_has_its_masks_and_no_pseudo_masks_of_a_study(tmp_path: Path, imltool: Imltool) -> None:
+def test_manifest_source_uses_its_masks_and_gets_no_pseudo_masks(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", 2, 0)
     assert imltool("data", "index", f"folder:{root}", "--out", tmp_path / "set.jsonl", "-q")[0] == 0
     source = {"name": "set", "kind": "pseudo", "manifest": str(tmp_path / "set.jsonl"), "pseudo": "nowhere"}
@@ -86,7 +86,7 @@ def test_a_manifest_has_its_masks_and_no_pseudo_masks_of_a_study(tmp_path: Path,
     assert code == 1 and "source set is a manifest" in stderr and stderr.count("\n") == 1
 
 
-def test_nothing_to_learn_from_is_no_row(tmp_path: Path) -> None:
+def test_row_without_training_forgeries_is_left_out(tmp_path: Path) -> None:
     only = '[{"name": "casia1", "kind": "pseudo", "images": "x", "pseudo": "y"}]'
     _, absent = plan("recipe", f"data.train={only}")
     assert absent["without-real-forgeries"] == "no forgery would be left to train on"
@@ -107,7 +107,7 @@ def test_nothing_to_learn_from_is_no_row(tmp_path: Path) -> None:
         (("boxes", "--tiny", "--set", "data.train.0.masks=nowhere"), 1, "nowhere"),
     ],
 )
-def test_mistakes_are_one_line_before_the_first_step(
+def test_invalid_arguments_are_a_one_line_error_before_training(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     imltool: Imltool,
@@ -123,7 +123,7 @@ def test_mistakes_are_one_line_before_the_first_step(
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
-def test_the_plan_needs_no_data_and_writes_nothing(
+def test_plan_needs_no_data_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imltool: Imltool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def test_the_plan_needs_no_data_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_shipped_rows_leave_out_what_their_names_say() -> None:
+def test_shipped_rows_leave_out_the_named_sources() -> None:
     rows = {
         path.stem: load_settings(RowsSettings, path).rows for path in sorted((ROOT / "configs/studies").glob("*.yaml"))
     }
@@ -157,5 +157,5 @@ def test_shipped_rows_leave_out_what_their_names_say() -> None:
     }
     assert trained["teacher-without-copymoves"].init == "teacher"
     splices = [one for one in trained["teacher-without-copymoves"].data.train if one.kind == "pseudo" and one.weight]
-    assert "casia1-dev.train-splices.txt" in {str(one.list) for one in splices}, "splices of CASIA stay"
+    assert "casia1-dev.train-splices.txt" in {str(one.list) for one in splices}, "CASIA splices are kept"
     StudySettings(study="traces", config=config, rows=rows["traces"])

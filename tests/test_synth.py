@@ -1,4 +1,4 @@
-"""Synthetic forgeries: exact masks, coarse boxes, determinism, and the `imltool synth` command."""
+"""Synthetic forgeries: exact masks, jittered boxes, determinism, and the `imltool synth` command."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -57,13 +57,13 @@ def equal(one: Forgery, other: Forgery) -> bool:
 
 
 def quantisation(quality: int) -> dict[int, list[int]]:
-    """The quantisation tables that Pillow writes for a JPEG quality."""
+    """The quantisation tables written by Pillow for a JPEG quality."""
     with Image.open(io.BytesIO(encode_jpeg(np.zeros((16, 16, 3), np.uint8), quality))) as picture:
         return picture.quantization  # type: ignore[attr-defined, no-any-return]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every data file of an output folder: the pictures, the masks, the boxes."""
+    """All data files of an output folder: pictures, masks, boxes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -71,7 +71,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_sample_depends_on_seed_and_index_alone(sources: Path) -> None:
+def test_sample_depends_on_seed_and_index_only(sources: Path) -> None:
     forge = make_forge(sources)
     first = [forge.make(sample_rng(3, index)) for index in range(6)]
     again = make_forge(sources)
@@ -83,7 +83,7 @@ def test_a_sample_depends_on_seed_and_index_alone(sources: Path) -> None:
 @pytest.mark.parametrize("poisson", [0, 1])
 @pytest.mark.parametrize("matting", [0, 1])
 @pytest.mark.parametrize("kind", EDITS)
-def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson: int, matting: int) -> None:
+def test_mask_marks_the_changed_pixels(sources: Path, kind: str, poisson: int, matting: int) -> None:
     forge = make_forge(sources, poisson=poisson, matting=matting, history=LOSSLESS)
     compared = 0
     for index in range(12):
@@ -100,19 +100,19 @@ def test_the_mask_is_where_the_picture_changed(sources: Path, kind: str, poisson
 
 
 @pytest.mark.parametrize("kind", EDITS)
-def test_the_tampered_share_stays_within_its_limits(sources: Path, kind: str) -> None:
+def test_tampered_area_is_within_its_limits(sources: Path, kind: str) -> None:
     forge = make_forge(sources, area=[0.05, 0.15], history=LOSSLESS)
     shares = [forge.make(sample_rng(1, index), kind).mask.mean() for index in range(15)]
     assert 0.05 <= min(shares) <= max(shares) <= 0.15
 
 
 @pytest.mark.parametrize("rendered", [0, 1])
-def test_a_document_changes_in_the_boxes_its_record_names(sources: Path, tmp_path: Path, rendered: int) -> None:
+def test_document_changes_are_in_the_recorded_boxes(sources: Path, tmp_path: Path, rendered: int) -> None:
     page = documents.page(np.random.default_rng(4), 640, 900)
     write_rgb(tmp_path / "photos" / "page.png", page)
     small = {"long_side": [700, 900], "area": [0.0003, 0.1], "rendered": rendered, "history": LOSSLESS, "native": 1}
     settings = SynthSettings.model_validate(small)
-    photos = sources / "photos" if rendered else tmp_path / "photos"  # a page of its own where none is rendered
+    photos = sources / "photos" if rendered else tmp_path / "photos"  # a separate page if none is rendered
     forge = Forge(settings, SourcePool.from_folders([photos], max_side=1200))
     actions = set()
     for index in range(12):
@@ -125,12 +125,12 @@ def test_a_document_changes_in_the_boxes_its_record_names(sources: Path, tmp_pat
             boxes[y1:y2, x1:x2] = True
             actions.add(one["action"])
         assert np.array_equal(boxes, changed.mask) and not before.mask.any()
-        # a rendered page is another one when the first found no place for the change
+        # a rendered page differs if the first one had no room for the change
         assert rendered or not (changed.image != before.image).any(axis=2)[~boxes].any()
     assert len(actions) >= 3
 
 
-def test_stamps_and_collages_lie_in_several_places(sources: Path) -> None:
+def test_stamps_and_collages_have_several_parts(sources: Path) -> None:
     forge = make_forge(sources, area=[0.001, 0.5], history=LOSSLESS, poisson=0)
     stamps = [forge.make(sample_rng(6, index), "stamps") for index in range(6)]
     collages = [forge.make(sample_rng(6, index), "collage") for index in range(6)]
@@ -141,7 +141,7 @@ def test_stamps_and_collages_lie_in_several_places(sources: Path) -> None:
     assert max(map(len, donors)) >= 2
 
 
-def test_development_keeps_an_edits_geometry_and_marks_nothing_itself(sources: Path) -> None:
+def test_development_keeps_edit_geometry_and_is_not_marked(sources: Path) -> None:
     plain = make_forge(sources, history=LOSSLESS)
     forge = make_forge(sources, history=LOSSLESS | {"develop": 1})
     developed, before = (one.make(sample_rng(7, 0), "splice") for one in (forge, plain))
@@ -150,7 +150,7 @@ def test_development_keeps_an_edits_geometry_and_marks_nothing_itself(sources: P
     assert all(not plain.make(sample_rng(7, index), "developed").mask.any() for index in range(6))
 
 
-def test_a_native_host_is_cut_along_its_files_jpeg_grid(sources: Path) -> None:
+def test_native_host_is_cropped_along_its_jpeg_grid(sources: Path) -> None:
     forge = make_forge(sources, native=1, history=LOSSLESS)
     for index in range(6):
         sample = forge.make(sample_rng(8, index), "authentic")
@@ -160,7 +160,7 @@ def test_a_native_host_is_cut_along_its_files_jpeg_grid(sources: Path) -> None:
         assert np.array_equal(sample.image, whole[top:bottom, left:right])
 
 
-def test_an_impossible_area_is_a_data_error(sources: Path) -> None:
+def test_impossible_area_is_a_data_error(sources: Path) -> None:
     with pytest.raises(DataError, match="no splice"):
         make_forge(sources, area=[0.99, 1.0]).make(sample_rng(0, 0), "splice")
 
@@ -190,22 +190,22 @@ def test_boxes_stay_inside_the_picture(sources: Path) -> None:
             assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
 
 
-def test_authentic_pictures_have_no_mask_and_the_same_kinds_of_history(sources: Path) -> None:
+def test_authentic_pictures_have_no_mask_and_similar_histories(sources: Path) -> None:
     forge = make_forge(sources)
     finals: dict[str, set[Any]] = {"authentic": set(), "splice": set()}
-    for kind, seen in finals.items():
+    for kind, formats in finals.items():
         for index in range(40):
             sample = forge.make(sample_rng(5, index), kind)
             assert sample.mask.any() == (kind != "authentic")
             assert bool(sample.boxes) == (kind != "authentic")
-            seen.add(sample.record["final"]["format"])
+            formats.add(sample.record["final"]["format"])
             if sample.file is not None:
                 decoded = cv2.imdecode(np.frombuffer(sample.file, np.uint8), cv2.IMREAD_COLOR)
                 assert decoded.shape == sample.image.shape
     assert finals["authentic"] == finals["splice"] == {"JPEG", "PNG"}
 
 
-def test_without_masked_objects_every_kind_still_works(sources: Path) -> None:
+def test_every_kind_works_without_masked_objects(sources: Path) -> None:
     settings = SynthSettings.model_validate({"long_side": [160, 200]})
     forge = Forge(settings, SourcePool.from_folders([sources / "photos"]))
     for kind in KINDS:
@@ -213,7 +213,7 @@ def test_without_masked_objects_every_kind_still_works(sources: Path) -> None:
             assert forge.make(sample_rng(0, 0), kind).kind == kind
 
 
-def test_the_shipped_configuration_names_every_setting() -> None:
+def test_shipped_configuration_names_every_setting() -> None:
     path = Path(__file__).parents[1] / "configs" / "synth.yaml"
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = load_settings(SynthSettings, path)
@@ -231,9 +231,7 @@ def test_unknown_kinds_and_zero_weights_are_refused(sources: Path) -> None:
         make_forge(sources, kinds={"splice": 0})
 
 
-def test_the_command_writes_a_set_that_reads_back(
-    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_synth_command_writes_a_readable_set(sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "set"
     assert run(options(sources, out, "--count", "24", "--seed", "9", "--sheet", "--json")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -259,7 +257,7 @@ def test_the_command_writes_a_set_that_reads_back(
     assert read_rgb(out / "sheet.png").shape[1] > 1000
 
 
-def test_a_row_is_enough_to_make_its_sample_again(sources: Path, tmp_path: Path) -> None:
+def test_row_suffices_to_reproduce_its_sample(sources: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     assert run(options(sources, out, "--count", "8", "--seed", "4")) == 0
     settings = load_settings(SynthSettings, out / "config.yaml")
@@ -270,7 +268,7 @@ def test_a_row_is_enough_to_make_its_sample_again(sources: Path, tmp_path: Path)
         assert json.loads(json.dumps(sample.record)) == row["record"]
 
 
-def test_an_interrupted_or_longer_run_goes_on_with_the_same_samples(sources: Path, tmp_path: Path) -> None:
+def test_interrupted_or_extended_run_gives_the_same_samples(sources: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = ["--quiet", "--set", "kinds={splice: 1, copymove: 1}"]
     assert run(options(sources, whole, "--count", "10", *more)) == 0
@@ -280,14 +278,14 @@ def test_an_interrupted_or_longer_run_goes_on_with_the_same_samples(sources: Pat
     (parts / lost["image"]).unlink()
     (parts / maskless["mask"]).unlink()
     journal = parts / "synth.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-20])  # a torn last row, as a kill leaves it
+    journal.write_bytes(journal.read_bytes()[:-20])  # a truncated last row, as after a kill
     assert run(options(sources, parts, "--count", "10", *more)) == 0
     assert tree(parts) == tree(whole)
     assert (parts / kept["image"]).stat().st_mtime == 1
 
 
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--set", "flip=0.9"], ["--photos", "EXTRA"]])
-def test_a_folder_of_another_run_is_refused(
+def test_folder_of_another_run_is_refused(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]
 ) -> None:
     out = tmp_path / "set"
@@ -300,16 +298,14 @@ def test_a_folder_of_another_run_is_refused(
     assert tree(out) == before
 
 
-def test_a_damaged_source_fails_its_samples_and_no_others(
+def test_damaged_source_fails_only_its_samples(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = tmp_path / "bad"
     bad.mkdir()
     Image.fromarray(photo(9)).save(bad / "broken.jpg", quality=95)
     whole = (bad / "broken.jpg").read_bytes()
-    (bad / "broken.jpg").write_bytes(
-        whole[: len(whole) // 2]
-    )  # its header is good, so it passes for a picture at first
+    (bad / "broken.jpg").write_bytes(whole[: len(whole) // 2])  # its header is intact, so it is accepted at first
     out = tmp_path / "set"
     assert run(options(sources, out, "--count", "24", "--photos", str(bad))) == 3
     error = capsys.readouterr().err
@@ -333,7 +329,7 @@ def test_a_damaged_source_fails_its_samples_and_no_others(
         (["--photos", "PHOTOS", "--set", "retouch.methods={dodge: 1}"], 2, "retouch.methods"),
     ],
 )
-def test_mistakes_end_in_one_line_and_leave_nothing(
+def test_invalid_arguments_are_a_one_line_error_without_output(
     sources: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""Synthetic forgeries in detail: retouch, enlarge, geometry, uneven borders, light, and the files' histories."""
+"""Edits of synthetic forgeries: retouch, enlarge, geometry, uneven borders, light, and file histories."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -43,7 +43,7 @@ def grain(height: int = 120, width: int = 160, seed: int = 0) -> NDArray[np.uint
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_each_retouch_changes_nearly_all_of_its_mask_by_enough(sources: Path, method: str) -> None:
+def test_each_retouch_changes_most_of_its_mask_sufficiently(sources: Path, method: str) -> None:
     forge = make_forge(sources, history=LOSSLESS, retouch={"methods": {method: 1}, "least_change": 3})
     for index in range(6):
         sample = forge.make(sample_rng(1, index), "retouch")
@@ -56,7 +56,7 @@ def test_each_retouch_changes_nearly_all_of_its_mask_by_enough(sources: Path, me
         assert (change[sample.mask] > 0).mean() > 0.7 and change[sample.mask].mean() >= 3
 
 
-def test_a_retouch_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+def test_retouch_without_effect_is_refused(tmp_path: Path) -> None:
     write_rgb(tmp_path / "sources" / "photos" / "plain.png", np.full((220, 300, 3), 90, np.uint8))
     (tmp_path / "sources" / "objects").mkdir()
     (tmp_path / "sources" / "object_masks").mkdir()
@@ -65,12 +65,12 @@ def test_a_retouch_that_changes_nothing_is_refused(tmp_path: Path) -> None:
         forge.make(sample_rng(0, 0), "retouch")
 
 
-def test_enlarging_marks_more_than_the_object_and_shrinking_fills_the_ring(sources: Path) -> None:
+def test_enlarging_marks_the_larger_object_and_shrinking_fills_the_gap(sources: Path) -> None:
     still = {"history": LOSSLESS, "own_object": 1, "feather": [0, 0], "matting": 0, "poisson": 0, "area": [0.001, 0.9]}
     larger = make_forge(sources, **still, enlarge={"shrink": 0, "factor": [1.4, 1.4]})
     smaller = make_forge(sources, **still, enlarge={"shrink": 1, "shrink_factor": [0.7, 0.7]})
     larger.pool.hosts = smaller.pool.hosts = [path for path, _ in larger.pool.objects]
-    seen = 0
+    compared = 0
     for sample in made(larger, "enlarge", 8):
         own = larger.pool.picture(larger.pool.hosts[0].parent / sample.record["host"])[1]
         left, top, right, bottom = sample.record["crop"]
@@ -78,15 +78,15 @@ def test_enlarging_marks_more_than_the_object_and_shrinking_fills_the_ring(sourc
         own = cv2.resize(own[top:bottom, left:right].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         assert sample.record["scale"] == 1.4 and "filled" not in sample.record
         if sample.record["region"] == "object" and not (own[:, 0] | own[:, -1]).any() and not own[[0, -1]].any():
-            seen += 1
+            compared += 1
             assert sample.mask.sum() == pytest.approx(1.96 * own.sum(), rel=0.25)
             assert sample.mask[own].mean() > 0.9
-    assert seen
+    assert compared
     for sample in made(smaller, "enlarge", 8):
         assert sample.record["scale"] == 0.7 and sample.record["filled"]["method"] in {"telea", "ns", "patch"}
 
 
-def test_copy_moves_turn_all_the_way_and_scale_both_ways(sources: Path) -> None:
+def test_copy_moves_rotate_and_scale_in_the_full_range(sources: Path) -> None:
     forge = make_forge(sources, plain=0, rotate=1, rotate_any=0.5, history=LOSSLESS)
     records = [sample.record for sample in made(forge, "copymove", 40)]
     degrees, scales = [record["degrees"] for record in records], [record["scale"] for record in records]
@@ -96,7 +96,7 @@ def test_copy_moves_turn_all_the_way_and_scale_both_ways(sources: Path) -> None:
     assert {(record["scale"], record["degrees"], record["flip"]) for record in never} == {(1.0, 0.0, False)}
 
 
-def test_a_turned_piece_keeps_its_area_and_brings_no_black() -> None:
+def test_rotated_piece_keeps_its_area_without_black_pixels() -> None:
     piece = Piece(np.full((80, 80, 3), 200, np.uint8), disc())
     for scale, degrees in [(1.0, 137.0), (0.5, 33.0), (2.0, -90.0), (0.6, 0.0)]:
         turned = transform(piece, scale, degrees, False)
@@ -104,7 +104,7 @@ def test_a_turned_piece_keeps_its_area_and_brings_no_black() -> None:
         assert (turned.rgb == 200).all()
 
 
-def test_shrinking_a_piece_does_not_alias() -> None:
+def test_downscaling_a_piece_does_not_alias() -> None:
     stripes = np.zeros((96, 96, 3), np.uint8)
     stripes[:, ::2] = 255
     for degrees in (0.0, 20.0):
@@ -113,7 +113,7 @@ def test_shrinking_a_piece_does_not_alias() -> None:
         assert abs(inside.astype(int) - 128).max() < 8
 
 
-def test_uneven_borders_change_the_host_only_where_they_weigh() -> None:
+def test_uneven_borders_change_the_host_only_where_weights_are_positive() -> None:
     host, piece, shape = np.full((120, 160, 3), 90, np.uint8), grain(80, 80, 1), disc()
     weights = {
         "feather": feathered(shape, 1.5),
@@ -126,21 +126,21 @@ def test_uneven_borders_change_the_host_only_where_they_weigh() -> None:
         pasted, mask = alpha_paste(host, piece, weight, 30, 20)
         assert np.array_equal(mask[20:100, 30:110], weight > 0) and mask.sum() == (weight > 0).sum()
         assert np.array_equal(pasted[~mask], host[~mask])
-        # how far the border lies from the centre, direction by direction
+        # the spread of the border's distance to the outline of the shape
         middle = weight > 0.5
         depth = cv2.distanceTransform(np.pad(disc(), 20).astype(np.uint8), cv2.DIST_L2, 5)[20:-20, 20:-20]
         edge = middle & ~(cv2.erode(middle.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
         widths[name] = depth[edge].std()
     assert widths["feather"] < 0.7 < widths["ragged"]
-    assert (weights["guided"][~shape] > 0).any()  # it follows the donor's grey values out of the shape
+    assert (weights["guided"][~shape] > 0).any()  # it follows grey values of the donor beyond the shape
 
 
-def test_a_shape_that_fills_its_frame_is_soft_on_all_sides() -> None:
+def test_full_frame_shape_has_soft_borders() -> None:
     weight = feathered(np.ones((40, 40), bool), 2.0)
     assert weight[0].max() < 0.3 and weight[:, -1].max() < 0.3 and weight[20, 20] == 1
 
 
-def test_defringing_removes_the_donors_background_from_the_border() -> None:
+def test_defringing_removes_donor_background_from_the_border() -> None:
     shape = disc()
     rgb = np.full((80, 80, 3), 20, np.uint8)
     rgb[cv2.erode(shape.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 220
@@ -149,7 +149,7 @@ def test_defringing_removes_the_donors_background_from_the_border() -> None:
     assert cleaned[shape].mean() > rgb[shape].mean() + 5 and cleaned[(weight > 0.05) & (weight < 0.9)].min() > 200
 
 
-def test_matting_is_recorded_with_what_was_done_to_its_colours(sources: Path) -> None:
+def test_matting_and_its_colour_changes_are_recorded(sources: Path) -> None:
     always = make_forge(sources, matting=1, poisson=0, borders={"contaminated": 0.5, "defringed": 0.5})
     done = [paste for sample in made(always, "splice", 20) for paste in sample.record["pasted"]]
     assert {paste["border"] for paste in done} == {"guided", "ragged"}
@@ -157,7 +157,7 @@ def test_matting_is_recorded_with_what_was_done_to_its_colours(sources: Path) ->
     assert all(("contamination" in paste) != paste.get("defringed", False) for paste in done)
 
 
-def test_light_follows_the_host_and_keeps_the_mean() -> None:
+def test_light_matching_follows_the_host_and_keeps_the_mean() -> None:
     ramp = np.repeat(np.linspace(40, 200, 64).astype(np.uint8)[None, :, None], 48, axis=0).repeat(3, axis=2)
     piece = np.full((30, 50, 3), 100, np.uint8)
     lit = match_light(piece, ramp, 1.0).astype(float)
@@ -166,7 +166,7 @@ def test_light_follows_the_host_and_keeps_the_mean() -> None:
     assert np.array_equal(match_light(piece, ramp, 0.0), piece)
 
 
-def test_colour_matching_takes_over_mean_and_spread() -> None:
+def test_colour_matching_transfers_mean_and_spread() -> None:
     dark, bright = (grain(seed=1) // 3).astype(np.uint8), (grain(seed=2) // 2 + 110).astype(np.uint8)
     everywhere = np.ones(dark.shape[:2], bool)
     full, half = (match_colour(dark, everywhere, bright, strength) for strength in (1.0, 0.5))
@@ -175,7 +175,7 @@ def test_colour_matching_takes_over_mean_and_spread() -> None:
     assert np.array_equal(match_colour(dark, everywhere, bright, 0.0), dark)
 
 
-def test_donor_and_host_have_histories_of_their_own(sources: Path) -> None:
+def test_donor_and_host_have_separate_histories(sources: Path) -> None:
     certain = {f"{who}_{step}": 1 for who in ("host", "donor") for step in ("jpeg", "resample", "noise")}
     records = [sample.record for sample in made(make_forge(sources, history=certain), "splice", 12)]
     for record in records:
@@ -204,7 +204,7 @@ def test_earlier_histories_leave_their_traces() -> None:
     assert add_noise(rng, flat // 4, 6.0, sensor=True).std() < 0.8 * add_noise(rng, flat, 6.0, sensor=True).std()
 
 
-def test_an_earlier_jpegs_grid_lies_where_its_record_says() -> None:
+def test_earlier_jpeg_grid_is_at_the_recorded_shift() -> None:
     rows, columns = np.mgrid[:160, :160].astype(np.float32)
     smooth = (100 + 40 * np.sin(rows / 17) + 40 * np.sin(columns / 23)).astype(np.uint8)[..., None].repeat(3, axis=2)
     settings, shifts = HistorySettings(jpeg_quality=(20, 20), grid_shift=1), set()
@@ -219,7 +219,7 @@ def test_an_earlier_jpegs_grid_lies_where_its_record_says() -> None:
     assert len(shifts) > 5
 
 
-def test_final_saves_lie_above_and_below_the_earlier_ones(sources: Path) -> None:
+def test_final_quality_is_above_or_below_the_earlier_one(sources: Path) -> None:
     forge = make_forge(sources, long_side=[96, 128], history={"host_jpeg": 1, "donor_jpeg": 1, "final_png": 0})
     records = [sample.record for sample in made(forge, "splice", 40)]
     for who in ("host", "donor"):
@@ -227,7 +227,7 @@ def test_final_saves_lie_above_and_below_the_earlier_ones(sources: Path) -> None
         assert 0.2 < np.mean(above) < 0.8
 
 
-def test_social_networks_shrink_and_save_once_or_twice() -> None:
+def test_social_network_history_shrinks_and_saves_once_or_twice() -> None:
     mask = np.zeros((120, 160), bool)
     mask[40:80, 50:110] = True
     settings = HistorySettings.model_validate(LOSSLESS | {"social": 1, "social_twice": 0.5})
@@ -243,7 +243,7 @@ def test_social_networks_shrink_and_save_once_or_twice() -> None:
     assert passes == {1, 2}
 
 
-def test_a_double_save_shifts_picture_and_mask_alike() -> None:
+def test_double_save_shifts_picture_and_mask_equally() -> None:
     mask = np.zeros((120, 160), bool)
     mask[40:80, 50:110] = True
     marked = np.where(mask[..., None], 220, 30).astype(np.uint8).repeat(3, axis=2)
@@ -257,7 +257,7 @@ def test_a_double_save_shifts_picture_and_mask_alike() -> None:
     assert len(shifts) > 8
 
 
-def test_authentic_and_tampered_finish_alike() -> None:
+def test_authentic_and_tampered_pictures_are_finished_equally() -> None:
     mask = np.zeros((120, 160), bool)
     mask[40:80, 50:110] = True
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""Shortcuts of synthetic forgeries: a planted cue is seen, an innocent generator is not accused."""
+"""Shortcut cues of synthetic forgeries: planted cues are found, and an unbiased generator has none."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -60,7 +60,7 @@ def aucs(made: list[Judged]) -> dict[str, float]:
     return cue_aucs(true, false)  # type: ignore[no-any-return]
 
 
-def test_a_planted_cue_stands_out_and_the_others_do_not() -> None:
+def test_only_planted_cues_stand_out() -> None:
     plain, light, smooth = aucs(items(60)), aucs(items(60, "light")), aucs(items(60, "smooth"))
     assert all(abs(value - 0.5) < 0.2 for value in plain.values())
     assert light["light"] > 0.9 and light["outline"] > 0.9 and abs(light["detail"] - 0.5) < 0.2
@@ -69,7 +69,7 @@ def test_a_planted_cue_stands_out_and_the_others_do_not() -> None:
     assert stronger(plain, plain) == []
 
 
-def test_picture_cues_tell_the_last_jpeg_and_its_blocks() -> None:
+def test_picture_cues_measure_the_last_jpeg_and_blockiness() -> None:
     rgb = picture(0)
     cues = []
     for quality in (30, 90):
@@ -82,13 +82,13 @@ def test_picture_cues_tell_the_last_jpeg_and_its_blocks() -> None:
     assert lossless["long_side"] == 160 and lossless["aspect"] == pytest.approx(np.log(160 / 120))
 
 
-def test_region_cues_need_no_far_surroundings() -> None:
+def test_region_cues_are_finite_for_extreme_masks() -> None:
     for mask in (np.zeros((120, 160), bool), np.ones((120, 160), bool)):
         mask[60, 80] = not mask[60, 80]  # one pixel inside, or one outside
         assert all(np.isfinite(value) for value in region_cues(picture(1), mask).values())
 
 
-def test_a_mislaid_mask_is_elsewhere_and_the_same_for_the_same_seed() -> None:
+def test_mislaid_mask_is_elsewhere_and_reproducible() -> None:
     others = [disc(seed) for seed in range(5)]
     for seed in range(20):
         mask = disc(seed)
@@ -100,7 +100,7 @@ def test_a_mislaid_mask_is_elsewhere_and_the_same_for_the_same_seed() -> None:
     assert mislaid(np.random.default_rng(0), everywhere, [everywhere]) is None
 
 
-def test_the_joint_auc_is_that_of_a_ridge_logistic_regression() -> None:
+def test_joint_auc_agrees_with_ridge_logistic_regression() -> None:
     rng = np.random.default_rng(0)
     true = [{"a": float(a), "b": float(b)} for a, b in rng.normal(0.6, 1.0, (90, 2))]
     false = [{"a": float(a), "b": float(b)} for a, b in rng.normal(0.0, 1.0, (80, 2))]
@@ -119,9 +119,9 @@ def test_the_joint_auc_is_that_of_a_ridge_logistic_regression() -> None:
     assert joint_auc(true, false, groups) == pytest.approx(np.mean(scores), abs=1e-3)
 
 
-def test_pictures_of_one_source_do_not_help_each_other() -> None:
+def test_cross_validation_keeps_pictures_of_one_source_together() -> None:
     rng = np.random.default_rng(1)
-    # a cue that only names the source, and sources that are all true or all false: known sources would be given away
+    # cues that only identify the source, and sources that are all true or all false: a leak would raise the AUC
     source = rng.normal(0, 1, (40, 6))
     cues = [{str(key): float(value) for key, value in enumerate(row)} for row in np.repeat(source, 8, axis=0)]
     names = [f"source{index // 8}" for index in range(320)]
@@ -139,14 +139,14 @@ def test_pictures_of_one_source_do_not_help_each_other() -> None:
     assert together < apart and together < 0.7
 
 
-def test_nothing_to_compare_is_a_data_error() -> None:
+def test_empty_comparison_is_a_data_error() -> None:
     with pytest.raises(DataError, match="no pictures"):
         cue_aucs([], [])
     empty = Judged(picture(0), np.zeros((120, 160), bool), None, "a")
     assert compare_regions([empty]) == ([], [], [])
 
 
-def test_the_forge_does_not_give_tampered_pictures_away(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_forge_has_no_picture_level_shortcuts(tmp_path_factory: pytest.TempPathFactory) -> None:
     forge = make_forge(make_sources(tmp_path_factory.mktemp("sources")))
     sides = [
         [picture_cues(Judged(one.image, one.mask, one.file, one.record["host"])) for one in made]

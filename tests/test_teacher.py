@@ -1,4 +1,4 @@
-"""The frozen teacher reproduces reference masks, refuses wrong weights, and its weightless rivals behave."""
+"""The frozen teacher: reference masks, refusal of wrong weights, and non-learned baselines."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def check_golden(teacher: Any, picture: Path, golden: Path) -> None:
 
 
 @pytest.mark.parametrize("golden", sorted((HERE / "golden").glob("*.npz")), ids=lambda p: p.stem)
-def test_reference_masks_of_sample_images(mobile_sam: Any, golden: Path) -> None:
+def test_teacher_reproduces_reference_masks(mobile_sam: Any, golden: Path) -> None:
     picture = next(path for path in SAMPLES.rglob(f"{golden.stem}.*") if path.parent.name == "authentic")
     check_golden(mobile_sam, picture, golden)
 
 
-def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam: Any) -> None:
+def test_masks_do_not_depend_on_the_other_boxes(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 192, 128)
     boxes = np.array([[20, 20, 90, 100], [60, 10, 150, 110], [0, 0, 159, 119]], dtype=np.float32)
     embedding = mobile_sam.embed(rgb)
@@ -50,7 +50,7 @@ def test_boxes_decoded_together_or_alone_give_the_same_masks(mobile_sam: Any) ->
     assert mobile_sam.decode(embedding, np.zeros((0, 4), np.float32)) == []
 
 
-def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam: Any) -> None:
+def test_clear_object_is_found_inside_its_jittered_box(mobile_sam: Any) -> None:
     rgb, mask = forged(7, 192, 128)
     rows, columns = np.nonzero(mask)
     box = np.array([[columns.min() - 6, rows.min() - 4, columns.max() + 5, rows.max() + 7]], dtype=np.float32)
@@ -59,7 +59,7 @@ def test_a_clear_object_is_found_inside_its_sloppy_box(mobile_sam: Any) -> None:
     assert result.boxes[0]["used"] == "mobile-sam" and 0 < result.boxes[0]["stability"] <= 1
 
 
-def test_multimask_takes_the_best_rated(mobile_sam: Any) -> None:
+def test_multimask_selects_the_best_rated_mask(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 192, 128)
     (answer,) = mobile_sam.masks(rgb, np.array([[50, 30, 140, 110]], np.float32), multimask=True)
     assert answer.choice in (1, 2, 3)
@@ -94,7 +94,7 @@ def test_low_confidence_falls_back_to_the_box(mobile_sam: Any) -> None:
     assert np.array_equal(result.mask, fill_box((128, 192), grow_boxes(box, 0.1, (128, 192))[0]))
 
 
-def test_grabcut_cuts_a_clear_object() -> None:
+def test_grabcut_segments_a_clear_object() -> None:
     rgb, mask = forged(11, 192, 128)
     rows, columns = np.nonzero(mask)
     box = np.array([[columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8]], np.float32)
@@ -104,7 +104,7 @@ def test_grabcut_cuts_a_clear_object() -> None:
     assert np.array_equal(result.mask, again.mask)
 
 
-def test_boxes_are_united_and_a_box_covers_the_pixels_whose_centres_it_holds() -> None:
+def test_boxes_are_united_and_cover_pixels_by_their_centres() -> None:
     rgb = np.zeros((10, 12, 3), np.uint8)
     boxes = np.array([[0, 0, 2, 2], [5.6, 3.4, 8.4, 6.6]], np.float32)
     mask = make_pseudo_mask(rgb, boxes, BoxTeacher(), PseudoSettings()).mask
@@ -115,7 +115,7 @@ def test_boxes_are_united_and_a_box_covers_the_pixels_whose_centres_it_holds() -
     assert fill_box((10, 12), np.array([4.1, 4.1, 4.2, 4.2], np.float32)).sum() == 1
 
 
-def test_islands_and_holes() -> None:
+def test_islands_are_removed_and_holes_filled() -> None:
     mask = np.zeros((20, 20), bool)
     mask[2:12, 2:12] = True
     mask[5:7, 5:7] = False
@@ -127,7 +127,7 @@ def test_islands_and_holes() -> None:
     assert not clean_mask(np.zeros((5, 5), bool), 10, 10).any()
 
 
-def test_boundary_f_against_a_slow_oracle() -> None:
+def test_boundary_f_agrees_with_a_slow_oracle() -> None:
     rng = np.random.default_rng(0)
     first = np.kron(rng.random((6, 6)) > 0.6, np.ones((5, 5))) > 0
     second = np.roll(first, 3, axis=1)
@@ -157,7 +157,7 @@ def test_mask_names_never_collide() -> None:
     assert names == {"a/x.jpg": "a/x.jpg.png", "a/x.png": "a/x.png.png", "b/x.jpg": "b/x.png", "y.tif": "y.png"}
 
 
-def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(tmp_path: Path) -> None:
+def test_official_sam_file_is_loaded_strictly(tmp_path: Path) -> None:
     import torch
     from segment_anything import sam_model_registry
 
@@ -172,7 +172,7 @@ def test_an_official_file_is_loaded_strictly_through_segment_anythings_registry(
 
 
 @pytest.mark.slow
-def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path, imltool: Imltool) -> None:
+def test_sam_hq_gives_the_masks_of_its_own_predictor(tmp_path: Path, imltool: Imltool) -> None:
     import timm
     import torch
 
@@ -196,7 +196,7 @@ def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path,
     embedding = teacher.embed(rgb)
     for multimask in (False, True):
         for box, answer in zip(boxes, teacher.decode(embedding, boxes, multimask), strict=True):
-            # the padding point that rides along in every prompt here
+            # the padding point that is part of every prompt in imltool
             nothing = {"point_coords": np.zeros((1, 2)), "point_labels": np.array([-1])}
             masks, quality, _ = predictor.predict(box=box, multimask_output=multimask, **nothing)
             assert (answer.mask == masks[0]).mean() > 0.9995 and 0 < answer.mask.mean() < 1
@@ -213,14 +213,14 @@ def test_sam_hq_from_a_file_gives_the_masks_of_its_own_predictor(tmp_path: Path,
     code, _, stderr = imltool(*command, "--out", tmp_path / "kept", "--embeddings", tmp_path / "cache")
     assert code == 2 and "embeddings of teacher hq-vit-tiny cannot be cached" in stderr
     made = timm.create_model("tiny_vit_5m_224")
-    assert type(made).__module__ == "timm.models.tiny_vit", "the student's backbone is still timm's"
+    assert type(made).__module__ == "timm.models.tiny_vit", "the backbone of the student is still that of timm"
 
 
 @pytest.mark.slow
-def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp_path: Path) -> None:
+def test_official_mobile_sam_torch_file_is_loaded(mobile_sam: Any, tmp_path: Path) -> None:
     import torch
 
-    # as the official file has them: float32, with the classifier that a SAM has no use for
+    # as in the official file: float32, with the classifier that SAM does not use
     tensors = {name: tensor.float() for name, tensor in load_file(locate("mobile-sam")).items()}
     torch.save(tensors, tmp_path / "mobile_sam.pt")
     rgb, _ = forged(7, 192, 128)
@@ -242,7 +242,7 @@ def test_the_official_torch_file_of_mobile_sam_is_a_teacher(mobile_sam: Any, tmp
         load_teacher("mobile-sam", tmp_path / "cut.pt", "cpu")
 
 
-def test_the_official_file_is_known_by_its_hash() -> None:
+def test_official_mobile_sam_file_is_in_the_weights_table() -> None:
     info = WEIGHTS["mobile-sam-official"]
     assert (info.file_name, info.size_bytes) == ("mobile_sam.pt", 40728226)
     assert info.name in TEACHERS and info.kind == "teacher"

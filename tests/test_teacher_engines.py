@@ -1,4 +1,4 @@
-"""The teacher by every engine, its exported graphs, and embeddings kept on disk."""
+"""The teacher with every engine, its exported graphs, and cached embeddings."""
 
 # mypy: no-strict-optional
 # a None where a test expects a value fails it anyway
@@ -42,13 +42,13 @@ def teachers() -> dict[str, SamTeacher]:
 
 @pytest.fixture(scope="module")
 def embedded(teachers: dict[str, SamTeacher]) -> Embedding:
-    """A picture of 192×128 pixels as torch embeds it."""
+    """The torch embedding of a picture of 192×128 pixels."""
     return teachers["torch"].embed(forged(7, 192, 128)[0])
 
 
 @pytest.fixture(scope="module")
 def reference(teachers: dict[str, SamTeacher], tmp_path_factory: pytest.TempPathFactory) -> CachingSam:
-    """Torch, which embeds a picture once for all who are compared with it."""
+    """The torch teacher, which embeds each picture once for all comparisons."""
     folder = EmbeddingFolder(tmp_path_factory.mktemp("reference"), 10 * ENTRY_BYTES)
     return CachingSam(teachers["torch"].network, "torch", folder)
 
@@ -57,13 +57,15 @@ SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:]]
 
 
 @pytest.mark.parametrize("engine", [INSTALLED[0], *SLOWER])
-def test_every_engine_makes_torchs_masks(teachers: dict[str, SamTeacher], reference: CachingSam, engine: str) -> None:
+def test_every_engine_gives_the_masks_of_torch(
+    teachers: dict[str, SamTeacher], reference: CachingSam, engine: str
+) -> None:
     features, logits = compare(teachers[engine].network, reference)
     assert features["max_difference"] < 1e-5 and logits["max_difference"] < 1e-3
     assert features["mask_iou"] > 0.9999
 
 
-def test_a_steppable_encoder_comes_with_the_fastest_decoder(
+def test_steppable_encoder_is_combined_with_the_fastest_decoder(
     teachers: dict[str, SamTeacher], embedded: Embedding
 ) -> None:
     teacher = load_sam("mobile-sam", None, "cpu", steppable=True)
@@ -79,7 +81,7 @@ def test_a_steppable_encoder_comes_with_the_fastest_decoder(
     assert all((one != other).mean() < 1e-3 for one, other in zip(found, expected, strict=True))
 
 
-def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher], embedded: Embedding) -> None:
+def test_every_engine_accepts_clicks_and_points(teachers: dict[str, SamTeacher], embedded: Embedding) -> None:
     box, clicks = np.array([30, 20, 150, 110], np.float32), np.array([[96, 60, 1], [40, 30, 0]], np.float32)
     points = np.array([[96, 60], [20, 20], [150, 90], [60, 100], [10, 110]], np.float32)
     expected = [
@@ -100,10 +102,10 @@ def test_every_engine_takes_clicks_and_points(teachers: dict[str, SamTeacher], e
             assert (one.mask != other.mask).sum() <= 3
 
 
-def test_the_teacher_ships_with_its_graphs() -> None:
+def test_bundled_teacher_includes_its_graphs() -> None:
     onnx = pytest.importorskip("onnx")
     for part, file in zip(PARTS, graphs_of(locate("mobile-sam")), strict=True):
-        assert file.stat().st_size < 1e6, "their weights are in the file beside them"
+        assert file.stat().st_size < 1e6, "their weights are in a separate file"
         onnx.checker.check_model(str(file))
         model = onnx.load(file, load_external_data=False)
         info = TeacherGraphInfo.model_validate_json({prop.key: prop.value for prop in model.metadata_props}[INFO_KEY])
@@ -113,23 +115,22 @@ def test_the_teacher_ships_with_its_graphs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-def test_exported_beside_its_weights_it_is_small_and_taken(tmp_path: Path, imltool: Imltool) -> None:
+def test_exported_graphs_share_the_weights_file_and_are_used(tmp_path: Path, imltool: Imltool) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     weights = Path(shutil.copy(locate("mobile-sam"), tmp_path / "mine.safetensors"))
     command = ("export", "--teacher", "mobile-sam", "--weights", weights)
     code, out, err = imltool(*command, "--json")
     assert code == 0 and "mask logits differ from torch's by at most" in err
-    told = parsed(out)
-    assert [Path(fact["file"]).name for fact in told] == ["mine.encoder.onnx", "mine.decoder.onnx"]
-    for fact, bundled in zip(told, graphs_of(locate("mobile-sam")), strict=True):
+    exported = parsed(out)
+    assert [Path(fact["file"]).name for fact in exported] == ["mine.encoder.onnx", "mine.decoder.onnx"]
+    for fact, bundled in zip(exported, graphs_of(locate("mobile-sam")), strict=True):
         assert fact["size_bytes"] < 1.1 * bundled.stat().st_size
-        onnx.load(fact["file"])  # with the weights, which are in the file beside
+        onnx.load(fact["file"])  # including the weights in the separate file
     assert load_teacher("mobile-sam", weights, "cpu", INSTALLED[0]).engine.startswith(f"{INSTALLED[0]} ")
 
 
-def test_graphs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_invalid_or_mismatched_graphs_are_refused(tmp_path: Path) -> None:
     weights = Path(shutil.copy(locate("mobile-sam"), tmp_path / "mine.safetensors"))
     with pytest.raises(WeightsError, match=r"no exported graph mine.encoder.onnx and mine.decoder.onnx"):
         load_teacher("mobile-sam", weights, "cpu", "onnx")
@@ -155,7 +156,7 @@ def test_graphs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_teacher("box", engine="onnx")
 
 
-def test_a_teacher_without_a_network_is_not_exported(imltool: Imltool) -> None:
+def test_teacher_without_a_network_is_not_exported(imltool: Imltool) -> None:
     code, _, err = imltool("export", "--teacher", "grabcut")
     assert code == 2 and "no network to export" in err and err.count("\n") == 1
 
@@ -167,26 +168,26 @@ def embedding(value: float) -> np.ndarray:
 KEYS = [f"{number:064x}" for number in range(4)]
 
 
-def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+def test_least_recently_used_embedding_is_evicted(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not ours")
     folder = EmbeddingFolder(tmp_path, 3 * ENTRY_BYTES)
     for number, key in enumerate(KEYS[:3]):
         folder.put(key, embedding(number))
         os.utime(tmp_path / f"{key}.embedding", (1000 + number, 1000 + number))
-    torn = tmp_path / f".{KEYS[3]}.embedding.{'0' * 12}.part"  # what a kill leaves
-    torn.write_bytes(b"0" * 1000)
-    os.utime(torn, (900, 900))
-    assert np.array_equal(folder.take(KEYS[0]), embedding(0))  # used again: the second is the oldest now
+    partial = tmp_path / f".{KEYS[3]}.embedding.{'0' * 12}.part"  # left by a killed process
+    partial.write_bytes(b"0" * 1000)
+    os.utime(partial, (900, 900))
+    assert np.array_equal(folder.take(KEYS[0]), embedding(0))  # used again: now the second is the least recently used
     EmbeddingFolder(tmp_path, 3 * ENTRY_BYTES).put(KEYS[3], embedding(3))
     assert [folder.take(key) is not None for key in KEYS] == [True, False, True, True]
     assert sum(path.stat().st_size for path in tmp_path.glob("*.embedding")) <= 3 * ENTRY_BYTES
-    assert (tmp_path / "notes.txt").exists() and not torn.exists()
+    assert (tmp_path / "notes.txt").exists() and not partial.exists()
     with pytest.raises(UsageError, match="more room"):
         EmbeddingFolder(tmp_path, ENTRY_BYTES - 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_entry_counts_as_missing_and_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_damaged_entry_counts_as_missing(tmp_path: Path, damage: str) -> None:
     folder = EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES)
     folder.put(KEYS[0], embedding(0.25))
     (entry,) = tmp_path.glob("*.embedding")
@@ -198,7 +199,7 @@ def test_a_damaged_entry_counts_as_missing_and_is_made_again(tmp_path: Path, dam
     assert np.array_equal(folder.take(KEYS[0]), embedding(0.25)) and folder.found == 1
 
 
-def test_a_disk_that_refuses_costs_the_entry_not_the_run(tmp_path: Path) -> None:
+def test_write_error_loses_the_entry_but_not_the_run(tmp_path: Path) -> None:
     folder = EmbeddingFolder(tmp_path / "kept", 10 * ENTRY_BYTES)
     (tmp_path / "kept").rmdir()
     (tmp_path / "kept").write_text("in the way")
@@ -207,9 +208,7 @@ def test_a_disk_that_refuses_costs_the_entry_not_the_run(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_embeddings_belong_to_the_weights_the_engine_and_the_pixels(
-    teachers: dict[str, SamTeacher], tmp_path: Path
-) -> None:
+def test_embeddings_depend_on_weights_engine_and_pixels(teachers: dict[str, SamTeacher], tmp_path: Path) -> None:
     folder = EmbeddingFolder(tmp_path, 10 * ENTRY_BYTES)
     rgb, _ = forged(3, 128, 96)
     network = teachers[INSTALLED[0]].network
@@ -227,9 +226,7 @@ def test_embeddings_belong_to_the_weights_the_engine_and_the_pixels(
     assert folder.found == 1 and len(list(tmp_path.glob("*.embedding"))) == 4
 
 
-def test_pseudo_records_its_engine_resumes_with_no_other_and_makes_the_same_from_kept_embeddings(
-    tmp_path: Path, imltool: Imltool
-) -> None:
+def test_pseudo_records_its_engine_and_reuses_cached_embeddings(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path, 1)
     command = ("pseudo", images, "--boxes", boxes, "--device", "cpu", "--embeddings", tmp_path / "kept")
     for name, found in (("fresh", 0), ("again", 1)):

@@ -1,4 +1,4 @@
-"""SAM 2 as a teacher: its masks are those of transformers' own calls, and a folder of something else is refused."""
+"""SAM 2 as a teacher: masks equal to those of the transformers API, and refusal of other folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIDE = 128
 
 
 def small(config: Any, **more: Any) -> Any:
-    """A configuration of the official layout, a few hundred times smaller."""
+    """A configuration with the official layout, a few hundred times smaller."""
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "image_size": [SIDE, SIDE],
@@ -49,7 +49,7 @@ def small(config: Any, **more: Any) -> Any:
 
 
 def save(folder: Path, kind: str) -> Path:
-    """A SAM 2 with random weights in the files of the official folders: for pictures, or the one for videos."""
+    """Save a SAM 2 with random weights in the layout of the official folders, for images or for video."""
     torch.manual_seed(5)
     model: Any
     if kind == "sam2":
@@ -87,7 +87,7 @@ def teacher(folder: Path) -> Teacher:
 
 @pytest.mark.parametrize("kind", ["sam2", "sam2_video"])
 @pytest.mark.parametrize("size", [(150, 90), (40, 200)])
-def test_masks_are_those_of_the_librarys_documented_calls(tmp_path: Path, kind: str, size: tuple[int, int]) -> None:
+def test_masks_equal_those_of_the_documented_library_calls(tmp_path: Path, kind: str, size: tuple[int, int]) -> None:
     save(tmp_path, kind)
     rgb, _ = forged(7, *size)
     height, width = rgb.shape[:2]
@@ -113,11 +113,11 @@ def test_masks_are_those_of_the_librarys_documented_calls(tmp_path: Path, kind: 
             assert answer.predicted_iou == pytest.approx(score[best], abs=1e-6)
             assert answer.choice == (best + 1 if multimask else 0) and 0 <= answer.stability <= 1
             shares.append(answer.mask.mean())
-    assert any(0.05 < share < 0.95 for share in shares), "masks that say something"
+    assert any(0.05 < share < 0.95 for share in shares), "some masks are neither empty nor full"
     assert teacher.decode(embedding, np.zeros((0, 4), np.float32)) == []
 
 
-def test_a_folder_saved_by_transformers_4_has_the_positions_of_prompts_too(folder: Path, tmp_path: Path) -> None:
+def test_folder_saved_by_transformers_4_gives_the_same_masks(folder: Path, tmp_path: Path) -> None:
     image = "shared_image_embedding.positional_embedding"
     prompts = "prompt_encoder.shared_embedding.positional_embedding"
     rgb, _ = forged(7, 150, 90)
@@ -138,7 +138,7 @@ def test_a_folder_saved_by_transformers_4_has_the_positions_of_prompts_too(folde
         assert first.predicted_iou == second.predicted_iou
 
 
-def test_the_files_that_travel_to_other_machines_are_enough_there(teacher: Teacher, tmp_path: Path) -> None:
+def test_files_sent_to_other_machines_are_sufficient(teacher: Teacher, tmp_path: Path) -> None:
     files = teacher_files(teacher)
     for file in files:
         shutil.copy(file, tmp_path)
@@ -151,14 +151,14 @@ def test_the_files_that_travel_to_other_machines_are_enough_there(teacher: Teach
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_picture_three_pixels_high_is_no_set_of_planes(teacher: Teacher) -> None:
+def test_picture_three_pixels_high_is_read_as_channels_last(teacher: Teacher) -> None:
     rgb = forged(7, 60, 3)[0]
     rgb.flags.writeable = False
     (answer,) = teacher.decode(teacher.embed(rgb), np.array([[2, 0, 40, 3]], np.float32))
     assert answer.mask.shape == (3, 60)
 
 
-def test_pseudo_takes_the_folder_or_its_weights_file(folder: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_pseudo_accepts_the_folder_or_its_weights_file(folder: Path, tmp_path: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "photos/a.png", forged(7, 150, 90)[0])
     (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,50,30,140,80\n")
     command = ("pseudo", tmp_path / "photos", "--boxes", tmp_path / "boxes.csv", "--teacher", "sam2", "--device", "cpu")
@@ -196,7 +196,7 @@ def test_pseudo_takes_the_folder_or_its_weights_file(folder: Path, tmp_path: Pat
         ("other sizes", "does not hold a SAM 2: "),
     ],
 )
-def test_a_folder_that_is_no_sam_2_gets_one_clear_line(
+def test_folder_without_sam_2_is_a_one_line_error(
     folder: Path, tmp_path: Path, imltool: Imltool, change: str, words: str
 ) -> None:
     given = tmp_path / "given"
@@ -233,14 +233,14 @@ def test_a_folder_that_is_no_sam_2_gets_one_clear_line(
         load_teacher("sam2", given, "cpu")
 
 
-def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_transformers_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UsageError, match=r"teacher sam2 needs transformers \(pip install 'imltool\[sam2\]'\)"):
         load_teacher("sam2", folder, "cpu")
 
 
 @pytest.mark.slow
-def test_neither_help_nor_the_import_loads_transformers() -> None:
+def test_help_and_import_do_not_load_transformers() -> None:
     program = (
         "import sys; from imltool.cli.app import main\n"
         "try: main(['pseudo', '--help'])\n"
