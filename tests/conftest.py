@@ -37,7 +37,7 @@ SLOW_TIMEOUT = 600
 
 def pytest_configure() -> None:
     if hasattr(os, "fork"):  # without it, only the tests that fork commands fail
-        serve()  # before workers start, which ask the same
+        serve()  # before xdist workers start, which use the same server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.annotate_page import (
     PATIENCE,
-    SEEN,
+    STAGE_CONTENT,
     TALL,
     WIDE,
     at,
@@ -108,7 +108,7 @@ def test_zoom_and_pan_keep_the_box_position(shared: Annotating, pages: Any) -> N
     for _ in range(4):
         before = drawn(page)
         page.mouse.wheel(0, -200)  # returns before the page has handled it
-        page.wait_for_function(f"before => {SEEN} !== before", arg=before, timeout=PATIENCE)
+        page.wait_for_function(f"before => {STAGE_CONTENT} !== before", arg=before, timeout=PATIENCE)
     page.keyboard.press("Control+ArrowRight")
     x, y = place(page, 0.5, 0.5)
     page.mouse.move(x - 200, y - 150)

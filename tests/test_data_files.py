@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, grown, told
+from helpers.layout_trees import BRIGHT, HEIGHT, TREES, TRUTH, WIDTH, Tree, make_tree, messages_by_file
 from helpers.pictures import photo, write_rgb
 from numpy.typing import NDArray
 from PIL import Image
@@ -63,7 +63,7 @@ def test_set_of_inverted_masks_gets_an_additional_finding(tmp_path: Path) -> Non
 
 
 def test_polarity_of_a_mask_rule_is_checked(tmp_path: Path) -> None:
-    tree = grown(tmp_path, "dso1")
+    tree = make_tree(tmp_path, "dso1")
     tree.mask(
         "DSO-1-Fake-Images-Masks/splicing-01.png", "DSO-1-Fake-Images-Masks/splicing-100.png"
     )  # as if corrected by someone
@@ -72,7 +72,7 @@ def test_polarity_of_a_mask_rule_is_checked(tmp_path: Path) -> None:
 
 
 def test_damaged_missing_and_duplicate_files_are_found(tmp_path: Path) -> None:
-    tree = grown(tmp_path, "folder")
+    tree = make_tree(tmp_path, "folder")
     tree.picture("tampered/cut.jpg", "authentic/same.jpg")
     tree.mask("masks/cut.png")
     whole = (tmp_path / "tampered/cut.jpg").read_bytes()
@@ -92,7 +92,7 @@ def test_damaged_missing_and_duplicate_files_are_found(tmp_path: Path) -> None:
         ("duplicate", "authentic/same.jpg", False),
         ("duplicate", "authentic/contrary.jpg", True),
     }
-    assert told(problems, "unreadable")["masks/deep/a.png"] == "the file is empty"
+    assert messages_by_file(problems, "unreadable")["masks/deep/a.png"] == "the file is empty"
 
 
 def test_duplicate_in_two_splits_is_a_fault(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_duplicate_picture_with_another_mask_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", list(TREES))
 def test_every_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) -> None:
-    tree = grown(tmp_path / "set", layout)
+    tree = make_tree(tmp_path / "set", layout)
     manifest, _ = read_layout(layout, tree.root)
     out = tmp_path / "out"
     assert [outcome for outcome in convert(manifest, out) if outcome] == []
@@ -141,7 +141,7 @@ def test_every_layout_converts_to_a_clean_folder(tmp_path: Path, layout: str) ->
 
 
 def test_conversion_keeps_folders_of_equal_names(tmp_path: Path) -> None:
-    tree = grown(tmp_path / "set", "korus")
+    tree = make_tree(tmp_path / "set", "korus")
     manifest, _ = read_layout("korus", tree.root)
     list(convert(manifest, tmp_path / "out"))
     names = [sample.name for sample in read_folder(tmp_path / "out").samples]
@@ -158,7 +158,7 @@ def test_conversion_keeps_pictures_with_the_same_stem_apart(tmp_path: Path) -> N
 
 
 def test_convert_resumes_and_refuses_other_parameters(tmp_path: Path) -> None:
-    tree = grown(tmp_path / "set", "folder")
+    tree = make_tree(tmp_path / "set", "folder")
     manifest, _ = read_layout("folder", tree.root)
     out = tmp_path / "out"
     steps = convert(manifest, out)
@@ -172,7 +172,7 @@ def test_convert_resumes_and_refuses_other_parameters(tmp_path: Path) -> None:
 
 
 def test_convert_copies_by_default_and_links_on_request(tmp_path: Path) -> None:
-    tree = grown(tmp_path / "set", "folder")
+    tree = make_tree(tmp_path / "set", "folder")
     manifest, _ = read_layout("folder", tree.root)
     list(convert(manifest, tmp_path / "copied"))
     assert (tree.root / "tampered/a.jpg").stat().st_nlink == 1
@@ -181,11 +181,11 @@ def test_convert_copies_by_default_and_links_on_request(tmp_path: Path) -> None:
 
 
 def test_conversion_leaves_out_empty_masks(tmp_path: Path) -> None:
-    tree = grown(tmp_path / "set", "folder")
+    tree = make_tree(tmp_path / "set", "folder")
     tree.mask("masks/a.png", values=BRIGHT * 0)
     manifest, _ = read_layout("folder", tree.root)
     outcomes = [outcome for outcome in convert(manifest, tmp_path / "out") if outcome]
-    assert told(outcomes) == {"tampered/a.jpg": "its mask masks/a.png marks nothing"}
+    assert messages_by_file(outcomes) == {"tampered/a.jpg": "its mask masks/a.png marks nothing"}
 
 
 # boxes from masks
@@ -198,7 +198,7 @@ def boxed(manifest: Manifest, **options: object) -> dict[str, BoxedImage]:
 
 @pytest.mark.parametrize("layout", list(TREES))
 def test_boxes_surround_the_true_region(tmp_path: Path, layout: str) -> None:
-    tree = grown(tmp_path, layout)
+    tree = make_tree(tmp_path, layout)
     manifest, _ = read_layout(layout, tree.root)
     exact = boxed(manifest, jitter=(0.0, 0.0))
     assert len(exact) == sum(record.tampered for record in manifest.records)
@@ -228,7 +228,7 @@ def test_boxes_depend_on_seed_and_name_and_match_their_pictures(tmp_path: Path) 
 
 @pytest.mark.parametrize("range_", [(0.2, 0.1), (-0.5, 0.1), (0.0, 2.0), (float("nan"), 0.1)])
 def test_invalid_jitter_ranges_are_refused(tmp_path: Path, range_: tuple[float, float]) -> None:
-    tree = grown(tmp_path, "folder")
+    tree = make_tree(tmp_path, "folder")
     with pytest.raises(UsageError, match="jitter"):
         list(boxes_from_masks(read_layout("folder", tree.root)[0], range_))
 
@@ -238,7 +238,7 @@ def test_invalid_jitter_ranges_are_refused(tmp_path: Path, range_: tuple[float, 
 
 @pytest.mark.parametrize("layout", list(TREES))
 def test_manifest_round_trips_from_any_folder(tmp_path: Path, layout: str) -> None:
-    tree = grown(tmp_path / "set", layout)
+    tree = make_tree(tmp_path / "set", layout)
     manifest, _ = read_layout(layout, tree.root)
     for place in (tmp_path / "set/here.jsonl", tmp_path / "above.jsonl", tmp_path / "other/far.jsonl"):
         write_manifest(place, manifest)
@@ -287,7 +287,7 @@ def test_unreadable_manifest_is_an_error(tmp_path: Path) -> None:
 
 
 def test_manifest_splits_are_selected_by_name(tmp_path: Path) -> None:
-    tree = grown(tmp_path, "autosplice")
+    tree = make_tree(tmp_path, "autosplice")
     manifest, _ = read_layout("autosplice", tree.root)
     chosen = manifest.select(["jpeg75"])
     assert {record.image for record in chosen.records} == {"Forged_JPEG75/56635_0.jpg", "Authentic/56635.jpg"}

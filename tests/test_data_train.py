@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import Imltool
-from helpers.layout_trees import TRUTH, grown
+from helpers.layout_trees import TRUTH, make_tree
 from helpers.pictures import make_set
 
 from imltool.config import load_settings
@@ -36,7 +36,7 @@ def source(kind: str, manifest: str = "m.jsonl", **fields: object) -> SourceSett
 @pytest.mark.parametrize("layout", ["columbia", "dso1", "korus"])
 def test_masks_are_read_with_the_rule_of_their_layout(tmp_path: Path, layout: str) -> None:
     """Red and green, inverted, three levels: all mean the same pixels."""
-    grown(tmp_path / "set", layout)
+    make_tree(tmp_path / "set", layout)
     index(layout, tmp_path / "set", tmp_path / "m.jsonl")
     data = DataSettings(root=tmp_path)
     pictures = LabelledPictures(read_source(data, source("masks")).samples)
@@ -48,7 +48,7 @@ def test_masks_are_read_with_the_rule_of_their_layout(tmp_path: Path, layout: st
 
 
 def test_changed_mask_rule_changes_sample_identities(tmp_path: Path) -> None:
-    grown(tmp_path / "set", "dso1")
+    make_tree(tmp_path / "set", "dso1")
     file = index("dso1", tmp_path / "set", tmp_path / "m.jsonl")
     data = DataSettings(root=tmp_path)
 
@@ -79,7 +79,7 @@ def test_list_selects_pictures_by_manifest_names(tmp_path: Path) -> None:
 def test_pseudo_masks_are_matched_to_pictures_of_a_manifest(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown(tmp_path / "set", "coverage")
+    make_tree(tmp_path / "set", "coverage")
     index("coverage", tmp_path / "set", tmp_path / "m.jsonl")
     boxes, pseudo = tmp_path / "boxes.json", tmp_path / "pseudo"
     assert imltool("data", "boxes", tmp_path / "m.jsonl", "--out", boxes)[0] == 0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import Imltool
-from helpers.layout_trees import grown
+from helpers.layout_trees import make_tree
 from helpers.pictures import make_set, photo, write_rgb
 from helpers.train_config import write_config
 from PIL import Image
@@ -213,7 +213,7 @@ def sandbox(tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch) -
     for number, name in enumerate(("OTHER", "FOLDER", "DATA/casia1-dev", "DATA/comofod-dev")):
         make_set(tmp_path / name, 3, 3, seed=3000 + 20 * number)  # scenes different from those of the training run
     for name, layout in (("CASIA1", "casia1"), ("CASIA2", "casia2")):
-        shutil.copytree(grown(tmp_path / "trees", layout).root, tmp_path / name)
+        shutil.copytree(make_tree(tmp_path / "trees", layout).root, tmp_path / name)
     listed = "tampered/t0.png\ntampered/t1.png\nauthentic/a0.jpg\n"
     (tmp_path / "configs/splits").mkdir(parents=True)
     (tmp_path / "configs/splits/casia1-dev.val.txt").write_text(listed)

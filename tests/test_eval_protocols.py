@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from helpers.commands import Imltool
-from helpers.layout_trees import grown
+from helpers.layout_trees import make_tree
 from helpers.outputs import method_in, results_in, sets_in
 from helpers.pictures import make_set
 
@@ -42,7 +42,7 @@ def partial(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, str, s
     """`boxpromptiml` with only four of its sets: exit code, results folder, stdout, stderr."""
     root = tmp_path_factory.mktemp("data")
     for layout, folder in (("columbia", "Columbia"), ("coverage", "COVER"), ("dso1", "DSO-1"), ("korus", "korus")):
-        grown(root / folder, layout)
+        make_tree(root / folder, layout)
     (root / "imd2020").write_text("no folder", encoding="utf-8")
     out = root / "out"
     streams = io.StringIO(), io.StringIO()
@@ -120,7 +120,7 @@ def test_roles_come_from_the_protocol_and_each_set_counts_once(partial: tuple[in
 def test_custom_protocol_is_evaluated(tmp_path: Path, imltool: Imltool) -> None:
     root = tmp_path / "data"
     root.mkdir()
-    grown(root / "comofod", "comofod")
+    make_tree(root / "comofod", "comofod")
     make_set(root / "Mine", tampered=2, authentic=1)
     file = write_protocol(
         tmp_path / "ours.yaml",

@@ -1,4 +1,4 @@
-"""Temporary folders of processes that were killed do not stay; those that are in use do."""
+"""Temporary folders of killed processes are removed; those in use are kept."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from imltool.files import temporary_folder
 
 
 @contextmanager
-def another() -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that has such a folder, with a file in it."""
+def folder_of_another_process() -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process with a temporary folder that holds a file."""
     program = (
         "import sys, tempfile; from imltool.files import temporary_folder\n"
         f"tempfile.tempdir = {tempfile.gettempdir()!r}\n"
@@ -32,7 +32,7 @@ def another() -> Iterator[tuple[subprocess.Popen[str], Path]]:
     process.communicate(timeout=300)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_used_stays(
+def test_folders_of_killed_processes_are_removed_and_used_ones_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -40,7 +40,11 @@ def test_what_a_killed_process_left_is_removed_and_what_is_used_stays(
     kept.mkdir()
     (tmp_path / "imltool-some-link").symlink_to(kept)
     (tmp_path / "imltool-other-folder").mkdir()
-    with another() as (killed, left), another() as (_, used), temporary_folder("imltool-some-") as ours:
+    with (
+        folder_of_another_process() as (killed, left),
+        folder_of_another_process() as (_, used),
+        temporary_folder("imltool-some-") as ours,
+    ):
         assert left.is_dir() and used.is_dir() and ours.is_dir()
         killed.send_signal(signal.SIGKILL)
         killed.wait()
@@ -53,7 +57,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_used_stays(
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "imltool-some-link", "imltool-other-folder"}
 
 
-def test_an_error_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_folder_is_removed_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ValueError, match="no room"), temporary_folder("imltool-some-") as folder:
         (folder / "copy").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""`imltool train` end to end: exact resume, sources, checkpoints, and clear stops."""
+"""`imltool train` end to end: exact resuming, sources, checkpoints, and error messages."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of such a configuration over the same pictures, not to be changed."""
+    """The folder of a finished run of the same configuration and pictures; tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     run_all(write_config(folder), folder / "run")
     return folder / "run"
 
 
 def write_config(tmp_path: Path) -> Path:
-    """A small but complete run: pixel masks, authentic pictures and synthetic forgeries; about a second a step."""
+    """A small but complete run: pixel masks, authentic pictures and synthetic forgeries; about one second per step."""
     make_set(tmp_path / "data/set", tampered=4, authentic=3)
     make_set(tmp_path / "data/held", tampered=3, authentic=2, seed=50)
     for index in range(3):
@@ -87,7 +87,7 @@ def strip(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
 
 
-def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_run_writes_all_documented_outputs(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     run = tmp_path / "run"
     code, stdout, _ = imltool("train", "--config", config, "--out", run, "--json", *CPU)
     assert code == 0
@@ -118,7 +118,9 @@ def test_a_run_leaves_everything_it_promises(config: Path, tmp_path: Path, imlto
     assert [path.name for path in run.glob("state-*")] == ["state-00000006"]
 
 
-def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool, forked: Forked) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(
+    config: Path, tmp_path: Path, imltool: Imltool, forked: Forked
+) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert imltool("train", "--config", config, "--out", straight, *CPU)[0] == 0
     command = ("train", "--config", config, "--out", broken, *CPU)
@@ -134,7 +136,7 @@ def test_resuming_is_exact(config: Path, tmp_path: Path, imltool: Imltool, forke
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_keeps_a_second_command_out_of_its_folder(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_running_training_locks_its_folder(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / "run"
     events = Training(load_settings(TrainSettings, config, []), out, "cpu").run()
     assert next(events)["event"] == "start"
@@ -144,7 +146,7 @@ def test_a_run_keeps_a_second_command_out_of_its_folder(config: Path, tmp_path: 
     assert imltool("train", "--config", config, "--out", out, "--resume", *CPU)[0] == 0
 
 
-def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
+def test_samples_depend_on_seed_and_index_only(config: Path) -> None:
     settings = load_settings(TrainSettings, config)
     first = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=3, length=10)
     second = TrainingData(settings.data, settings.augment, StudentSettings(input_size=64), seed=3, length=10)
@@ -155,7 +157,7 @@ def test_samples_depend_on_seed_and_index_alone(config: Path) -> None:
     assert any(not torch.equal(first[index][0], other[index][0]) for index in range(4))
 
 
-def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tmp_path: Path, imltool: Imltool) -> None:
+def test_pseudo_source_trains_on_pseudo_masks(tmp_path: Path, imltool: Imltool) -> None:
     root = make_set(tmp_path / "set", tampered=2, authentic=0)
     (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\nt0.png,10,10,40,40\nt1.png,5,5,50,50\n")
     out = tmp_path / "pseudo"
@@ -187,7 +189,7 @@ def test_pseudo_masks_are_what_is_learned_from_where_boxes_are_the_annotation(tm
         ("student.backbone=11m", 1, "TinyViT-5M"),
     ],
 )
-def test_faults_before_the_first_step_are_one_line(
+def test_invalid_configuration_is_a_one_line_error(
     config: Path, tmp_path: Path, imltool: Imltool, override: str, code: int, message: str
 ) -> None:
     extra = ("--set", "init=teacher") if "backbone" in override else ()
@@ -195,7 +197,7 @@ def test_faults_before_the_first_step_are_one_line(
     assert found == code and message in stderr and stderr.count("\n") == 1
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_path: Path) -> None:
+def test_non_finite_loss_stops_training_with_a_saved_state(config: Path, tmp_path: Path) -> None:
     settings = load_settings(TrainSettings, config, ["optim.lr=1.0e+30", "optim.warmup=0", "optim.clip_norm=1.0e+30"])
     with pytest.raises(TrainingError, match="not finite at step"):
         for _ in Training(settings, tmp_path / "run", "cpu").run():
@@ -206,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_saved(config: Path, tmp_
 
 
 @pytest.mark.slow
-def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_number_of_workers_does_not_change_training(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     for workers in (0, 1):
         arguments = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
         assert imltool("train", "--config", config, "--out", tmp_path / f"w{workers}", *arguments, *CPU)[0] == 0
@@ -214,14 +216,14 @@ def test_workers_give_the_same_training_as_none(config: Path, tmp_path: Path, im
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_learning_rate_is_a_pure_function_of_the_step() -> None:
+def test_learning_rate_schedule_has_warmup_and_cosine_decay() -> None:
     rates = [learning_rate(step, 100, 1.0, 10, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate(55, 100, 1.0, 10, 0.1) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 45 / 89)))
 
 
-def test_losses_against_plain_arithmetic() -> None:
+def test_losses_agree_with_plain_arithmetic() -> None:
     logits = torch.tensor([[[[0.3, -1.2], [2.0, 0.0]]], [[[1.0, 1.0], [-3.0, 0.5]]]])
     target = torch.tensor([[[[1.0, 0.0], [0.5, 0.0]]], [[[0.0, 0.0], [0.0, 0.0]]]])
     p, t = torch.sigmoid(logits).double(), target.double()
@@ -233,7 +235,7 @@ def test_losses_against_plain_arithmetic() -> None:
     assert LOSSES["focal"](logits, target).item() == pytest.approx(focal.mean().item(), rel=1e-5)
 
 
-def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path: Path, forked: Forked) -> None:
+def test_unavailable_imagenet_weights_are_a_one_line_error(config: Path, tmp_path: Path, forked: Forked) -> None:
     sets = ("--set", "init=timm", "--set", "student.backbone=5m")
     error = tmp_path / "stderr"
     assert forked.start("train", "--config", config, "--out", tmp_path / "r", *sets, *CPU, stderr=error).wait() == 1
@@ -241,8 +243,8 @@ def test_imagenet_weights_without_a_network_are_one_line(config: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_go_on_where_one_stopped(config: Path, tmp_path: Path) -> None:
-    # the whole backbone: batch statistics of the small one move the loss as much as other samples would
+def test_two_processes_train_like_one_and_resume_its_run(config: Path, tmp_path: Path) -> None:
+    # the full backbone: batch statistics of the small one change the loss as much as other samples would
     sets = ("optim.batch_size=8", "optim.lr=1e-4", "student.backbone=5m")
     options = ("--config", config, "--json", *(word for one in sets for word in ("--set", one)))
     run_all(config, tmp_path / "one", *sets)
@@ -260,7 +262,7 @@ def test_two_processes_learn_what_one_does_and_go_on_where_one_stopped(config: P
     assert done.returncode == 0 and "steps 2-6" in done.stderr
     one, two, mixed = (losses_of(tmp_path / name) for name in ("one", "two", "mixed"))
     assert mixed[:2] == one[:2]
-    # each process has batch statistics of its own half, and drops its own paths; other samples would differ more
+    # each process has its own batch statistics and dropped paths; other samples would differ more
     for other in (two, mixed):
         assert np.abs(np.subtract(other, one)).max() < 0.008 < 0.03 < np.ptp(one)
 
@@ -278,7 +280,7 @@ def losses_of(run: Path) -> list[float]:
         (("optim.batch_size=4", "optim.sync_batch_norm=true"), "optim.sync_batch_norm needs CUDA devices"),
     ],
 )
-def test_what_two_processes_cannot_do_is_refused(
+def test_unsupported_settings_for_two_processes_are_refused(
     overrides: tuple[str, ...], reason: str, config: Path, tmp_path: Path
 ) -> None:
     options = [word for one in overrides for word in ("--set", one)]
@@ -287,7 +289,7 @@ def test_what_two_processes_cannot_do_is_refused(
 
 
 @pytest.mark.slow
-def test_two_processes_take_a_batch_in_parts_and_end_early_together(config: Path, tmp_path: Path) -> None:
+def test_two_processes_accumulate_gradients_and_stop_early_together(config: Path, tmp_path: Path) -> None:
     sets = (
         "optim.batch_size=8",
         "optim.accumulate=2",
@@ -305,7 +307,7 @@ def test_two_processes_take_a_batch_in_parts_and_end_early_together(config: Path
 
 
 def launch_two(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`imltool train` in two processes on the CPU, as `accelerate launch` starts them on two GPUs."""
+    """Run `imltool train` in two processes on the CPU, like `accelerate launch` on two GPUs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -316,12 +318,12 @@ def launch_two(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop: str | None = None) -> None:
-    """Train in this process; `stop` interrupts at the second event of that kind, as Ctrl-C does."""
-    seen = 0
+    """Train in this process; `stop` interrupts at the second event of that kind, like Ctrl-C."""
+    count = 0
     for event in Training(load_settings(TrainSettings, config, list(overrides)), out, "cpu", resume).run():
-        seen += event["event"] == stop
-        if seen == 2:
-            seen += 1
+        count += event["event"] == stop
+        if count == 2:
+            count += 1
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -333,10 +335,10 @@ def run_all(config: Path, out: Path, *overrides: str, resume: bool = False, stop
         pytest.param(("log_every=4",), marks=pytest.mark.slow),
     ],
 )
-def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(
+def test_run_resumed_after_ctrl_c_equals_an_uninterrupted_one(
     config: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    # save_every is out of reach, so that the interrupt itself has to save
+    # save_every is never reached, so that the interrupt itself must save
     overrides = (*overrides, "save_every=100", "validate_every=2")
     run_all(config, tmp_path / "straight", *overrides)
     with pytest.raises(KeyboardInterrupt):
@@ -348,7 +350,7 @@ def test_after_ctrl_c_a_resumed_run_ends_like_an_undisturbed_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_validation_pictures_are_recorded_and_kept_apart_from_training(
+def test_validation_pictures_are_recorded_and_separate_from_training(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     run_all(config, tmp_path / "run", "optim.steps=1", "validate_every=1")
@@ -361,7 +363,7 @@ def test_validation_pictures_are_recorded_and_kept_apart_from_training(
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
+def test_damaged_picture_is_left_out_and_unusable_set_is_a_one_line_error(
     config: Path, tmp_path: Path, imltool: Imltool, workers: int
 ) -> None:
     folder = tmp_path / "data/set/authentic"
@@ -369,7 +371,7 @@ def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
     damaged[0].write_bytes(damaged[0].read_bytes()[:300])
     quick = ("--set", f"workers={workers}", "--set", "optim.steps=2", "--set", "validate_every=2")
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *CPU)
-    assert code == 1 and "data.max_left_out" in stderr, "a third of a source is more than is left out without a word"
+    assert code == 1 and "data.max_left_out" in stderr, "a third of a source is above the default of data.max_left_out"
     allowed = ("--set", "data.max_left_out=0.5")
     assert imltool("train", "--config", config, "--out", tmp_path / "a", *quick, *allowed, *CPU)[0] == 0
     for number, path in enumerate(damaged[1:], 1):
@@ -381,7 +383,7 @@ def test_one_damaged_picture_does_not_end_a_run_and_a_hopeless_set_is_one_line(
     )
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_path: Path, forked: Forked) -> None:
+def test_full_disk_is_an_error_and_keeps_written_checkpoints(config: Path, tmp_path: Path, forked: Forked) -> None:
     command = ("train", "--config", config, "--out", tmp_path / "run", *CPU, "--set", "validate_every=1")
     error = tmp_path / "stderr"
     # a checkpoint fits, the optimizer's state does not
@@ -391,7 +393,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(config: Path, tmp_pa
     assert load_checkpoint(tmp_path / "run/last.safetensors")[1].step > 0
 
 
-def test_a_release_is_half_the_size_and_cuts_at_one_half(trained: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_release_is_half_the_size_with_threshold_one_half(trained: Path, tmp_path: Path, imltool: Imltool) -> None:
     run, out = trained, tmp_path / "shipped.safetensors"
     code, stdout, _ = imltool("model", "release", run, "--out", out, "--json", *CPU)
     facts = json.loads(stdout)
@@ -400,7 +402,7 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(trained: Path, tmp_path
     before, header = load_checkpoint(run / "best.safetensors")
     after, shipped = load_checkpoint(out)
     assert shipped.training_sets == header.training_sets and shipped.figures == facts["calibration"]
-    # what was above the calibrated threshold before is above one half now
+    # values that were above the calibrated threshold are now above one half
     x = torch.randn(2, 3, 64, 64)
     shift = float((after.fusion.refinement.body[-1].bias - before.fusion.refinement.body[-1].bias).detach())  # type: ignore[operator]
     with torch.no_grad():
@@ -410,9 +412,7 @@ def test_a_release_is_half_the_size_and_cuts_at_one_half(trained: Path, tmp_path
     assert imltool("model", "release", tmp_path / "none", "--out", out)[0] == 2
 
 
-def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(
-    config: Path, tmp_path: Path, imltool: Imltool
-) -> None:
+def test_run_in_a_folder_with_a_non_utf8_name_can_be_evaluated(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     out = tmp_path / os.fsdecode(b"o\xff")
     assert imltool("train", "--config", config, "--out", out, *CPU)[0] == 0
     root = make_set(tmp_path / "test", 1, 1)
@@ -422,11 +422,11 @@ def test_a_run_in_a_folder_whose_name_is_no_text_can_be_measured(
     assert "o\\xff" in command
 
 
-def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(
+def test_run_from_a_student_keeps_its_list_of_seen_pictures(
     config: Path, trained: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     second, parent = tmp_path / "second", trained / "last.safetensors"
-    # the second run learns from other pictures, and does not move: what it saves is its start
+    # the second run trains on other pictures with a tiny learning rate: it saves its initial weights
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
     new = ["data.train.0.images=new/tampered", "data.train.0.masks=new/masks", "data.train.1.images=new/authentic"]
     still = ["optim.lr=1e-30", "optim.weight_decay=0", "optim.steps=1", "optim.ema=0.999", "data.train.2.weight=0"]
@@ -442,13 +442,15 @@ def test_a_run_starts_from_a_student_and_keeps_what_it_has_seen(
     assert sha256_file(next((tmp_path / "data/new/tampered").iterdir())) in seen
 
 
-def test_a_start_that_does_not_fit_says_what(config: Path, trained: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_mismatch_of_the_starting_student_is_reported(
+    config: Path, trained: Path, tmp_path: Path, imltool: Imltool
+) -> None:
     other, parent = tmp_path / "other", trained / "last.safetensors"
     short = ["--set", "optim.steps=1", "--set", "student.traces=[jpeg]", "--set", "student.memory=none"]
     code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", other, *short, *CPU[:2])
-    told = " ".join(stderr.split())
-    assert code == 0 and "traces.enter" in told and "not in it, at their own start" in told
-    assert "fusion.memory" in told and "left out" in told
+    text = " ".join(stderr.split())
+    assert code == 0 and "traces.enter" in text and "not in it, at their own start" in text
+    assert "fusion.memory" in text and "left out" in text
     overrides = ["--set", "student.backbone=5m"]
     code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", tmp_path / "x", *overrides, *CPU)
     assert code != 0 and "backbone nano" in stderr and "Traceback" not in stderr
@@ -457,7 +459,7 @@ def test_a_start_that_does_not_fit_says_what(config: Path, trained: Path, tmp_pa
     assert not (tmp_path / "y").exists()
 
 
-def test_a_picture_its_start_learned_cannot_be_held_out(
+def test_training_pictures_of_the_starting_student_cannot_be_held_out(
     config: Path, trained: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)

@@ -1,4 +1,4 @@
-"""Training for less memory, on several devices, with an early end, and watched by trackers."""
+"""Training options: gradient accumulation, early stopping, trackers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from imltool.training.settings import TrainSettings
 CPU = ("--device", "cpu")
 
 
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path, imltool: Imltool) -> None:
-    # without BatchNorm's statistics, which each part has of its own, a step would be the same but for rounding:
-    # in one step from the same weights the classifier's bias, which no BatchNorm follows, shows it
+def test_gradient_accumulation_gives_the_loss_of_the_whole_batch(tmp_path: Path, imltool: Imltool) -> None:
+    # except for the BatchNorm statistics of each part, a step would be the same up to rounding:
+    # the loss of one step from the same weights shows this
     config = write_config(tmp_path, optim={"steps": 1, "batch_size": 4, "clip_norm": 1e9, "warmup": 0}, log_every=1)
     losses = {}
     for accumulate in (1, 2, 4):
@@ -34,28 +34,26 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path, imlto
     assert losses[2] == pytest.approx(losses[1], rel=0.05) and losses[4] == pytest.approx(losses[1], rel=0.05)
 
 
-def test_parts_see_the_pictures_of_the_whole_batch_in_order(tmp_path: Path) -> None:
+def test_accumulated_parts_have_the_pictures_of_the_batch_in_order(tmp_path: Path) -> None:
     config = write_config(tmp_path, optim={"steps": 2, "batch_size": 4})
-    seen = {}
+    pictures = {}
     for accumulate in (1, 2):
         settings = load_settings(TrainSettings, config, [f"optim.accumulate={accumulate}"])
         training = Training(settings, tmp_path / f"run{accumulate}", "cpu")
         batches = list(training._batches())
         assert [len(parts) for parts in batches] == [accumulate] * 2
-        seen[accumulate] = np.concatenate([pixels.numpy() for parts in batches for pixels, _, _ in parts])
-    assert np.array_equal(seen[1], seen[2])
+        pictures[accumulate] = np.concatenate([pixels.numpy() for parts in batches for pixels, _, _ in parts])
+    assert np.array_equal(pictures[1], pictures[2])
 
 
-def test_training_stops_when_the_score_no_longer_rises_and_a_resumed_run_stays_stopped(
-    tmp_path: Path, imltool: Imltool
-) -> None:
+def test_early_stopping_ends_training_and_persists_on_resume(tmp_path: Path, imltool: Imltool) -> None:
     config = write_config(tmp_path, optim={"steps": 40, "lr": 1e-12, "warmup": 0}, validate_every=2, patience=2)
     run = tmp_path / "run"
     code, _, err = imltool("train", "--config", config, "--out", run, *CPU)
     assert code == 0, err
     steps = [row["step"] for row in log_of(run, "validation")]
     scores = [row["score"] for row in log_of(run, "validation")]
-    assert len(scores) - 1 - scores.index(max(scores)) == 2, "two validations without a better score"
+    assert len(scores) - 1 - scores.index(max(scores)) == 2, "two validations without improvement"
     assert steps[-1] < 40 and (run / "best.safetensors").is_file()
     before = load_file(run / "last.safetensors")
     assert imltool("train", "--config", config, "--out", run, "--resume", *CPU)[0] == 0
@@ -63,7 +61,7 @@ def test_training_stops_when_the_score_no_longer_rises_and_a_resumed_run_stays_s
     assert all(np.array_equal(value, before[name]) for name, value in load_file(run / "last.safetensors").items())
 
 
-def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, imltool: Imltool) -> None:
+def test_tensorboard_values_equal_those_of_the_log(tmp_path: Path, imltool: Imltool) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     config = write_config(tmp_path, trackers=["tensorboard"], log_every=2)
     run = tmp_path / "run"
@@ -86,7 +84,7 @@ def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, imltool: Imltoo
         ("patience=0", "patience"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_run_begins(
+def test_invalid_options_are_refused_before_training(
     override: str, reason: str, tmp_path: Path, imltool: Imltool
 ) -> None:
     config = write_config(tmp_path)
@@ -94,7 +92,7 @@ def test_what_cannot_be_is_refused_before_the_run_begins(
     assert code == 2 and reason in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
-def test_patience_needs_something_to_watch(tmp_path: Path, imltool: Imltool) -> None:
+def test_patience_needs_a_validation_split(tmp_path: Path, imltool: Imltool) -> None:
     config = write_config(tmp_path)
     options = ("--set", "patience=2", "--set", "data.validation=[]")
     code, _, err = imltool("train", "--config", config, "--out", tmp_path / "run", *options, *CPU)

@@ -1,4 +1,4 @@
-"""`imltool validate`: exact rates on a laboratory's own pictures, and a report that says what they hold for."""
+"""`imltool validate`: exact rates on the pictures of a laboratory, and a report with their conditions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def exif(camera: tuple[str, str]) -> Image.Exif:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine authentic JPEGs of two cameras and of none, three edited PNGs with masks."""
+    """Nine authentic JPEGs of two cameras or no camera, and three edited PNGs with masks."""
     root = tmp_path_factory.mktemp("lab")
     for part in ("authentic", "tampered", "masks"):
         (root / part).mkdir()
@@ -79,7 +79,7 @@ def results_in(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 20), (1, 20), (7, 20), (19, 20), (20, 20), (3, 400), (0, 0)])
-def test_intervals_are_those_of_clopper_and_pearson(k: int, n: int) -> None:
+def test_intervals_are_clopper_pearson(k: int, n: int) -> None:
     low = beta.ppf(0.025, k, n - k + 1) if k else 0.0
     high = beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
     assert exact_interval(k, n) == pytest.approx((low, high), abs=1e-9)
@@ -95,7 +95,7 @@ def validated(lab: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
     return out
 
 
-def test_rates_are_those_of_the_scans_rows(validated: Path) -> None:
+def test_rates_follow_from_the_rows_of_the_scan(validated: Path) -> None:
     results = results_in(validated)
     with (validated / "pictures.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -113,7 +113,7 @@ def test_rates_are_those_of_the_scans_rows(validated: Path) -> None:
     assert results["localization"]["n"] == 3 and 0 <= results["localization"]["pixel_f1"] <= 1
 
 
-def test_groups_are_by_camera_and_coding(validated: Path) -> None:
+def test_rates_are_grouped_by_camera_and_coding(validated: Path) -> None:
     groups = results_in(validated)["groups"]
     cameras = {one["name"]: (one["false_alarms"]["n"], one["detections"]["n"]) for one in groups["camera"]}
     assert cameras == {"no camera named": (3, 3), "Maker One": (3, 0), "Maker Two": (3, 0)}
@@ -123,7 +123,7 @@ def test_groups_are_by_camera_and_coding(validated: Path) -> None:
         assert sum(one["false_alarms"]["k"] for one in groups[what]) == 4, what
 
 
-def test_the_report_says_what_the_rates_hold_for(validated: Path, lab: Path, weights: Path) -> None:
+def test_report_states_rates_and_conditions(validated: Path, lab: Path, weights: Path) -> None:
     page = (validated / "report.html").read_text(encoding="utf-8")
     for text in ("4 of 9", "44.4 %", "13.7 % to 78.8 %", "A. B.", "made &lt;up&gt;", "Clopper-Pearson"):
         assert text in page, text
@@ -134,7 +134,7 @@ def test_the_report_says_what_the_rates_hold_for(validated: Path, lab: Path, wei
     assert conditions["indication_threshold"] is not None
 
 
-def test_the_report_is_a_pdf_too(validated: Path) -> None:
+def test_report_is_written_as_pdf(validated: Path) -> None:
     pytest.importorskip("weasyprint")
     pypdf = pytest.importorskip("pypdf")
     if not (validated / "report.pdf").exists():
@@ -143,7 +143,7 @@ def test_the_report_is_a_pdf_too(validated: Path) -> None:
     assert "Validation report" in text and "4 of 9" in text and "To repeat this" in text
 
 
-def test_a_stopped_validation_resumes(
+def test_stopped_validation_resumes(
     lab: Path, weights: Path, validated: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     out = tmp_path / "out"
@@ -165,7 +165,7 @@ def test_a_stopped_validation_resumes(
     assert code == 2 and "sensitivity" in error
 
 
-def test_pictures_that_the_checkpoint_has_seen_are_reported(lab: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_pictures_seen_by_the_checkpoint_are_reported(lab: Path, tmp_path: Path, imltool: Imltool) -> None:
     seen = TrainingSet(name="mine", files=(sha256_file(lab / "authentic" / "a3.jpg"),))
     weights = write_checkpoint(tmp_path / "w.safetensors", training_sets=(seen,), authentic_scores={"x": (0.1,) * 40})
     out = tmp_path / "out"
@@ -177,9 +177,7 @@ def test_pictures_that_the_checkpoint_has_seen_are_reported(lab: Path, tmp_path:
     assert "The rates do not hold for new pictures" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_broken_picture_is_in_no_rate_and_the_exit_code_says_so(
-    weights: Path, tmp_path: Path, imltool: Imltool
-) -> None:
+def test_broken_picture_is_in_no_rate_and_sets_the_exit_code(weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     folder = tmp_path / "authentic"
     folder.mkdir()
     Image.fromarray(photo(1)).save(folder / "a.jpg")
@@ -191,7 +189,7 @@ def test_a_broken_picture_is_in_no_rate_and_the_exit_code_says_so(
     assert results["false_alarms"]["n"] == 1 and list(results["authentic"]["failed"]) == ["b.jpg"]
 
 
-def test_an_edited_picture_without_its_mask_is_left_out_of_the_comparison(
+def test_edited_picture_without_mask_is_left_out_of_localization(
     lab: Path, weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     copy = tmp_path / "lab"
@@ -217,7 +215,7 @@ def test_an_edited_picture_without_its_mask_is_left_out_of_the_comparison(
         (("--out", "{lab}"), 2, "is not empty"),
     ],
 )
-def test_mistakes_get_one_line(
+def test_invalid_arguments_are_a_one_line_error(
     lab: Path, weights: Path, tmp_path: Path, imltool: Imltool, more: tuple[str, ...], code: int, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""`imltool verify`: every kind of change to a scan's folder is found, and nothing is when nothing was changed."""
+"""`imltool verify`: every kind of change to a scan folder is found, and an unchanged folder passes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scan(weights: Path, *arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def scanned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished scan of five pictures and a file that is none."""
+    """A finished scan of five pictures and a file that is not a picture."""
     place = tmp_path_factory.mktemp("scan")
     for seed, name in enumerate(NAMES):
         write_rgb(place / "in" / name, photo(seed))
@@ -71,13 +71,13 @@ def edit_line(number: int, key: str, value: object) -> Callable[[Path], None]:
 
 def edit_record(*keys: str | int, value: object) -> Callable[[Path], None]:
     def edit(out: Path) -> None:
-        told = record_of(out)
-        place: Any = told
+        record = record_of(out)
+        place: Any = record
         for key in keys[:-1]:
             place = place[key]
         assert place[keys[-1]] != value
         place[keys[-1]] = value
-        (out / "run.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        (out / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
 
     return edit
 
@@ -92,7 +92,7 @@ def add_link(out: Path) -> None:
 
 
 def unknown(name: str) -> set[tuple[str, str]]:
-    """What is found when a picture's row is gone."""
+    """The findings when the row of a picture is missing."""
     files = (f"maps/{name}.png", f"masks/{name}.png", f"overlays/{name}.jpg", f"previews/{name}.json")
     return {("extra", file) for file in files}
 
@@ -102,7 +102,7 @@ ERRORS = ("changed", "errors.csv")
 ROWS = ("changed", "results.jsonl")
 SEAL = ("changed", "run.json")
 CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
-    "the last row is cut": (
+    "the last row is truncated": (
         lambda out: keep_lines(out, [*lines_of(out)[:-1], lines_of(out)[-1][:50]]),
         {("changed", "results.jsonl row 6"), ROWS, TABLE, ERRORS},
     ),
@@ -119,17 +119,17 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
         {("changed", f"results.jsonl row {row}") for row in ("2 (deep/c.png)", "3 (b.png)", "4 (deep/er/d.jpg)")}
         | {TABLE},
     ),
-    "a row is there twice": (
+    "a row is duplicated": (
         lambda out: keep_lines(out, [*lines_of(out), lines_of(out)[-1]]),
         {("changed", "results.jsonl row 7 (text.png)"), ROWS, TABLE, ERRORS},
     ),
-    "a score is another": (edit_line(1, "score", 0.123), {("changed", "results.jsonl row 3 (deep/c.png)"), TABLE}),
-    "the last reason is another": (edit_line(5, "reason", "none"), {ROWS, TABLE, ERRORS}),
-    "a row is no row": (
+    "a score is changed": (edit_line(1, "score", 0.123), {("changed", "results.jsonl row 3 (deep/c.png)"), TABLE}),
+    "the last reason is changed": (edit_line(5, "reason", "none"), {ROWS, TABLE, ERRORS}),
+    "a row is invalid": (
         edit_line(2, "outputs_sha256", 7),
         {("changed", "results.jsonl row 4 (deep/er/d.jpg)"), ROWS} | unknown("deep/c.png"),
     ),
-    "a map is another": (
+    "a map is changed": (
         lambda out: shutil.copy(out / "maps/a.jpg.png", out / "maps/b.png.png"), {("changed", "maps/b.png.png")}
     ),
     "a mask is gone": (lambda out: (out / "masks/deep/c.png.png").unlink(), {("missing", "masks/deep/c.png.png")}),
@@ -141,21 +141,21 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
         lambda out: shutil.copy(out / "maps/a.jpg.png", out / "maps/deep/x.png"), {("extra", "maps/deep/x.png")}
     ),
     "a link was added": (add_link, {("extra", "maps/more")}),
-    "the table is another": (lambda out: replace(out / "results.csv", "a.jpg", "A.jpg"), {TABLE}),
-    "an error is another": (lambda out: replace(out / "errors.csv", "text.png", "Text.png"), {ERRORS}),
+    "the table is changed": (lambda out: replace(out / "results.csv", "a.jpg", "A.jpg"), {TABLE}),
+    "an error is changed": (lambda out: replace(out / "errors.csv", "text.png", "Text.png"), {ERRORS}),
     "the errors are gone": (lambda out: (out / "errors.csv").unlink(), {("missing", "errors.csv")}),
     "the table is gone": (lambda out: (out / "results.csv").unlink(), {("missing", "results.csv")}),
-    "the report is another": (lambda out: replace(out / "report.html", "a.jpg", "A.jpg"), {("changed", "report.html")}),
+    "the report is changed": (lambda out: replace(out / "report.html", "a.jpg", "A.jpg"), {("changed", "report.html")}),
     "the report is gone": (lambda out: (out / "report.html").unlink(), {("missing", "report.html")}),
-    "the record tells another threshold": (edit_record("parameters", "threshold", value=0.25), {SEAL}),
-    "the record tells other counts": (edit_record("counts", "failed", value=0), {SEAL}),
-    "the record tells another examiner": (edit_record("case", "examiner", value="Bob"), {SEAL}),
-    "the record tells another time": (edit_record("sessions", 0, "started", value="2001-01-01T00:00:00Z"), {SEAL}),
-    "the record tells another head": (edit_record("chain", "head", value="0" * 64), {SEAL, ROWS}),
-    "the record tells no head": (edit_record("chain", value=None), {SEAL, ROWS}),
-    "the record is no JSON": (lambda out: replace(out / "run.json", "{", "<"), {SEAL}),
+    "the record has another threshold": (edit_record("parameters", "threshold", value=0.25), {SEAL}),
+    "the record has other counts": (edit_record("counts", "failed", value=0), {SEAL}),
+    "the record has another examiner": (edit_record("case", "examiner", value="Bob"), {SEAL}),
+    "the record has another time": (edit_record("sessions", 0, "started", value="2001-01-01T00:00:00Z"), {SEAL}),
+    "the record has another head": (edit_record("chain", "head", value="0" * 64), {SEAL, ROWS}),
+    "the record has no head": (edit_record("chain", value=None), {SEAL, ROWS}),
+    "the record is invalid JSON": (lambda out: replace(out / "run.json", "{", "<"), {SEAL}),
     "the record is gone": (lambda out: (out / "run.json").unlink(), {("missing", "run.json")}),
-    "the parameters are others": (
+    "the parameters are changed": (
         lambda out: replace(out / "parameters.json", '"threshold": 0.5', '"threshold": 0.6'),
         {("changed", "results.jsonl row 1 (a.jpg)"), SEAL},
     ),
@@ -167,7 +167,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_is_found_and_told_where(out: Path, imltool: Imltool, change: str) -> None:
+def test_change_is_found_and_located(out: Path, imltool: Imltool, change: str) -> None:
     alter, expected = CHANGES[change]
     alter(out)
     code, stdout, stderr = imltool("verify", out, "--json")
@@ -179,13 +179,13 @@ def test_a_change_is_found_and_told_where(out: Path, imltool: Imltool, change: s
     assert {(line.split()[0], line[10:].split(": ")[0]) for line in stdout.splitlines()} == expected
 
 
-def test_all_rows_gone_is_found(out: Path, imltool: Imltool) -> None:
+def test_missing_results_are_found(out: Path, imltool: Imltool) -> None:
     (out / "results.jsonl").unlink()
     code, stdout, _ = imltool("verify", out)
     assert code == 4 and "missing   results.jsonl: " in stdout
 
 
-def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned: Path, imltool: Imltool) -> None:
+def test_unchanged_scan_passes_with_its_recorded_head(out: Path, scanned: Path, imltool: Imltool) -> None:
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     head = hashlib.sha256(lines_of(out)[-1]).hexdigest()
     code, stdout, stderr = imltool("verify", out, "--inputs")
@@ -199,9 +199,9 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     }
     assert imltool("verify", out, "--head", "0" * 64)[0] == 4
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
-    assert after == before, "nothing is written"
-    told = record_of(out)
-    assert told["chain"] == {"rows": 6, "head": head}
+    assert after == before, "verify writes nothing"
+    record = record_of(out)
+    assert record["chain"] == {"rows": 6, "head": head}
     first = json.loads(lines_of(out)[0])
     assert first["previous_sha256"] == hashlib.sha256((out / "parameters.json").read_bytes()).hexdigest()
     assert first["outputs_sha256"] == {
@@ -210,7 +210,7 @@ def test_nothing_changed_is_told_with_the_head_that_was_noted(out: Path, scanned
     }
 
 
-def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Path, imltool: Imltool) -> None:
+def test_recomputed_hashes_are_found_only_by_the_noted_head(out: Path, imltool: Imltool) -> None:
     noted = record_of(out)["chain"]["head"]
     rows = [json.loads(line) for line in lines_of(out)]
     rows[1]["score"] = 0.123
@@ -222,17 +222,17 @@ def test_whoever_makes_all_hashes_anew_is_found_by_the_noted_head_alone(out: Pat
     keep_lines(out, lines)
     for name, text in TABLES.items():
         (out / name).write_text(text([ScanResult.of_row(row, out) for row in rows]), encoding="utf-8")
-    told = record_of(out)
-    del told["self_sha256"]
-    told["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
-    told["self_sha256"] = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    (out / "run.json").write_text(run_record.record_text(told), encoding="utf-8")
+    record = record_of(out)
+    del record["self_sha256"]
+    record["chain"]["head"] = hashlib.sha256(lines[-1]).hexdigest()
+    record["self_sha256"] = hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    (out / "run.json").write_text(run_record.record_text(record), encoding="utf-8")
     assert imltool("verify", out)[0] == 0
     code, stdout, _ = imltool("verify", out, "--head", noted)
     assert code == 4 and "not with the final hash given" in stdout
 
 
-def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_inputs_option_hashes_the_evidence_again(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
     names = ["one/day/a.png", "one/day/b.png", "two/day/a.png", os.fsdecode(b"two/day/caf\xe9.png")]
     for seed, name in enumerate(names):
         write_rgb(tmp_path / "a.png", photo(seed))
@@ -244,11 +244,11 @@ def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool: I
     out.rename(moved)
     assert imltool("verify", moved, "--inputs")[:2] == (0, "")
     write_rgb(tmp_path / "two/day/new.png", photo(7))
-    assert imltool("verify", moved, "--inputs")[0] == 0, "what was not scanned does not matter"
+    assert imltool("verify", moved, "--inputs")[0] == 0, "files that were not scanned are ignored"
     write_rgb(tmp_path / names[0], photo(8))
     (tmp_path / names[3]).unlink()
     (tmp_path / "two/day/text.jpg").write_text("no picture at all")
-    assert imltool("verify", moved)[:2] == (0, ""), "without --inputs they are not looked at"
+    assert imltool("verify", moved)[:2] == (0, ""), "without --inputs the evidence is not checked"
     code, stdout, _ = imltool("verify", moved, "--inputs")
     assert code == 4
     assert stdout.splitlines() == [
@@ -262,7 +262,7 @@ def test_evidence_is_hashed_again(tiny_weights: Path, tmp_path: Path, imltool: I
     assert code == 4 and kinds["day/a.png"] == kinds["day/b.png"] == "missing"
 
 
-def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool: Imltool) -> None:
+def test_folder_without_a_scan_is_a_usage_error(out: Path, tmp_path: Path, imltool: Imltool) -> None:
     (tmp_path / "parameters.json").write_text('{"command": "train"}')
     for place in (tmp_path / "nowhere", tmp_path):
         code, stdout, stderr = imltool("verify", place)
@@ -274,7 +274,7 @@ def test_what_holds_no_scan_is_usage(out: Path, tmp_path: Path, imltool: Imltool
     assert code == 1 and "format 2" in stderr
 
 
-def test_what_may_not_be_read_was_not_changed(tiny_weights: Path, tmp_path: Path, forked: Forked) -> None:
+def test_unreadable_evidence_is_unchecked_not_changed(tiny_weights: Path, tmp_path: Path, forked: Forked) -> None:
     write_rgb(tmp_path / "disk/in/a.png", photo(0))
     out, stdout, stderr = tmp_path / "out", tmp_path / "stdout", tmp_path / "stderr"
     assert scan(tiny_weights, tmp_path / "disk/in", "--out", out) == 0

@@ -1,4 +1,4 @@
-"""`imltool version` and the price of `--help`."""
+"""`imltool version`, and imports of light commands."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("torch", "torchvision", "timm", "segment-anything", "pillow", "numpy"):
         assert facts["packages"][name] == metadata.version(name)
     assert facts["packages"]["opencv"]
-    told = {"imltool": facts["imltool"], "python": facts["python"], **facts["packages"]}
-    assert told == installed_versions(), "the keys that results carry"
+    expected = {"imltool": facts["imltool"], "python": facts["python"], **facts["packages"]}
+    assert expected == installed_versions(), "the keys used in results"
     assert facts["weights"]["mobile-sam"] == sha256_file(locate("mobile-sam"))
     assert facts["devices"][0] == "cpu"
 
 
-def test_version_as_lines_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_as_lines_has_the_same_facts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["version", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert run(["version"]) == 0
@@ -56,6 +56,6 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout
 
 
-def test_the_citation_names_this_version() -> None:
+def test_citation_has_the_current_version() -> None:
     citation = Path(__file__).parents[1] / "CITATION.cff"
     assert f"\nversion: {__version__}\n" in citation.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Known weights: where they are, and that only the right bytes ever get their name."""
+"""Known weights: locations, downloads, and verification of their content."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Server:
     """A file server on the loopback interface.
 
     Attributes:
-        content: what it serves.
-        cut: bytes after which it drops the connection.
+        content: the served bytes.
+        cut: number of bytes after which the connection is dropped.
         tell_length: whether it sends Content-Length.
         asked: requests so far.
     """
@@ -54,7 +54,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             if state.tell_length:
                 self.send_header("Content-Length", str(len(state.content)))
             self.end_headers()
-            with suppress(ConnectionError):  # the client may have had enough
+            with suppress(ConnectionError):  # the client may have closed the connection
                 self.wfile.write(state.content[: state.cut])
 
         def log_message(self, *_: object) -> None:
@@ -87,7 +87,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_a_file_is_fetched_once_and_then_found(server: Server, cache: Path) -> None:
+def test_file_is_fetched_once_and_then_found(server: Server, cache: Path) -> None:
     info = entry(server.url)
     amounts: list[int] = []
     assert fetch(info, amounts.append) == cache / "test.bin"
@@ -95,33 +95,33 @@ def test_a_file_is_fetched_once_and_then_found(server: Server, cache: Path) -> N
     assert listing(cache) == ["test.bin"] and (cache / "test.bin").read_bytes() == CONTENT
     assert locate("test", registry={"test": info}) == cache / "test.bin"
     fetch(info)
-    assert server.asked == 1, "what is there and right is not fetched again"
+    assert server.asked == 1, "a valid file is not fetched again"
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1] + b"!", CONTENT[:-5], CONTENT + b"more", CONTENT * 3])
 @pytest.mark.parametrize("tell_length", [True, False])
-def test_wrong_bytes_never_get_the_name(server: Server, cache: Path, content: bytes, tell_length: bool) -> None:
+def test_wrong_content_is_never_stored(server: Server, cache: Path, content: bytes, tell_length: bool) -> None:
     server.content, server.tell_length = content, tell_length
     with pytest.raises(WeightsError, match=r"is not test with SHA-256 [0-9a-f]{64}"):
         fetch(entry(server.url))
     assert listing(cache) == []
 
 
-def test_a_damaged_file_is_fetched_again(server: Server, cache: Path) -> None:
+def test_damaged_file_is_fetched_again(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / "test.bin").write_bytes(b"damaged")
     fetch(entry(server.url))
     assert (cache / "test.bin").read_bytes() == CONTENT
 
 
-def test_a_broken_connection_is_one_error_and_leaves_nothing(server: Server, cache: Path) -> None:
+def test_broken_connection_is_an_error_and_leaves_no_file(server: Server, cache: Path) -> None:
     server.cut = 1_500_000
     with pytest.raises(WeightsError, match=r"cannot download .*test\.bin"):
         fetch(entry(server.url))
     assert listing(cache) == []
 
 
-def test_offline_names_what_to_bring_and_where_to_put_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_error_names_the_url_and_the_import_command(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
@@ -132,12 +132,12 @@ def test_offline_names_what_to_bring_and_where_to_put_it(cache: Path, monkeypatc
     assert url in line and "imltool weights import test.bin" in line and str(cache) in line and "\n" not in line
 
 
-def test_a_missing_file_on_the_server_is_reported(server: Server, cache: Path) -> None:
+def test_missing_file_on_the_server_is_reported(server: Server, cache: Path) -> None:
     with pytest.raises(WeightsError, match="404"):
         fetch(entry(server.url.replace("test.bin", "gone.bin")))
 
 
-def test_an_unwritable_cache_is_reported_with_the_way_out(
+def test_unwritable_cache_is_reported_with_a_remedy(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -146,25 +146,25 @@ def test_an_unwritable_cache_is_reported_with_the_way_out(
         fetch(entry(server.url))
 
 
-def test_import_recognises_a_file_whatever_its_name(tmp_path: Path, cache: Path) -> None:
+def test_import_recognises_a_file_by_its_content(tmp_path: Path, cache: Path) -> None:
     registry = {"other": replace(entry("http://x", b"other"), name="other"), "test": entry("http://x")}
     brought = tmp_path / "download (1).bin"
     brought.write_bytes(CONTENT)
     info, path = import_file(brought, registry)
     assert (info.name, path) == ("test", cache / "test.bin")
     assert listing(cache) == ["test.bin"] and path.read_bytes() == CONTENT and brought.exists()
-    assert import_file(path, registry) == (info, path), "importing what is in place changes nothing"
+    assert import_file(path, registry) == (info, path), "importing a file that is in place changes nothing"
 
 
 @pytest.mark.parametrize(("content", "why"), [(CONTENT[:-1] + b"!", "SHA-256"), (b"short", "no known weights have 5")])
-def test_import_refuses_strangers(tmp_path: Path, cache: Path, content: bytes, why: str) -> None:
+def test_import_refuses_unknown_files(tmp_path: Path, cache: Path, content: bytes, why: str) -> None:
     (tmp_path / "test.bin").write_bytes(content)
     with pytest.raises(WeightsError, match=why):
         import_file(tmp_path / "test.bin", {"test": entry("http://x")})
     assert listing(cache) == []
 
 
-def test_verify_says_right_wrong_and_absent(cache: Path) -> None:
+def test_verify_reports_ok_wrong_and_absent(cache: Path) -> None:
     registry = {
         name: replace(entry("http://x"), name=name, file_name=f"{name}.bin") for name in ("right", "wrong", "absent")
     }
@@ -177,7 +177,7 @@ def test_verify_says_right_wrong_and_absent(cache: Path) -> None:
         list(verify(["rigth"], registry))
 
 
-def test_locate(tmp_path: Path, cache: Path) -> None:
+def test_locate_finds_weights_or_explains_how_to_get_them(tmp_path: Path, cache: Path) -> None:
     assert locate("mobile-sam").name == "mobile_sam_fp16.safetensors"
     own = tmp_path / "own.pth"
     own.write_bytes(b"mine")
@@ -198,7 +198,7 @@ def test_locate(tmp_path: Path, cache: Path) -> None:
         locate("vit-h")
 
 
-def test_every_known_file_has_size_and_hash_and_bundled_ones_are_as_recorded() -> None:
+def test_known_files_have_size_and_hash_and_bundled_files_match() -> None:
     for name, info in WEIGHTS.items():
         assert info.name == name and info.size_bytes > 0 and len(info.sha256) == 64 and int(info.sha256, 16)
         assert info.bundled or (info.url is not None and info.url.startswith("https://"))
@@ -210,7 +210,7 @@ def test_every_known_file_has_size_and_hash_and_bundled_ones_are_as_recorded() -
     assert all(place(WEIGHTS[name]).stat().st_size == WEIGHTS[name].size_bytes for name in bundled)
 
 
-def test_command_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_list_command(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["weights", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["mobile-sam"]["where"] == "bundled" and rows["vit-b"]["where"] == "absent"
@@ -221,7 +221,7 @@ def test_command_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a2b565fb4635" in captured.out and "vit-h" in captured.out and "imltool weights fetch" in captured.err
 
 
-def test_commands_fetch_verify_import(
+def test_fetch_verify_and_import_commands(
     server: Server, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(WEIGHTS, "test", entry(server.url))
@@ -245,7 +245,7 @@ def test_commands_fetch_verify_import(
     assert run(["weights", "import", str(tmp_path / "none")]) == 1
 
 
-def test_import_of_the_bundled_file_keeps_the_bundled_one(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_of_a_bundled_file_keeps_the_bundled_one(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundled = locate("mobile-sam")
     copy = cache / "copy.safetensors"
     copy.parent.mkdir()

@@ -1,4 +1,4 @@
-"""The wheel holds everything that the package's folder does."""
+"""The wheel contains all files of the package folder."""
 
 from __future__ import annotations
 

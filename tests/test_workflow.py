@@ -1,4 +1,4 @@
-"""What one command writes, the next ones take: a real run from training to a comparison."""
+"""Outputs of one command are inputs of the next: a complete run from training to comparison."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
-@pytest.mark.slow  # three exports; each step alone has tests of its own
-def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
+@pytest.mark.slow  # three exports; each step has separate tests
+def test_run_is_exported_scanned_evaluated_released_calibrated_and_compared(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     def call(*arguments: object) -> str:
@@ -66,10 +66,8 @@ def test_a_run_is_exported_scanned_measured_released_calibrated_and_compared(
     assert "test" in out
 
 
-@pytest.mark.slow  # an export; test_engines.py has one of a released student, whose weights rounding does not move
-def test_half_precision_of_a_trained_checkpoint_says_what_rounding_changed(
-    config: Path, tmp_path: Path, imltool: Imltool
-) -> None:
+@pytest.mark.slow  # an export; test_engines.py tests a released student, whose weights are not changed by rounding
+def test_half_precision_export_reports_the_effect_of_rounding(config: Path, tmp_path: Path, imltool: Imltool) -> None:
     assert imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)[0] == 0
     best = tmp_path / "run" / "best.safetensors"
     code, out, err = imltool("export", "--weights", best, "--precision", "fp16", "--json")

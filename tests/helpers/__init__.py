@@ -1,6 +1,6 @@
-"""What several test modules share: pictures, sets, servers, and readers of what commands write."""
+"""Shared by several test modules: pictures, data sets, servers, and readers of command outputs."""
 
 import pytest
 
-# their assertions then show values, as those of tests do
+# so that their assertions show values like those of tests
 pytest.register_assert_rewrite(*(f"{__name__}.{one}" for one in ("annotate_page", "outputs", "page_server", "spread")))

@@ -1,7 +1,7 @@
-"""The page of `imltool annotate` in headless Chromium: what a person does there, and waiting for what comes of it.
+"""The page of `imltool annotate` in headless Chromium: user actions, and waiting for their results.
 
-A machine may be slow: whatever reads the page or the server after an action first waits for what only the action's end
-brings about.
+A machine may be slow: code that reads the page or the server after an action first waits for an effect that only the
+completed action has.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from helpers.pictures import forged
 playwright = pytest.importorskip("playwright.sync_api")
 
 PATIENCE = 240_000
-"""Milliseconds an expectation may take: an embedding is a second on a free machine and many on a busy one."""
+"""Timeout of an expectation in milliseconds: an embedding takes one second, on a busy machine many."""
 WIDE, TALL = 192, 128
-"""Pixels of the pictures that `make` writes."""
-SEEN = "['photo', 'canvas'].map((id) => document.getElementById(id).toDataURL()).join()"
-"""What the stage shows, in the page's language: the picture, and what lies over it."""
+"""Size in pixels of the pictures written by `make`."""
+STAGE_CONTENT = "['photo', 'canvas'].map((id) => document.getElementById(id).toDataURL()).join()"
+"""JavaScript expression for the content of the stage: the picture and the canvas above it."""
 
 
 @contextmanager
 def window(browser: Any, **options: Any) -> Iterator[Any]:
-    """A browser window; at the end none of its pages may have raised or asked anything but the server."""
+    """A browser window; its pages must raise no error and make requests to the server only."""
     context = browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
     context.set_default_timeout(PATIENCE)
     faults: list[str] = []
@@ -63,7 +63,7 @@ def at(page: Any, name: str) -> None:
 
 
 def place(page: Any, across: float, down: float) -> tuple[float, float]:
-    """Screen position of a share of the picture, which fills 97 % of the stage on its tighter side."""
+    """Screen position of relative picture coordinates; the picture fills 97 % of the stage on its tighter side."""
     (size,) = re.findall(r"(\d+)×(\d+)", page.locator("#facts").inner_text())
     wide, tall = map(int, size)
     stage = page.locator("#canvas").bounding_box()
@@ -85,26 +85,26 @@ def boxes(page: Any, state: str | None = None) -> Any:
 
 
 def saved(page: Any) -> None:
-    """Wait until all changes so far are on the server, undos included; they show as not saved from the first moment."""
+    """Wait until all changes, including undos, are on the server; they show as not saved immediately."""
     expect(page.locator("#status")).to_have_text("saved")
 
 
 def drawn(page: Any) -> str:
-    """Both canvases once everything asked for so far is drawn: the page draws in the next frame."""
-    return page.evaluate(f"() => new Promise((done) => requestAnimationFrame(() => done({SEEN})))")  # type: ignore[no-any-return]
+    """Content of both canvases after all pending drawing: the page draws in the next frame."""
+    return page.evaluate(f"() => new Promise((done) => requestAnimationFrame(() => done({STAGE_CONTENT})))")  # type: ignore[no-any-return]
 
 
 def until(page: Any, condition: Callable[[], object]) -> None:
-    """Wait for something that the driver's own events bring about."""
+    """Wait for a condition while the driver handles its events."""
     for _ in range(PATIENCE // 20):
         if condition():
             return
         page.wait_for_timeout(20)
-    raise AssertionError("it has not come to pass")
+    raise AssertionError("the condition was not met in time")
 
 
 def arrive(page: Any, key: str, name: str) -> None:
-    """Wait until the picture is open to which a key leads; a page that stays, as the server is slow, is asked again."""
+    """Wait until the picture opened by a key is shown; press the key again if the page stays on a slow server."""
 
     def there() -> bool:
         if "stays on it" in page.locator("#message").inner_text() and page.locator("#message").is_visible():
@@ -124,7 +124,7 @@ def go(page: Any, index: int) -> None:
 def make(root: Path, count: int = 3) -> Path:
     """A folder of forged pictures 0.png, 1.png, …
 
-    No two files are alike, but of the pictures there are two by turns: each takes seconds to embed.
+    No two files are identical, but only two pictures alternate, because each takes seconds to embed.
     """
     root.mkdir(parents=True)
     for index in range(count):

@@ -1,4 +1,4 @@
-"""Pictures with a box each."""
+"""Pictures with one box each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.pictures import forged
 
 
 def make_annotated(root: Path, count: int = 3) -> tuple[Path, Path, Path]:
-    """Pictures, a COCO file with a sloppy box for each, and the true masks."""
+    """Pictures, a COCO file with a loose box for each, and the true masks."""
     images, truths = root / "images", root / "truth"
     document: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "tampered"}]}
     for index in range(count):

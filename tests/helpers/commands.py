@@ -9,9 +9,9 @@ Imltool = Callable[..., tuple[int, str, str]]
 """The fixture `imltool`: arguments → exit code, stdout and stderr."""
 
 CONSTANT = ("--weights", "none", "--baseline", "constant")
-"""`imltool eval` of the fastest method."""
+"""Options of `imltool eval` for the fastest method."""
 
 
 def scan_words(weights: Path, *arguments: object, batch: int = 2) -> list[str]:
-    """The words of a scan on the CPU."""
+    """Command-line words of a scan on the CPU."""
     return ["scan", *map(str, arguments), "--weights", str(weights), "--device", "cpu", "--batch", str(batch)]

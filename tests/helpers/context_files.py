@@ -1,4 +1,4 @@
-"""Pictures with metadata, made here, and their forensic context: shared by the tests of the context."""
+"""Generated pictures with metadata, and their forensic context, for the context tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAKEN_AT = "2024:05:01 12:00:00"
 
 
 def picture(width: int = 320, height: int = 240, seed: int = 1) -> Image.Image:
-    """Large shapes on a smooth ground: what a thumbnail still shows."""
+    """Large shapes on a smooth background, which are visible in a thumbnail."""
     made = Image.fromarray(photo(seed, width, height))
     draw = ImageDraw.Draw(made)
     for number in range(4):
@@ -38,7 +38,7 @@ def exif(main: dict[int, Any], detail: dict[int, Any] | None = None, gps: dict[i
     for tag, table in ((0x8769, detail), (0x8825, gps)):
         block.get_ifd(tag).update(table or {})
         if table:
-            block[tag] = table  # TIFF is written from this one
+            block[tag] = table  # used when writing TIFF
     return block
 
 
@@ -57,7 +57,7 @@ def jpeg(made: Image.Image, **options: Any) -> bytes:
 
 
 def context_of(path: Path) -> Context:
-    """The context with the picture decoded where it can be; the same each time, and plain JSON."""
+    """The context, with the picture decoded if possible; check that it is reproducible and plain JSON."""
     found = read_evidence(path).context
     assert found is not None
     assert Context.model_validate_json(json.dumps(found.model_dump(mode="json"), allow_nan=False)) == found

@@ -1,7 +1,7 @@
-"""`imltool` in processes of its own that start at once: forked from one that has imported everything already.
+"""`imltool` in separate processes that start at once, forked from a server that has imported everything.
 
-A start of its own imports for seconds, which would be most of the time of the tests that need processes. All workers of
-one run of the tests ask the same server.
+A normal start imports for seconds, which would dominate the time of tests that need processes. All xdist workers of
+a test run use the same server.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def child(order):
     if order["room"]:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["room"], order["room"]))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes would ignore it
     gc.enable()
     with interrupted_by_sigterm():
         code = run(order["arguments"])
@@ -64,7 +64,7 @@ waiting.register(listening, selectors.EVENT_READ)
 imported = False
 while True:
     for key, _ in waiting.select():
-        if key.fileobj == 0:  # whoever started this has ended
+        if key.fileobj == 0:  # the process that started this server has ended
             shutil.rmtree(os.path.dirname(listening.getsockname()))
             os._exit(0)
         if key.fileobj is listening:
@@ -91,11 +91,11 @@ while True:
 
 
 PATIENCE = 300
-"""Seconds that a command may take on a busy machine; a test that hangs ends sooner, by its own limit."""
+"""Timeout in seconds of a command on a busy machine; the timeout of a test is shorter."""
 
 
 class Command:
-    """A command that runs: its process id, and its exit code, or minus the signal that ended it."""
+    """A running command: its process id, and its exit code or the negative signal number that ended it."""
 
     def __init__(self, server: Forked, pid: int) -> None:
         self.pid, self._server, self._code = pid, server, None
@@ -107,7 +107,7 @@ class Command:
         return self._code
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """The exit code, waited for."""
+        """Wait for the command and return its exit code."""
         limit = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > limit:
@@ -121,14 +121,14 @@ class Command:
             os.kill(self.pid, number)
 
     def wait_for(self, reached: Callable[[], object], timeout: float = PATIENCE) -> None:
-        """Poll until something is so, or the command has ended, or too long."""
+        """Poll until `reached` is true, the command has ended, or the timeout has passed."""
         limit = time.monotonic() + timeout
         while not reached() and self.poll() is None and time.monotonic() < limit:
             time.sleep(0.001)
 
 
 class Forked:
-    """Starts commands.
+    """Start commands.
 
     Args:
         address: the socket of a server.
@@ -153,9 +153,9 @@ class Forked:
         """Start a command.
 
         Args:
-            session: it leads a process group of its own, so that signals can be sent to all that it starts.
-            ordinary: it may not read what modes forbid, even when the tests are run by root.
-            room: most bytes of a file it writes, as on a full disk.
+            session: it leads a new process group, so that signals can be sent to all its child processes.
+            ordinary: file permissions apply to it, even if the tests are run by root.
+            room: maximum size in bytes of files it writes, to simulate a full disk.
         """
         words, files = [str(argument) for argument in arguments], [str(stdout), str(stderr)]
         order = {"arguments": words, "files": files, "environment": dict(environment or {}), "session": session}
@@ -166,7 +166,7 @@ class Forked:
     ) -> int:
         """Start a command that writes into `out`, send it a signal as soon as `reached`, and return its exit code.
 
-        A busy machine may see too late that it is so: where the command has ended before, it is started anew.
+        On a busy machine the command may end before the signal is sent: it is then started again.
         """
         for _ in range(6):
             command = self.start(*arguments, **options)
@@ -175,7 +175,7 @@ class Forked:
             if (code := command.wait()) in (-how, EXIT_INTERRUPTED):
                 return code
             shutil.rmtree(out)
-        raise AssertionError(f"it ended with {code} before the signal, each time")
+        raise AssertionError(f"every attempt ended with {code} before the signal")
 
     def ask(self, order: dict[str, Any]) -> Any:
         print(json.dumps(order), file=self._lines, flush=True)
@@ -183,20 +183,20 @@ class Forked:
 
 
 _ADDRESS = "IMLTOOL_TESTS_FORK_FROM"
-"""Environment variable: the socket of the server that the first process of a run has started."""
+"""Environment variable with the socket of the server, started by the first process of a run."""
 
 
 @functools.cache
 def serve() -> str:
-    """The socket of this run's server. A new one imports nothing before it is first asked, and ends with the process
-    that has started it.
+    """The socket of the server of this run. A new server imports nothing before the first request, and ends with the
+    process that started it.
     """
     if _ADDRESS not in os.environ:
         os.environ[_ADDRESS] = f"{tempfile.mkdtemp(prefix='forks-')}/socket"
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(os.environ[_ADDRESS])
             listening.listen()
-            # commands of tests find no weights but those of the package: no cache of the user's, no network
+            # commands in tests find only bundled weights: no user cache, no network
             offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), "no-hub"))}
             number = listening.fileno()
             command = [sys.executable, "-c", _SERVER, str(number)]
@@ -205,10 +205,10 @@ def serve() -> str:
 
 
 _SERVERS: list[subprocess.Popen[bytes]] = []
-"""Kept, because the server ends when its input does."""
+"""Kept open, because the server ends when its stdin is closed."""
 
 
 @functools.cache
 def forks() -> Forked:
-    """The one of this process."""
+    """The client of this process."""
     return Forked(serve())

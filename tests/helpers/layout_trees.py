@@ -1,4 +1,4 @@
-"""Small made-up data sets in every layout, as published, for the tests of layouts and of what is done with them."""
+"""Small generated data sets in every published layout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imltool.data.layouts import Problem
 WIDTH, HEIGHT = 64, 48
 TRUTH = np.zeros((HEIGHT, WIDTH), dtype=bool)
 TRUTH[16:32, 16:48] = True
-"""On the grid of 16 pixels of a 4:2:0 JPEG, so that a colour mask comes back exactly."""
+"""Aligned to the 16-pixel grid of a 4:2:0 JPEG, so that a colour mask is decoded exactly."""
 
 BRIGHT = np.where(TRUTH, 255, 0).astype(np.uint8)
 
 
 class Tree:
-    """Files of a data set; every picture differs."""
+    """Files of a data set; all pictures differ."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -115,14 +115,14 @@ def nist16(tree: Tree) -> Expected:
     (tree.root / "reference/manipulation/NC2016-manipulation-ref.csv").write_text(
         NIST_HEADER
         + nist_row("NC2016_0128", "reference/manipulation/mask/NC2016_3942.png", "YYNY")
-        + nist_row("NC2016_6607", "reference/manipulation/mask/NC2016_3891.png", "YNYN")  # lies in removal/
+        + nist_row("NC2016_6607", "reference/manipulation/mask/NC2016_3891.png", "YNYN")  # the mask is in removal/
         + nist_row("NC2016_0500", "", "NNNN")
         + nist_row("NC2016_6438", "", "NNNN")
     )
     (tree.root / "reference/splice/NC2016-splice-ref.csv").write_text(
         NIST_HEADER
         + nist_row("NC2016_6438", "reference/splice/mask/NC2016_1253.png", "YNNN", "splice")
-        + nist_row("NC2016_0128", "reference/splice/mask/NC2016_1253.png", "YYNN", "splice")  # the first mask counts
+        + nist_row("NC2016_0128", "reference/splice/mask/NC2016_1253.png", "YYNN", "splice")  # the first mask is used
         + nist_row("NC2016_0600", "", "NNNN", "splice")
     )
     pairs = {
@@ -246,13 +246,13 @@ TREES: dict[str, Callable[[Tree], Expected]] = {
 }
 
 
-def grown(root: Path, layout: str) -> Tree:
+def make_tree(root: Path, layout: str) -> Tree:
     tree = Tree(root)
     root.mkdir(exist_ok=True)
     TREES[layout](tree)
     return tree
 
 
-def told(problems: list[Problem], kind: str | None = None) -> dict[str, str]:
-    """file → message"""
+def messages_by_file(problems: list[Problem], kind: str | None = None) -> dict[str, str]:
+    """File → message of the problems, or of those of one kind."""
     return {problem.file: problem.message for problem in problems if kind in (None, problem.kind)}

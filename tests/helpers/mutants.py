@@ -1,4 +1,4 @@
-"""Valid files of every kind that a scan reads, with metadata where they have a place for it, and ways to break them."""
+"""Valid files of every format read by a scan, with metadata if the format allows it, and ways to damage them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.
  xmp:CreatorTool="GIMP" xmp:CreateDate="2024-05-04T12:00:00+02:00"><mm:History><rdf:Seq><rdf:li/></rdf:Seq></mm:History>
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
 MARK, HEAD = 12, 700
-"""Half of all damage is done in so many bytes at the beginning, where sizes, counts and offsets are; the first few tell
-the kind, and are mostly spared."""
+"""Half of all damage is within the first `HEAD` bytes, which have sizes, counts and offsets; the first `MARK` bytes
+identify the format and are mostly spared."""
 
 
 def exif(thumbnail: bytes = b"") -> bytes:
-    """An EXIF block with values of every type, and a thumbnail in its second table when one is given."""
+    """An EXIF block with values of every type, and the given thumbnail in its second table."""
     block = Image.Exif()
     block.update({271: "Canon", 272: "EOS", 274: 6, 305: "GIMP 2.10", 306: "2024:05:02 12:00:00"})
     detail = {36867: "2024:05:01 12:00:00", 36881: "+02:00", 37510: b"UNICODE\0a\0b\0", 40962: 64, 40963: 48}
@@ -48,7 +48,7 @@ def exif(thumbnail: bytes = b"") -> bytes:
 
 
 def seeds() -> dict[str, bytes]:
-    """Name with the ending of its kind → the bytes of a small valid file."""
+    """File name → content of a small valid file."""
     pictures = [Image.fromarray(photo(seed, 64, 48)) for seed in range(3)]
     first, *others = pictures
     small = first.resize((32, 24))
@@ -64,7 +64,7 @@ def seeds() -> dict[str, bytes]:
         written = io.BytesIO()
         if several:
             options |= {"save_all": True, "append_images": [other.copy() for other in others]}
-        picture.copy().save(written, kind, **options)  # Pillow keeps what one encoder was told for the next
+        picture.copy().save(written, kind, **options)  # Pillow keeps encoder options of a picture for the next save
         return written.getvalue()
 
     heif = pillow_heif.from_pillow(first)
@@ -115,7 +115,7 @@ def _flip(data: bytes, other: bytes, rng: Rng) -> bytes:
 
 
 def _overwrite(data: bytes, other: bytes, rng: Rng) -> bytes:
-    """A size, count or offset becomes an extreme one."""
+    """Replace a size, count or offset by an extreme value."""
     place = _place(data, rng)
     value = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\x80\0")[int(rng.integers(5))]
     value = value[: int(rng.integers(1, 5))]
@@ -137,13 +137,13 @@ def _repeat(data: bytes, other: bytes, rng: Rng) -> bytes:
 
 
 def _splice(data: bytes, other: bytes, rng: Rng) -> bytes:
-    """A part of another file, of any kind, in place of a part of this one."""
+    """Replace a part of the file by a part of another file of any format."""
     place, start = _place(data, rng), _place(other, rng)
     return data[:place] + other[start : start + int(rng.integers(1, 400))] + data[place + int(rng.integers(0, 400)) :]
 
 
 def _join(data: bytes, other: bytes, rng: Rng) -> bytes:
-    """The beginning of one file and the end of another."""
+    """Join the beginning of one file and the end of another."""
     return data[: _place(data, rng)] + other[_place(other, rng) :]
 
 
@@ -153,7 +153,7 @@ DAMAGES: tuple[Callable[[bytes, bytes, Rng], bytes], ...] = (
 
 
 def _resum(data: bytes) -> bytes:
-    """A PNG file with checksums that hold again: without them most of its damage would be found by these alone."""
+    """Correct the checksums of a PNG file: otherwise most damage would be detected by them alone."""
     found, place = bytearray(data), 8
     while place + 12 <= len(found):
         end = place + 8 + int.from_bytes(found[place : place + 4], "big")
@@ -165,7 +165,7 @@ def _resum(data: bytes) -> bytes:
 
 
 def mutant(files: dict[str, bytes], number: int) -> tuple[str, bytes]:
-    """The broken file of a number, always the same: its name, and its bytes after one or two kinds of damage."""
+    """The name and content of a broken file, determined by `number`, after one or two kinds of damage."""
     rng = np.random.default_rng(number)
     names = [*files]
     name = names[number % len(names)]

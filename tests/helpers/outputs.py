@@ -1,4 +1,4 @@
-"""What commands leave in their folders, as the tests read it."""
+"""Readers of the output files of commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def record_of(out: Path) -> Row:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a scan but those that tell times."""
+    """All files of a scan except those with times."""
     files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if name not in ("run.json", "report.html")}
 

@@ -1,4 +1,4 @@
-"""A server of `imltool annotate` or `review` in a process of its own, for the tests that ask it or look at its page."""
+"""A server of `imltool annotate` or `review` in a separate process, for tests of its API and its page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from helpers.forked import forks
 
 
 class Serving:
-    """`imltool COMMAND ARGUMENTS`, started; `address` is what it printed."""
+    """A started `imltool COMMAND ARGUMENTS`; `address` is the URL it printed."""
 
     def __init__(self, name: str, *arguments: object, wait: bool = True) -> None:
         folder = Path(tempfile.mkdtemp(prefix="serving-"))
@@ -28,7 +28,7 @@ class Serving:
             assert self.address.startswith("http://127.0.0.1:"), self.end()
 
     def end(self, how: int = signal.SIGINT) -> tuple[int, str]:
-        """Send a signal; exit code and stderr."""
+        """Send a signal; return the exit code and stderr."""
         self.process.send_signal(how)
         code, stderr = self.process.wait(), self._stderr.read_text()
         shutil.rmtree(self._stderr.parent)
@@ -40,7 +40,7 @@ class Serving:
     def ask(
         self, path: str, body: Any = None, headers: dict[str, str] | None = None, address: str | None = None
     ) -> tuple[int, Any]:
-        """Status and answer: parsed when it is JSON, else bytes."""
+        """Return the status and the response: parsed if it is JSON, otherwise bytes."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         sent = ({"Content-Type": "application/json"} if data is not None else {}) | (headers or {})
         try:
@@ -54,7 +54,7 @@ class Annotating(Serving):
     """`imltool annotate ARGUMENTS`."""
 
     embeddings: Path
-    """Where servers keep embeddings: many open the same pictures, and each takes seconds to embed."""
+    """Shared embedding cache: many servers open the same pictures, and each takes seconds to embed."""
 
     def __init__(self, *arguments: object, wait: bool = True) -> None:
         kept = ("--embeddings", self.embeddings)

@@ -1,4 +1,4 @@
-"""Made-up pictures and data sets. Nothing here stands in for a part of imltool."""
+"""Generated pictures and data sets. Nothing here replaces a part of imltool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forged(seed: int, width: int = 96, height: int = 64) -> tuple[Picture, NDArr
 
 
 def write_rgb(path: Path, rgb: Picture) -> None:
-    """Save a picture in the format of its name, its folder made if needed."""
+    """Save a picture in the format of its extension; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgb).save(path)
 
@@ -66,7 +66,7 @@ def noise_set(root: Path, tampered: int = 3, authentic: int = 2, seed: int = 0) 
 
 
 def textured(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
-    """Grey-scale blotches of many sizes, as RGB: has keypoints everywhere and repeats nowhere."""
+    """RGB noise at several scales: has keypoints everywhere and no repetitions."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for size, strength in ((40, 60.0), (12, 35.0), (5, 20.0), (2, 6.0)):

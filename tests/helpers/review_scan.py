@@ -1,4 +1,4 @@
-"""Scans to review: a real one of a few pictures, and larger ones whose rows are made of its rows."""
+"""Scans to review: a real one of a few pictures, and larger ones with copies of its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("a.png", "camera.jpg", "sub/c.png")
 
 
 def scan(folder: Path, weights: Path) -> Path:
-    """The output folder of a scan of three pictures and a damaged one; its mask holds the highest tenth of a map."""
+    """The output folder of a scan of three pictures and a damaged one; the mask is the highest tenth of a map."""
     for seed, name in enumerate(NAMES):
         if name.endswith("png"):
             write_rgb(folder / "in" / name, forged(seed, WIDE, TALL)[0])
@@ -41,7 +41,7 @@ def scan(folder: Path, weights: Path) -> Path:
 
 
 def made_of(out: Path, target: Path, rows: Iterable[dict[str, Any]], inputs: Path, **model: Any) -> Path:
-    """A scan's folder with rows of our own, whose pictures are below `inputs`, and a calibration if one is given."""
+    """A scan folder with the given rows, whose pictures are below `inputs`, and changed fields of the model record."""
     target.mkdir()
     shutil.copy(out / "parameters.json", target)
     with ChainedJournal(target / RESULTS, sha256_file(target / "parameters.json")) as journal:
@@ -58,7 +58,7 @@ def made_of(out: Path, target: Path, rows: Iterable[dict[str, Any]], inputs: Pat
 
 
 def many(out: Path, count: int) -> Iterator[dict[str, Any]]:
-    """Rows of as many pictures, all like the analysed ones of a scan, in folders, with scores that fall."""
+    """Rows of `count` pictures in folders, copied from the analysed rows of a scan, with decreasing scores."""
     scanned = [row for row in read_rows(out / RESULTS) if row["status"] == "ok"]
     for number in range(count):
         row = scanned[number % len(scanned)]

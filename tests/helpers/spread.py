@@ -1,4 +1,4 @@
-"""Commands that spread their work over Ray."""
+"""Commands that distribute their work over Ray."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 
 class Spread:
-    """A scan over two workers of Ray, in a process of its own."""
+    """A scan over two Ray workers, in a separate process."""
 
     journal_name = "results.jsonl"
 
@@ -36,18 +36,18 @@ class Spread:
         )
 
     def ctrl_c(self) -> None:
-        """As a terminal sends it: to the command and to all that it started."""
+        """Interrupt the command and all its child processes, like a terminal."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def rows(self) -> int:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def at_work(self) -> set[int]:
-        """Workers that have a task in hand: they keep a folder for it."""
+        """Workers that run a task: they have a folder for it."""
         return {int(path.name.split("-")[2]) for path in self.place.glob("iml-ray-*/imltool-worker-*")}
 
     def listens_on(self) -> set[str]:
-        """Addresses on which processes of this scan wait for connections, as the kernel writes them."""
+        """Addresses on which processes of this scan listen, as written by the kernel."""
         sockets = set()
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended

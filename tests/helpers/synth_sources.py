@@ -18,7 +18,7 @@ LOSSLESS = BEFORE | {"final_png": 1, "resize": 0, "blur": 0, "noise": 0, "double
 
 
 def make_sources(root: Path) -> Path:
-    """Three made-up photos (smooth colour noise with grain) and two pictures with a masked ellipse."""
+    """Three generated photos (smooth colour noise with grain) and two pictures with a masked ellipse."""
     rng = np.random.default_rng(1)
 
     def photo(height: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A training configuration over made-up sets, for the smallest student."""
+"""A training configuration for generated sets and the smallest student."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.pictures import make_set
 
 
 def write_config(root: Path, **changes: Any) -> Path:
-    """A configuration with pixel masks, `root`/train.yaml, and its sets train, val and test below `root`.
+    """Write a configuration with pixel masks, `root`/train.yaml, and its sets train, val and test below `root`.
 
     Args:
         changes: groups of the configuration; groups of settings are merged.
