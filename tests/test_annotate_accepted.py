@@ -20,7 +20,7 @@ from imltool.data.box_writers import outlines
 from imltool.data.rle import check_rle, decode_mask, encode_mask, runs_of
 from imltool.errors import DataError
 from imltool.pictures.images import read_mask, write_mask
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 
 SIZE = (64, 96)
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
@@ -107,8 +107,8 @@ def test_pseudo_uses_accepted_masks_and_the_teacher_for_other_boxes(
     )  # the second box; an accepted mask is not a fallback
     boxes.write_text(json.dumps(document(imltool={"accepted": "box"})))
     assert imltool(*command)[0] == 0  # another label of the same box: the mask is made again
-    (row,) = read_pseudo(out)
-    assert np.array_equal(read_mask(out / row["mask"]), filled(10, 10, 40, 30) | filled(60, 30, 80, 50))
+    (made,) = read_pseudo(out)
+    assert np.array_equal(read_mask(out / made.mask), filled(10, 10, 40, 30) | filled(60, 30, 80, 50))
 
 
 def test_accepted_box_is_filled_and_plain_segmentation_is_ignored(tmp_path: Path, blob: Any, imltool: Imltool) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from imltool.data.rle import decode_mask
 from imltool.pictures.images import read_mask
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 
 
 def test_pseudo_writes_masks_rows_and_audit(tmp_path: Path, imltool: Imltool) -> None:
@@ -211,7 +211,7 @@ def test_new_annotations_make_only_their_masks(tmp_path: Path, imltool: Imltool)
     del document["annotations"][1]
     boxes.write_text(json.dumps(document))  # the picture has no box any more
     assert made() == {"sub/p1.png": "withdrawn"}
-    assert [row["image"] for row in read_pseudo(out)] == ["sub/p0.png", "sub/p2.png"]
+    assert [row.image for row in read_pseudo(out)] == ["sub/p0.png", "sub/p2.png"]
     assert not (out / "masks/sub/p1.png").exists() and made() == {}
 
 
@@ -222,10 +222,21 @@ def test_namesake_annotated_later_gets_its_own_mask(tmp_path: Path, imltool: Iml
     for name in ("a.png", "a.bmp"):
         (tmp_path / "b.csv").write_text(f"image,x1,y1,x2,y2\n{name},1,1,20,20\n")
         assert imltool("pseudo", tmp_path, "--boxes", tmp_path / "b.csv", "--out", out, "--teacher", "box")[0] == 0
-    assert {row["image"]: row["mask"] for row in read_pseudo(out)} == {
+    assert {row.image: row.mask for row in read_pseudo(out)} == {
         "a.png": "masks/a.png",
         "a.bmp": "masks/a.bmp.png",
     }
+
+
+def test_journal_of_another_version_is_refused_in_one_line(tmp_path: Path, imltool: Imltool) -> None:
+    images, boxes, _ = make_annotated(tmp_path)
+    command = ("pseudo", images, "--boxes", boxes, "--out", tmp_path / "out", "--teacher", "box")
+    assert imltool(*command)[0] == 0
+    journal = tmp_path / "out/pseudo.jsonl"
+    journal.write_text(journal.read_text().replace('"mask":', '"label":'))
+    before = journal.read_bytes()
+    code, _, stderr = imltool(*command)
+    assert code == 1 and "not in the form" in stderr and "Traceback" not in stderr and journal.read_bytes() == before
 
 
 def test_coco_run_lengths_are_written_on_request(tmp_path: Path, imltool: Imltool) -> None:

@@ -21,7 +21,7 @@ from imltool.study.labels import OneEmbedding, label_overrides, label_quality, m
 from imltool.study.runner import data_digest
 from imltool.study.settings import LabelSettings
 from imltool.teacher.non_learned import BoxTeacher
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.training.settings import TrainSettings
 from imltool.training.sources import read_source
 
@@ -50,6 +50,20 @@ def test_jittered_boxes_give_pseudo_masks_for_training(tmp_path: Path, imltool: 
     assert quality["iou_mean"] < 0.6, "the disc fills 79 % of its exact box and 40 % of one that is 1.4 times as wide"
     used = json.loads((out / "jitter-20/seed-0/parameters.json").read_text())["data"]["train"][0]
     assert used["kind"] == "pseudo" and Path(used["pseudo"]).is_relative_to(out)
+
+
+def test_label_quality_counts_shares_of_pictures(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "set", 2, 0)
+    rows, columns = np.nonzero(read_mask(root / "masks/t0.png"))
+    boxes = tmp_path / "boxes.csv"
+    tight = f"{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
+    height, width = read_mask(root / "masks/t1.png").shape
+    boxes.write_text(f"image,x1,y1,x2,y2\nt0.png,{tight}\nt1.png,0,0,{width},{height}\n")
+    out = tmp_path / "out"
+    assert imltool("pseudo", root / "tampered", "--boxes", boxes, "--teacher", "box", "--out", out, "-q")[0] == 0
+    source = {"name": "set", "kind": "pseudo", "images": str(root / "tampered"), "pseudo": str(out)}
+    found = label_quality(TrainSettings.model_validate({"data": {"train": [source]}}))
+    assert found is not None and (found.images, found.under_half, found.fallback) == (2, 0.5, 0)
 
 
 def test_drawn_boxes_are_used_with_other_teachers(tmp_path: Path, imltool: Imltool) -> None:
@@ -81,8 +95,8 @@ def test_drawn_boxes_are_used_with_other_teachers(tmp_path: Path, imltool: Imlto
     kind, folder = label_overrides(settings, labels, tmp_path / "out")
     assert kind == "data.train.0.kind=pseudo"
     rows = read_pseudo(Path(json.loads(folder.partition("=")[2])))
-    assert [[box["box"] for box in row["boxes"]] for row in rows] == [[[10, 8, 60, 50]], [[12, 8, 60, 50]]]
-    assert {row["teacher"] for row in rows} == {"grabcut"}
+    assert [[box.box for box in row.boxes] for row in rows] == [[(10, 8, 60, 50)], [(12, 8, 60, 50)]]
+    assert {row.teacher for row in rows} == {"grabcut"}
     found = label_quality(settings)
     assert found is not None and found.images == 2 and 0.1 < found.iou_mean < 0.6
     before = data_digest(settings)
@@ -112,7 +126,7 @@ def test_pseudo_masks_of_another_study_are_reused_for_equal_boxes(tmp_path: Path
     write_mask(mask, np.roll(read_mask(mask), 3, axis=1))
     assert imltool("study", "boxes", *options, "--reuse", first, "--out", third)[0] == 0
     other = read_pseudo(third / made.relative_to(first))
-    assert [row["boxes"] for row in other] != [row["boxes"] for row in read_pseudo(made)]
+    assert [row.boxes for row in other] != [row.boxes for row in read_pseudo(made)]
 
 
 def test_picture_is_embedded_once_for_all_its_boxes() -> None:

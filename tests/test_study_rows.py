@@ -63,7 +63,17 @@ def test_rows_of_other_studies(tmp_path: Path) -> None:
     assert [row.name for row in plan("memory")[0].rows] == ["prototypes", "spatial", "mean", "ema", "none"]
     journal = tmp_path / "pseudo/pseudo.jsonl"
     journal.parent.mkdir()
-    journal.write_text('{"image": "a.jpg", "status": "ok", "teacher": "grabcut"}\n')
+    row: dict[str, object] = {
+        "image": "a.jpg",
+        "status": "ok",
+        "teacher": "grabcut",
+        "engine": None,
+        "width": 8,
+        "height": 6,
+        "sha256": "",
+    }
+    row |= {"boxes": [], "mask": "masks/a.png", "mask_sha256": "", "mask_area": 0.5, "seconds": 0.1}
+    journal.write_text(json.dumps(row) + "\n")
     settings, absent = plan("pseudo", f"data.root={tmp_path}")
     assert settings.rows[0] == Variant(name="grabcut"), "the configured pseudo-masks represent their teacher"
     assert {row.name for row in settings.rows} >= {"mobile-sam", "box"} and "pixel-masks" in absent

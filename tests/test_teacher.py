@@ -16,7 +16,8 @@ from imltool.pictures.images import read_rgb
 from imltool.teacher.audit import boundary_f, iou
 from imltool.teacher.mobile_sam import build_mobile_sam
 from imltool.teacher.non_learned import BoxTeacher, fill_box
-from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names, read_pseudo
+from imltool.teacher.pseudo import PseudoSettings, clean_mask, grow_boxes, make_pseudo_mask, mask_names
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.teacher.registry import TEACHERS, load_sam, load_teacher
 from imltool.weights import WEIGHTS, locate
 
@@ -56,7 +57,7 @@ def test_clear_object_is_found_inside_its_jittered_box(mobile_sam: Any) -> None:
     box = np.array([[columns.min() - 6, rows.min() - 4, columns.max() + 5, rows.max() + 7]], dtype=np.float32)
     result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings())
     assert iou(result.mask, mask) > 0.9 > iou(fill_box(mask.shape, box[0]), mask)
-    assert result.boxes[0]["used"] == "mobile-sam" and 0 < result.boxes[0]["stability"] <= 1
+    assert result.boxes[0].used == "mobile-sam" and 0 < (result.boxes[0].stability or 0) <= 1
 
 
 def test_multimask_selects_the_best_rated_mask(mobile_sam: Any) -> None:
@@ -90,7 +91,7 @@ def test_low_confidence_falls_back_to_the_box(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 192, 128)
     box = np.array([[20, 20, 120, 100]], np.float32)
     result = make_pseudo_mask(rgb, box, mobile_sam, PseudoSettings(min_predicted_iou=1.0, grow=0.1))
-    assert result.boxes[0]["used"] == "box"
+    assert result.boxes[0].used == "box"
     assert np.array_equal(result.mask, fill_box((128, 192), grow_boxes(box, 0.1, (128, 192))[0]))
 
 
@@ -209,7 +210,7 @@ def test_sam_hq_gives_the_masks_of_its_own_predictor(tmp_path: Path, imltool: Im
     command = ("pseudo", tmp_path / "photos", "--boxes", tmp_path / "boxes.csv", *named)
     assert imltool(*command, "--out", tmp_path / "pseudo")[0] == 0
     (row,) = read_pseudo(tmp_path / "pseudo")
-    assert row["teacher"] == "hq-vit-tiny" and row["status"] == "ok"
+    assert row.teacher == "hq-vit-tiny" and row.status == "ok"
     code, _, stderr = imltool(*command, "--out", tmp_path / "kept", "--embeddings", tmp_path / "cache")
     assert code == 2 and "embeddings of teacher hq-vit-tiny cannot be cached" in stderr
     made = timm.create_model("tiny_vit_5m_224")

@@ -18,7 +18,7 @@ from helpers.pictures import forged, write_rgb
 from safetensors.torch import load_file, save_file
 
 from imltool.errors import UsageError, WeightsError
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.teacher.registry import load_teacher, teacher_files
 from imltool.teacher.teacher import Teacher
 
@@ -167,8 +167,8 @@ def test_pseudo_accepts_the_folder_or_its_weights_file(folder: Path, tmp_path: P
         assert code == 0
         assert "You are using a model" not in stderr and "Loading weights" not in stderr
         (row,) = read_pseudo(tmp_path / given.name)
-        assert row["teacher"] == "sam2" and row["status"] == "ok"
-        assert f"transformers {transformers.__version__}" in row["engine"]
+        assert row.teacher == "sam2" and row.status == "ok"
+        assert f"transformers {transformers.__version__}" in str(row.engine)
     masks = [next((tmp_path / name / "masks").iterdir()).read_bytes() for name in (folder.name, "model.safetensors")]
     assert masks[0] == masks[1]
     code, _, stderr = imltool(*command, "--weights", folder, "--out", tmp_path / "k", "--embeddings", tmp_path / "e")

@@ -25,7 +25,8 @@ from imltool.inference.localizer import Localizer
 from imltool.journal import dump_json, output_folder
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import THRESHOLDS, CheckpointHeader, read_header
-from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
+from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.teacher.registry import load_teacher
 from imltool.training.loop import Training
 from imltool.training.settings import DataSettings
@@ -122,8 +123,8 @@ class Adaptation:
             folder = self.out / PSEUDO
             held.enter_context(output_folder(folder, {"command": "pseudo", "teacher": self.settings.teacher}))
             for done, row in enumerate(write_pseudo_masks(self.report.matched, teacher, PseudoSettings(), folder), 1):
-                if row["status"] != "ok":
-                    raise DataError(f"{row['image']}: {row['reason']}", "repair the picture or remove its boxes")
+                if row.status == "failed":
+                    raise DataError(f"{row.image}: {row.reason}", "repair the picture or remove its boxes")
                 yield Progress("pseudo-masks", done, total)
 
     def _train(self) -> Iterator[Progress]:
@@ -204,7 +205,7 @@ class Adaptation:
         }
 
     def _held_out(self) -> list[Case]:
-        made = {row["image"]: self.out / PSEUDO / row["mask"] for row in read_pseudo(self.out / PSEUDO)}
+        made = {row.image: self.out / PSEUDO / row.mask for row in read_pseudo(self.out / PSEUDO)}
         cases = []
         for path in self.parts.held_out:
             mask = made[path.relative_to(self.photos).as_posix()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from imltool.cli import common
 from imltool.texts import counted
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imltool.data.accounts import Account
     from imltool.data.boxes import BoxReport
     from imltool.tables import Table
+    from imltool.teacher.audit import AuditSummary
 
 MAX_LEFT_OUT = 0.1
 """`imltool.data.accounts.MAX_LEFT_OUT`; importing it here would slow down every start."""
@@ -86,7 +87,8 @@ def pseudo(
     from imltool.errors import DataError
     from imltool.files import sha256_file
     from imltool.journal import output_folder
-    from imltool.teacher.pseudo import COCO, PseudoSettings, read_pseudo, write_coco_masks, write_pseudo_masks
+    from imltool.teacher.pseudo import COCO, PseudoSettings, write_coco_masks, write_pseudo_masks
+    from imltool.teacher.pseudo_rows import read_pseudo
     from imltool.teacher.registry import load_teacher, teacher_weights
 
     settings = load_settings(PseudoSettings, config, set_)
@@ -126,13 +128,13 @@ def pseudo(
         withdrawn = [name for name, why in report.lost.items() if why == "no usable box"]
         for row in write_pseudo_masks(report.matched, model, settings, out, cluster, withdrawn, report.empty):
             bar.advance(task)
-            counts[row["status"]] += 1
-            if row["status"] == "failed":
-                common.log.error("%s: %s", row["image"], row["reason"])
-            elif row["status"] == "withdrawn":
-                common.say(f"{row['image']}: its box is gone, its pseudo-mask is removed")
+            counts[row.status] += 1
+            if row.status == "failed":
+                common.log.error("%s: %s", row.image, row.reason)
+            elif row.status == "withdrawn":
+                common.say(f"{row.image}: its box is gone, its pseudo-mask is removed")
             if as_json:
-                common.print_json(row)
+                common.print_json(row.model_dump())
         made = counts["ok"]
         kept = len(report.matched) - made - counts["failed"]
         common.say(f"{counted(made, 'pseudo-mask')} made{f', {kept} kept from before' if kept else ''} → {out}")
@@ -153,7 +155,7 @@ def pseudo(
 
 def _account(images: Path, report: BoxReport) -> Account:
     from imltool.data.accounts import Account
-    from imltool.teacher.pseudo import no_box_words
+    from imltool.teacher.pseudo_rows import no_box_words
 
     account = Account(images.resolve().name, used=len(report.matched))
     for name, reason in report.lost.items():
@@ -179,20 +181,23 @@ def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:
         task = bar.add_task("audit", total=None)
         summary = write_audit(out, images, gt, seed, lambda: bar.advance(task))
     if as_json:
-        common.print_json({"audit": summary})
+        common.print_json({"audit": summary.model_dump(exclude_none=True)})
     else:
         common.print_table(_table(summary), common.stdout)
     common.say(f"audit → {out / 'audit.json'}, {out / 'audit.csv'}, {out / 'audit.png'}")
 
 
-def _table(summary: dict[str, Any]) -> Table:
+def _table(summary: AuditSummary) -> Table:
     from imltool.tables import Table
 
     columns = {"images": "{:d}", "iou_mean": "{:.3f}", "iou_median": "{:.3f}", "boundary_f": "{:.3f}"}
     columns |= {"under_half": "{:.1%}", "fallback": "{:.1%}", "seconds": "{:.2f}"}
     heads = ("boxes cover", "images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "fell back", "s/image")
     rows = [
-        [name, *(form.format(found[key]) if key in found else "–" for key, form in columns.items())]
-        for name, found in {"all": summary, **summary["strata"]}.items()
+        [
+            name,
+            *("–" if (value := getattr(found, key)) is None else form.format(value) for key, form in columns.items()),
+        ]
+        for name, found in {"all": summary, **summary.strata}.items()
     ]
     return Table("pseudo-masks against ground truth", heads, rows, 1)

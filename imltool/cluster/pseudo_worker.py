@@ -13,6 +13,7 @@ from imltool.cluster.model_files import ModelFiles
 from imltool.cluster.same_setup import require_engine, require_version
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
+from imltool.teacher.pseudo_rows import FailedPicture, PseudoRow
 from imltool.teacher.registry import load_teacher, teacher_files
 from imltool.teacher.teacher import Teacher
 from imltool.versions import __version__
@@ -68,7 +69,7 @@ class SentTeacher:
 
 
 @dataclass(frozen=True)
-class LabelledPicture(Made[dict[str, Any]]):
+class LabelledPicture(Made[PseudoRow | FailedPicture]):
     """A `Made` with the number of cached embeddings.
 
     Attributes:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imltool.scan.results import ScanResult
     from imltool.scan.settings import ScanSettings
     from imltool.teacher.pseudo import PseudoSettings, Unlabelled
+    from imltool.teacher.pseudo_rows import FailedPicture, PseudoRow
     from imltool.teacher.teacher import Teacher
 
 BATCHES_A_TASK = 2
@@ -62,7 +63,7 @@ class RayCluster:
 
     def label(
         self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[PseudoRow | FailedPicture]:
         from imltool.cluster.pseudo_worker import PseudoWorker, SentTeacher
 
         def prepare(ray: Any) -> Callable[[], Worker]:

@@ -29,8 +29,9 @@ from imltool.study.results import LabelQuality
 from imltool.study.reuse import find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
 from imltool.study.studies import sibling_masks
-from imltool.teacher.audit import audit_rows, summarise
-from imltool.teacher.pseudo import PseudoSettings, read_pseudo, write_pseudo_masks
+from imltool.teacher.audit import audit_rows, figures
+from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
+from imltool.teacher.pseudo_rows import FailedPicture, read_pseudo
 from imltool.teacher.registry import load_teacher, teacher_weights
 from imltool.teacher.teacher import BoxMask, Teacher
 from imltool.training.settings import SourceSettings, TrainSettings
@@ -154,9 +155,9 @@ def make_labels(
                     for row in made:
                         if row is None:
                             continue
-                        if row["status"] != "ok":
+                        if isinstance(row, FailedPicture):
                             raise DataError(
-                                f"{one.images / row['image']}: {row['reason']}", "repair it or remove it from the list"
+                                f"{one.images / row.image}: {row.reason}", "repair it or remove it from the list"
                             )
                         yield Advanced()
 
@@ -175,11 +176,8 @@ def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
     """The boxes of the pictures in use: those of the configured pseudo-masks, or boxes made from the true masks."""
     if labels.jitter is None and one.pseudo is not None:
-        rows = [row for row in read_pseudo(one.pseudo) if row["image"] in one.names]
-        boxed = [
-            BoxedImage(row["image"], tuple(tuple(box["box"]) for box in row["boxes"]), (row["width"], row["height"]))
-            for row in rows
-        ]
+        rows = [row for row in read_pseudo(one.pseudo) if row.image in one.names]
+        boxed = [BoxedImage(row.image, tuple(box.box for box in row.boxes), (row.width, row.height)) for row in rows]
     else:
         share = labels.jitter
         boxed = _made_boxes(one, JITTER if share is None else (share, share))
@@ -222,9 +220,8 @@ def label_quality(settings: TrainSettings) -> LabelQuality | None:
         assert source.images is not None and source.pseudo is not None
         images, folder = settings.data.root / source.images, settings.data.root / source.pseudo
         used = {item.image.relative_to(images).as_posix() for item in read_source(settings.data, source).samples}
-        rows = [row for row in read_pseudo(folder) if row["image"] in used]
+        rows = [row for row in read_pseudo(folder) if row.image in used]
         audit += list(audit_rows(rows, folder, images, settings.data.root / masks))
     if not audit:
         return None
-    summary = summarise(audit)
-    return LabelQuality.model_validate({key: summary[key] for key in LabelQuality.model_fields})
+    return LabelQuality.model_validate(figures(audit), from_attributes=True)

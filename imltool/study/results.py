@@ -121,8 +121,8 @@ class LabelQuality(Exact):
     iou_mean: float | None
     iou_median: float | None
     boundary_f: float | None
-    under_half: int
-    fallback: int
+    under_half: float | None
+    fallback: float | None
 
 
 class RowInfo(Exact):

@@ -15,7 +15,7 @@ from imltool.files import make_folder, writing
 from imltool.journal import PARAMETERS, dump_json, read_rows
 from imltool.study.results import Measurement
 from imltool.study.settings import JOURNAL, LABELS
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.training.run_folder import STATE
 from imltool.training.settings import TrainSettings
 
@@ -68,7 +68,7 @@ def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: i
         for marker in sorted(study.glob(f"{LABELS}/*/*/{PARAMETERS}")):
             try:
                 same = json.loads(marker.read_text(encoding="utf-8")) == wanted
-                if same and sum(row["status"] == "ok" for row in read_pseudo(marker.parent)) == pictures:
+                if same and len(read_pseudo(marker.parent)) == pictures:
                     return marker.parent
             except (OSError, ValueError, DataError):
                 continue

@@ -15,7 +15,7 @@ from typing import get_args
 from imltool.errors import WeightsError
 from imltool.student.settings import MemoryKind, TraceGroup
 from imltool.study.settings import LabelSettings, StudySettings, Variant
-from imltool.teacher.pseudo import read_pseudo
+from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.teacher.registry import NAMED_TEACHERS, teacher_weights
 from imltool.training.settings import OptimSettings, SourceSettings, TrainSettings
 
@@ -144,7 +144,7 @@ def pseudo(base: TrainSettings, teacher: str) -> Variants:
 def _configured_teacher(base: TrainSettings) -> str | None:
     """The teacher of the configured pseudo-masks; None if there are none or they are by several teachers."""
     folders = {base.data.root / source.pseudo for source in base.data.train if source.weight and source.pseudo}
-    found = {row["teacher"] for folder in folders for row in read_pseudo(folder)}
+    found = {row.teacher for folder in folders for row in read_pseudo(folder)}
     return found.pop() if len(found) == 1 else None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
 import numpy as np
 
+from imltool.config import Frozen
 from imltool.data.folder import masks_by_stem
 from imltool.data.masks import MaskRule, read_truth
 from imltool.errors import DataError
@@ -19,12 +20,53 @@ from imltool.files import write_text
 from imltool.pictures.images import Mask, read_mask, read_rgb
 from imltool.pictures.sheet import INK, PREDICTED, TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.teacher.non_learned import fill_box
-from imltool.teacher.pseudo import ANNOTATOR, read_pseudo
+from imltool.teacher.pseudo_rows import ANNOTATOR, PseudoRow, read_pseudo
 from imltool.texts import shortened
 
 BOUNDARY_PIXELS = 2
 STRATA = ((0.0, 0.01), (0.01, 0.05), (0.05, 0.20), (0.20, 1.01))
 """Box-size strata: ranges of the share of the picture inside its boxes."""
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """The comparison of a pseudo-mask with its ground truth.
+
+    Attributes:
+        box_area: share of the picture inside its boxes.
+        fallbacks: number of boxes used instead of the teacher's mask.
+        seconds: that it took to make the pseudo-mask.
+    """
+
+    image: str
+    iou: float
+    boundary_f: float
+    box_area: float
+    fallbacks: int
+    seconds: float
+
+
+class Figures(Frozen):
+    """Means over pictures, None without any: IoU, its median, boundary F, and seconds.
+
+    Attributes:
+        under_half: share of pictures below IoU 0.5.
+        fallback: share of pictures with a box as fallback.
+    """
+
+    images: int
+    iou_mean: float | None = None
+    iou_median: float | None = None
+    boundary_f: float | None = None
+    under_half: float | None = None
+    fallback: float | None = None
+    seconds: float | None = None
+
+
+class AuditSummary(Figures):
+    """The content of `audit.json`: figures overall and per box-size stratum; those without pictures have no means."""
+
+    strata: dict[str, Figures]
 
 
 def iou(first: Mask, second: Mask) -> float:
@@ -73,9 +115,8 @@ def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
     return found
 
 
-def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path) -> Iterator[dict[str, Any]]:
-    """Compare every pseudo-mask with its ground truth; yields image, iou, boundary_f, box_area, fallbacks (number of
-    boxes used instead of the teacher's mask) and seconds.
+def audit_rows(rows: Sequence[PseudoRow], out: Path, images: Path, truths: Path) -> Iterator[AuditRow]:
+    """Compare every pseudo-mask with its ground truth.
 
     Args:
         rows: rows of `pseudo.jsonl`.
@@ -84,83 +125,77 @@ def audit_rows(rows: list[dict[str, Any]], out: Path, images: Path, truths: Path
 
     Raises `DataError` when a mask is missing or of another size.
     """
-    pairs = find_truths([row["image"] for row in rows], truths)
+    pairs = find_truths([row.image for row in rows], truths)
     for row in rows:
-        size = (row["width"], row["height"])
-        predicted = read_mask(out / row["mask"], size)
-        truth = read_truth(pairs[row["image"]], MaskRule(), images / row["image"])
+        predicted = read_mask(out / row.mask, (row.width, row.height))
+        truth = read_truth(pairs[row.image], MaskRule(), images / row.image)
         covered = np.zeros(truth.shape, dtype=bool)
-        for record in row["boxes"]:
-            covered |= fill_box(truth.shape, np.array(record["box"], dtype=np.float32))
-        yield {
-            "image": row["image"],
-            "iou": iou(predicted, truth),
-            "boundary_f": boundary_f(predicted, truth),
-            "box_area": float(covered.mean()),
-            "fallbacks": sum(record["used"] not in (row["teacher"], ANNOTATOR) for record in row["boxes"]),
-            "seconds": row["seconds"],
-        }
+        for record in row.boxes:
+            covered |= fill_box(truth.shape, np.array(record.box, dtype=np.float32))
+        yield AuditRow(
+            image=row.image,
+            iou=iou(predicted, truth),
+            boundary_f=boundary_f(predicted, truth),
+            box_area=float(covered.mean()),
+            fallbacks=sum(record.used not in (row.teacher, ANNOTATOR) for record in row.boxes),
+            seconds=row.seconds,
+        )
 
 
-def summarise(audit: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and median IoU, boundary F, share below IoU 0.5, share with a box as fallback, and seconds per image.
-
-    The metrics are given overall and per box-size stratum.
-    """
-    summary = _figures(audit)
-    summary["strata"] = {
-        f"{low:.0%}-{min(high, 1.0):.0%}": _figures([row for row in audit if low <= row["box_area"] < high])
+def summarise(audit: Sequence[AuditRow]) -> AuditSummary:
+    """Figures overall and per box-size stratum."""
+    strata = {
+        f"{low:.0%}-{min(high, 1.0):.0%}": figures([row for row in audit if low <= row.box_area < high])
         for low, high in STRATA
     }
-    return summary
+    return AuditSummary(**figures(audit).model_dump(), strata=strata)
 
 
-def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if not rows:
-        return {"images": 0}
-    ious = np.array([row["iou"] for row in rows])
-    return {
-        "images": len(rows),
-        "iou_mean": float(ious.mean()),
-        "iou_median": float(np.median(ious)),
-        "boundary_f": float(np.mean([row["boundary_f"] for row in rows])),
-        "under_half": float((ious < 0.5).mean()),
-        "fallback": float(np.mean([row["fallbacks"] > 0 for row in rows])),
-        "seconds": float(np.mean([row["seconds"] for row in rows])),
-    }
+def figures(audit: Sequence[AuditRow]) -> Figures:
+    """Figures over pictures."""
+    if not audit:
+        return Figures(images=0)
+    ious = np.array([row.iou for row in audit])
+    return Figures(
+        images=len(audit),
+        iou_mean=float(ious.mean()),
+        iou_median=float(np.median(ious)),
+        boundary_f=float(np.mean([row.boundary_f for row in audit])),
+        under_half=float((ious < 0.5).mean()),
+        fallback=float(np.mean([row.fallbacks > 0 for row in audit])),
+        seconds=float(np.mean([row.seconds for row in audit])),
+    )
 
 
 def draw_audit(
     path: Path,
-    audit: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
+    audit: Sequence[AuditRow],
+    rows: Sequence[PseudoRow],
     out: Path,
     images: Path,
     truths: Path,
     seed: int,
 ) -> None:
     """Contact sheet: the 12 worst pictures, then 12 drawn at random. Truth blue, pseudo-mask orange, boxes black."""
-    worst = sorted(audit, key=lambda row: row["iou"])[:12]
+    worst = sorted(audit, key=lambda row: row.iou)[:12]
     others = [row for row in audit if row not in worst]
     picks = np.random.default_rng(seed).permutation(len(others))[:12]
-    pairs = find_truths([row["image"] for row in rows], truths)
-    by_name = {row["image"]: row for row in rows}
+    pairs = find_truths([row.image for row in rows], truths)
+    by_name = {row.image: row for row in rows}
     tiles = []
     for label, row in [("worst", row) for row in worst] + [("random", others[index]) for index in picks]:
-        source = by_name[row["image"]]
-        image = images / row["image"]
-        drawn = draw_contours(read_rgb(image), read_truth(pairs[row["image"]], MaskRule(), image), TRUTH)
-        drawn = draw_contours(drawn, read_mask(out / source["mask"]), PREDICTED)
-        drawn = draw_boxes(drawn, [record["box"] for record in source["boxes"]], INK, 1)
-        tiles.append(
-            (drawn, f"{label}: IoU {row['iou']:.2f}, boundary F {row['boundary_f']:.2f}\n{shortened(row['image'], 38)}")
-        )
+        source, image = by_name[row.image], images / row.image
+        drawn = draw_contours(read_rgb(image), read_truth(pairs[row.image], MaskRule(), image), TRUTH)
+        drawn = draw_contours(drawn, read_mask(out / source.mask), PREDICTED)
+        drawn = draw_boxes(drawn, [record.box for record in source.boxes], INK, 1)
+        words = f"{label}: IoU {row.iou:.2f}, boundary F {row.boundary_f:.2f}\n{shortened(row.image, 38)}"
+        tiles.append((drawn, words))
     contact_sheet(path, tiles, title="Pseudo-masks (orange) against ground truth (blue), boxes black")
 
 
 def write_audit(
     out: Path, images: Path, truths: Path, seed: int = 0, advance: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+) -> AuditSummary:
     """Audit a `pseudo` output: writes audit.json, audit.csv and audit.png into it and returns the summary.
 
     Args:
@@ -174,11 +209,11 @@ def write_audit(
         audit.append(row)
         advance()
     summary = summarise(audit)
-    write_text(out / "audit.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "audit.json", json.dumps(summary.model_dump(exclude_none=True), indent=2) + "\n")
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(audit[0]) if audit else ["image"], lineterminator="\n")
+    writer = csv.DictWriter(buffer, [one.name for one in fields(AuditRow)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(audit)
+    writer.writerows(asdict(row) for row in audit)
     write_text(out / "audit.csv", buffer.getvalue())
     draw_audit(out / "audit.png", audit, rows, out, images, truths, seed)
     return summary

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -24,25 +24,24 @@ from imltool.data.coco_masks import write_masks
 from imltool.data.rle import decode_mask
 from imltool.errors import DataError, ImageError
 from imltool.files import sha256_file, sha256_text, what_happened, write_bytes, writing
-from imltool.journal import Journal, dump_json, read_rows
+from imltool.journal import Journal, dump_json
 from imltool.pictures.images import RGB, Mask, mask_png, read_rgb
 from imltool.teacher.non_learned import fill_box
+from imltool.teacher.pseudo_rows import (
+    ANNOTATOR,
+    JOURNAL,
+    BoxlessPicture,
+    BoxRecord,
+    FailedPicture,
+    PseudoRow,
+    WithdrawnPicture,
+    newest_rows,
+    read_pseudo,
+)
 from imltool.teacher.teacher import BoxMask, Teacher
 
-Row = dict[str, Any]
-JOURNAL = "pseudo.jsonl"
 MASKS = "masks"
 COCO = "pseudo.coco.json"
-ANNOTATOR = "annotator"
-"""Recorded as the source of a mask or filled box that a person accepted."""
-
-NO_BOX = "no box"
-NO_BOX_WORDS = {
-    "": "nothing boxed",
-    "authentic": "judged authentic, no box",
-    "unsure": "judged unsure, not used",
-    "skipped": "skipped, not judged",
-}
 NOTHING: Mapping[str, str] = {}
 
 
@@ -62,18 +61,10 @@ class PseudoSettings(Settings):
 
 @dataclass(frozen=True)
 class PseudoMask:
-    """A pseudo-mask and how it was made.
-
-    Attributes:
-        mask: bool [H,W], the union over boxes.
-        boxes: one record per box: `box` XYXY, `used` (the teacher's name, `box`, or `annotator` if a person accepted a
-            mask or the box), `predicted_iou` and `stability` (null for teachers without them, and if a person decided),
-            `coverage` (share of the box that the mask covers), `choice` (which of SAM's masks, null if a person
-            decided).
-    """
+    """A pseudo-mask, the union over boxes as bool [H,W], and how the mask of each box was made."""
 
     mask: Mask
-    boxes: list[dict[str, Any]]
+    boxes: tuple[BoxRecord, ...]
 
 
 def grow_boxes(boxes: NDArray[np.float32], grow: float, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -126,50 +117,51 @@ def make_pseudo_mask(
     prompts = grow_boxes(boxes, settings.grow, size)
     answers = teacher.decode(teacher.embed(rgb), prompts[open_], settings.multimask) if open_ else []
     chosen = {
-        index: _choose(prompts[index], answer, teacher.name, settings)
+        index: _choose(boxes[index], prompts[index], answer, teacher.name, settings)
         for index, answer in zip(open_, answers, strict=True)
     }
     chosen |= {index: _accept(boxes[index], label, size) for index, label in enumerate(labels) if label is not None}
     united = np.zeros(size, dtype=bool)
     records = []
-    for index, box in enumerate(boxes):
-        mask, record = chosen[index]
+    for mask, record in (chosen[index] for index in range(len(boxes))):
         united |= mask
-        records.append({"box": [round(float(value), 2) for value in box], **record})
-    return PseudoMask(united, records)
+        records.append(record)
+    return PseudoMask(united, tuple(records))
 
 
-def _accept(box: NDArray[np.float32], label: Accepted, size: tuple[int, int]) -> tuple[Mask, dict[str, Any]]:
+def _accept(box: NDArray[np.float32], label: Accepted, size: tuple[int, int]) -> tuple[Mask, BoxRecord]:
     filled = fill_box(size, box)
     mask = decode_mask(label.mask) if label.mask else filled
-    record = {
-        "used": ANNOTATOR,
-        "predicted_iou": None,
-        "stability": None,
-        "coverage": round(float((mask & filled).sum() / filled.sum()), 4),
-        "choice": None,
-    }
-    return mask, record
+    coverage = round(float((mask & filled).sum() / filled.sum()), 4)
+    return mask, BoxRecord(
+        box=_sides(box), used=ANNOTATOR, predicted_iou=None, stability=None, coverage=coverage, choice=None
+    )
 
 
 def _choose(
-    box: NDArray[np.float32], answer: BoxMask, teacher: str, settings: PseudoSettings
-) -> tuple[Mask, dict[str, Any]]:
-    filled = fill_box(answer.mask.shape, box)
+    box: NDArray[np.float32], prompt: NDArray[np.float32], answer: BoxMask, teacher: str, settings: PseudoSettings
+) -> tuple[Mask, BoxRecord]:
+    filled = fill_box(answer.mask.shape, prompt)
     area = int(filled.sum())
     mask = answer.mask & filled if settings.clip else answer.mask
     mask = clean_mask(mask, math.ceil(settings.min_island * area), math.ceil(settings.min_hole * area))
     coverage = float((mask & filled).sum() / area)
     unsure = answer.predicted_iou < settings.min_predicted_iou  # NaN (no estimate) is never lower
     used = "box" if unsure or coverage < settings.min_coverage else teacher
-    record = {
-        "used": used,
-        "predicted_iou": _number(answer.predicted_iou),
-        "stability": _number(answer.stability),
-        "coverage": round(coverage, 4),
-        "choice": answer.choice,
-    }
+    record = BoxRecord(
+        box=_sides(box),
+        used=used,
+        predicted_iou=_number(answer.predicted_iou),
+        stability=_number(answer.stability),
+        coverage=round(coverage, 4),
+        choice=answer.choice,
+    )
     return (filled if used == "box" else mask), record
+
+
+def _sides(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+    return x1, y1, x2, y2
 
 
 def _number(value: float) -> float | None:
@@ -207,10 +199,12 @@ class Unlabelled:
         return replace(self, item=replace(self.item, image=Path(os.path.abspath(self.item.image))))
 
 
-def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -> tuple[Row, dict[str, bytes]]:
-    """Make a picture's row, see `write_pseudo_masks`, and its file as path → content.
+def label_picture(
+    one: Unlabelled, teacher: Teacher, settings: PseudoSettings
+) -> tuple[PseudoRow | FailedPicture, dict[str, bytes]]:
+    """Make a picture's row and its file as path → content.
 
-    Nothing is written. There is no file if the row's status is `failed`.
+    Nothing is written. There is no file if it failed.
     """
     item = one.item
     started = time.perf_counter()
@@ -220,35 +214,38 @@ def label_picture(one: Unlabelled, teacher: Teacher, settings: PseudoSettings) -
         sha256 = sha256_file(item.image)
     except (ImageError, DataError) as error:
         reason = error.message.removeprefix(f"{item.image}: ")
-        return {"image": item.name, "status": "failed", "reason": reason}, {}
+        return FailedPicture(image=item.name, reason=reason), {}
     mask = mask_png(made.mask)
-    row = {
-        "image": item.name,
-        "status": "ok",
-        "teacher": teacher.name,
-        "engine": teacher.engine,
-        "width": rgb.shape[1],
-        "height": rgb.shape[0],
-        "sha256": sha256,
-        "annotation_sha256": annotation_digest(item),
-        "boxes": made.boxes,
-        "mask": one.mask,
-        "mask_sha256": hashlib.sha256(mask).hexdigest(),
-        "mask_area": round(float(made.mask.mean()), 6),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    row = PseudoRow(
+        image=item.name,
+        teacher=teacher.name,
+        engine=teacher.engine,
+        width=rgb.shape[1],
+        height=rgb.shape[0],
+        sha256=sha256,
+        annotation_sha256=annotation_digest(item),
+        boxes=made.boxes,
+        mask=one.mask,
+        mask_sha256=hashlib.sha256(mask).hexdigest(),
+        mask_area=round(float(made.mask.mean()), 6),
+        seconds=round(time.perf_counter() - started, 3),
+    )
     return row, {one.mask: mask}
 
 
 class LabelWorkers(Protocol):
     """Workers that make pseudo-masks in other processes. Their methods raise `OutputError` and `ClusterError`."""
 
-    def label(self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
+    def label(
+        self, todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path
+    ) -> Iterator[PseudoRow | FailedPicture]:
         """Like the function `label`: yield rows in the order of `todo`, each after its mask is on disk."""
         ...
 
 
-def label(todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path) -> Iterator[Row]:
+def label(
+    todo: Sequence[Unlabelled], teacher: Teacher, settings: PseudoSettings, out: Path
+) -> Iterator[PseudoRow | FailedPicture]:
     """Yield rows in the order of `todo`, each after its mask is written below `out`. Raises `OutputError`."""
     for one in todo:
         row, files = label_picture(one, teacher, settings)
@@ -271,39 +268,37 @@ def write_pseudo_masks(
     cluster: LabelWorkers | None = None,
     withdrawn: Sequence[str] = (),
     boxless: Mapping[str, str] = NOTHING,
-) -> Generator[Row, None, None]:
+) -> Generator[PseudoRow | FailedPicture | WithdrawnPicture, None, None]:
     """Make the pseudo-masks missing in `out` and yield a row for every picture made, failed or withdrawn.
 
     A mask is kept as long as its picture, its boxes and their accepted labels stay the same. When more pictures are
     annotated, only their masks are made.
 
-    Each finished row is a line of `pseudo.jsonl`: image, teacher, engine (null for a non-learned teacher), width,
-    height, sha256, annotation_sha256, boxes, mask, mask_sha256, mask_area (share of the picture), seconds, status `ok`.
-    A picture that cannot be read or has a damaged accepted mask yields status `failed` with a reason. It is not
-    journalled, so the next run tries it again.
+    Each finished row is a line of `pseudo.jsonl`; failures are not journalled.
 
     Args:
         cluster: workers that make the masks, see `imltool.cluster`; None for this process. It affects only
             `seconds`.
         withdrawn: pictures without a usable box in the present annotation. A mask made earlier is removed, which is
-            recorded by a row of status `withdrawn`.
+            recorded by a `WithdrawnPicture`.
         boxless: pictures that the annotation lists without a box → the verdict, as `BoxReport.empty`. They are also
-            withdrawn. In addition, a row of status `no box`, which is not yielded, keeps the verdict for training.
+            withdrawn. In addition, a `BoxlessPicture` is journalled, which is not yielded.
 
     The caller must have locked `out`, see `journal.output_folder`. Raises `OutputError` when a file cannot be written,
     and `ClusterError`; journalled rows stay valid.
     """
     with Journal(out / JOURNAL) as journal:
-        rows = _newest(journal.rows)
+        newest = newest_rows(journal.path, journal.rows)
+        rows = {name: row for name, row in newest.items() if isinstance(row, PseudoRow)}
         for name in sorted(rows.keys() & {*withdrawn, *boxless}):
             _remove_mask(out, rows.pop(name), rows)
-            row = {"image": name, "status": "withdrawn"}
-            journal.append(row)
-            yield row
-        known = _verdicts(journal.rows)
+            newest[name] = gone = WithdrawnPicture(image=name)
+            journal.append(gone.model_dump())
+            yield gone
         for name, verdict in boxless.items():
-            if known.get(name) != verdict:
-                journal.append({"image": name, "status": NO_BOX, "verdict": verdict})
+            judged = BoxlessPicture(image=name, verdict=verdict)
+            if newest.get(name) != judged:
+                journal.append(judged.model_dump())
         targets = mask_names(sorted(rows.keys() | {item.name for item in matched}))
         todo = [
             Unlabelled(item, f"{MASKS}/{targets[item.name]}")
@@ -312,53 +307,29 @@ def write_pseudo_masks(
         ]
         make = cluster.label if cluster else label
         for row in make(todo, teacher, settings, out):
-            if row["status"] == "ok":
-                journal.append(row)
-                before = rows.get(row["image"])
-                rows[row["image"]] = row
-                if before and before["mask"] != row["mask"]:
+            if isinstance(row, PseudoRow):
+                journal.append(row.model_dump())
+                before = rows.get(row.image)
+                rows[row.image] = row
+                if before and before.mask != row.mask:
                     _remove_mask(out, before, rows)
             yield row
 
 
-def _is_done(item: MatchedImage, row: Row | None, out: Path) -> bool:
+def _is_done(item: MatchedImage, row: PseudoRow | None, out: Path) -> bool:
     return (
         row is not None
-        and row.get("annotation_sha256") == annotation_digest(item)
-        and (out / row["mask"]).is_file()
-        and not what_happened(item.image, row["sha256"])
+        and row.annotation_sha256 == annotation_digest(item)
+        and (out / row.mask).is_file()
+        and not what_happened(item.image, row.sha256)
     )
 
 
-def _remove_mask(out: Path, row: Row, rows: dict[str, Row]) -> None:
+def _remove_mask(out: Path, row: PseudoRow, rows: dict[str, PseudoRow]) -> None:
     """Remove a mask that no other row refers to."""
-    if all(other["mask"] != row["mask"] for other in rows.values()):
-        with writing(out / row["mask"]):
-            (out / row["mask"]).unlink(missing_ok=True)
-
-
-def _newest(rows: list[Row]) -> dict[str, Row]:
-    """The newest row of each picture with a pseudo-mask."""
-    newest = {row["image"]: row for row in rows}
-    return {name: row for name, row in newest.items() if row["status"] == "ok"}
-
-
-def _verdicts(rows: list[Row]) -> dict[str, str]:
-    newest = {row["image"]: row for row in rows}
-    return {name: row["verdict"] for name, row in newest.items() if row["status"] == NO_BOX}
-
-
-def read_boxless(out: Path) -> dict[str, str]:
-    """Pictures that the annotation of a `pseudo` output lists without a box → the reason, in a few words.
-
-    Wording is from `NO_BOX_WORDS`; other verdicts of an annotator are returned unchanged. Raises as `read_pseudo` does.
-    """
-    return {name: no_box_words(verdict) for name, verdict in _verdicts(read_rows(out / JOURNAL)).items()}
-
-
-def no_box_words(verdict: str) -> str:
-    """The reason why a picture has no box, in a few words, for a verdict of `BoxReport.empty`."""
-    return NO_BOX_WORDS.get(verdict, verdict)
+    if all(other.mask != row.mask for other in rows.values()):
+        with writing(out / row.mask):
+            (out / row.mask).unlink(missing_ok=True)
 
 
 def write_coco_masks(out: Path) -> int:
@@ -366,13 +337,5 @@ def write_coco_masks(out: Path) -> int:
 
     Raises whatever `read_pseudo` and `write_masks` raise.
     """
-    rows = sorted(read_pseudo(out), key=lambda row: PurePosixPath(row["image"]).parts)
-    return write_masks(out / COCO, [(row["image"], out / row["mask"]) for row in rows], "pseudo-masks")
-
-
-def read_pseudo(out: Path) -> list[Row]:
-    """Rows of a finished or running `pseudo` output, the newest for each picture with a pseudo-mask.
-
-    Raises `DataError` when the output is missing or damaged.
-    """
-    return list(_newest(read_rows(out / JOURNAL)).values())
+    rows = sorted(read_pseudo(out), key=lambda row: PurePosixPath(row.image).parts)
+    return write_masks(out / COCO, [(row.image, out / row.mask) for row in rows], "pseudo-masks")

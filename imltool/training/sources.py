@@ -18,6 +18,7 @@ from imltool.data.survey import survey, usable_pictures
 from imltool.errors import DataError, UsageError
 from imltool.files import walk_images
 from imltool.synth.sources import SourcePool, object_samples, working_side
+from imltool.teacher.pseudo_rows import read_boxless, read_pseudo
 from imltool.training.provenance import is_readable
 from imltool.training.settings import DataSettings, SourceSettings
 
@@ -126,7 +127,7 @@ def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
     """Advice for a source without a usable picture."""
     names = account.left_out.get(NO_PSEUDO_MASK)
     if names and source.pseudo is not None:
-        known = [row["image"] for row in _pseudo_rows(data, source)]
+        known = [row.image for row in read_pseudo(_folder(data, source.pseudo))]
         return f"its pictures are called like {names[0]}, the pseudo-masks are of {known[0] if known else 'no picture'}"
     return "check the data folder"
 
@@ -173,24 +174,16 @@ def _from_manifest(data: DataSettings, source: SourceSettings, account: Account)
     return chosen
 
 
-def _pseudo_rows(data: DataSettings, source: SourceSettings) -> list[dict[str, object]]:
-    from imltool.teacher.pseudo import read_pseudo
-
-    assert source.pseudo is not None
-    return read_pseudo(_folder(data, source.pseudo))
-
-
 def _with_pseudo_masks(
     data: DataSettings, source: SourceSettings, chosen: Sequence[Sample], account: Account
 ) -> list[Sample]:
     """The samples that have a pseudo-mask, paired with it. The others are counted; pictures that were judged and have
     no box are not counted as faults, as an `authentic` source may list them.
     """
-    from imltool.teacher.pseudo import read_boxless
-
     assert source.pseudo is not None
-    masks = {row["image"]: data.root / source.pseudo / str(row["mask"]) for row in _pseudo_rows(data, source)}
-    boxless = read_boxless(_folder(data, source.pseudo))
+    folder = _folder(data, source.pseudo)
+    masks = {row.image: folder / row.mask for row in read_pseudo(folder)}
+    boxless = read_boxless(folder)
     found = []
     for sample in chosen:
         if sample.name in masks:
