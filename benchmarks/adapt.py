@@ -1,11 +1,11 @@
-"""How much boxes of a new kind teach a student that never saw it: F1 against the number of boxed pictures.
+"""Adaptation of a student to a new kind of forgery: F1 against the number of boxed pictures.
 
     python benchmarks/adapt.py SET --start STUDENT --authentic DIR --out OUT [--sizes 5 10 20 1000] [--parts all fusion]
 
-SET has the layout tampered/, masks/, boxes.json (and a manifest.jsonl with scenes, where there is one). Its pictures
-are divided by scene into folds; for each fold the student learns from the first pictures of the other folds, as
-`imltool adapt` does it, and is measured with the true masks on the fold. What it loses is measured on forgeries of
-known kinds made from authentic pictures that it does not learn from, and on those pictures themselves. Rows are kept in
+SET has the layout tampered/, masks/, boxes.json (and optionally a manifest.jsonl with scenes). Its pictures
+are divided by scene into folds; for each fold the student is adapted to the first pictures of the other folds, as
+in `imltool adapt`, and evaluated on the fold with the true masks. Its loss is measured on forgeries of
+known kinds made from authentic pictures that are not used for training, and on those pictures. Rows are stored in
 OUT, so that an interrupted benchmark resumes; the table, and a plot with 95 % intervals over pictures, are made at the
 end.
 """
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs share."""
+    """Settings and data shared by all runs."""
 
     folder: Path
     start: Path
@@ -64,7 +64,7 @@ class Bench:
     known: tuple[Case, ...]
 
     def measured(self, localizer: Localizer, held: Sequence[Path]) -> Row:
-        """What a student finds: in the fold, in forgeries of known kinds, in authentic pictures."""
+        """Metrics of a student on the fold, on forgeries of known kinds, and on authentic pictures."""
         calibrating, checking = ([Case(path, None) for path in part] for part in self.clean[1:])
         return {
             "held": measure(self, localizer, labelled(held, self.folder / "masks")),
@@ -75,7 +75,7 @@ class Bench:
 
 
 def shuffled(groups: list[list[Path]]) -> list[list[Path]]:
-    """Scenes in an order that depends on their names alone."""
+    """Scenes in an order that depends only on their names."""
     return sorted(groups, key=lambda group: sha256_text(group[0].name))
 
 
@@ -94,7 +94,7 @@ def folds_of(folder: Path, files: Sequence[Path], pattern: str | None, count: in
 
 
 def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[Row]:
-    """Score, and F1 of forgeries, by picture."""
+    """Score, and F1 of forgeries, of each picture."""
     rows = []
     for case in cases:
         rgb = read_rgb(case.image)
@@ -144,7 +144,7 @@ def run(bench: Bench, held: Sequence[Path], taught: Sequence[Path], labels: str,
 
 
 def minutes_of(folder: Path) -> float:
-    """How long a training took, from the images/s in its log."""
+    """Duration of a training in minutes, from the images/s in its log."""
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [(row["step"], row["images_per_second"]) for row in rows if row["event"] == "train"]
     size = load_settings(TrainSettings, folder / "config.yaml").optim.batch_size
@@ -153,7 +153,7 @@ def minutes_of(folder: Path) -> float:
 
 
 def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
-    """The recipe with the shared cache, and with pixel masks in place of pseudo-masks where these are asked for."""
+    """The recipe with the shared cache, and with pixel masks instead of pseudo-masks if requested."""
     train = list(recipe.data.train)
     if labels == "masks":
         new = train[0].model_dump() | {"kind": "masks", "pseudo": None, "masks": bench.folder / "masks"}
@@ -163,13 +163,13 @@ def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
 
 
 def flagged(row: Row, part: str) -> list[bool]:
-    """Which pictures score above 95 % of the authentic pictures that only calibrate."""
+    """Flag pictures that score above 95 % of the authentic calibration pictures."""
     limit = float(np.quantile([one["score"] for one in row["calibrating"]], 0.95, method="higher"))
     return [one["score"] > limit for one in row[part]]
 
 
 def table(rows: Sequence[Row], out: Path) -> str:
-    """A line for each number of pictures; writes the plot beside it."""
+    """A table with a row for each number of pictures; also write the plot."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[5, 10, 20, 1000])
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--scenes", help="pattern of what pictures of one scene share in their names")
+    parser.add_argument("--scenes", help="pattern of the part of file names that pictures of a scene share")
     parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "fusion"])
     parser.add_argument("--labels", nargs="+", default=["boxes"], choices=["boxes", "masks"])
     parser.add_argument("--set-adapt", action="append", default=[], metavar="KEY=VALUE", help="a setting of adapt")

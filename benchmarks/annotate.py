@@ -1,4 +1,4 @@
-"""What a person waits for in `imltool annotate`: the embedding of a picture, the mask of a box, of an accepted one.
+"""Waiting times in `imltool annotate`: embedding a picture, the mask of a box, the full mask of an accepted box.
 
 Usage: python benchmarks/annotate.py FOLDER [PICTURES]
 """
@@ -46,7 +46,7 @@ for now, later in zip(names[::2], names[1::2], strict=False):
     worker.want([now])
     assert worker.ready(now, PATIENCE), now
     waits["embedding"].append(time.perf_counter() - begun)
-    timed("mask", now)  # the first decoding of a process is slower and no one's
+    timed("mask", now)  # the first decoding of a process is slower and not counted
     waits["mask"].pop()
     for _ in range(BOXES):
         timed("mask", now)

@@ -1,6 +1,6 @@
-"""What a person waits for in the page of `imltool annotate`: from letting the mouse go to the mask on the screen.
+"""Waiting time in the page of `imltool annotate`: from releasing the mouse button to the mask on the screen.
 
-Draws boxes in headless Chromium on pictures that are embedded already, and takes the time in the page: from the event
+Draws boxes in headless Chromium on pictures that are already embedded, and measures in the page: from the event
 of the released button to the second frame after the mask's box is listed.
 
 Usage: python benchmarks/annotate_page.py FOLDER [PICTURES]     (needs playwright and a chromium)
@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 BOXES = 10
 """Boxes drawn in each picture."""
 PAUSE = 500
-"""Milliseconds from one box to the next: nobody draws faster, and what was saved is out of the way."""
+"""Milliseconds between boxes: no user draws faster, and saving has finished."""
 PATIENCE = 600_000
 """Milliseconds."""
 STOPWATCH = """
@@ -66,7 +66,7 @@ def measure(page: Page, count: int) -> list[float]:
         waits += page.evaluate("() => window.waits")[1:]
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(300)
-        page.reload()  # a stopwatch a picture
+        page.reload()  # one stopwatch per picture
     return waits
 
 

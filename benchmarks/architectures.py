@@ -1,14 +1,14 @@
-"""Speed, memory and size of the bundled students beside nets of the kinds that published localizers are built on.
+"""Speed, memory and size of the bundled students compared with architectures used by published localizers.
 
-Every net runs at the input size its kind is used at, on the CPU, in float32, with random weights (nothing is
-downloaded), each in a process of its own, so that its peak memory is its own. Only networks are timed: what students
-with traces do before theirs is in the row "from pictures", for which --pictures names a folder of them.
+Every net runs at the usual input size of its kind, on the CPU, in float32, with random weights (nothing is
+downloaded), each in a separate process to measure its peak memory. Only networks are timed: the preprocessing of
+students with traces is included in the row "from pictures", for which --pictures names a folder of pictures.
 
 Usage: python benchmarks/architectures.py [--seconds N] [--only NAME ...] [--pictures FOLDER]
 
 DeepLabV3 is torchvision's. "SegFormer-B2-like" is timm's PVTv2-B2, whose stages are those of SegFormer's encoder
-(overlapping patches, attention over reduced keys, depthwise convolutions), under SegFormer's head of 768 channels.
-"ViT-B, windowed" is timm's ViT-B of Segment Anything: windows in 8 of 12 blocks, which IML-ViT has too.
+(overlapping patches, attention over reduced keys, depthwise convolutions), with SegFormer's head of 768 channels.
+"ViT-B, windowed" is timm's ViT-B of Segment Anything: windows in 8 of 12 blocks, as in IML-ViT.
 """
 
 import argparse
@@ -42,7 +42,7 @@ FROM_PICTURES = "from pictures"
 
 @dataclass(frozen=True)
 class Kind:
-    """A net beside ours: pixels a side, how many pictures at once, and what makes it."""
+    """A net to compare with: input side in pixels, batch size, and its constructor."""
 
     side: int
     batch: int
@@ -122,7 +122,7 @@ PUBLISHED = (
     ("Mesorch", 512, 85.8, 121.5),
     ("IML-ViT", 1024, 91.8, 576.7),
 )
-"""Pixels a side, millions of parameters and GMACs as the literature has them; not measured here."""
+"""Input side in pixels, millions of parameters and GMACs as published; not measured here."""
 
 
 def parameters(module: Any) -> int:
@@ -130,7 +130,7 @@ def parameters(module: Any) -> int:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Parameters and GMACs of a net, counted without values: nothing is computed."""
+    """Parameters and GMACs of a net, counted on the meta device without computing."""
     import torch
 
     from imltool.student.info import count_flops, count_operations
@@ -149,7 +149,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def convert(name: str, folder: Path) -> None:
-    """Leave a net's graph for OpenVINO in `folder`."""
+    """Write the OpenVINO graph of a net to `folder`."""
     import openvino
     import torch
 
@@ -160,7 +160,7 @@ def convert(name: str, folder: Path) -> None:
 
 
 def runner(name: str, engine: str, folder: Path) -> Callable[[int], object]:
-    """What shows a net so many pictures."""
+    """Return a function that runs a net on a given number of pictures."""
     rng = np.random.default_rng(0)
     if name in STUDENTS:
         localizer = Localizer.load(Path(name), "cpu", engine)
@@ -176,11 +176,11 @@ def runner(name: str, engine: str, folder: Path) -> Callable[[int], object]:
         net = kind.build().eval().to(memory_format=torch.channels_last)
         inputs = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
 
-        def show(count: int) -> object:
+        def run(count: int) -> object:
             with torch.inference_mode():
                 return net(inputs[:count])
 
-        return show
+        return run
     import openvino
 
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
@@ -188,26 +188,26 @@ def runner(name: str, engine: str, folder: Path) -> Callable[[int], object]:
     return lambda count: compiled([pixels[:count]])
 
 
-def rate(show: Callable[[int], object], count: int, seconds: float) -> float:
-    """Pictures a second of the best of as many runs as fit, two at least, the first one left out."""
-    show(count)
+def rate(run: Callable[[int], object], count: int, seconds: float) -> float:
+    """Pictures per second in the best run within `seconds`, without the first run."""
+    run(count)
     best, begun = 0.0, time.perf_counter()
     while not best or time.perf_counter() - begun < seconds:
         started = time.perf_counter()
-        show(count)
+        run(count)
         best = max(best, count / (time.perf_counter() - started))
     return best
 
 
 def measure(name: str, engine: str, folder: Path, batch: int, seconds: float) -> dict[str, float]:
-    show = runner(name, engine, folder)
-    one = rate(show, 1, seconds)
-    many = rate(show, batch, seconds) if batch > 1 else one
+    run = runner(name, engine, folder)
+    one = rate(run, 1, seconds)
+    many = rate(run, batch, seconds) if batch > 1 else one
     return {"one": one, "many": many, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
 
 def measure_pictures(name: str, engine: str, pictures: Path) -> dict[str, float]:
-    """The same of whole pictures: decoded before, then resized, traced, shown, and the map brought to their size."""
+    """The same for decoded pictures: resizing, traces, network, and resizing the map."""
     localizer = Localizer.load(Path(name), "cpu", engine)
     images = [read_rgb(path) for path in walk_images(pictures)[: 5 * STUDENT_BATCH]]
     localizer.maps(images[:1])
@@ -220,10 +220,10 @@ def measure_pictures(name: str, engine: str, pictures: Path) -> dict[str, float]
     return rates | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
 
-def apart(*task: object) -> Any:
-    """The result of a task of this script in a process of its own.
+def run_separately(*task: object) -> Any:
+    """The result of a task of this script in a separate process.
 
-    Its peak memory begins with that of this process, as Linux counts it, so torch must not be loaded here before.
+    On Linux its peak memory starts with that of this process, so torch must not be loaded here before.
     """
     command = [sys.executable, __file__, "--task", json.dumps([str(one) for one in task])]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
@@ -242,7 +242,7 @@ def perform(task: list[str]) -> Any:
 
 def compare(names: list[str], seconds: float, pictures: Path | None, folder: Path) -> None:
     installed = [name for name, engine in GRAPH_ENGINES.items() if engine.installed]
-    facts = {name: apart("describe", name) for name in names}
+    facts = {name: run_separately("describe", name) for name in names}
     print(
         f"{threads()} threads; GMACs: torch.utils.flop_counter, half its FLOPs; one picture, mirror images included\n"
     )
@@ -252,11 +252,11 @@ def compare(names: list[str], seconds: float, pictures: Path | None, folder: Pat
     for name, fact in facts.items():
         engines = ["torch", *installed] if name in STUDENTS else ["torch", *({"openvino"} & {*installed})]
         if name in KINDS and "openvino" in engines:
-            apart("convert", name, folder)
-        rows = {one: apart("measure", name, one, folder, fact["batch"], seconds) for one in engines}
+            run_separately("convert", name, folder)
+        rows = {one: run_separately("measure", name, one, folder, fact["batch"], seconds) for one in engines}
         if name in STUDENTS and pictures is not None:
             engine = [*installed, "torch"][0]
-            rows[f"{engine}, {FROM_PICTURES}"] = apart("pictures", name, engine, pictures)
+            rows[f"{engine}, {FROM_PICTURES}"] = run_separately("pictures", name, engine, pictures)
         if name == REFERENCE:
             reference = {engine: max(row["one"], row["many"]) for engine, row in rows.items()}
         for engine, row in rows.items():
@@ -269,7 +269,7 @@ def compare(names: list[str], seconds: float, pictures: Path | None, folder: Pat
 
 
 def count_only() -> None:
-    """Parameters and GMACs of backbone and student at two sizes, beside published figures."""
+    """Parameters and GMACs of backbone and student at two sizes, next to published values."""
     import torch
 
     from imltool.student.info import count_flops, count_operations
@@ -293,7 +293,7 @@ def count_only() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each figure")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
     parser.add_argument("--only", nargs="+", choices=[*STUDENTS, *KINDS], default=[*STUDENTS, *KINDS])
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)

@@ -1,14 +1,14 @@
-"""A scan over Ray with one worker and with two, beside the same scan in one process, and what larger ones would cost.
+"""A scan over Ray with one and two workers compared with one process, and estimated costs of larger scans.
 
 Usage: python benchmarks/cluster.py FOLDER [--weights FILE|NAME] [--workers N ...] [--batch N]
 
-Told of every scan: seconds until the first row (processes start and load the student), pictures a second from there
-to the last row, and seconds of processor time a picture of the command's own process. Over Ray that process only orders
-and writes: one over these seconds bounds what one command can take from its workers, however many. Results are compared
+For every scan: seconds until the first row (processes start and load the student), pictures per second from there
+to the last row, and processor time per picture of the main process. Over Ray that process only orders
+and writes results: the inverse of this time bounds the throughput with any number of workers. Results are compared
 byte by byte.
 
-The cost model takes from the scan in one process the processor time and the bytes written a picture. It assumes
-pictures like those measured, as many workers as cores, nothing lost to waiting, and cores like this one.
+The cost model uses the processor time and the bytes written per picture of the scan in one process. It assumes
+similar pictures, one worker per core, no waiting time, and similar cores.
 """
 
 import argparse
@@ -36,8 +36,8 @@ arguments = parser.parse_args()
 
 
 @dataclass
-class Figures:
-    """Of one scan: what the module's docstring tells, and its results without its record of times."""
+class Measurement:
+    """Measurements of one scan, see the module docstring, and its output files without run.json."""
 
     first: float
     rate: float
@@ -50,7 +50,7 @@ def seconds_used(who: int) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(plan: Plan, out: Path, localizer: Localizer, cluster: RayCluster | None) -> Figures:
+def measure(plan: Plan, out: Path, localizer: Localizer, cluster: RayCluster | None) -> Measurement:
     own, children = seconds_used(resource.RUSAGE_SELF), seconds_used(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     first = None
@@ -59,11 +59,11 @@ def measure(plan: Plan, out: Path, localizer: Localizer, cluster: RayCluster | N
     assert first is not None
     ended = time.perf_counter()
     used = seconds_used(resource.RUSAGE_SELF) - own
-    if cluster is None:  # what reads Content Credentials is a process of its own
+    if cluster is None:  # Content Credentials are read in a child process
         used += seconds_used(resource.RUSAGE_CHILDREN) - children
     files = [path for path in out.rglob("*") if path.is_file() and path.name != "run.json"]
     count = len(plan.inputs)
-    return Figures(
+    return Measurement(
         first - started,
         (count - 1) / (ended - first),
         used / count,
@@ -71,13 +71,13 @@ def measure(plan: Plan, out: Path, localizer: Localizer, cluster: RayCluster | N
     )
 
 
-def tell_costs(count: int, figures: Figures, read: float) -> None:
-    written = sum(map(len, figures.results.values())) / count
-    each = f"{figures.processor:.3f} s of processor time, {human_size(read)} read, {human_size(written)} written"
+def print_costs(count: int, measured: Measurement, read: float) -> None:
+    written = sum(map(len, measured.results.values())) / count
+    each = f"{measured.processor:.3f} s of processor time, {human_size(read)} read, {human_size(written)} written"
     print(f"\na picture: {each}")
     print("| pictures | core hours | hours on 64 cores | read | written |\n|---|---|---|---|---|")
     for pictures in (10**6, 10**9):
-        hours = pictures * figures.processor / 3600
+        hours = pictures * measured.processor / 3600
         cells = (
             f"{pictures:,}",
             f"{hours:,.0f}",
@@ -96,7 +96,7 @@ def main() -> None:
     localizer = Localizer.load(arguments.weights, choose_device())
     runs: dict[str, Callable[[], RayCluster | None]] = {"one process": lambda: None}
     runs |= {f"Ray, {n} workers": lambda n=n: RayCluster(None, n) for n in arguments.workers}  # type: ignore[misc]
-    found: dict[str, Figures] = {}
+    found: dict[str, Measurement] = {}
     print(f"{localizer.header.name} by {localizer.engine}, batches of {arguments.batch}")
     print("| | to the first row, s | pictures/s from there | processor s a picture |")
     print("|---|---|---|---|")
@@ -111,7 +111,7 @@ def main() -> None:
         sys.exit("results differ")
     print("results are the same, byte by byte")
     read = sum(item.path.stat().st_size for item in plan.inputs) / len(plan.inputs)
-    tell_costs(len(plan.inputs), alone, read)
+    print_costs(len(plan.inputs), alone, read)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Pseudo-masks over Ray with one worker and with two, beside the same in one process.
+"""Pseudo-masks over Ray with one and two workers, compared with one process.
 
 Usage: python benchmarks/cluster_pseudo.py IMAGES BOXES [--teacher NAME] [--workers N ...]
 
-Told of each: seconds until the first row (processes start and load the teacher), pictures a second from there to the
-last row. Masks are compared byte by byte, rows but for their seconds.
+For each run: seconds until the first row (processes start and load the teacher), pictures per second from there to the
+last row. Masks are compared byte by byte, rows without their seconds.
 """
 
 import argparse

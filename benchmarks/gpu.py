@@ -1,9 +1,9 @@
-"""What a machine with a GPU brings, in one run of under eight minutes: parity, training, whole scans, lack of memory.
+"""Benchmark of a machine with a GPU in under eight minutes: parity, training, whole scans, out-of-memory handling.
 
 Usage: benchmarks/gpu.sh [--device cuda] [--steps 200] [--pictures 300] [--out FILE.json]
 
-Needs nothing but the package: the pictures are the bundled samples and forgeries made of them. `--device cpu --steps 2
---pictures 8` tries the script itself.
+Needs only the package: the pictures are the bundled samples and forgeries made from them. `--device cpu --steps 2
+--pictures 8` tests the script itself.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from imltool.training.settings import TrainSettings
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 COMPUTES: tuple[Compute, ...] = ("fp32", "bf16")
 ROOM = 8 * 60
-"""Seconds that all of it may take."""
+"""Time limit of the whole run in seconds."""
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--device", default="cuda")
@@ -48,8 +48,8 @@ begun = time.perf_counter()
 results: dict[str, Any] = {"torch": torch.__version__, "cores": os.cpu_count(), "python": sys.version.split()[0]}
 
 
-def say(name: str, value: object) -> None:
-    """Keep a result, and show it with the seconds since the start."""
+def report(name: str, value: object) -> None:
+    """Store a result, and print it with the seconds since the start."""
     results[name] = value
     print(f"{time.perf_counter() - begun:6.0f} s  {name}: {json.dumps(value)}", flush=True)
     if arguments.out:
@@ -58,11 +58,11 @@ def say(name: str, value: object) -> None:
 
 @contextmanager
 def part(name: str) -> Iterator[None]:
-    """A part that fails is reported, and the next one goes on."""
+    """Report a failing part and continue with the next one."""
     try:
         yield
     except Exception as error:
-        say(f"{name} failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        report(f"{name} failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
 def localizer_on(device: str, compute: Compute = "fp32") -> Localizer:
@@ -70,14 +70,14 @@ def localizer_on(device: str, compute: Compute = "fp32") -> Localizer:
 
 
 def parity() -> None:
-    """The device's maps against float32 ones of the CPU, on the sample pictures."""
+    """Maps of the device against float32 maps of the CPU, on the sample pictures."""
     images = [read_rgb(path) for path in walk_images(SAMPLES) if "masks" not in path.parts]
     truth = localizer_on("cpu").maps(images)
     for compute in COMPUTES:
         maps = localizer_on(arguments.device, compute).maps(images)
         gaps = [float(np.abs(one - other).max()) for one, other in zip(maps, truth, strict=True)]
         means = [float(np.abs(one - other).mean()) for one, other in zip(maps, truth, strict=True)]
-        say(f"parity {compute}", {"pictures": len(images), "largest": max(gaps), "mean": float(np.mean(means))})
+        report(f"parity {compute}", {"pictures": len(images), "largest": max(gaps), "mean": float(np.mean(means))})
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Pace:
 
 
 def settings(place: Path, batch: int, steps: int, workers: int) -> TrainSettings:
-    """The default student's architecture on the samples, its pool kept in a folder."""
+    """The architecture of the default student on the samples, with a cached pool."""
     photos = [str(SAMPLES / name / "authentic") for name in ("splices", "copymoves")]
     source = {"name": "made", "kind": "synth", "photos": photos, "pool": 64, "synth": {"long_side": [320, 640]}}
     return TrainSettings.model_validate(
@@ -107,10 +107,10 @@ def settings(place: Path, batch: int, steps: int, workers: int) -> TrainSettings
 
 
 def training(place: Path) -> None:
-    """Images a second of training in bf16, and what of it is waiting for the data."""
+    """Images per second of training in bf16, and the share of time spent waiting for data."""
     workers = min(8, max(1, (os.cpu_count() or 2) - 1))
     run = Training(settings(place, arguments.batch, arguments.steps, workers), place / "run", arguments.device)
-    for index in range(min(256, len(run.data))):  # the pool with its traces, once: it is no part of a step
+    for index in range(min(256, len(run.data))):  # make the pool with its traces first: it is not part of a step
         run.data[index]
     first, count = time.perf_counter(), 0
     for number, _ in enumerate(run.loader):
@@ -125,16 +125,16 @@ def training(place: Path) -> None:
     rates = [event["images_per_second"] for event in run.run() if event["event"] == "train"]
     peak = torch.cuda.max_memory_allocated() / 1e9 if arguments.device.startswith("cuda") else 0.0
     rate = float(np.median(rates[1:] or rates))
-    # a loader that alone is as fast as the training is what the training waits for
-    say("training bf16", {"workers": workers, **asdict(Pace(rate, alone, min(1.0, rate / alone), peak))})
+    # if the loader alone is as fast as training, training waits for it
+    report("training bf16", {"workers": workers, **asdict(Pace(rate, alone, min(1.0, rate / alone), peak))})
 
 
 def memory(place: Path) -> None:
-    """A batch that memory cannot hold must end in one line and a state, and half of it must run."""
+    """A batch too large for memory must end with a one-line error and a saved state, and a smaller one must run."""
     if not arguments.device.startswith("cuda"):
         return
     total = torch.cuda.mem_get_info()[1]
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))  # as on a card of 2 GB
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))  # like a card with 2 GB
     batch, tried = 256, []
     try:
         while batch >= 4:
@@ -149,11 +149,11 @@ def memory(place: Path) -> None:
                 batch //= 2
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    say("training in 2 GB", tried)
+    report("training in 2 GB", tried)
 
 
 def pictures(place: Path) -> Path:
-    """One-megapixel JPEGs made of the samples."""
+    """One-megapixel JPEGs made from the samples."""
     folder = place / "pictures"
     folder.mkdir()
     found = [path for path in walk_images(SAMPLES) if "masks" not in path.parts]
@@ -166,7 +166,7 @@ def pictures(place: Path) -> Path:
 
 
 def scans(place: Path) -> None:
-    """Whole scans of one-megapixel pictures, everything written, with and without torch.compile."""
+    """Whole scans of one-megapixel pictures with all outputs, with and without torch.compile."""
     folder = pictures(place)
     compile_it: Callable[[Any], Any] = torch.compile
     for compute in COMPUTES:
@@ -184,15 +184,15 @@ def scans(place: Path) -> None:
                 rows = sum(1 for _ in scan(plan, localizer, out, batch=size))
                 took = time.perf_counter() - at
                 name = f"scan {compute}{', torch.compile' if compiled else ''}"
-                say(name, {"pictures": rows, "pictures_per_second": round(rows / took, 2)})
+                report(name, {"pictures": rows, "pictures_per_second": round(rows / took, 2)})
             if time.perf_counter() - begun > ROOM - 60:
-                say("left out", "further scans: the time is up")
+                report("left out", "further scans: the time is up")
                 return
 
 
 def main() -> None:
     if arguments.device.startswith("cuda"):
-        say("device", torch.cuda.get_device_name())
+        report("device", torch.cuda.get_device_name())
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         with part("parity"):
@@ -203,8 +203,8 @@ def main() -> None:
             memory(place)
         with part("scans"):
             scans(place)
-    say("seconds", round(time.perf_counter() - begun))
+    report("seconds", round(time.perf_counter() - begun))
 
 
-if __name__ == "__main__":  # the data processes import this file again
+if __name__ == "__main__":  # data worker processes import this file
     main()

@@ -1,7 +1,7 @@
-"""Images a second of the student: decoding, traces and network alone by every engine, and maps from pictures.
+"""Images per second of the student: decoding, traces, the network with every engine, and maps from pictures.
 
-One process and run for all, with ratios, so that other work on the machine touches every figure alike. Graphs that are
-named are measured beside the checkpoint's own.
+All in one process and run, with ratios, so that other load affects every measurement equally. Graphs that are
+given are measured in addition to those of the checkpoint.
 
 Usage: python benchmarks/inference.py FOLDER [CHECKPOINT [GRAPH ...]]
 """
@@ -48,7 +48,7 @@ if localizer.sees_traces:
     tracing = len(paths) / (time.perf_counter() - started)
 
 views = [resize_input(image, architecture.input_size) for image in images[:BATCH]]
-seen = traces and traces[:BATCH]
+batch_traces = traces and traces[:BATCH]
 
 
 student, header = load_checkpoint(weights)
@@ -57,9 +57,9 @@ student.eval().to(device)
 
 @torch.inference_mode()
 def run_plainly() -> None:
-    """Every flip by the module alone, in memory as PyTorch lays it out by itself."""
+    """Every flip with the plain module, in the default memory layout of PyTorch."""
     pixels = normalise(torch.from_numpy(np.stack(views)).to(device), header.mean, header.std).contiguous()
-    stacks = None if seen is None else torch.from_numpy(np.stack(seen)).to(device).float()
+    stacks = None if batch_traces is None else torch.from_numpy(np.stack(batch_traces)).to(device).float()
     for axes in TTA_FLIPS[architecture.tta_flips]:
         student(pixels.flip(axes), None if stacks is None else stacks.flip(axes)).sigmoid().cpu()
 
@@ -73,12 +73,12 @@ for name in [name for name, engine in graphs.items() if engine.installed]:
         networks[f"{name} {path.name}"] = Localizer(other, header, device)
 less: tuple[Compute, ...] = ("bf16", "int8")
 for name, compute in itertools.product(["torch", *graphs], less):
-    with contextlib.suppress(UsageError, WeightsError):  # not by this engine or processor, or there is no such graph
+    with contextlib.suppress(UsageError, WeightsError):  # unsupported by this engine or processor, or no such graph
         networks[f"{name} {compute}"] = Localizer.load(weights, device, name, compute)
 runs: dict[str, Callable[[], object]] = {PLAIN: run_plainly}
-runs |= {name: partial(engine.probabilities, views, seen) for name, engine in networks.items()}
+runs |= {name: partial(engine.probabilities, views, batch_traces) for name, engine in networks.items()}
 best = dict.fromkeys(runs, 0.0)
-for turn in range(-1, ROUNDS):  # by turns, so that other work touches all alike; the first warms them up
+for turn in range(-1, ROUNDS):  # alternating, so that other load affects all equally; the first turn is a warm-up
     for name, run in runs.items():
         begun = time.perf_counter()
         run()

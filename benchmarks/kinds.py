@@ -1,10 +1,10 @@
-"""A student's figures by kind of picture, from one or two results of `imltool eval` on the same sets.
+"""Metrics of a student by kind of picture, from one or two results of `imltool eval` on the same sets.
 
     python benchmarks/kinds.py BEFORE [AFTER] [--json FILE]
 
-For every set: pixel F1 at 0.5 of its forgeries, pixel AUC, share of forgeries and of authentic pictures flagged at the
-checkpoint's operating point, and with two results the difference in F1 with its 95 % interval, paired by picture.
-`all kinds` is the mean over sets, each resampled by itself, so that a large set does not speak for the small ones.
+For every set: pixel F1 at 0.5 and pixel AUC of its forgeries, share of forgeries and of authentic pictures above the
+score threshold of the checkpoint, and with two results the paired difference in F1 with its 95 % interval.
+`all kinds` is the mean over sets, each resampled separately, so that a large set does not dominate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kind:
-    """A set's figures: arrays over its forgeries in the order of their names, and shares in 0..1."""
+    """Metrics of a set: arrays over its forgeries in the order of their names, and shares in 0..1."""
 
     f1: Floats
     calibrated: Floats
@@ -37,13 +37,13 @@ class Kind:
 
 
 def read(folder: Path) -> dict[str, Kind]:
-    """The sets of a result of `imltool eval`, in its order. The checkpoint's own rows only, baselines are left out."""
+    """The sets of a result of `imltool eval`, in its order; rows of the checkpoint only, without baselines."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     method = rows[0]["method"]
     kinds = {}
-    for name, figures in results["sets"].items():
+    for name, metrics in results["sets"].items():
         mine = [row for row in rows if row["set"] == name and row["method"] == method and row["status"] == "ok"]
         forged = sorted((row for row in mine if row["tampered"] == "1"), key=lambda row: row["image"])
         f1, calibrated, auc = (np.array([float(row[key]) for row in forged]) for key in ("f1", "f1_calibrated", "auc"))
@@ -51,8 +51,8 @@ def read(folder: Path) -> dict[str, Kind]:
             f1,
             calibrated,
             auc,
-            flagged=figures.get("image_tpr"),
-            false_alarms=figures.get("image_fpr"),
+            flagged=metrics.get("image_tpr"),
+            false_alarms=metrics.get("image_fpr"),
             authentic=len(mine) - len(forged),
             names=tuple(row["image"] for row in forged),
         )
@@ -60,7 +60,7 @@ def read(folder: Path) -> dict[str, Kind]:
 
 
 def interval(parts: list[Floats], rng: np.random.Generator) -> tuple[float, float, float]:
-    """Mean over parts of their means, with its 95 % bootstrap interval; each part is resampled by itself."""
+    """Mean over parts of their means, with its 95 % bootstrap interval; each part is resampled separately."""
     drawn = [part[rng.integers(0, len(part), (ROUNDS, len(part)))].mean(axis=1) for part in parts]
     low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
     return float(np.mean([part.mean() for part in parts])), float(low), float(high)
@@ -92,13 +92,13 @@ def main() -> None:
         record[name] = {"forged": len(first.f1), "authentic": first.authentic}
         for run, when in zip(runs, ("before", "after"), strict=False):
             kind = run[name]
-            figures: dict[str, object] = {"flagged": kind.flagged, "false_alarms": kind.false_alarms}
+            metrics: dict[str, object] = {"flagged": kind.flagged, "false_alarms": kind.false_alarms}
             line += [f"{kind.f1.mean():.3f}", f"{kind.auc.mean():.3f}"] if len(kind.f1) else ["–", "–"]
             line += [share(kind.flagged), share(kind.false_alarms)]
             if len(kind.f1):
-                figures |= {"f1": shown(interval([kind.f1], rng)), "auc": round(float(kind.auc.mean()), 4)}
-                figures["f1_calibrated"] = round(float(kind.calibrated.mean()), 4)
-            record[name][when] = figures
+                metrics |= {"f1": shown(interval([kind.f1], rng)), "auc": round(float(kind.auc.mean()), 4)}
+                metrics["f1_calibrated"] = round(float(kind.calibrated.mean()), 4)
+            record[name][when] = metrics
         if len(runs) > 1:
             if first.names != runs[1][name].names:
                 raise SystemExit(f"{name}: the two results are of different pictures")

@@ -1,4 +1,4 @@
-"""What metrics cost against inference: milliseconds a picture of each, in one run, with their ratios.
+"""Cost of metrics relative to inference: milliseconds per picture of each, in one run, with ratios.
 
 Usage: python benchmarks/metrics.py DATASET [CHECKPOINT]   (DATASET: tampered/, masks/, authentic/)
 """
@@ -37,7 +37,7 @@ inference = min(passes) / len(samples)
 
 
 def cost(counting: Counting) -> float:
-    """Seconds a picture, the best of five passes: what else the machine does is not counted."""
+    """Seconds per picture, the best of five passes to reduce the effect of other load."""
     passes = []
     for _ in range(5):
         begun = time.perf_counter()

@@ -1,8 +1,8 @@
 """Metrics of one set of maps by imltool and by scikit-learn, torchmetrics and segmentation-models-pytorch.
 
-Prints the largest absolute difference of each figure over all pictures, and of the AUC over image scores.
+Prints the largest absolute difference of each metric over all pictures, and of the AUC over image scores.
 
-Usage: python benchmarks/peers.py [DATASET ...]   (tampered/, masks/, authentic/; sample_images/* without)
+Usage: python benchmarks/peers.py [DATASET ...]   (tampered/, masks/, authentic/; default sample_images/*)
 Needs: pip install torchmetrics segmentation-models-pytorch scikit-learn
 """
 
@@ -76,10 +76,10 @@ for sample in (sample for root in roots for sample in read_folder(root).samples)
         continue
     f1s.append(row.metric("f1") or 0.0)
     for peer, measure in PEERS.items():
-        for figure, value in measure(values, truth).items():
-            ours = row.metric(figure)
+        for metric, value in measure(values, truth).items():
+            ours = row.metric(metric)
             assert ours is not None
-            largest[peer, f"pixel {figure}"] = max(largest[peer, f"pixel {figure}"], abs(ours - value))
+            largest[peer, f"pixel {metric}"] = max(largest[peer, f"pixel {metric}"], abs(ours - value))
 
 labels = np.repeat([1, 0], [len(scores[True]), len(scores[False])])
 ranked = np.concatenate([scores[True], scores[False]])
@@ -91,5 +91,5 @@ largest["torchmetrics", "image auc"] = abs(
 )
 print(f"{len(scores[True])} tampered and {len(scores[False])} authentic pictures of {len(roots)} sets")
 print(f"mean pixel F1 {np.mean(f1s):.4f}, image AUC {ours:.4f}; largest differences:")
-for (peer, figure), difference in sorted(largest.items()):
-    print(f"{peer} {importlib.metadata.version(peer):8} {figure:10} {difference:.1e}")
+for (peer, metric), difference in sorted(largest.items()):
+    print(f"{peer} {importlib.metadata.version(peer):8} {metric:10} {difference:.1e}")

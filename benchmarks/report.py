@@ -1,10 +1,10 @@
-"""How a scan's report grows: time and memory to write it, its size, and how fast a browser opens and filters it.
+"""Scaling of a scan report: time and memory to write it, its size, and time to open and filter it in a browser.
 
     imltool scan FOLDER --out SCAN
     python benchmarks/report.py SCAN [ROWS]
 
 The rows of the finished scan are repeated under other names and scores until there are ROWS (10,000). The browser part
-needs Playwright and a Chromium in the path. Peak memory is that of writing; heap is the page's in the browser.
+needs Playwright and a Chromium in the path. Peak memory is that of writing; heap is that of the page.
 """
 
 import resource
@@ -49,7 +49,7 @@ with sync_playwright() as playwright:
     page = browser.new_page()
 
     def clock(what: str, act: str, shown: str) -> None:
-        """Print how long a script takes until the next frame is drawn, and what the page then shows."""
+        """Print the time of a script until the next frame is drawn, and the resulting text in the page."""
         begun = time.perf_counter()
         page.evaluate(
             f"() => {{ {act}; return new Promise((done) => requestAnimationFrame(() => setTimeout(done))); }}"

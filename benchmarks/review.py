@@ -1,12 +1,12 @@
-"""What an examiner waits for in the page of `imltool review`: from the key to the picture drawn in full.
+"""Waiting time in the page of `imltool review`: from the key press to the completely drawn picture.
 
     imltool scan FOLDER --out SCAN
     python benchmarks/review.py SCAN [PICTURES]     (needs playwright and a chromium)
 
-Opens pictures in the order of the list: "open" jumps to a picture that nothing was prepared for, "next" goes to the one
-that the page has prepared. Both end when the evidence and its map are drawn at the window's size (1440×900). "zoom" is
-from 1:1 until the lossless tiles are drawn. Prints medians, the slowest, the server's processor time for each, which
-says more than the clock where other programs run, and its peak memory. Nothing in SCAN is changed.
+Opens pictures in the order of the list: "open" jumps to an unprepared picture, "next" goes to the one
+prefetched by the page. Both end when the evidence and its map are drawn at window size (1440×900). "zoom" is
+the time from 1:1 until the lossless tiles are drawn. Prints medians, maxima, the processor time of the server, which
+is more reliable than wall time under other load, and its peak memory. Nothing in SCAN is changed.
 """
 
 import os
@@ -22,7 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 
 PATIENCE = 120_000
 SETTLE = 1.0
-"""Seconds an examiner looks at a picture, after the next is prepared."""
+"""Seconds between opening pictures, after the next one is prefetched."""
 
 scan = Path(sys.argv[1])
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 10
@@ -35,13 +35,13 @@ def ready(page: Page, index: int) -> None:
 
 
 def processor_seconds(pid: int) -> float:
-    """What the process has used so far."""
+    """Processor time used by the process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def timed(page: Page, act: str, index: int) -> float:
-    """Milliseconds from an action in the page until the picture is drawn, taken in the page."""
+    """Milliseconds from an action in the page until the picture is drawn, measured in the page."""
     return float(
         page.evaluate(
             f"""(index) => new Promise((done) => {{

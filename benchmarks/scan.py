@@ -1,13 +1,13 @@
-"""Pictures a second of a whole scan against its parts alone, in one run; and peak memory by the number of files.
+"""Throughput of a whole scan against its parts, in one run; and peak memory by number of files.
 
 Usage: python benchmarks/scan.py FOLDER [--weights FILE|NAME] [--precision fp32|bf16|int8] [--rounds N]
        python benchmarks/scan.py --memory 1000 10000 [--weights FILE|NAME]
 
-The parts are measured as the scan does them: reading (hash, decoding, context) and traces in as many threads, the
-student in as many batches. Taking traces is neither decoding nor the network, so both ratios are told: with traces
-counted as the student's work, as it cannot look without them, and as part of reading, where the scan takes them. The
-whole scan ends with the last row on disk. Parts and whole alternate, and medians count, because other work on the
-machine disturbs them; seconds of processor time a picture are disturbed less.
+The parts are measured as in the scan: reading (hash, decoding, context) and traces in the same number of threads, the
+student in the same batches. Computing traces is neither decoding nor the network, so both ratios are reported: with
+traces counted for the student, which needs them, and for reading, where the scan computes them. The
+whole scan ends with the last row on disk. Parts and whole scan alternate and medians are used, because other load
+affects wall times; processor time per picture is affected less.
 """
 
 import argparse
@@ -41,7 +41,9 @@ parser.add_argument("folder", nargs="?", type=Path)
 parser.add_argument("--weights", type=Path)
 parser.add_argument("--precision", choices=get_args(Compute), default="fp32")
 parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--memory", type=int, nargs="+", metavar="FILES", help="scan so many small pictures made up here")
+parser.add_argument(
+    "--memory", type=int, nargs="+", metavar="FILES", help="scan this number of small generated pictures"
+)
 arguments = parser.parse_args()
 if (arguments.folder is None) == (arguments.memory is None):
     parser.error("give FOLDER or --memory")
@@ -103,7 +105,7 @@ def throughput(folder: Path) -> None:
 
 
 def memory(counts: list[int]) -> None:
-    # a process begins with the peak of the one that started it: this one must stay small, without torch
+    # the peak memory of a process starts with that of its parent: this one must stay small, without torch
     assert "torch" not in sys.modules
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as place:

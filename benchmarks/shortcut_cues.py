@@ -1,8 +1,8 @@
-"""Shortcuts: does a trivial cue give the synthetic labels away?
+"""Shortcut cues: can the synthetic labels be predicted by a trivial cue?
 
 A network learns the cheapest cue that predicts its labels. If mean brightness, the picture's size or the contrast
-along the mask's outline tell a synthetic label much better than a real one, the generator and not forgery is learned.
-Cues are compared by AUC (.5 says nothing, 0 and 1 say everything); all of them are our choice.
+along the mask outline predict a synthetic label much better than a real one, the network learns the generator.
+Cues are compared by AUC (0.5: uninformative, 0 or 1: perfect); all of them are our choice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST_SIDE = 64
 
 @dataclass(frozen=True)
 class Judged:
-    """A picture to take cues from: uint8 RGB, bool mask (empty when authentic), its file's bytes if it is a JPEG.
+    """A picture to compute cues of: uint8 RGB, bool mask (empty if authentic), the file content if it is a JPEG.
 
     `group` names its source: pictures of one group stay in one fold.
     """
@@ -49,7 +49,7 @@ class Judged:
 
 
 def picture_cues(item: Judged) -> Cues:
-    """Cues of a whole picture, which should not tell tampered from authentic pictures.
+    """Cues of a whole picture, which should not distinguish tampered from authentic pictures.
 
     Light, its spread, colour, fine detail (log mean absolute Laplacian), blockiness at the 8-pixel grid (log ratio),
     long side and shape in pixels, and coarseness of the last JPEG (log mean of its luma table, 0 for a lossless file).
@@ -70,18 +70,18 @@ def picture_cues(item: Judged) -> Cues:
 
 
 def region_cues(rgb: RGB, mask: Mask) -> Cues:
-    """Cues of a region against its surroundings, to be compared between the true mask and one laid elsewhere.
+    """Cues of a region against its surroundings, to be compared between the true mask and a misplaced one.
 
     light, saturation, detail, spread, blockiness: inside minus outside; `step` the colour difference between the two
     sides of the outline, `outline` the log contrast on it against a few pixels away, `outline_blockiness` the
     blockiness there against elsewhere; `off_centre` the distance of the region's box from the middle (0..1), `area`
-    its log share. The mask must mark something and leave something.
+    its log share. The mask must be neither empty nor full.
     """
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     inside, outside = _or(shrink(mask, 3), mask), _or(~grow(mask, 3), ~mask)
     near = _or(grow(mask, 24) & outside, outside)
     line = grow(mask, 1) & ~shrink(mask, 1)
-    line[[0, 1, -2, -1]] = line[:, [0, 1, -2, -1]] = False  # where the picture ends there is no outline
+    line[[0, 1, -2, -1]] = line[:, [0, 1, -2, -1]] = False  # the picture border is not an outline
     line = _or(line, mask)
     sides = _or(grow(mask, 7) & ~shrink(mask, 7) & ~grow(line, 2), ~line)
     detail, contrast = _detail(grey), _contrast(grey)
@@ -105,10 +105,10 @@ def region_cues(rgb: RGB, mask: Mask) -> Cues:
     }
 
 
-def mislaid(rng: np.random.Generator, mask: Mask, others: Sequence[Mask], tries: int = 20) -> Mask | None:
-    """A mask as likely as the true one, but in the wrong place: mirrored, shifted, or that of another picture.
+def misplaced_mask(rng: np.random.Generator, mask: Mask, others: Sequence[Mask], tries: int = 20) -> Mask | None:
+    """A plausible mask in the wrong place: mirrored, shifted, or that of another picture.
 
-    It overlaps the true mask by less than a fifth of either. None when no try finds such a one.
+    It overlaps the true mask by less than a fifth of either. None if no try succeeds.
     """
     height, width = mask.shape
     for _ in range(tries):
@@ -162,12 +162,12 @@ def joint_auc(
 
 
 def compare_regions(items: Sequence[Judged], seed: int = 0) -> tuple[list[Cues], list[Cues], list[Judged]]:
-    """Region cues of true and of mislaid masks, paired, and the pictures they are of; small pictures are left out."""
+    """Paired region cues of true and misplaced masks, and their pictures; small pictures are left out."""
     rng = np.random.default_rng(seed)
     usable = [item for item in items if item.mask.any() and not item.mask.all() and min(item.mask.shape) >= LEAST_SIDE]
     true, false, kept = [], [], []
     for item in usable:
-        wrong = mislaid(rng, item.mask, [other.mask for other in usable])
+        wrong = misplaced_mask(rng, item.mask, [other.mask for other in usable])
         if wrong is None or wrong.all():
             continue
         true.append(region_cues(item.image, item.mask))
@@ -201,14 +201,14 @@ def _log_mean(values: NDArray[np.float32], where: Mask) -> float:
 def _blockiness(grey: NDArray[np.uint8], where: Mask) -> float:
     """Log ratio of the steps between pixels across the 8-pixel grid and off it, both directions; 0 without either."""
     lines: list[list[float]] = [[], []]
-    for steps, seen in (
+    for steps, selected in (
         (np.abs(np.diff(grey.astype(np.float32), axis=1)), where[:, 1:]),
         (np.abs(np.diff(grey.astype(np.float32), axis=0)).T, where[1:].T),
     ):
         grid = np.arange(steps.shape[1]) % 8 == 7
         for number, chosen in enumerate((grid, ~grid)):
-            lines[number].append(float(steps[:, chosen][seen[:, chosen]].sum()))
-            lines[number].append(float(seen[:, chosen].sum()))
+            lines[number].append(float(steps[:, chosen][selected[:, chosen]].sum()))
+            lines[number].append(float(selected[:, chosen].sum()))
     on, off = (sum(line[::2]) / max(sum(line[1::2]), 1.0) for line in lines)
     return float(np.log((on + 0.5) / (off + 0.5)))
 

@@ -1,11 +1,11 @@
-"""Which trivial cues give the labels of synthetic forgeries away, and do the same cues tell real ones?
+"""Trivial cues that predict the labels of synthetic forgeries, compared with real forgeries.
 
 Usage: python benchmarks/shortcuts.py PHOTOS [IMAGES:MASKS] [--count N] [--real IMAGES MASKS] [--authentic FOLDER]
 
-AUC .5: the cue says nothing. First tampered against authentic pictures by cues of the whole picture, then true masks
-against the same masks laid elsewhere by cues of the region, for all kinds and for each. `together` is a
-cross-validated logistic regression on all cues. A star marks a cue that separates ours by .15 AUC more than real ones,
-a double star one that separates ours by more than .9 alone.
+AUC 0.5: the cue is uninformative. First tampered against authentic pictures by cues of the picture, then true masks
+against misplaced masks by cues of the region, for all kinds and for each. `together` is a
+cross-validated logistic regression on all cues. One star marks a cue that separates ours by 0.15 AUC more than real
+forgeries, two stars one with an AUC above 0.9 or below 0.1 on ours.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def real(path: Path, mask: Path | None) -> Judged:
 
 
 def table(columns: dict[str, Cues]) -> None:
-    """A Markdown table of AUCs; the first column is ours, one named `real` is what it is compared with."""
+    """A Markdown table of AUCs; the first column is ours, a column named `real` is the reference."""
     ours, theirs = next(iter(columns.values())), columns.get("real")
     bold = stronger(ours, theirs) if theirs else []
     print("| cue | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))

@@ -1,9 +1,9 @@
-"""What JPEG decoding at a fraction of the size would save, and what it would do to maps.
+"""Time saved by JPEG decoding at a fraction of the size, and its effect on maps.
 
-A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for less time, leaving out the higher frequencies of its blocks. A
-student that sees 224 pixels a side could be given such a picture. Told of pictures by the fraction that leaves at least
-twice the student's input: milliseconds on one thread from file to the student's view, whole and shrunk, and how far
-map values and scores of a student without traces move. Traces are measured on whole pictures always.
+A JPEG can be decoded faster at 1/2, 1/4 or 1/8 of its size, without the higher frequencies of its blocks. A
+student with 224 input pixels could use such a picture. Reported by the smallest fraction that gives at least
+twice the input size of the student: milliseconds on one thread from file to network input, full and reduced, and the
+change of map values and scores of a student without traces. Traces always need the full picture.
 
 Usage: python benchmarks/shrunk_decoding.py FOLDER [CHECKPOINT]
 """
@@ -25,7 +25,7 @@ from imltool.pictures.tags import ORIENTATION
 
 
 def shrunk(path: Path, least: int) -> tuple[np.ndarray, int]:
-    """The picture decoded at the smallest fraction that leaves `least` pixels a side, and one over that fraction."""
+    """The picture decoded at the smallest fraction with `least` pixels per side or more, and the inverse fraction."""
     with Image.open(path) as picture:
         width = picture.width
         picture.draft("RGB", (least, least))
@@ -42,7 +42,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     localizer = Localizer.load(Path(sys.argv[2] if len(sys.argv) > 2 else "boxprompt"), "cpu")
     if localizer.sees_traces:
-        sys.exit("this student sees traces, which are measured on whole pictures")
+        sys.exit("this student uses traces, which need the full picture")
     side = localizer.header.input_size
     found = defaultdict(list)
     for path in filter(is_upright_jpeg, walk_images(Path(sys.argv[1]))):

@@ -1,4 +1,4 @@
-"""Time of one synthetic sample on one thread, per kind, against one JPEG save and load of the same size.
+"""Time of one synthetic sample on one thread, per kind, relative to one JPEG save and load of the same size.
 
 Usage: python benchmarks/synth.py PHOTOS [IMAGES:MASKS]
 """

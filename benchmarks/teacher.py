@@ -1,4 +1,4 @@
-"""Processor time of the teacher's two halves by every installed engine, in turns in one process.
+"""Processor time of the encoder and decoder of the teacher with every installed engine, alternating in one process.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/teacher.py PICTURE [TURNS]
 """
@@ -41,7 +41,7 @@ def compare(what: str, run: Callable[[SamTeacher], object]) -> None:
         for engine, teacher in teachers.items():
             begun = time.process_time()
             run(teacher)
-            if turn:  # the first of a process is slower and no one's
+            if turn:  # the first turn of a process is slower and not counted
                 seconds[engine].append(time.process_time() - begun)
     torchs = median(seconds["torch"])
     for engine, found in seconds.items():

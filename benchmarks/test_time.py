@@ -1,4 +1,4 @@
-"""Does averaging maps over flips or input sizes help? F1 of each against the plain map, paired, from one run.
+"""Test-time augmentation: paired F1 of averaged flips or input sizes against the plain map, in one run.
 
 Usage: python benchmarks/test_time.py NAME=DIR[,LIST] ... [--weights FILE|NAME]
 """
@@ -22,7 +22,7 @@ from imltool.pictures.images import RGB, Map
 from imltool.traces.stack import Traces
 
 SIDES = (192, 256)
-"""Input sizes beside the configured one, pixels."""
+"""Additional input sizes in pixels."""
 BATCH = 8
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -32,14 +32,14 @@ arguments = parser.parse_args()
 localizer = Localizer.load(arguments.weights, choose_device())
 others = []
 for side in SIDES:
-    other = Localizer.load(arguments.weights, choose_device(), "torch")  # the exported graph has one size
+    other = Localizer.load(arguments.weights, choose_device(), "torch")  # the exported graph has a fixed size
     architecture = other.header.architecture.model_copy(update={"input_size": side, "max_input_size": None})
     other.header = other.header.model_copy(update={"architecture": architecture})
     others.append(other)
 
 
 def predict(one: Localizer, images: list[RGB], traces: list[Traces] | None, across: bool, down: bool) -> list[Map]:
-    """Maps of flipped pictures, flipped back; traces are flipped, not computed again: nobody saved a flipped file."""
+    """Maps of flipped pictures, flipped back; traces are flipped, not recomputed: the file was not saved flipped."""
     rows, columns = (slice(None, None, -1 if flag else 1) for flag in (down, across))
     flipped = [np.ascontiguousarray(image[rows, columns]) for image in images]
     stacks = [np.ascontiguousarray(stack[:, rows, columns]) for stack in traces] if traces else None

@@ -1,4 +1,4 @@
-"""Do tiles help with large pictures? F1, false area and scores with and without them, paired, from one run.
+"""Effect of tiles on large pictures: paired F1, false-positive area and scores with and without tiles, in one run.
 
 Usage: python benchmarks/tiles.py DIR... [--weights FILE|NAME]
 

@@ -1,8 +1,8 @@
-"""Training steps on the CPU with and without `keep_freed_memory`: images a second, system time, page faults.
+"""Training steps on the CPU with and without `keep_freed_memory`: images per second, system time, page faults.
 
 Usage: python benchmarks/training_memory.py [--side 224] [--batch 8] [--steps 10] [--rounds 3]
 
-Each measurement is a process of its own, because the setting cannot be taken back; both kinds alternate.
+Each measurement is a separate process, because the setting cannot be reverted; both kinds alternate.
 """
 
 import argparse
@@ -29,7 +29,7 @@ parser.add_argument("--one", choices=("as is", "kept"), help=argparse.SUPPRESS)
 
 
 def measure(side: int, batch: int, steps: int) -> list[float]:
-    """Images/s, seconds of system time and page faults an image, after one step of warming up."""
+    """Images/s, seconds of system time and page faults per image, after one warm-up step."""
     torch.manual_seed(0)
     settings = StudentSettings(traces=("copy", "jpeg", "noise"))
     student = Student(settings).train()

@@ -172,7 +172,7 @@ def test_file_includes_changes_of_another_server(folder: Path, tmp_path: Path) -
         berta.save("2.png", 0, drawn(ONE), FACTS)
     (journal,) = journal_folder(tmp_path / "elsewhere.json").glob("*.jsonl")
     with open_store(folder, out, "anna"):
-        shutil.copy(journal, journal_folder(out))  # nobody but anna's server can bring this into the file
+        shutil.copy(journal, journal_folder(out))  # only anna's server can add this to the file
         deadline = time.monotonic() + 240  # it looks every two seconds
         while not json.loads(out.read_text())["images"] and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -154,10 +154,10 @@ def test_kinds_and_mask_rules_come_from_a_manifest(tmp_path: Path) -> None:
     lines.append({"image": "a.png", "kind": "authentic"})
     manifest = tmp_path / "x" / "set.jsonl"
     manifest.write_text("".join(json.dumps(line | {"source": "mine"}) + "\n" for line in lines), encoding="utf-8")
-    figures = evaluated(tmp_path / "out", f"x={manifest}")["sets"]["x"]
-    assert (figures["n_tampered"], figures["n_authentic"]) == (3, 1)
-    assert figures["pixel_iou"] == pytest.approx(np.mean([forged(index)[1].mean() for index in range(3)]))
-    assert {one["stratum"]: one["n"] for one in figures["strata"]["kind"]} == {"removal": 2, "unknown": 1}
+    set_metrics = evaluated(tmp_path / "out", f"x={manifest}")["sets"]["x"]
+    assert (set_metrics["n_tampered"], set_metrics["n_authentic"]) == (3, 1)
+    assert set_metrics["pixel_iou"] == pytest.approx(np.mean([forged(index)[1].mean() for index in range(3)]))
+    assert {one["stratum"]: one["n"] for one in set_metrics["strata"]["kind"]} == {"removal": 2, "unknown": 1}
 
 
 def test_distributed_set_is_read_with_its_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,10 +169,10 @@ def test_distributed_set_is_read_with_its_layout(tmp_path: Path, capsys: pytest.
         if index < 2:
             write_mask(root / "Gt" / f"{stem}_gt.png", mask)
     write_rgb(root / "Au" / "Au_ani_0001.jpg", photo(9))
-    figures = evaluated(tmp_path / "out", f"casia1:{root}", options=["--max-left-out", "0.25"])["sets"]["CASIA 1.0"]
+    set_metrics = evaluated(tmp_path / "out", f"casia1:{root}", options=["--max-left-out", "0.25"])["sets"]["CASIA 1.0"]
     assert "1 file was left out" in capsys.readouterr().err
-    assert (figures["n_tampered"], figures["n_authentic"]) == (2, 1)
-    assert [one["stratum"] for one in figures["strata"]["kind"]] == ["copymove", "splice"]
+    assert (set_metrics["n_tampered"], set_metrics["n_authentic"]) == (2, 1)
+    assert [one["stratum"] for one in set_metrics["strata"]["kind"]] == ["copymove", "splice"]
 
 
 def test_kinds_of_a_folder_come_from_its_synth_journal(tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ def test_report_is_self_contained_and_shows_metrics_and_pictures(tmp_path: Path)
     assert "<b>x & y" not in page, "names are text, not markup"
     assert page.count("data:image/svg+xml;base64,") == 5
     assert page.count("data:image/jpeg;base64,") == 3 * 3, "picture, truth and map of three tampered pictures"
-    figures = results["sets"][name]
-    assert f"{figures['pixel_f1']:.3f}" in page
+    set_metrics = results["sets"][name]
+    assert f"{set_metrics['pixel_f1']:.3f}" in page
     assert results["data"][name]["sha256"] in page
     assert results["versions"]["numpy"] in page
     assert "imltool eval --weights none --baseline constant --data" in page

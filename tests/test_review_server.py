@@ -94,10 +94,10 @@ def test_picture_details_have_facts_remarks_traces_and_copies(server: Reviewing,
     shown = pixels(server.ask(f"api/pictures/0/traces/{traces[0]['number']}.png")[1])
     assert shown.shape[-1] == 4
     assert isinstance(server.ask("api/pictures/0/copies")[1]["copies"], list)
-    torn = next(index for index, row in enumerate(server.ask("api/folder")[1]["rows"]) if row["path"] == "torn.png")
-    assert server.ask(f"api/pictures/{torn}")[1]["status"] == "failed"
-    assert server.ask(f"api/pictures/{torn}/layers/original/0/0/0")[0] == 422
-    assert server.decide(torn, 0, status="relevant")[0] == 422
+    damaged = next(index for index, row in enumerate(server.ask("api/folder")[1]["rows"]) if row["path"] == "torn.png")
+    assert server.ask(f"api/pictures/{damaged}")[1]["status"] == "failed"
+    assert server.ask(f"api/pictures/{damaged}/layers/original/0/0/0")[0] == 422
+    assert server.decide(damaged, 0, status="relevant")[0] == 422
 
 
 def test_changed_or_missing_picture_is_not_shown(scanned: Path, tmp_path: Path) -> None:

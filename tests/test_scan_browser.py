@@ -62,7 +62,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Open the report; it must make no other request, raise no error and log nothing to the console."""
     faults: list[str] = []
     contexts = []
-    beside = address.rsplit("/", 1)[0]
+    folder_url = address.rsplit("/", 1)[0]
 
     def refuse(route: Any) -> None:
         faults.append(route.request.url)
@@ -72,7 +72,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
-        context.route(lambda url: not url.startswith((beside, "data:")), refuse)
+        context.route(lambda url: not url.startswith((folder_url, "data:")), refuse)
         context.on("weberror", lambda error: faults.append(str(error.error)))
         context.on("console", lambda message: faults.append(message.text))
         context.on("dialog", lambda dialog: (faults.append("alert"), dialog.dismiss()))  # type: ignore[func-returns-value]

@@ -136,9 +136,9 @@ def test_report_is_one_file_without_network_requests(out: Path, report: Report) 
         for tag, attributes in part.tags:
             for name in ("src", "href", "srcset", "action", "data", "poster"):
                 if (value := attributes.get(name)) is not None:
-                    inside = value.startswith("data:image/")
-                    beside = tag in ("a", "img") and re.match("(maps|masks|overlays|companions)/|#failed$", value)
-                    assert inside or beside
+                    is_embedded = value.startswith("data:image/")
+                    is_output = tag in ("a", "img") and re.match("(maps|masks|overlays|companions)/|#failed$", value)
+                    assert is_embedded or is_output
     styles = [text for tag, _, text in report.page.raw if tag == "style"]
     assert styles and not any("url(" in text or "@import" in text for text in styles)
     policies = [a["content"] or "" for _, a in report.page.tags if a.get("http-equiv") == "Content-Security-Policy"]

@@ -15,7 +15,7 @@ from shortcut_cues import (
     compare_regions,
     cue_aucs,
     joint_auc,
-    mislaid,
+    misplaced_mask,
     picture_cues,
     region_cues,
     stronger,
@@ -88,16 +88,16 @@ def test_region_cues_are_finite_for_extreme_masks() -> None:
         assert all(np.isfinite(value) for value in region_cues(picture(1), mask).values())
 
 
-def test_mislaid_mask_is_elsewhere_and_reproducible() -> None:
+def test_misplaced_mask_is_elsewhere_and_reproducible() -> None:
     others = [disc(seed) for seed in range(5)]
     for seed in range(20):
         mask = disc(seed)
-        wrong = mislaid(np.random.default_rng(seed), mask, others)
+        wrong = misplaced_mask(np.random.default_rng(seed), mask, others)
         assert wrong is not None and wrong.shape == mask.shape and wrong.any()
         assert (wrong & mask).sum() < 0.2 * min(wrong.sum(), mask.sum())
-        assert np.array_equal(wrong, mislaid(np.random.default_rng(seed), mask, others))
+        assert np.array_equal(wrong, misplaced_mask(np.random.default_rng(seed), mask, others))
     everywhere = np.ones((80, 80), bool)
-    assert mislaid(np.random.default_rng(0), everywhere, [everywhere]) is None
+    assert misplaced_mask(np.random.default_rng(0), everywhere, [everywhere]) is None
 
 
 def test_joint_auc_agrees_with_ridge_logistic_regression() -> None:

@@ -1,4 +1,4 @@
-"""Traces of the native resolution: each finds what it is for, and nothing where nothing is."""
+"""Traces at native resolution: each detects its kind of edit and has no false detections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def on_grid(mask: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("scale", "degrees"), [(1.0, 0.0), (1.3, 0.0), (0.8, 20.0)])
-def test_a_copy_is_found_at_both_places_and_its_size_is_told(scale: float, degrees: float) -> None:
+def test_copy_is_found_at_both_places_with_its_scale(scale: float, degrees: float) -> None:
     rgb = textured(1)
     piece = rgb[30:110, 20:100]
     turn = cv2.getRotationMatrix2D((40, 40), degrees, scale)
@@ -74,7 +74,7 @@ def test_a_copy_is_found_at_both_places_and_its_size_is_told(scale: float, degre
     assert agreement[~(copy | source)].mean() < 0.05
     direction = plane(stack, "copy scale")
     if scale != 1.0:
-        # at the larger place the partner is smaller: the log is negative
+        # at the larger copy the log scale of the other one is negative
         assert (direction[copy].mean() < 0) == (scale > 1) and (direction[source].mean() > 0) == (scale > 1)
 
 
@@ -83,7 +83,7 @@ def test_a_picture_without_a_copy_has_none() -> None:
     assert not stack[list(GROUPS["copy"])].any()
 
 
-def test_a_patch_that_missed_the_first_save_stands_out_after_the_second() -> None:
+def test_patch_without_the_first_save_stands_out_after_the_second() -> None:
     rgb = textured(3, 384, 256)
     mask = np.zeros(rgb.shape[:2], bool)
     mask[67:175, 131:260] = True
@@ -95,19 +95,19 @@ def test_a_patch_that_missed_the_first_save_stands_out_after_the_second() -> Non
 
 
 @pytest.mark.parametrize("crop", [(0, 0), (3, 5), (7, 1)])
-def test_the_grid_is_found_again_after_a_crop(crop: tuple[int, int]) -> None:
+def test_jpeg_grid_is_found_after_a_crop(crop: tuple[int, int]) -> None:
     x, y = crop
     values = luma(saved(textured(4), 70)[y:, x:])
     assert grid_offset(cross_difference(values)) == (-x % 8, -y % 8)
 
 
-def test_no_grid_is_claimed_for_a_picture_that_was_never_a_jpeg() -> None:
+def test_no_jpeg_grid_is_found_in_a_lossless_picture() -> None:
     offsets = [grid_offset(cross_difference(luma(textured(seed)))) for seed in range(10, 20)]
     assert offsets.count((0, 0)) >= 8
 
 
 @pytest.mark.parametrize("step", [3, 8, 20])
-def test_the_quantisation_step_is_read_from_coefficients(step: int) -> None:
+def test_quantisation_step_is_estimated_from_coefficients(step: int) -> None:
     rng = np.random.default_rng(0)
     values = np.rint(rng.laplace(0, 3 * step, 3000) / step) * step + rng.normal(0, 0.35, 3000)
     assert quantisation_steps(values.astype(np.float32)) == (step, step)
@@ -123,7 +123,7 @@ def test_any_size_gives_a_finite_stack(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.slow
-def test_a_dot_screen_has_no_more_keypoints_than_any_picture() -> None:
+def test_keypoints_of_a_dot_screen_are_bounded() -> None:
     rows, columns = np.mgrid[:600, :800]
     dots = (((rows % 8 - 4) ** 2 + (columns % 8 - 4) ** 2 < 6) * 255).astype(np.uint8)
     here, there = _matches(dots)
@@ -131,7 +131,7 @@ def test_a_dot_screen_has_no_more_keypoints_than_any_picture() -> None:
     assert np.isfinite(picture_traces(np.repeat(dots[..., None], 3, axis=2))).all()
 
 
-def test_error_levels_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_levels_of_parts_equal_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = textured(9)
     whole = error_level(rgb, 75)
     monkeypatch.setattr("imltool.traces.residual.TILE", 128)
@@ -143,7 +143,7 @@ def test_error_levels_of_parts_are_those_of_the_whole(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["error level 90", "error level 75", "grid strength", "fine structure"])
-def test_a_patch_of_another_kind_stands_out(name: str) -> None:
+def test_patch_with_another_history_stands_out(name: str) -> None:
     rgb = textured(11, 384, 256)
     mask = np.zeros(rgb.shape[:2], bool)
     mask[67:175, 131:260] = True
@@ -155,7 +155,7 @@ def test_a_patch_of_another_kind_stands_out(name: str) -> None:
     assert max(auc, 1 - auc) > 0.85
 
 
-def test_a_copy_and_its_original_are_told_apart_by_what_was_done_to_the_copy() -> None:
+def test_copy_and_original_are_distinguished_by_processing_of_the_copy() -> None:
     rgb = saved(textured(12), 75)
     edited = rgb.copy()
     edited[133:213, 203:283] = cv2.GaussianBlur(rgb[30:110, 20:100], (0, 0), 0.8)
@@ -169,7 +169,7 @@ def test_a_copy_and_its_original_are_told_apart_by_what_was_done_to_the_copy() -
     assert abs(level[copy].mean() - level[source].mean()) > 0.1
 
 
-def test_the_same_picture_gives_the_same_stack_whatever_was_looked_at_before() -> None:
+def test_stack_does_not_depend_on_earlier_pictures() -> None:
     rgb = textured(5)
     rgb[20:90, 200:280] = rgb[120:190, 30:110]
     first = picture_traces(rgb)
@@ -178,14 +178,14 @@ def test_the_same_picture_gives_the_same_stack_whatever_was_looked_at_before() -
     assert history_likelihood(luma(rgb)[:20, :20], (0, 0))[0].shape == (1, 1)
 
 
-def seeing(**switches: object) -> StudentSettings:
+def settings_with_traces(**switches: object) -> StudentSettings:
     return StudentSettings.model_validate({"input_size": 64, "traces": ["copy", "jpeg", "noise"], **switches})
 
 
 @pytest.mark.parametrize("traces", [["copy"], ["jpeg", "noise"], ["copy", "jpeg", "noise"]])
-def test_a_student_with_traces_learns_from_them_and_refuses_to_do_without(traces: list[str]) -> None:
+def test_student_with_traces_uses_and_requires_them(traces: list[str]) -> None:
     torch.manual_seed(0)
-    student = Student(seeing(traces=traces)).eval()
+    student = Student(settings_with_traces(traces=traces)).eval()
     images = torch.rand(2, 3, 64, 64)
     stack = torch.randn(2, len(TRACES), GRID, GRID, requires_grad=True)
     assert student(images, stack).shape == (2, 1, 64, 64)
@@ -197,9 +197,9 @@ def test_a_student_with_traces_learns_from_them_and_refuses_to_do_without(traces
         student(images)
 
 
-def test_a_fresh_trace_branch_leaves_the_backbone_as_it_was() -> None:
+def test_initial_trace_branch_does_not_change_the_backbone() -> None:
     torch.manual_seed(0)
-    student = Student(seeing()).eval()
+    student = Student(settings_with_traces()).eval()
     images = torch.rand(1, 3, 64, 64)
     assert student.traces is not None
     _, hint = student.traces(torch.randn(1, len(TRACES), GRID, GRID), (16, 16))
@@ -207,9 +207,11 @@ def test_a_fresh_trace_branch_leaves_the_backbone_as_it_was() -> None:
         assert torch.equal(plain, hinted)
 
 
-def test_maps_are_the_same_with_kept_traces() -> None:
+def test_maps_are_the_same_with_precomputed_traces() -> None:
     torch.manual_seed(0)
-    localizer = Localizer.of(Student(seeing()), CheckpointHeader(architecture=seeing()), CPU)
+    localizer = Localizer.of(
+        Student(settings_with_traces()), CheckpointHeader(architecture=settings_with_traces()), CPU
+    )
     images = [textured(7), textured(8, 200, 333)]
     kept = localizer.maps(images, [picture_traces(image) for image in images])
     for a, b, image in zip(localizer.maps(images), kept, images, strict=True):
@@ -218,7 +220,7 @@ def test_maps_are_the_same_with_kept_traces() -> None:
     assert not np.array_equal(swapped[0], kept[0])
 
 
-def test_a_view_cuts_picture_mask_and_traces_alike() -> None:
+def test_view_crops_picture_mask_and_traces_equally() -> None:
     height, width = 200, 300
     rows, columns = np.mgrid[:height, :width]
     rgb = np.stack([columns * 255 // width, rows * 255 // height, rows * 0], axis=2).astype(np.uint8)
@@ -228,15 +230,15 @@ def test_a_view_cuts_picture_mask_and_traces_alike() -> None:
     sample = Prepared(rgb, mask, small.astype(np.float16))
     shapes = set()
     for seed in range(20):
-        seen = view(np.random.default_rng(seed), sample, 0.5, 0.9, 0.6)
-        shapes.add(seen.mask.shape)
-        assert seen.traces is not None and seen.mask.any()
-        again = cv2.resize(seen.rgb[..., :2], (GRID, GRID), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
-        assert np.abs(again.astype(float) - seen.traces.astype(float)).mean() < 2.5
+        cropped = view(np.random.default_rng(seed), sample, 0.5, 0.9, 0.6)
+        shapes.add(cropped.mask.shape)
+        assert cropped.traces is not None and cropped.mask.any()
+        again = cv2.resize(cropped.rgb[..., :2], (GRID, GRID), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+        assert np.abs(again.astype(float) - cropped.traces.astype(float)).mean() < 2.5
     assert len(shapes) > 5
 
 
-def test_kept_samples_survive_a_torn_file_and_are_shared_by_runs_of_other_seeds(tmp_path: Path) -> None:
+def test_cached_samples_survive_a_damaged_file_and_are_shared_across_seeds(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", tampered=2, authentic=1)
     masks = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
     synth = {"name": "y", "kind": "synth", "photos": [str(root / "authentic")], "synth": {"long_side": [96, 96]}}
@@ -268,7 +270,7 @@ def test_kept_samples_survive_a_torn_file_and_are_shared_by_runs_of_other_seeds(
     assert len(sorted((tmp_path / "cache").rglob("*.npz"))) <= 3 + 4
 
 
-def test_a_list_that_grows_keeps_the_samples_made_before(tmp_path: Path) -> None:
+def test_extended_list_keeps_its_cached_samples(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", tampered=3, authentic=0)
     names = sorted(path.name for path in (root / "tampered").iterdir())
     source = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
@@ -282,11 +284,11 @@ def test_a_list_that_grows_keeps_the_samples_made_before(tmp_path: Path) -> None
         drawn = [data.sample(index) for index in range(24)]
         found = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npz")}
         assert made.items() <= found.items() and len(found) == max(count, len(made))
-        assert len({one.mask.tobytes() for one in drawn}) == count, "each picture has its own"
+        assert len({one.mask.tobytes() for one in drawn}) == count, "each picture has its own sample"
         made = found
 
 
-def test_a_corrected_mask_is_not_missed(tmp_path: Path) -> None:
+def test_corrected_mask_invalidates_the_cache(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", tampered=1, authentic=0)
     source = {"name": "s", "kind": "masks", "images": str(root / "tampered"), "masks": str(root / "masks")}
     config = {"data": {"train": [source | {"variants": 1}], "cache": str(tmp_path / "cache")}}
@@ -302,7 +304,7 @@ def test_a_corrected_mask_is_not_missed(tmp_path: Path) -> None:
     assert np.array_equal(marked(), ~before)
 
 
-def test_a_small_edit_of_a_large_picture_stays_an_edit(tmp_path: Path) -> None:
+def test_small_edit_of_a_large_picture_is_kept_in_the_target(tmp_path: Path) -> None:
     mask = np.zeros((1500, 2000), bool)
     mask[701:704, 901:904] = True
     for folder, array in (("tampered", np.zeros((1500, 2000, 3), np.uint8)), ("masks", mask)):
@@ -314,13 +316,13 @@ def test_a_small_edit_of_a_large_picture_stays_an_edit(tmp_path: Path) -> None:
     assert target.any()
 
 
-def test_another_setting_never_finds_the_entries_of_this_one(tmp_path: Path) -> None:
+def test_cache_entries_are_separate_for_each_setting(tmp_path: Path) -> None:
     sample, other = {"rgb": photo(0)}, {"rgb": photo(1)}
     ArrayCache(tmp_path, {"quality": 1}).get("0", lambda: sample)
     assert np.array_equal(ArrayCache(tmp_path, {"quality": 2}).get("0", lambda: other)["rgb"], other["rgb"])
     assert np.array_equal(ArrayCache(tmp_path, {"quality": 1}).get("0", lambda: other)["rgb"], sample["rgb"])
 
 
-def test_the_shipped_recipe_with_traces_is_valid() -> None:
+def test_shipped_recipe_with_traces_is_valid() -> None:
     settings = load_settings(TrainSettings, Path(__file__).parents[1] / "configs" / "boxprompt-traces.yaml")
     assert set(settings.student.traces) == set(GROUPS)

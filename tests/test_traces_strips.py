@@ -1,4 +1,4 @@
-"""Traces of large pictures are made in strips of rows: with the numbers of a picture looked at as a whole."""
+"""Traces of large pictures are computed in strips of rows, with the same values as for the whole picture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def luma_of(rgb: RGB) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("pixels", [1, 3000, 20_000])
 @pytest.mark.parametrize("size", [(333, 270), (9, 400), (400, 9), (17, 64), (65, 33)])
-def test_no_trace_depends_on_the_strips(monkeypatch: pytest.MonkeyPatch, pixels: int, size: tuple[int, int]) -> None:
+def test_traces_do_not_depend_on_the_strips(
+    monkeypatch: pytest.MonkeyPatch, pixels: int, size: tuple[int, int]
+) -> None:
     rgb = edited() if size == (333, 270) else photo(1, *size)
     whole = picture_traces(rgb)
     monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", pixels)
@@ -58,7 +60,7 @@ def test_strips_give_each_plane_of_the_whole_picture(monkeypatch: pytest.MonkeyP
 
 
 def slow_history(luma: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """`history_likelihood` of a grid at (0, 0), block by block."""
+    """`history_likelihood` for a grid at (0, 0), block by block."""
 
     def coefficients(x: int, y: int) -> NDArray[np.float32]:
         rows, columns = (luma.shape[0] - y) // 8, (luma.shape[1] - x) // 8
@@ -74,29 +76,29 @@ def slow_history(luma: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         for total, step in zip(totals, quantisation_steps(own[:, :, u, v].ravel()), strict=True):
             here = np.clip(np.rint(own[:, :, u, v] / step), -60, 60).astype(int)
             there = [level for each in moved for level in np.clip(np.rint(each[:, :, u, v] / step), -60, 60).ravel()]
-            seen, smooth = np.ones(121), np.ones(121)
+            observed, smooth = np.ones(121), np.ones(121)
             for level in here.ravel():
-                seen[level + 60] += 1
+                observed[level + 60] += 1
             for level in there:
                 smooth[int(level) + 60] += 1
             padded = np.pad(smooth, 1)
             smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-            ratio = np.clip(np.log(smooth / smooth.sum()) - np.log(seen / seen.sum()), -3, 3)
+            ratio = np.clip(np.log(smooth / smooth.sum()) - np.log(observed / observed.sum()), -3, 3)
             ratio[60] = 0
             total += ratio[here + 60]
     return [total / len(FREQUENCIES) - np.median(total / len(FREQUENCIES)) for total in totals]
 
 
-def test_histories_are_those_of_a_slow_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_likelihood_agrees_with_a_slow_count(monkeypatch: pytest.MonkeyPatch) -> None:
     luma = luma_of(edited()[:210, :170])
     monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 4000)
     for fast, slow in zip(history_likelihood(luma, (0, 0)), slow_history(luma), strict=True):
-        # a coefficient half-way between two levels may round to either: of some blocks, one of 14 terms
+        # a coefficient half-way between two levels may round to either: in some blocks one of 14 terms differs
         assert np.mean(np.abs(fast - slow) < 1e-4) > 0.9 and np.corrcoef(fast.ravel(), slow.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (3, 5)])
-def test_grid_strength_is_that_of_a_slow_window(monkeypatch: pytest.MonkeyPatch, offset: tuple[int, int]) -> None:
+def test_grid_strength_agrees_with_a_slow_window(monkeypatch: pytest.MonkeyPatch, offset: tuple[int, int]) -> None:
     difference = cross_difference(luma_of(edited()))
     height, width = difference.shape
     monkeypatch.setattr("imltool.pictures.strips.STRIP_PIXELS", 20 * width)
@@ -113,7 +115,7 @@ def test_grid_strength_is_that_of_a_slow_window(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (7, 9), (1, 1)])
-def test_a_halved_canvas_holds_means_of_two_by_two(shape: tuple[int, int]) -> None:
+def test_halved_canvas_has_means_of_two_by_two_pixels(shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     canvas = Canvas(shape, halved=True)
     for top in range(0, shape[0], 4):
@@ -123,7 +125,7 @@ def test_a_halved_canvas_holds_means_of_two_by_two(shape: tuple[int, int]) -> No
     assert np.allclose(canvas.plane, expected, atol=1e-6)
 
 
-def test_halved_planes_move_no_trace_noticeably(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halved_planes_hardly_change_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = cv2.resize(edited(), (1201, 903), interpolation=cv2.INTER_CUBIC)
     whole = picture_traces(rgb).astype(np.float32)  # type: ignore[arg-type]
     monkeypatch.setattr("imltool.traces.stack.HALVED_FROM", 1)
@@ -132,7 +134,7 @@ def test_halved_planes_move_no_trace_noticeably(monkeypatch: pytest.MonkeyPatch)
         assert np.abs(a - b).mean() <= 0.03 * max(0.5, a.std()), name
 
 
-def test_error_levels_are_halved_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_levels_are_halved_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = photo(2, 301, 203)
     level = error_level(rgb, 90)
     monkeypatch.setattr("imltool.traces.residual.CHANGE_ROWS", 64)
@@ -142,7 +144,7 @@ def test_error_levels_are_halved_part_by_part(monkeypatch: pytest.MonkeyPatch) -
     assert np.allclose(halved[:101, :150], level[:202, :300].reshape(101, 2, 150, 2).mean(axis=(1, 3)), atol=1e-4)
 
 
-def test_tiles_see_the_traces_of_the_picture_on_a_finer_grid() -> None:
+def test_tiled_traces_are_those_of_the_picture_on_a_finer_grid() -> None:
     rgb = cv2.resize(edited(), (1201, 903), interpolation=cv2.INTER_CUBIC)
     whole, finer = tiled_traces(rgb, 640, (224, 168))  # type: ignore[arg-type]
     assert np.array_equal(whole, picture_traces(rgb))  # type: ignore[arg-type]
