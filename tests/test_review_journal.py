@@ -172,14 +172,18 @@ def test_report_is_not_created_if_the_scan_made_none(out: Path) -> None:
 
 
 def test_record_of_another_version_is_read_or_a_short_error(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
-    def without(*names: str) -> None:
+    def without(*names: str, **others: object) -> None:
         record = {key: value for key, value in json.loads((out / "run.json").read_text()).items() if key not in names}
+        record |= others
         del record["self_sha256"]
         record["self_sha256"] = sha256_text(dump_json(record))
         (out / "run.json").write_text(record_text(record))
 
     without("passed_over", "reports_show")
     assert imltool("review", out, "--export")[0] == 0
+    without(chain={"rows": "many", "head": ""})
+    code, _, stderr = imltool("review", out, "--export")
+    assert code == 2 and "run.json has another form of chain.rows" in stderr and len(stderr.splitlines()) <= 2
     without("verdicts")
     code, _, stderr = imltool("review", out, "--export")
     assert code == 2 and "run.json has no verdicts" in stderr and len(stderr.splitlines()) <= 2
@@ -211,7 +215,7 @@ def test_restarted_scan_keeps_decisions(
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     journal.decide(folder.results[0], 0, EDITED)
     words = ["scan", scanned.parent / "in", "--out", out, "--weights", tiny_weights, "--device", "cpu", "-q"]
-    threshold = folder.run["parameters"]["threshold"]
+    threshold = folder.run.parameters.threshold
     assert imltool(*words, "--threshold", threshold, "--companions", "ela", "--restart")[0] == 3
     assert read_decisions(out)[0].opinion == EDITED
     assert "The lamp’s noise differs." in (out / "report.html").read_text()

@@ -26,6 +26,7 @@ from imltool.review.pyramid import BoundedCache, Pyramid
 from imltool.scan.decisions import read_decisions
 from imltool.scan.results import RESULTS
 from imltool.scan.score_reading import ScoreScale
+from imltool.student.header import ReliabilityBin
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +201,10 @@ def undecided_output(files: int) -> str:
 
 
 def test_score_scale_uses_authentic_scores_and_the_reliability_curve() -> None:
+    bins = [(0.0, 0.5, 10, 1), (0.5, 1.0, 10, 8)]
     scale = ScoreScale(
-        {
-            "authentic_scores": {"phones": [0.1 * n for n in range(9)], "scans": [0.5] * 3 + [0.95]},
-            "reliability": [
-                {"low": 0.0, "high": 0.5, "pictures": 10, "tampered": 1},
-                {"low": 0.5, "high": 1.0, "pictures": 10, "tampered": 8},
-            ],
-        }
+        {"phones": [0.1 * n for n in range(9)], "scans": [0.5] * 3 + [0.95]},
+        [ReliabilityBin(low=low, high=high, pictures=count, tampered=edited) for low, high, count, edited in bins],
     )
     reading = scale.read(0.9)
     assert reading.authentic and (reading.authentic.name, reading.authentic.exceeding) == ("scans", 1)
@@ -217,7 +214,7 @@ def test_score_scale_uses_authentic_scores_and_the_reliability_curve() -> None:
     assert "1 of the 4" in first and "8 were edited" in second and "45 % were" in second
     assert scale.read(0.99).one_in.startswith("fewer than 1 in 4")
     assert 0 < (reading.position or 0) < (scale.read(0.99).position or 0) < 1
-    assert ScoreScale({}).read(0.9).position is None
+    assert ScoreScale({}, ()).read(0.9).position is None
 
 
 def test_pyramid_halves_to_one_tile_and_cache_is_bounded() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from imltool.cli.app import run
 from imltool.scan.report import WHOLE, write_report
 from imltool.scan.results import read_results
-from imltool.scan.run_record import read_record
+from imltool.scan.run_record import Counts, read_record
 from imltool.scan.verdicts import WORDS
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -50,9 +50,9 @@ def address(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> str
         rows.append(row.model_copy(update={"path": name, "score": score, "verdict": WORDS[2 - 3 * number // COUNT]}))
     rows += [failed.model_copy(update={"path": f"lost {number:03} {HOSTILE}"}) for number in range(FAILED)]
     run_record = read_record(out)
-    counts = {"files": COUNT + FAILED, "analysed": COUNT, "failed": FAILED}
-    run_record["counts"] |= counts | {"indication": COUNT // 3, "inconclusive": COUNT // 3}
-    made = write_report(out, run_record, rows)
+    third = COUNT // 3
+    counts = Counts(files=COUNT + FAILED, analysed=COUNT, indication=third, inconclusive=third, failed=FAILED)
+    made = write_report(out, run_record.model_copy(update={"counts": counts}), rows)
     assert sum(1 for _ in made) == COUNT + FAILED
     return (out / "report.html").as_uri()
 

@@ -184,22 +184,23 @@ def test_every_picture_has_an_alt_text(report: Report) -> None:
 def test_report_header_states_verdicts_with_false_positive_rate(out: Path, report: Report) -> None:
     record = read_record(out)
     words = report.page.words
-    point = record["verdicts"]["indication"]
-    low, high = point["interval"]
-    expected = f"false positives: {percent(point['rate'])} expected, 95 % interval {percent(low)} to {percent(high)}"
-    assert " ".join(expected.split()) in words and f"score above {point['threshold']:.4f} (sensitivity medium)" in words
-    assert len(record["verdicts"]["notes"]) == 4 and all(note in words for note in record["verdicts"]["notes"])
+    point = record.verdicts.indication
+    assert point and point.interval and point.rate
+    low, high = point.interval
+    expected = f"false positives: {percent(point.rate)} expected, 95 % interval {percent(low)} to {percent(high)}"
+    assert " ".join(expected.split()) in words and f"score above {point.threshold:.4f} (sensitivity medium)" in words
+    assert len(record.verdicts.notes) == 4 and all(note in words for note in record.verdicts.notes)
     assert "an indication, not a proof" in words
-    counts = record["counts"]
-    assert counts["indication"] + counts["inconclusive"] > 2, "the scan must have indications"
+    counts = record.counts
+    assert counts.indication + counts.inconclusive > 2, "the scan must have indications"
     tiles = (
-        f"{counts['files']}files {counts['indication']}indication {counts['inconclusive']}inconclusive "
-        f"{counts['analysed'] - counts['indication'] - counts['inconclusive']}no indication 2not analysed"
+        f"{counts.files}files {counts.indication}indication {counts.inconclusive}inconclusive "
+        f"{counts.analysed - counts.indication - counts.inconclusive}no indication 2not analysed"
     )
     assert tiles in words
     for name in ("sha256", "name"):
-        assert record["model"][name] in words
-    assert record["chain"]["head"] in words and f"{len(rows_of(out))} rows" in words
+        assert getattr(record.model, name) in words
+    assert record.chain.head in words and f"{len(rows_of(out))} rows" in words
     assert "A. Łovelace" in words and "--notes 'disk 3\\nsecond\\u202e line'" in words
 
 

@@ -100,8 +100,8 @@ def test_eval_and_scan_share_the_operating_point_of_the_shipped_students(name: s
     assert verdicts.indication.supported and verdicts.inconclusive.threshold < header.score_threshold
     assert sum(kind.pictures for kind in verdicts.indication.kinds) == header.score_authentic
     described = choose_verdicts(header, "low").describe()
-    assert not described["indication"]["supported"] and described["indication"]["rate"] > 0.01
-    assert any("cannot support the 1 %" in note and "99 authentic pictures" in note for note in described["notes"])
+    assert described.indication and not described.indication.supported and (described.indication.rate or 0) > 0.01
+    assert any("cannot support the 1 %" in note and "99 authentic pictures" in note for note in described.notes)
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def pseudo(
             common.say(f"{counted(write_coco_masks(out), 'mask')} → {out / COCO}")
     if made:
         reused = f", {folder.found} embeddings from {embeddings}" if folder else ""
-        spread = f", workers: {cluster.describe()['workers']}" if cluster else ""
+        spread = f", workers: {cluster.describe().workers}" if cluster else ""
         rate = made / (time.perf_counter() - started)
         common.say(f"{rate:.2f} images/s by {model.engine or teacher}{spread}{reused}")
     if gt is not None:

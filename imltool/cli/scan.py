@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from imltool.cli import common
 from imltool.cli.log_file import LogFileOption, log_to
@@ -16,6 +16,7 @@ from imltool.texts import counted
 
 if TYPE_CHECKING:
     from imltool.scan.results import ScanResult
+    from imltool.scan.run_record import RunRecord
     from imltool.scan.selection import Selection
 
 TOP = 12
@@ -199,8 +200,8 @@ def scan(
                     bar.advance(task)
             run = run_record.note_reports(out, [*writers], selection)
         _summarise(results, selection, run, out, time.monotonic() - begun)
-        runner.require_analysed(run["counts"], out)
-        common.finish(run["counts"]["failed"], run["counts"]["indication"] if fail_on_detect else 0)
+        runner.require_analysed(run.counts, out)
+        common.finish(run.counts.failed, run.counts.indication if fail_on_detect else 0)
 
 
 def _print_row(result: ScanResult) -> None:
@@ -230,7 +231,7 @@ def _broken(path: str, room: int) -> str:
     return "\n".join(lines)
 
 
-def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, Any], out: Path, seconds: float) -> None:
+def _summarise(results: list[ScanResult], selection: Selection, run: RunRecord, out: Path, seconds: float) -> None:
     """Print the highest scores as a table, failures, counts, the final hash and the next commands."""
     from rich.table import Table
     from rich.text import Text
@@ -257,23 +258,23 @@ def _summarise(results: list[ScanResult], selection: Selection, run: dict[str, A
             )
             table.add_row(*cells, Text(_broken(printable(result.path), common.stderr.width - 40)), style=style)
         common.stderr.print(table)
-    counts, session = run["counts"], run["sessions"][-1]
-    if counts["analysed"] > len(shown):
-        common.say(f"… and {counts['analysed'] - len(shown)} more in {printable(str(out / TABLE))}", whole=True)
+    counts, session = run.counts, run.sessions[-1]
+    if counts.analysed > len(shown):
+        common.say(f"… and {counts.analysed - len(shown)} more in {printable(str(out / TABLE))}", whole=True)
     for result in failed[:TOP]:
         common.say(f"failed: {printable(result.path)}: {printable(result.reason or '')}")
     if len(failed) > TOP:
         common.say(f"… and {len(failed) - TOP} more failed")
-    for note in run["verdicts"]["notes"] if counts["analysed"] else ():
+    for note in run.verdicts.notes if counts.analysed else ():
         common.say(note)
-    before = f" ({session['kept']} done before)" if session["kept"] else ""
-    without = counts["analysed"] - counts["indication"] - counts["inconclusive"]
+    before = f" ({session.kept} done before)" if session.kept else ""
+    without = counts.analysed - counts.indication - counts.inconclusive
     common.say(
-        f"{counted(counts['files'], 'file')}{before} in {common.duration(seconds)}: "
-        f"{counts['indication']} with an indication, {counts['inconclusive']} inconclusive, {without} without, "
-        f"{counts['failed']} failed"
+        f"{counted(counts.files, 'file')}{before} in {common.duration(seconds)}: "
+        f"{counts.indication} with an indication, {counts.inconclusive} inconclusive, {without} without, "
+        f"{counts.failed} failed"
     )
-    common.say(f"final hash (keep it elsewhere): {run['chain']['head']}", whole=True)
+    common.say(f"final hash (keep it elsewhere): {run.chain.head}", whole=True)
     common.say(f"report: {printable(str(out / REPORT))}", whole=True)
     common.say(f"next: {command_text(['imltool', 'review', str(out)])}", whole=True)
-    common.say(f"next: {command_text(['imltool', 'verify', str(out), '--head', run['chain']['head']])}", whole=True)
+    common.say(f"next: {command_text(['imltool', 'verify', str(out), '--head', run.chain.head])}", whole=True)

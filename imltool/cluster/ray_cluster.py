@@ -12,6 +12,7 @@ from imltool.cluster.check_order import ordered
 from imltool.cluster.ray_map import Worker, ordered_map
 from imltool.cluster.ray_session import connected, is_connected
 from imltool.errors import ClusterError
+from imltool.scan.run_record import ClusterRecord
 
 if TYPE_CHECKING:
     from imltool.inference.localizer import Localizer
@@ -45,8 +46,8 @@ class RayCluster:
         self._wanted = workers
         self._version: str | None = None
 
-    def describe(self) -> dict[str, Any]:
-        return {"engine": "ray", "version": self._version, "address": self.address, "workers": self.workers}
+    def describe(self) -> ClusterRecord:
+        return ClusterRecord(engine="ray", version=self._version, address=self.address, workers=self.workers)
 
     def analyse(
         self, inputs: Sequence[Input], localizer: Localizer, out: Path, settings: ScanSettings, batch: int = 8

@@ -13,7 +13,6 @@ from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
 from imltool.scan.decisions import EXPORTS, Decision, latest
 from imltool.scan.run_record import PDF, REPORT, note_reports
-from imltool.scan.selection import Selection
 
 BOXES = "boxes.json"
 AUTHENTIC = "boxes.authentic.txt"
@@ -29,7 +28,7 @@ def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
     decisions = latest(journal.rows)
     for name, text in EXPORTS.items():
         write_text(folder.out / name, text(decisions))
-    alone = next((Path(root["path"]).name for root in folder.run["inputs"] if not root["label"]), "")
+    alone = next((Path(root.path).name for root in folder.run.inputs if not root.label), "")
     write_boxes(folder.out, decisions, alone)
 
 
@@ -80,7 +79,7 @@ def write_reports(folder: ScanFolder, pdf: bool | None = None, new: bool = True)
         require_pdf()
         writers[PDF] = write_pdf
     with folder_lock(out):
-        selection = Selection.of_record(folder.run)
+        selection = folder.run.reports_show
         for name, write in writers.items():
             for _ in write(out, folder.run, folder.results, selection):
                 pass

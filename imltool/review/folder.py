@@ -6,14 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
 from imltool.scan.fetch import local_copy
 from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import RESULTS, ScanResult
-from imltool.scan.run_record import RECORD, holds_scan, read_record
+from imltool.scan.run_record import RECORD, RunRecord, holds_scan, read_record
 from imltool.scan.stores import Stored
 from imltool.scan.verify import original_path
 
@@ -40,33 +39,33 @@ class ScanFolder:
         self._places: dict[str, Path | Stored] = {}
         self._fault = ""
         self._stamp: tuple[int, int] | None = None
-        self._run: dict[str, Any] = {}
+        self._run: RunRecord | None = None
         self.refresh()
         _ = self.run
 
     @property
-    def run(self) -> dict[str, Any]:
+    def run(self) -> RunRecord:
         """The present content of `run.json`. Raises `DataError` when it is missing, `ResumeError` if it was changed."""
         path = self.out / RECORD
         with self._lock:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                if self._run:
+                if self._run is not None:
                     raise DataError(f"{path} is gone", "put the folder back, or review it where it is now") from None
                 raise DataError(
                     f"{self.out} has no {RECORD} yet", "wait until the scan has started, and try again"
                 ) from None
             stamp = status.st_mtime_ns, status.st_size
-            if stamp != self._stamp:
+            if self._run is None or stamp != self._stamp:
                 self._run, self._stamp = read_record(self.out), stamp
             return self._run
 
     @property
     def is_finished(self) -> bool:
         """Whether the scan has finished."""
-        sessions = self.run.get("sessions") or [{}]
-        return sessions[-1].get("finished") is not None
+        sessions = self.run.sessions
+        return bool(sessions) and sessions[-1].finished is not None
 
     def refresh(self) -> bool:
         """Read rows appended since the last call; True when there were any.
@@ -97,13 +96,11 @@ class ScanFolder:
         """The scan's input files, found again by walking its inputs; empty when they cannot be found."""
         with self._lock:
             if self._plan is None:
+                assert self._run is not None
                 try:
-                    roots = tuple(
-                        Root(root["given"], original_path(root["path"]), str(root["label"]))
-                        for root in self._run["inputs"]
-                    )
+                    roots = tuple(Root(root.given, original_path(root.path), root.label) for root in self._run.inputs)
                     self._plan = expand(roots, self.out)
-                except (ImlError, OSError, KeyError, TypeError, ValueError) as error:
+                except (ImlError, OSError, ValueError) as error:
                     self._plan, self._fault = Plan((), (), ()), str(error)
                 self._places = {item.name: item.path for item in self._plan.inputs}
             return self._plan

@@ -56,7 +56,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         return result
 
     def scale() -> ScoreScale:
-        return ScoreScale(folder.run["model"])
+        return ScoreScale(folder.run.model.authentic_scores, folder.run.model.reliability)
 
     def changes(rows: int, decisions: int) -> dict[str, Any]:
         folder.refresh()
@@ -79,13 +79,13 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def whole() -> JSONResponse:
         run = folder.run
         answer = {
-            "title": printable(", ".join(root["given"] for root in run["inputs"])),
-            "case": run["case"],
+            "title": printable(", ".join(root.given for root in run.inputs)),
+            "case": run.case.model_dump(),
             "examiner": journal.examiner,
             "out": printable(str(folder.out.resolve())),
-            "model": run["model"]["name"],
-            "notes": run["verdicts"]["notes"],
-            "threshold": run["parameters"]["threshold"],
+            "model": run.model.name,
+            "notes": run.verdicts.notes,
+            "threshold": run.parameters.threshold,
             "verdicts": [*reversed(WORDS)],
             "statuses": STATUSES,
             "conclusions": CONCLUSIONS,
@@ -106,7 +106,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def picture(index: int) -> JSONResponse:
         result = picked(folder.results, index)
         reading = scale().read(result.score) if result.score is not None else None
-        point = folder.run["verdicts"]["indication"]
+        point = folder.run.verdicts.indication
         answer = {
             "index": index,
             "path": printable(result.path),
@@ -118,7 +118,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
             "status": result.status,
             "reason": result.reason and printable(result.reason),
             "score": result.score,
-            "threshold": point and point["threshold"],
+            "threshold": point and point.threshold,
             "verdict": result.verdict,
             "verdict_reason": result.verdict_reason,
             "position": reading and reading.position,
@@ -175,7 +175,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def traces(index: int) -> JSONResponse:
         result = analysed(index)
         contrasts = layers.trace_contrasts(result)
-        seen = folder.run["model"].get("traces")
+        seen = folder.run.model.traces
         used = None if seen is None else {number for name in seen for number in GROUPS.get(name, ())}
         answer = {
             "used": used is None or bool(used),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from imltool.data.coco_masks import write_masks
 from imltool.scan.results import ScanResult
-from imltool.scan.run_record import COCO
+from imltool.scan.run_record import COCO, RunRecord
 from imltool.scan.selection import Selection
 
 
 def write_coco(
-    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+    out: Path, run: RunRecord, results: Sequence[ScanResult], selection: Selection | None = None
 ) -> Iterator[ScanResult]:
     """Write `masks.coco.json`: every analysed picture with its mask as run lengths. Yields the results.
 

@@ -11,7 +11,7 @@ from imltool.errors import UsageError
 from imltool.files import atomic
 from imltool.scan.report import render
 from imltool.scan.results import ScanResult
-from imltool.scan.run_record import PDF
+from imltool.scan.run_record import PDF, RunRecord
 from imltool.scan.selection import Selection
 
 MOST = 500
@@ -38,7 +38,7 @@ def _load() -> Any:
 
 
 def write_pdf(
-    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+    out: Path, run: RunRecord, results: Sequence[ScanResult], selection: Selection | None = None
 ) -> Iterator[ScanResult]:
     """Write `report.pdf` (see `write_report`), at most `MOST` cases; yield each result once it is laid out.
 

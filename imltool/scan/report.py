@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
-from imltool.errors import DataError, ImageError
+from imltool.errors import ImageError
 from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import fit, palette
@@ -26,7 +25,7 @@ from imltool.scan.paper import COMPANIONS_HEIGHT, PictureSizes, picture_sizes, w
 from imltool.scan.picture_outputs import SMALLEST_REGION
 from imltool.scan.previews import Preview, read_preview
 from imltool.scan.results import ScanResult
-from imltool.scan.run_record import RECORD, REPORT
+from imltool.scan.run_record import REPORT, RunRecord
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
 from imltool.scan.selection import Selection
 from imltool.templates import environment
@@ -53,7 +52,7 @@ class Shown:
 
 
 def write_report(
-    out: Path, run: dict[str, Any], results: Sequence[ScanResult], selection: Selection | None = None
+    out: Path, run: RunRecord, results: Sequence[ScanResult], selection: Selection | None = None
 ) -> Iterator[ScanResult]:
     """Write the report of `results`, highest score first; yield each result once the report holds it.
 
@@ -73,7 +72,7 @@ def write_report(
 def render(
     handle: TextIO,
     out: Path,
-    run: dict[str, Any],
+    run: RunRecord,
     results: Sequence[ScanResult],
     selection: Selection,
     paper: bool = False,
@@ -90,7 +89,7 @@ def render(
     cases = chosen[:most]
     failed = [result for result in results if result.status != "ok"]
     placed: list[ScanResult] = []
-    scores = ScoreScale(run["model"])
+    scores = ScoreScale(run.model.authentic_scores, run.model.reliability)
 
     def entries() -> Iterator[Shown]:
         whole = len(cases) if paper else WHOLE
@@ -130,16 +129,10 @@ def render(
             sized=partial(_sized, run, decisions, scores, paper),
         )
     )
-    try:
-        for piece in pieces:
-            handle.write(piece)
-            while placed:
-                yield placed.pop(0)
-    except jinja2.UndefinedError as error:
-        raise DataError(
-            f"{out / RECORD} is not in the form that this version of imltool writes: {error.message}",
-            "use the version that it names under tool_version, or scan again",
-        ) from error
+    for piece in pieces:
+        handle.write(piece)
+        while placed:
+            yield placed.pop(0)
     yield from failed
 
 
@@ -154,19 +147,18 @@ def _breakable(path: str, paper: bool) -> Markup:
 _BREAKABLE = {paper: partial(_breakable, paper=paper) for paper in (False, True)}
 
 
-def _place(run: Mapping[str, Any], name: str) -> str:
+def _place(run: RunRecord, name: str) -> str:
     """The absolute path or address of a picture when it was scanned."""
-    for root in run["inputs"]:
-        path, label = str(root["path"]), str(root["label"])
-        if name == label:
-            return path
-        if not label or name.startswith(f"{label}/"):
-            return f"{path}/{name.removeprefix(label).lstrip('/')}"
+    for root in run.inputs:
+        if name == root.label:
+            return root.path
+        if not root.label or name.startswith(f"{root.label}/"):
+            return f"{root.path}/{name.removeprefix(root.label).lstrip('/')}"
     return name
 
 
 def _sized(
-    run: Mapping[str, Any], decisions: Mapping[str, Decision], scores: ScoreScale, paper: bool, row: ScanResult
+    run: RunRecord, decisions: Mapping[str, Decision], scores: ScoreScale, paper: bool, row: ScanResult
 ) -> PictureSizes:
     """Sizes of a case's pictures on paper. A page printed from a browser has the companion maps too."""
     assert row.width and row.height and row.score is not None

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, ValidationError
+
+from imltool.config import Exact, Frozen
 from imltool.errors import ResumeError
 from imltool.files import sha256_file, sha256_text, write_text, writing
 from imltool.journal import PARAMETERS, dump_json, holds_run, output_folder
@@ -16,7 +19,8 @@ from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.selection import Selection
 from imltool.scan.tables import ERRORS, TABLE
-from imltool.scan.verdicts import INCONCLUSIVE, INDICATION
+from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Sensitivity, VerdictsRecord
+from imltool.student.header import ReliabilityBin
 from imltool.texts import readable
 from imltool.versions import __version__, installed_versions
 
@@ -32,29 +36,143 @@ COCO = "masks.coco.json"
 FOLDERS = ("maps", "masks", "overlays", "previews", "companions")
 WRITTEN = (*FOLDERS, RESULTS, TABLE, ERRORS, RECORD, REPORT, PDF, COCO)
 """Files and folders that a scan writes besides its parameters."""
-SECTIONS = ("model", "verdicts", "parameters", "inputs", "counts", "case", "chain", "sessions")
-"""Keys that `run.json` must have."""
-CASE = ("id", "examiner", "notes")
 ROW_FORMAT = 1
 """Format of the rows; those of another format are never mixed with these."""
+TILED = "Rates were measured without tiles; pictures over 800 pixels were also scanned in tiles."
 
 
-def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> dict[str, Any]:
+class ModelRecord(Frozen):
+    """The student of a scan: its file, engine and calibration, see `CheckpointHeader`."""
+
+    name: str
+    sha256: str
+    file: str | None
+    input_size: int
+    input: str = ""
+    engine: str
+    precision: str
+    pixel_threshold: float
+    score_threshold: float
+    score_fpr: float | None
+    score_authentic: int
+    authentic_scores: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    reliability: tuple[ReliabilityBin, ...] = ()
+    traces: tuple[str, ...] | None = None
+    tool_version: str
+
+
+class ScanParameters(Frozen):
     """The parameters that must match to resume an earlier run."""
-    return {
-        "command": COMMAND,
-        "engine": localizer.network.engine,
-        "precision": localizer.network.compute,
-        "companions": sorted(settings.companions),
-        "inputs": [root.address for root in plan.roots],
-        "model_sha256": localizer.sha256,
-        "row_format": ROW_FORMAT,
-        "sensitivity": settings.verdicts.sensitivity,
-        "stability": settings.stability,
-        "threshold": settings.threshold,
-        "tiles": settings.tiles,
-        "tool_version": __version__,
-    }
+
+    command: str = COMMAND
+    engine: str
+    precision: str
+    companions: tuple[str, ...]
+    inputs: tuple[str, ...]
+    model_sha256: str
+    row_format: int = ROW_FORMAT
+    sensitivity: Sensitivity
+    stability: bool
+    threshold: float
+    tiles: bool
+    tool_version: str = __version__
+
+
+class InputRecord(Frozen):
+    """A file, folder or address that was scanned: as given, absolute, and the first part of its pictures' names."""
+
+    given: str
+    path: str
+    label: str
+
+
+class Counts(Frozen):
+    """Numbers of files: all, analysed, and of these with an indication or inconclusive; and failed."""
+
+    files: int
+    analysed: int
+    indication: int
+    inconclusive: int
+    failed: int
+
+
+class Case(Frozen):
+    """Texts on the case; None for those not given."""
+
+    id: str | None = None
+    examiner: str | None = None
+    notes: str | None = None
+
+
+class ChainRecord(Frozen):
+    """The number of rows and the hash of the last."""
+
+    rows: int
+    head: str
+
+
+class ClusterRecord(Frozen):
+    """The workers of a run; `version` and `workers` are None until they are known."""
+
+    engine: str
+    version: str | None
+    address: str | None
+    workers: int | None
+
+
+class Session(Exact):
+    """A run of the command; `finished` is None until it is, `kept` are rows of earlier runs, `made` are its own."""
+
+    started: str
+    finished: str | None = None
+    command_line: tuple[str, ...]
+    device: str
+    batch: int
+    cluster: ClusterRecord | None
+    kept: int
+    made: int = 0
+
+
+class RunRecord(Frozen):
+    """The content of `run.json`.
+
+    Attributes:
+        reports_show: what the reports show, so that a report written again shows the same pictures.
+        self_sha256: see `checksum_ok`.
+    """
+
+    tool: str = "imltool"
+    tool_version: str = __version__
+    libraries: dict[str, str | None]
+    platform: str
+    model: ModelRecord
+    verdicts: VerdictsRecord
+    parameters: ScanParameters
+    inputs: tuple[InputRecord, ...]
+    skipped: tuple[str, ...]
+    passed_over: dict[str, int] = Field(default_factory=dict)
+    counts: Counts
+    case: Case
+    chain: ChainRecord
+    reports_sha256: dict[str, str]
+    reports_show: Selection = Selection()
+    sessions: tuple[Session, ...]
+    self_sha256: str = ""
+
+
+def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> ScanParameters:
+    """The parameters of a scan."""
+    return ScanParameters(
+        engine=localizer.network.engine,
+        precision=localizer.network.compute,
+        companions=tuple(sorted(settings.companions)),
+        inputs=tuple(root.address for root in plan.roots),
+        model_sha256=localizer.sha256,
+        sensitivity=settings.verdicts.sensitivity,
+        stability=settings.stability,
+        threshold=settings.threshold,
+        tiles=settings.tiles,
+    )
 
 
 def holds_scan(out: Path) -> bool:
@@ -70,7 +188,7 @@ def count_kept(out: Path) -> int:
 
 
 @contextmanager
-def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Iterator[None]:
+def claimed(out: Path, parameters: ScanParameters, restart: bool = False) -> Iterator[None]:
     """Make `out` the folder of a scan with `parameters`, and lock it against other scans while the block runs.
 
     With `restart`, the files that an earlier scan wrote there are removed, and nothing else.
@@ -78,20 +196,20 @@ def claimed(out: Path, parameters: dict[str, Any], restart: bool = False) -> Ite
     Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
     scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
     """
-    with output_folder(out, parameters, PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
+    with output_folder(out, parameters.model_dump(mode="json"), PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
         yield
 
 
-def count_results(results: Sequence[ScanResult]) -> dict[str, int]:
-    """Counts of `files`, `analysed` and `failed`, and of analysed files with an `indication` or `inconclusive`."""
+def count_results(results: Sequence[ScanResult]) -> Counts:
+    """The counts of results."""
     analysed = sum(result.status == "ok" for result in results)
-    return {
-        "files": len(results),
-        "analysed": analysed,
-        "indication": sum(result.verdict == INDICATION for result in results),
-        "inconclusive": sum(result.verdict == INCONCLUSIVE for result in results),
-        "failed": len(results) - analysed,
-    }
+    return Counts(
+        files=len(results),
+        analysed=analysed,
+        indication=sum(result.verdict == INDICATION for result in results),
+        inconclusive=sum(result.verdict == INCONCLUSIVE for result in results),
+        failed=len(results) - analysed,
+    )
 
 
 def write_record(
@@ -101,76 +219,70 @@ def write_record(
     settings: ScanSettings,
     results: Sequence[ScanResult],
     head: str,
-    case: Mapping[str, str | None],
-    sessions: list[dict[str, Any]],
+    case: Case,
+    sessions: Sequence[Session],
 ) -> None:
     """Write `run.json`.
 
     Args:
         results: the results on disk.
         head: hash of the last row.
-        case: values of `CASE` that were given, None for the others.
-        sessions: a dict for each run of the command, unfinished ones included (their `finished` stays None).
+        sessions: the runs of the command, unfinished ones included.
     """
     header = localizer.header
-    verdicts = settings.verdicts.describe()
-    if settings.tiles:
-        verdicts["notes"].append(
-            "Rates were measured without tiles; pictures over 800 pixels were also scanned in tiles."
-        )
-    record = {
-        "tool": "imltool",
-        "tool_version": __version__,
-        "libraries": installed_versions(),
-        "platform": platform.platform(),
-        "model": {
-            "name": header.name,
-            "sha256": localizer.sha256,
-            "file": readable(localizer.path.name) if localizer.path else None,
-            "input_size": header.input_size,
-            "input": header.architecture.describe_input(),
-            "engine": localizer.engine,
-            "precision": localizer.network.compute,
-            "pixel_threshold": header.pixel_threshold,
-            "score_threshold": header.score_threshold,
-            "score_fpr": header.score_fpr,
-            "score_authentic": header.score_authentic,
-            "authentic_scores": header.authentic_scores,
-            "reliability": [part.model_dump() for part in header.reliability],
-            "traces": list(header.architecture.traces),
-            "tool_version": header.tool_version,
-        },
-        "verdicts": verdicts,
-        "parameters": parameters(plan, localizer, settings),
-        "inputs": [{"given": root.given, "path": readable(str(root.path)), "label": root.label} for root in plan.roots],
-        "skipped": [readable(str(folder)) for folder in plan.skipped],
-        "passed_over": {each.kind: each.count for each in plan.passed_over},
-        "counts": count_results(results),
-        "case": {name: case.get(name) for name in CASE},
-        "chain": {"rows": len(results), "head": head},
-        "reports_sha256": {},
-        "reports_show": Selection().describe(),
-        "sessions": sessions,
-    }
+    model = ModelRecord(
+        name=header.name,
+        sha256=localizer.sha256,
+        file=readable(localizer.path.name) if localizer.path else None,
+        input_size=header.input_size,
+        input=header.architecture.describe_input(),
+        engine=localizer.engine,
+        precision=localizer.network.compute,
+        pixel_threshold=header.pixel_threshold,
+        score_threshold=header.score_threshold,
+        score_fpr=header.score_fpr,
+        score_authentic=header.score_authentic,
+        authentic_scores=header.authentic_scores,
+        reliability=header.reliability,
+        traces=header.architecture.traces,
+        tool_version=header.tool_version,
+    )
+    record = RunRecord(
+        libraries=installed_versions(),
+        platform=platform.platform(),
+        model=model,
+        verdicts=settings.verdicts.describe([TILED] if settings.tiles else []),
+        parameters=parameters(plan, localizer, settings),
+        inputs=tuple(
+            InputRecord(given=root.given, path=readable(str(root.path)), label=root.label) for root in plan.roots
+        ),
+        skipped=tuple(readable(str(folder)) for folder in plan.skipped),
+        passed_over={each.kind: each.count for each in plan.passed_over},
+        counts=count_results(results),
+        case=case,
+        chain=ChainRecord(rows=len(results), head=head),
+        reports_sha256={},
+        sessions=tuple(sessions),
+    )
     _write(out, record)
 
 
-def note_reports(out: Path, names: Sequence[str], selection: Selection) -> dict[str, Any]:
+def note_reports(out: Path, names: Sequence[str], selection: Selection) -> RunRecord:
     """Add the hashes of reports made from `run.json` to it, and what they show; return its content.
 
     Raises `OutputError`.
     """
     record = read_record(out)
     with writing(out / RECORD):
-        record["reports_sha256"] = {name: sha256_file(out / name) for name in names}
-    record["reports_show"] = selection.describe()
+        hashes = {name: sha256_file(out / name) for name in names}
+    record = record.model_copy(update={"reports_sha256": hashes, "reports_show": selection})
     _write(out, record)
     return record
 
 
-def _write(out: Path, record: dict[str, Any]) -> None:
-    record["self_sha256"] = _self_sha256(record)
-    write_text(out / RECORD, record_text(record))
+def _write(out: Path, record: RunRecord) -> None:
+    values = record.model_dump(mode="json")
+    write_text(out / RECORD, record_text(values | {"self_sha256": _self_sha256(values)}))
 
 
 def record_text(record: Mapping[str, Any]) -> str:
@@ -193,26 +305,28 @@ def checksum_ok(record: Mapping[str, Any]) -> bool:
         return False
 
 
-def read_record(out: Path) -> dict[str, Any]:
-    """The content of `run.json`; empty when there is none.
+def read_record(out: Path) -> RunRecord:
+    """The content of `run.json`.
 
     Raises `ResumeError` when its checksum is wrong, or when another version wrote it in another form.
     """
     path = out / RECORD
-    if not path.exists():
-        return {}
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
-        record = {}
-    if not checksum_ok(record):
+        values = {}
+    if not checksum_ok(values):
         raise ResumeError(
             f"{path} was changed since it was written",
             "imltool verify says more; --restart discards the earlier results",
         )
-    if missing := [name for name in SECTIONS if name not in record]:
+    try:
+        return RunRecord.model_validate(values)
+    except ValidationError as error:
+        faults = {".".join(map(str, one["loc"])): one["type"] for one in error.errors()}
+        missing = [name for name, kind in faults.items() if kind == "missing"]
+        what = f"has no {', '.join(missing)}" if missing else f"has another form of {', '.join(faults)}"
         raise ResumeError(
-            f"{path} has no {', '.join(missing)}: another version of imltool wrote it",
+            f"{path} {what}: another version of imltool wrote it",
             "use the version that it names under tool_version, or scan again",
-        )
-    return record
+        ) from error

@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from imltool.errors import DataError, ResumeError
 from imltool.files import sha256_file, write_text
@@ -31,8 +31,8 @@ class ScanWorkers(Protocol):
     see the files, or when the worker of a task died repeatedly.
     """
 
-    def describe(self) -> dict[str, Any]:
-        """Their description in `run.json`: `engine`, its `version`, `address`, and the number of `workers`."""
+    def describe(self) -> run_record.ClusterRecord:
+        """Their description in `run.json`."""
         ...
 
     def analyse(
@@ -85,20 +85,18 @@ def scan(
     ):
         results = [ScanResult.of_row(row, out) for row in journal.rows]
         journal.rows.clear()  # so that each row is in memory only once
-        session: dict[str, Any] = {
-            "started": utc_now("seconds"),
-            "finished": None,
-            "command_line": [readable(without_secrets(argument)) for argument in command_line],
-            "device": str(localizer.device),
-            "batch": batch,
-            "cluster": cluster and cluster.describe(),
-            "kept": len(results),
-            "made": 0,
-        }
-        earlier = run_record.read_record(out)
-        sessions = [*earlier.get("sessions", []), session]
+        session = run_record.Session(
+            started=utc_now("seconds"),
+            command_line=tuple(readable(without_secrets(argument)) for argument in command_line),
+            device=str(localizer.device),
+            batch=batch,
+            cluster=cluster.describe() if cluster else None,
+            kept=len(results),
+        )
+        earlier = run_record.read_record(out) if (out / run_record.RECORD).exists() else None
+        sessions = [*(earlier.sessions if earlier else ()), session]
         given = {name: readable(text) for name, text in (case or {}).items() if text is not None}
-        about = {**earlier.get("case", {}), **given}
+        about = (earlier.case if earlier else run_record.Case()).model_copy(update=given)
         yield from _unchanged(plan, out, [*results])
         run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
         done = {result.path for result in results}
@@ -109,10 +107,10 @@ def scan(
             journal.append(result.model_dump(mode="json"))
             journal.rows.clear()
             results.append(result)
-            session["made"] += 1
+            session.made += 1
             yield result
-        session["finished"] = utc_now("seconds")
-        session["cluster"] = cluster and cluster.describe()  # the number of workers is known now
+        session.finished = utc_now("seconds")
+        session.cluster = cluster.describe() if cluster else None  # the number of workers is known now
         for name, text in TABLES.items():
             write_text(out / name, text(results))
         run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
@@ -155,12 +153,12 @@ def _balanced_batch(count: int, batch: int) -> int:
     return math.ceil(count / math.ceil(count / batch)) if count else batch
 
 
-def require_analysed(counts: dict[str, int], out: Path) -> None:
+def require_analysed(counts: run_record.Counts, out: Path) -> None:
     """Raise `DataError` when not one file of a finished scan could be analysed."""
-    if not counts["analysed"]:
+    if not counts.analysed:
         raise DataError(
-            f"none of the {counts['files']} files could be analysed"
-            if counts["files"] > 1
+            f"none of the {counts.files} files could be analysed"
+            if counts.files > 1
             else "the file could not be analysed",
             f"the reasons are in {out / TABLE}",
         )

@@ -8,30 +8,16 @@ edited: that also depends on how common edited pictures are at its source (the b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import BaseModel
-
+from imltool.student.header import ReliabilityBin
 from imltool.student.operating_points import KindRate
 
 LONGEST_SCALE = 200.0
 """End of the bar: one in this many authentic pictures scores higher (our choice)."""
 TICKS = (5, 20, 100)
 """Marks of the bar: one in this many authentic pictures scores higher."""
-
-
-class _Bin(BaseModel):
-    low: float
-    high: float
-    pictures: int
-    tampered: int
-
-
-class _Calibration(BaseModel):
-    authentic_scores: dict[str, tuple[float, ...]] = {}
-    reliability: tuple[_Bin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,16 +83,15 @@ class ScoreReading:
 
 
 class ScoreScale:
-    """Reads scores by the calibration in `run.json`.
+    """Reads scores by a calibration.
 
     Args:
-        model: the `model` of `run.json`.
+        authentic_scores: image scores of authentic pictures by set name.
+        reliability: the reliability curve.
     """
 
-    def __init__(self, model: Mapping[str, Any]) -> None:
-        kept = _Calibration.model_validate({key: model[key] for key in _Calibration.model_fields if key in model})
-        self._authentic = kept.authentic_scores
-        self._bins = kept.reliability
+    def __init__(self, authentic_scores: Mapping[str, Sequence[float]], reliability: Sequence[ReliabilityBin]) -> None:
+        self._authentic, self._bins = authentic_scores, reliability
         self.base_rate = (
             sum(part.tampered for part in self._bins) / pictures
             if (pictures := sum(part.pictures for part in self._bins))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from imltool.scan.results import ScanResult
 
@@ -32,12 +31,3 @@ class Selection:
         fitting = [one.path for one in ordered if one.is_indicated or not self.only_indicated]
         chosen = {*fitting[: self.top]}
         return [one for one in ordered if one.path in chosen or one.path in always]
-
-    def describe(self) -> dict[str, Any]:
-        """The values stored in `run.json`, so that a report written again shows the same pictures."""
-        return asdict(self)
-
-    @classmethod
-    def of_record(cls, run: Mapping[str, Any]) -> Selection:
-        """The selection of a scan's reports, from its `run.json`; all pictures when there is none."""
-        return cls(**run.get("reports_show", {}))

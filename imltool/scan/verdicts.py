@@ -7,9 +7,11 @@ sensitivity, and a higher sensitivity only turns inconclusive pictures into indi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from imltool.config import Frozen
 from imltool.errors import UsageError
 from imltool.student.operating_points import CONFIDENCE, TARGET_FPR, OperatingPoint, operating_point, pictures_needed
 
@@ -31,6 +33,37 @@ INCONCLUSIVE_RATE = 0.20
 NOT_CALIBRATED = "the checkpoint is not calibrated"
 
 Calibration = Literal["scores", "threshold", "none"]
+
+
+class KindRecord(Frozen):
+    """A `KindRate` in `run.json`."""
+
+    name: str
+    pictures: int
+    exceeding: int
+    rate: float
+    interval: tuple[float, float]
+
+
+class PointRecord(Frozen):
+    """An `OperatingPoint` in `run.json`, with rate and interval of its worst kind, or a measured rate alone."""
+
+    threshold: float
+    wanted_rate: float
+    supported: bool
+    rate: float | None
+    interval: tuple[float, float] | None
+    kinds: tuple[KindRecord, ...]
+
+
+class VerdictsRecord(Frozen):
+    """`Verdicts` in `run.json`, with `notes` as sentences."""
+
+    sensitivity: Sensitivity
+    calibration: Calibration
+    indication: PointRecord | None
+    inconclusive: PointRecord | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,15 +99,15 @@ class Verdicts:
         """Why every verdict is inconclusive; None when verdicts follow from the scores."""
         return NOT_CALIBRATED if self.indication is None else None
 
-    def describe(self) -> dict[str, Any]:
-        """The operating points as plain values for `run.json`, with `notes` as sentences."""
-        return {
-            "sensitivity": self.sensitivity,
-            "calibration": self.calibration,
-            "indication": self.indication and _describe(self.indication, self.measured_fpr),
-            "inconclusive": self.inconclusive and _describe(self.inconclusive),
-            "notes": self._notes(),
-        }
+    def describe(self, more: Sequence[str] = ()) -> VerdictsRecord:
+        """The operating points and notes for `run.json`, with further notes."""
+        return VerdictsRecord(
+            sensitivity=self.sensitivity,
+            calibration=self.calibration,
+            indication=self.indication and _describe(self.indication, self.measured_fpr),
+            inconclusive=self.inconclusive and _describe(self.inconclusive),
+            notes=(*self._notes(), *more),
+        )
 
     def _notes(self) -> list[str]:
         point = self.indication
@@ -130,25 +163,16 @@ def choose_verdicts(header: CheckpointHeader, sensitivity: Sensitivity = "medium
     return Verdicts(sensitivity, "threshold", lone, measured_fpr=header.score_fpr)
 
 
-def _describe(point: OperatingPoint, measured: float | None = None) -> dict[str, Any]:
+def _describe(point: OperatingPoint, measured: float | None = None) -> PointRecord:
     worst = point.worst if point.kinds else None
-    return {
-        "threshold": point.threshold,
-        "wanted_rate": point.wanted_rate,
-        "supported": point.supported,
-        "rate": worst.rate if worst else measured,
-        "interval": list(worst.interval) if worst else None,
-        "kinds": [
-            {
-                "name": kind.name,
-                "pictures": kind.pictures,
-                "exceeding": kind.exceeding,
-                "rate": kind.rate,
-                "interval": list(kind.interval),
-            }
-            for kind in point.kinds
-        ],
-    }
+    return PointRecord(
+        threshold=point.threshold,
+        wanted_rate=point.wanted_rate,
+        supported=point.supported,
+        rate=worst.rate if worst else measured,
+        interval=worst.interval if worst else None,
+        kinds=tuple(KindRecord.model_validate(kind, from_attributes=True) for kind in point.kinds),
+    )
 
 
 def _promise(point: OperatingPoint) -> str:

@@ -178,7 +178,7 @@ class Verification:
             )
         elif self._finished and (results := self._typed) is not None:
             counts = count_results(results)
-            yield from _differences(record.get("counts"), counts, "counts", RESULTS)
+            yield from _differences(record.get("counts"), counts.model_dump(), "counts", RESULTS)
 
     @cached_property
     def _typed(self) -> list[ScanResult] | None:

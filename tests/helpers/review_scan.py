@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from imltool.journal import dump_json, read_rows
 from imltool.pictures.images import read_map, write_map, write_mask
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.results import RESULTS
-from imltool.scan.run_record import read_record, record_text
+from imltool.scan.run_record import record_text
 
 WIDE, TALL = 600, 400
 NAMES = ("a.png", "camera.jpg", "sub/c.png")
@@ -47,7 +48,7 @@ def made_of(out: Path, target: Path, rows: Iterable[dict[str, Any]], inputs: Pat
     with ChainedJournal(target / RESULTS, sha256_file(target / "parameters.json")) as journal:
         for row in rows:
             journal.append({key: value for key, value in row.items() if key != "previous_sha256"})
-        record = read_record(out)
+        record = json.loads((out / "run.json").read_text())
         record["chain"] = {"rows": len(journal.rows), "head": journal.head}
     record["inputs"] = [{"given": inputs.name, "path": str(inputs), "label": ""}]
     record["model"] |= model
