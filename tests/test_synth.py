@@ -89,7 +89,7 @@ def test_mask_marks_the_changed_pixels(sources: Path, kind: str, poisson: int, m
     for index in range(12):
         edited = forge.make(sample_rng(0, index), kind)
         host = forge.make(sample_rng(0, index), "authentic")  # draws the same host, unless the edit needed a retry
-        if (edited.record["host"], edited.record["crop"]) != (host.record["host"], host.record["crop"]):
+        if (edited.record.host, edited.record.crop) != (host.record.host, host.record.crop):
             continue
         compared += 1
         assert edited.image.shape == host.image.shape and edited.file is None
@@ -117,13 +117,13 @@ def test_document_changes_are_in_the_recorded_boxes(sources: Path, tmp_path: Pat
     actions = set()
     for index in range(12):
         changed, before = (forge.make(sample_rng(2, index), kind) for kind in ("document", "scan"))
-        if changed.image.shape != before.image.shape or changed.record["crop"] != before.record["crop"]:
+        if changed.image.shape != before.image.shape or changed.record.crop != before.record.crop:
             continue  # the change needed another page
         boxes = np.zeros(changed.mask.shape, dtype=bool)
-        for one in changed.record["changes"]:
-            x1, y1, x2, y2 = one["box"]
+        for one in changed.record.changes:
+            x1, y1, x2, y2 = one.box or (0, 0, 0, 0)
             boxes[y1:y2, x1:x2] = True
-            actions.add(one["action"])
+            actions.add(one.action)
         assert np.array_equal(boxes, changed.mask) and not before.mask.any()
         # a rendered page differs if the first one had no room for the change
         assert rendered or not (changed.image != before.image).any(axis=2)[~boxes].any()
@@ -134,10 +134,10 @@ def test_stamps_and_collages_have_several_parts(sources: Path) -> None:
     forge = make_forge(sources, area=[0.001, 0.5], history=LOSSLESS, poisson=0)
     stamps = [forge.make(sample_rng(6, index), "stamps") for index in range(6)]
     collages = [forge.make(sample_rng(6, index), "collage") for index in range(6)]
-    assert all(1 <= len(one.record["pasted"]) <= 8 for one in stamps)
+    assert all(1 <= len(one.record.pasted) <= 8 for one in stamps)
     assert max(len(one.boxes) for one in stamps) >= 3
-    assert all(2 <= len(one.record["parts"]) <= 6 for one in collages)
-    donors = [{part["donor"] for part in one.record["parts"]} for one in collages]
+    assert all(2 <= len(one.record.parts) <= 6 for one in collages)
+    donors = [{part.donor for part in one.record.parts} for one in collages]
     assert max(map(len, donors)) >= 2
 
 
@@ -145,7 +145,7 @@ def test_development_keeps_edit_geometry_and_is_not_marked(sources: Path) -> Non
     plain = make_forge(sources, history=LOSSLESS)
     forge = make_forge(sources, history=LOSSLESS | {"develop": 1})
     developed, before = (one.make(sample_rng(7, 0), "splice") for one in (forge, plain))
-    assert np.array_equal(developed.mask, before.mask) and developed.record["final"]["developed"]
+    assert np.array_equal(developed.mask, before.mask) and developed.record.final.developed
     assert (developed.image != before.image).any(axis=2)[~before.mask].mean() > 0.5
     assert all(not plain.make(sample_rng(7, index), "developed").mask.any() for index in range(6))
 
@@ -154,8 +154,8 @@ def test_native_host_is_cropped_along_its_jpeg_grid(sources: Path) -> None:
     forge = make_forge(sources, native=1, history=LOSSLESS)
     for index in range(6):
         sample = forge.make(sample_rng(8, index), "authentic")
-        left, top, right, bottom = sample.record["crop"]
-        whole = read_rgb(next(path for path in forge.pool.hosts if path.name == sample.record["host"]))
+        left, top, right, bottom = sample.record.crop or (0, 0, 0, 0)
+        whole = read_rgb(next(path for path in forge.pool.hosts if path.name == sample.record.host))
         assert left % 8 == top % 8 == 0
         assert np.array_equal(sample.image, whole[top:bottom, left:right])
 
@@ -198,7 +198,7 @@ def test_authentic_pictures_have_no_mask_and_similar_histories(sources: Path) ->
             sample = forge.make(sample_rng(5, index), kind)
             assert sample.mask.any() == (kind != "authentic")
             assert bool(sample.boxes) == (kind != "authentic")
-            formats.add(sample.record["final"]["format"])
+            formats.add(sample.record.final.format)
             if sample.file is not None:
                 decoded = cv2.imdecode(np.frombuffer(sample.file, np.uint8), cv2.IMREAD_COLOR)
                 assert decoded.shape == sample.image.shape
@@ -263,9 +263,10 @@ def test_row_suffices_to_reproduce_its_sample(sources: Path, tmp_path: Path) -> 
     settings = load_settings(SynthSettings, out / "config.yaml")
     pool = SourcePool.from_folders([sources / "photos"], [(sources / "objects", sources / "object_masks")])
     for row in reversed(read_forgeries(out)):
-        sample = Forge(settings, pool).make(sample_rng(row["seed"], row["index"]))
-        assert np.array_equal(sample.image, read_rgb(out / row["image"]))
-        assert json.loads(json.dumps(sample.record)) == row["record"]
+        sample = Forge(settings, pool).make(sample_rng(row.seed, row.index))
+        assert np.array_equal(sample.image, read_rgb(out / row.image))
+        again = row.model_copy(update={"record": sample.record})
+        assert again.model_dump() == row.model_dump()
 
 
 def test_interrupted_or_extended_run_gives_the_same_samples(sources: Path, tmp_path: Path) -> None:
@@ -274,14 +275,14 @@ def test_interrupted_or_extended_run_gives_the_same_samples(sources: Path, tmp_p
     assert run(options(sources, whole, "--count", "10", *more)) == 0
     assert run(options(sources, parts, "--count", "6", *more)) == 0
     kept, lost, maskless, *_ = read_forgeries(parts)
-    os.utime(parts / kept["image"], (1, 1))
-    (parts / lost["image"]).unlink()
-    (parts / maskless["mask"]).unlink()
+    os.utime(parts / kept.image, (1, 1))
+    (parts / lost.image).unlink()
+    (parts / str(maskless.mask)).unlink()
     journal = parts / "synth.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])  # a truncated last row, as after a kill
     assert run(options(sources, parts, "--count", "10", *more)) == 0
     assert tree(parts) == tree(whole)
-    assert (parts / kept["image"]).stat().st_mtime == 1
+    assert (parts / kept.image).stat().st_mtime == 1
 
 
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--set", "flip=0.9"], ["--photos", "EXTRA"]])
@@ -310,7 +311,7 @@ def test_damaged_source_fails_only_its_samples(
     assert run(options(sources, out, "--count", "24", "--photos", str(bad))) == 3
     error = capsys.readouterr().err
     assert "broken.jpg" in "".join(error.split()) and "Traceback" not in error
-    made = {row["index"] for row in read_forgeries(out)}
+    made = {row.index for row in read_forgeries(out)}
     assert 0 < len(made) < 24
     assert len(read_folder(out).samples) == len(made)
 

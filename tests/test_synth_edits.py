@@ -19,6 +19,7 @@ from imltool.synth.blending import alpha_paste, match_colour, match_light
 from imltool.synth.edges import defringe, feathered, guided, ragged
 from imltool.synth.forge import Forge, Forgery, sample_rng
 from imltool.synth.history import Before, add_noise, earlier, finish
+from imltool.synth.records import Earlier, Save
 from imltool.synth.regions import Piece, transform
 from imltool.synth.retouch import METHODS
 from imltool.synth.settings import HistorySettings, MattingSettings
@@ -48,8 +49,8 @@ def test_each_retouch_changes_most_of_its_mask_sufficiently(sources: Path, metho
     for index in range(6):
         sample = forge.make(sample_rng(1, index), "retouch")
         host = forge.make(sample_rng(1, index), "authentic")
-        assert sample.record["method"] == method
-        if (sample.record["host"], sample.record["crop"]) != (host.record["host"], host.record["crop"]):
+        assert sample.record.method == method
+        if (sample.record.host, sample.record.crop) != (host.record.host, host.record.crop):
             continue
         change = cv2.absdiff(sample.image, host.image).max(axis=2)
         assert not change[~sample.mask].any()
@@ -72,28 +73,29 @@ def test_enlarging_marks_the_larger_object_and_shrinking_fills_the_gap(sources: 
     larger.pool.hosts = smaller.pool.hosts = [path for path, _ in larger.pool.objects]
     compared = 0
     for sample in made(larger, "enlarge", 8):
-        own = larger.pool.picture(larger.pool.hosts[0].parent / sample.record["host"])[1]
-        left, top, right, bottom = sample.record["crop"]
+        own = larger.pool.picture(larger.pool.hosts[0].parent / sample.record.host)[1]
+        left, top, right, bottom = sample.record.crop or (0, 0, 0, 0)
         size = (sample.mask.shape[1], sample.mask.shape[0])
         own = cv2.resize(own[top:bottom, left:right].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        assert sample.record["scale"] == 1.4 and "filled" not in sample.record
-        if sample.record["region"] == "object" and not (own[:, 0] | own[:, -1]).any() and not own[[0, -1]].any():
+        assert sample.record.scale == pytest.approx(1.4) and sample.record.filled is None
+        if sample.record.region == "object" and not (own[:, 0] | own[:, -1]).any() and not own[[0, -1]].any():
             compared += 1
             assert sample.mask.sum() == pytest.approx(1.96 * own.sum(), rel=0.25)
             assert sample.mask[own].mean() > 0.9
     assert compared
     for sample in made(smaller, "enlarge", 8):
-        assert sample.record["scale"] == 0.7 and sample.record["filled"]["method"] in {"telea", "ns", "patch"}
+        assert sample.record.scale == pytest.approx(0.7) and sample.record.filled is not None
+        assert sample.record.filled.method in {"telea", "ns", "patch"}
 
 
 def test_copy_moves_rotate_and_scale_in_the_full_range(sources: Path) -> None:
     forge = make_forge(sources, plain=0, rotate=1, rotate_any=0.5, history=LOSSLESS)
     records = [sample.record for sample in made(forge, "copymove", 40)]
-    degrees, scales = [record["degrees"] for record in records], [record["scale"] for record in records]
+    degrees, scales = [record.degrees or 0 for record in records], [record.scale or 1 for record in records]
     assert max(degrees) > 90 and min(degrees) < -90 and sum(abs(angle) <= 25 for angle in degrees) >= 10
     assert min(scales) < 0.7 and max(scales) > 1.4 and 0.5 <= min(scales) <= max(scales) <= 2
     never = [sample.record for sample in made(make_forge(sources, plain=1), "copymove", 10)]
-    assert {(record["scale"], record["degrees"], record["flip"]) for record in never} == {(1.0, 0.0, False)}
+    assert {(record.scale, record.degrees, record.flip) for record in never} == {(1.0, 0.0, False)}
 
 
 def test_rotated_piece_keeps_its_area_without_black_pixels() -> None:
@@ -151,10 +153,10 @@ def test_defringing_removes_donor_background_from_the_border() -> None:
 
 def test_matting_and_its_colour_changes_are_recorded(sources: Path) -> None:
     always = make_forge(sources, matting=1, poisson=0, borders={"contaminated": 0.5, "defringed": 0.5})
-    done = [paste for sample in made(always, "splice", 20) for paste in sample.record["pasted"]]
-    assert {paste["border"] for paste in done} == {"guided", "ragged"}
-    assert {"contamination" in paste for paste in done} == {True, False}
-    assert all(("contamination" in paste) != paste.get("defringed", False) for paste in done)
+    done = [paste for sample in made(always, "splice", 20) for paste in sample.record.pasted]
+    assert {paste.border for paste in done} == {"guided", "ragged"}
+    assert {paste.contamination is not None for paste in done} == {True, False}
+    assert all((paste.contamination is not None) != bool(paste.defringed) for paste in done)
 
 
 def test_light_matching_follows_the_host_and_keeps_the_mean() -> None:
@@ -180,12 +182,12 @@ def test_donor_and_host_have_separate_histories(sources: Path) -> None:
     records = [sample.record for sample in made(make_forge(sources, history=certain), "splice", 12)]
     for record in records:
         for who in ("host", "donor"):
-            assert 50 <= record[f"{who}_jpeg"]["quality"] <= 98
-            assert 0.8 <= record[f"{who}_noise"] <= 6 and record[f"{who}_resample"] > 0
-    assert {record["host_order"] for record in records} == {"resize-jpeg", "jpeg-resize"}
-    assert all(record["host_noise"] != record["donor_noise"] for record in records)
+            assert 50 <= getattr(record, f"{who}_jpeg").quality <= 98
+            assert 0.8 <= getattr(record, f"{who}_noise") <= 6 and getattr(record, f"{who}_resample") > 0
+    assert {record.host_order for record in records} == {"resize-jpeg", "jpeg-resize"}
+    assert all(record.host_noise != record.donor_noise for record in records)
     none = made(make_forge(sources, history=BEFORE), "splice", 1)[0].record
-    assert none["host_jpeg"] == none["donor_jpeg"] == {} and "host_noise" not in none and "donor_resample" not in none
+    assert none.host_jpeg == none.donor_jpeg == Save() and none.host_noise is None and none.donor_resample is None
 
 
 def test_earlier_histories_leave_their_traces() -> None:
@@ -195,9 +197,9 @@ def test_earlier_histories_leave_their_traces() -> None:
     settings, size = HistorySettings(resample_range=(1.6, 1.6), sensor_sigma=(6, 6)), (160, 120)
     rng = np.random.default_rng(0)
     plain, record = earlier(rng, grain(), size, Before(0, 0, 0), settings)
-    assert np.array_equal(plain, grain()) and record == {"jpeg": {}}
+    assert np.array_equal(plain, grain()) and record == Earlier()
     resampled, record = earlier(rng, grain(), size, Before(0, 1, 0), settings)
-    assert resampled.shape == plain.shape and record["resample"] == pytest.approx(1.6, rel=0.02)
+    assert resampled.shape == plain.shape and record.resample == pytest.approx(1.6, rel=0.02)
     assert spectrum(resampled) < 0.5 * spectrum(plain)
     flat = np.full((120, 160, 3), 128, np.uint8)
     assert earlier(rng, flat, size, Before(0, 0, 1), settings)[0].std() == pytest.approx(6, rel=0.1)
@@ -210,7 +212,7 @@ def test_earlier_jpeg_grid_is_at_the_recorded_shift() -> None:
     settings, shifts = HistorySettings(jpeg_quality=(20, 20), grid_shift=1), set()
     for seed in range(8):
         saved, record = earlier(np.random.default_rng(seed), smooth, (160, 160), Before(1, 0, 0), settings)
-        x, y = record["jpeg"]["shift"]
+        x, y = record.jpeg.shift or (0, 0)
         shifts.add((x, y))
         assert saved.shape == smooth.shape
         steps = np.abs(np.diff(saved[..., 1].astype(float), n=2, axis=1)).mean(axis=0)  # kinks at block borders
@@ -223,7 +225,7 @@ def test_final_quality_is_above_or_below_the_earlier_one(sources: Path) -> None:
     forge = make_forge(sources, long_side=[96, 128], history={"host_jpeg": 1, "donor_jpeg": 1, "final_png": 0})
     records = [sample.record for sample in made(forge, "splice", 40)]
     for who in ("host", "donor"):
-        above = [record["final"]["quality"] > record[f"{who}_jpeg"]["quality"] for record in records]
+        above = [(record.final.quality or 0) > getattr(record, f"{who}_jpeg").quality for record in records]
         assert 0.2 < np.mean(above) < 0.8
 
 
@@ -234,9 +236,9 @@ def test_social_network_history_shrinks_and_saves_once_or_twice() -> None:
     passes = set()
     for seed in range(12):
         rgb, kept, record, data = finish(np.random.default_rng(seed), grain(), mask, settings)
-        passes.add(len(record["social"]))
-        assert record["format"] == "JPEG" and record["before_social"] == {"format": "PNG"}
-        assert 70 <= record["quality"] == record["social"][-1]["quality"] <= 85 and record["subsampling"] == 2
+        passes.add(len(record.social))
+        assert record.format == "JPEG" and record.before_social == Save("PNG")
+        assert 70 <= record.social[-1].quality == record.quality <= 85 and record.subsampling == 2
         assert kept.shape == rgb.shape[:2] and 0.5 <= max(kept.shape) / 160 <= 0.91
         assert kept.mean() == pytest.approx(mask.mean(), rel=0.1)
         assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape, rgb.shape)
@@ -251,7 +253,8 @@ def test_double_save_shifts_picture_and_mask_equally() -> None:
     shifts = set()
     for seed in range(12):
         rgb, kept, record, _ = finish(np.random.default_rng(seed), marked, mask, settings)
-        x, y = record["first_save"]["shift"]
+        assert record.first_save is not None and record.first_save.shift is not None
+        x, y = record.first_save.shift
         shifts.add((x, y))
         assert rgb.shape == (120 - y, 160 - x, 3) and np.array_equal(rgb[..., 1] > 128, kept)
     assert len(shifts) > 8

@@ -149,7 +149,7 @@ def test_empty_comparison_is_a_data_error() -> None:
 def test_forge_has_no_picture_level_shortcuts(tmp_path_factory: pytest.TempPathFactory) -> None:
     forge = make_forge(make_sources(tmp_path_factory.mktemp("sources")))
     sides = [
-        [picture_cues(Judged(one.image, one.mask, one.file, one.record["host"])) for one in made]
+        [picture_cues(Judged(one.image, one.mask, one.file, one.record.host)) for one in made]
         for made in (
             [forge.make(sample_rng(0, index)) for index in range(80)],
             [forge.make(sample_rng(1, index), "authentic") for index in range(80)],

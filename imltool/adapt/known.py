@@ -28,7 +28,7 @@ def make_known(photos: Sequence[Path], count: int, folder: Path) -> Iterator[int
     settings = known_forgeries()
     forge = Forge(settings, SourcePool(list(photos), None, working_side(settings)))
     for row in write_forgeries(forge, count, SEED, make_folder(folder)):
-        yield row["index"] + 1
+        yield row.index + 1
 
 
 def known_cases(folder: Path) -> list[Case]:

@@ -65,15 +65,15 @@ def synth(
         with common.progress_bar() as bar:
             task = bar.add_task("synth", total=count)
             for row in write_forgeries(forge, count, seed, out):
-                bar.update(task, completed=row["index"] + 1)
-                if row["status"] == "ok":
+                bar.update(task, completed=row.index + 1)
+                if row.status == "ok":
                     made += 1
                 else:
-                    if row["reason"] not in reasons:  # one bad source serves many samples
-                        common.log.error("%s", row["reason"])
-                    reasons.append(row["reason"])
+                    if row.reason not in reasons:  # one bad source serves many samples
+                        common.log.error("%s", row.reason)
+                    reasons.append(row.reason)
                 if as_json:
-                    common.print_json(row)
+                    common.print_json(row.model_dump(mode="json"))
         kept = count - made - len(reasons)
         lost = f", {len(reasons)} failed" if reasons else ""
         common.say(f"{counted(made, 'sample')} made{f', {kept} kept from before' if kept else ''}{lost} → {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from imltool.pictures.images import RGB
 from imltool.pictures.pixels import resize, scaled
 from imltool.synth.edit import Edit, Host, nothing
 from imltool.synth.history import log_uniform, sharpen
+from imltool.synth.records import Record
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
@@ -84,12 +85,12 @@ STEPS: dict[str, Step] = {
 }
 
 
-def develop(rng: np.random.Generator, rgb: RGB) -> tuple[RGB, list[str]]:
+def develop(rng: np.random.Generator, rgb: RGB) -> tuple[RGB, tuple[str, ...]]:
     """Apply two to five random development steps to a whole picture, uint8 RGB [H,W,3]; returns it and their names.
 
     The geometry does not change, so that the mask of an earlier edit stays valid.
     """
-    names = [str(name) for name in rng.permutation(list(STEPS))[: int(rng.integers(2, 6))]]
+    names = tuple(str(name) for name in rng.permutation(list(STEPS))[: int(rng.integers(2, 6))])
     for name in names:
         rgb = np.ascontiguousarray(STEPS[name](rng, rgb))
     return rgb, names
@@ -98,8 +99,8 @@ def develop(rng: np.random.Generator, rgb: RGB) -> tuple[RGB, list[str]]:
 def developed(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
     """Make an authentic picture that was developed, retouched as a whole and perhaps exported at another size."""
     rgb, steps = develop(rng, host.rgb)
-    record: dict[str, Any] = {"developed": steps}
+    record = Record(developed=steps)
     if rng.random() < 0.5:
         rgb = _resized(rng, rgb)
-        record["exported"] = [rgb.shape[1], rgb.shape[0]]
-    return Edit(rgb, nothing(Host(rgb, None, host.path)).mask, record)
+        record = replace(record, exported=(rgb.shape[1], rgb.shape[0]))
+    return nothing(rgb, record)

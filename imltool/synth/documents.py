@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from imltool.pictures.images import RGB, Mask
+from imltool.pictures.images import RGB
 from imltool.pictures.pixels import jpeg
 from imltool.synth.edit import Edit, Host, nothing
 from imltool.synth.history import Before, add_noise, draw_quality, earlier, log_uniform
+from imltool.synth.records import Box, Record
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
-
-Box = tuple[int, int, int, int]
-"""XYXY, with x2 and y2 exclusive."""
 
 FONTS = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "DejaVuSans-Bold", "DejaVuSansMono-Bold", "cmr10", "cmtt10")
 """Fonts that come with matplotlib."""
@@ -194,9 +191,9 @@ def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
     rgb = np.ascontiguousarray(_as_page(rng, host, settings))
     found = words(rgb)
     if len(found) < 3:
-        return nothing(host)
+        return nothing(host.rgb)
     rgb, mask = rgb.copy(), np.zeros(rgb.shape[:2], dtype=bool)
-    done: list[dict[str, Any]] = []
+    done: list[Record] = []
     action = str(rng.choice(ACTIONS))
     for _ in range(int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]))):
         box = _grown(rng, _part(rng, found[int(rng.integers(len(found)))]), rgb.shape)
@@ -239,12 +236,10 @@ def document(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
         tall, wide = patch.shape[:2]
         rgb[y1 : y1 + tall, x1 : x1 + wide] = patch
         mask[y1 : y1 + tall, x1 : x1 + wide] = True
-        done.append({"action": action, "box": [x1, y1, x1 + wide, y1 + tall]})
-    return Edit(rgb, mask, {"changes": done}) if done else nothing(host)
+        done.append(Record(action=action, box=(x1, y1, x1 + wide, y1 + tall)))
+    return Edit(rgb, mask, Record(changes=tuple(done))) if done else nothing(host.rgb)
 
 
 def scan(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
     """Make an authentic page: nothing is changed."""
-    rgb = np.ascontiguousarray(_as_page(rng, host, settings))
-    empty: Mask = np.zeros(rgb.shape[:2], dtype=bool)
-    return Edit(rgb, empty)
+    return nothing(np.ascontiguousarray(_as_page(rng, host, settings)))

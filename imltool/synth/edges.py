@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from imltool.pictures.images import RGB, Mask
 from imltool.synth.blending import Weight
+from imltool.synth.records import Paste
 from imltool.synth.regions import Piece
 from imltool.synth.settings import MattingSettings, SynthSettings
 
@@ -89,27 +90,27 @@ def defringe(rgb: RGB, weight: Weight, reach: int) -> RGB:
     return result
 
 
-def border(rng: np.random.Generator, piece: Piece, settings: SynthSettings) -> tuple[RGB, Weight, dict[str, Any]]:
+def border(rng: np.random.Generator, piece: Piece, settings: SynthSettings) -> tuple[RGB, Weight, Paste]:
     """Draw a border by the settings; returns the piece's pixels and weights with it, and its record."""
     if rng.random() >= settings.matting:
         sigma = float(rng.uniform(*settings.feather))
-        return piece.rgb, feathered(piece.shape, sigma), {"border": "feather", "feather": round(sigma, 3)}
+        return piece.rgb, feathered(piece.shape, sigma), Paste(border="feather", feather=sigma)
     own = settings.borders
     if rng.random() < own.guided:
         radius = max(1, round(float(rng.uniform(*own.guided_radius))))
         epsilon = float(10.0 ** rng.uniform(-4.0, -2.0))
         weight = guided(piece.rgb, piece.shape, radius, epsilon)
-        record: dict[str, Any] = {"border": "guided", "radius": radius, "epsilon": round(epsilon, 6)}
+        record = Paste(border="guided", radius=radius, epsilon=epsilon)
     else:
         weight = ragged(rng, piece.shape, own)
-        record = {"border": "ragged"}
+        record = Paste(border="ragged")
     weight[weight < LEAST_WEIGHT] = 0.0
     rgb, chance = piece.rgb, rng.random()
     if chance < own.contaminated and not piece.shape.all():
         strength = float(rng.uniform(*own.contamination))
         rgb = tint(piece, weight, strength)
-        record["contamination"] = round(strength, 3)
+        record = replace(record, contamination=strength)
     elif own.contaminated <= chance < own.contaminated + own.defringed:
         rgb = defringe(rgb, weight, DEFRINGE_REACH)
-        record["defringed"] = True
+        record = replace(record, defringed=True)
     return rgb, weight, record

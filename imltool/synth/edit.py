@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from imltool.pictures.images import RGB, Mask
 from imltool.synth.blending import alpha_paste, jitter_colour, match_light, poisson_paste
 from imltool.synth.edges import border
 from imltool.synth.history import log_uniform
+from imltool.synth.records import NOTHING, Paste, Record
 from imltool.synth.regions import Piece, blob, window
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
@@ -39,7 +39,7 @@ class Edit:
 
     rgb: RGB
     mask: Mask
-    record: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
 
 Kind = Callable[[np.random.Generator, Host, SourcePool, SynthSettings], Edit]
@@ -57,13 +57,13 @@ class Geometry:
     def plain(self) -> bool:
         return self == Geometry()
 
-    def record(self) -> dict[str, Any]:
-        return {"scale": round(self.scale, 4), "degrees": round(self.degrees, 2), "flip": self.flip}
+    def record(self) -> Record:
+        return Record(scale=self.scale, degrees=self.degrees, flip=self.flip)
 
 
-def nothing(host: Host) -> Edit:
-    """The result of an edit that found no place."""
-    return Edit(host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool))
+def nothing(rgb: RGB, record: Record = NOTHING) -> Edit:
+    """A picture in which nothing is edited yet, or the result of an edit that found no place."""
+    return Edit(rgb, np.zeros(rgb.shape[:2], dtype=bool), record)
 
 
 def draw_geometry(rng: np.random.Generator, settings: SynthSettings) -> Geometry:
@@ -92,19 +92,16 @@ def some_region(rng: np.random.Generator, host: Host, settings: SynthSettings, g
     return blob(rng, height, width, log_uniform(rng, low, max(low, min(high, LARGEST_BLOB / growth)))), "blob"
 
 
-def recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings, record: dict[str, Any]) -> Piece:
+def recolour(rng: np.random.Generator, piece: Piece, settings: SynthSettings) -> Piece:
     """Change brightness and contrast of a piece, with the settings' probability."""
     if rng.random() >= settings.colour_jitter:
         return piece
     gain = float(rng.uniform(*settings.jitter_gain))
     offset = float(rng.uniform(*settings.jitter_offset) * rng.choice([-1, 1]))
-    record |= {"gain": round(gain, 3), "offset": round(offset, 2)}
-    return Piece(jitter_colour(piece.rgb, gain, offset), piece.shape)
+    return Piece(jitter_colour(piece.rgb, gain, offset), piece.shape, replace(piece.record, gain=gain, offset=offset))
 
 
-def relight(
-    rng: np.random.Generator, piece: Piece, host: RGB, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
-) -> Piece:
+def relight(rng: np.random.Generator, piece: Piece, host: RGB, x: int, y: int, settings: SynthSettings) -> Piece:
     """Apply the host's brightness gradient at the place of the paste to the piece, with the settings' probability."""
     if rng.random() >= settings.light:
         return piece
@@ -112,21 +109,16 @@ def relight(
     overlap = window(piece.shape.shape, x, y, *host.shape[:2])
     if overlap is None:
         return piece
-    record["light"] = round(strength, 3)
-    return Piece(match_light(piece.rgb, host[overlap[0], overlap[1]], strength), piece.shape)
+    lit = match_light(piece.rgb, host[overlap[0], overlap[1]], strength)
+    return Piece(lit, piece.shape, replace(piece.record, light=strength))
 
 
-def paste(
-    rng: np.random.Generator, host: RGB, piece: Piece, x: int, y: int, settings: SynthSettings, record: dict[str, Any]
-) -> tuple[RGB, Mask]:
-    """Paste a piece at (x, y) with a border and blending drawn by the settings; appends them to `record["pasted"]`."""
-    done: dict[str, Any] = {"at": [x, y]}
-    record.setdefault("pasted", []).append(done)
-    if rng.random() < settings.poisson:
-        blended = poisson_paste(host, piece, x, y)
-        if blended is not None:
-            done["blending"] = "poisson"
-            return blended
-    rgb, weight, how = border(rng, piece, settings)
-    done |= {"blending": "alpha"} | how
-    return alpha_paste(host, rgb, weight, x, y)
+def paste(rng: np.random.Generator, edit: Edit, piece: Piece, x: int, y: int, settings: SynthSettings) -> Edit:
+    """Paste a piece at (x, y) of the picture edited so far, with a border and blending drawn by the settings."""
+    done = Paste((x, y), "poisson")
+    pasted = poisson_paste(edit.rgb, piece, x, y) if rng.random() < settings.poisson else None
+    if pasted is None:
+        rgb, weight, how = border(rng, piece, settings)
+        pasted, done = alpha_paste(edit.rgb, rgb, weight, x, y), replace(how, at=(x, y), blending="alpha")
+    record = replace(edit.record | piece.record, pasted=(*edit.record.pasted, done))
+    return Edit(pasted[0], edit.mask | pasted[1], record)

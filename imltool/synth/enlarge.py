@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from imltool.synth.edit import Edit, Host, paste, some_region
+from imltool.synth.edit import Edit, Host, nothing, paste, some_region
 from imltool.synth.history import log_uniform
+from imltool.synth.records import Record
 from imltool.synth.regions import bounds, cut, transform, window
 from imltool.synth.removal import fill, grow, inpaint, shrink
 from imltool.synth.settings import SynthSettings
@@ -28,26 +29,21 @@ def enlarge(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
     scale = log_uniform(rng, *(own.shrink_factor if smaller else own.factor))
     region, source = some_region(rng, host, settings, max(scale, 1.0) ** 2)
     stand = bool(rng.random() < own.stand)
-    record: dict[str, Any] = {"region": source, "scale": round(scale, 4), "stand": stand}
+    edit = nothing(host.rgb, Record(region=source, scale=scale, stand=stand))
     piece = transform(cut(host.rgb, region), scale, 0.0, False)
     tall, wide = piece.shape.shape
     x1, y1, x2, y2 = bounds(region)
     x = round((x1 + x2 - wide) / 2)
     y = y2 - tall if stand else round((y1 + y2 - tall) / 2)
-    if not smaller:
-        rgb, mask = paste(rng, host.rgb, piece, x, y, settings, record)
-        return Edit(rgb, mask, record)
-    fill_record: dict[str, Any] = {}
-    ring = grow(region, 2)
-    overlap = window(piece.shape.shape, x, y, *region.shape)
-    if overlap is not None:
-        rows, columns, piece_rows, piece_columns = overlap
-        # the ring extends under the soft border of the paste
-        ring[rows, columns] &= ~shrink(piece.shape, UNDER)[piece_rows, piece_columns]
-    if not ring.any():  # a "smaller" factor of one or more leaves no ring
-        return Edit(*paste(rng, host.rgb, piece, x, y, settings, record), record)
-    filled = fill(rng, host.rgb, ring, settings, fill_record)
-    # no patch fits around a large object, but its ring is thin enough to inpaint
-    rgb, ring = filled or (inpaint(rng, host.rgb, ring, fill_record), ring)
-    rgb, mask = paste(rng, rgb, piece, x, y, settings, record)
-    return Edit(rgb, mask | ring, record | {"filled": fill_record})
+    if smaller:
+        ring = grow(region, 2)
+        overlap = window(piece.shape.shape, x, y, *region.shape)
+        if overlap is not None:
+            rows, columns, piece_rows, piece_columns = overlap
+            # the ring extends under the soft border of the paste
+            ring[rows, columns] &= ~shrink(piece.shape, UNDER)[piece_rows, piece_columns]
+        if ring.any():  # a "smaller" factor of one or more leaves no ring
+            # no patch fits around a large object, but its ring is thin enough to inpaint
+            filled = fill(rng, host.rgb, ring, settings) or inpaint(rng, host.rgb, ring)
+            edit = Edit(filled.rgb, filled.mask, replace(edit.record, filled=filled.record))
+    return paste(rng, edit, piece, x, y, settings)

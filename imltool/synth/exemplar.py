@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from imltool.pictures.images import RGB, Mask
 from imltool.synth.edit import Edit, Host, nothing, some_region
 from imltool.synth.history import add_noise, log_uniform
+from imltool.synth.records import Record
 from imltool.synth.regions import around, blob, bounds
 from imltool.synth.removal import grow
 from imltool.synth.settings import SynthSettings
@@ -81,7 +82,7 @@ def fill_by_patches(rng: np.random.Generator, rgb: RGB, hole: Mask, patch: int, 
 def erased(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
     """Remove one to four objects or places and fill the holes with patches of the surroundings."""
     rgb, mask = host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool)
-    record: dict[str, Any] = {"fills": []}
+    fills: list[Record] = []
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
         region, source = some_region(rng, Host(rgb, host.own_object, host.path), settings)
         hole = grow(region, 2)
@@ -94,8 +95,8 @@ def erased(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
         if filled is None:
             continue
         rgb, mask = filled, mask | hole
-        record["fills"].append({"region": source, "patch": patch})
-    return Edit(rgb, mask, record) if mask.any() else nothing(host)
+        fills.append(Record(region=source, patch=patch))
+    return Edit(rgb, mask, Record(fills=tuple(fills))) if mask.any() else nothing(host.rgb)
 
 
 def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
@@ -122,7 +123,7 @@ def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings
         for _ in range(pieces):
             hole |= blob(rng, height, width, share / pieces)
     if not hole.any() or hole.all():
-        return nothing(host)
+        return nothing(host.rgb)
     rows, columns = around(bounds(hole), 24, height, width)
     part, inside = np.ascontiguousarray(host.rgb[rows, columns]), hole[rows, columns]
     factor = int(rng.choice([2, 3, 4]))
@@ -147,14 +148,14 @@ def regenerated(rng: np.random.Generator, host: Host, pool: SourcePool, settings
     large = np.asarray(cv2.resize(content, (part.shape[1], part.shape[0]), interpolation=kernel), dtype=np.uint8)
     if kernel == cv2.INTER_NEAREST:  # like transposed convolutions: blocks, smoothed afterwards
         large = np.asarray(cv2.GaussianBlur(large, (0, 0), 0.45 * factor), dtype=np.uint8)
-    record: dict[str, Any] = {"content": how, "factor": factor, "kernel": kernel}
+    record = Record(content=how, factor=factor, kernel=kernel)
     if rng.random() < 0.5:
         period, level = int(rng.choice([2, 4, 8])), float(rng.uniform(0.4, 2.5))
         wave = np.zeros(large.shape[:2], np.float32)
         wave[::period] += level
         wave[:, ::period] += level
         large = np.clip(large.astype(np.float32) + wave[..., None] - wave.mean(), 0, 255).astype(np.uint8)
-        record["period"] = period
+        record = replace(record, period=period)
     if rng.random() < 0.5:
         large = add_noise(rng, large, float(rng.uniform(0.5, 3.0)))
     weight = inside.astype(np.float32)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,9 @@ from imltool.errors import ConfigError, DataError
 from imltool.pictures.images import RGB, Mask
 from imltool.pictures.pixels import resize_mask, scaled
 from imltool.synth.edit import Host
-from imltool.synth.history import Before, earlier, finish, named
+from imltool.synth.history import Before, earlier, finish
 from imltool.synth.kinds import KINDS, UNTOUCHED
+from imltool.synth.records import Record, named
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 
@@ -32,7 +32,7 @@ class Forgery:
         mask: bool [H,W], exactly the edited pixels; empty for `authentic`.
         kind: a key of `KINDS`.
         boxes: coarse XYXY boxes as a person might draw them, one for each separate region.
-        record: every parameter and the names of the source files; JSON-serialisable.
+        record: every parameter and the names of the source files.
         file: the JPEG file that `image` was decoded from, None if the final picture is lossless. Write these bytes
             rather than the pixels, so that the file has only the compression given in the record.
     """
@@ -41,7 +41,7 @@ class Forgery:
     mask: Mask
     kind: str
     boxes: list[tuple[float, float, float, float]]
-    record: dict[str, Any]
+    record: Record
     file: bytes | None = None
 
 
@@ -89,14 +89,13 @@ class Forge:
             image, mask, final, file = finish(rng, edit.rgb, edit.mask, self.settings.history)
             if kind not in UNTOUCHED and not mask.any():
                 continue  # the edit was a few pixels and was lost when the picture was shrunk
-            record = {"kind": kind} | record | edit.record
-            record |= {"final": final, "area": round(float(mask.mean()), 6)}
+            record = replace(record | edit.record, kind=kind, final=final, area=float(mask.mean()))
             return Forgery(image, mask, kind, coarse_boxes(rng, mask, self.settings.box_jitter), record, file)
         raise NoRegionError(
             f"no {kind} with a tampered share of {low:.1%}-{high:.1%} in {TRIES} tries", "widen synth's area range"
         )
 
-    def _host(self, rng: np.random.Generator) -> tuple[Host, dict[str, Any]]:
+    def _host(self, rng: np.random.Generator) -> tuple[Host, Record]:
         """A random crop of a random picture with a history, its long side in the settings' range; and its record."""
         path = self.pool.pick_host(rng)
         rgb, own = self.pool.picture(path)
@@ -108,7 +107,7 @@ class Forge:
         top = int(rng.integers(0, height - min(tall, height) + 1))
         left = int(rng.integers(0, width - min(wide, width) + 1))
         rgb = np.ascontiguousarray(rgb[top : top + tall, left : left + wide])
-        crop = [left, top, left + rgb.shape[1], top + rgb.shape[0]]
+        crop = (left, top, left + rgb.shape[1], top + rgb.shape[0])
         factor = float(rng.uniform(*self.settings.long_side)) / max(rgb.shape[:2])
         if 1.0 <= factor <= 1.25:
             factor = 1.0
@@ -118,9 +117,9 @@ class Forge:
         before = Before(history.host_jpeg, history.host_resample, history.host_noise)
         rgb, done = earlier(rng, rgb, size, before, history)
         host = Host(rgb, own if own is not None and own.any() else None, path)
-        return host, {"host": path.name, "crop": crop} | named(done, "host")
+        return host, Record(host=path.name, crop=crop) | named(done, "host")
 
-    def _native(self, rng: np.random.Generator, path: Path, rgb: RGB, own: Mask | None) -> tuple[Host, dict[str, Any]]:
+    def _native(self, rng: np.random.Generator, path: Path, rgb: RGB, own: Mask | None) -> tuple[Host, Record]:
         """A crop along the JPEG grid at the source's own resolution, with only the history it came with."""
         wanted = float(rng.uniform(*self.settings.long_side)) / max(rgb.shape[:2])
         tall, wide = (max(16, min(side, round(side * wanted))) for side in rgb.shape[:2])
@@ -130,6 +129,5 @@ class Forge:
         )
         part = np.ascontiguousarray(rgb[top : top + tall, left : left + wide])
         own = own[top : top + tall, left : left + wide] if own is not None else None
-        crop = [left, top, left + wide, top + tall]
-        host = Host(part, own if own is not None and own.any() else None, path)
-        return host, {"host": path.name, "crop": crop, "host_native": True}
+        record = Record(host=path.name, crop=(left, top, left + wide, top + tall), host_native=True)
+        return Host(part, own if own is not None and own.any() else None, path), record

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask, encode_jpeg
 from imltool.pictures.pixels import LEAST_SIDE, decode, jpeg, resize, resize_mask, scaled
+from imltool.synth.records import Earlier, Final, Pass, Save
 from imltool.synth.settings import HistorySettings
 
 
@@ -50,15 +50,14 @@ def draw_quality(rng: np.random.Generator, bounds: tuple[float, float]) -> int:
 
 def earlier(
     rng: np.random.Generator, rgb: RGB, size: tuple[int, int], before: Before, settings: HistorySettings
-) -> tuple[RGB, dict[str, Any]]:
+) -> tuple[RGB, Earlier]:
     """Bring a picture to `size` (width, height) with a random history before the edit.
 
     Steps, each with its probability in `before`: sensor noise, a resize, a JPEG save. The last two are in either order,
     so that the period of the JPEG grid is 8 pixels or another length. A shrinking resize starts from as many pixels as
-    `rgb` has. Returns the picture and its record: `noise` (sigma), `resample` (factor), `order`, `jpeg` ({} or quality,
-    subsampling and shift of its grid).
+    `rgb` has.
     """
-    record: dict[str, Any] = {"jpeg": {}}
+    done = Earlier()
     resampled = rng.random() < before.resample
     grid_last = True
     if resampled:
@@ -67,13 +66,12 @@ def earlier(
         first = max(LEAST_SIDE, round(size[0] / factor)), max(LEAST_SIDE, round(size[1] / factor))
         if first[0] < rgb.shape[1] or factor > 1.0:  # otherwise the source has no more pixels from which to shrink
             rgb = resize(rgb, first)
-        record |= {"resample": round(size[0] / rgb.shape[1], 4), "order": "resize-jpeg" if grid_last else "jpeg-resize"}
+        done = Earlier(resample=size[0] / rgb.shape[1], order="resize-jpeg" if grid_last else "jpeg-resize")
     else:
         rgb = resize(rgb, size)
     if rng.random() < before.noise:
         sigma = float(rng.uniform(*settings.sensor_sigma))
-        rgb = add_noise(rng, rgb, sigma, sensor=True)
-        record["noise"] = round(sigma, 3)
+        rgb, done = add_noise(rng, rgb, sigma, sensor=True), replace(done, noise=sigma)
     kernel = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC])) if resampled else cv2.INTER_CUBIC
     if resampled and grid_last:
         rgb = resize(rgb, size, kernel)
@@ -83,61 +81,53 @@ def earlier(
         # as if the file had been cropped after that save: otherwise its grid would always coincide with the final one
         wide = cv2.copyMakeBorder(rgb, y, 0, x, 0, cv2.BORDER_REFLECT_101) if x or y else rgb
         rgb = np.ascontiguousarray(jpeg(np.asarray(wide, dtype=np.uint8), quality, subsampling)[y:, x:])
-        record["jpeg"] = {"quality": quality, "subsampling": subsampling, "shift": [x, y]}
-    return resize(rgb, size, kernel), record
-
-
-def named(record: dict[str, Any], name: str) -> dict[str, Any]:
-    """The record of `earlier` with `name` prefixed to every key: host_jpeg, donor_noise."""
-    return {f"{name}_{key}": value for key, value in record.items()}
+        done = replace(done, jpeg=Save(quality=quality, subsampling=subsampling, shift=(x, y)))
+    return resize(rgb, size, kernel), done
 
 
 def finish(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
-) -> tuple[RGB, Mask, dict[str, Any], bytes | None]:
+) -> tuple[RGB, Mask, Final, bytes | None]:
     """Apply the steps after the edit, which are the same for tampered and authentic pictures.
 
     Resize, blur, noise, perhaps a first save with a crop that shifts the JPEG grid, the save, perhaps social networks.
     Returns the decoded final picture, the mask with the same geometry, the record of the steps, and the last JPEG file
-    itself (None for a PNG). In the record `format` is JPEG or PNG, of which PNG keeps the pixels; quality and
-    subsampling are those of the last save.
+    itself (None for a PNG).
     """
-    record: dict[str, Any] = {}
+    done = Final("PNG")
     if settings.develop and rng.random() < settings.develop:
         from imltool.synth.develop import develop
 
-        rgb, record["developed"] = develop(rng, rgb)
+        rgb, names = develop(rng, rgb)
+        done = replace(done, developed=names)
     if rng.random() < settings.resize:
         factor = float(rng.uniform(*settings.resize_range))
         rgb, mask = _resize_both(rgb, mask, factor)
-        record["resize"] = round(factor, 4)
+        done = replace(done, resize=factor)
     if rng.random() < settings.blur:
         sigma = float(rng.uniform(*settings.blur_sigma))
         rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma), dtype=np.uint8)
-        record["blur"] = round(sigma, 3)
+        done = replace(done, blur=sigma)
     if rng.random() < settings.noise:
         sigma = float(rng.uniform(*settings.noise_sigma))
-        rgb = add_noise(rng, rgb, sigma)
-        record["noise"] = round(sigma, 3)
+        rgb, done = add_noise(rng, rgb, sigma), replace(done, noise=sigma)
     if rng.random() < settings.double:
         quality, subsampling = draw_quality(rng, settings.jpeg_quality), int(rng.choice([0, 2]))
         x, y = (int(value) for value in rng.integers(0, 8, 2))
         rgb, mask = np.ascontiguousarray(jpeg(rgb, quality, subsampling)[y:, x:]), np.ascontiguousarray(mask[y:, x:])
-        record["first_save"] = {"quality": quality, "subsampling": subsampling, "shift": [x, y]}
+        done = replace(done, first_save=Save(quality=quality, subsampling=subsampling, shift=(x, y)))
     data = None
-    if rng.random() < settings.final_png:
-        record["format"] = "PNG"
-    else:
+    if rng.random() >= settings.final_png:
         quality, subsampling = draw_quality(rng, settings.final_quality), int(rng.choice([0, 2], p=[0.3, 0.7]))
-        record |= {"format": "JPEG", "quality": quality, "subsampling": subsampling}
+        done = replace(done, format="JPEG", quality=quality, subsampling=subsampling)
         data = encode_jpeg(rgb, quality, subsampling)
         rgb = decode(data)
     if rng.random() < settings.social:
         rgb, mask, data, passes = _social(rng, rgb, mask, settings)
-        saved = {key: record[key] for key in ("format", "quality", "subsampling") if key in record}
-        record |= {"social": passes, "before_social": saved, "format": "JPEG"}
-        record |= {"quality": passes[-1]["quality"], "subsampling": 2}
-    return rgb, mask, record, data
+        before = Save(done.format, done.quality, done.subsampling)
+        done = replace(done, before_social=before, social=passes, format="JPEG")
+        done = replace(done, quality=passes[-1].quality, subsampling=2)
+    return rgb, mask, done, data
 
 
 def _resize_both(rgb: RGB, mask: Mask, factor: float) -> tuple[RGB, Mask]:
@@ -147,22 +137,21 @@ def _resize_both(rgb: RGB, mask: Mask, factor: float) -> tuple[RGB, Mask]:
 
 def _social(
     rng: np.random.Generator, rgb: RGB, mask: Mask, settings: HistorySettings
-) -> tuple[RGB, Mask, bytes, list[dict[str, Any]]]:
+) -> tuple[RGB, Mask, bytes, tuple[Pass, ...]]:
     """Pass through one or two social networks: a limit on the long side (first pass only), sharpening, JPEG 4:2:0."""
-    passes: list[dict[str, Any]] = []
+    passes: tuple[Pass, ...] = ()
     data = b""
     for number in range(2 if rng.random() < settings.social_twice else 1):
-        done: dict[str, Any] = {}
+        factor: float | None = None
         if number == 0:
             factor = float(rng.uniform(*settings.social_side))
             rgb, mask = _resize_both(rgb, mask, factor)
-            done["resize"] = round(factor, 4)
         amount = float(rng.uniform(*settings.social_sharpen))
         rgb = sharpen(rgb, amount, 1.0)
         quality = draw_quality(rng, settings.social_quality)
         data = encode_jpeg(rgb, quality, 2)
         rgb = decode(data)
-        passes.append(done | {"sharpen": round(amount, 3), "quality": quality})
+        passes += (Pass(quality, amount, factor),)
     return rgb, mask, data, passes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from imltool.synth.documents import document, scan
 from imltool.synth.edit import Edit, Host, Kind, draw_geometry, nothing, paste, recolour, relight, some_region
 from imltool.synth.enlarge import enlarge
 from imltool.synth.exemplar import erased, regenerated
-from imltool.synth.history import Before, earlier, named
+from imltool.synth.history import Before, earlier
+from imltool.synth.records import Record, named
 from imltool.synth.regions import Piece, around, blob, bounds, cut, place, transform
 from imltool.synth.removal import removal
 from imltool.synth.retouch import retouch
@@ -49,18 +49,17 @@ def splice(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
     rgb, history = earlier(rng, np.ascontiguousarray(rgb[rows, columns]), size, before, settings.history)
     shape = resize_mask(shape[rows, columns], size)
     if not shape.any():
-        return nothing(host)
-    record: dict[str, Any] = {"donor": donor.name} | named(history, "donor") | geometry.record()
+        return nothing(host.rgb)
+    record = Record(donor=donor.name) | named(history, "donor") | geometry.record()
     piece = transform(cut(rgb, shape), geometry.scale, geometry.degrees, geometry.flip)
     if not piece.shape.any():
-        return nothing(host)
+        return nothing(host.rgb)
     x, y = place(rng, piece, height, width)
     strength = float(rng.uniform(*settings.colour_match))
-    record["colour_match"] = round(strength, 3)
-    piece = Piece(match_colour(piece.rgb, piece.shape, host.rgb, strength), piece.shape)
-    piece = recolour(rng, piece, settings, record)
-    piece = relight(rng, piece, host.rgb, x, y, settings, record)
-    return Edit(*paste(rng, host.rgb, piece, x, y, settings, record), record)
+    matched = match_colour(piece.rgb, piece.shape, host.rgb, strength)
+    piece = recolour(rng, Piece(matched, piece.shape, Record(colour_match=strength)), settings)
+    piece = relight(rng, piece, host.rgb, x, y, settings)
+    return paste(rng, nothing(host.rgb, record), piece, x, y, settings)
 
 
 def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
@@ -75,11 +74,10 @@ def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
         share = max(float(region.mean()), 1e-6)
         least, most = (limit**0.5 for limit in (1.1 * settings.area[0] / share, 0.9 * settings.area[1] / share))
         geometry = replace(geometry, scale=float(np.clip(geometry.scale, min(least, most), most)))
-    record: dict[str, Any] = {"region": source} | geometry.record() | {"pastes": count}
     piece = transform(original, geometry.scale, geometry.degrees, geometry.flip)
     if not geometry.plain:
-        piece = recolour(rng, piece, settings, record)
-    rgb, mask = host.rgb, np.zeros((height, width), dtype=bool)
+        piece = recolour(rng, piece, settings)
+    edit = nothing(host.rgb, Record(region=source, pastes=count) | geometry.record())
     x1, y1, _, _ = bounds(region)
     for _ in range(count):
         for _ in range(8):
@@ -87,16 +85,15 @@ def copymove(rng: np.random.Generator, host: Host, pool: SourcePool, settings: S
             if abs(x - x1) + abs(y - y1) > 0.5 * max(piece.shape.shape):
                 break
         else:
-            return nothing(host)  # as large as the picture: it would cover itself
-        lit = piece if geometry.plain else relight(rng, piece, host.rgb, x, y, settings, record)
-        rgb, pasted = paste(rng, rgb, lit, x, y, settings, record)
-        mask |= pasted
-    return Edit(rgb, mask, record)
+            return nothing(host.rgb)  # as large as the picture: it would cover itself
+        lit = piece if geometry.plain else relight(rng, piece, host.rgb, x, y, settings)
+        edit = paste(rng, edit, lit, x, y, settings)
+    return edit
 
 
 def authentic(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
     """Edit nothing; the histories before and after are the same as for every other kind."""
-    return nothing(host)
+    return nothing(host.rgb)
 
 
 KINDS: dict[str, Kind] = {

@@ -9,14 +9,16 @@ import numpy as np
 
 from imltool.pictures.images import RGB, Mask
 from imltool.pictures.pixels import resize, resize_mask
+from imltool.synth.records import NOTHING, Record
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A cut-out: uint8 RGB [h,w,3] and its bool shape [h,w], both tight around the shape."""
+    """A cut-out: uint8 RGB [h,w,3] and its bool shape [h,w], both tight around the shape; changes of its colours."""
 
     rgb: RGB
     shape: Mask
+    record: Record = NOTHING
 
 
 def blob(rng: np.random.Generator, height: int, width: int, share: float) -> Mask:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask
 from imltool.synth.edit import Edit, Host, nothing, paste, some_region
+from imltool.synth.records import Record
 from imltool.synth.regions import Piece, around, bounds
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
@@ -29,10 +30,9 @@ def shrink(region: Mask, pixels: int) -> Mask:
     return cv2.erode(shape, kernel, iterations=pixels, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
 
 
-def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, Any]) -> RGB:
-    """Fill a non-empty hole from its edge with one of OpenCV's two methods; records method and radius."""
+def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask) -> Edit:
+    """Fill a non-empty hole from its edge with one of OpenCV's two methods."""
     method, radius = str(rng.choice(["telea", "ns"])), float(rng.uniform(3, 6))
-    record |= {"method": method, "radius": round(radius, 2)}
     # inpainting uses only the surroundings: a crop gives the same result faster
     rows, columns = around(bounds(hole), 12, *hole.shape)
     result: RGB = rgb.copy()
@@ -42,7 +42,7 @@ def inpaint(rng: np.random.Generator, rgb: RGB, hole: Mask, record: dict[str, An
         radius,
         cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS,
     )
-    return result
+    return Edit(result, hole, Record(method=method, radius=radius))
 
 
 def find_patch(rng: np.random.Generator, rgb: RGB, hole: Mask) -> tuple[int, int] | None:
@@ -71,35 +71,29 @@ def find_patch(rng: np.random.Generator, rgb: RGB, hole: Mask) -> tuple[int, int
     return None if best is None else best[1:]
 
 
-def patch(
-    rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
-) -> tuple[RGB, Mask] | None:
-    """Cover a hole with pixels from elsewhere in the picture; returns picture and mask, or None if no place fits."""
+def patch(rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings) -> Edit | None:
+    """Cover a hole with pixels from elsewhere in the picture; None if no place fits."""
     offset = find_patch(rng, rgb, hole)
     if offset is None:
         return None
     x1, y1, x2, y2 = bounds(hole)
     dx, dy = offset
-    record |= {"method": "patch", "offset": [dx, dy]}
     piece = Piece(rgb[y1 + dy : y2 + dy, x1 + dx : x2 + dx], hole[y1:y2, x1:x2])
-    return paste(rng, rgb, piece, x1, y1, settings, record)
+    return paste(rng, nothing(rgb, Record(method="patch", offset=offset)), piece, x1, y1, settings)
 
 
-def fill(
-    rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings, record: dict[str, Any]
-) -> tuple[RGB, Mask] | None:
+def fill(rng: np.random.Generator, rgb: RGB, hole: Mask, settings: SynthSettings) -> Edit | None:
     """Patch a hole, or inpaint it if it is small and either this is drawn or no patch fits; None if neither works."""
     small = float(hole.mean()) <= settings.inpaint_area
     if not small or rng.random() >= settings.inpaint:
-        patched = patch(rng, rgb, hole, settings, record)
+        patched = patch(rng, rgb, hole, settings)
         if patched is not None or not small:
             return patched
-    return inpaint(rng, rgb, hole, record), hole
+    return inpaint(rng, rgb, hole)
 
 
 def removal(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
     """Paint over a region with OpenCV's inpainting or a patch of the surroundings."""
     region, source = some_region(rng, host, settings)
-    record: dict[str, Any] = {"region": source}
-    filled = fill(rng, host.rgb, grow(region, 2), settings, record)
-    return nothing(host) if filled is None else Edit(*filled, record)
+    filled = fill(rng, host.rgb, grow(region, 2), settings)
+    return nothing(host.rgb) if filled is None else replace(filled, record=replace(filled.record, region=source))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from imltool.synth.blending import blend, jitter_colour
 from imltool.synth.edges import LEAST_WEIGHT, feathered, field
 from imltool.synth.edit import Edit, Host, nothing, some_region
 from imltool.synth.history import add_noise, sharpen
+from imltool.synth.records import NOTHING, Record
 from imltool.synth.regions import around, bounds
 from imltool.synth.settings import RetouchSettings, SynthSettings
 from imltool.synth.sources import SourcePool
@@ -23,49 +24,48 @@ MARGIN = 16
 LEAST_PART = 0.6
 """A retouch that changes a smaller share of its region than this is discarded."""
 
-Method = Callable[[np.random.Generator, RGB, Mask, RetouchSettings], tuple[RGB, dict[str, Any]]]
+Method = Callable[[np.random.Generator, RGB, Mask, RetouchSettings], tuple[RGB, Record]]
 
 
-def _blur(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _blur(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     sigma = float(rng.uniform(*settings.blur_sigma))
-    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma), dtype=np.uint8), {"sigma": round(sigma, 3)}
+    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma), dtype=np.uint8), Record(sigma=sigma)
 
 
-def _sharpen(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _sharpen(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     amount, sigma = float(rng.uniform(*settings.sharpen_amount)), float(rng.uniform(0.8, 2.0))
-    return sharpen(rgb, amount, sigma), {"amount": round(amount, 3), "sigma": round(sigma, 3)}
+    return sharpen(rgb, amount, sigma), Record(amount=amount, sigma=sigma)
 
 
-def _colour(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _colour(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     """Change brightness and contrast, or add a tint, or both."""
-    record: dict[str, Any] = {}
-    what = int(rng.integers(3))
+    record, what = NOTHING, int(rng.integers(3))
     if what != 0:
         gain = float(rng.uniform(*settings.contrast))
         offset = float(rng.uniform(*settings.brightness) * rng.choice([-1, 1]))
         rgb = jitter_colour(rgb, gain, offset)
-        record |= {"gain": round(gain, 3), "offset": round(offset, 2)}
+        record = Record(gain=gain, offset=offset)
     if what != 1:
         far, angle = float(rng.uniform(*settings.tint)), float(rng.uniform(0.0, 2 * np.pi))
         lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
         shift = (0.0, far * float(np.cos(angle)), far * float(np.sin(angle)), 0.0)
         rgb = np.asarray(cv2.cvtColor(cv2.add(lab, np.array(shift)), cv2.COLOR_LAB2RGB), dtype=np.uint8)
-        record |= {"tint": [round(shift[1], 2), round(shift[2], 2)]}
+        record = replace(record, tint=shift[1:3])
     return rgb, record
 
 
-def _noise(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _noise(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     sigma = float(rng.uniform(*settings.noise_sigma))
-    return add_noise(rng, rgb, sigma), {"sigma": round(sigma, 3)}
+    return add_noise(rng, rgb, sigma), Record(sigma=sigma)
 
 
-def _resample(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _resample(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     factor = float(rng.uniform(*settings.resample_factor))
     small = resize(rgb, scaled(shape.shape, factor))
-    return resize(small, (shape.shape[1], shape.shape[0]), cv2.INTER_LINEAR), {"factor": round(factor, 3)}
+    return resize(small, (shape.shape[1], shape.shape[0]), cv2.INTER_LINEAR), Record(factor=factor)
 
 
-def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, dict[str, Any]]:
+def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSettings) -> tuple[RGB, Record]:
     """Displace pixels, by an amount that falls to zero at the region's border."""
     pixels = float(rng.uniform(*settings.warp_pixels))
     height, width = shape.shape
@@ -83,7 +83,7 @@ def _warp(rng: np.random.Generator, rgb: RGB, shape: Mask, settings: RetouchSett
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return np.asarray(moved, dtype=np.uint8), {"pixels": round(pixels, 2)}
+    return np.asarray(moved, dtype=np.uint8), Record(pixels=pixels)
 
 
 METHODS: dict[str, Method] = {
@@ -119,8 +119,7 @@ def retouch(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
     closed = cv2.morphologyEx((change > 0).astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     closed &= weight > 0.0
     if closed.sum() < LEAST_PART * shape.sum() or change[closed].mean() < own.least_change:
-        return nothing(host)
+        return nothing(host.rgb)
     rgb, mask = host.rgb.copy(), np.zeros_like(region)
     rgb[rows, columns], mask[rows, columns] = after, closed
-    record = {"region": source, "method": method, "feather": round(sigma, 3)} | how
-    return Edit(rgb, mask, record)
+    return Edit(rgb, mask, replace(how, region=source, method=method, feather=sigma))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from imltool.synth.edit import Edit, Host, draw_geometry, nothing, paste, some_region
+from imltool.synth.records import Record
 from imltool.synth.regions import bounds, cut, place, transform
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
@@ -26,7 +26,7 @@ def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
     largest = min(largest, (2.6 * settings.area[1] / wanted) ** 0.5)
     smaller = settings.model_copy(update={"object_side": (min(settings.object_side[0], largest), largest)})
     rgb, mask = host.rgb, np.zeros(host.rgb.shape[:2], dtype=bool)
-    parts: list[dict[str, Any]] = []
+    parts: list[Record] = []
     for _ in range(2 * wanted):
         edit = splice(rng, Host(rgb, None, host.path), pool, smaller)
         share = float(edit.mask.mean())
@@ -36,7 +36,7 @@ def collage(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Sy
         parts.append(edit.record)
         if len(parts) == wanted:
             break
-    return Edit(rgb, mask, {"parts": parts}) if len(parts) >= 2 else nothing(host)
+    return Edit(rgb, mask, Record(parts=tuple(parts))) if len(parts) >= 2 else nothing(host.rgb)
 
 
 def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: SynthSettings) -> Edit:
@@ -47,10 +47,8 @@ def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
     region, source = some_region(rng, host, settings, growth=float(STAMPS[0] + 1))
     original = cut(host.rgb, region)
     height, width = region.shape
-    rgb, mask = host.rgb, np.zeros(region.shape, dtype=bool)
-    x1, y1, x2, y2 = bounds(region)
-    taken = [(x1, y1, x2, y2)]
-    record: dict[str, Any] = {"region": source}
+    edit = nothing(host.rgb, Record(region=source))
+    taken = [bounds(region)]
     same = draw_geometry(rng, settings)
     for _ in range(int(rng.integers(*STAMPS)) + 1):
         geometry = same if rng.random() < 0.6 else draw_geometry(rng, settings)
@@ -64,6 +62,5 @@ def stamps(rng: np.random.Generator, host: Host, pool: SourcePool, settings: Syn
         else:
             continue
         taken.append((x, y, x + wide, y + tall))
-        rgb, pasted = paste(rng, rgb, piece, x, y, settings, record)
-        mask |= pasted
-    return Edit(rgb, mask, record) if mask.any() else nothing(host)
+        edit = paste(rng, edit, piece, x, y, settings)
+    return edit
