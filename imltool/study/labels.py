@@ -26,7 +26,7 @@ from imltool.files import sha256_file, sha256_text
 from imltool.journal import dump_json, output_folder
 from imltool.pictures.images import RGB
 from imltool.study.results import LabelQuality
-from imltool.study.reuse import find_labels, take_over
+from imltool.study.reuse import LabelParameters, find_labels, take_over
 from imltool.study.settings import LABELS, LabelSettings
 from imltool.study.studies import sibling_masks
 from imltool.teacher.audit import audit_rows, figures
@@ -147,7 +147,7 @@ def make_labels(
                     if known is not None:
                         take_over(known, folder)
                         yield Said(f"{labels.folder}: taken over from {known}")
-                    held.enter_context(output_folder(folder, parameters))
+                    held.enter_context(output_folder(folder, parameters.model_dump(mode="json")))
                     save_settings(PseudoSettings(), folder / "config.yaml")
                     streams.append(write_pseudo_masks(matched, teacher, PseudoSettings(), folder))
                 yield Started(f"pseudo-masks by {name}", len(one.names) * len(rows))
@@ -162,15 +162,14 @@ def make_labels(
                         yield Advanced()
 
 
-def _parameters(teacher: str, matched: list[MatchedImage]) -> dict[str, Any]:
+def _parameters(teacher: str, matched: list[MatchedImage]) -> LabelParameters:
     weights = teacher_weights(teacher)
-    return {
-        "command": "pseudo",
-        "teacher": teacher,
-        "weights_sha256": sha256_file(weights) if weights else None,
-        "settings": PseudoSettings().model_dump(mode="json"),
-        "boxes_sha256": sha256_text(dump_json([[item.name, item.boxes.tolist(), item.size] for item in matched])),
-    }
+    return LabelParameters(
+        teacher=teacher,
+        weights_sha256=sha256_file(weights) if weights else None,
+        settings=PseudoSettings(),
+        boxes_sha256=sha256_text(dump_json([[item.name, item.boxes.tolist(), item.size] for item in matched])),
+    )
 
 
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:

@@ -6,21 +6,33 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from pydantic import ValidationError
 
+from imltool.config import Frozen
 from imltool.errors import DataError
 from imltool.files import make_folder, writing
-from imltool.journal import PARAMETERS, dump_json, read_rows
+from imltool.journal import PARAMETERS, read_rows
 from imltool.study.results import Measurement
 from imltool.study.settings import JOURNAL, LABELS
+from imltool.teacher.pseudo import PseudoSettings
 from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.training.run_folder import STATE
 from imltool.training.settings import TrainSettings
 
 DATA_NAME = "data.json"
 """File in a row's folder with the SHA-256 over the pictures and labels that its runs may use."""
+
+
+class LabelParameters(Frozen):
+    """The `parameters.json` of a study's pseudo-masks: teacher, its weights, settings, and hash of the boxes."""
+
+    command: Literal["pseudo"] = "pseudo"
+    teacher: str
+    weights_sha256: str | None
+    settings: PseudoSettings
+    boxes_sha256: str
 
 
 def is_trained(folder: Path, steps: int) -> bool:
@@ -36,20 +48,21 @@ def refuse_no_study(studies: Sequence[Path]) -> None:
             raise DataError(f"{folder} holds no study with a finished run", "give --reuse the folder of a study")
 
 
-def find_run(studies: Sequence[Path], training: TrainSettings, data: dict[str, Any]) -> Path | None:
-    """A finished run of another study with these settings (except its name) and this data, or None.
+def find_run(studies: Sequence[Path], training: TrainSettings, here: Path) -> Path | None:
+    """A finished run of another study with these settings (except its name) and the same data, or None.
 
     Args:
         studies: folders of other studies.
-        data: required contents of the row's `data.json`.
+        here: the row's folder, with its `data.json`.
     """
-    wanted = _comparable(json.loads(training.model_dump_json()))
+    wanted = _comparable(training.model_dump_json())
+    data = json.loads((here / DATA_NAME).read_text(encoding="utf-8"))
     for study in studies:
         for marker in sorted(study.glob(f"*/seed-{training.seed}/parameters.json")):
             row = marker.parents[1]
             try:
                 same = json.loads((row / DATA_NAME).read_text(encoding="utf-8")) == data
-                same = same and _comparable(json.loads(marker.read_text(encoding="utf-8"))) == wanted
+                same = same and _comparable(marker.read_text(encoding="utf-8")) == wanted
             except (OSError, ValueError):
                 continue
             if same and is_trained(marker.parent, training.optim.steps):
@@ -57,17 +70,12 @@ def find_run(studies: Sequence[Path], training: TrainSettings, data: dict[str, A
     return None
 
 
-def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: int) -> Path | None:
-    """The pseudo-masks of all `pictures` that another study has made with these parameters, or None.
-
-    Args:
-        parameters: required contents of the folder's `parameters.json`: teacher, its weights, settings and boxes.
-    """
-    wanted = json.loads(dump_json(parameters))
+def find_labels(studies: Sequence[Path], wanted: LabelParameters, pictures: int) -> Path | None:
+    """The pseudo-masks of all `pictures` that another study has made with the wanted parameters, or None."""
     for study in studies:
         for marker in sorted(study.glob(f"{LABELS}/*/*/{PARAMETERS}")):
             try:
-                same = json.loads(marker.read_text(encoding="utf-8")) == wanted
+                same = LabelParameters.model_validate_json(marker.read_bytes()) == wanted
                 if same and len(read_pseudo(marker.parent)) == pictures:
                     return marker.parent
             except (OSError, ValueError, DataError):
@@ -75,8 +83,11 @@ def find_labels(studies: Sequence[Path], parameters: dict[str, Any], pictures: i
     return None
 
 
-def _comparable(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in parameters.items() if key not in ("command", "name", "data_sha256")}
+def _comparable(parameters: str) -> object:
+    """The settings in the text of a run's parameters, without those that may differ."""
+    return {
+        key: value for key, value in json.loads(parameters).items() if key not in ("command", "name", "data_sha256")
+    }
 
 
 def take_over(run: Path, folder: Path) -> None:

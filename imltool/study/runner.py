@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -141,9 +140,6 @@ class Study:
     def _trained(self, row: Variant, seed: int) -> bool:
         return is_trained(self._folder(row, seed), self.settings.training(row, seed).optim.steps)
 
-    def _data(self, row: Variant) -> dict[str, Any]:
-        return dict(json.loads((self.out / row.name / DATA_NAME).read_text(encoding="utf-8")))
-
     def _take_measurements(self, run: Path, here: Run) -> None:
         """Take over a reused run's measurements on the same pictures and masks."""
         wanted = {one.name: one.digest for one in self.sets}
@@ -185,7 +181,7 @@ class Study:
         folder, here = self._folder(row, seed), Run(row.name, seed)
         if not self._trained(row, seed):
             settings = self.settings.training(row, seed, *self._more(row))
-            run = None if folder.exists() else find_run(self.reuse, settings, self._data(row))
+            run = None if folder.exists() else find_run(self.reuse, settings, self.out / row.name)
             if run is not None:
                 take_over(run, folder)
                 self._take_measurements(run, here)
