@@ -206,6 +206,25 @@ def test_shapes_without_a_box_are_left_out_and_good_ones_are_kept(tmp_path: Path
         assert "left out" in fault.message and not report.lost
 
 
+@pytest.mark.parametrize(
+    ("format", "document", "words"),
+    [
+        ("createml", [{"image": "a.png"}], "picture 1 has no image or no annotations"),
+        ("createml", [{"annotations": []}], "picture 1 has no image or no annotations"),
+        ("via", {"a": {"filename": "a.png"}}, "picture 1 has no filename or no regions"),
+        ("via", {"a": {"regions": []}}, "picture 1 has no filename or no regions"),
+        ("labelstudio", [{"data": {"text": "a"}}], "task 1 names no picture"),
+        ("labelme", {"shapes": [{"shape_type": ["rectangle"]}]}, "shape 1 is of type ['rectangle']"),
+        ("labelme", {"shapes": [3]}, "shape 1 is not an object"),
+    ],
+)
+def test_entries_not_in_the_chosen_format_are_faults(tmp_path: Path, format: str, document: object, words: str) -> None:
+    (tmp_path / "b.json").write_text(json.dumps(document))
+    found = read_boxes(tmp_path / "b.json", format)
+    (fault,) = found.faults
+    assert words in fault.message and not any(image.boxes for image in found.images)
+
+
 def test_categories_are_chosen_by_name_in_every_format(tmp_path: Path) -> None:
     image(tmp_path / "images/a.png")
     document = coco_entry()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from imltool.data.box_formats.files import AnnotationFile, as_list, four, number, posix, recorded_size
+from imltool.data.box_formats.files import (
+    AnnotationFile,
+    JsonList,
+    JsonObject,
+    as_list,
+    four,
+    number,
+    posix,
+    recorded_size,
+)
 from imltool.data.box_formats.model import Accepted, Annotations, Box, BoxedImage, bounds, rotated_bounds
 from imltool.data.rle import check_rle, decode_counts
 from imltool.errors import DataError
@@ -63,7 +70,7 @@ def read_coco(file: AnnotationFile, found: Annotations) -> None:
         )
 
 
-def _images(images: list[Any], file: AnnotationFile, found: Annotations) -> dict[str, BoxedImage]:
+def _images(images: JsonList, file: AnnotationFile, found: Annotations) -> dict[str, BoxedImage]:
     entries: dict[str, BoxedImage] = {}
     for position, entry in enumerate(images, 1):
         where = f"{file.path}: image {position}"
@@ -88,13 +95,13 @@ def _images(images: list[Any], file: AnnotationFile, found: Annotations) -> dict
     return entries
 
 
-def _verdict(image: dict[str, Any]) -> str:
+def _verdict(image: JsonObject) -> str:
     note = image.get("imltool")
     verdict = note.get("verdict") if isinstance(note, dict) else None
     return verdict if isinstance(verdict, str) else ""
 
 
-def _key(value: Any) -> str | None:
+def _key(value: object) -> str | None:
     """An id as text: 1, 1.0 and "1" are the same id."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -103,7 +110,7 @@ def _key(value: Any) -> str | None:
     return str(value).strip()
 
 
-def _category_names(categories: Any) -> dict[str, str]:
+def _category_names(categories: object) -> dict[str, str]:
     if not isinstance(categories, list):
         return {}
     return {
@@ -113,7 +120,7 @@ def _category_names(categories: Any) -> dict[str, str]:
     }
 
 
-def _box(annotation: dict[str, Any], where: str) -> Box:
+def _box(annotation: JsonObject, where: str) -> Box:
     if not annotation.get("bbox") and annotation.get("segmentation"):
         return _segmentation_bounds(annotation["segmentation"], where)
     x, y, width, height = four(annotation.get("bbox"), f"{where}: bbox", "x, y, width, height")
@@ -123,7 +130,7 @@ def _box(annotation: dict[str, Any], where: str) -> Box:
     return rotated_bounds(box, number(turned, f"{where}: rotation")) if turned else box
 
 
-def _segmentation_bounds(segmentation: Any, where: str) -> Box:
+def _segmentation_bounds(segmentation: object, where: str) -> Box:
     if isinstance(segmentation, dict):
         mask = decode_counts(segmentation, f"{where}: segmentation")
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -144,7 +151,7 @@ def _segmentation_bounds(segmentation: Any, where: str) -> Box:
     return bounds(points)
 
 
-def _accepted(annotation: dict[str, Any], where: str) -> Accepted | None:
+def _accepted(annotation: JsonObject, where: str) -> Accepted | None:
     """The label recorded for a box by `imltool annotate`, or None."""
     note = annotation.get("imltool")
     choice = note.get("accepted") if isinstance(note, dict) else None

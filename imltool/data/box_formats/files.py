@@ -6,10 +6,9 @@ import codecs
 import json
 import math
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml
@@ -18,6 +17,10 @@ from defusedxml import ElementTree
 from imltool.data.box_formats.model import Box
 from imltool.errors import DataError
 from imltool.files import walk_images
+
+JsonObject = dict[str, object]
+"""An object of a JSON file in a foreign format: every value is checked before it is used."""
+JsonList = list[object]
 
 SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 
@@ -65,7 +68,7 @@ class AnnotationFile:
         return self.text.lstrip()[:1]
 
     @cached_property
-    def json(self) -> dict[str, Any] | list[Any]:
+    def json(self) -> JsonObject | JsonList:
         """The object or list in a JSON file."""
         try:
             document = json.loads(self.text)
@@ -78,7 +81,7 @@ class AnnotationFile:
         return document
 
     @property
-    def object(self) -> dict[str, Any]:
+    def object(self) -> JsonObject:
         """The object in a JSON file."""
         document = self.json
         if isinstance(document, list):
@@ -86,7 +89,7 @@ class AnnotationFile:
         return document
 
     @property
-    def items(self) -> list[Any]:
+    def items(self) -> JsonList:
         """The list in a JSON file."""
         document = self.json
         if isinstance(document, dict):
@@ -126,7 +129,7 @@ def annotation_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[A
     return [AnnotationFile(file, folder) for file in found]
 
 
-def as_list(document: dict[str, Any], key: str, where: Path | str) -> list[Any]:
+def as_list(document: JsonObject, key: str, where: Path | str) -> JsonList:
     """The list `key` of an object. Raises `DataError`."""
     value = document.get(key)
     if not isinstance(value, list):
@@ -134,7 +137,7 @@ def as_list(document: dict[str, Any], key: str, where: Path | str) -> list[Any]:
     return value
 
 
-def number(value: Any, where: str) -> float:
+def number(value: object, where: str) -> float:
     """Convert a number or its text to float. Raises `DataError`."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
@@ -155,7 +158,7 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def four(values: Any, where: str, expected: str) -> Box:
+def four(values: object, where: str, expected: str) -> Box:
     """Convert a list of four numbers. Raises `DataError`."""
     if not isinstance(values, list) or len(values) != 4:
         raise DataError(f"{where} is {values!r}, expected {expected}")
@@ -163,7 +166,7 @@ def four(values: Any, where: str, expected: str) -> Box:
     return (a, b, c, d)
 
 
-def pairs(points: Any, where: str, least: int) -> list[tuple[float, float]]:
+def pairs(points: object, where: str, least: int) -> list[tuple[float, float]]:
     """Convert a list of at least `least` pairs of numbers. Raises `DataError`."""
     if not isinstance(points, list) or len(points) < least:
         raise DataError(f"{where} has too few points")
@@ -175,7 +178,7 @@ def pairs(points: Any, where: str, least: int) -> list[tuple[float, float]]:
     return found
 
 
-def recorded_size(entry: dict[str, Any], width: str, height: str, where: Path | str) -> tuple[int, int] | None:
+def recorded_size(entry: Mapping[str, object], width: str, height: str, where: Path | str) -> tuple[int, int] | None:
     """(width, height) in pixels, None when they are not recorded or 0. Raises `DataError`."""
     values = (entry.get(width), entry.get(height))
     if any(value is None or value == "" for value in values):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
 
-from imltool.data.box_formats.files import AnnotationFile, number, recorded_size
+from imltool.data.box_formats.files import AnnotationFile, JsonObject, number, recorded_size
 from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds, ellipse_bounds, rotated_bounds
 from imltool.data.box_formats.tables import header_of, table_rows
 from imltool.errors import DataError
@@ -17,7 +16,7 @@ VIA_COLUMN = "region_shape_attributes"
 RESULTS = ("annotations", "completions")
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def _dicts(value: object) -> list[JsonObject]:
     """The objects of a list, or of an object's values."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [item for item in items if isinstance(item, dict)]
@@ -31,7 +30,7 @@ def is_via(file: AnnotationFile) -> bool:
     return bool(pictures) and all("filename" in one and "regions" in one for one in pictures)
 
 
-def _via_pictures(file: AnnotationFile) -> list[dict[str, Any]]:
+def _via_pictures(file: AnnotationFile) -> list[JsonObject]:
     document = file.json
     return _dicts(document.get("_via_img_metadata", document)) if isinstance(document, dict) else []
 
@@ -53,10 +52,13 @@ def read_via(file: AnnotationFile, found: Annotations) -> None:
     ]
 
 
-def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str, str, dict[str, Any] | None, Any]]:
+def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str, str, JsonObject | None, object]]:
     """(picture, location for messages, shape or None for a picture without one, attributes) of every region."""
     if file.first_character in ("{", "["):
-        for picture in _via_pictures(file):
+        for count, picture in enumerate(_via_pictures(file), 1):
+            if not {"filename", "regions"} <= picture.keys():
+                found.fault(file.name, f"{file.path}: picture {count} has no filename or no regions: left out")
+                continue
             name = str(picture["filename"])
             yield name, "", None, None
             for position, region in enumerate(_dicts(picture["regions"]), 1):
@@ -77,14 +79,14 @@ def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str
             yield name, where, shape if isinstance(shape, dict) and shape else None, labels
 
 
-def _via_category(labels: Any) -> str:
+def _via_category(labels: object) -> str:
     values = (
         [value for value in labels.values() if isinstance(value, str) and value] if isinstance(labels, dict) else []
     )
     return values[0] if len(values) == 1 else ""
 
 
-def _via_box(shape: dict[str, Any], where: str) -> Box:
+def _via_box(shape: JsonObject, where: str) -> Box:
     def of(*names: str) -> list[float]:
         return [number(shape.get(name), f"{where}: {name}") for name in names]
 
@@ -111,16 +113,19 @@ def is_createml(file: AnnotationFile) -> bool:
     return bool(items) and all(_createml_name(item) and isinstance(item.get("annotations"), list) for item in items)
 
 
-def _createml_name(item: dict[str, Any]) -> str:
-    return next((item[key] for key in ("image", "imagefilename") if isinstance(item.get(key), str)), "")
+def _createml_name(item: JsonObject) -> str:
+    return next((name for key in ("image", "imagefilename") if isinstance(name := item.get(key), str)), "")
 
 
 def read_createml(file: AnnotationFile, found: Annotations) -> None:
     """Apple's CreateML: `image` and `annotations` with `label` and `coordinates` (centre x, y, width, height)."""
-    for item in _dicts(file.items):
-        name = _createml_name(item)
+    for count, item in enumerate(_dicts(file.items), 1):
+        name, annotations = _createml_name(item), item.get("annotations")
+        if not name or not isinstance(annotations, list):
+            found.fault(name or file.name, f"{file.path}: picture {count} has no image or no annotations: left out")
+            continue
         boxes, categories = [], []
-        for position, annotation in enumerate(item["annotations"], 1):
+        for position, annotation in enumerate(annotations, 1):
             where = f"{file.path}: {name}: annotation {position}"
             try:
                 sides = annotation.get("coordinates") if isinstance(annotation, dict) else None
@@ -142,10 +147,11 @@ def is_labelstudio(file: AnnotationFile) -> bool:
     return bool(items) and all(_task_name(item) for item in items) and not is_createml(file)
 
 
-def _task_name(task: dict[str, Any]) -> str:
+def _task_name(task: JsonObject) -> str:
     """The picture of a task: the first text in its data that has a picture's suffix or is the URL of a picture."""
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    texts = [value for key, value in data.items() if isinstance(value, str) and key != "annotator"]
+    data = task.get("data")
+    fields = data if isinstance(data, dict) else task
+    texts = [value for key, value in fields.items() if isinstance(value, str) and key != "annotator"]
     ends = [text for text in texts if f".{text.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES]
     return (ends or [""])[0]
 
@@ -155,15 +161,19 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
 
     All annotations of a task are used except cancelled ones. Brushes and key points are left out.
     """
-    for task in _dicts(file.items):
+    for count, task in enumerate(_dicts(file.items), 1):
         name = _task_name(task)
+        if not name:
+            found.fault(file.name, f"{file.path}: task {count} names no picture: left out")
+            continue
         boxes: list[Box] = []
         categories: list[str] = []
         size = None
         for position, region in enumerate(_regions(task), 1):
             where = f"{file.path}: {name}: region {position}"
             try:
-                value = region["value"] if isinstance(region.get("value"), dict) else region
+                inner = region.get("value")
+                value: JsonObject = inner if isinstance(inner, dict) else region
                 size = recorded_size(region, "original_width", "original_height", where) or size
                 if number(region.get("image_rotation") or 0, where) % 360:
                     raise DataError(f"{where} was drawn on a picture that Label Studio had turned")
@@ -177,18 +187,16 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
         )
 
 
-def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
+def _regions(task: JsonObject) -> list[JsonObject]:
     """The drawn regions of a task, without relations and labels of the whole picture."""
     if isinstance(task.get("data"), dict):
         answers = [one for key in RESULTS for one in _dicts(task.get(key)) if not one.get("was_cancelled")]
         drawn = [region for one in answers for region in _dicts(one.get("result"))]
-        return [
-            region for region in drawn if isinstance(region.get("value"), dict) and "choices" not in region["value"]
-        ]
+        return [region for region in drawn if isinstance(value := region.get("value"), dict) and "choices" not in value]
     return [region for value in task.values() if isinstance(value, list) for region in _dicts(value)]
 
 
-def _percent_box(value: dict[str, Any], size: tuple[int, int] | None, where: str) -> Box:
+def _percent_box(value: JsonObject, size: tuple[int, int] | None, where: str) -> Box:
     """The box of a region, in shares of the sides."""
 
     def of(*names: str) -> list[float]:
@@ -198,8 +206,8 @@ def _percent_box(value: dict[str, Any], size: tuple[int, int] | None, where: str
     wide, tall = size or (1, 1)
     if degrees and size is None:
         raise DataError(f"{where} is rotated, and the picture's size is not recorded")
-    if isinstance(value.get("points"), list):
-        points = [point for point in value["points"] if isinstance(point, list) and len(point) == 2]
+    if isinstance(points := value.get("points"), list):
+        points = [point for point in points if isinstance(point, list) and len(point) == 2]
         if len(points) >= 3:
             return bounds((number(x, where) / 100, number(y, where) / 100) for x, y in points)
     elif "radiusX" in value:

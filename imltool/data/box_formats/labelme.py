@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from imltool.data.box_formats.files import AnnotationFile, as_list, pairs, recorded_size
+from imltool.data.box_formats.files import AnnotationFile, JsonObject, as_list, pairs, recorded_size
 from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds
 from imltool.errors import DataError
 
@@ -29,8 +28,11 @@ def read_labelme(file: AnnotationFile, found: Annotations) -> None:
     name = file.beside(recorded) if isinstance(recorded, str) else ""
     boxes, categories = [], []
     for position, shape in enumerate(shapes, 1):
+        where = f"{file.path}: shape {position}"
         try:
-            boxes.append(_bounds(shape, f"{file.path}: shape {position}"))
+            if not isinstance(shape, dict):
+                raise DataError(f"{where} is not an object")
+            boxes.append(_bounds(shape, where))
             categories.append(str(shape.get("label") or ""))
         except DataError as error:
             found.fault(name or file.name, f"{error.message}: this shape is left out")
@@ -47,9 +49,9 @@ def read_labelme(file: AnnotationFile, found: Annotations) -> None:
     )
 
 
-def _bounds(shape: Any, where: str) -> Box:
-    kind = shape.get("shape_type") or "polygon" if isinstance(shape, dict) else None
-    if kind not in SHAPES:
+def _bounds(shape: JsonObject, where: str) -> Box:
+    kind = shape.get("shape_type") or "polygon"
+    if not isinstance(kind, str) or kind not in SHAPES:
         raise DataError(f"{where} is of type {kind!r}, which has no box", f"draw a {', '.join(SHAPES)}")
     points = pairs(shape.get("points"), f"{where} ({kind})", SHAPES[kind])
     if kind == "circle":
