@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imltool.annotate.records import DrawnBox, Records, State
 from imltool.data.box_writers import box_polygon, outlines
@@ -84,7 +83,7 @@ def boxes_file(records: Records, annotator: str | None = None) -> BoxesFile:
     return BoxesFile(text, tuple(state.image for state in states if state.content.verdict == "authentic"))
 
 
-def _annotation(box: DrawnBox) -> dict[str, Any]:
+def _annotation(box: DrawnBox) -> dict[str, object]:
     """A box as COCO has it, without its ids."""
     x1, y1, x2, y2 = box.box
     mask = None if box.mask is None else decode_mask(box.mask)

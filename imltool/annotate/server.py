@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
@@ -188,7 +188,7 @@ def _runs(mask: Mask) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "runs": runs_of(mask)}
 
 
-def _shown(box: DrawnBox) -> dict[str, Any]:
+def _shown(box: DrawnBox) -> dict[str, object]:
     """A box for the page, with an accepted mask small enough to draw."""
     shown = box.model_dump(mode="json", exclude={"mask"})
     if box.mask is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
@@ -58,7 +57,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def scale() -> ScoreScale:
         return ScoreScale(folder.run.model.authentic_scores, folder.run.model.reliability)
 
-    def changes(rows: int, decisions: int) -> dict[str, Any]:
+    def changes(rows: int, decisions: int) -> dict[str, object]:
         folder.refresh()
         journal.refresh()
         reading = scale()
@@ -222,7 +221,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     return app
 
 
-def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> dict[str, Any]:
+def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> dict[str, object]:
     """The data of a picture by which the list shows and filters it."""
     camera = result.context.camera if result.context else None
     model = " ".join(part for part in ((camera.make, camera.model) if camera else ()) if part)
@@ -244,7 +243,7 @@ def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> d
     }
 
 
-def _mark(decision: Decision | None) -> dict[str, Any]:
+def _mark(decision: Decision | None) -> dict[str, object]:
     """The data of a picture's decision for the list."""
     return {
         "status": decision.status if decision else "open",
@@ -254,7 +253,7 @@ def _mark(decision: Decision | None) -> dict[str, Any]:
     }
 
 
-def _decided(journal: DecisionJournal, path: str) -> dict[str, Any]:
+def _decided(journal: DecisionJournal, path: str) -> dict[str, object]:
     """The latest decision on a picture and its earlier ones, for the page."""
     rows = journal.history(path)
     present = rows[-1] if rows else None

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imltool.errors import ResumeError
 from imltool.journal import Journal, dump_json
@@ -29,7 +28,7 @@ class Link:
         follows: whether its `previous_sha256` is the hash of the line before.
     """
 
-    row: dict[str, Any] | None
+    row: dict[str, object] | None
     sha256: str
     follows: bool
 
@@ -49,7 +48,7 @@ def read_chain(data: bytes, origin: str) -> Iterator[Link]:
         before = digest
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, object] | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -79,7 +78,7 @@ class ChainedJournal(Journal):
                 )
             self.head = link.sha256
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: dict[str, object]) -> None:
         """Chain one row to the last, write it and flush it. Raises `OutputError` when it cannot be written."""
         chained = row | {PREVIOUS: self.head}
         super().append(chained)

@@ -194,7 +194,7 @@ def percent(share: float) -> str:
     return f"{value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, Any]:
+def _keys(row: ScanResult, decision: Decision | None = None) -> dict[str, object]:
     """Keys by which the report sorts and filters a row; the filter searches `text`."""
     name = printable(row.path)
     searched = [name, *(value for _, value in describe(row.context)), *(remark.text for remark in row.remarks)]

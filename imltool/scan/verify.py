@@ -29,6 +29,7 @@ from imltool.scan.run_record import (
     RECORD,
     REPORT,
     ROW_FORMAT,
+    InputRecord,
     checksum_ok,
     count_results,
     record_text,
@@ -241,9 +242,8 @@ class Verification:
 
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
-            roots = tuple(
-                Root(root["given"], original_path(root["path"]), str(root["label"])) for root in self._record["inputs"]
-            )
+            inputs = [InputRecord.model_validate(one) for one in self._record["inputs"]]
+            roots = tuple(Root(one.given, original_path(one.path), one.label) for one in inputs)
             items = {item.name: item for item in expand(roots, self.out).inputs}
         except (KeyError, TypeError, ValueError):
             yield Finding(UNCHECKED, RECORD, "does not say where the scanned files are")
@@ -256,13 +256,13 @@ class Verification:
             return
         faults = {item.name: item.fault for item in items.values() if item.fault}
 
-        def check(row: dict[str, Any]) -> Finding | None:
+        def check(row: dict[str, object]) -> Finding | None:
             name = str(row.get("path"))
             for folder in (name, *map(str, PurePosixPath(name).parents)):
                 if folder in faults:
                     return Finding(UNCHECKED, name, faults[folder])
             try:
-                change = compare_with_hash(items[name].path, row["sha256"]) if name in items else "vanished"
+                change = compare_with_hash(items[name].path, str(row["sha256"])) if name in items else "vanished"
             except ImlError as error:  # credentials that ran out, no room for a copy
                 return Finding(UNCHECKED, name, error.message)
             return Finding(_KINDS[change], name, f"{change} since it was scanned") if change else None
@@ -305,7 +305,7 @@ def _holds(path: Path, text: str) -> bool:
         return False
 
 
-def _outputs(row: dict[str, Any]) -> dict[str, str]:
+def _outputs(row: dict[str, object]) -> dict[str, str]:
     outputs = row.get("outputs_sha256")
     return outputs if isinstance(outputs, dict) else {}
 
