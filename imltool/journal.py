@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -177,6 +177,19 @@ def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
         keep += len(line)
         rows.append(row)
     return rows, keep
+
+
+RowT = TypeVar("RowT")
+
+
+def typed_rows(path: Path, rows: Iterable[Any], read: Callable[[Any], RowT]) -> list[RowT]:
+    """Rows of the journal `path` as typed values. Raises `DataError` when `read` raises ValueError for one."""
+    try:
+        return [read(row) for row in rows]
+    except ValueError as error:  # a pydantic ValidationError is one
+        raise DataError(
+            f"{path} is not in the form that this version of imltool writes", "run the command with a new folder"
+        ) from error
 
 
 JournalT = TypeVar("JournalT", bound="Journal")

@@ -112,22 +112,22 @@ def test_objects_are_found_and_described(photos: Path, cut_once: Path) -> None:
         *("images/side-1.jpg", "images/side-2.jpg", "images/sub/large-1.jpg", "images/sub/large-2.jpg"),
         *("masks/side-1.png", "masks/side-2.png", "masks/sub/large-1.png", "masks/sub/large-2.png"),
     ]
-    rows = {row["photo"]: row for row in read_objects(cut_once)}
+    rows = {row.photo: row for row in read_objects(cut_once)}
     assert list(rows) == ["side.jpg", "sub/large.PNG"]
     for (name, row), truths, size in zip(
         rows.items(), (two_discs(5, 300, 200)[1], two_discs(15, 1024, 768)[1]), ((300, 200), (1024, 768)), strict=True
     ):
-        assert (row["width"], row["height"]) == size and row["teacher"] == "mobile-sam"
-        assert row["sha256"] == hashlib.sha256((photos / name).read_bytes()).hexdigest()
-        for found in row["objects"]:
-            mask = read_mask(cut_once / found["mask"], size)
+        assert (row.width, row.height) == size and row.teacher == "mobile-sam"
+        assert row.sha256 == hashlib.sha256((photos / name).read_bytes()).hexdigest()
+        for found in row.objects:
+            mask = read_mask(cut_once / found.mask, size)
             assert max(iou(mask, truth) for truth in truths) > 0.9
-            assert found["mask_sha256"] == hashlib.sha256((cut_once / found["mask"]).read_bytes()).hexdigest()
-            assert found["area"] == pytest.approx(mask.mean(), abs=1e-4)
+            assert found.mask_sha256 == hashlib.sha256((cut_once / found.mask).read_bytes()).hexdigest()
+            assert found.area == pytest.approx(mask.mean(), abs=1e-4)
             rows_, columns = np.nonzero(mask)
-            assert found["box"] == [columns.min(), rows_.min(), columns.max() + 1, rows_.max() + 1]
-        first, second = (read_mask(cut_once / found["mask"]) for found in row["objects"])
-        assert not (first & second).any() and row["objects"][0]["score"] >= row["objects"][1]["score"]
+            assert found.box == (columns.min(), rows_.min(), columns.max() + 1, rows_.max() + 1)
+        first, second = (read_mask(cut_once / found.mask) for found in row.objects)
+        assert not (first & second).any() and row.objects[0].score >= row.objects[1].score
     assert Image.open(cut_once / "sheet.png").width > 400
 
 

@@ -285,6 +285,16 @@ def test_interrupted_or_extended_run_gives_the_same_samples(sources: Path, tmp_p
     assert (parts / kept.image).stat().st_mtime == 1
 
 
+def test_journal_in_another_form_is_refused_in_one_line(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    assert run(options(sources, out, "--count", "1")) == 0
+    (out / "synth.jsonl").write_text('{"index": 0, "image": "tampered/000000_splice.jpg"}\n')
+    assert run(options(sources, out, "--count", "1")) == 1
+    assert "synth.jsonlisnotintheform" in "".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--set", "flip=0.9"], ["--photos", "EXTRA"]])
 def test_folder_of_another_run_is_refused(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]

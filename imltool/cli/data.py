@@ -116,13 +116,13 @@ def objects(
             task = bar.add_task(f"objects ({teacher})", total=len(chosen))
             for row in cutting.write_objects(chosen, stems, model, settings, max_per_photo, out):
                 bar.advance(task)
-                if row["status"] == "ok":
-                    made, found = made + 1, found + len(row["objects"])
+                if row.status == "ok":
+                    made, found = made + 1, found + len(row.objects)
                 else:
                     failures += 1
-                    common.log.error("%s: %s", row["photo"], row["reason"])
+                    common.log.error("%s: %s", row.photo, row.reason)
                 if as_json:
-                    common.print_json(row)
+                    common.print_json(row.model_dump(mode="json"))
         kept = len(chosen) - made - failures
         common.say(
             f"{counted(found, 'object')} cut from {counted(made, 'photo')}"

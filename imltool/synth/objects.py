@@ -9,25 +9,26 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from imltool.config import Settings
+from imltool.config import Frozen, Settings
 from imltool.errors import ImageError, UsageError
 from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
-from imltool.journal import Journal, output_folder, read_rows
+from imltool.journal import Journal, output_folder, read_rows, typed_rows
 from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
 from imltool.pictures.sheet import TRUTH, contact_sheet, draw_contours
 from imltool.scan.inputs import Input
+from imltool.synth.records import Box
 from imltool.synth.regions import bounds
 from imltool.teacher.pseudo import clean_mask, mask_names
 from imltool.teacher.registry import WITH_WEIGHTS
@@ -95,6 +96,51 @@ class CutObject:
         """Predicted IoU times stability, lowered for small objects and for shapes far from their convex hull."""
         shape: float = self.solidity**0.25 * min(1.0, self.area / ROOMY) ** 0.25
         return min(self.predicted_iou, 1.0) * self.stability * shape
+
+
+class CutRow(Frozen):
+    """An object in the folder: its files, its box, and the figures of `CutObject` with four decimals."""
+
+    image: str
+    image_sha256: str
+    mask: str
+    mask_sha256: str
+    box: Box
+    choice: int
+    predicted_iou: float
+    stability: float
+    area: float
+    border: float
+    solidity: float
+    compactness: float
+    score: float
+
+
+class PhotoRow(Frozen):
+    """A finished photo, a line of `objects.jsonl`.
+
+    Attributes:
+        sha256: of the photo.
+        width, height: of the written pictures.
+        objects: best first; a photo without objects also counts as done.
+    """
+
+    photo: str
+    status: Literal["ok"] = "ok"
+    sha256: str
+    teacher: str
+    width: int
+    height: int
+    objects: tuple[CutRow, ...]
+    seconds: float
+
+
+class FailedPhoto(Frozen):
+    """A photo that cannot be read. It is not journalled: the next run tries again."""
+
+    photo: str
+    status: Literal["failed"] = "failed"
+    reason: str
 
 
 def grid_points(side: int, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -223,7 +269,7 @@ def objects_folder(out: Path, parameters: dict[str, Any], restart: bool = False)
 
 def write_objects(
     photos: list[Input], stems: dict[str, str], teacher: SamTeacher, settings: ObjectSettings, most: int, out: Path
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[PhotoRow | FailedPhoto]:
     """Cut objects from photos that are missing in `out`, and yield a row for every photo done or failed.
 
     Every object has a picture and a mask with the same stem, `images/NAME-1.jpg` and `masks/NAME-1.png`, as sources of
@@ -235,14 +281,10 @@ def write_objects(
         stems: from `object_stems`.
         most: greatest number of objects per photo. It must be the same in all runs into one folder.
 
-    Each finished row is a line of `objects.jsonl`: photo, sha256 (of the photo), teacher, width, height (of the written
-    pictures), objects, seconds, status `ok`. An object has image, image_sha256, mask, mask_sha256, box (XYXY), and the
-    fields of `CutObject`. A photo without objects also counts as done. A photo that cannot be read yields status
-    `failed` with a reason; it is not journalled, so the next run tries it again. Raises `OutputError` when a file
-    cannot be written; journalled rows stay valid.
+    Raises `OutputError` when a file cannot be written; journalled rows stay valid.
     """
     with Journal(out / JOURNAL) as journal:
-        done = {row["photo"]: row["sha256"] for row in journal.rows if _complete(row, out)}
+        done = {row.photo: row.sha256 for row in _newest(out, journal.rows) if _complete(row, out)}
         for item in photos:
             try:
                 data = _read(item)
@@ -252,7 +294,7 @@ def write_objects(
                 started = time.perf_counter()
                 photo = read_rgb(item.file)
             except ImageError as error:
-                yield {"photo": item.name, "status": "failed", "reason": error.message}
+                yield FailedPhoto(photo=item.name, reason=error.message)
                 continue
             rgb = fit(photo, settings.long_side)
             suffix = item.file.suffix
@@ -260,20 +302,19 @@ def write_objects(
                 data, suffix = encode_jpeg(rgb, QUALITY, subsampling=0), ".jpg"
             found = find_objects(rgb, teacher, settings, most)
             _clear(out, stems[item.name], item, most)
-            row = {
-                "photo": item.name,
-                "status": "ok",
-                "sha256": digest,
-                "teacher": teacher.name,
-                "width": rgb.shape[1],
-                "height": rgb.shape[0],
-                "objects": [
-                    _write(out, f"{stems[item.name]}-{number}", suffix, data, cutting)
-                    for number, cutting in enumerate(found, start=1)
-                ],
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-            journal.append(row)
+            stem = stems[item.name]
+            row = PhotoRow(
+                photo=item.name,
+                sha256=digest,
+                teacher=teacher.name,
+                width=rgb.shape[1],
+                height=rgb.shape[0],
+                objects=tuple(
+                    _write(out, f"{stem}-{number}", suffix, data, one) for number, one in enumerate(found, 1)
+                ),
+                seconds=round(time.perf_counter() - started, 3),
+            )
+            journal.append(row.model_dump(mode="json"))
             yield row
 
 
@@ -286,8 +327,8 @@ def _read(item: Input) -> bytes:
         raise ImageError(f"{item.file}: {error.strerror or type(error).__name__}") from error
 
 
-def _complete(row: dict[str, Any], out: Path) -> bool:
-    return all((out / found[part]).is_file() for found in row["objects"] for part in ("image", "mask"))
+def _complete(row: PhotoRow, out: Path) -> bool:
+    return all((out / name).is_file() for found in row.objects for name in (found.image, found.mask))
 
 
 def _clear(out: Path, stem: str, item: Input, most: int) -> None:
@@ -299,37 +340,46 @@ def _clear(out: Path, stem: str, item: Input, most: int) -> None:
             (out / MASKS / f"{stem}-{number}.png").unlink(missing_ok=True)
 
 
-def _write(out: Path, stem: str, suffix: str, picture: bytes, found: CutObject) -> dict[str, Any]:
-    mask = mask_png(found.mask)
-    row: dict[str, Any] = {}
-    for part, name, data in (("mask", f"{MASKS}/{stem}.png", mask), ("image", f"{IMAGES}/{stem}{suffix}", picture)):
-        write_bytes(out / name, data)
-        row |= {part: name, f"{part}_sha256": hashlib.sha256(data).hexdigest()}
+def _write(out: Path, stem: str, suffix: str, picture: bytes, found: CutObject) -> CutRow:
+    data, image, mask = mask_png(found.mask), f"{IMAGES}/{stem}{suffix}", f"{MASKS}/{stem}.png"
+    write_bytes(out / mask, data)
+    write_bytes(out / image, picture)
     figures = ("predicted_iou", "stability", "area", "border", "solidity", "compactness", "score")
-    row |= {name: round(float(getattr(found, name)), 4) for name in figures}
-    return row | {"box": list(bounds(found.mask)), "choice": found.choice}
+    return CutRow(
+        image=image,
+        image_sha256=hashlib.sha256(picture).hexdigest(),
+        mask=mask,
+        mask_sha256=hashlib.sha256(data).hexdigest(),
+        box=bounds(found.mask),
+        choice=found.choice,
+        **{name: round(float(getattr(found, name)), 4) for name in figures},
+    )
 
 
-def read_objects(out: Path) -> list[dict[str, Any]]:
+def _newest(out: Path, rows: Sequence[object]) -> list[PhotoRow]:
+    return list({row.photo: row for row in typed_rows(out / JOURNAL, rows, PhotoRow.model_validate)}.values())
+
+
+def read_objects(out: Path) -> list[PhotoRow]:
     """Rows of a finished or running output, the newest for each photo.
 
     Raises `DataError` when the output is missing or damaged.
     """
-    return list({row["photo"]: row for row in read_rows(out / JOURNAL)}.values())
+    return _newest(out, read_rows(out / JOURNAL))
 
 
 def write_sheet(out: Path, limit: int = 96) -> Path:
     """Draw the first `limit` objects, with the rest of their photos faded, on `sheet.png`; returns its path."""
     tiles: list[tuple[RGB, str]] = []
     for row in read_objects(out):
-        for found in row["objects"][: limit - len(tiles)]:
-            rgb, mask = read_rgb(out / found["image"]), read_mask(out / found["mask"], (row["width"], row["height"]))
+        for found in row.objects[: limit - len(tiles)]:
+            rgb, mask = read_rgb(out / found.image), read_mask(out / found.mask, (row.width, row.height))
             faded = np.where(mask[..., None], rgb, rgb // 3 + 160).astype(np.uint8)
             tiles.append((draw_contours(faded, mask, TRUTH), _caption(found)))
     contact_sheet(out / SHEET, tiles, title=f"{len(tiles)} objects cut from photos")
     return out / SHEET
 
 
-def _caption(found: dict[str, Any]) -> str:
-    name = Path(found["image"]).name
-    return f"{found['score']:.2f}: IoU {found['predicted_iou']:.2f}, stability {found['stability']:.2f}\n{name[:38]}"
+def _caption(found: CutRow) -> str:
+    name = Path(found.image).name
+    return f"{found.score:.2f}: IoU {found.predicted_iou:.2f}, stability {found.stability:.2f}\n{name[:38]}"

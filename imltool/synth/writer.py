@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import PlainSerializer, TypeAdapter
 
@@ -15,7 +15,7 @@ from imltool.data.box_formats import BoxedImage
 from imltool.data.box_writers import write_coco
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
-from imltool.journal import Journal, read_rows
+from imltool.journal import Journal, read_rows, typed_rows
 from imltool.pictures.images import encode_png, read_mask, read_rgb, write_mask
 from imltool.pictures.sheet import TRUTH, contact_sheet, draw_boxes, draw_contours
 from imltool.synth.forge import Forge, Forgery, sample_rng
@@ -90,7 +90,7 @@ def write_forgeries(forge: Forge, count: int, seed: int, out: Path) -> Iterator[
     cannot be written; journalled rows stay valid.
     """
     with Journal(out / JOURNAL) as journal:
-        rows = _newest(journal.rows)
+        rows = _newest(out, journal.rows)
         for index in range(count):
             if index in rows and rows[index].complete(out):
                 continue
@@ -129,8 +129,8 @@ def _write(forgery: Forgery, index: int, seed: int, out: Path) -> Row:
     )
 
 
-def _newest(rows: list[dict[str, Any]]) -> dict[int, Row]:
-    return {row["index"]: Row.model_validate(row) for row in rows}
+def _newest(out: Path, rows: Sequence[object]) -> dict[int, Row]:
+    return {row.index: row for row in typed_rows(out / JOURNAL, rows, Row.model_validate)}
 
 
 def read_forgeries(out: Path) -> list[Row]:
@@ -138,7 +138,7 @@ def read_forgeries(out: Path) -> list[Row]:
 
     Raises `DataError` when the output is missing or damaged.
     """
-    return [row for _, row in sorted(_newest(read_rows(out / JOURNAL)).items())]
+    return [row for _, row in sorted(_newest(out, read_rows(out / JOURNAL)).items())]
 
 
 def write_sheet(out: Path, limit: int = 48) -> Path:

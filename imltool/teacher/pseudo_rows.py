@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from imltool.config import Frozen
-from imltool.errors import DataError
-from imltool.journal import read_rows
+from imltool.journal import read_rows, typed_rows
 
 JOURNAL = "pseudo.jsonl"
 ANNOTATOR = "annotator"
@@ -92,17 +91,12 @@ class BoxlessPicture(Frozen):
 
 
 Journalled = PseudoRow | WithdrawnPicture | BoxlessPicture
-_ROWS: TypeAdapter[list[Journalled]] = TypeAdapter(list[Annotated[Journalled, Field(discriminator="status")]])
+_ROW: TypeAdapter[Journalled] = TypeAdapter(Annotated[Journalled, Field(discriminator="status")])
 
 
 def newest_rows(path: Path, rows: Sequence[object]) -> dict[str, Journalled]:
     """The newest row of each picture, from the rows of the journal `path`. Raises `DataError`."""
-    try:
-        return {row.image: row for row in _ROWS.validate_python(rows)}
-    except ValidationError as error:
-        raise DataError(
-            f"{path} is not in the form that this version of imltool writes", "make the pseudo-masks again"
-        ) from error
+    return {row.image: row for row in typed_rows(path, rows, _ROW.validate_python)}
 
 
 def _newest(out: Path) -> dict[str, Journalled]:
