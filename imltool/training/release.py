@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from imltool.config import load_settings
-from imltool.device import choose_device
+from imltool.device import choose_device, keep_freed_memory
 from imltool.errors import DataError, UsageError, WeightsError
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
@@ -102,7 +102,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
     held_out = hash_sets(joined(seen))
     refuse_overlap(header.training_sets, held_out, joined(seen), "held-out")  # files may have moved since the run began
-    localizer = Localizer.of(student, header, choose_device(device))
+    localizer = _localizer(student, header, device)
     _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)
     student.half().float()
@@ -115,6 +115,13 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     )
     save_checkpoint(out, student.state_dict(), header, half=True)
     return figures
+
+
+def _localizer(student: Student, header: CheckpointHeader, device: str) -> Localizer:
+    chosen = choose_device(device)
+    if chosen == "cpu":
+        keep_freed_memory()
+    return Localizer.of(student, header, chosen)
 
 
 def calibrate(
@@ -154,7 +161,7 @@ def calibrate(
     calibration.warn()
     used = hash_sets(calibration.files())
     refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
-    localizer = Localizer.of(student, header, choose_device(device))
+    localizer = _localizer(student, header, device)
     student.half().float()
     figures, found = calibration.run(localizer)
     needed = pictures_needed(TARGET_FPR)
