@@ -45,7 +45,7 @@ class ModelRecord(Frozen):
     """The student of a scan: its file, engine and calibration, see `CheckpointHeader`."""
 
     name: str
-    sha256: str
+    sha256: str | None
     file: str | None
     input_size: int
     input: str = ""
@@ -69,7 +69,7 @@ class ScanParameters(Frozen):
     precision: str
     companions: tuple[str, ...]
     inputs: tuple[str, ...]
-    model_sha256: str
+    model_sha256: str | None
     row_format: int = ROW_FORMAT
     sensitivity: Sensitivity
     stability: bool
