@@ -47,8 +47,9 @@ def test_large_picture_needs_few_bytes_per_pixel(tmp_path: Path) -> None:
     pixels = 4800 * 3600
     command = [sys.executable, "-c", SCANS, *map(str, (weights, small, large))]
     before, after = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    # processing in strips needs the same memory for any large picture, hence the second term
-    assert after - before < 10 * pixels + 120e6
+    # processing in strips, which are read and analysed at the same time, needs the same memory for any large picture,
+    # hence the second term
+    assert after - before < 10 * pixels + 200e6
 
 
 @pytest.mark.parametrize("pixels", [1, 30_000])
