@@ -75,7 +75,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep the memory that a training step frees, for the next step. Returns whether it can (glibc).
 
     By default glibc returns large blocks to the operating system at once, so every step gets its activations page by
-    page anew (docs/engines.md has measurements). Other C libraries are left as they are.
+    page again (docs/engines.md has measurements). Other C libraries are left as they are.
     """
     if sys.platform != "linux":
         return False

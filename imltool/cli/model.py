@@ -72,6 +72,7 @@ def release(
     """Calibrate a run's checkpoint on its calibration split and store it as float16, ready to ship."""
     common.setup_logging(verbose, quiet)
     from imltool.files import human_size, sha256_file
+    from imltool.student.info import shown
     from imltool.training.release import release as write_release
 
     figures = write_release(run, out, device, checkpoint)
@@ -80,7 +81,7 @@ def release(
         common.print_json(facts)
     else:
         common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
-    common.say(f"{out}: {human_size(out.stat().st_size)}, {_shown(figures)}")
+    common.say(f"{out}: {human_size(out.stat().st_size)}, {shown(figures)}")
 
 
 @app.command()
@@ -173,11 +174,3 @@ def calibrate(
         f"{counted(figures['n_authentic'], 'authentic picture')}"
     )
     common.say(f"next: imltool export --weights {out}, for scans without PyTorch")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)

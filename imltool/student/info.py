@@ -96,17 +96,20 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
                 score = f"score {one['low']:.3f} to {one['high']:.3f}"
                 rows.append((score, f"{one['tampered']} of {one['pictures']} calibration pictures tampered"))
         elif isinstance(value, dict):
-            rows += [(f"{plain}: {part.replace('_', ' ')}", _shown(item)) for part, item in value.items()]
+            rows += [(f"{plain}: {part.replace('_', ' ')}", shown(item)) for part, item in value.items()]
         elif value is not None:
-            rows.append((plain, _shown(value)))
+            rows.append((plain, shown(value)))
     return Table("", ("fact", "value"), rows, 2)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as text: numbers with at most six digits, dictionaries as `key value, …`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return ", ".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(shown, value)) if isinstance(value, list | tuple) else str(value)
