@@ -267,6 +267,7 @@ def test_suggestions_are_opt_in_and_recorded_when_shown(tmp_path: Path, pages: A
     assert document["images"][0]["imltool"]["suggestions_shown"] is True
 
 
+@pytest.mark.slow
 def test_annotations_from_the_page_train_a_student(tmp_path: Path, pages: Any, imltool: Imltool) -> None:
     root = make(tmp_path / "data/set", 3)
     write_rgb(root / "3.png", photo(7, 192, 128))

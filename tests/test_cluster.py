@@ -171,6 +171,7 @@ def test_invalid_cluster_options_are_refused(imltool: Imltool, folder: Path, mon
 
 
 @NEEDS_RAY
+@pytest.mark.slow
 def test_unreachable_cluster_is_a_one_line_error(imltool: Imltool, folder: Path, tmp_path: Path) -> None:
     asked = ["--engine-cluster", "ray", "--cluster-address", "127.0.0.1:1"]
     code, _, err = imltool("scan", folder, *asked, "--out", tmp_path / "out")

@@ -74,6 +74,7 @@ def test_student_with_tta_and_growing_input_size_runs_with_onnx_runtime_only(tmp
         assert np.abs(found - expected).max() < 1e-5 and score == pytest.approx(image_score(expected), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_loading_example_runs() -> None:
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from imltool.export.student import export_student, trial_inputs
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import save_checkpoint
 from imltool.student.settings import StudentSettings
-from imltool.weights import WEIGHTS, student_file
+from imltool.weights import DEFAULT_STUDENT, WEIGHTS, student_file
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -262,7 +262,7 @@ def test_invalid_export_size_is_a_one_line_error(options: list[str], reason: str
     assert code == 2 and not out and reason in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", [name for name, known in WEIGHTS.items() if known.kind == "student"])
+@pytest.mark.parametrize("name", [DEFAULT_STUDENT, pytest.param("boxprompt", marks=pytest.mark.slow)])
 def test_bundled_students_include_their_graph(name: str) -> None:
     weights = student_file(Path(name))
     assert graph_of(weights).stat().st_size < 25e6

@@ -220,6 +220,7 @@ def test_paths_without_photos_are_errors(photos: Path, tmp_path: Path, imltool: 
     assert code == 2 and "is a file" in stderr
 
 
+@pytest.mark.slow
 def test_points_give_the_masks_of_segment_anythings_predictor() -> None:
     from segment_anything import SamPredictor
 

@@ -48,6 +48,7 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in rows if row["event"] == "train"]
 
 
+@pytest.mark.slow
 def test_resumed_run_uses_its_configuration_and_allows_neutral_changes(
     config: Path, tmp_path: Path, imltool: Imltool
 ) -> None:

@@ -214,6 +214,7 @@ def test_credentials_mark_is_found_at_any_position(tmp_path: Path, monkeypatch: 
         assert not opened.found
 
 
+@pytest.mark.slow
 def test_expired_certificate_is_not_reported_as_a_changed_picture(tmp_path: Path) -> None:
     """Signed a few seconds before the certificate expires, and read afterwards."""
     path = tmp_path / "a.jpg"

@@ -161,6 +161,7 @@ def test_prototype_prior_is_independent_of_position() -> None:
     assert torch.allclose(student.fusion.memory(fused).flip(3), student.fusion.memory(fused.flip(3)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_restored_batch_norm_keeps_eval_output_and_works_in_training() -> None:
     backbone = TinyVitBackbone("5m")
     load_teacher_encoder(backbone, read_mobile_sam(locate("mobile-sam")))

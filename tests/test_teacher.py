@@ -158,6 +158,7 @@ def test_mask_names_never_collide() -> None:
     assert names == {"a/x.jpg": "a/x.jpg.png", "a/x.png": "a/x.png.png", "b/x.jpg": "b/x.png", "y.tif": "y.png"}
 
 
+@pytest.mark.slow
 def test_official_sam_file_is_loaded_strictly(tmp_path: Path) -> None:
     import torch
     from segment_anything import sam_model_registry

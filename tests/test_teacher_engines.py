@@ -226,6 +226,7 @@ def test_embeddings_depend_on_weights_engine_and_pixels(teachers: dict[str, SamT
     assert folder.found == 1 and len(list(tmp_path.glob("*.embedding"))) == 4
 
 
+@pytest.mark.slow
 def test_pseudo_records_its_engine_and_reuses_cached_embeddings(tmp_path: Path, imltool: Imltool) -> None:
     images, boxes, _ = make_annotated(tmp_path, 1)
     command = ("pseudo", images, "--boxes", boxes, "--device", "cpu", "--embeddings", tmp_path / "kept")

@@ -19,6 +19,7 @@ LABELS = "labels"
 
 TINY = (
     "init=random",
+    "student.backbone=nano",
     "student.input_size=64",
     "workers=0",
     "optim.steps=4",
