@@ -34,8 +34,6 @@ def adapt(
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Adapt a student to a new kind of forgery with a few boxes.
 
@@ -43,7 +41,6 @@ def adapt(
     to the authentic pictures, and compares both students on held-out pictures. The result says whether the new student
     is better. imltool scan --weights RUN uses it.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.adapt.settings import AdaptSettings
     from imltool.config import load_settings
 

@@ -40,6 +40,7 @@ BoxesArgument = Annotated[Path, common.argument("BOXES", "A file that imltool an
 
 
 @app.command(DEFAULT)
+@common.logged
 def start(
     paths: Annotated[list[Path], common.argument("PATH", "Pictures, or folders of them (recursive).")],
     out: Annotated[Path, common.out_option("COCO JSON to write; an earlier one is resumed.", "FILE")] = Path(
@@ -65,8 +66,6 @@ def start(
     port: common.PortOption = 0,
     no_browser: common.NoBrowserOption = False,
     device: common.DeviceOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Draw boxes around edits in a browser, with the teacher's mask beside them (the default: start may be left out).
 
@@ -74,7 +73,6 @@ def start(
     the session, and the same command resumes it. Pass FILE to `imltool pseudo --boxes`; the journals and a list of the
     pictures judged authentic are kept beside it.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.annotate.pictures import check_out, find_pictures
     from imltool.data.box_formats import read_boxes
     from imltool.data.boxes import BoxReport, match_boxes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
 
@@ -16,7 +17,26 @@ import typer
 from typer.core import TyperArgument, TyperGroup
 from typer.main import get_command
 
-from imltool.cli import common
+from imltool.cli import (
+    adapt,
+    annotate,
+    common,
+    compare,
+    data,
+    evaluate,
+    export,
+    model,
+    pseudo,
+    review,
+    scan,
+    study,
+    synth,
+    train,
+    validate,
+    verify,
+    version,
+    weights,
+)
 from imltool.errors import EXIT_FATAL, EXIT_INTERRUPTED, EXIT_OK, ImlError
 from imltool.interrupt import interrupt_arrived, interrupted_by_sigterm
 from imltool.versions import __version__
@@ -92,47 +112,25 @@ def _root(
     pass
 
 
-def _register() -> None:
-    from imltool.cli import (
-        adapt,
-        annotate,
-        compare,
-        data,
-        evaluate,
-        export,
-        model,
-        pseudo,
-        review,
-        scan,
-        study,
-        synth,
-        train,
-        validate,
-        verify,
-        version,
-        weights,
-    )
-
-    app.command("scan", rich_help_panel="Investigate")(scan.scan)
-    app.command("review", rich_help_panel="Investigate")(review.review)
-    app.command("verify", rich_help_panel="Investigate")(verify.verify)
-    app.add_typer(annotate.app, name="annotate", rich_help_panel="Teach")
-    app.command("pseudo", rich_help_panel="Teach")(pseudo.pseudo)
-    app.command("synth", rich_help_panel="Teach")(synth.synth)
-    app.command("train", rich_help_panel="Teach")(train.train)
-    app.command("adapt", rich_help_panel="Teach")(adapt.adapt)
-    app.add_typer(data.app, name="data", rich_help_panel="Teach")
-    app.command("eval", rich_help_panel="Measure")(evaluate.evaluate)
-    app.command("compare", rich_help_panel="Measure")(compare.compare)
-    app.command("validate", rich_help_panel="Measure")(validate.validate)
-    app.command("study", rich_help_panel="Measure")(study.study)
-    app.add_typer(model.app, name="model", rich_help_panel="Tool")
-    app.command("export", rich_help_panel="Tool")(export.export)
-    app.add_typer(weights.app, name="weights", rich_help_panel="Tool")
-    app.command("version", rich_help_panel="Tool")(version.version)
-
-
-_register()
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Investigate": {"scan": scan.scan, "review": review.review, "verify": verify.verify},
+    "Teach": {"pseudo": pseudo.pseudo, "synth": synth.synth, "train": train.train, "adapt": adapt.adapt},
+    "Measure": {
+        "eval": evaluate.evaluate,
+        "compare": compare.compare,
+        "validate": validate.validate,
+        "study": study.study,
+    },
+    "Tool": {"export": export.export, "version": version.version},
+}
+"""Panel of the help → its commands by name."""
+for panel, commands in COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(common.logged(command))
+app.add_typer(annotate.app, name="annotate", rich_help_panel="Teach")
+app.add_typer(data.app, name="data", rich_help_panel="Teach")
+app.add_typer(model.app, name="model", rich_help_panel="Tool")
+app.add_typer(weights.app, name="weights", rich_help_panel="Tool")
 
 
 @cache

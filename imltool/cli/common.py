@@ -5,15 +5,16 @@ stdout is for data only; progress, tables for people and the log go to stderr un
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -120,24 +121,10 @@ PortOption = Annotated[
 NoBrowserOption = Annotated[bool, option("--no-browser", "Do not open the page.")]
 
 
-class SensitivityChoice(str, Enum):
-    """`imltool.scan.verdicts.Sensitivity`."""
-
-    low = "low"
-    medium = "medium"
-    high = "high"
-
-
-class PrecisionChoice(str, Enum):
-    """`imltool.engines.network.Compute`."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    int8 = "int8"
-
-
+Sensitivity = Literal["low", "medium", "high"]
+"""`imltool.scan.verdicts.Sensitivity`; importing it here, and the next one, would slow down every start."""
 PrecisionOption = Annotated[
-    PrecisionChoice,
+    Literal["fp32", "bf16", "int8"],  # `imltool.engines.network.Compute`
     option(
         "--precision",
         "Inference precision: fp32, bf16 (if the CPU or GPU supports it) or int8 (needs a graph from `imltool "
@@ -146,10 +133,6 @@ PrecisionOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, option("--seed N", "Seed of every random choice.", GENERAL, min=0)]
-VerboseOption = Annotated[
-    int, option("--verbose,-v", "More log (-vv: debug).", GENERAL, count=True, show_default=False)
-]
-QuietOption = Annotated[bool, option("--quiet,-q", "Errors only.", GENERAL)]
 ConfigOption = Annotated[
     list[Path] | None, option("--config,-c FILE", "YAML configuration (see configs/). Repeatable, the last wins.")
 ]
@@ -223,6 +206,27 @@ def setup_logging(verbose: int = 0, quiet: bool = False) -> None:
     log.setLevel(level)
     log.propagate = False
     stderr.quiet = quiet
+
+
+def logged(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options `--verbose` and `--quiet`, which set up the log before it runs."""
+    verbose = Annotated[int, option("--verbose,-v", "More log (-vv: debug).", GENERAL, count=True, show_default=False)]
+    quiet = Annotated[bool, option("--quiet,-q", "Errors only.", GENERAL)]
+
+    @wraps(command)
+    def run(*, verbose: int, quiet: bool, **given: Any) -> None:
+        setup_logging(verbose, quiet)
+        command(**given)
+
+    own = inspect.signature(command, eval_str=True)
+    added = [
+        inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=verbose),
+        inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=quiet),
+    ]
+    # what typer reads
+    run.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "verbose": verbose, "quiet": quiet}
+    return run
 
 
 @contextmanager

@@ -33,8 +33,6 @@ def compare(
     pictures: Annotated[int, common.option("--pictures N", "Pictures on the sheet.", min=0, max=200)] = 12,
     json_output: common.JsonOption = False,
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Compare each method with the first, on the same pictures.
 
@@ -43,7 +41,6 @@ def compare(
     differences.png with the pictures on which they differ most. The table goes to stdout; with --json it goes to
     stderr and compare.json to stdout.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.evaluation.compare import (
         DEFAULT,
         METRICS,

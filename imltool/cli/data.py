@@ -13,12 +13,8 @@ from imltool.texts import counted
 app = typer.Typer(help="Prepare data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-@app.callback()
-def _data() -> None:
-    pass
-
-
 @app.command()
+@common.logged
 def split(
     folder: Annotated[Path, common.argument("DIR", "Data set folder (its subfolders hold the pictures).")],
     out: Annotated[Path, common.option("--out PREFIX", "Write PREFIX.train.txt and PREFIX.val.txt.")],
@@ -30,8 +26,6 @@ def split(
         str | None, common.option("--scene-pattern REGEX", "Regular expression of a scene id (default: CASIA's).")
     ] = None,
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Split a data set so that no scene is on both sides; the lists fix the split for training and evaluation."""
     import re
@@ -41,7 +35,6 @@ def split(
     from imltool.errors import DataError, UsageError
     from imltool.files import walk_images, write_text
 
-    common.setup_logging(verbose, quiet)
     try:
         re.compile(pattern or CASIA_SCENE)
     except re.error as error:
@@ -60,6 +53,7 @@ def split(
 
 
 @app.command()
+@common.logged
 def objects(
     photos: Annotated[list[Path], common.argument("PHOTOS", "Photos, or folders of them (recursive).")],
     out: Annotated[Path, common.out_option("Folder for images/, masks/ and objects.jsonl.", "OBJECTS")],
@@ -74,8 +68,6 @@ def objects(
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Cut objects from unlabelled photos with Segment Anything, as sources of synthetic splices.
 
@@ -83,7 +75,6 @@ def objects(
     the missing photos. Settings (--set): long_side, grid, min_predicted_iou, min_stability, min_area, max_area,
     min_side, max_border, min_main_piece, min_solidity, min_compactness, min_contrast, min_score, max_overlap.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.config import load_settings, save_settings
     from imltool.errors import DataError
     from imltool.files import sha256_file

@@ -97,10 +97,8 @@ def evaluate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
+    precision: common.PrecisionOption = "fp32",
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Measure a checkpoint, or saved maps of any method, on labelled pictures.
 
@@ -109,7 +107,6 @@ def evaluate(
     its pictures, else OOD. A protocol's roles are used unless this contradicts them. The table goes to stdout; with
     --json it goes to stderr and results.json to stdout.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.cli.eval_output import show
     from imltool.cli.progress import follow
     from imltool.evaluation.degradations import choose
@@ -139,7 +136,7 @@ def evaluate(
         batch=batch,
         device=device,
         engine=engine,
-        precision=precision.value,
+        precision=precision,
         seed=seed,
     )
     command = common.command_line()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from imltool.cli import common
 from imltool.errors import UsageError
@@ -14,12 +13,7 @@ if TYPE_CHECKING:
     from imltool.engines.graph_info import Size
 
 
-class PrecisionChoice(str, Enum):
-    """Precision of a graph."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 def export(
@@ -35,7 +29,7 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        PrecisionChoice | None,
+        Precision | None,
         common.option(
             "--precision",
             "Precision of the weights: fp32, fp16 (half the space, computed in float32) or int8 (computed in 8-bit "
@@ -59,8 +53,6 @@ def export(
     ] = None,
     lists: common.ListOption = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Write a student or a teacher as ONNX graphs, for ONNX Runtime, OpenVINO or your own program.
 
@@ -68,10 +60,9 @@ def export(
     thresholds and the weights it was made from. --engine looks beside the weights for graphs of the checkpoint's
     input size and for dynamic ones.
     """
-    common.setup_logging(verbose, quiet)
     wanted = _size(size)
     if teacher is not None:
-        if calibration is not None or check or precision == PrecisionChoice.int8:
+        if calibration is not None or check or precision == "int8":
             raise UsageError("a teacher is exported as fp32 or fp16, and checked with masks", "leave out the others")
         _export_teacher(teacher, weights, out, precision, wanted, as_json)
         return
@@ -87,11 +78,11 @@ def export(
     architecture = read_header(source).architecture
     own = wanted == architecture.input_size and architecture.has_one_size
     other = wanted if isinstance(wanted, int) and not own else None
-    int8 = precision == PrecisionChoice.int8
+    int8 = precision == "int8"
     target = graph_of(source, "int8" if int8 else "fp32", other) if out is None else out
     labelled = named_sets(check or [])
     apply_lists(labelled, lists or [])
-    info = export_student(source, target, precision.value if precision else None, calibration, labelled, wanted)
+    info = export_student(source, target, precision, calibration, labelled, wanted)
     _report(
         target,
         info,
@@ -120,7 +111,7 @@ def _export_teacher(
     teacher: str,
     weights: Path | None,
     out: Path | None,
-    precision: PrecisionChoice | None,
+    precision: Precision | None,
     size: Size | None,
     as_json: bool,
 ) -> None:
@@ -134,7 +125,7 @@ def _export_teacher(
     source = teacher_weights(teacher, weights)
     if source is None:
         raise UsageError(f"teacher {teacher} has no network to export", "export mobile-sam")
-    infos = export_teacher(teacher, source, out or source.parent, precision.value if precision else "fp16")
+    infos = export_teacher(teacher, source, out or source.parent, precision or "fp16")
     for target, info in zip(graphs_of(source, out), infos, strict=True):
         _report(
             target,

@@ -42,7 +42,7 @@ LISTED = 10
 def register(group: typer.Typer) -> None:
     """Add the commands of this module to `imltool data`."""
     for command in (index, check, convert, boxes):
-        group.command(command.__name__)(command)
+        group.command()(common.logged(command))
 
 
 def index(
@@ -51,14 +51,11 @@ def index(
     split: SplitOption = None,
     mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """List a data set in a manifest: picture, mask, mask rule, kind, split, source.
 
     Only file names are read; `imltool data check` reads the files. Exit code 3 when files had to be left out.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.data.manifest import write_manifest
 
     manifest, problems = _read(target, split, mask_rule)
@@ -76,14 +73,11 @@ def check(
     split: SplitOption = None,
     mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Check a data set: files without a partner, sizes, masks, duplicates, damage.
 
     Every picture and mask is decoded. Findings are faults or notes; exit code 3 when there is a fault.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.data.layouts.check import check_files
 
     manifest, problems = _read(target, split, mask_rule)
@@ -105,15 +99,12 @@ def convert(
     split: SplitOption = None,
     mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Convert a data set to the folder layout: masks as PNG of 0 and 255, pictures copied byte by byte.
 
     Also writes manifest.jsonl, which keeps kinds and splits. Pictures whose mask is missing, empty or of another size
     are reported and left out (exit code 3).
     """
-    common.setup_logging(verbose, quiet)
     from imltool.data.accounts import Account, require_used, write_accounts
     from imltool.data.layouts.convert import convert as convert_set
     from imltool.data.layouts.orientation import record_samples
@@ -158,11 +149,8 @@ def boxes(
     mask_rule: MaskRuleOption = None,
     as_json: common.JsonOption = False,
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Make coarse boxes from masks, one per connected region, as a person might have drawn them."""
-    common.setup_logging(verbose, quiet)
     from imltool.data.box_formats import BoxedImage
     from imltool.data.box_writers import write_coco
     from imltool.data.layouts.coarse import boxes_from_masks, boxes_root

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,30 +13,15 @@ from imltool.texts import counted
 app = typer.Typer(help="Inspect, average, release and calibrate checkpoints.", no_args_is_help=True)
 
 
-class FlipsChoice(str, Enum):
-    """Values of `StudentSettings.tta_flips`."""
-
-    one = "1"
-    two = "2"
-    four = "4"
-
-
-@app.callback()
-def _model() -> None:
-    pass
-
-
 @app.command()
+@common.logged
 def info(
     weights: common.WeightsOption = None,
     config: Annotated[Path | None, common.option("--config,-c FILE", "Training configuration to read instead.")] = None,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Show parameters, FLOPs and switches of a student, and the tool that counted them."""
-    common.setup_logging(verbose, quiet)
     from imltool.config import load_settings
     from imltool.errors import UsageError
     from imltool.training.settings import TrainSettings
@@ -57,6 +41,7 @@ def info(
 
 
 @app.command()
+@common.logged
 def release(
     run: Annotated[Path, common.argument("RUN", "Folder of a training run.")],
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
@@ -66,11 +51,8 @@ def release(
     ] = "best",
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Calibrate a run's checkpoint on its calibration split and store it as float16, ready to ship."""
-    common.setup_logging(verbose, quiet)
     from imltool.files import human_size, sha256_file
     from imltool.student.info import shown
     from imltool.training.release import release as write_release
@@ -85,17 +67,15 @@ def release(
 
 
 @app.command()
+@common.logged
 def average(
     files: Annotated[list[Path], common.argument("FILE", "Checkpoints of one architecture, two or more.")],
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Average the weights of checkpoints, such as those of a run and of its continuation.
 
     Thresholds are not fitted: imltool model release --checkpoint FILE does this.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.training.release import average as write_average
 
     write_average(files, out)
@@ -103,6 +83,7 @@ def average(
 
 
 @app.command()
+@common.logged
 def calibrate(
     out: Annotated[Path, common.out_option("Checkpoint to write.", "FILE")],
     weights: common.WeightsOption = None,
@@ -117,7 +98,7 @@ def calibrate(
     ] = None,
     set_: common.SetOption = None,
     tta_flips: Annotated[
-        FlipsChoice | None,
+        Literal["1", "2", "4"] | None,
         common.option("--tta-flips", "Test-time augmentation stored in the file: number of flips averaged."),
     ] = None,
     tta_scale: Annotated[
@@ -137,8 +118,6 @@ def calibrate(
     ] = False,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Fit a checkpoint's operating points to your own pictures.
 
@@ -146,7 +125,6 @@ def calibrate(
     pictures like those you work with, 19 or more of each kind: scan --weights FILE then keeps to 5 % on such pictures.
     The student must not have been trained on any of them.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.config import load_settings
     from imltool.errors import UsageError
     from imltool.files import sha256_file
@@ -162,7 +140,7 @@ def calibrate(
         data = DataSettings(calibration=authentic_sources(authentic))
     else:
         data = load_settings(TrainSettings, config, set_).data
-    flips, scales = int(tta_flips.value) if tta_flips else None, tuple(tta_scale) if tta_scale else None
+    flips, scales = int(tta_flips) if tta_flips else None, tuple(tta_scale) if tta_scale else None
     figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
     facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
     if as_json:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from imltool.cli import common
 from imltool.texts import counted
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
 
 MAX_LEFT_OUT = 0.1
 """`imltool.data.accounts.MAX_LEFT_OUT`; importing it here would slow down every start."""
-
-
-class RasterChoice(str, Enum):
-    """`imltool.data.boxes.Raster`."""
-
-    stored = "stored"
-    displayed = "displayed"
 
 
 def pseudo(
@@ -43,7 +35,7 @@ def pseudo(
         list[str] | None, common.option("--category NAME", "Use only boxes of this category. Repeatable.")
     ] = None,
     boxes_of: Annotated[
-        RasterChoice | None,
+        Literal["stored", "displayed"] | None,  # `imltool.data.boxes.Raster`
         common.option(
             "--boxes-of",
             "For pictures with an EXIF orientation: whether boxes refer to the stored raster or the displayed picture, "
@@ -68,8 +60,6 @@ def pseudo(
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Turn coarse boxes into pseudo-masks with a frozen Segment Anything teacher.
 
@@ -78,7 +68,6 @@ def pseudo(
     --engine-cluster changes nothing in the output but the seconds. Settings (--set): multimask, grow, clip,
     min_island, min_hole, min_predicted_iou, min_coverage.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.cluster.clusters import choose_cluster
     from imltool.config import load_settings, save_settings
     from imltool.data.accounts import require_used, write_accounts
@@ -98,7 +87,7 @@ def pseudo(
         raise DataError(f"{images} is not a folder of pictures")
     if gt is not None and not gt.is_dir():
         raise DataError(f"ground truth {gt} is not a folder of masks")
-    report = match_boxes(images, read_boxes(boxes, box_format, categories or ()), boxes_of.value if boxes_of else None)
+    report = match_boxes(images, read_boxes(boxes, box_format, categories or ()), boxes_of)
     for fault in report.faults:
         common.log.error("%s: %s", fault.image, fault.message)
     for line in report.notes:

@@ -21,8 +21,6 @@ def review(
         bool, common.option("--export", "Only write the tables, boxes and reports with the decisions, and end.")
     ] = False,
     pdf: Annotated[bool, common.option("--pdf", "Also write report.pdf (default: if there is one already).")] = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Examine the pictures of a scan in a browser, decide on them, and record the decisions.
 
@@ -30,7 +28,6 @@ def review(
     OUT/decisions.jsonl at once. Ctrl-C ends the review, and the same command resumes it. At the end decisions.csv,
     decisions.json, boxes.json and the scan's reports are written with the decisions, apart from the machine's verdicts.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.review.exports import write_reports, write_tables
     from imltool.review.session import open_review
     from imltool.texts import printable

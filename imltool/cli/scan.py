@@ -43,9 +43,9 @@ def scan(
         ),
     ] = None,
     sensitivity: Annotated[
-        common.SensitivityChoice,
+        common.Sensitivity,
         common.option("--sensitivity,-s", "At most 1, 5 or 10 % of authentic pictures become an indication."),
-    ] = common.SensitivityChoice.medium,
+    ] = "medium",
     stability: Annotated[
         bool,
         common.option(
@@ -94,9 +94,7 @@ def scan(
     log_file: LogFileOption = None,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    precision: common.PrecisionOption = common.PrecisionChoice.fp32,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
+    precision: common.PrecisionOption = "fp32",
 ) -> None:
     """Find where pictures were edited.
 
@@ -117,7 +115,6 @@ def scan(
     - 4: with --fail-on-detect, a file has an indication, whether or not others failed.
     """
     begun = time.monotonic()
-    common.setup_logging(verbose, quiet)
     from imltool.scan.stores import is_address
 
     if is_address(str(out).replace(":/", "://", 1)):  # a Path keeps only one slash of an address
@@ -154,11 +151,11 @@ def scan(
                 require_shared(plan)
             if pdf:
                 require_pdf()
-            localizer = Localizer.load(weights, choose_device(device), engine, precision.value)
+            localizer = Localizer.load(weights, choose_device(device), engine, precision)
         settings = ScanSettings.of(
             localizer.header,
             threshold=threshold,
-            sensitivity=sensitivity.value,
+            sensitivity=sensitivity,
             stability=stability,
             companions=[] if companions is None else [name.strip() for name in companions.split(",")],
             tiles=tiles,

@@ -58,15 +58,12 @@ def study(
     plan: Annotated[bool, common.option("--plan", "Print the rows and exit.")] = False,
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Train the rows of a study with every seed, measure them with true masks, compare them picture by picture.
 
     DIR gets results.json, report.html, table.md, table.csv, per_image.csv, plot.png and a folder ROW/seed-N for every
     run. After an interruption, the same command does only what is missing. Seeds and test sets may be added later.
     """
-    common.setup_logging(verbose, quiet)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a study runs in one process", "distribute its rows over GPUs with --only and --device")
     from imltool.data.sets import apply_lists, named_sets, sample_sets

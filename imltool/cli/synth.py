@@ -23,15 +23,12 @@ def synth(
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
     seed: common.SeedOption = 0,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Make splices, copy-moves, removals, retouches, enlargements and authentic pictures, with exact masks and boxes.
 
     After an interruption, or with a larger --count, the same command makes only the missing samples.
     Settings: configs/synth.yaml.
     """
-    common.setup_logging(verbose, quiet)
     import cv2
 
     from imltool.config import load_settings, save_settings

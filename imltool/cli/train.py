@@ -25,8 +25,6 @@ def train(
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     seed: Annotated[int | None, common.option("--seed N", "Short for --set seed=N.", common.GENERAL, min=0)] = None,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Train a student on pseudo-masks, pixel masks, authentic photos and synthetic forgeries.
 
@@ -34,7 +32,6 @@ def train(
     After Ctrl-C or SIGTERM the state is saved. With --resume, workers, intervals and data.root (moved, with the same
     files) may be changed; other settings must be the same. On several GPUs: accelerate launch -m imltool train ….
     """
-    common.setup_logging(verbose, quiet)
     import json
 
     from imltool.config import load_settings

@@ -19,9 +19,9 @@ def validate(
     ] = None,
     weights: common.WeightsOption = None,
     sensitivity: Annotated[
-        common.SensitivityChoice,
+        common.Sensitivity,
         common.option("--sensitivity", "As in imltool scan: the one you use in casework."),
-    ] = common.SensitivityChoice.medium,
+    ] = "medium",
     tiles: Annotated[bool, common.option("--tiles", "As in imltool scan, if you use tiles in casework.")] = False,
     examiner: Annotated[str | None, common.option("--examiner NAME", "Your name, for the report.")] = None,
     notes: Annotated[str | None, common.option("--notes TEXT", "Where the pictures come from, for the report.")] = None,
@@ -31,8 +31,6 @@ def validate(
     json_output: common.JsonOption = False,
     device: common.DeviceOption = "auto",
     engine: common.EngineOption = "auto",
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Measure false-alarm and detection rates on your own pictures, and write a validation report.
 
@@ -40,7 +38,6 @@ def validate(
     with exact 95 % intervals, also by camera, program and coding. Writes report.html, report.pdf, validation.json,
     pictures.csv and the two scans. The same command resumes a stopped validation.
     """
-    common.setup_logging(verbose, quiet)
     from imltool.cli.progress import follow
     from imltool.validation.report import rate_table
     from imltool.validation.validation import Validation, ValidationSettings
@@ -50,7 +47,7 @@ def validate(
         tampered=tampered,
         masks=masks,
         weights=weights,
-        sensitivity=sensitivity.value,
+        sensitivity=sensitivity,
         tiles=tiles,
         device=device,
         engine=engine,

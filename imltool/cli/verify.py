@@ -23,8 +23,6 @@ def verify(
         common.option("--head SHA256", "A final hash that you kept, as the scan printed it. Repeatable."),
     ] = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Find out whether a scan's results were changed.
 
@@ -40,7 +38,6 @@ def verify(
     - 3: no change was found, but some things could not be checked.
     - 4: something was changed, is missing or was added.
     """
-    common.setup_logging(verbose, quiet)
     for given in head or ():
         if not re.fullmatch(r"[0-9a-fA-F]{64}", given):
             raise UsageError(f"--head {given!r} is no SHA-256", "give its 64 hexadecimal digits")

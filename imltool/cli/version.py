@@ -7,12 +7,8 @@ from typing import Any
 from imltool.cli import common
 
 
-def version(
-    as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
-) -> None:
+def version(as_json: common.JsonOption = False) -> None:
     """Show the versions of imltool and its libraries, SHA-256 of the bundled weights, usable devices."""
-    common.setup_logging(verbose, quiet)
-
     facts = collect()
     if as_json:
         common.print_json(facts)

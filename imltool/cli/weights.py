@@ -18,11 +18,9 @@ NameArgument = Annotated[str, common.argument("NAME", "Weights by name, see `iml
 
 
 @app.command("list")
-def list_(
-    as_json: common.JsonOption = False, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False
-) -> None:
+@common.logged
+def list_(as_json: common.JsonOption = False) -> None:
     """List all known weights: kind, place, licence, SHA-256, size."""
-    common.setup_logging(verbose, quiet)
     from imltool.weights import WEIGHTS
 
     rows = [_describe(info) for info in WEIGHTS.values()]
@@ -53,16 +51,14 @@ def _describe(info: WeightsInfo) -> dict[str, Any]:
 
 
 @app.command()
+@common.logged
 def verify(
     names: Annotated[
         list[str] | None, common.argument("NAME", "Weights by name; default: all that are present.")
     ] = None,
     as_json: common.JsonOption = False,
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Check weights by their SHA-256; exit code 3 when a file is wrong or a named one is absent."""
-    common.setup_logging(verbose, quiet)
     from imltool.weights import verify as verify_weights
 
     failures = 0
@@ -86,13 +82,11 @@ def verify(
 
 
 @app.command("import")
+@common.logged
 def import_(
     file: Annotated[Path, common.argument("FILE", "A weights file brought from elsewhere.")],
-    verbose: common.VerboseOption = 0,
-    quiet: common.QuietOption = False,
 ) -> None:
     """Identify a file by its SHA-256 and copy it to the folder where imltool looks for it."""
-    common.setup_logging(verbose, quiet)
     from imltool.weights import import_file
 
     info, path = import_file(file)
@@ -101,9 +95,9 @@ def import_(
 
 
 @app.command()
-def fetch(name: NameArgument, verbose: common.VerboseOption = 0, quiet: common.QuietOption = False) -> None:
+@common.logged
+def fetch(name: NameArgument) -> None:
     """Download an official file and check its SHA-256."""
-    common.setup_logging(verbose, quiet)
     from imltool.weights import fetch as fetch_weights
     from imltool.weights import get_info, place
 
