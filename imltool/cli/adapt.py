@@ -45,7 +45,7 @@ def adapt(
     from imltool.config import load_settings
 
     settings = load_settings(AdaptSettings, config, set_)
-    from imltool.adapt.adaptation import Adaptation
+    from imltool.adapt.adaptation import Adaptation  # loads torch: after the settings were checked
 
     adaptation = Adaptation(
         photos,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,14 +101,7 @@ def start(
     ) as session:
         if boxes:
             common.say(f"{counted(session.take_over(report.matched), 'picture')} with boxes to correct")
-        common.print_line(session.server.address)
-        common.say(f"{counted(len(pictures.names), 'picture')}; Ctrl-C ends")
-        if not no_browser:
-            import webbrowser
-
-            webbrowser.open(session.server.address)
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how the session is ended
-            session.server.run()
+        common.serve(session.server, counted(len(pictures.names), "picture"), no_browser)
     common.say(f"{session.store.overview().progress.done} of {len(pictures.names)} pictures judged → {out}")
     common.say(f"next: imltool pseudo {pictures.root} --boxes {out} --out pseudo")
 

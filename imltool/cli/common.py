@@ -11,7 +11,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -37,6 +37,7 @@ from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.accounts import Account
+    from imltool.pages.server import PageServer
     from imltool.tables import Table
     from imltool.teacher.embeddings import EmbeddingFolder
 
@@ -262,16 +263,6 @@ def print_table(table: Table, console: Console) -> None:
         Console(file=console.file, width=10_000, quiet=console.quiet).print(shown)
 
 
-@contextmanager
-def waiting(message: str) -> Iterator[None]:
-    """Show a line on stderr while the block runs; none under `-q` and when stderr is not a terminal."""
-    if stderr.is_terminal and not stderr.quiet:
-        with stderr.status(message):
-            yield
-    else:
-        yield
-
-
 def note(message: str) -> None:
     """Write one line to the log file only."""
     log.info("%s", message, extra={"said": True})
@@ -313,6 +304,29 @@ def print_json(value: object) -> None:
 def command_line() -> str:
     """The command line, quoted so that it can be typed again."""
     return command_text(["imltool", *arguments])
+
+
+def serve(server: PageServer, what: str, no_browser: bool) -> None:
+    """Print the address of a page, say `what` it shows, open it in a browser, and serve it until Ctrl-C."""
+    print_line(server.address)
+    say(f"{what}; Ctrl-C ends")
+    if not no_browser:
+        import webbrowser
+
+        webbrowser.open(server.address)
+    with suppress(KeyboardInterrupt):  # this is how the work in a page is ended
+        server.run()
+
+
+def show_checkpoint(file: Path, figures: dict[str, Any], as_json: bool) -> None:
+    """Print a checkpoint that was written on stdout: SHA-256, size and name, or with the figures of its calibration."""
+    from imltool.files import sha256_file
+
+    size, digest = file.stat().st_size, sha256_file(file)
+    if as_json:
+        print_json({"file": str(file), "size_bytes": size, "sha256": digest, "calibration": figures})
+    else:
+        print_line(f"{digest}  {size}  {file}")
 
 
 def embedding_folder(folder: Path | None, size: float) -> EmbeddingFolder | None:

@@ -139,8 +139,7 @@ def evaluate(
         precision=precision,
         seed=seed,
     )
-    command = common.command_line()
-    evaluation = Evaluation(settings, out, restart=restart, command=command)
+    evaluation = Evaluation(settings, out, restart=restart, command=common.command_line())
     follow(evaluation.run())
     common.say(f"written: {out}: results.json, per_image.csv, table.md, report.html")
     show(evaluation.results, json_output)

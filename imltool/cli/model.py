@@ -24,12 +24,11 @@ def info(
     """Show parameters, FLOPs and switches of a student, and the tool that counted them."""
     from imltool.config import load_settings
     from imltool.errors import UsageError
+    from imltool.student.info import describe_architecture, describe_checkpoint, facts_table
     from imltool.training.settings import TrainSettings
 
     if weights is not None and (config is not None or set_):
         raise UsageError("--weights and --config/--set exclude each other", "give the checkpoint or the configuration")
-    from imltool.student.info import describe_architecture, describe_checkpoint, facts_table
-
     if config is not None or set_:
         facts = describe_architecture(load_settings(TrainSettings, config, set_).student)
     else:
@@ -53,16 +52,12 @@ def release(
     device: common.DeviceOption = "auto",
 ) -> None:
     """Calibrate a run's checkpoint on its calibration split and store it as float16, ready to ship."""
-    from imltool.files import human_size, sha256_file
+    from imltool.files import human_size
     from imltool.student.info import shown
     from imltool.training.release import release as write_release
 
     figures = write_release(run, out, device, checkpoint)
-    facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
-    if as_json:
-        common.print_json(facts)
-    else:
-        common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
+    common.show_checkpoint(out, figures, as_json)
     common.say(f"{out}: {human_size(out.stat().st_size)}, {shown(figures)}")
 
 
@@ -127,7 +122,6 @@ def calibrate(
     """
     from imltool.config import load_settings
     from imltool.errors import UsageError
-    from imltool.files import sha256_file
     from imltool.training.release import calibrate as write_calibrated
     from imltool.training.settings import DataSettings, TrainSettings
     from imltool.training.sources import authentic_sources
@@ -142,11 +136,7 @@ def calibrate(
         data = load_settings(TrainSettings, config, set_).data
     flips, scales = int(tta_flips) if tta_flips else None, tuple(tta_scale) if tta_scale else None
     figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
-    facts = {"file": str(out), "size_bytes": out.stat().st_size, "sha256": sha256_file(out), "calibration": figures}
-    if as_json:
-        common.print_json(facts)
-    else:
-        common.print_line(f"{facts['sha256']}  {facts['size_bytes']}  {out}")
+    common.show_checkpoint(out, figures, as_json)
     common.say(
         f"an indication is now a score above {figures['score_threshold']:.4f}, fitted to "
         f"{counted(figures['n_authentic'], 'authentic picture')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -42,14 +41,7 @@ def review(
         return
     with open_review(out, examiner, port) as session:
         assert session.server is not None
-        common.print_line(session.server.address)
-        common.say(f"{counted(len(session.folder.results), 'file')}; Ctrl-C ends")
-        if not no_browser:
-            import webbrowser
-
-            webbrowser.open(session.server.address)
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how the review is ended
-            session.server.run()
+        common.serve(session.server, counted(len(session.folder.results), "file"), no_browser)
     decided = len({row.path for row in session.journal.rows})
     if not decided:
         common.say("no picture was decided")

@@ -135,7 +135,7 @@ def scan(
             common.say(plan.passed_over_text() + ("" if log_file else "; --log-file FILE lists them"))
         require_pictures(plan)
 
-        with common.waiting("loading the model …"):
+        with common.stderr.status("loading the model …"):
             from imltool.cluster.clusters import choose_cluster
             from imltool.device import choose_device
             from imltool.inference.localizer import Localizer

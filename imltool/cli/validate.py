@@ -56,8 +56,7 @@ def validate(
         notes=notes,
         pdf=not no_pdf,
     )
-    command = common.command_line()
-    validation = Validation(settings, out, restart=restart, command=command)
+    validation = Validation(settings, out, restart=restart, command=common.command_line())
     follow(validation.run())
     results = validation.results
     if json_output:

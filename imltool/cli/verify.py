@@ -59,8 +59,7 @@ def verify(
                 continue
             findings.append(finding)
             if not as_json:
-                line = f"{finding.kind:<9} {printable(finding.where)}: {printable(finding.what)}"
-                common.print_line(line)
+                common.print_line(f"{finding.kind:<9} {printable(finding.where)}: {printable(finding.what)}")
     unchecked = sum(finding.kind == UNCHECKED for finding in findings)
     changed = len(findings) - unchecked
     if as_json:

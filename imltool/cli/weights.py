@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from imltool.weights import WeightsInfo
 
 app = typer.Typer(help="Model files: list, verify, import, fetch.", no_args_is_help=True)
-
-NameArgument = Annotated[str, common.argument("NAME", "Weights by name, see `imltool weights list`.")]
 
 
 @app.command("list")
@@ -41,8 +40,6 @@ def list_(as_json: common.JsonOption = False) -> None:
 
 
 def _describe(info: WeightsInfo) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from imltool.weights import place
 
     path = place(info)
@@ -65,17 +62,10 @@ def verify(
     for outcome in verify_weights(names or ()):
         failures += outcome.status != "ok"
         if as_json:
-            row = {
-                "name": outcome.info.name,
-                "status": outcome.status,
-                "path": str(outcome.path),
-                "sha256": outcome.sha256,
-                "expected": outcome.info.sha256,
-            }
-            common.print_json(row)
+            facts = {"name": outcome.info.name, "status": outcome.status, "path": str(outcome.path)}
+            common.print_json({**facts, "sha256": outcome.sha256, "expected": outcome.info.sha256})
         else:
-            line = f"{outcome.info.name}  {outcome.status}  {outcome.sha256 or '–'}  {outcome.path}"
-            common.print_line(line)
+            common.print_line(f"{outcome.info.name}  {outcome.status}  {outcome.sha256 or '–'}  {outcome.path}")
         if outcome.status == "wrong":
             common.log.error("%s: expected SHA-256 %s", outcome.path, outcome.info.sha256)
     common.finish(failures)
@@ -96,7 +86,7 @@ def import_(
 
 @app.command()
 @common.logged
-def fetch(name: NameArgument) -> None:
+def fetch(name: Annotated[str, common.argument("NAME", "Weights by name, see `imltool weights list`.")]) -> None:
     """Download an official file and check its SHA-256."""
     from imltool.weights import fetch as fetch_weights
     from imltool.weights import get_info, place
