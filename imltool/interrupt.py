@@ -15,11 +15,27 @@ AGAIN_SECONDS = 1.0
 
 
 @contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Handle these signals in the block. Outside the main thread, where Python delivers none, this has no effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, earlier in before.items():
+                # None: the earlier handler was not set by Python, as when the interpreter is about to exit
+                signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+@contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """In the block, the first Ctrl-C and every SIGTERM are only noted; the yielded function returns whether one came.
 
     A second Ctrl-C interrupts. A second SIGTERM does not: `timeout` sends it to the process and to its group.
-    Outside the main thread, where Python delivers no signals, this has no effect.
+    Outside the main thread this has no effect.
     """
     asked = False
 
@@ -29,16 +45,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled(note, signal.SIGINT, signal.SIGTERM):
         yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            # None: the earlier handler was not set by Python, as when the interpreter is about to exit
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -54,15 +62,8 @@ def noted_interrupt() -> Iterator[Callable[[], bool]]:
         came = True
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with _handled(note, signal.SIGINT):
         yield lambda: came
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 @contextmanager

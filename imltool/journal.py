@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from imltool.errors import DataError, ResumeError, UsageError
@@ -41,9 +40,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: found for name, item in items for key, found in flatten(item, f"{prefix}{name}.").items()}
 
 
-def holds_run(
-    out: Path, marker: str = PARAMETERS, what: str = "run of this command", command: str | None = None
-) -> bool:
+def holds_run(out: Path, marker: str, what: str, command: str | None = None) -> bool:
     """Whether `out` holds an earlier run, whose parameter file is `marker`; False when it is new or empty.
 
     Hidden files do not count: file managers leave them, and so does a kill before the marker was written.
@@ -79,26 +76,7 @@ def output_folder(
     """Hold `out` as the output folder of a run with `parameters`: lock and claim it, and remove partial files.
 
     Every command that writes a folder holds it this way while it writes. Yields True when the run resumes an earlier
-    one. The arguments and errors are those of `claim_folder`; raises `UsageError` also while another command writes
-    there.
-    """
-    holds_run(out, marker, what, parameters.get("command"))  # before a lock file is made in a foreign folder
-    with folder_lock(make_folder(out)):
-        resumed = claim_folder(out, parameters, marker, what, written=written, restart=restart)
-        remove_partial_files(out)
-        yield resumed
-
-
-def claim_folder(
-    out: Path,
-    parameters: dict[str, Any],
-    marker: str = PARAMETERS,
-    what: str = "run of this command",
-    *,
-    written: Sequence[str] = (),
-    restart: bool = False,
-) -> bool:
-    """Make `out` the folder of a run with `parameters`; True when it resumes an earlier one.
+    one.
 
     Args:
         marker: name of the file that holds the parameters.
@@ -106,21 +84,26 @@ def claim_folder(
         written: names of the files and folders that a run writes into `out`, besides the marker.
         restart: first remove these files and folders of an earlier run, and nothing else.
 
-    Raises `UsageError` for a folder of something else (see `holds_run`), and `ResumeError` when it holds a run with
-    other parameters, naming the first that differs.
+    Raises `UsageError` for a folder of something else (see `holds_run`) and while another command writes there, and
+    `ResumeError` when it holds a run with other parameters, naming the first that differs.
     """
-    if holds_run(out, marker, what, parameters.get("command")) and restart:
-        with writing(out):
-            for path in (out / name for name in (*written, marker)):  # the marker last
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-    try:
-        return keep_parameters(out / marker, parameters)
-    except ResumeError as error:
-        discard = "; --restart discards the earlier results" if written else ""
-        raise ResumeError(error.message, error.remedy + discard) from None
+    command = parameters.get("command")
+    holds_run(out, marker, what, command)  # before a lock file is made in a foreign folder
+    with folder_lock(make_folder(out)):
+        if holds_run(out, marker, what, command) and restart:
+            with writing(out):
+                for path in (out / name for name in (*written, marker)):  # the marker last
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink(missing_ok=True)
+        try:
+            resumed = keep_parameters(out / marker, parameters)
+        except ResumeError as error:
+            discard = "; --restart discards the earlier results" if written else ""
+            raise ResumeError(error.message, error.remedy + discard) from None
+        remove_partial_files(out)
+        yield resumed
 
 
 def keep_parameters(path: Path, parameters: dict[str, Any]) -> bool:
@@ -237,7 +220,5 @@ class Journal:
     def __enter__(self: JournalT) -> JournalT:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

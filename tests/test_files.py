@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,8 @@ from PIL import Image
 from imltool.data.folder import read_folder
 from imltool.data.splits import scene_groups, split_by_scene
 from imltool.errors import DataError, ImageError, OutputError, ResumeError, UsageError
-from imltool.files import atomic, folder_lock, remove_partial_files, walk_images, write_text
-from imltool.journal import Journal, claim_folder, read_rows
+from imltool.files import LOCK, atomic, folder_lock, remove_partial_files, walk_images, write_text
+from imltool.journal import Journal, output_folder, read_rows
 from imltool.pictures.images import read_map, read_mask, read_rgb, read_size, write_map, write_mask
 
 
@@ -34,6 +35,7 @@ def test_full_disk_is_a_one_line_error_and_keeps_written_rows(tmp_path: Path) ->
     script = """
 import resource, signal, sys
 from pathlib import Path
+from typing import Any
 from imltool.errors import OutputError
 from imltool.journal import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -64,6 +66,12 @@ def test_truncated_last_line_is_dropped_and_inner_damage_is_an_error(tmp_path: P
     path.write_bytes(b'{"a":1}\nrubbish\n{"a":2}\n')
     with pytest.raises(DataError, match="damaged at byte 8"):
         Journal(path)
+
+
+def claim_folder(out: Path, parameters: dict[str, object], **more: Any) -> bool:
+    """Whether the folder holds an earlier part of the run."""
+    with output_folder(out, parameters, **more) as resumed:
+        return resumed
 
 
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -112,6 +120,7 @@ def test_unreadable_folder_is_an_error_unless_a_callback_is_given(tmp_path: Path
     script = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from imltool.errors import DataError
 from imltool.files import walk_images
 root = Path(sys.argv[1])
@@ -264,6 +273,7 @@ def test_only_partial_files_of_killed_writers_are_removed(tmp_path: Path) -> Non
     script = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from imltool.files import atomic
 with atomic(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
@@ -298,4 +308,4 @@ def test_restart_removes_only_files_of_the_run(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is not empty and holds no run of this command"):
             claim_folder(tmp_path, {"command": "b"}, written=written, restart=restart)
     assert claim_folder(tmp_path, {"command": "a", "seed": 2}, written=written, restart=True) is False
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "mine.txt", "parameters.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", LOCK, "mine.txt", "parameters.json"]

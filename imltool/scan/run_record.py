@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from pydantic import Field, ValidationError
 from imltool.config import Exact, Frozen
 from imltool.errors import ResumeError
 from imltool.files import sha256_file, sha256_text, write_text, writing
-from imltool.journal import PARAMETERS, dump_json, holds_run, output_folder
+from imltool.journal import PARAMETERS, dump_json, holds_run
 from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.selection import Selection
@@ -185,19 +184,6 @@ def count_kept(out: Path) -> int:
     path = out / RESULTS
     with writing(path):
         return path.read_bytes().count(b"\n") if path.is_file() else 0
-
-
-@contextmanager
-def claimed(out: Path, parameters: ScanParameters, restart: bool = False) -> Iterator[None]:
-    """Make `out` the folder of a scan with `parameters`, and lock it against other scans while the block runs.
-
-    With `restart`, the files that an earlier scan wrote there are removed, and nothing else.
-
-    Raises `UsageError` when `out` holds files but no scan, so that results never mix with evidence, or when another
-    scan is writing into it, and `ResumeError` when it holds a scan with other parameters.
-    """
-    with output_folder(out, parameters.model_dump(mode="json"), PARAMETERS, COMMAND, written=WRITTEN, restart=restart):
-        yield
 
 
 def count_results(results: Sequence[ScanResult]) -> Counts:

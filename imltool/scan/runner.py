@@ -11,7 +11,7 @@ from typing import Protocol
 from imltool.errors import DataError, ResumeError
 from imltool.files import sha256_file, write_text
 from imltool.inference.localizer import Localizer
-from imltool.journal import PARAMETERS, utc_now
+from imltool.journal import PARAMETERS, output_folder, utc_now
 from imltool.scan import run_record
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.fetch import compare_with_hash
@@ -75,12 +75,13 @@ def scan(
 
     Before anything is analysed, the hash chain of kept rows is checked, and their input files and outputs are hashed
     again. Raises `ResumeError` when something changed or vanished and for another scan's folder (see
-    `run_record.claimed`), and `UsageError`, `OutputError`, `StoreError` and `ClusterError`. Results that were yielded
+    `output_folder`), and `UsageError`, `OutputError`, `StoreError` and `ClusterError`. Results that were yielded
     before an error are on disk.
     """
     settings = settings or ScanSettings.of(localizer.header)
+    parameters = run_record.parameters(plan, localizer, settings).model_dump(mode="json")
     with (
-        run_record.claimed(out, run_record.parameters(plan, localizer, settings), restart),
+        output_folder(out, parameters, PARAMETERS, run_record.COMMAND, written=run_record.WRITTEN, restart=restart),
         ChainedJournal(out / RESULTS, sha256_file(out / PARAMETERS)) as journal,
     ):
         results = [ScanResult.of_row(row, out) for row in journal.rows]
