@@ -14,24 +14,24 @@ LONGEST = 200
 """Characters of a text from a file that are kept (our choice)."""
 
 
+def decoded(data: bytes) -> str:
+    """`data` as UTF-8, or as Latin-1 if it is not valid UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
 def clean(value: object, limit: int = LONGEST) -> str | None:
     """A text or bytes as one line without control or direction-changing characters; None when nothing is left.
 
-    Bytes are decoded as UTF-8, or as Latin-1 if they are not valid. Everything after a NUL is padding. A text longer
-    than `limit` is cut and ends in `…`.
+    Bytes are `decoded`. Everything after a NUL is padding. A text longer than `limit` is cut and ends in `…`.
     """
     if value is None:
         return None
-    if isinstance(value, bytes):
-        part = value[: 8 * limit]
-        try:
-            text = part.decode("utf-8")
-        except UnicodeDecodeError:
-            text = part.decode("latin-1")
-    else:
-        text = str(value)[: 8 * limit]
+    text = decoded(value[: 8 * limit]) if isinstance(value, bytes) else str(value)[: 8 * limit]
     text = " ".join(text.split("\0", 1)[0].split())
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = _escaped(text)
     return (text if len(text) <= limit else text[: limit - 1] + "…") or None
 
 
@@ -45,7 +45,11 @@ def readable(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` on one line without control or direction-changing characters, safe for terminals and tables."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in readable(text))
+    return _escaped(readable(text))
+
+
+def _escaped(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def counted(count: int, one: str, more: str = "") -> str:

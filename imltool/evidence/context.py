@@ -27,7 +27,7 @@ log = logging.getLogger("imltool")
 T = TypeVar("T")
 
 LOSSLESS = ("PNG", "TIFF", "BMP")
-SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP", "AVIF": "AVIF"}
+SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 ENDINGS = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"), "JPEG"),
     **dict.fromkeys((".png", ".apng"), "PNG"),
@@ -57,32 +57,10 @@ def picture_context(source: Source, header: Header | None, pixels: Pixels | None
         header: the result of `read_header`; None when it could not be read.
         pixels: the result of `decode`; None when the picture could not be decoded.
     """
-    if header is None:
-        attempt = _Attempts()
-        found = attempt("Content Credentials", lambda: credentials.read_credentials(source, None, None), None)
-        return Context(credentials=found, problems=tuple(attempt.problems))
-    return _context(source, header, pixels)
-
-
-class _Attempts:
-    """Runs readers. A failure is noted as a problem with a fixed phrase; the library's own text goes to the log."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def __call__(self, what: str, read: Callable[[], T], otherwise: T) -> T:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return read()
-        except Exception as error:  # damaged metadata makes libraries raise anything
-            log.info("%s: %s: %s", what, type(error).__name__, error)
-            self.problems.append(f"{what}: {phrase(error)}")
-            return otherwise
-
-
-def _context(source: Source, header: Header, pixels: Pixels | None) -> Context:
     attempt = _Attempts()
+    if header is None:
+        signed = attempt("Content Credentials", lambda: credentials.read_credentials(source, None, None), None)
+        return Context(credentials=signed, problems=tuple(attempt.problems))
     found = attempt("metadata", lambda: metadata.read_metadata(source, header), metadata.Metadata())
     exif, turn = found.exif, header.orientation
     size = exif_size(exif) if exif else None
@@ -121,6 +99,23 @@ def _context(source: Source, header: Header, pixels: Pixels | None) -> Context:
     }
     problems = [*(pixels.problems if pixels else ()), *header.blocks.problems, *found.notes.problems, *attempt.problems]
     return Context(**values, problems=tuple(dict.fromkeys(problems)))
+
+
+class _Attempts:
+    """Runs readers. A failure is noted as a problem with a fixed phrase; the library's own text goes to the log."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, what: str, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return read()
+        except Exception as error:  # damaged metadata makes libraries raise anything
+            log.info("%s: %s: %s", what, type(error).__name__, error)
+            self.problems.append(f"{what}: {phrase(error)}")
+            return otherwise
 
 
 def _name_differs(path: Path, image_format: str) -> bool:

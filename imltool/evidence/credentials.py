@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from imltool.evidence.model import Check, Credentials, Finding
+from imltool.evidence.model import Check, Concern, Credentials, Finding
 from imltool.evidence.xmp import source_types
 from imltool.pictures.source import Source
 from imltool.texts import clean
@@ -34,7 +34,6 @@ MIME = {
     "AVIF": "image/avif",
     "JPEG2000": "image/jp2",
 }
-Concern = Literal["binding", "signature", "time", "identity", "ingredient", "other"]
 CONCERNS: tuple[tuple[Concern, re.Pattern[str]], ...] = (
     ("ingredient", re.compile(r"^ingredient\.|^assertion\.ingredient")),
     ("binding", re.compile(r"^assertion\.(dataHash|bmffHash|boxesHash|collectionHash|multiAssetHash)|hardBindings?")),
@@ -94,7 +93,6 @@ def read_credentials(source: Source, image_format: str | None, provenance: str |
     checks = {concern: _check(concern, codes, findings) for concern in PROVES}
     return Credentials(
         state=_state(checks, findings, answer.get("validation_state") in ("Valid", "Trusted")),
-        reason=None,
         binding=checks["binding"],
         signature=checks["signature"],
         time=checks["time"],

@@ -19,9 +19,7 @@ SECONDS = 30
 LISTED = 20
 UNTRUSTED = "signingCredential.untrusted"
 """Left out of the failures: trust is not judged here, as no list of trusted signers is consulted."""
-SETTINGS = {
-    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": False},
-}
+SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": False}}
 
 
 def limit() -> None:

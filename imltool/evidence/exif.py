@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 
 from imltool.evidence.model import Camera, Position, Unparsed
 from imltool.evidence.programs import Field, Text, kinds_of
-from imltool.evidence.values import BLANK, Notes, degrees, keep_half, read_time, text_of
+from imltool.evidence.values import BLANK, Notes, degrees, keep_half, read_time
 from imltool.pictures import tags
-from imltool.texts import clean
+from imltool.texts import clean, decoded
 
 MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY, DESCRIPTION = 271, 272, 305, 306, 316, 11, 270
 TAKEN, DIGITISED, ZONES = 36867, 36868, {CHANGED: 36880, 36867: 36881, 36868: 36882}
@@ -122,14 +122,14 @@ def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
 def camera(exif: ExifBlock) -> Camera:
     """The camera named by EXIF. A Make or Model with the parameters of a picture generator is not a camera."""
     make, model = (
-        None if kinds_of(Field("", _whole(exif.main.raw(tag)), Text.FREE)) else text_of(exif.main.raw(tag))
+        None if kinds_of(Field("", _whole(exif.main.raw(tag)), Text.FREE)) else clean(exif.main.raw(tag))
         for tag in (MAKE, MODEL)
     )
     found = {
         "make": make,
         "model": model,
-        "lens": text_of(exif.detail.raw(LENS)),
-        "serial": text_of(exif.detail.raw(SERIAL)),
+        "lens": clean(exif.detail.raw(LENS)),
+        "serial": clean(exif.detail.raw(SERIAL)),
     }
     return Camera(**found, source="EXIF" if any(found.values()) else None)
 
@@ -157,11 +157,7 @@ def fields(exif: ExifBlock) -> list[Field]:
 
 
 def _whole(value: bytes) -> str:
-    """The whole text: UTF-8, or Latin-1 if it is not valid UTF-8."""
-    try:
-        return value.decode("utf-8").rstrip("\0 ")
-    except UnicodeDecodeError:
-        return value.decode("latin-1").rstrip("\0 ")
+    return decoded(value).rstrip("\0 ")
 
 
 def _wide(value: bytes) -> str:
@@ -247,11 +243,7 @@ def _angle(where: str, gps: tags.Table, tag: int, notes: Notes) -> float | None:
 
 def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:
     value = table.values.get(tag)
-    return (
-        [each if isinstance(each, float) else float(each) for each in value]
-        if value and not isinstance(value, bytes)
-        else None
-    )
+    return [float(each) for each in value] if value and not isinstance(value, bytes) else None
 
 
 def exif_size(exif: ExifBlock) -> tuple[int, int] | None:

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from imltool.evidence.model import (
-    Camera,
-    Carrier,
-    Context,
-    Credentials,
-    DoubleJpeg,
-    JpegCoding,
-    Thumbnail,
-    Trailer,
-)
+from imltool.evidence.model import Camera, Context, Credentials, JpegCoding, Thumbnail
 from imltool.files import human_size
 
 TIMES = {
@@ -31,15 +22,20 @@ def describe(context: Context | None) -> list[tuple[str, str]]:
     """Names and values of a context (see `picture_context`) for display; values that the file lacks are left out."""
     if not context or not context.format:
         return []
-    camera, gps = context.camera, context.gps
+    camera, gps, double, trailer = context.camera, context.gps, context.double_jpeg, context.trailer
     made = context.credentials or Credentials(state="not checked")
     reported = {word: getattr(context.times, key) for key, word in TIMES.items()}
     times = [f"{word} {time.replace('T', ' ')}" for word, time in reported.items() if time]
+    unread = [
+        carrier.where if carrier.state == "not read" else f"{carrier.where} (in part)"
+        for carrier in context.carriers
+        if carrier.state != "read"
+    ]
     place = [str(gps.latitude), str(gps.longitude)] if gps.present else []
     lines = {
         "Format": _format(context),
         "JPEG coding": _coding(context.jpeg),
-        "Double JPEG": _double_jpeg(context.double_jpeg),
+        "Double JPEG": f"signs in {double.frequencies} of 14 DCT frequencies" if double and double.frequencies else "",
         "Camera": _joined(_model(camera), camera.lens, camera.serial and f"serial {camera.serial}"),
         "Software": "; ".join(f"{trace.text} ({trace.where})" for trace in context.software),
         "Times": "; ".join(times),
@@ -47,9 +43,9 @@ def describe(context: Context | None) -> list[tuple[str, str]]:
         "Thumbnail": _thumbnail(context.thumbnail),
         "Colour profile": context.profile,
         "Content Credentials": _credentials(made),
-        "After the end": _trailer(context.trailer),
+        "After the end": f"{trailer.kind}, {human_size(trailer.size_bytes)}" if trailer else "",
         "Not understood": "; ".join(f"{value.where}: {value.text}" for value in context.unparsed),
-        "Not read": "; ".join(_unread(context.carriers)),
+        "Not read": "; ".join(unread),
         "Problems": "; ".join(context.problems),
     }
     return [(name, value) for name, value in lines.items() if value]
@@ -89,10 +85,6 @@ def _coding(jpeg: JpegCoding | None) -> str:
     )
 
 
-def _double_jpeg(found: DoubleJpeg | None) -> str:
-    return f"signs in {found.frequencies} of 14 DCT frequencies" if found and found.frequencies else ""
-
-
 def _thumbnail(found: Thumbnail | None) -> str:
     if not found:
         return ""
@@ -105,18 +97,6 @@ def _thumbnail(found: Thumbnail | None) -> str:
         f"shows {found.shows}{', turned' if found.turned else ''}",
         f"correlation {found.correlation:.3f}",
     )
-
-
-def _trailer(found: Trailer | None) -> str:
-    return f"{found.kind}, {human_size(found.size_bytes)}" if found else ""
-
-
-def _unread(carriers: tuple[Carrier, ...]) -> list[str]:
-    return [
-        carrier.where if carrier.state == "not read" else f"{carrier.where} (in part)"
-        for carrier in carriers
-        if carrier.state != "read"
-    ]
 
 
 STATES = {

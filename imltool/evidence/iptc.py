@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imltool.evidence.programs import Field, Text
+from imltool.texts import decoded
 
 IPTC_RECORD, QUALITY, THUMBNAIL, VERSION, EXIF, XMP = 1028, 1030, 1036, 1057, 1058, 1060
 """Numbers of Photoshop's resources; only Photoshop itself writes `QUALITY` and `VERSION` when it saves."""
@@ -94,10 +95,7 @@ def _data_sets(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _text(value: bytes) -> str:
-    try:
-        return value.decode("utf-8").strip("\0 ")
-    except UnicodeDecodeError:
-        return value.decode("latin-1").strip("\0 ")
+    return decoded(value).strip("\0 ")
 
 
 def _stamp(created: str) -> str:

@@ -23,7 +23,7 @@ from imltool.evidence.xmp import Xmp
 from imltool.pictures.block import Block
 from imltool.pictures.header import Header
 from imltool.pictures.source import Source
-from imltool.texts import clean
+from imltool.texts import clean, decoded
 
 EAST, WEST = 14 * 3600, 12 * 3600
 """Seconds that local time may be ahead of and behind UTC."""
@@ -158,7 +158,8 @@ def _read_profile(block: Block, found: Metadata) -> None:
 
 
 def _add_text(block: Block, found: Metadata) -> None:
-    text = _decode(block.data)
+    marked = block.data[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16's byte-order mark
+    text = (block.data.decode("utf-16", "replace") if marked else decoded(block.data)).strip("\0 ")
     name = block.where.removeprefix("PNG text ")
     kind = Text.COMMENT if block.kind == "comment" or name.lower() == "comment" else Text.FREE
     if name.lower() in ("software", "creator tool", "creatortool", "source"):
@@ -171,16 +172,6 @@ def _add_text(block: Block, found: Metadata) -> None:
     found.carriers.append(
         Carrier(kind=block.kind, where=clean(block.where, 60) or "?", state="read", size_bytes=block.size_bytes)
     )
-
-
-def _decode(data: bytes) -> str:
-    """Decode a text: UTF-16 if it begins with a byte-order mark, else UTF-8, else Latin-1."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace").strip("\0 ")
-    try:
-        return data.decode("utf-8").strip("\0 ")
-    except UnicodeDecodeError:
-        return data.decode("latin-1").strip("\0 ")
 
 
 def traces(metadata: Metadata) -> tuple[Trace, ...]:

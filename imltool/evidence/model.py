@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 Check = Literal["holds", "fails", "not checked"]
 """The outcome of one check of Content Credentials."""
-
-
+Concern = Literal["binding", "signature", "time", "identity", "ingredient", "other"]
+"""What a failed check of them concerns."""
 State = Literal["read", "partly read", "not read"]
 """Whether a metadata block was read."""
 
@@ -142,7 +142,7 @@ class Finding(Part):
     """A failed check that the C2PA library reports: its code, what it concerns, and the library's explanation."""
 
     code: str
-    concerns: Literal["binding", "signature", "time", "identity", "ingredient", "other"]
+    concerns: Concern
     explanation: str | None = None
 
 

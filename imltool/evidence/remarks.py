@@ -283,9 +283,9 @@ NAMES = {
 """What a finding concerns, in words."""
 
 
-def _listed(texts: list[str], most: int = 3) -> str:
-    rest = f", and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(text if len(text) <= 80 else f"{text[:79]}…" for text in texts[:most]) + rest
+def _listed(texts: list[str]) -> str:
+    rest = f", and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return ", ".join(text if len(text) <= 80 else f"{text[:79]}…" for text in texts[:3]) + rest
 
 
 def _number(value: Any) -> bool:

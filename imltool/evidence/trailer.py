@@ -26,7 +26,6 @@ VIDEO = "a video (motion photo)"
 KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO})
 SLACK = 1024
 """Writers of TIFF leave up to this many bytes unused (our choice): only a longer or known trailer is reported."""
-ARCHIVES = ((b"PK\x05\x06", "a ZIP archive"),)
 
 
 def find_trailer(source: Source, blocks: Blocks) -> Trailer | None:
@@ -52,9 +51,8 @@ def _kind(source: Source, start: int, size: int) -> str:
         return VIDEO
     if tail.endswith(b"SEFT"):
         return "a Samsung trailer"
-    for mark, kind in ARCHIVES:
-        if mark in tail:
-            return kind
+    if b"PK\x05\x06" in tail:
+        return "a ZIP archive"
     return "text" if _is_text(head[:4096]) else "unknown data"
 
 

@@ -42,11 +42,6 @@ class Notes:
             self.problems.append(text)
 
 
-def text_of(value: object) -> str | None:
-    """A text of EXIF; None if it is only padding of blanks or NULs."""
-    return clean(value)
-
-
 def parse_time(text: object, zone: object = None) -> datetime | None:
     """Parse a time as EXIF, XMP, IPTC or PNG write it, with its zone if there is one; None for blanks or other texts.
 
