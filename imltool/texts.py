@@ -29,7 +29,7 @@ def clean(value: object, limit: int = LONGEST) -> str | None:
     """
     if value is None:
         return None
-    text = decoded(value[: 8 * limit]) if isinstance(value, bytes) else str(value)[: 8 * limit]
+    text = (decoded(value) if isinstance(value, bytes) else str(value))[: 8 * limit]
     text = " ".join(text.split("\0", 1)[0].split())
     text = _escaped(text)
     return (text if len(text) <= limit else text[: limit - 1] + "…") or None

@@ -47,6 +47,7 @@ from imltool.evidence.model import (
 from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import RULES, make_remarks
 from imltool.pictures.images import read_picture
+from imltool.texts import clean
 
 
 def test_camera_metadata_is_read_without_remarks(tmp_path: Path) -> None:
@@ -333,6 +334,10 @@ def test_times_in_other_formats_are_parsed() -> None:
     assert parse_time("2024:13:01 12:00:00") is parse_time("") is parse_time(b"    :  :     :  :  ") is None
     assert parse_time("2024:05:01 12:00:00", "+99:00") == datetime(2024, 5, 1, 12)
     assert parse_time("2024-05-01") == datetime(2024, 5, 1) and parse_time("2024:05:01 12:00:00 or so") is None
+
+
+def test_long_text_is_cut_between_characters() -> None:
+    assert clean("あ".encode() * 700) == "あ" * 199 + "…"
 
 
 def test_docs_name_every_context_key_and_rule() -> None:
