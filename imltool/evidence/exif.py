@@ -243,7 +243,9 @@ def _angle(where: str, gps: tags.Table, tag: int, notes: Notes) -> float | None:
 
 def _floats(table: tags.Table, tag: int) -> Sequence[float] | None:
     value = table.values.get(tag)
-    return [float(each) for each in value] if value and not isinstance(value, bytes) else None
+    if not value or isinstance(value, bytes):
+        return None
+    return [each if isinstance(each, float) else float(each) for each in value]  # a fraction keeps its text
 
 
 def exif_size(exif: ExifBlock) -> tuple[int, int] | None:
