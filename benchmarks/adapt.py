@@ -6,8 +6,8 @@ SET has the layout tampered/, masks/, boxes.json (and optionally a manifest.json
 are divided by scene into folds; for each fold the student is adapted to the first pictures of the other folds, as
 in `imltool adapt`, and evaluated on the fold with the true masks. Its loss is measured on forgeries of
 known kinds made from authentic pictures that are not used for training, and on those pictures. Rows are stored in
-OUT, so that an interrupted benchmark resumes; the table, and a plot with 95 % intervals over pictures, are made at the
-end.
+OUT, so that an interrupted benchmark resumes. The table is printed at the end; `benchmarks/adapt_curves.py` makes it,
+and a plot, from the rows of one or several kinds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from adapt_curves import Row, read_rows, table
 
 from imltool.adapt.comparison import Case, f1_of
 from imltool.adapt.known import known_cases, make_known
@@ -32,8 +32,7 @@ from imltool.config import load_settings
 from imltool.data.box_formats import read_boxes
 from imltool.data.boxes import MatchedImage, match_boxes
 from imltool.device import choose_device
-from imltool.evaluation.bootstrap import mean_interval
-from imltool.files import make_folder, sha256_text, write_text
+from imltool.files import make_folder, sha256_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
@@ -45,7 +44,6 @@ from imltool.training.prepared import ArrayCache
 from imltool.training.settings import SourceSettings, TrainSettings
 
 KNOWN_COUNT = 24
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -162,53 +160,6 @@ def _changed(recipe: TrainSettings, bench: Bench, labels: str) -> TrainSettings:
     return recipe.model_copy(update={"data": data})
 
 
-def flagged(row: Row, part: str) -> list[bool]:
-    """Flag pictures that score above 95 % of the authentic calibration pictures."""
-    limit = float(np.quantile([one["score"] for one in row["calibrating"]], 0.95, method="higher"))
-    return [one["score"] > limit for one in row[part]]
-
-
-def table(rows: Sequence[Row], out: Path) -> str:
-    """A table with a row for each number of pictures; also write the plot."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    lines = [
-        "| learns | labels | pictures | held out | F1 [95 %] | flagged | known kinds F1 | false alarms | minutes |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    figure, axes = plt.subplots(figsize=(6, 4))
-    order = sorted({(row["parts"], row["labels"], row["size"]) for row in rows}, key=lambda key: (key[2] > 0, key))
-    curves: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
-    for parts, labels, size in order:
-        mine = [row for row in rows if (row["parts"], row["labels"], row["size"]) == (parts, labels, size)]
-        held = [one for row in mine for one in row["held"]]
-        values = np.array([one["f1"] for one in held])
-        low, high = mean_interval(values, seed=0) or (float("nan"), float("nan"))
-        taught = float(np.mean([row["taught"] for row in mine]))
-        lines.append(
-            f"| {parts} | {labels} | {taught:.0f} | {len(held)} | {values.mean():.3f} [{low:.3f}, {high:.3f}] "
-            f"| {np.mean(list(itertools.chain(*(flagged(row, 'held') for row in mine)))):.0%} "
-            f"| {np.mean([one['f1'] for row in mine for one in row['known']]):.3f} "
-            f"| {np.mean(list(itertools.chain(*(flagged(row, 'authentic') for row in mine)))):.1%} "
-            f"| {np.mean([row['minutes'] for row in mine]):.1f} |"
-        )
-        point = (taught, float(values.mean()), low, high)
-        if size == 0:
-            nothing = point
-        else:
-            curves.setdefault((parts, labels), [nothing]).append(point)
-    for (parts, labels), points in sorted(curves.items()):
-        x, middle, low_, high_ = np.array(points).T
-        axes.errorbar(x, middle, [middle - low_, high_ - middle], capsize=3, marker="o", label=f"{parts}, {labels}")
-    axes.set(xlabel="boxed pictures", ylabel="pixel F1, held out", ylim=(0, 1))
-    axes.legend()
-    figure.savefig(out / "curve.png", dpi=110, bbox_inches="tight")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", type=Path)
@@ -247,16 +198,8 @@ def main() -> None:
         rows.append(row)
         with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(*key.values(), f"F1 {np.mean([one['f1'] for one in row['held']]):.3f}", flush=True)
-    text = table(rows, out)
-    write_text(out / "table.md", text)
-    print(text)
-
-
-def read_rows(out: Path) -> list[Row]:
-    """Rows of an earlier, interrupted run."""
-    file = out / "rows.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        print(*key.values(), f"F1 {statistics.mean(one['f1'] for one in row['held']):.3f}", flush=True)
+    print(table({folder.name: rows}))
 
 
 def prepare(
