@@ -176,7 +176,10 @@ def locate(name: str, explicit: Path | None = None, registry: Mapping[str, Weigh
     if not path.is_file():
         if info.bundled:
             raise WeightsError(f"the bundled weights {name} are missing: {path}", "install imltool again")
-        raise WeightsError(f"weights {name} are not on this machine: {path} is missing", _how_to_bring(info))
+        raise WeightsError(
+            f"weights {name} are not on this machine: {path} is missing",
+            f"imltool weights fetch {info.name}; or {_without_network(info)}",
+        )
     size = path.stat().st_size
     if size != info.size_bytes:
         remedy = "install imltool again" if info.bundled else f"imltool weights fetch {name}"
@@ -243,10 +246,6 @@ def hub_student(address: str) -> Path:
     if not checkpoint.is_file():
         raise WeightsError(f"{address} holds no {HUB_FILES[0]}", "give a repository with a student's checkpoint")
     return checkpoint
-
-
-def _how_to_bring(info: WeightsInfo) -> str:
-    return f"imltool weights fetch {info.name}; or {_without_network(info)}"
 
 
 def _without_network(info: WeightsInfo) -> str:

@@ -12,11 +12,6 @@ from imltool.data.rle import decode_mask
 from imltool.files import write_text
 
 
-def authentic_list(boxes: Path) -> Path:
-    """The list file beside a boxes file: `DIR/boxes.authentic.txt` for `DIR/boxes.json`."""
-    return boxes.with_name(f"{boxes.stem}.authentic.txt")
-
-
 def present_states(records: Records, annotator: str | None = None) -> list[State]:
     """One state per picture, sorted by name: the latest of all annotators, or of `annotator`."""
     chosen = []
@@ -109,8 +104,12 @@ def _annotation(box: DrawnBox) -> dict[str, object]:
 def write_results(boxes: Path, content: BoxesFile, root: Path) -> None:
     """Write a boxes file and the list of its authentic pictures, each atomically. Raises `OutputError`.
 
-    Names in the list are as in a `list` of `imltool train`: they start with the folder's own name.
+    The list beside `DIR/boxes.json` is `DIR/boxes.authentic.txt`. Its names are as in a `list` of `imltool train`: they
+    start with the folder's own name.
     """
     write_text(boxes, content.text)
-    head = "# pictures judged authentic with imltool annotate\n"
-    write_text(authentic_list(boxes), head + "".join(f"{root.name}/{name}\n" for name in content.authentic))
+    lines = [
+        "# pictures judged authentic with imltool annotate",
+        *(f"{root.name}/{name}" for name in content.authentic),
+    ]
+    write_text(boxes.with_name(f"{boxes.stem}.authentic.txt"), "\n".join(lines) + "\n")

@@ -27,20 +27,23 @@ def review(
     OUT/decisions.jsonl at once. Ctrl-C ends the review, and the same command resumes it. At the end decisions.csv,
     decisions.json, boxes.json and the scan's reports are written with the decisions, apart from the machine's verdicts.
     """
+    from imltool.pages.server import person_name
     from imltool.review.exports import write_reports, write_tables
+    from imltool.review.folder import ScanFolder
+    from imltool.review.journal import DecisionJournal
     from imltool.review.session import open_review
     from imltool.texts import printable
 
+    who = person_name(examiner, "--examiner")
     if export:
-        with open_review(out, examiner, None) as session:
-            if not session.journal.rows:
-                common.say("no picture was decided: the reports are written without decisions")
-            write_tables(session.folder, session.journal)
-            for name in write_reports(session.folder, pdf or None):
-                common.say(f"{name} written: {printable(str(out / name))}", whole=True)
+        folder, journal = ScanFolder(out), DecisionJournal(out, who)
+        if not journal.rows:
+            common.say("no picture was decided: the reports are written without decisions")
+        write_tables(folder, journal)
+        for name in write_reports(folder, pdf or None):
+            common.say(f"{name} written: {printable(str(out / name))}", whole=True)
         return
-    with open_review(out, examiner, port) as session:
-        assert session.server is not None
+    with open_review(out, who, port) as session:
         common.serve(session.server, counted(len(session.folder.results), "file"), no_browser)
     decided = len({row.path for row in session.journal.rows})
     if not decided:
@@ -48,6 +51,6 @@ def review(
         return
     pictures = counted(decided, "picture")
     common.say(f"{pictures} decided: {printable(str(out / 'decisions.jsonl'))}", whole=True)
-    if session.writer and session.writer.report_is_old and session.folder.is_finished:
+    if session.writer.report_is_old and session.folder.is_finished:
         for name in write_reports(session.folder, pdf or None, new=False):
             common.say(f"{name} written with the decisions: {printable(str(out / name))}", whole=True)

@@ -45,8 +45,7 @@ def verify(
     from itertools import chain
 
     from imltool.review.journal import verify_decisions
-    from imltool.scan.findings import UNCHECKED, Finding
-    from imltool.scan.verify import Verification
+    from imltool.scan.verify import UNCHECKED, Finding, Verification
     from imltool.texts import printable
 
     verification = Verification(out)

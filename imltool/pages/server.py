@@ -120,9 +120,7 @@ def thumbnail_answer(path: Path) -> Response:
     return Response(_thumbnail(path), media_type="image/webp")
 
 
-@lru_cache(maxsize=4000)  # a few kB each
-def _thumbnail(path: Path) -> bytes:
-    return read_thumbnail(path)
+_thumbnail = lru_cache(maxsize=4000)(read_thumbnail)  # a few kB each
 
 
 def clipped_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:

@@ -28,8 +28,8 @@ from imltool.scan.decisions import (
     parse_decisions,
     read_decisions,
 )
-from imltool.scan.findings import CHANGED, MISSING, UNCHECKED, Finding
 from imltool.scan.results import RESULTS, ScanResult
+from imltool.scan.verify import CHANGED, MISSING, UNCHECKED, Finding
 from imltool.versions import __version__
 
 LOCK = ".decisions.lock"

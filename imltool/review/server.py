@@ -18,10 +18,9 @@ from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
 from imltool.review.layers import LAYERS, ORIGINAL, Layers
 from imltool.review.pyramid import TILE, encode_tile
-from imltool.review.trace_words import words_of
+from imltool.review.trace_words import TRACE_WORDS
 from imltool.review.writer import ExportWriter
-from imltool.scan.companion_words import COMPANION_WORDS
-from imltool.scan.companions import COMPANIONS
+from imltool.scan.companions import COMPANION_WORDS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, Opinion
 from imltool.scan.results import ScanResult
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
@@ -90,8 +89,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
             "conclusions": CONCLUSIONS,
             "ticks": [{"one_in": tick, "at": scale_position(tick)} for tick in TICKS] if scale().is_calibrated else [],
             "companions": [
-                {"name": name, "title": COMPANION_WORDS[name][0], "text": COMPANION_WORDS[name][1]}
-                for name in COMPANIONS
+                {"name": name, "title": title, "text": text} for name, (title, text) in COMPANION_WORDS.items()
             ],
             **changes(0, 0),
         }
@@ -179,8 +177,8 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         answer = {
             "used": used is None or bool(used),
             "traces": [
-                {"number": number, "title": words_of(name)[0], "text": words_of(name)[1], "contrast": contrasts[number]}
-                for number, name in enumerate(TRACES)
+                {"number": number, "title": title, "text": text, "contrast": contrasts[number]}
+                for number, (title, text) in enumerate(TRACE_WORDS[name] for name in TRACES)
                 if not used or number in used
             ],
         }

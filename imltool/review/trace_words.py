@@ -55,18 +55,9 @@ TRACE_WORDS: dict[str, tuple[str, str]] = {
         "JPEG steps against the other place, earlier save",
         "How the fit to the earlier save differs from that of the similar place.",
     ),
-    "copy grid strength": (
-        "JPEG grid against the other place",
-        "How the JPEG grid differs from that of the similar place: a copy that was moved off the grid shows it less.",
-    ),
     "copy fine structure": (
         "Noise against the other place",
         "How noise and fine detail differ from those of the similar place: a scaled or turned copy is smoother.",
     ),
 }
 """Name of a trace → its title and an explanation of one or two sentences."""
-
-
-def words_of(name: str) -> tuple[str, str]:
-    """Title and explanation of a trace; for an unlisted trace, its name and no explanation."""
-    return TRACE_WORDS.get(name, (name.capitalize(), ""))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from types import TracebackType
 from typing import Literal
 
 from imltool.errors import ImlError
@@ -26,6 +24,7 @@ class ExportWriter:
     Attributes:
         fault: why the last attempt failed, "" when it succeeded; the next decision tries again.
         state: of the reports; "" when none were requested, or decisions were made since.
+        report_is_old: whether decisions were made since the reports were written.
     """
 
     def __init__(self, folder: ScanFolder, journal: DecisionJournal) -> None:
@@ -33,7 +32,11 @@ class ExportWriter:
         self._event = threading.Event()
         self._closed = False
         self._changed = False
-        self._since_report = _is_old(folder)
+        decisions, report = folder.out / DECISIONS, folder.out / REPORT
+        # a report older than the decisions: a session was killed
+        self.report_is_old = decisions.exists() and (
+            not report.exists() or report.stat().st_mtime < decisions.stat().st_mtime
+        )
         self.fault = ""
         self.state: State = ""
         self._thread = threading.Thread(target=self._work, name="imltool-review-writer", daemon=True)
@@ -41,7 +44,7 @@ class ExportWriter:
 
     def changed(self) -> None:
         """Note that a decision was made, so that the tables are written."""
-        self._changed = self._since_report = True
+        self._changed = self.report_is_old = True
         self.state = "" if self.state == "written" else self.state
         self._event.set()
 
@@ -49,11 +52,6 @@ class ExportWriter:
         """Request that the reports are written."""
         self.state = "wanted"
         self._event.set()
-
-    @property
-    def report_is_old(self) -> bool:
-        """Whether decisions were made since the reports were written."""
-        return self._since_report
 
     def _work(self) -> None:
         while not self._closed:
@@ -70,12 +68,13 @@ class ExportWriter:
                 write_tables(self._folder, self._journal)
             if self.state == "wanted":
                 self.state = "writing"
-                self._since_report = False
-                exhaust(write_reports(self._folder))
+                self.report_is_old = False
+                for _ in write_reports(self._folder):
+                    pass
                 self.state = "written"
             self.fault = ""
         except ImlError as error:  # the journal has everything, and the next decision tries again
-            self.fault, self._since_report, self._changed = str(error), True, True
+            self.fault, self.report_is_old, self._changed = str(error), True, True
             self.state = ""
 
     def close(self) -> None:
@@ -90,19 +89,5 @@ class ExportWriter:
     def __enter__(self) -> ExportWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _is_old(folder: ScanFolder) -> bool:
-    """Whether the report is older than the decisions, because a session was killed."""
-    decisions, report = folder.out / DECISIONS, folder.out / REPORT
-    return decisions.exists() and (not report.exists() or report.stat().st_mtime < decisions.stat().st_mtime)
-
-
-def exhaust(items: Iterable[object]) -> None:
-    """Run an iterator to its end."""
-    for _ in items:
-        pass

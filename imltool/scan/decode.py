@@ -8,36 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imltool.errors import ImageError
-from imltool.evidence.model import Context
-from imltool.evidence.reading import read_evidence
+from imltool.evidence.reading import FileRead, read_evidence
 from imltool.inference.localizer import Localizer
 from imltool.inference.tiles import take_traces
-from imltool.pictures.images import RGB, read_size
+from imltool.pictures.images import read_size
 from imltool.traces.stack import Traces
 
 log = logging.getLogger("imltool")
 
 
 @dataclass
-class Decoded:
-    """A file that was read: hash, size, and the picture (uint8 RGB [H,W,3]) or the `reason` why there is none.
+class Decoded(FileRead):
+    """A file that was read, and its `take_traces`: they take longer than decoding, so the same thread makes them."""
 
-    `traces` come from `take_traces`; they take longer than decoding, so the decoding thread computes them. `context` is
-    also set when the picture cannot be decoded; it is None when the file cannot be read.
-    """
-
-    sha256: str | None = None
-    size_bytes: int | None = None
-    rgb: RGB | None = None
-    reason: str | None = None
     traces: tuple[Traces, ...] = ()
-    context: Context | None = None
 
 
 def decode(path: Path, localizer: Localizer, tiles: bool = False) -> Decoded:
     """Read one file with its context and traces. An error becomes the `reason`, without the path."""
-    read = read_evidence(path)
-    made = Decoded(read.sha256, read.size_bytes, read.rgb, read.reason, (), read.context)
+    made = Decoded(**vars(read_evidence(path)))
     try:
         made.traces = () if made.rgb is None else take_traces(localizer, made.rgb, tiles)
     except Exception as error:  # whatever a library raises for a picture must not end the scan
@@ -59,8 +48,6 @@ def count_pixels(path: Path) -> int:
 def failure(error: Exception) -> str:
     """The reason of a failed row for an error of a library: a fixed text, because theirs may hold memory addresses."""
     log.info("%s: %s", type(error).__name__, error)
-    return (
-        "not enough memory to analyse"
-        if isinstance(error, MemoryError)
-        else f"analysis failed ({type(error).__name__})"
-    )
+    if isinstance(error, MemoryError):
+        return "not enough memory to analyse"
+    return f"analysis failed ({type(error).__name__})"

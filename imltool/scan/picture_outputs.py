@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from imltool.inference.localizer import image_score
 from imltool.pictures.draw import levels, palette
-from imltool.pictures.images import RGB, Map, Mask
+from imltool.pictures.images import RGB, Map
 from imltool.pictures.strips import strips
 from imltool.scan.results import Region
 
@@ -111,33 +109,27 @@ def wash(values: Map) -> RGBA:
 def mask_outlines(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
     """Outlines of the parts of a mask, uint8 [H,W] with 0 outside, and of their holes: int32 [N,1,2] each, x and y.
 
-    Parts below `SMALLEST_REGION` are left out.
+    Parts below `SMALLEST_REGION` are left out with their holes: those of specks would hide the specks.
     """
     outlines, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return _large(outlines, hierarchy, SMALLEST_REGION * mask.size)
-
-
-def _outlined(layer: RGBA, mask: Mask) -> RGBA:
-    """Draw the outline of the mask on the layer in place: a white line in a black one, visible on any background."""
-    outlines = mask_outlines(mask.view(np.uint8))
-    line = max(1, round(max(mask.shape) / 500))
-    cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
-    cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)
-    return layer
+    # half of an outline's own pixels lie outside the polygon through their centres
+    smallest = SMALLEST_REGION * mask.size
+    large = [cv2.contourArea(outline) + len(outline) / 2 + 1 >= smallest for outline in outlines]
+    around = [index if parents[3] < 0 else parents[3] for index, parents in enumerate(hierarchy[0])] if outlines else []
+    return [np.asarray(each, np.int32) for each, whole in zip(outlines, around, strict=True) if large[whole]]
 
 
 def overlay(rgb: RGB, values: Map, threshold: float) -> RGB:
-    """The picture with its map laid over as a colour wash and the outline of the mask: uint8 RGB [H,W,3]."""
-    layer = _outlined(wash(values), values > threshold)
+    """The picture with its map laid over as a colour wash and the outline of the mask: uint8 RGB [H,W,3].
+
+    The outline is a white line in a black one, visible on any background.
+    """
+    layer = wash(values)
+    outlines = mask_outlines((values > threshold).view(np.uint8))
+    line = max(1, round(max(values.shape) / 500))
+    cv2.drawContours(layer, outlines, -1, (0, 0, 0, 255), thickness=3 * line)
+    cv2.drawContours(layer, outlines, -1, (255, 255, 255, 255), thickness=line)
     opacity = cv2.merge([cv2.extractChannel(layer, 3)] * 3)
     below = cv2.multiply(rgb, cv2.bitwise_not(opacity), scale=1 / 255)
     above = cv2.multiply(cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), opacity, scale=1 / 255)
     return np.asarray(cv2.add(below, above), dtype=np.uint8)
-
-
-def _large(outlines: Sequence[Any], hierarchy: Any, smallest: float) -> list[Any]:
-    """Outlines of `smallest` pixels or more, and of their holes: those of specks would hide the specks."""
-    # half of an outline's own pixels lie outside the polygon through their centres
-    large = [cv2.contourArea(outline) + len(outline) / 2 + 1 >= smallest for outline in outlines]
-    around = [index if parents[3] < 0 else parents[3] for index, parents in enumerate(hierarchy[0])] if outlines else []
-    return [outline for outline, whole in zip(outlines, around, strict=True) if large[whole]]

@@ -19,7 +19,7 @@ from imltool.files import atomic, human_size
 from imltool.pictures.draw import fit, palette
 from imltool.pictures.images import encode_jpeg, read_rgb
 from imltool.scan import verdicts
-from imltool.scan.companion_words import COMPANION_WORDS
+from imltool.scan.companions import COMPANION_WORDS
 from imltool.scan.decisions import CONCLUSIONS, STATUSES, Decision, latest, read_decisions
 from imltool.scan.paper import COMPANIONS_HEIGHT, PictureSizes, picture_sizes, words_height
 from imltool.scan.picture_outputs import SMALLEST_REGION

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
 
+from imltool import tables
 from imltool.evidence.model import Part
 from imltool.scan.results import ScanResult
 from imltool.texts import printable
@@ -88,18 +87,13 @@ def _kinds(annotation: Any) -> set[Any]:
 
 def csv_text(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     """The text of a CSV table; texts that a spreadsheet would interpret as formulas are guarded (see `table_text`)."""
-    buffer = io.StringIO(newline="")
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(names)
-    for cells in lines:
-        named = zip(names, cells, strict=True)
-        table.writerow([_cell(value, "./" if name == "path" else "'") for name, value in named])
-    return buffer.getvalue()
+    rows = (zip(names, cells, strict=True) for cells in lines)
+    return tables.csv_text(names, ({name: _cell(name, value) for name, value in row} for row in rows))
 
 
-def _cell(value: Any, guard: str) -> Any:
+def _cell(name: str, value: Any) -> Any:
     """A value that no spreadsheet evaluates; control characters, which file names may hold, are escaped."""
     if not isinstance(value, str):
         return value
-    text = printable(value)
+    text, guard = printable(value), "./" if name == "path" else "'"
     return guard + text if text[:1] in tuple("=+-@") or value[:1] in tuple("\t\r\n") else text

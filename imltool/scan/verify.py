@@ -18,7 +18,6 @@ from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
 from imltool.scan.decisions import DECISIONS, ORIGIN
 from imltool.scan.fetch import compare_with_hash
-from imltool.scan.findings import CHANGED, EXTRA, MISSING, UNCHECKED, Finding
 from imltool.scan.inputs import Root, expand
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import (
@@ -42,9 +41,26 @@ from imltool.versions import __version__
 JOURNALS: dict[str, str | None] = {RESULTS: None, DECISIONS: ORIGIN}
 """Chained journals of a scan's folder → their origin; None for the hash of `parameters.json`. Only the first must
 exist; others grow after the scan."""
+CHANGED, MISSING, EXTRA, UNCHECKED = "changed", "missing", "extra", "unchecked"
+"""Kinds of findings: the first three mean that something was changed, the last that it could not be checked."""
 READERS = 4
 """Files hashed at once (our choice)."""
 _KINDS = {"changed": CHANGED, "vanished": MISSING, "became unreadable": UNCHECKED}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One deviation from what was written, or something that could not be checked.
+
+    Attributes:
+        kind: `changed`, `missing`, `extra` or `unchecked`.
+        where: a file of the output folder, a row of the results, or the name of an evidence file in the results.
+        what: what is wrong with it.
+    """
+
+    kind: str
+    where: str
+    what: str
 
 
 @dataclass(frozen=True)
