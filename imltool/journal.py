@@ -162,6 +162,22 @@ def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
     return rows, keep
 
 
+def appended_lines(path: Path, start: int) -> bytes:
+    """The complete lines after the first `start` bytes of a journal that grows; none while there is no such file.
+
+    A partial last line is being written, or was left. Raises `DataError` when the file cannot be read.
+    """
+    try:
+        if not path.exists() or path.stat().st_size <= start:
+            return b""
+        with path.open("rb") as handle:
+            handle.seek(start)
+            data = handle.read()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return data[: data.rfind(b"\n") + 1]
+
+
 RowT = TypeVar("RowT")
 
 

@@ -107,7 +107,7 @@ def test_passed_over_files_are_counted_everywhere(tmp_path: Path, tiny_weights: 
     ):
         (folder / name).symlink_to(target)
     plan = plan_inputs([folder], out)
-    kinds = {each.kind: each.count for each in plan.passed_over}
+    kinds = plan.passed_over
     assert kinds == {
         "no extension": 3, "not a file": 2, ".db": 1, ".mp4": 1, ".mov": 1, ".pdf": 1, ".zip": 1, ".gz": 1,
         r".\x1b[1m": 1,

@@ -108,8 +108,6 @@ def write_results(boxes: Path, content: BoxesFile, root: Path) -> None:
     start with the folder's own name.
     """
     write_text(boxes, content.text)
-    lines = [
-        "# pictures judged authentic with imltool annotate",
-        *(f"{root.name}/{name}" for name in content.authentic),
-    ]
+    names = [f"{root.name}/{name}" for name in content.authentic]
+    lines = ["# pictures judged authentic with imltool annotate", *names]
     write_text(boxes.with_name(f"{boxes.stem}.authentic.txt"), "\n".join(lines) + "\n")

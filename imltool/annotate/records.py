@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from imltool.config import Frozen
 from imltool.data.rle import Rle
 from imltool.errors import DataError
+from imltool.journal import appended_lines
 
 Verdict = Literal["tampered", "authentic", "unsure", "skipped"]
 Origin = Literal["drawn", "suggested", "imported"]
@@ -248,23 +249,15 @@ class Records:
     def _grown(self, path: Path) -> tuple[list[SessionStart | State | Spent], int]:
         """The rows added to a journal, and the total of bytes read from it."""
         start = self._read.get(path, 0)
-        try:
-            if path.stat().st_size <= start:
-                return [], start
-            with path.open("rb") as handle:
-                handle.seek(start)
-                data = handle.read()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        whole = data[: data.rfind(b"\n") + 1]  # a partial last line is being written, or was left
+        data = appended_lines(path, start)
         rows = []
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(data.splitlines(), 1):
             try:
                 rows.append(_ROW.validate_json(line))
             except ValidationError as error:
                 where = f"{path} is damaged: line {number} after byte {start}"
                 raise DataError(where, "move the file away; the other journals stay valid") from error
-        return rows, start + len(whole)
+        return rows, start + len(data)
 
     def by_picture(self) -> dict[str, list[State]]:
         """The present states of every annotated picture, the latest first."""

@@ -8,9 +8,9 @@ are refused in addition.
 from __future__ import annotations
 
 import hmac
-import json
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_BYTES = 1_000_000
@@ -52,7 +52,8 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal:
-            await _refuse(answer, *refusal)
+            status, reason = refusal
+            await JSONResponse({"error": reason}, status)(scope, receive, answer)
             return
         taken = 0
 
@@ -88,15 +89,3 @@ class Guard:
         if scope["method"] == "POST" and headers.get(b"content-type", b"").split(b";")[0] != b"application/json":
             return 415, "requests must hold JSON"
         return None
-
-
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    body = json.dumps({"error": reason}).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})

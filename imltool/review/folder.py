@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
+from imltool.journal import appended_lines
 from imltool.scan.fetch import local_copy
 from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import RESULTS, ScanResult
@@ -74,19 +75,14 @@ class ScanFolder:
         """
         path = self.out / RESULTS
         with self._lock:
-            try:
-                if not path.exists():
-                    return False
-                with path.open("rb") as handle:
-                    handle.seek(self._read - len(self._last))
-                    data = handle.read()
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+            data = appended_lines(path, self._read - len(self._last))
+            if not data and not path.exists():
+                return False
             if not data.startswith(self._last):
                 raise DataError(
                     f"{self.out} was scanned again", "end imltool review and start it again; decisions are kept"
                 )
-            data = data[len(self._last) : data.rfind(b"\n") + 1]
+            data = data[len(self._last) :]
             self.results += [ScanResult.of_line(line, self.out) for line in data.splitlines()]
             self._read += len(data)
             self._last = (data or self._last).splitlines(keepends=True)[-1] if self._read else b""

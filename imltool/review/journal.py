@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from imltool.errors import DataError, OutputError
 from imltool.files import writing
-from imltool.journal import dump_json, utc_now
+from imltool.journal import appended_lines, dump_json, utc_now
 from imltool.scan.chain import read_chain
 from imltool.scan.decisions import (
     DECISIONS,
@@ -68,15 +68,7 @@ class DecisionJournal:
         Raises `DataError` when a row is damaged or does not follow the one before.
         """
         with self._lock:
-            try:
-                if not self.path.exists() or self.path.stat().st_size <= self._read:
-                    return False
-                with self.path.open("rb") as handle:
-                    handle.seek(self._read)
-                    data = handle.read()
-            except OSError as error:
-                raise DataError(f"{self.path} cannot be read: {error.strerror or error}") from error
-            data = data[: data.rfind(b"\n") + 1]
+            data = appended_lines(self.path, self._read)
             for number, link in enumerate(read_chain(data, self._head), len(self.rows) + 1):
                 if not link.follows:
                     raise DataError(

@@ -16,6 +16,7 @@ from pydantic import Field
 from imltool.config import Frozen
 from imltool.errors import DataError
 from imltool.files import sha256_text
+from imltool.journal import appended_lines
 from imltool.scan.tables import csv_text
 from imltool.scan.verdicts import Word
 
@@ -94,12 +95,7 @@ def read_decisions(out: Path) -> list[Decision]:
 
     A partial last line, which a writer may still be writing, is left out. Raises `DataError` when a row is damaged.
     """
-    path = out / DECISIONS
-    try:
-        data = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    return parse_decisions(path, data[: data.rfind(b"\n") + 1])
+    return parse_decisions(out / DECISIONS, appended_lines(out / DECISIONS, 0))
 
 
 def parse_decisions(path: Path, data: bytes, first: int = 1) -> list[Decision]:

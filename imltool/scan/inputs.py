@@ -8,8 +8,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -81,14 +81,6 @@ class Root:
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """A kind of files below the given folders that are not analysed (extension or description), and their number."""
-
-    kind: str
-    count: int
-
-
-@dataclass(frozen=True)
 class Plan:
     """The inputs of a run.
 
@@ -96,21 +88,21 @@ class Plan:
         roots: the PATHs, in the order given.
         inputs: the files, in the order they are analysed.
         skipped: folders left out because they hold the ground truth of a labelled data set.
-        passed_over: counts of files that are no pictures or are in skipped folders, by kind, most frequent first.
+        passed_over: numbers of files below the given folders that are no pictures or are in skipped folders, by kind
+            (extension or description), most frequent first.
     """
 
     roots: tuple[Root, ...]
     inputs: tuple[Input, ...]
     skipped: tuple[Path | Stored, ...]
-    passed_over: tuple[PassedOver, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def passed_over_text(self) -> str:
         """One line about the files passed over: `passed over 9 other files: 5 .txt, 4 .pdf`."""
-        kinds = [f"{each.count} {each.kind}" for each in self.passed_over[:KINDS_SHOWN]]
-        rest = len(self.passed_over) - len(kinds)
-        total = sum(each.count for each in self.passed_over)
-        listed = ", ".join(kinds) + (f", and {rest} more kinds" if rest else "")
-        return f"passed over {counted(total, 'other file')}: {listed}"
+        kinds = [f"{count} {kind}" for kind, count in self.passed_over.items()]
+        rest = len(kinds) - KINDS_SHOWN
+        listed = ", ".join(kinds[:KINDS_SHOWN]) + (f", and {rest} more kinds" if rest > 0 else "")
+        return f"passed over {counted(sum(self.passed_over.values()), 'other file')}: {listed}"
 
 
 def plan_inputs(paths: Sequence[str | Path], out: Path) -> Plan:
@@ -216,7 +208,7 @@ def expand(roots: tuple[Root, ...], out: Path) -> Plan:
     for path in sorted(masks - seen):
         _pass_over(path, MASK, passed)
     kinds = sorted((+passed).items(), key=lambda each: (-each[1], each[0]))
-    return Plan(roots, inputs, tuple(skipped), tuple(PassedOver(kind, count) for kind, count in kinds))
+    return Plan(roots, inputs, tuple(skipped), dict(kinds))
 
 
 def _walk_store(root: Stored, passed: Counter[str]) -> tuple[list[Stored], list[Stored]]:

@@ -243,7 +243,7 @@ def write_record(
             InputRecord(given=root.given, path=readable(str(root.path)), label=root.label) for root in plan.roots
         ),
         skipped=tuple(readable(str(folder)) for folder in plan.skipped),
-        passed_over={each.kind: each.count for each in plan.passed_over},
+        passed_over=dict(plan.passed_over),
         counts=count_results(results),
         case=case,
         chain=ChainRecord(rows=len(results), head=head),
