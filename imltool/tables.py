@@ -43,6 +43,11 @@ def number(value: float | None, limits: tuple[float, float] | None = None, sign:
     return f"{text} [{', '.join(form.format(limit) for limit in limits)}]" if limits else text
 
 
+def cell(value: object, form: str) -> str:
+    """A value in a format such as `{:.3f}`; `–` for None."""
+    return "–" if value is None else form.format(value)
+
+
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """The text of a CSV file with a header line. None and missing cells are empty; other keys are left out."""
     text = io.StringIO()

@@ -13,7 +13,7 @@ from imltool.cli import common
 from imltool.texts import counted
 
 if TYPE_CHECKING:
-    from imltool.annotate.stats import Agreement, AnnotationStats, AnnotatorStats
+    from imltool.annotate.stats import AnnotationStats
     from imltool.tables import Table
 
 DEFAULT = "start"
@@ -123,35 +123,26 @@ def stats(
 
 
 def _tables(found: AnnotationStats) -> list[Table]:
-    from imltool.tables import Table
+    from imltool.tables import Table, cell
 
-    forms = {
-        "annotator": "{}",
-        "judged": "{:d}",
-        "tampered": "{:d}",
-        "authentic": "{:d}",
-        "unsure": "{:d}",
-        "skipped": "{:d}",
-        "seconds_median": "{:.1f}",
-        "seconds_mean": "{:.1f}",
-        "boxes_mean": "{:.2f}",
-        "masks_accepted": "{:.0%}",
-        "with_suggestions": "{:d}",
-    }
-    heads = ["annotator", "judged", "tampered", "authentic", "unsure", "skipped", "s/picture (median)", "(mean)"]
-    heads += ["boxes/tampered", "masks accepted", "saw suggestions"]
-    each = Table("annotators", heads, [_row(row, forms) for row in found.annotators], 1)
-    forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}", "box_iou": "{:.3f}"}
-    forms["label_iou"] = "{:.3f}"
+    counts = dict.fromkeys(("judged", "tampered", "authentic", "unsure", "skipped"), "{:d}")
+    forms = {**counts, "seconds_median": "{:.1f}", "seconds_mean": "{:.1f}", "boxes_mean": "{:.2f}"}
+    forms |= {"masks_accepted": "{:.0%}", "with_suggestions": "{:d}"}
+    heads = ["annotator", *counts, "s/picture (median)", "(mean)", "boxes/tampered", "masks accepted"]
+    rows = [
+        [one.annotator, *(cell(getattr(one, key), form) for key, form in forms.items())] for one in found.annotators
+    ]
+    tables = [Table("annotators", [*heads, "saw suggestions"], rows, 1)]
+    forms = {"pictures": "{:d}", "same_verdict": "{:.0%}", "both_tampered": "{:d}"}
+    forms |= {"box_iou": "{:.3f}", "label_iou": "{:.3f}"}
     heads = ["annotators", "pictures", "same verdict", "both tampered", "box IoU", "label IoU"]
-    rows = [[" – ".join(row.annotators), *_row(row, forms)] for row in found.pairs]
-    pairs = Table("agreement on pictures that both judged tampered or authentic", heads, rows, 1)
-    return [each, pairs] if rows else [each]
-
-
-def _row(row: AnnotatorStats | Agreement, forms: dict[str, str]) -> list[str]:
-    values = asdict(row)
-    return ["–" if values[key] is None else form.format(values[key]) for key, form in forms.items()]
+    rows = [
+        [" – ".join(pair.annotators), *(cell(getattr(pair, key), form) for key, form in forms.items())]
+        for pair in found.pairs
+    ]
+    if rows:
+        tables.append(Table("agreement on pictures that both judged tampered or authentic", heads, rows, 1))
+    return tables
 
 
 @app.command()

@@ -263,6 +263,13 @@ def print_table(table: Table, console: Console) -> None:
         Console(file=console.file, width=10_000, quiet=console.quiet).print(shown)
 
 
+def print_results(text: str, table: Table, as_json: bool) -> None:
+    """Print the table of results on stdout; with `as_json`, their file on stdout and the table on stderr."""
+    if as_json:
+        typer.echo(text)
+    print_table(table, stderr if as_json else stdout)
+
+
 def note(message: str) -> None:
     """Write one line to the log file only."""
     log.info("%s", message, extra={"said": True})

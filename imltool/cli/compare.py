@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imltool.cli import common
 from imltool.errors import ImlError, UsageError
 
@@ -80,9 +78,7 @@ def compare(
         write_sheet(out / SHEET_NAME, shown, entrants, _samples(entrants), METRICS[names[0]].heading)
     else:
         (out / SHEET_NAME).unlink(missing_ok=True)
-    if json_output:
-        typer.echo(results.text())
-    common.print_table(results.table(), common.stderr if json_output else common.stdout)
+    common.print_results(results.text(), results.table(), json_output)
     common.say(
         f"written: {out / 'compare.json'}, compare.csv, compare.md, pairs.csv{', ' + SHEET_NAME if shown else ''}"
     )

@@ -177,16 +177,13 @@ def _audit(out: Path, images: Path, gt: Path, seed: int, as_json: bool) -> None:
 
 
 def _table(summary: AuditSummary) -> Table:
-    from imltool.tables import Table
+    from imltool.tables import Table, cell
 
     columns = {"images": "{:d}", "iou_mean": "{:.3f}", "iou_median": "{:.3f}", "boundary_f": "{:.3f}"}
     columns |= {"under_half": "{:.1%}", "fallback": "{:.1%}", "seconds": "{:.2f}"}
     heads = ("boxes cover", "images", "IoU mean", "IoU median", "boundary F (2 px)", "IoU < .5", "fell back", "s/image")
     rows = [
-        [
-            name,
-            *("–" if (value := getattr(found, key)) is None else form.format(value) for key, form in columns.items()),
-        ]
+        [name, *(cell(getattr(found, key), form) for key, form in columns.items())]
         for name, found in {"all": summary, **summary.strata}.items()
     ]
     return Table("pseudo-masks against ground truth", heads, rows, 1)

@@ -67,8 +67,12 @@ def study(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a study runs in one process", "distribute its rows over GPUs with --only and --device")
     from imltool.data.sets import apply_lists, named_sets, sample_sets
+    from imltool.study.studies import STUDIES
 
-    _refuse_unknown_name(name)
+    if name not in STUDIES and Path(name).suffix.lower() not in OWN_ROWS:
+        raise UsageError(
+            f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
+        )
     sets = []
     if tiny or not plan:
         sets = named_sets(data) if data else sample_sets(samples)
@@ -80,18 +84,7 @@ def study(
     if plan:
         _print_plan(settings, json_output)
         return
-    out = out or Path("studies") / settings.study
-    command = common.command_line()
-    _run(settings, sets, out, device, only or [], reuse or [], command, json_output)
-
-
-def _refuse_unknown_name(name: str) -> None:
-    from imltool.study.studies import STUDIES
-
-    if name not in STUDIES and Path(name).suffix.lower() not in OWN_ROWS:
-        raise UsageError(
-            f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
-        )
+    _run(settings, sets, out or Path("studies") / settings.study, device, only or [], reuse or [], json_output)
 
 
 def _numbers(seeds: str) -> tuple[int, ...]:
@@ -192,7 +185,6 @@ def _run(
     device: str,
     only: list[str],
     reuse: list[Path],
-    command: str,
     as_json: bool,
 ) -> None:
     from imltool.cli.progress import Update, follow
@@ -214,7 +206,7 @@ def _run(
 
     def report() -> StudyResults:
         measurements = running.measurements()
-        results = study_results(settings, measurements, running.qualities(), command)
+        results = study_results(settings, measurements, running.qualities(), common.command_line())
         write_report(out, results, measurements)
         return results
 
@@ -243,9 +235,7 @@ def _run(
         draw_study(out / PLOT_NAME, results)
         write_page(out, results, study_plot(results))
         running.close()
-    if as_json:
-        typer.echo(results.text())
-    common.print_table(terminal_table(results), common.stderr if as_json else common.stdout)
+    common.print_results(results.text(), terminal_table(results), as_json)
     common.say(f"written: {out}: {TABLE_NAME}, {RESULTS_NAME}, {PAGE_NAME}, {PLOT_NAME}")
     unscored = [line for line in running.measurements() if line.n_failed]
     if unscored:

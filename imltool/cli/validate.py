@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from imltool.cli import common
 
 
@@ -59,9 +57,7 @@ def validate(
     validation = Validation(settings, out, restart=restart, command=common.command_line())
     follow(validation.run())
     results = validation.results
-    if json_output:
-        typer.echo(results.text())
-    common.print_table(rate_table(results), common.stderr if json_output else common.stdout)
+    common.print_results(results.text(), rate_table(results), json_output)
     common.say(f"written: {out / 'report.html'}, validation.json, pictures.csv")
     failed = len(results.authentic.failed) + (len(results.tampered.failed) if results.tampered else 0)
     common.finish(failed + bool(results.localization and results.localization.reason))

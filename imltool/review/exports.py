@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from imltool.data.box_formats import BoxedImage
@@ -11,7 +11,7 @@ from imltool.errors import DataError
 from imltool.files import folder_lock, write_text
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal
-from imltool.scan.decisions import EXPORTS, Decision, latest
+from imltool.scan.decisions import EXPORTS, latest
 from imltool.scan.run_record import PDF, REPORT, note_reports
 
 BOXES = "boxes.json"
@@ -21,6 +21,10 @@ AUTHENTIC = "boxes.authentic.txt"
 def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
     """Write `decisions.csv`, `decisions.json`, `boxes.json` and `boxes.authentic.txt` into the scan's folder.
 
+    Pictures with the conclusion "not edited" are in the list `boxes.authentic.txt` and have no boxes in `boxes.json`,
+    which otherwise names pictures with boxes only. The names of the list begin with the name of the scanned folder, the
+    form of a `list` of `imltool train`.
+
     Without any decision nothing is written. Raises `OutputError`.
     """
     if not journal.rows:
@@ -28,31 +32,18 @@ def write_tables(folder: ScanFolder, journal: DecisionJournal) -> None:
     decisions = latest(journal.rows)
     for name, text in EXPORTS.items():
         write_text(folder.out / name, text(decisions))
-    alone = next((Path(root.path).name for root in folder.run.inputs if not root.label), "")
-    write_boxes(folder.out, decisions, alone)
-
-
-def write_boxes(out: Path, decisions: Mapping[str, Decision], root: str = "") -> None:
-    """Write the boxes that examiners have drawn or corrected, as COCO JSON, and a list of pictures judged unedited.
-
-    A picture with the conclusion "not edited" is in the list and has no boxes in the file. Other pictures are in the
-    file only if they have boxes.
-
-    Args:
-        root: name of the folder to which the decisions' paths are relative. It is put before the names of the list, the
-            form of a `list` of `imltool train`; "" when the paths already begin with it.
-
-    Raises `OutputError`.
-    """
+    unedited = [path for path, row in decisions.items() if row.conclusion == "not edited"]
     entries = [
-        BoxedImage(path, () if row.conclusion == "not edited" else row.boxes or (), (row.width, row.height))
+        BoxedImage(path, () if path in unedited else row.boxes or (), (row.width, row.height))
         for path, row in decisions.items()
-        if row.conclusion == "not edited" or row.boxes
+        if path in unedited or row.boxes
     ]
-    write_coco(out / BOXES, entries, "boxes drawn or corrected with imltool review")
-    names = [path for path, row in decisions.items() if row.conclusion == "not edited"]
-    head = "# pictures that an examiner concluded not to be edited, with imltool review\n"
-    write_text(out / AUTHENTIC, head + "".join(f"{root}/{name}\n" if root else f"{name}\n" for name in names))
+    write_coco(folder.out / BOXES, entries, "boxes drawn or corrected with imltool review")
+    # with several folders scanned, the paths already begin with their names
+    alone = next((f"{Path(root.path).name}/" for root in folder.run.inputs if not root.label), "")
+    lines = ["# pictures that an examiner concluded not to be edited, with imltool review"]
+    lines += [f"{alone}{path}" for path in unedited]
+    write_text(folder.out / AUTHENTIC, "\n".join(lines) + "\n")
 
 
 def write_reports(folder: ScanFolder, pdf: bool | None = None, new: bool = True) -> Iterator[str]:
