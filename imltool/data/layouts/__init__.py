@@ -6,17 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imltool.data.folder import require_plain
+from imltool.data.layouts.by_name import (
+    read_autosplice,
+    read_cocoglide,
+    read_columbia,
+    read_comofod,
+    read_coverage,
+    read_dso1,
+    read_imd2020,
+    read_inthewild,
+    read_korus,
+)
 from imltool.data.layouts.casia import read_casia1, read_casia2
-from imltool.data.layouts.columbia import read_columbia
 from imltool.data.layouts.common import Problem, Reading
-from imltool.data.layouts.comofod import read_comofod
-from imltool.data.layouts.coverage import read_coverage
-from imltool.data.layouts.dso1 import read_dso1
 from imltool.data.layouts.generic import read_folder_layout, read_imdlbenco
-from imltool.data.layouts.imd2020 import read_imd2020
-from imltool.data.layouts.inpainting import read_autosplice, read_cocoglide
-from imltool.data.layouts.inthewild import read_inthewild
-from imltool.data.layouts.korus import read_korus
 from imltool.data.layouts.nist16 import read_nist16
 from imltool.data.manifest import Manifest, read_manifest
 from imltool.errors import DataError, UsageError

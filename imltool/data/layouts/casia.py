@@ -35,15 +35,13 @@ def _read(root: Path, layout: str, prefix: str, digits: int) -> Reading:
     notes = []
     for file in listing(root):
         if mask := truth.fullmatch(file.stem):
-            found.masks.append((mask[1], str(file)))
+            found.add(file, ("mask", mask[1]))
             if mask[2]:
                 notes.append(Problem("misspelt", str(file), f"is read as the mask {mask[1]}_gt", fault=False))
         elif tampered.fullmatch(file.stem) and not file.stem.endswith("_combine"):
-            found.tampered.append((file.stem, str(file)))
-        elif authentic.fullmatch(file.stem):
-            found.authentic.append(str(file))
+            found.add(file, ("tampered", file.stem))
         else:
-            found.unknown.append(str(file))
+            found.add(file, ("authentic", "") if authentic.fullmatch(file.stem) else None)
     if not found.tampered and not found.authentic:
         nothing_found(root, layout, f"pictures named {prefix}_D_….jpg, Au_ani_{'1'.zfill(digits)}.jpg, masks …_gt.png")
     reading = assemble(found, layout, lambda file: KINDS[Path(file).name.split("_")[1]])

@@ -55,6 +55,10 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
 
 
+Part = tuple[str, str]
+"""A file's role in a layout (`tampered`, `mask`, `authentic` or `ignored`), and the key that pairs it with others."""
+
+
 @dataclass
 class Sorting:
     """The pictures of a root by their roles.
@@ -70,6 +74,14 @@ class Sorting:
     authentic: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    def add(self, file: PurePosixPath, part: Part | None) -> None:
+        """Note a file with its part in the layout; None for a file that is not part of it."""
+        role, key = part or ("unknown", "")
+        if role in ("tampered", "mask"):
+            (self.tampered if role == "tampered" else self.masks).append((key, str(file)))
+        elif role != "ignored":
+            (self.authentic if role == "authentic" else self.unknown).append(str(file))
+
 
 def listing(root: Path) -> list[PurePosixPath]:
     """Every picture file under `root`, relative to it and sorted, without hidden ones.
@@ -81,14 +93,45 @@ def listing(root: Path) -> list[PurePosixPath]:
     return [PurePosixPath(name_below(root, path)) for path in walk_images(root)]
 
 
-def folders(file: PurePosixPath) -> tuple[str, ...]:
-    """The folders of a file in lower case, outermost first."""
-    return tuple(part.casefold() for part in file.parts[:-1])
+def inside(file: PurePosixPath) -> str:
+    """The innermost folder of a file in lower case, "" for a file in the root."""
+    return file.parent.name.casefold()
 
 
 def nothing_found(root: Path, layout: str, expected: str) -> NoReturn:
     """Raises the `DataError` for a root without a picture of the layout."""
     raise DataError(f"{root} holds nothing of the layout {layout}", f"expected {expected}; see docs/data.md")
+
+
+def read_by_name(
+    root: Path,
+    layout: str,
+    expected: str,
+    part: Callable[[PurePosixPath], Part | None],
+    kind: Kind | None = None,
+    split: Callable[[str], str | None] = lambda file: None,
+    rule: MaskRule | None = None,
+    needed: tuple[str, ...] = ("tampered", "authentic"),
+) -> Reading:
+    """Read a layout in which a file's path tells its part; see `assemble` for `split` and `rule`.
+
+    Args:
+        expected: the layout in words, for the message.
+        part: function of a file's path relative to the root; None for a file that is not part of the layout.
+        kind: of all tampered pictures.
+        needed: roles of which at least one must occur.
+
+    Raises `DataError` as `listing` does, and when nothing of the layout is found.
+    """
+    found = Sorting()
+    roles = set()
+    for file in listing(root):
+        place = part(file)
+        found.add(file, place)
+        roles.add(place[0] if place else "")
+    if roles.isdisjoint(needed):
+        nothing_found(root, layout, expected)
+    return assemble(found, layout, lambda file: kind, split, rule)
 
 
 def assemble(

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 from imltool.data.folder import is_plain
-from imltool.data.layouts.common import Problem, Reading, Sorting, assemble, folders, listing, nothing_found
+from imltool.data.layouts.common import Problem, Reading, Sorting, assemble, listing, nothing_found
 from imltool.data.manifest import Record
 from imltool.errors import DataError
 
-TAMPERED, MASKS, AUTHENTIC = ("tampered", "tp"), ("masks", "gt"), ("authentic", "au")
+ROLES = {
+    "tampered": "tampered", "masks": "mask", "authentic": "authentic", "tp": "tampered", "gt": "mask", "au": "authentic"
+}  # fmt: skip
+"""Folder in lower case → role of its files."""
 ENDINGS = ("_gt", "_mask")
 """Endings that a mask's name may add to its picture's."""
 
@@ -25,22 +28,14 @@ def read_folder_layout(root: Path) -> Reading:
     such folders by sorted order, a missing file shifts all pairs after it.
     """
     found = Sorting()
-    masks = []
     for file in listing(root):
-        top = folders(file)[0] if len(file.parts) > 1 else ""
-        key = "/".join(file.with_suffix("").parts[1:])
-        if top in TAMPERED:
-            found.tampered.append((key, str(file)))
-        elif top in MASKS:
-            masks.append((key, str(file)))
-        elif top in AUTHENTIC:
-            found.authentic.append(str(file))
-        else:
-            found.unknown.append(str(file))
+        top = file.parts[0].casefold() if len(file.parts) > 1 else ""
+        role = ROLES.get(top)
+        found.add(file, (role, "/".join(file.with_suffix("").parts[1:])) if role else None)
     if not found.tampered and not found.authentic:
         nothing_found(root, "folder", "tampered/ and masks/ (or Tp/ and Gt/), authentic/ (or Au/)")
     keys = {key for key, _ in found.tampered}
-    found.masks = [(_picture_key(key, keys), file) for key, file in masks]
+    found.masks = [(_picture_key(key, keys), file) for key, file in found.masks]
     return assemble(found, root.resolve().name or "folder", lambda file: None)
 
 
