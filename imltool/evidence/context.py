@@ -16,7 +16,7 @@ from imltool.evidence.jpeg_coding import jpeg_coding
 from imltool.evidence.model import Context, DoubleJpeg, Thumbnail
 from imltool.evidence.trailer import find_trailer
 from imltool.pictures import tags
-from imltool.pictures.decode import Pixels
+from imltool.pictures.arrays import Pixels
 from imltool.pictures.faults import phrase
 from imltool.pictures.header import Header
 from imltool.pictures.orientation import unturn

@@ -10,7 +10,8 @@ from imltool.errors import ImageError
 from imltool.evidence.context import picture_context
 from imltool.evidence.credentials import MARK
 from imltool.evidence.model import Context
-from imltool.pictures.decode import Pixels, decode
+from imltool.pictures.arrays import Pixels
+from imltool.pictures.decode import decode
 from imltool.pictures.header import Header, read_header
 from imltool.pictures.images import RGB
 from imltool.pictures.source import NotAFileError, open_source

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from imltool.pictures import tags
@@ -48,10 +49,14 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
     found = Blocks()
     reader = {
         "JPEG": _jpeg, "MPO": _jpeg, "PNG": read_png_blocks, "WEBP": _webp, "GIF": _gif, "TIFF": _tiff,
-        "JPEG2000": _jpeg2000, "HEIF": _heif, "AVIF": _heif, "BMP": _bitmap, "DIB": _bitmap, "PPM": _netpbm,
+        "JPEG2000": _jpeg2000, "HEIF": _heif, "AVIF": _heif,
     }.get(image_format or "")  # fmt: skip
     if reader:
         reader(source, found)
+    elif image_format in ("BMP", "DIB"):
+        found.end = bmp_end(source)
+    elif image_format == "PPM":
+        found.end = netpbm_end(source)
     if reader is _heif:
         for key, kind in (("exif", "EXIF"), ("xmp", "XMP"), ("icc_profile", "ICC")):
             if isinstance(data := info.get(key), bytes) and data:
@@ -89,14 +94,16 @@ def _jpeg(source: Source, found: Blocks) -> None:
             found.add("comment", "JPEG comment", data)
         elif name.startswith("APP") and not any(name == app and data.startswith(mark) for app, mark in KNOWN):
             label = data[:12].split(b"\0", 1)[0]
-            word = label.decode("latin-1") if label.isalnum() else ""
-            unread[f"JPEG {name} {word}".strip()] = unread.get(f"JPEG {name} {word}".strip(), 0) + len(data)
+            where = f"JPEG {name} {label.decode('latin-1') if label.isalnum() else ''}".strip()
+            unread[where] = unread.get(where, 0) + len(data)
     for where, size in unread.items():
         found.add("other", where, b"", size)
     for identity, parts in extended.items():
-        whole = b"".join(parts[start] for start in sorted(parts))
-        gaps = [start for start, _ in zip(sorted(parts), _starts(parts), strict=True) if start != _]
-        fault = "is incomplete" if gaps or len(whole) != totals[identity] else ""
+        ordered = sorted(parts.items())
+        whole = b"".join(part for _, part in ordered)
+        ends = accumulate((len(part) for _, part in ordered), initial=0)
+        gap = any(start != end for (start, _), end in zip(ordered, ends, strict=False))
+        fault = "is incomplete" if gap or len(whole) != totals[identity] else ""
         found.add("XMP", "extended XMP", b"" if fault else whole, len(whole), fault)
     if photoshop:
         found.add("Photoshop", "JPEG APP13", photoshop)
@@ -120,14 +127,6 @@ def _further_pictures(source: Source, found: Blocks, first: JpegStructure) -> No
                 found.further_missing = True
         if found.end is not None and stop is not None:
             found.end = max(found.end, stop)
-
-
-def _starts(parts: Mapping[int, bytes]) -> Iterator[int]:
-    """The offset at which each part should begin if none is missing."""
-    place = 0
-    for start in sorted(parts):
-        yield place
-        place += len(parts[start])
 
 
 def _webp(source: Source, found: Blocks) -> None:
@@ -300,11 +299,3 @@ def _heif(source: Source, found: Blocks) -> None:
             found.add("other", "motion photo video box (mpvd)", b"", box.end - box.start)
         elif box.name not in HEIF_KNOWN:
             found.add("other", f"HEIF box {label_of(box.name)}", b"", box.end - box.start)
-
-
-def _bitmap(source: Source, found: Blocks) -> None:
-    found.end = bmp_end(source)
-
-
-def _netpbm(source: Source, found: Blocks) -> None:
-    found.end = netpbm_end(source)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.errors import ImageError
+from imltool.pictures.arrays import RGB, Pixels
 from imltool.pictures.faults import faults
 from imltool.pictures.header import Header, open_pillow
 from imltool.pictures.jpeg import read_jpeg
@@ -19,27 +19,8 @@ from imltool.pictures.source import Source
 from imltool.pictures.strips import strips
 from imltool.pictures.tiff import read_tiff
 
-RGB = NDArray[np.uint8]
-
 STEPS = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 """Modes that are converted to RGB by way of another one."""
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The result of decoding a file.
-
-    Attributes:
-        rgb: uint8 [H,W,3], upright; only the complete rows of a truncated JPEG.
-        rows: the number of rows of the stored picture that were decoded; None when all were.
-        ended: whether a JPEG file's end marker is present; None for other formats.
-        problems: fixed phrases for faults that a decoder reported but tolerated.
-    """
-
-    rgb: RGB
-    rows: int | None = None
-    ended: bool | None = None
-    problems: tuple[str, ...] = ()
 
 
 def decode(source: Source, header: Header, partial: bool = False) -> Pixels:
@@ -56,26 +37,21 @@ def decode(source: Source, header: Header, partial: bool = False) -> Pixels:
     Raises `ImageError` with a fixed reason.
     """
     with faults(source.path):
-        rows, ended = None, None
-        problems: tuple[str, ...] = ()
         if header.blocks.jpeg:
-            jpeg = read_jpeg(source.whole(), header.blocks.jpeg, thorough=partial)
-            rgb, rows, ended, problems = jpeg.rgb, jpeg.rows, jpeg.ended, jpeg.problems
-            if rows is not None and not partial:
-                raise ImageError(f"damaged picture (only {rows} of its {header.height} rows are whole)")
+            pixels = read_jpeg(source.whole(), header.blocks.jpeg, thorough=partial)
+            if pixels.rows is not None and not partial:
+                raise ImageError(f"damaged picture (only {pixels.rows} of its {header.height} rows are whole)")
         elif header.layout and header.blocks.table:
-            tiff = read_tiff(source, header.blocks.table)
-            rgb, problems = tiff.rgb, tiff.problems
-        elif header.jp2:
-            rgb = read_jpeg2000(source, header.jp2)
+            pixels = read_tiff(source, header.blocks.table)
         else:
-            rgb = _by_pillow(source)
+            pixels = Pixels(read_jpeg2000(source, header.jp2) if header.jp2 else _by_pillow(source))
+        rgb = pixels.rgb
         if header.aperture:
             part = header.aperture
             rgb = rgb[part.top : part.top + part.height, part.left : part.left + part.width]
         if header.orientation.applied != 1 or not rgb.flags.c_contiguous:
             rgb = upright(rgb, header.orientation.applied)
-        return Pixels(rgb, rows, ended, problems)
+        return replace(pixels, rgb=rgb)
 
 
 def _by_pillow(source: Source) -> RGB:

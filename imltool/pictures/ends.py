@@ -16,29 +16,11 @@ TILE_PARTS = 65_536
 POINTERS = (tags.EXIF, tags.GPS, tags.INTEROPERABILITY, tags.SUB_FILES)
 PLACES = {273: 279, 324: 325, 513: 514, 288: 289}
 """Tags with offsets of data → tags with its lengths: strips, tiles, a JPEG preview, free space."""
-PUBLIC = frozenset(
-    (
-        *range(32),
-        *range(254, 600),
-        700,
-        4096,
-        4097,
-        4098,
-        18246,
-        18249,
-        32781,
-        *range(32995, 32999),
-        33432,
-        33550,
-        33723,
-        33922,
-        34264,
-        34377,
-        34665,
-        34675,
-        34853,
-    )
-) | frozenset((*range(34735, 34738), *range(36864, 37500), *range(37510, 42241), 42112, 42113, 50341, 59932))
+PUBLIC = frozenset({
+    *range(32), *range(254, 600), 700, 4096, 4097, 4098, 18246, 18249, 32781, *range(32995, 32999), 33432, 33550, 33723,
+    33922, 34264, 34377, 34665, 34675, *range(34735, 34738), 34853, *range(36864, 37500), *range(37510, 42241), 42112,
+    42113, 50341, 59932,
+})  # fmt: skip
 """Tags whose values are known not to be offsets of further data; those in a maker note (37500) may be."""
 NETPBM = re.compile(rb"P(?:4((?:\s|#[^\n]*\n)+\d+){2}|[56]((?:\s|#[^\n]*\n)+\d+){3})\s")
 STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.MULTILINE)
@@ -54,21 +36,21 @@ def tiff_end(source: Source) -> tuple[int | None, bool]:
     reader = tags.TagReader.open(source.read)
     if reader is None:
         return None, False
-    walk = _TiffWalk(source, reader.order, reader.big)
-    walk.run(reader.first)
+    walk = _TiffWalk(source, reader)
+    walk.run()
     return (walk.end if not walk.damaged else None), walk.sure
 
 
 class _TiffWalk:
     """Follows all tables, and records how far they reach."""
 
-    def __init__(self, source: Source, order: str, big: bool) -> None:
-        self.source, self.order, self.big = source, order, big
-        self.end, self.sure, self.damaged = 16 if big else 8, True, False
+    def __init__(self, source: Source, reader: tags.TagReader) -> None:
+        self.source, self.reader = source, reader
+        self.end, self.sure, self.damaged = 16 if reader.big else 8, True, False
 
-    def run(self, first: int) -> None:
+    def run(self) -> None:
         """Follow the tables from the first on."""
-        waiting, seen = [first], set[int]()
+        waiting, seen = [self.reader.first], set[int]()
         while waiting and len(seen) < TABLES and not self.damaged:
             place = waiting.pop()
             if place and place not in seen:
@@ -77,33 +59,27 @@ class _TiffWalk:
         self.damaged |= bool(waiting)
 
     def _table(self, place: int) -> list[int]:
-        count_form, entry_form, next_form = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
-        head, size = self.source.read(place, struct.calcsize("=" + count_form)), struct.calcsize("=" + entry_form)
-        if len(head) < struct.calcsize("=" + count_form):
+        try:
+            raw = self.reader.raw_table(place)
+        except ValueError:
+            raw = None
+        if raw is None or raw.next is None:
             self.damaged = True
             return []
-        (count,) = struct.unpack(self.order + count_form, head)
-        wanted = count * size + struct.calcsize("=" + next_form)
-        body = self.source.read(place + len(head), wanted) if count <= tags.ENTRIES else b""
-        if len(body) < wanted:
-            self.damaged = True
-            return []
-        self.end = max(self.end, place + len(head) + wanted)
-        entries = struct.iter_unpack(self.order + entry_form, body[: count * size])
-        values = {tag: self._numbers(tag, kind, length, inline) for tag, kind, length, inline in entries}
+        self.end = max(self.end, raw.end)
+        values = {tag: self._numbers(tag, kind, length, inline) for tag, kind, length, inline in raw.entries}
         for starts, sizes in PLACES.items():
             places, lengths = values.get(starts, ()), values.get(sizes, ())
             self.sure &= len(places) == len(lengths)
             self.end = max(self.end, *(start + each for start, each in zip(places, lengths, strict=False)), 0)
-        follows = struct.unpack(self.order + next_form, body[count * size :])
-        return [*follows, *(number for tag in POINTERS for number in values.get(tag, ()))]
+        return [raw.next, *(number for tag in POINTERS for number in values.get(tag, ()))]
 
     def _numbers(self, tag: int, kind: int, length: int, inline: bytes) -> tuple[int, ...]:
         """The integers of a tag with offsets or lengths; for other tags, only the end of the value is recorded."""
         size, place = tags.SIZES.get(kind, 0) * length, 0
         self.sure &= tag in PUBLIC
         if size > len(inline):
-            (place,) = struct.unpack(self.order + ("Q" if self.big else "L"), inline)
+            place = self.reader.place(inline)
             self.end = max(self.end, place + size)
         wanted = tag in POINTERS or tag in PLACES or tag in PLACES.values()
         if not size or not (wanted or tag == 270) or size > tags.VALUE_BYTES:
@@ -114,7 +90,7 @@ class _TiffWalk:
             self.sure &= not STACKED.search(data)
             return ()
         whole = len(data) == size and kind in (3, 4, 13, 16, 18)
-        return struct.unpack(f"{self.order}{length}{tags.CODES[kind]}", data) if whole else ()
+        return struct.unpack(f"{self.reader.order}{length}{tags.CODES[kind]}", data) if whole else ()
 
 
 def bmp_end(source: Source) -> int | None:

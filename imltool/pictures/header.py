@@ -114,7 +114,7 @@ def learn_formats() -> None:
     pillow_heif.register_heif_opener()
 
 
-def open_pillow(source: Source, formats: tuple[str, ...] = BY_PILLOW) -> ImageFile.ImageFile:
+def open_pillow(source: Source) -> ImageFile.ImageFile:
     """Pillow's picture of a file, without decoding pixels; a PNG is opened without its metadata.
 
     Raises what Pillow raises.
@@ -123,7 +123,7 @@ def open_pillow(source: Source, formats: tuple[str, ...] = BY_PILLOW) -> ImageFi
     # WeasyPrint, once imported, turns this on for the whole process: a truncated file would pass for a complete one
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     stream = bare_png(source) if source.read(0, 8) == SIGNATURE else source.fresh()
-    return Image.open(stream, formats=formats)
+    return Image.open(stream, formats=BY_PILLOW)
 
 
 def read_header(source: Source) -> Header:

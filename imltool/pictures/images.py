@@ -22,19 +22,19 @@ from PIL import Image, ImageFile
 
 from imltool.errors import DataError, ImageError
 from imltool.files import write_bytes
-from imltool.pictures.decode import Pixels, brightest, decode, to_eight_bits, to_rgb
+from imltool.pictures.arrays import RGB as RGB
+from imltool.pictures.arrays import Map as Map
+from imltool.pictures.arrays import Mask as Mask
+from imltool.pictures.arrays import Pixels
+from imltool.pictures.decode import brightest, decode, to_eight_bits, to_rgb
 from imltool.pictures.faults import faults
 from imltool.pictures.grey_png import encode_grey
 from imltool.pictures.header import FORMATS, Header, learn_formats, open_pillow, read_header
-from imltool.pictures.orientation import TURNS, upright
+from imltool.pictures.orientation import TURNS, unturn, upright
 from imltool.pictures.source import NotAFileError, Source, open_source
 from imltool.pictures.strips import strips
 from imltool.pictures.tags import ORIENTATION
 from imltool.pictures.tiff import grey_samples
-
-RGB = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Map = NDArray[np.float32]
 
 VAGUE = ("BMP", "DIB", "PPM")
 """Formats whose first bytes can occur by chance in a text file."""
@@ -216,9 +216,7 @@ def _grey(source: Source, header: Header) -> NDArray[Any]:
         if samples is not None and samples.max(initial=0) <= 255:
             return samples
     if header.blocks.jpeg or header.layout or header.jp2:
-        stored = decode(source, header).rgb
-        turned = header.orientation.applied
-        stored = TURNS[{6: 8, 8: 6}.get(turned, turned)](stored)
+        stored = unturn(decode(source, header).rgb, header.orientation.applied)
         return np.asarray(Image.fromarray(np.ascontiguousarray(stored)).convert("L"))
     with open_pillow(source) as picture:
         picture.load()

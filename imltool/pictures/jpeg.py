@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.errors import ImageError
+from imltool.pictures.arrays import RGB, Pixels
 from imltool.pictures.jpeg_structure import (
     ARITHMETIC,
     EOI,
@@ -21,8 +21,6 @@ from imltool.pictures.jpeg_structure import (
     bare,
 )
 
-RGB = NDArray[np.uint8]
-
 NOISE = bytes(np.random.default_rng(0).integers(1, 255, 4096, dtype=np.uint8))
 """Bytes that decode to something other than the grey with which a decoder fills missing data."""
 HEIGHT_LATER = b"\xff\xdc\0\4"
@@ -31,25 +29,8 @@ MISSING = "pixels: coded data is missing before the end marker"
 TOO_MUCH = "pixels: its coded data is longer than its size needs, so that a part of it is damaged"
 
 
-@dataclass(frozen=True)
-class JpegPixels:
-    """The stored pixels of a JPEG file.
-
-    Attributes:
-        rgb: uint8 [H,W,3]; only the complete rows of a truncated file.
-        rows: the number of these rows, None when all are complete.
-        ended: whether the end marker is present.
-        problems: fixed phrases for faults of the coded data.
-    """
-
-    rgb: RGB
-    rows: int | None = None
-    ended: bool = True
-    problems: tuple[str, ...] = ()
-
-
-def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> JpegPixels:
-    """Decode a JPEG file's first picture without its metadata, so that damaged metadata cannot stop the decoder.
+def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> Pixels:
+    """The stored pixels of a JPEG file's first picture, decoded without its metadata: damage there cannot stop it.
 
     A picture that may be truncated is decoded twice, with different bytes after the break: rows that differ were made
     up by the decoder. Raises `ImageError` for a file that is not supported or has no complete row.
@@ -83,28 +64,28 @@ def read_jpeg(data: bytes, structure: JpegStructure, thorough: bool = False) -> 
     try:
         return _ended(rgb, stream.removesuffix(EOI), structure, frame, thorough)
     except OSError:  # the decoder failed on the bytes added after the data, and found no fault before them
-        return JpegPixels(rgb)
+        return Pixels(rgb, ended=True)
 
 
-def _ended(rgb: RGB, coded: bytes, structure: JpegStructure, frame: Frame, thorough: bool) -> JpegPixels:
+def _ended(rgb: RGB, coded: bytes, structure: JpegStructure, frame: Frame, thorough: bool) -> Pixels:
     """The pixels of a picture with an end marker, without rows that were made up because data before it is missing."""
     if frame.marker in PROGRESSIVE:
         coarse = not structure.refined
         rows = _whole_rows(rgb, coded, frame) if thorough or coarse else len(rgb)
         if coarse and rows < len(rgb):
             raise ImageError(_no_row(structure))
-        return JpegPixels(rgb, problems=(COARSE,)) if coarse else _part(rgb, rows, ended=True)
+        return Pixels(rgb, ended=True, problems=(COARSE,)) if coarse else _part(rgb, rows, ended=True)
     last = rgb[-frame.unit_rows :]
     huffman = frame.marker not in ARITHMETIC | LOSSLESS
     if not (thorough and huffman) and (last != last[0, 0]).any():
-        return JpegPixels(rgb)
+        return Pixels(rgb, ended=True)
     if thorough and huffman:
         needed = coded.rstrip(b"\0\xff")
         changed = _changed_by(needed[:-2], rgb, frame)
         if changed == 0 and _changed_by(needed[:-16], rgb, frame) == 0:
-            return JpegPixels(rgb, problems=(TOO_MUCH,))
+            return Pixels(rgb, ended=True, problems=(TOO_MUCH,))
         if changed == 1:  # the last two bytes belong to the last unit, so no unit before it was made up
-            return JpegPixels(rgb)
+            return Pixels(rgb, ended=True)
     return _part(rgb, _whole_rows(rgb, coded, frame), ended=True)
 
 
@@ -113,12 +94,12 @@ def _no_row(structure: JpegStructure) -> str:
     return f"damaged picture (a progressive JPEG that is cut off in scan {scan}: no row is complete)"
 
 
-def _part(rgb: RGB, rows: int, ended: bool) -> JpegPixels:
+def _part(rgb: RGB, rows: int, ended: bool) -> Pixels:
     if not rows:
         raise ImageError("damaged picture (it is cut off before its first rows are complete)")
     # with an end marker, the gap may be anywhere before it, and the pixels after the gap may be displaced
     problems = (MISSING,) if ended and rows < len(rgb) else ()
-    return JpegPixels(rgb[:rows], None if rows == len(rgb) else rows, ended, problems)
+    return Pixels(rgb[:rows], None if rows == len(rgb) else rows, ended, problems)
 
 
 def _whole_rows(rgb: RGB, stream: bytes, frame: Frame) -> int:

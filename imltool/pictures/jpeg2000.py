@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.errors import ImageError
+from imltool.pictures.arrays import RGB
 from imltool.pictures.boxes import Box, boxes
 from imltool.pictures.source import Source
 
-RGB = NDArray[np.uint8]
 GREY, SRGB, SYCC = 17, 16, 18
 SPACES = {12: "CMYK", 14: "CIE L*a*b*", 15: "bilevel", 20: "e-sRGB", 21: "ROMM-RGB", 24: "e-sYCC"}
 START = b"\xff\x4f\xff\x51"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.pictures import tags
+from imltool.pictures.arrays import RGB
 
-RGB = NDArray[np.uint8]
 Illuminant = Literal["D50", "D65", "other"]
 
 WHITE_POINT = 318

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures import tags
+from imltool.pictures.arrays import RGB
 from imltool.pictures.block import Blocks
-
-RGB = NDArray[np.uint8]
 
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda array: array,

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
+from imltool.pictures.png import png_chunks
 from imltool.pictures.source import Source
 
 PNG_KNOWN = frozenset(
@@ -17,20 +18,14 @@ PNG_KNOWN = frozenset(
 
 def read_png_blocks(source: Source, found: Blocks) -> None:
     """Add the blocks of a PNG file to `found`."""
-    place = 8
     found.ended = False
-    for _ in range(CHUNKS):
-        head = source.read(place, 8)
-        if len(head) < 8:
-            return
-        length, name = struct.unpack(">L4s", head)
+    for name, place, length in png_chunks(source, CHUNKS):
         data = source.read(place + 8, min(length, BLOCK_BYTES + 1)) if name not in (b"IDAT", b"fdAT") else b""
         whole = name not in PNG_KNOWN and len(data) == length
-        if whole and source.read(place + 8 + length, 4) != _checksum(name + data):
+        if whole and source.read(place + 8 + length, 4) != struct.pack(">L", zlib.crc32(name + data)):
             found.problems.append(f"PNG {label_of(name)}: its checksum does not fit")
-        place += 12 + length
         if name == b"IEND":
-            found.ended, found.end = True, min(place, source.size_bytes)
+            found.ended, found.end = True, min(place + 12 + length, source.size_bytes)
             return
         if name == b"eXIf":
             found.add("EXIF", "PNG eXIf", tiff_block(data))
@@ -45,10 +40,6 @@ def read_png_blocks(source: Source, found: Blocks) -> None:
             _png_text(name, data, length, found)
         elif name not in PNG_KNOWN:
             found.add("other", f"PNG {label_of(name)}", b"", length)
-
-
-def _checksum(data: bytes) -> bytes:
-    return struct.pack(">L", zlib.crc32(data))
 
 
 def _png_text(chunk: bytes, data: bytes, length: int, found: Blocks) -> None:

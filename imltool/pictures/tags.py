@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Read = Callable[[int, int], bytes]
 """Function (start, count) that reads bytes of a file or block; fewer at its end."""
@@ -76,6 +77,22 @@ class Table:
         return bytes(int(each) for each in value) if small else b""
 
 
+class RawTable(NamedTuple):
+    """A table as stored.
+
+    Attributes:
+        entries: (tag, kind, number of values, the values themselves or their offset), up to the first that is cut off.
+        cut: whether an entry is cut off.
+        next: the offset of the next table, 0 for none; None if it is cut off.
+        end: the offset after the table.
+    """
+
+    entries: list[tuple[int, int, int, bytes]]
+    cut: bool
+    next: int | None
+    end: int
+
+
 @dataclass
 class TagReader:
     """Reads tables of one block.
@@ -106,51 +123,59 @@ class TagReader:
         # other numbers are used by camera raw files, whose tables have the same form
         return cls(read, order, False, struct.unpack_from(order + "L", head, 4)[0]) if magic != 43 else None
 
-    def table(self, offset: int) -> Table:
-        """The table at `offset`. Raises ValueError when there is none, or when it has too many tags."""
-        count_form, entry_form, next_form = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
-        count_size, entry_size = struct.calcsize("=" + count_form), struct.calcsize("=" + entry_form)
-        head = self.read(offset, count_size)
-        if offset < 8 or len(head) < count_size:
+    @property
+    def _forms(self) -> tuple[str, str, str]:
+        """The forms of a table's number of entries, of an entry, and of the offset of the next table."""
+        forms = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHL4s", "L")
+        return forms[0], forms[1], forms[2]
+
+    def place(self, inline: bytes) -> int:
+        """The offset that an entry holds in the place of its value."""
+        return int.from_bytes(inline, "little" if self.order == "<" else "big")
+
+    def raw_table(self, offset: int) -> RawTable:
+        """The entries of the table at `offset`. Raises ValueError when there is none, or when it has too many tags."""
+        count_form, entry_form, next_form = (self.order + form for form in self._forms)
+        head = self.read(offset, struct.calcsize(count_form))
+        if offset < 8 or len(head) < struct.calcsize(count_form):
             raise ValueError("points outside the block")
-        (count,) = struct.unpack(self.order + count_form, head)
+        (count,) = struct.unpack(count_form, head)
         if count > ENTRIES:
             raise ValueError(f"has more than {ENTRIES} tags")
-        body = self.read(offset + count_size, count * entry_size + struct.calcsize("=" + next_form))
+        size, start = struct.calcsize(entry_form), offset + len(head)
+        body = self.read(start, count * size + struct.calcsize(next_form))
+        whole = min(count, len(body) // size)
+        entries = [*struct.iter_unpack(entry_form, body[: whole * size])]
+        rest = body[count * size :]
+        follows = struct.unpack(next_form, rest)[0] if len(rest) == struct.calcsize(next_form) else None
+        return RawTable(entries, whole < count, follows, start + len(body))
+
+    def table(self, offset: int) -> Table:
+        """The table at `offset` with its values. Raises as `raw_table` does."""
+        raw = self.raw_table(offset)
         values: dict[int, Value] = {}
         damaged = []
-        for number in range(count):
-            entry = body[number * entry_size : (number + 1) * entry_size]
-            if len(entry) < entry_size:
-                damaged.append(-1)
-                break
-            tag, kind, length, inline = struct.unpack(self.order + entry_form, entry)
+        for tag, kind, length, inline in raw.entries:
             value = self._value(kind, length, inline)
             if value is None:
                 damaged.append(tag)
             else:
                 values.setdefault(tag, value)
-        rest = body[count * entry_size :]
-        follows = struct.unpack(self.order + next_form, rest)[0] if len(rest) == struct.calcsize("=" + next_form) else 0
-        return Table(values, follows, tuple(damaged))
+        return Table(values, raw.next or 0, (*damaged, -1) if raw.cut else tuple(damaged))
 
     def chain(self, most: int) -> list[int]:
         """The offsets of the chain of tables from the first on, at most `most`; a circle ends the chain."""
-        count_form, entry_size, next_form = ("Q", 20, "Q") if self.big else ("H", 12, "L")
+        count_form, entry_form, next_form = (self.order + form for form in self._forms)
         places: list[int] = []
-        seen: set[int] = set()
         offset = self.first
-        while offset and offset not in seen and len(places) < most:
-            head = self.read(offset, struct.calcsize("=" + count_form))
-            if len(head) < struct.calcsize("=" + count_form):
+        while offset and offset not in places and len(places) < most:
+            head = self.read(offset, struct.calcsize(count_form))
+            if len(head) < struct.calcsize(count_form):
                 break
-            seen.add(offset)
             places.append(offset)
-            (count,) = struct.unpack(self.order + count_form, head)
-            after = self.read(offset + len(head) + count * entry_size, struct.calcsize("=" + next_form))
-            if len(after) < struct.calcsize("=" + next_form):
-                break
-            (offset,) = struct.unpack(self.order + next_form, after)
+            (count,) = struct.unpack(count_form, head)
+            after = self.read(offset + len(head) + count * struct.calcsize(entry_form), struct.calcsize(next_form))
+            offset = self.place(after) if len(after) == struct.calcsize(next_form) else 0
         return places
 
     def _value(self, kind: int, length: int, inline: bytes) -> Value | None:
@@ -161,8 +186,7 @@ class TagReader:
             data = inline[:size]
         else:
             self._budget -= size
-            (place,) = struct.unpack(self.order + ("Q" if self.big else "L"), inline)
-            data = self.read(place, size)
+            data = self.read(self.place(inline), size)
             if len(data) < size:
                 return None
         if kind in (1, 2, 7):

@@ -23,13 +23,12 @@ from PIL import Image
 
 from imltool.errors import ImageError
 from imltool.pictures import tags
+from imltool.pictures.arrays import RGB, Pixels
 from imltool.pictures.lab import Illuminant, illuminant, lab_to_rgb
 from imltool.pictures.library_log import caught_lines
 from imltool.pictures.source import Source
 
 log = logging.getLogger("imltool")
-
-RGB = NDArray[np.uint8]
 
 WHITE_IS_0, BLACK_IS_0, RGB_, PALETTE, SEPARATED, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 PHOTOMETRICS = {
@@ -188,15 +187,7 @@ def describe(layout: TiffLayout) -> str:
     return f"a TIFF of {layout.samples} {kind} {layout.bits}-bit samples per pixel, {colour}, {planes}, {packed}"
 
 
-@dataclass(frozen=True)
-class TiffPixels:
-    """The stored pixels of a TIFF page, and faults that the library reported, as fixed phrases."""
-
-    rgb: RGB
-    problems: tuple[str, ...] = ()
-
-
-def read_tiff(source: Source, table: tags.Table) -> TiffPixels:
+def read_tiff(source: Source, table: tags.Table) -> Pixels:
     """The stored pixels of a file's first page, uint8 [H,W,3]; orientation is not applied.
 
     Raises `ImageError` for a file that is damaged or not supported, and what the libraries raise.
@@ -208,7 +199,7 @@ def read_tiff(source: Source, table: tags.Table) -> TiffPixels:
     problems: list[str] = []
     with _first_page(source, problems) as page:
         rgb = _decode(source, page, layout, table)
-    return TiffPixels(rgb, tuple(problems))
+    return Pixels(rgb, problems=tuple(problems))
 
 
 @contextmanager
@@ -360,7 +351,7 @@ def _colour_map(layout: TiffLayout, table: tags.Table) -> RGB:
     return whole
 
 
-def _by_libtiff(source: Source, layout: TiffLayout) -> TiffPixels:
+def _by_libtiff(source: Source, layout: TiffLayout) -> Pixels:
     try:
         done = subprocess.run(
             [sys.executable, "-I", str(READER)], input=source.whole(), capture_output=True, timeout=SECONDS, check=False
@@ -376,7 +367,7 @@ def _by_libtiff(source: Source, layout: TiffLayout) -> TiffPixels:
         raise ImageError("damaged picture (libtiff cannot decode it)")
     pixels = np.frombuffer(data, np.uint8).reshape(layout.height, layout.width, made["samples"])
     problems = tuple(dict.fromkeys(_fixed(line) for line in lines))
-    return TiffPixels(np.repeat(pixels, 3, axis=2) if made["samples"] == 1 else pixels, problems)
+    return Pixels(np.repeat(pixels, 3, axis=2) if made["samples"] == 1 else pixels, problems=problems)
 
 
 LINES = (
