@@ -13,12 +13,12 @@ from PIL import Image, ImageOps
 
 from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import FOLDER_WRITERS, write_coco
-from imltool.data.boxes import BoxReport, match_boxes
+from imltool.data.boxes import BoxReport, displayed_box, match_boxes
 from imltool.data.coco_masks import write_masks
 from imltool.data.rle import decode_mask, encode_mask
-from imltool.data.stored import displayed_box, displayed_mask
 from imltool.errors import UsageError
 from imltool.pictures.images import PictureShape, read_shape, write_mask
+from imltool.pictures.orientation import upright
 
 SIZE = (64, 48)
 BOX = [16.0, 12.0, 32.0, 24.0]
@@ -348,7 +348,7 @@ def test_labels_of_the_stored_raster_are_rotated_with_the_picture(tmp_path: Path
     expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "m.png"))) > 0
     shape = read_shape(tmp_path / "m.png")
     assert shape == PictureShape((expected.shape[1], expected.shape[0]), orientation)
-    assert np.array_equal(displayed_mask(mask, orientation), expected)
+    assert np.array_equal(upright(mask, orientation), expected)
     rows, columns = np.nonzero(expected)
     bounds = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     assert displayed_box((8, 12, 32, 18), shape) == bounds

@@ -1,6 +1,7 @@
 """Match coarse boxes with their pictures and report every fault. Files are read by `imltool.data.box_formats`.
 
 Matched boxes are XYXY in continuous pixels of the displayed picture (EXIF orientation applied), x to the right, y down.
+Boxes drawn with a program that ignores the orientation belong to the stored raster.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from imltool.data.box_formats import Accepted, Annotations, Box, BoxedImage, BoxFault
 from imltool.data.picture_names import Claim, PictureNames
-from imltool.data.stored import displayed_box
 from imltool.errors import DataError, ImageError
 from imltool.files import walk_images
 from imltool.pictures.images import PictureShape, read_shape
@@ -260,6 +260,23 @@ def scaled(box: Box, size: tuple[int, int]) -> Box:
     """Convert a box in shares of the sides to pixels of a picture of `size` (width, height)."""
     width, height = size
     return (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+
+
+def displayed_box(box: Box, shape: PictureShape) -> Box:
+    """Convert an XYXY box in pixels of the stored raster to one of the displayed picture."""
+    width, height = shape.stored_size
+    x1, y1, x2, y2 = box
+    left, right, top, bottom = width - x2, width - x1, height - y2, height - y1
+    return {
+        1: (x1, y1, x2, y2),
+        2: (left, y1, right, y2),
+        3: (left, top, right, bottom),
+        4: (x1, top, x2, bottom),
+        5: (y1, x1, y2, x2),
+        6: (top, x1, bottom, x2),
+        7: (top, left, bottom, right),
+        8: (y1, left, y2, right),
+    }[shape.orientation]
 
 
 def _over_edge(box: Box, size: tuple[int, int]) -> float:

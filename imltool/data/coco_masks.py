@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from imltool.data.box_writers import CATEGORY
 from imltool.data.rle import encode_mask
 from imltool.files import write_text
 from imltool.pictures.images import read_mask
+from imltool.pictures.pixels import bounds
 
 
 def write_masks(path: Path, masks: Iterable[tuple[str, Path]], description: str) -> int:
@@ -34,15 +33,14 @@ def write_masks(path: Path, masks: Iterable[tuple[str, Path]], description: str)
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         if not mask.any():
             continue
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        left, top = int(columns[0]), int(rows[0])
+        left, top, right, bottom = bounds(mask)
         annotations.append(
             {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
                 "category_id": CATEGORY["id"],
                 "segmentation": encode_mask(mask),
-                "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+                "bbox": [left, top, right - left, bottom - top],
                 "area": int(mask.sum()),
                 "iscrowd": 1,
             }

@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import Field, field_validator
 
 from imltool.config import Frozen
-from imltool.data.stored import displayed_mask
 from imltool.errors import DataError, UsageError
 from imltool.pictures.images import RGB, Mask, MaskPicture, PictureShape, read_mask_picture, read_shape
+from imltool.pictures.orientation import upright
 
 HALF = 127
 
@@ -121,7 +121,7 @@ def read_truth(path: Path, rule: MaskRule, image: Path | PictureShape | None = N
     if image is None:
         return marked
     shape = read_shape(image) if isinstance(image, Path) else image
-    return displayed_mask(marked, orientation_of(path, (marked.shape[1], marked.shape[0]), rule, shape))
+    return upright(marked, orientation_of(path, (marked.shape[1], marked.shape[0]), rule, shape))
 
 
 def orientation_of(path: Path, size: tuple[int, int], rule: MaskRule, shape: PictureShape) -> int:

@@ -48,10 +48,9 @@ def decode_counts(value: Any, where: str) -> Mask:
 
     Raises `DataError` with a message that starts with `where`, also for more pixels than a picture may have.
     """
-    size = value.get("size") if isinstance(value, dict) else None
-    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
+    size, counts = _parts(value)
+    if size is None:
         raise DataError(f"{where} is no run-length encoding: it has no size")
-    counts = value.get("counts")
     if size[0] * size[1] > MAX_PIXELS:
         raise DataError(f"{where} has more than {MAX_PIXELS // 1_000_000} megapixels")
     if isinstance(counts, str) and counts.isascii():
@@ -64,6 +63,13 @@ def decode_counts(value: Any, where: str) -> Mask:
         return _fill(runs, *size)
     except DataError as error:
         raise DataError(f"{where}: {error.message}", error.remedy) from None
+
+
+def _parts(value: Any) -> tuple[list[int] | None, Any]:
+    """The size of an encoded mask, None if it is none, and its unchecked counts."""
+    size, counts = (value.get("size"), value.get("counts")) if isinstance(value, dict) else (None, None)
+    fits = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    return size if fits else None, counts
 
 
 def _fill(runs: list[int] | None, height: int, width: int) -> Mask:
@@ -101,14 +107,8 @@ def check_rle(value: Any, where: str) -> Rle:
 
     Raises `DataError` with a message that starts with `where`.
     """
-    size, counts = (value.get("size"), value.get("counts")) if isinstance(value, dict) else (None, None)
-    if (
-        isinstance(size, list)
-        and len(size) == 2
-        and all(type(side) is int and side > 0 for side in size)
-        and isinstance(counts, str)
-        and counts.isascii()
-    ):
+    size, counts = _parts(value)
+    if size is not None and isinstance(counts, str) and counts.isascii():
         return Rle(size=[*size], counts=counts)
     raise DataError(f"{where} is no mask in COCO's compressed run-length encoding")
 

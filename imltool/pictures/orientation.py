@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from imltool.pictures import tags
 from imltool.pictures.arrays import RGB
 from imltool.pictures.block import Blocks
+
+AnyType = TypeVar("AnyType", bound=np.generic)
 
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda array: array,
@@ -98,9 +100,9 @@ def decode_xmp(packet: bytes) -> str:
     return packet.decode("utf-8", "replace")
 
 
-def upright(rgb: RGB, orientation: int) -> RGB:
-    """Stored pixels [H,W,3] turned upright."""
-    return np.ascontiguousarray(TURNS[orientation](rgb))
+def upright(stored: NDArray[AnyType], orientation: int) -> NDArray[AnyType]:
+    """Stored pixels [H,W,3], or a mask [H,W] of them, turned upright."""
+    return np.ascontiguousarray(TURNS[orientation](stored))
 
 
 def unturn(rgb: RGB, orientation: int) -> RGB:

@@ -1,4 +1,4 @@
-"""Pixel operations that several packages share: resizing, and round trips through JPEG."""
+"""Pixel operations that several packages share: resizing, bounds of masks, and round trips through JPEG."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     """A bool mask resized to `size` (width, height) like `resize`: True where it covers half a pixel or more."""
     kind = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=kind) > 127)
+
+
+def bounds(mask: Mask) -> tuple[int, int, int, int]:
+    """Bounding box XYXY of the True pixels (x2, y2 exclusive). The mask must not be empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def scaled(shape: tuple[int, ...], factor: float) -> tuple[int, int]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures.images import RGB, Mask
-from imltool.synth.regions import Piece, bounds, window
+from imltool.pictures.pixels import bounds
+from imltool.synth.regions import Piece, window
 
 Weight = NDArray[np.float32]
 """float32 [h,w] in [0,1]: the opacity of each pixel of a pasted piece."""

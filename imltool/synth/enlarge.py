@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from imltool.pictures.pixels import bounds
 from imltool.synth.edit import Edit, Host, nothing, paste, some_region
 from imltool.synth.history import log_uniform
 from imltool.synth.records import Record
-from imltool.synth.regions import bounds, cut, transform, window
+from imltool.synth.regions import cut, transform, window
 from imltool.synth.removal import fill, grow, inpaint, shrink
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool

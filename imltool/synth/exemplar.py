@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask
+from imltool.pictures.pixels import bounds
 from imltool.synth.edit import Edit, Host, nothing, some_region
 from imltool.synth.history import add_noise, log_uniform
 from imltool.synth.records import Record
-from imltool.synth.regions import around, blob, bounds
+from imltool.synth.regions import around, blob
 from imltool.synth.removal import grow
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool

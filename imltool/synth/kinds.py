@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from imltool.pictures.pixels import resize_mask, scaled
+from imltool.pictures.pixels import bounds, resize_mask, scaled
 from imltool.synth.blending import match_colour
 from imltool.synth.develop import developed
 from imltool.synth.documents import document, scan
@@ -15,7 +15,7 @@ from imltool.synth.enlarge import enlarge
 from imltool.synth.exemplar import erased, regenerated
 from imltool.synth.history import Before, earlier
 from imltool.synth.records import Record, named
-from imltool.synth.regions import Piece, around, blob, bounds, cut, place, transform
+from imltool.synth.regions import Piece, around, blob, cut, place, transform
 from imltool.synth.removal import removal
 from imltool.synth.retouch import retouch
 from imltool.synth.settings import SynthSettings

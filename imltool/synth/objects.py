@@ -26,10 +26,10 @@ from imltool.files import IMAGE_SUFFIXES, make_folder, write_bytes, writing
 from imltool.journal import Journal, output_folder, read_rows, typed_rows
 from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB, Mask, encode_jpeg, mask_png, read_mask, read_rgb
+from imltool.pictures.pixels import bounds
 from imltool.pictures.sheet import TRUTH, contact_sheet, draw_contours
 from imltool.scan.inputs import Input
 from imltool.synth.records import Box
-from imltool.synth.regions import bounds
 from imltool.teacher.pseudo import clean_mask, mask_names
 from imltool.teacher.registry import WITH_WEIGHTS
 from imltool.teacher.sam import SamTeacher

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask
-from imltool.pictures.pixels import resize, resize_mask
+from imltool.pictures.pixels import bounds, resize, resize_mask
 from imltool.synth.records import NOTHING, Record
 
 
@@ -42,12 +42,6 @@ def blob(rng: np.random.Generator, height: int, width: int, share: float) -> Mas
     canvas = np.zeros((height, width), np.uint8)
     cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 1)
     return canvas > 0
-
-
-def bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """Bounding box XYXY of the True pixels (x2, y2 exclusive). The mask must not be empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def cut(rgb: RGB, mask: Mask) -> Piece:

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask
+from imltool.pictures.pixels import bounds
 from imltool.synth.edit import Edit, Host, nothing, paste, some_region
 from imltool.synth.records import Record
-from imltool.synth.regions import Piece, around, bounds
+from imltool.synth.regions import Piece, around
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from imltool.pictures.images import RGB, Mask
-from imltool.pictures.pixels import resize, scaled
+from imltool.pictures.pixels import bounds, resize, scaled
 from imltool.synth.blending import blend, jitter_colour
 from imltool.synth.edges import LEAST_WEIGHT, feathered, field
 from imltool.synth.edit import Edit, Host, nothing, some_region
 from imltool.synth.history import add_noise, sharpen
 from imltool.synth.records import NOTHING, Record
-from imltool.synth.regions import around, bounds
+from imltool.synth.regions import around
 from imltool.synth.settings import RetouchSettings, SynthSettings
 from imltool.synth.sources import SourcePool
 

@@ -10,21 +10,13 @@ from pydantic import AfterValidator, Field
 from imltool.config import Settings
 
 Name = TypeVar("Name", bound=str)
+Range = TypeVar("Range", tuple[int, int], tuple[float, float])
 
 
-def _inside(low: float, high: float) -> Callable[[tuple[float, float]], tuple[float, float]]:
-    def check(pair: tuple[float, float]) -> tuple[float, float]:
+def _inside(low: float, high: float) -> Callable[[Range], Range]:
+    def check(pair: Range) -> Range:
         if not low <= pair[0] <= pair[1] <= high:
             raise ValueError(f"must be a range within {low:g} to {high:g}, the smaller number first")
-        return pair
-
-    return check
-
-
-def _inside_whole(low: int, high: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
-    def check(pair: tuple[int, int]) -> tuple[int, int]:
-        if not low <= pair[0] <= pair[1] <= high:
-            raise ValueError(f"must be a range within {low} to {high}, the smaller number first")
         return pair
 
     return check
@@ -150,7 +142,7 @@ class SynthSettings(Settings):
     light_strength: Shares = Field((0.3, 1.0), description="strength of that gradient")
     inpaint: Share = Field(0.5, description="probability that a small removal is inpainted instead of patched")
     inpaint_area: Share = Field(0.04, description="largest share of the picture that is inpainted")
-    regions: Annotated[tuple[int, int], AfterValidator(_inside_whole(2, 20))] = Field(
+    regions: Annotated[tuple[int, int], AfterValidator(_inside(2, 20))] = Field(
         (2, 6), description="number of pastes in a collage"
     )
     rendered: Share = Field(0.85, description="probability that a document is a rendered page instead of the host")

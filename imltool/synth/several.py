@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from imltool.pictures.pixels import bounds
 from imltool.synth.edit import Edit, Host, draw_geometry, nothing, paste, some_region
 from imltool.synth.records import Record
-from imltool.synth.regions import bounds, cut, place, transform
+from imltool.synth.regions import cut, place, transform
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool
 

@@ -17,6 +17,7 @@ from imltool.data.masks import MaskRule, read_truth
 from imltool.data.survey import has_header, survey, usable_pictures
 from imltool.errors import DataError
 from imltool.files import walk_images
+from imltool.pictures.draw import fit
 from imltool.pictures.images import RGB, Mask, read_rgb
 from imltool.synth.settings import SynthSettings
 
@@ -120,14 +121,12 @@ class SourcePool:
             self._cache.move_to_end(path)
             return self._cache[path]
         rgb = read_rgb(path)
-        height, width = rgb.shape[:2]
         mask = read_truth(self._masks[path], MaskRule(), path) if path in self._masks else None
-        factor = self.max_side / max(height, width)
-        if factor < 1.0:
-            size = (max(1, round(width * factor)), max(1, round(height * factor)))
-            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            if mask is not None:
-                mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        small = fit(rgb, self.max_side)
+        if mask is not None and small is not rgb:
+            size = (small.shape[1], small.shape[0])
+            mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        rgb = small
         self._cache[path] = (rgb, mask)
         self._used += rgb.nbytes + (mask.nbytes if mask is not None else 0)
         while self._used > self._limit and len(self._cache) > 1:

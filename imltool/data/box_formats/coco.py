@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from imltool.data.box_formats.files import (
     AnnotationFile,
     JsonList,
@@ -17,8 +15,7 @@ from imltool.data.box_formats.files import (
 from imltool.data.box_formats.model import Accepted, Annotations, Box, BoxedImage, bounds, rotated_bounds
 from imltool.data.rle import check_rle, decode_counts
 from imltool.errors import DataError
-
-HINT = "expected COCO: images (id, file_name), annotations (image_id, bbox)"
+from imltool.pictures import pixels
 
 
 def is_coco(file: AnnotationFile) -> bool:
@@ -133,10 +130,10 @@ def _box(annotation: JsonObject, where: str) -> Box:
 def _segmentation_bounds(segmentation: object, where: str) -> Box:
     if isinstance(segmentation, dict):
         mask = decode_counts(segmentation, f"{where}: segmentation")
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not rows.size:
+        if not mask.any():
             raise DataError(f"{where}: its segmentation marks nothing")
-        return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        left, top, right, bottom = pixels.bounds(mask)
+        return (float(left), float(top), float(right), float(bottom))
     polygons = segmentation if isinstance(segmentation, list) else []
     if polygons and not isinstance(polygons[0], list):
         polygons = [polygons]
