@@ -102,7 +102,7 @@ class SteppableSam:
     """
 
     def __init__(self, encoder: TorchSam, decoder: Graph) -> None:
-        self.info = _info(decoder, "decoder")
+        self.infos = [_info(decoder, "decoder")]
         self.engine, self.version, self.layers = encoder.engine, encoder.version, encoder.layers
         self._encoder, self._decoder = encoder, decoder
         self._turn = threading.Lock()
@@ -136,25 +136,17 @@ def graphs_of(weights: Path, folder: Path | None = None) -> list[Path]:
     return [(folder or weights.parent) / f"{weights.stem}.{part}.onnx" for part in PARTS]
 
 
-def load_graph_sam(weights: Path, engine: str) -> GraphSam:
+def load_graph_sam(weights: Path, engine: str, encoder: TorchSam | None = None) -> GraphSam | SteppableSam:
     """Load the exported graphs beside a teacher's weights with `engine`, a key of `GRAPH_ENGINES`.
+
+    Args:
+        encoder: load only the decoder, for torch's encoder.
 
     Raises `WeightsError` when they are missing, damaged or made from other weights.
     """
-    network = GraphSam(load_graphs(weights, graphs_of(weights), engine, _remedy(weights)))
+    files = graphs_of(weights)[1:] if encoder else graphs_of(weights)
+    graphs = load_graphs(weights, files, engine, f"imltool export --teacher {EXPORTABLE} --weights {weights}")
+    network = SteppableSam(encoder, graphs[0]) if encoder else GraphSam(graphs)
     if network.infos[0].weights_sha256 != sha256_file(weights):
-        raise foreign_graph(graphs_of(weights)[0], weights)
+        raise foreign_graph(files[0], weights)
     return network
-
-
-def load_steppable_sam(weights: Path, engine: str, encoder: TorchSam) -> SteppableSam:
-    """Torch's encoder with the exported decoder in `engine`, a key of `GRAPH_ENGINES`. Raises `WeightsError`."""
-    (decoder,) = load_graphs(weights, graphs_of(weights)[1:], engine, _remedy(weights))
-    network = SteppableSam(encoder, decoder)
-    if network.info.weights_sha256 != sha256_file(weights):
-        raise foreign_graph(decoder.path, weights)
-    return network
-
-
-def _remedy(weights: Path) -> str:
-    return f"imltool export --teacher {EXPORTABLE} --weights {weights}"

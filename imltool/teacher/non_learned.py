@@ -30,28 +30,28 @@ def fill_box(size: tuple[int, int], box: NDArray[np.float32]) -> Mask:
     return mask
 
 
-class BoxTeacher:
-    """The filled box: the annotation without refinement."""
-
-    name, device = "box", "cpu"
+class _NonLearned:
+    device = "cpu"
     engine = weights = embeddings = None
 
     def embed(self, rgb: RGB) -> RGB:
         return rgb
+
+
+class BoxTeacher(_NonLearned):
+    """The filled box: the annotation without refinement."""
+
+    name = "box"
 
     def decode(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
         """One filled box for every row of `boxes` [n,4] XYXY."""
         return [BoxMask(fill_box(rgb.shape[:2], box), math.nan, math.nan) for box in boxes]
 
 
-class GrabCutTeacher:
+class GrabCutTeacher(_NonLearned):
     """OpenCV's GrabCut: everything outside the box is background, the inside is segmented by colour."""
 
-    name, device = "grabcut", "cpu"
-    engine = weights = embeddings = None
-
-    def embed(self, rgb: RGB) -> RGB:
-        return rgb
+    name = "grabcut"
 
     def decode(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
         """One mask for every row of `boxes` [n,4] XYXY; a box that covers the picture stays filled."""

@@ -192,11 +192,10 @@ def load_sam(
     from imltool.teacher.sam import SamTeacher
 
     chosen = choose_device(device)
-    network: SamNetwork | None = None if steppable else _graph_sam(name, path, engine, on_cpu=chosen == "cpu")
+    network = None if steppable else _graph_sam(name, path, engine, chosen == "cpu")
     if network is None:
-        network = plain = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
-        if steppable:
-            network = _with_graph_decoder(name, path, plain)
+        plain = TorchSam(WITH_WEIGHTS[name](path), torch.device(chosen))
+        network = (_graph_sam(name, path, "auto", chosen == "cpu", plain) if steppable else None) or plain
     if embeddings is not None:
         from imltool.teacher.embeddings import CachingSam
 
@@ -204,36 +203,27 @@ def load_sam(
     return SamTeacher(name, network, path, chosen)
 
 
-def _graph_sam(name: str, weights: Path, engine: str, on_cpu: bool) -> SamNetwork | None:
-    """The exported graphs of a teacher in the requested engine; None if torch is to run the teacher."""
+def _graph_sam(
+    name: str, weights: Path, engine: str, on_cpu: bool, encoder: TorchSam | None = None
+) -> SamNetwork | None:
+    """The exported graphs of a teacher in the requested engine; None if torch is to run the teacher.
+
+    Args:
+        encoder: torch's encoder, which needs only the graph of the decoder.
+    """
     from imltool.engines.registry import GRAPH_ENGINES, pick_engine
     from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_graph_sam
 
     if name != EXPORTABLE and engine in GRAPH_ENGINES:
         raise UsageError(f"teacher {name} is run by torch alone", f"leave --engine out, or choose {EXPORTABLE}")
-    picked = pick_engine(engine, on_cpu and name == EXPORTABLE, "fp32", graphs_of(weights))
+    graphs = graphs_of(weights)[1:] if encoder else graphs_of(weights)
+    picked = pick_engine(engine, on_cpu and name == EXPORTABLE, "fp32", graphs)
     if picked == "torch":
         return None
     try:
-        return load_graph_sam(weights, picked)
+        return load_graph_sam(weights, picked, encoder)
     except WeightsError as error:
         if engine != "auto":
             raise
         log.warning("%s; torch runs %s instead", error.message, weights.name)
         return None
-
-
-def _with_graph_decoder(name: str, weights: Path, encoder: TorchSam) -> SamNetwork:
-    """Torch's encoder with the exported decoder in the fastest engine, or with torch's if there is no valid graph."""
-    from imltool.engines.registry import pick_engine
-    from imltool.teacher.graphs import EXPORTABLE, graphs_of, load_steppable_sam
-
-    on_cpu = encoder.device.type == "cpu" and name == EXPORTABLE
-    picked = pick_engine("auto", on_cpu, "fp32", graphs_of(weights)[1:])
-    if picked == "torch":
-        return encoder
-    try:
-        return load_steppable_sam(weights, picked, encoder)
-    except WeightsError as error:
-        log.warning("%s; torch runs %s instead", error.message, weights.name)
-        return encoder
