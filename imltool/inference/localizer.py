@@ -22,6 +22,7 @@ from imltool.engines.registry import graph_of, load_student_graph, pick_engine
 from imltool.errors import WeightsError
 from imltool.files import sha256_file
 from imltool.pictures.images import RGB, Map
+from imltool.pictures.pixels import resample
 from imltool.pictures.strips import strips
 from imltool.student.header import CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.operating_points import SCORE_DIGITS
@@ -46,22 +47,9 @@ aligned in columns.
 """
 
 
-def resize_picture(rgb: RGB, size: tuple[int, int]) -> RGB:
-    """Scale a uint8 picture [H,W,3] to `size` (width, height).
-
-    Shrinking averages over the area a pixel covers, so that fine structure does not alias (our choice).
-    """
-    height, width = rgb.shape[:2]
-    if (width, height) == size:
-        return rgb
-    shrinks = width >= size[0] and height >= size[1]
-    resized = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, dtype=np.uint8)
-
-
 def resize_input(rgb: RGB, side: int) -> RGB:
-    """Scale a uint8 picture to side×side without keeping the aspect ratio, as in the paper; see `resize_picture`."""
-    return resize_picture(rgb, (side, side))
+    """Scale a uint8 picture [H,W,3] to side×side without keeping the aspect ratio, as in the paper; see `resample`."""
+    return resample(rgb, (side, side))
 
 
 def resize_map(probability: Map, shape: tuple[int, ...]) -> Map:

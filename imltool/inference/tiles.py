@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imltool.inference.localizer import Localizer, resize_map, resize_picture
+from imltool.inference.localizer import Localizer, resize_map
 from imltool.pictures.images import RGB, Map
+from imltool.pictures.pixels import resample
 from imltool.student.settings import StudentSettings
 from imltool.traces.stack import Traces, tiled_traces
 
@@ -163,7 +164,7 @@ def _map_of_whole(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], sh
 
 
 def _tiles(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Iterator[Tile]:
-    canvas = resize_picture(rgb, (tiling.width, tiling.height))
+    canvas = resample(rgb, (tiling.width, tiling.height))
     side, cells = tiling.side, tiling.cells
     for top, left in tiling.corners():
         stack = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.pictures.images import RGB, Mask, encode_jpeg
@@ -35,6 +37,17 @@ def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> R
         return rgb
     kind = cv2.INTER_AREA if size[0] * size[1] < rgb.shape[0] * rgb.shape[1] else enlarge
     return np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
+
+
+def resample(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resize [H,W] or [H,W,3] to `size` (width, height): by area averaging if neither side grows, so that fine
+    structure does not alias, else bilinearly.
+    """
+    height, width = array.shape[:2]
+    if (width, height) == size:
+        return array
+    shrinks = width >= size[0] and height >= size[1]
+    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:

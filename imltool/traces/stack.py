@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from imltool.errors import ImageError
 from imltool.pictures.images import RGB
+from imltool.pictures.pixels import resample
 from imltool.traces.copy_match import DENSE_SIDE, Copy, copy_planes, find_copies
 from imltool.traces.jpeg_grid import CrossDifference, grid_offset, history_likelihood
 from imltool.traces.residual import error_level, fine_energy, fine_structure, grid_strength, relative_log
@@ -68,19 +69,6 @@ class Scale:
         return cls((max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))), grid)
 
 
-def _fit(plane: Plane, size: tuple[int, int]) -> Plane:
-    """Resize a plane to `size` (width, height), averaging when it shrinks."""
-    if plane.shape == (size[1], size[0]):
-        return plane
-    shrinks = plane.shape[0] >= size[1] and plane.shape[1] >= size[0]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(plane, size, interpolation=way), dtype=np.float32)
-
-
-def _smooth(plane: Plane) -> Plane:
-    return np.asarray(cv2.blur(plane, (5, 5)), dtype=np.float32)
-
-
 def picture_traces(rgb: RGB, grid: int = GRID) -> Traces:
     """All traces of a picture, float16 [len(TRACES),grid,grid]; the grid covers the whole picture.
 
@@ -100,9 +88,7 @@ def on_grid(traces: Traces, grid: int) -> Traces:
     """Resample traces [C,t,t] to [C,grid,grid]: averaged when the new grid is coarser, interpolated when finer."""
     if traces.shape[-1] == grid:
         return traces
-    way = cv2.INTER_AREA if grid < traces.shape[-1] else cv2.INTER_LINEAR
-    planes = [cv2.resize(plane.astype(np.float32), (grid, grid), interpolation=way) for plane in traces]
-    return np.stack(planes).astype(np.float16)
+    return np.stack([resample(plane.astype(np.float32), (grid, grid)) for plane in traces]).astype(np.float16)
 
 
 def tiled_traces(rgb: RGB, side: int, grid: tuple[int, int], whole_grid: int = GRID) -> tuple[Traces, Traces]:
@@ -136,13 +122,13 @@ def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
     shape = rgb.shape[0], rgb.shape[1]
     copies = find_copies(rgb)
     luma = Luma(rgb)
-    shrunk = _fit(whole(luma, 0, lambda rows, _: rows, _is_halved(shape)), scales[0].size)
+    shrunk = resample(whole(luma, 0, lambda rows, _: rows, _is_halved(shape)), scales[0].size)
     measured: list[Plane] = []
     stacks: list[list[Traces]] = [[] for _ in scales]
     for seen_at in _measured(rgb, luma):
         for scale, stack in zip(scales, stacks, strict=True):
             plane = seen_at(scale.size)
-            stack.append(_fit(plane, scale.grid).astype(np.float16))
+            stack.append(resample(plane, scale.grid).astype(np.float16))
             if scale is scales[0]:
                 measured.append(plane)
         del seen_at  # before the next full-size plane is made: two planes of a large picture do not fit into memory
@@ -150,7 +136,7 @@ def _stacks(rgb: RGB, scales: Sequence[Scale]) -> list[Traces]:
     scaled = [_scaled(copy, min(1.0, DENSE_SIDE / max(shape))) for copy in copies]
     compared = copy_planes(shrunk, fine_structure(shrunk), [error_90, *histories, energy], scaled)
     for scale, stack in zip(scales, stacks, strict=True):
-        stack += [_fit(plane, scale.grid).astype(np.float16) for plane in compared]
+        stack += [resample(plane, scale.grid).astype(np.float16) for plane in compared]
     return [np.stack(stack) for stack in stacks]
 
 
@@ -177,11 +163,11 @@ def _is_halved(shape: tuple[int, int]) -> bool:
 
 
 def _strange(plane: Plane, size: tuple[int, int]) -> Plane:
-    return relative_log(_smooth(_fit(plane, size)), 0.2)
+    return relative_log(np.asarray(cv2.blur(resample(plane, size), (5, 5)), dtype=np.float32), 0.2)
 
 
 def _clipped(plane: Plane, size: tuple[int, int]) -> Plane:
-    return np.clip(_fit(plane, size), -3, 3)
+    return np.clip(resample(plane, size), -3, 3)
 
 
 def _laid(blocks: Plane, offset: tuple[int, int], shape: tuple[int, int], size: tuple[int, int]) -> Plane:
