@@ -136,16 +136,21 @@ def _position(group: list[Any], name: str, override: str) -> int:
     raise ConfigError(f"--set {override}: {name} is not a position in a list of {len(group)}", "positions count from 0")
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The dotted place of the first fault, "" for the value as a whole, and the fault in words."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+
+
 def _explain(model: type[BaseModel], error: ValidationError, source: str) -> ConfigError:
     first = error.errors()[0]
-    dotted = ".".join(str(part) for part in first["loc"])
+    dotted, fault = first_fault(error)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return ConfigError(f"{source}: unknown key {dotted}{more}", remedy)
-    fault = first["msg"].removeprefix("Value error, ")
     return ConfigError(f"{source}: {dotted or 'the file'}: {fault}, got {first['input']!r}{more}")
 
 

@@ -107,7 +107,6 @@ def convert(
     """
     from imltool.data.accounts import Account, require_used, write_accounts
     from imltool.data.layouts.convert import convert as convert_set
-    from imltool.data.layouts.orientation import record_samples
     from imltool.data.survey import survey
 
     manifest, problems = _read(target, split, mask_rule, settle=True)
@@ -116,7 +115,7 @@ def convert(
     for problem in problems:
         if problem.leaves_out:
             account.leave_out(problem.kind, problem.file)
-    survey(record_samples(manifest), account)
+    survey(manifest.samples(), account)
     common.say_accounts([account])
     require_used([account], max_left_out, common.MAX_LEFT_OUT)
     failed: list[Problem] = []

@@ -117,7 +117,7 @@ def _settings(
 ) -> StudySettings:
     from pydantic import ValidationError
 
-    from imltool.config import load_settings
+    from imltool.config import first_fault, load_settings
     from imltool.study.settings import RowsSettings, StudySettings
     from imltool.study.studies import STUDIES, available, drop_repetitions
     from imltool.teacher.registry import NAMED_TEACHERS
@@ -136,9 +136,8 @@ def _settings(
     try:
         settings = StudySettings.model_validate({**fields, "checkpoint": checkpoint})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where or name}: {first['msg'].removeprefix('Value error, ')}") from error
+        where, fault = first_fault(error)
+        raise UsageError(f"{where or name}: {fault}") from error
     settings, repeated = drop_repetitions(settings)
     for one in (*absent, *repeated):
         common.say(f"row {one.name} left out: {one.reason}")

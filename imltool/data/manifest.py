@@ -12,14 +12,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from imltool.config import Frozen
-from imltool.data.folder import is_plain
+from imltool.config import Frozen, first_fault
+from imltool.data.folder import Sample, is_plain
 from imltool.data.masks import MaskRule, read_truth
 from imltool.errors import DataError, UsageError
 from imltool.files import write_text
@@ -85,6 +86,13 @@ class Manifest:
         """The file that `name` in a record refers to."""
         return self.root / name
 
+    def samples(self) -> list[Sample]:
+        """A sample for every record, in their order, with the record's name of the picture."""
+        return [
+            Sample(one.image, self.file(one.image), self.file(one.mask) if one.mask else None, one.kind, one.mask_rule)
+            for one in self.records
+        ]
+
     def counts(self) -> ManifestCounts:
         """The numbers of its records."""
         tampered = sum(record.tampered for record in self.records)
@@ -110,9 +118,7 @@ class Manifest:
                 for record in self.records
             ]
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            fault = first["msg"].removeprefix("Value error, ")
+            place, fault = first_fault(error)
             raise UsageError(f"--mask-rule {place}: {fault}", f"known: {', '.join(MaskRule.model_fields)}") from error
         return Manifest(self.root, records)
 
@@ -167,15 +173,11 @@ def is_manifest(path: Path) -> bool:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     except OSError:
         return True  # reading it will report the fault
-    return any(_is_record(line) for line in lines)
-
-
-def _is_record(line: str) -> bool:
-    try:
-        Record.model_validate_json(line)
-    except ValidationError:
-        return False
-    return True
+    for line in lines:
+        with suppress(ValidationError):
+            Record.model_validate_json(line)
+            return True
+    return False
 
 
 def _read_record(line: str, where: str) -> Record:
@@ -188,10 +190,9 @@ def _read_record(line: str, where: str) -> Record:
     try:
         return Record.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        fault = first["msg"].removeprefix("Value error, ")
-        known = f"known here: {', '.join(sorted(Record.model_fields))}" if first["type"] == "extra_forbidden" else ""
+        field, fault = first_fault(error)
+        unknown = error.errors()[0]["type"] == "extra_forbidden"
+        known = f"known here: {', '.join(sorted(Record.model_fields))}" if unknown else ""
         raise DataError(f"{where}: {f'{field}: ' if field else ''}{fault}", known) from error
 
 

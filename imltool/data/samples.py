@@ -70,11 +70,7 @@ def manifest_samples(manifest: Manifest) -> list[Sample]:
     """
     names = [Path(record.image) for record in manifest.records]
     shared = Path(os.path.commonpath([name.parent for name in names])) if all(map(Path.is_absolute, names)) else None
-    samples: list[Sample] = []
-    for record in manifest.records:
-        name = record.image
-        if shared:
-            name = Path(name).relative_to(shared).as_posix()
-        mask = None if record.mask is None else manifest.file(record.mask)
-        samples.append(Sample(name, manifest.file(record.image), mask, record.kind, record.mask_rule))
+    samples = manifest.samples()
+    if shared:
+        samples = [replace(one, name=Path(one.name).relative_to(shared).as_posix()) for one in samples]
     return sorted(samples, key=lambda sample: (not sample.tampered, sample.name))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from imltool.config import Settings
+from imltool.config import Settings, first_fault
 from imltool.engines.graph_info import PIXELS, PROBABILITY, TRACES_INPUT, GraphInfo
 from imltool.engines.network import Batch, Compute, Probabilities
 from imltool.errors import WeightsError
@@ -64,8 +64,8 @@ def read_info(graph: Graph, kind: type[InfoT]) -> InfoT:
     try:
         return kind.model_validate_json(graph.metadata)
     except ValidationError as error:
-        first = error.errors()[0]
-        detail = f"{'.'.join(map(str, first['loc'])) or 'metadata'}: {first['msg']}"
+        place, fault = first_fault(error)
+        detail = f"{place or 'metadata'}: {fault}"
         raise WeightsError(f"{graph.path} is not a graph this imltool reads ({detail})", remedy) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
-from imltool.config import Settings
+from imltool.config import Settings, first_fault
 from imltool.errors import ConfigError, WeightsError
 from imltool.student.operating_points import SCORE_DIGITS
 from imltool.student.settings import MEAN, STD, StudentSettings
@@ -119,9 +119,8 @@ class CheckpointHeader(Settings):
         try:
             architecture = StudentSettings.model_validate(self.architecture.model_dump() | dict(changes))
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"{name}: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}") from None
+            name, fault = first_fault(error)
+            raise ConfigError(f"{name}: {fault}, got {error.errors()[0]['input']!r}") from None
         return self.model_copy(update={"architecture": architecture})
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from imltool.config import Frozen
+from imltool.config import Frozen, first_fault
 from imltool.errors import DataError
 from imltool.files import make_folder, writing
 from imltool.journal import PARAMETERS, read_rows
@@ -114,5 +114,6 @@ def read_measurements(path: Path) -> list[Measurement]:
     try:
         return [Measurement.model_validate(line) for line in read_rows(path)]
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise DataError(f"{path} is not a study's journal as this imltool writes it: {where}") from error
+        raise DataError(
+            f"{path} is not a study's journal as this imltool writes it: {first_fault(error)[0]}"
+        ) from error

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from imltool.data.folder import Sample
 from imltool.data.layouts.common import Problem
 from imltool.data.manifest import Manifest
 from imltool.data.raster import settle_rasters
-
-
-def record_samples(manifest: Manifest) -> list[Sample]:
-    """A sample for every record, in their order, with the record's name of the picture."""
-    return [
-        Sample(
-            record.image,
-            manifest.file(record.image),
-            None if record.mask is None else manifest.file(record.mask),
-            record.kind,
-            record.mask_rule,
-        )
-        for record in manifest.records
-    ]
 
 
 def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
@@ -27,7 +12,7 @@ def settle_manifest(manifest: Manifest) -> tuple[Manifest, list[Problem]]:
 
     A mask that is converted from the stored raster is a note; an undecided raster is a fault.
     """
-    samples = record_samples(manifest)
+    samples = manifest.samples()
     settled = settle_rasters(samples)
     records = [
         record.model_copy(update={"mask_rule": sample.rule})
