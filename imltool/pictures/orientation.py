@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imltool.pictures import tags
-from imltool.pictures.arrays import RGB
+from imltool.pictures.arrays import RGB, Scalar
 from imltool.pictures.block import Blocks
-
-AnyType = TypeVar("AnyType", bound=np.generic)
 
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda array: array,
@@ -100,7 +98,7 @@ def decode_xmp(packet: bytes) -> str:
     return packet.decode("utf-8", "replace")
 
 
-def upright(stored: NDArray[AnyType], orientation: int) -> NDArray[AnyType]:
+def upright(stored: NDArray[Scalar], orientation: int) -> NDArray[Scalar]:
     """Stored pixels [H,W,3], or a mask [H,W] of them, turned upright."""
     return np.ascontiguousarray(TURNS[orientation](stored))
 

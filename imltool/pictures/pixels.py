@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ from PIL import Image
 
 from imltool.pictures.images import RGB, Mask, encode_jpeg
 from imltool.pictures.strips import strips
+
+Number = TypeVar("Number", np.uint8, np.float32)
 
 LEAST_SIDE = 16
 """No resize makes a side shorter than this many pixels."""
@@ -39,7 +41,7 @@ def resize(rgb: RGB, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> R
     return np.asarray(cv2.resize(rgb, size, interpolation=kind), dtype=np.uint8)
 
 
-def resample(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def resample(array: NDArray[Number], size: tuple[int, int]) -> NDArray[Number]:
     """Resize [H,W] or [H,W,3] to `size` (width, height): by area averaging if neither side grows, so that fine
     structure does not alias, else bilinearly.
     """
@@ -47,7 +49,8 @@ def resample(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     if (width, height) == size:
         return array
     shrinks = width >= size[0] and height >= size[1]
-    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    resized = cv2.resize(array, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=array.dtype)
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
