@@ -24,8 +24,12 @@ from imltool.engines.graph_info import (
     Precision,
     Size,
 )
-from imltool.errors import UsageError, WeightsError
-from imltool.export.f1_check import check_f1
+from imltool.errors import DataError, UsageError, WeightsError
+from imltool.evaluation import metrics
+from imltool.evaluation.counts import stack
+from imltool.evaluation.methods import checkpoint_method
+from imltool.evaluation.rows import HALF, Counting
+from imltool.evaluation.runner import evaluate_set
 from imltool.export.free_windows import free_windows
 from imltool.export.onnx_files import OPSET, halve_weights, need_exporter, opened_for_trial, trace_graph, with_info
 from imltool.export.quantise import choose_pictures, quantise
@@ -178,6 +182,26 @@ def _info(
         checked=0,
         torch_version=str(torch.__version__),
     )
+
+
+def check_f1(graph: Localizer, reference: Localizer, one: NamedSet) -> F1Check:
+    """The pixel F1 of a graph and of torch on the tampered pictures of a set.
+
+    Raises `DataError` when a picture or its mask cannot be read, or no picture is tampered.
+    """
+    pictures = sum(sample.tampered for sample in one.samples)
+    return F1Check(name=one.name, pictures=pictures, f1=_mean_f1(graph, one), torch=_mean_f1(reference, one))
+
+
+def _mean_f1(localizer: Localizer, one: NamedSet) -> float:
+    tampered = [sample for sample in one.samples if sample.tampered]
+    if not tampered:
+        raise DataError(f"set {one.name} has no tampered picture to measure F1 on", "give a labelled set")
+    scored = evaluate_set(tampered, [checkpoint_method(localizer)], counting=Counting(curves=False))
+    rows = [row for _, row in scored]
+    if failed := [row for row in rows if not row.ok]:
+        raise DataError(f"{one.name}/{failed[0].name}: {failed[0].reason}")
+    return float(metrics.f1(stack(row.counts[HALF] for row in rows)).mean())
 
 
 def _require_same(weights: Path, found: Comparison, tolerance: float) -> None:

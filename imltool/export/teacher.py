@@ -75,7 +75,8 @@ def export_teacher(name: str, weights: Path, folder: Path, precision: Precision 
     sam = build_mobile_sam(weights)
     common = {"name": name, "weights_sha256": sha256_file(weights), "precision": precision, "opset": OPSET}
     infos = [TeacherGraphInfo(**common, part=part, torch_version=str(torch.__version__)) for part in PARTS]
-    models = [_encoder_graph(sam), _decoder_graph(sam)]
+    encoder = trace_graph(sam.image_encoder, {PIXELS: torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)}, [FEATURES])
+    models = [encoder, _decoder_graph(sam)]
     make_folder(folder)
     for model in models:
         if precision == "fp16":
@@ -86,10 +87,6 @@ def export_teacher(name: str, weights: Path, folder: Path, precision: Precision 
             share_weights(model, weights)
         write_bytes(target, with_info(model, info))
     return checked
-
-
-def _encoder_graph(sam: Any) -> Any:
-    return trace_graph(sam.image_encoder, {PIXELS: torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)}, [FEATURES])
 
 
 def _decoder_graph(sam: Any) -> Any:
