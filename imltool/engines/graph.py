@@ -20,30 +20,20 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class Graph(Protocol):
-    """A graph file that an engine has loaded."""
+    """A graph file that an engine has loaded.
 
-    @property
-    def path(self) -> Path: ...
+    Attributes:
+        engine: the engine's name in `registry.GRAPH_ENGINES`.
+        version: the engine's version.
+        compute: precision of the engine, unless the graph is in int8.
+        metadata: the file's metadata under `INFO_KEY`; None for a graph that imltool did not make.
+    """
 
-    @property
-    def engine(self) -> str:
-        """The engine's name in `registry.GRAPH_ENGINES`."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """The engine's version."""
-        ...
-
-    @property
-    def compute(self) -> Compute:
-        """Precision of the engine, unless the graph is in int8."""
-        ...
-
-    @property
-    def metadata(self) -> str | None:
-        """The file's metadata under `INFO_KEY`; None for a graph that imltool did not make."""
-        ...
+    path: Path
+    engine: str
+    version: str
+    compute: Compute
+    metadata: str | None
 
     def run(self, inputs: Iterable[Arrays]) -> list[Arrays]:
         """Outputs of several runs, in their order. The arrays belong to the caller.

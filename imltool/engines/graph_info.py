@@ -125,16 +125,9 @@ class GraphInfo(Settings):
     def _of_format_1(cls, values: Any) -> Any:
         # the bundled graphs have it: they were exported before input sizes and test-time augmentation had these fields
         if isinstance(values, dict) and values.get("format") == 1 and "mirrors" in values:
-            flips = values["mirrors"]
-            kept = {key: value for key, value in values.items() if key != "mirrors"}
-            grid = 112 if values.get("traces") else None
-            return {
-                "trained_size": values.get("input_size"),
-                "trace_grid": grid,
-                **kept,
-                "format": 2,
-                "tta_flips": flips,
-            }
+            absent = {"trained_size": values.get("input_size"), "trace_grid": 112 if values.get("traces") else None}
+            values = absent | values | {"format": 2, "tta_flips": values["mirrors"]}
+            del values["mirrors"]
         return values
 
     def takes(self, side: int) -> bool:

@@ -49,17 +49,10 @@ class Network(Protocol):
             Otherwise every picture is computed separately.
     """
 
-    @property
-    def engine(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def compute(self) -> Compute: ...
-
-    @property
-    def batched(self) -> bool: ...
+    engine: str
+    version: str
+    compute: Compute
+    batched: bool
 
     def forward(self, batches: Iterable[Batch]) -> list[Probabilities]:
         """One forward pass for each batch, without test-time augmentation; the maps in the order of the batches.

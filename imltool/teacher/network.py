@@ -29,11 +29,8 @@ class SamNetwork(Protocol):
         layers: the encoder's modules if torch runs it, for stepping through the encoder; empty for other engines.
     """
 
-    @property
-    def engine(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
+    engine: str
+    version: str
 
     @property
     def layers(self) -> Iterable[nn.Module]: ...
