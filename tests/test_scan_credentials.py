@@ -214,6 +214,16 @@ def test_credentials_mark_is_found_at_any_position(tmp_path: Path, monkeypatch: 
         assert not opened.found
 
 
+@pytest.mark.parametrize("ending", ["jpg", "tif"])
+def test_credentials_of_a_file_too_large_for_memory(
+    tmp_path: Path, sign: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    path = signed(tmp_path, sign, ending)
+    whole = context_of(path)
+    monkeypatch.setattr(source, "IN_MEMORY", 1000)
+    assert context_of(path) == whole and whole.credentials.state == "valid"
+
+
 @pytest.mark.slow
 def test_expired_certificate_is_not_reported_as_a_changed_picture(tmp_path: Path) -> None:
     """Signed a few seconds before the certificate expires, and read afterwards."""

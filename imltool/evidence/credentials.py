@@ -150,8 +150,11 @@ def _ask(source: Source, mime: str) -> dict[str, Any]:
         if isinstance(source.stream, io.BytesIO):
             done = subprocess.run(command, input=source.whole(), capture_output=True, timeout=SECONDS, check=False)
         else:
+            # the process shares the offset of the system; seeking to the end drops the buffer, in which a seek may stay
+            source.stream.seek(0, io.SEEK_END)
             source.stream.seek(0)
             done = subprocess.run(command, stdin=source.stream, capture_output=True, timeout=SECONDS, check=False)
+            source.stream.seek(0, io.SEEK_END)
         if done.returncode == 0:
             return dict(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
