@@ -142,6 +142,7 @@ def test_every_kind_of_file_is_analysed_or_reported(
     assert record["counts"]["failed"] == len(FAULTS)
     assert record["counts"]["files"] == len(rows)
     assert record["sessions"][0]["finished"] >= record["sessions"][0]["started"]
+    assert record["sessions"][0]["command_line"][:2] == ["imltool", "scan"], "also when a program runs the command"
 
 
 def test_row_values_can_be_recomputed_from_the_map(tiny_weights: Path, tmp_path: Path) -> None:

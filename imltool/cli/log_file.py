@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,6 @@ import typer
 from imltool.cli import common
 from imltool.errors import UsageError
 from imltool.files import writing
-from imltool.texts import command_text
 from imltool.versions import __version__
 
 LogFileOption = Annotated[
@@ -67,7 +65,7 @@ def log_to(path: Path | None, keep_out: Path) -> Iterator[None]:
     level = common.log.level
     common.log.setLevel(logging.DEBUG)
     try:
-        common.note(f"imltool {__version__}: {command_text(['imltool', *sys.argv[1:]])}")
+        common.note(f"imltool {__version__}: {common.command_line()}")
         yield
     except BaseException as error:
         if not isinstance(error, typer.Exit):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -175,7 +174,7 @@ def scan(
                 batch=batch,
                 restart=restart,
                 case={"id": case_id, "examiner": examiner, "notes": notes},
-                command_line=["imltool", *sys.argv[1:]],
+                command_line=["imltool", *common.arguments],
                 cluster=cluster,
             ):
                 results.append(result)
