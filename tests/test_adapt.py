@@ -183,3 +183,22 @@ def test_student_without_improvement_is_not_recommended(
         new_f1=change(*new), new_flagged=change(0, 1, (0, 1)), known_f1=change(*known), false_alarms=change(*alarms)
     )
     assert comparison.recommended is recommended and words in comparison.conclusion()
+
+
+def test_masks_are_found_by_stem_before_anything_is_learned(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    for folder in (case / "photos", case / "masks"):
+        for path in [*folder.iterdir()]:
+            path.rename(path.with_stem(f"take [{path.stem}]"))  # brackets are a pattern only for a glob
+    boxes = (case / "boxes.json").read_text()
+    for seed in range(8):
+        boxes = boxes.replace(f'"{seed}.png"', f'"take [{seed}].png"')
+    (case / "boxes.json").write_text(boxes)
+    code, _, stderr = imltool(*arguments(case, tiny_weights, "--masks", case / "masks"))
+    assert code == 0, stderr
+    assert json.loads((case / "run" / "adapt.json").read_text())["measured_with"] == "masks"
+    shutil.rmtree(case / "run")
+    for path in (case / "masks").iterdir():
+        path.unlink()
+    code, _, stderr = imltool(*arguments(case, tiny_weights, "--masks", case / "masks"))
+    assert code == 1 and "has 0 masks" in stderr
+    assert not (case / "run").exists(), "refused before the pseudo-masks and the training"

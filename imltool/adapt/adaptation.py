@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from imltool.data.box_formats import read_boxes
 from imltool.data.boxes import BoxReport, match_boxes
 from imltool.device import choose_device
 from imltool.errors import DataError
-from imltool.files import make_folder, sha256_file, sha256_text, write_text
+from imltool.files import make_folder, sha256_file, sha256_text, walk_images, write_text
 from imltool.inference.localizer import Localizer
 from imltool.journal import dump_json, output_folder
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.header import THRESHOLDS, CheckpointHeader, read_header
+from imltool.student.header import THRESHOLDS, read_header
 from imltool.teacher.pseudo import PseudoSettings, write_pseudo_masks
 from imltool.teacher.pseudo_rows import read_pseudo
 from imltool.teacher.registry import load_teacher
@@ -63,7 +63,8 @@ class Adaptation:
         masks: folder of true masks of the photos, by stem, to measure with; None measures with the pseudo-masks.
         weights: the student to start from; None takes the default one.
 
-    Raises `DataError` (see `parts.divide`), `WeightsError`, `ResumeError` and `UsageError` before anything is learned.
+    Raises `DataError` (see `parts.divide`, and for a held-out picture without its true mask), `WeightsError`,
+    `ResumeError` and `UsageError` before anything is learned.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Adaptation:
             if not folder.is_dir():
                 raise DataError(f"{folder} is not a folder of pictures")
         # the folders alone are resolved: pictures in them may be links to elsewhere
-        self.photos, self.authentic, self.masks = photos.resolve(), authentic.resolve() if authentic else None, masks
+        self.photos, self.authentic = photos.resolve(), authentic.resolve() if authentic else None
         self.out, self.device = out.resolve(), choose_device(device)
         self.settings = settings or AdaptSettings()
         self.start = student_file(weights)
@@ -93,6 +94,7 @@ class Adaptation:
             first = f": {self.report.faults[0].message}" if self.report.faults else ""
             raise DataError(f"no box of {boxes} fits a picture in {photos}{first}", "check the names and the folder")
         self.parts: Parts = divide(self.report.matched, self.authentic, self.settings)
+        self._true_masks = self._find_masks(masks) if masks else {}
         self.comparison: Comparison | None = None
         self._parameters = {
             "command": "adapt",
@@ -108,7 +110,8 @@ class Adaptation:
             save_settings(self.settings, self.out / "config.yaml")
             yield from self._label()
             yield from self._train()
-            yield from self._forge_check()
+            if self.parts.checking:
+                yield from self._forge(CHECK, self.parts.checking)
             yield from self._compare()
 
     @property
@@ -118,10 +121,8 @@ class Adaptation:
 
     def _label(self) -> Iterator[Progress]:
         teacher = load_teacher(self.settings.teacher, device=self.device, engine="auto")
-        total = len(self.report.matched)
-        with ExitStack() as held:
-            folder = self.out / PSEUDO
-            held.enter_context(output_folder(folder, {"command": "pseudo", "teacher": self.settings.teacher}))
+        total, folder = len(self.report.matched), self.out / PSEUDO
+        with output_folder(folder, {"command": "pseudo", "teacher": self.settings.teacher}):
             for done, row in enumerate(write_pseudo_masks(self.report.matched, teacher, PseudoSettings(), folder), 1):
                 if row.status == "failed":
                     raise DataError(f"{row.image}: {row.reason}", "repair the picture or remove its boxes")
@@ -153,7 +154,8 @@ class Adaptation:
         student, header = load_checkpoint(self.out / TRAINING / "last.safetensors")
         if self.authentic is None:
             write_text(self.out / MIXING, dump_json(Mixing().model_dump(mode="json")) + "\n")
-            save_checkpoint(self.checkpoint, student.state_dict(), _with_thresholds_of(self.header, header))
+            kept = {name: getattr(self.header, name) for name in THRESHOLDS}  # nothing to fit others to
+            save_checkpoint(self.checkpoint, student.state_dict(), header.model_copy(update=kept))
             return
         yield from self._forge(WATCH, self.parts.calibrating)
         before = load_checkpoint(self.start)[0].state_dict()
@@ -164,10 +166,6 @@ class Adaptation:
         write_text(self.out / MIXING, dump_json(mixing.model_dump(mode="json")) + "\n")
         save_checkpoint(self.checkpoint, student.state_dict(), header)
         yield Progress("mixing", message=f"{mixing.share:.0%} of what was learned is kept")
-
-    def _forge_check(self) -> Iterator[Progress]:
-        if self.parts.checking:
-            yield from self._forge(CHECK, self.parts.checking)
 
     def _forge(self, name: str, photos: tuple[Path, ...]) -> Iterator[Progress]:
         count = self.settings.check_count
@@ -196,7 +194,7 @@ class Adaptation:
             "comparison": self.comparison.model_dump(mode="json"),
             "recommended": self.comparison.recommended,
             "conclusion": self.comparison.conclusion(),
-            "measured_with": "masks" if self.masks else "pseudo-masks",
+            "measured_with": "masks" if self._true_masks else "pseudo-masks",
             "pictures": {name: len(files) for name, files in vars(self.parts).items()},
             "mixing": json.loads((self.out / MIXING).read_text(encoding="utf-8")),
             "boxes": sum(len(item.boxes) for item in self.report.matched),
@@ -206,20 +204,18 @@ class Adaptation:
 
     def _held_out(self) -> list[Case]:
         made = {row.image: self.out / PSEUDO / row.mask for row in read_pseudo(self.out / PSEUDO)}
-        cases = []
+        made |= self._true_masks
+        return [Case(path, made[path.relative_to(self.photos).as_posix()]) for path in self.parts.held_out]
+
+    def _find_masks(self, masks: Path) -> dict[str, Path]:
+        """Held-out picture, below the folder of photos → its true mask. Raises `DataError` unless each has one."""
+        by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in walk_images(masks):
+            by_stem[path.stem].append(path)
+        found = {}
         for path in self.parts.held_out:
-            mask = made[path.relative_to(self.photos).as_posix()]
-            if self.masks is not None:
-                true = sorted(self.masks.rglob(f"{path.stem}.*"))
-                if len(true) != 1:
-                    raise DataError(
-                        f"{path.name} has {len(true)} masks in {self.masks}", "one of the same stem is wanted"
-                    )
-                mask = true[0]
-            cases.append(Case(path, mask))
-        return cases
-
-
-def _with_thresholds_of(before: CheckpointHeader, header: CheckpointHeader) -> CheckpointHeader:
-    """Without authentic pictures nothing can be calibrated: the thresholds of the student before stay."""
-    return header.model_copy(update={name: getattr(before, name) for name in THRESHOLDS})
+            fitting = by_stem[path.stem]
+            if len(fitting) != 1:
+                raise DataError(f"{path.name} has {len(fitting)} masks in {masks}", "one of the same stem is wanted")
+            found[path.relative_to(self.photos).as_posix()] = fitting[0]
+        return found

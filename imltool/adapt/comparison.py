@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from imltool.config import Frozen
 from imltool.evaluation.bootstrap import mean_interval
 from imltool.evaluation.counts import count_pixels
 from imltool.evaluation.metrics import f1
@@ -20,10 +20,8 @@ GREATEST_LOSS = 0.02
 GREATEST_FALSE_ALARMS = 0.05
 
 
-class Change(BaseModel):
+class Change(Frozen):
     """A mean over pictures before and after, the paired difference, and its 95 % interval (None for one picture)."""
-
-    model_config = ConfigDict(frozen=True)
 
     pictures: int
     before: float
@@ -32,7 +30,7 @@ class Change(BaseModel):
     interval: tuple[float, float] | None
 
 
-class Comparison(BaseModel):
+class Comparison(Frozen):
     """What an adaptation changed.
 
     Attributes:
@@ -41,8 +39,6 @@ class Comparison(BaseModel):
         known_f1: pixel F1 on forgeries of known kinds; None without authentic pictures to make them from.
         false_alarms: share of authentic pictures above the operating point; None without any.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     new_f1: Change
     new_flagged: Change
@@ -79,12 +75,6 @@ class Comparison(BaseModel):
         return f"Not recommended: {'; '.join(reasons)}. Keep the student before, or draw more boxes."
 
 
-@dataclass
-class _Values:
-    f1: list[float] = field(default_factory=list)
-    flagged: list[float] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Case:
     """A picture and its label: a mask file, or None for an authentic picture."""
@@ -104,29 +94,30 @@ def compare(
     before: Localizer, after: Localizer, new: Sequence[Case], known: Sequence[Case], authentic: Sequence[Case]
 ) -> Iterator[Comparison | str]:
     """Measure both students on the same pictures; yields each picture's name, at the end the `Comparison`."""
-    sets: list[tuple[_Values, _Values]] = []
+    f1s: list[list[list[float]]] = []  # of each set, of each picture: before and after
+    flagged: list[list[list[float]]] = []
     for cases in (new, known, authentic):
-        values = (_Values(), _Values())
-        sets.append(values)
+        f1s.append([])
+        flagged.append([])
         for case in cases:
             rgb = read_rgb(case.image)
-            for student, found in zip((before, after), values, strict=True):
-                (probabilities,) = student.maps([rgb])
-                found.flagged.append(float(image_score(probabilities) > student.header.score_threshold))
-                if case.mask is not None:
-                    found.f1.append(f1_of(probabilities, case))
+            maps = [student.maps([rgb])[0] for student in (before, after)]
+            pairs = zip(maps, (before, after), strict=True)
+            flagged[-1].append([float(image_score(found) > one.header.score_threshold) for found, one in pairs])
+            if case.mask is not None:
+                f1s[-1].append([f1_of(found, case) for found in maps])
             yield case.image.name
-    (new_before, new_after), (known_before, known_after), (clean_before, clean_after) = sets
     yield Comparison(
-        new_f1=_change(new_before, new_after, lambda one: one.f1),
-        new_flagged=_change(new_before, new_after, lambda one: one.flagged),
-        known_f1=_change(known_before, known_after, lambda one: one.f1) if known else None,
-        false_alarms=_change(clean_before, clean_after, lambda one: one.flagged) if authentic else None,
+        new_f1=_change(f1s[0]),
+        new_flagged=_change(flagged[0]),
+        known_f1=_change(f1s[1]) if known else None,
+        false_alarms=_change(flagged[2]) if authentic else None,
     )
 
 
-def _change(before: _Values, after: _Values, values: Callable[[_Values], list[float]]) -> Change:
-    first, second = np.array(values(before)), np.array(values(after))
+def _change(pairs: Sequence[Sequence[float]]) -> Change:
+    """From (before, after) of each picture."""
+    first, second = np.array(pairs).T
     difference = second - first
     return Change(
         pictures=len(first),

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from torch import Tensor
 
 from imltool.adapt.comparison import GREATEST_LOSS, Case, f1_of
+from imltool.config import Frozen
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_rgb
 from imltool.student.header import CheckpointHeader
@@ -25,7 +26,7 @@ SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)
 State = Mapping[str, Tensor]
 
 
-class Mixing(BaseModel):
+class Mixing(Frozen):
     """Which share of the adapted weights was kept, and why.
 
     Attributes:
@@ -35,11 +36,9 @@ class Mixing(BaseModel):
         known: the same of each share that was tried.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     share: float = 1.0
     known_before: float | None = None
-    known: dict[float, float] = {}
+    known: dict[float, float] = Field(default={})
 
 
 def mixed(before: State, after: State, share: float) -> dict[str, Tensor]:

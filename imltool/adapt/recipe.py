@@ -10,7 +10,7 @@ from imltool.adapt.parts import Parts
 from imltool.adapt.settings import AdaptSettings
 from imltool.files import write_text
 from imltool.student.header import CheckpointHeader
-from imltool.training.settings import DataSettings, OptimSettings, SourceSettings, TrainSettings
+from imltool.training.settings import AugmentSettings, DataSettings, OptimSettings, SourceSettings, TrainSettings
 
 NEW = "new kind"
 AUTHENTIC = "authentic"
@@ -72,7 +72,7 @@ def training_settings(
             validation=(SourceSettings.model_validate(boxed | {"list": held_out}),),
             calibration=tuple(SourceSettings.model_validate(one) for one in calibration),
         ),
-        augment=settings.augment(),
+        augment=AugmentSettings(sides=settings.sides),
         optim=OptimSettings(
             steps=settings.steps,
             batch_size=settings.batch_size,

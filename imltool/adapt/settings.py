@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from imltool.config import Settings
-from imltool.training.settings import AugmentSettings
 
 
 class AdaptSettings(Settings):
@@ -41,7 +40,3 @@ class AdaptSettings(Settings):
     )
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=0, description="processes that make samples")
-
-    def augment(self) -> AugmentSettings:
-        """The changes of training pictures: those of a training from the start."""
-        return AugmentSettings(sides=self.sides)
