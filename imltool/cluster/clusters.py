@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError
@@ -12,23 +11,11 @@ if TYPE_CHECKING:
     from imltool.cluster.ray_cluster import RayCluster
 
 
-def _open_ray(address: str | None, workers: int | None) -> RayCluster:
-    from imltool.cluster.ray_cluster import RayCluster
-
-    return RayCluster(address, workers)
-
-
-CLUSTERS: dict[str, Callable[[str | None, int | None], RayCluster]] = {"ray": _open_ray}
-"""Value of `--engine-cluster` → function of `--cluster-address` and `--cluster-workers` that opens it."""
-_PACKAGES = {"ray": ("ray",)}
-"""Packages that each needs, all of them in the extra with its name."""
-
-
 def choose_cluster(name: str | None, address: str | None = None, workers: int | None = None) -> RayCluster | None:
     """The requested cluster, not yet started; None if the command does the work itself.
 
     Args:
-        name: of `CLUSTERS`.
+        name: `ray`, the only one; its package is in the extra of that name.
         address: of a running cluster; None starts one on this machine, which ends with the command.
         workers: processes; None takes one per CPU, or with CUDA one per GPU.
 
@@ -41,8 +28,10 @@ def choose_cluster(name: str | None, address: str | None = None, workers: int | 
         return None
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} worker processes are too few", "give at least one")
-    if name not in CLUSTERS:
-        raise UsageError(f"unknown cluster engine {name!r}", f"choose one of {', '.join(CLUSTERS)}")
-    if any(importlib.util.find_spec(package) is None for package in _PACKAGES[name]):
-        raise UsageError(f"cluster engine {name} is not installed", f"pip install 'imltool[{name}]'")
-    return CLUSTERS[name](address, workers)
+    if name != "ray":
+        raise UsageError(f"unknown cluster engine {name!r}", "choose one of ray")
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("cluster engine ray is not installed", "pip install 'imltool[ray]'")
+    from imltool.cluster.ray_cluster import RayCluster
+
+    return RayCluster(address, workers)

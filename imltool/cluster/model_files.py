@@ -1,9 +1,13 @@
-"""A model's files, sent to other machines, which need not have them."""
+"""A model's files, sent to other machines, which need not have them, and checks that those have the same versions.
+
+Other versions could write other bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imltool.errors import ClusterError
 from imltool.files import what_happened
+from imltool.versions import __version__
 from imltool.weights import ASSETS
+
+REMEDY = "install the same version on all machines of the cluster"
 
 
 @dataclass(frozen=True)
@@ -67,3 +75,17 @@ class ModelFiles:
             for path, one in zip(paths, self.files, strict=True):
                 path.write_bytes(ray.get(one.sent))
             yield paths
+
+
+def require_version(tool_version: str) -> None:
+    """Raise `ClusterError` when imltool on this machine has another version than the command's."""
+    if tool_version != __version__:
+        raise ClusterError(f"{platform.node()} has imltool {__version__}, the command has {tool_version}", REMEDY)
+
+
+def require_engine(engine: str | None, commands: str | None) -> None:
+    """Raise `ClusterError` when the engine on this machine, with its version, is not the command's."""
+    if engine != commands:
+        raise ClusterError(
+            f"{platform.node()} has {engine}, the command has {commands}", f"{REMEDY}, or choose another --engine"
+        )

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imltool.cluster.check_order import Made
-from imltool.cluster.model_files import ModelFiles
-from imltool.cluster.same_setup import require_engine, require_version
+from imltool.cluster.model_files import ModelFiles, require_engine, require_version
 from imltool.teacher.embeddings import EmbeddingFolder
 from imltool.teacher.pseudo import PseudoSettings, Unlabelled, label_picture
 from imltool.teacher.pseudo_rows import FailedPicture, PseudoRow

@@ -62,13 +62,15 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[Any]:
         # an interrupted start or shutdown of Ray would leave processes and files behind
         with deferred_interrupt() as asked:
             ray = _begin(ends, address, cpus)
-        _raise_if(asked())
+        if asked():
+            raise KeyboardInterrupt
         try:
             yield ray
         finally:
             with deferred_interrupt() as asked:
                 ends.close()
-            _raise_if(asked())
+            if asked():
+                raise KeyboardInterrupt
 
 
 def _begin(ends: ExitStack, address: str | None, cpus: int | None) -> Any:
@@ -110,12 +112,6 @@ def _local_settings(folder: str) -> dict[str, str]:
         "RAY_TMPDIR": folder,
         "TMPDIR": folder,
     }
-
-
-def _raise_if(asked: bool) -> None:
-    """Raise `KeyboardInterrupt` for a Ctrl-C that was deferred."""
-    if asked:
-        raise KeyboardInterrupt
 
 
 def _require_server(address: str) -> None:

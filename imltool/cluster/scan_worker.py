@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imltool.cluster.check_order import Made
-from imltool.cluster.model_files import ModelFiles
-from imltool.cluster.same_setup import require_engine, require_version
+from imltool.cluster.model_files import ModelFiles, require_engine, require_version
 from imltool.engines.network import Compute
 from imltool.engines.registry import graph_of
 from imltool.inference.localizer import Localizer
