@@ -32,8 +32,7 @@ from imltool.student.settings import StudentSettings
 from imltool.training.data import TrainingData
 from imltool.training.loop import Training
 from imltool.training.losses import LOSSES
-from imltool.training.schedule import learning_rate
-from imltool.training.settings import AugmentSettings, TrainSettings
+from imltool.training.settings import AugmentSettings, OptimSettings, TrainSettings
 
 CPU = ("--device", "cpu", "-q")
 
@@ -217,10 +216,11 @@ def test_number_of_workers_does_not_change_training(config: Path, tmp_path: Path
 
 
 def test_learning_rate_schedule_has_warmup_and_cosine_decay() -> None:
-    rates = [learning_rate(step, 100, 1.0, 10, 0.1) for step in range(100)]
+    optim = OptimSettings(steps=100, lr=1.0, warmup=10, final_lr=0.1)
+    rates = [optim.learning_rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
-    assert learning_rate(55, 100, 1.0, 10, 0.1) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 45 / 89)))
+    assert rates[55] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 45 / 89)))
 
 
 def test_losses_agree_with_plain_arithmetic() -> None:

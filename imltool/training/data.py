@@ -9,7 +9,6 @@ import logging
 import math
 import signal
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +29,7 @@ from imltool.student.settings import StudentSettings
 from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, NoRegionError, sample_rng
 from imltool.traces.stack import on_grid, picture_traces
-from imltool.training.prepared import CACHE_BYTES, ArrayCache, Prepared, view
+from imltool.training.prepared import ArrayCache, Prepared, view
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 from imltool.training.sources import build_pool, read_source
 
@@ -46,7 +45,7 @@ SAMPLES_VERSION = 2
 
 
 class LabelledPictures:
-    """Decoded pictures with their masks, kept in memory after the first use up to `CACHE_BYTES`.
+    """Decoded pictures with their masks, kept in memory after the first use (see `ArrayCache`).
 
     Args:
         change: a degradation applied to every picture, written as in `SourceSettings.change`.
@@ -54,20 +53,17 @@ class LabelledPictures:
 
     def __init__(self, items: list[Sample], change: str | None = None) -> None:
         self.items, self.change = items, change
-        self._cache: dict[int, tuple[RGB, Mask]] = {}
-        self._used = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": {}, "_used": 0}  # a worker process decodes for itself
+        self._cache = ArrayCache(None, {})
 
     def get(self, index: int) -> tuple[RGB, Mask]:
         """Picture uint8 RGB [H,W,3] and mask bool [H,W].
 
         Raises `ImageError`, or `DataError` for an empty mask or one of another size.
         """
-        if index in self._cache:
-            return self._cache[index]
-        item = self.items[index]
+        kept = self._cache.get(f"{index}", lambda: Prepared(*self._read(self.items[index])).arrays())
+        return kept["rgb"], kept["mask"]
+
+    def _read(self, item: Sample) -> tuple[RGB, Mask]:
         rgb = read_rgb(item.image)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
         if item.mask is not None:
@@ -77,9 +73,6 @@ class LabelledPictures:
         if self.change is not None:
             name, level = change_of(self.change)
             rgb, mask = degrade(name, level, rgb, mask, item.image.name, KEPT_SEED)
-        if self._used < CACHE_BYTES:
-            self._cache[index] = (rgb, mask)
-            self._used += rgb.nbytes + mask.nbytes
         return rgb, mask
 
 
@@ -113,11 +106,8 @@ class Source:
             self.pictures, self.accounts = Forge(source.synth, pool.pool), pool.accounts
         else:
             reading = read_source(data, source)
-            self.pictures, self.accounts, self.notes = (
-                LabelledPictures(reading.samples),
-                [reading.account],
-                reading.notes,
-            )
+            self.pictures, self.accounts = LabelledPictures(reading.samples), [reading.account]
+            self.notes = reading.notes
         # a forgery depends on all pictures it could be made from; an altered picture depends on itself alone and has
         # its own key, so that it stays cached when a list grows
         forged = source.kind == "synth"

@@ -19,7 +19,7 @@ from imltool.files import sha256_file
 from imltool.student.backbone import TIMM_NAMES, TimmBackbone, load_teacher_encoder, restore_batch_norm
 from imltool.student.header import Ancestor, CheckpointHeader, read_header, refuse_other_traces
 from imltool.student.model import Student
-from imltool.weights import student_file
+from imltool.weights import locate, student_file
 
 log = logging.getLogger("imltool")
 BATCH_NORM_BATCHES = 4
@@ -28,7 +28,6 @@ Batches = Callable[[], list[Tensor]]
 
 def _from_teacher(student: Student, batches: Batches) -> None:
     from imltool.teacher.mobile_sam import read_mobile_sam
-    from imltool.weights import locate
 
     load_teacher_encoder(student.backbone, read_mobile_sam(locate("mobile-sam")))
     with torch.no_grad():
@@ -91,7 +90,7 @@ def find_start(init: str) -> Start | None:
     return Start(path, read_header(path))
 
 
-def initialise(student: Student, init: str, batches: Callable[[], list[Tensor]]) -> None:
+def initialise(student: Student, init: str, batches: Batches) -> None:
     """Initialise the student in place: only its backbone, or, from another student, all tensors that fit.
 
     Args:
@@ -121,7 +120,7 @@ def _from_student(student: Student, start: Start) -> None:
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{start.path} cannot be read: {error}") from error
     wanted = student.state_dict()
-    fitting = {name: tensor for name, tensor in tensors.items() if _fits(wanted.get(name), tensor)}
+    fitting = {name: one for name, one in tensors.items() if name in wanted and wanted[name].shape == one.shape}
     student.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in fitting.items()}, strict=False)
     reshaped = [name for name in tensors if name in wanted and name not in fitting]
     for what, names in (
@@ -131,10 +130,6 @@ def _from_student(student: Student, start: Start) -> None:
     ):
         if names:
             log.warning("start from %s: %s %s", start.header.name, _modules(names), what)
-
-
-def _fits(wanted: Tensor | None, tensor: Tensor) -> bool:
-    return wanted is not None and wanted.shape == tensor.shape
 
 
 def _modules(names: Iterable[str]) -> str:

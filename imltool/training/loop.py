@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 from imltool.data.accounts import require_used, write_accounts
 from imltool.device import choose_device, keep_freed_memory, seed_everything
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
-from imltool.files import writing
+from imltool.files import make_folder, writing
 from imltool.inference.localizer import Localizer
 from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
@@ -36,9 +37,8 @@ from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initiali
 from imltool.training.losses import LOSSES
 from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder
-from imltool.training.schedule import learning_rate
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
-from imltool.training.trackers import Trackers, require_trackers, tracker_folder
+from imltool.training.trackers import Trackers, require_trackers
 from imltool.training.validation import Validation
 
 Event = dict[str, Any]
@@ -100,7 +100,7 @@ class Training:
             # the main process validates while the others wait
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
             log_with=list(settings.trackers) or None,
-            project_dir=tracker_folder(out),
+            project_dir=out / "trackers",  # for trackers that write files, such as TensorBoard
         )
         self.main = self.accelerator.is_main_process
         self._require_processes()
@@ -119,13 +119,13 @@ class Training:
         self.ancestry = start.ancestry if start else ()
         # pictures the start was trained on count as training pictures: none of them may be held out now
         self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
-        seen = [part.files() for part in (self.validation, self.calibration) if part]
-        self.validation_sets = hash_sets(joined(seen))
-        refuse_overlap(self.training_sets, self.validation_sets, joined(seen))
+        parts = [part for part in (self.validation, self.calibration) if part]
+        seen = joined([part.files() for part in parts])
+        self.validation_sets = hash_sets(seen)
+        refuse_overlap(self.training_sets, self.validation_sets, seen)
         if self.validation and self.calibration:
             validating, fitting = self.validation.files(), self.calibration.files()
             refuse_overlap(hash_sets(validating), hash_sets(fitting), fitting, "calibration", "validation")
-        parts = [part for part in (self.validation, self.calibration) if part]
         self.accounts = [*self.data.accounts(), *(account for part in parts for account in part.accounts)]
         self.notes = [*self.data.notes(), *(note for part in parts for note in part.notes)]
         self.folder = RunFolder(out)
@@ -191,7 +191,7 @@ class Training:
         try:
             with deferred_interrupt() as interrupted:
                 for parts in batches if not last else ():
-                    lr = learning_rate(step, steps, settings.optim.lr, settings.optim.warmup, settings.optim.final_lr)
+                    lr = settings.optim.learning_rate(step)
                     self.meter.add(self._step(parts, step, lr))
                     step += 1
                     last = step == steps
@@ -339,10 +339,11 @@ class Training:
         return row
 
     def _save_state(self, step: int) -> None:
-        if self.main:
-            self.folder.begin_state(step)
-        self.accelerator.wait_for_everyone()
         hidden = self.folder.hidden(step)
+        if self.main:
+            shutil.rmtree(hidden, ignore_errors=True)
+            make_folder(hidden)
+        self.accelerator.wait_for_everyone()
         try:
             with writing(hidden):
                 self.accelerator.save_state(str(hidden))

@@ -63,10 +63,8 @@ class ArrayCache:
         try:
             with np.load(path) as held:
                 return dict(held)
-        except FileNotFoundError:
-            pass
         except (OSError, ValueError, BadZipFile, KeyError, EOFError):
-            pass  # incomplete because of a full disk or a crash: computed again
+            pass  # missing, or incomplete because of a full disk or a crash: computed again
         arrays = make()
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type] # its flag allow_pickle is no array

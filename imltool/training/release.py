@@ -99,9 +99,9 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     student, header = load_checkpoint(file)
     calibration = Validation(data, data.calibration or data.validation)
     calibration.warn()
-    seen = [Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources]
-    held_out = hash_sets(joined(seen))
-    refuse_overlap(header.training_sets, held_out, joined(seen), "held-out")  # files may have moved since the run began
+    seen = joined([Validation(data, sources).files() for sources in (data.validation, data.calibration) if sources])
+    held_out = hash_sets(seen)
+    refuse_overlap(header.training_sets, held_out, seen, "held-out")  # files may have moved since the run began
     localizer = _localizer(student, header, device)
     _, found = calibration.run(localizer)
     centre_threshold(student, found.pixel_threshold)

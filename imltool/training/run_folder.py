@@ -12,7 +12,7 @@ from typing import Any
 from imltool.config import save_settings
 from imltool.data.accounts import Account
 from imltool.errors import ResumeError
-from imltool.files import make_folder, write_text, writing
+from imltool.files import write_text, writing
 from imltool.journal import PARAMETERS, Journal, dump_json, flatten, output_folder, read_rows
 from imltool.training.settings import TrainSettings
 
@@ -31,7 +31,7 @@ class RunFolder:
     Files: `config.yaml` (resolved), `log.jsonl`, `curves.png`, `last.safetensors`, `best.safetensors`, and one
     `state-NNNNNNNN/` to resume from. A state folder gets its name only when it is complete.
 
-    With several processes, only the main one calls `claim`, `open_log`, `log`, `begin_state` and `finish_state`.
+    With several processes, only the main one calls `claim`, `open_log`, `log` and `finish_state`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -138,12 +138,6 @@ class RunFolder:
     def rows(self) -> list[dict[str, Any]]:
         """Every row of the log so far."""
         return self._log.rows if self._log else []
-
-    def begin_state(self, step: int) -> Path:
-        """Create the hidden folder into which the state of `step` is written."""
-        hidden = self.hidden(step)
-        shutil.rmtree(hidden, ignore_errors=True)
-        return make_folder(hidden)
 
     def hidden(self, step: int) -> Path:
         """Path at which the state of `step` is written before it is complete."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from imltool.config import Settings
+from imltool.data.accounts import MAX_LEFT_OUT
 from imltool.evaluation.degradations import DEGRADATIONS, Level
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
 from imltool.synth.settings import SynthSettings
@@ -108,7 +110,7 @@ class DataSettings(Settings):
         description="folder that caches pools, variants and traces for all runs; none keeps them in memory",
     )
     max_left_out: float = Field(
-        0.1, ge=0, le=1, description="refuse to start when a larger share of a source's pictures is unusable"
+        MAX_LEFT_OUT, ge=0, le=1, description="refuse to start when a larger share of a source's pictures is unusable"
     )
     train: tuple[SourceSettings, ...] = ()
     validation: tuple[SourceSettings, ...] = Field(
@@ -177,6 +179,19 @@ class OptimSettings(Settings):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         "auto", description="autocast precision; fp32 is none, auto is bf16 on a GPU and fp32 on a CPU"
     )
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up to `lr`, then a cosine down to `final_lr`·`lr` at the last step.
+
+        A pure function of the step, so that resuming needs no state.
+
+        Args:
+            step: 0-based step about to be taken.
+        """
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - 1 - self.warmup)
+        return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 class TrainSettings(Settings):

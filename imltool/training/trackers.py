@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -28,7 +27,7 @@ class Trackers:
     """Sends the metrics of events to the trackers of an accelerator.
 
     Args:
-        accelerator: created with these names as `log_with` and the `tracker_folder` as `project_dir`.
+        accelerator: created with these names as `log_with`.
         names: installed trackers, see `require_trackers`; empty for no tracking.
         name: the run's name in the trackers.
         settings: the run's configuration, stored with it.
@@ -55,8 +54,3 @@ class Trackers:
     def close(self) -> None:
         if self._accelerator is not None:
             self._accelerator.end_training()
-
-
-def tracker_folder(out: Path) -> Path:
-    """Folder for the files of trackers that write files, such as TensorBoard."""
-    return out / "trackers"

@@ -16,7 +16,7 @@ from imltool.evaluation.counts import CURVE_THRESHOLDS, count_pixels, rank_pixel
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.files import sha256_text
 from imltool.inference.localizer import Localizer, image_score
-from imltool.student.header import CheckpointHeader, ReliabilityBin
+from imltool.student.header import THRESHOLDS, CheckpointHeader, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces
 from imltool.training.data import LabelledPictures, file_identity
@@ -56,17 +56,7 @@ class Calibration:
 
     def into(self, header: CheckpointHeader, figures: dict[str, Any]) -> CheckpointHeader:
         """`header` with these thresholds and the validation metrics."""
-        return header.model_copy(
-            update={
-                "figures": figures,
-                "pixel_threshold": self.pixel_threshold,
-                "score_threshold": self.score_threshold,
-                "score_fpr": self.score_fpr,
-                "score_authentic": self.score_authentic,
-                "authentic_scores": self.authentic_scores,
-                "reliability": self.reliability,
-            }
-        )
+        return header.model_copy(update={"figures": figures, **{name: getattr(self, name) for name in THRESHOLDS}})
 
 
 class Validation:
@@ -112,17 +102,9 @@ class Validation:
         """Every mask file, source by source."""
         return [item.mask for pictures in self._sets for item in pictures.items if item.mask is not None]
 
-    def __len__(self) -> int:
-        return sum(len(pictures.items) for pictures in self._sets)
-
-    def _traces(self, localizer: Localizer, numbers: range, which: int) -> list[Traces] | None:
-        """The traces of pictures `numbers` of a set, cached as for training samples."""
-        if not localizer.sees_traces:
-            return None
-        return [self._kept_traces(localizer, which, number) for number in numbers]
-
-    def _kept_traces(self, localizer: Localizer, which: int, number: int) -> Traces:
-        pictures, architecture = self._sets[which], localizer.header.architecture
+    def _traces(self, localizer: Localizer, pictures: LabelledPictures, number: int) -> Traces:
+        """The traces of picture `number` of a set, cached as for training samples."""
+        architecture = localizer.header.architecture
 
         def make() -> Arrays:
             return {"traces": localizer.traces(pictures.get(number)[0])}
@@ -143,21 +125,22 @@ class Validation:
         tampered: list[float] = []
         authentic: dict[str, list[float]] = {}
         false_areas: list[float] = []
-        for which, pictures in enumerate(self._sets):
+        for name, pictures in zip(self._names, self._sets, strict=True):
             for start in range(0, len(pictures.items), batch):
                 numbers = range(start, min(start + batch, len(pictures.items)))
                 loaded = [pictures.get(number) for number in numbers]
-                maps = localizer.maps([rgb for rgb, _ in loaded], self._traces(localizer, numbers, which))
+                traces = [self._traces(localizer, pictures, one) for one in numbers] if localizer.sees_traces else None
+                maps = localizer.maps([rgb for rgb, _ in loaded], traces)
                 for values, (_, mask) in zip(maps, loaded, strict=True):
                     counts = rank_pixels(values, mask).counts_above(CURVE_THRESHOLDS)
                     if mask.any():
                         tampered.append(image_score(values))
                         f1s.append(float(f1(count_pixels(values, mask))))
-                        f1_curves.setdefault(self._names[which], []).append(f1(counts))
+                        f1_curves.setdefault(name, []).append(f1(counts))
                     else:
-                        authentic.setdefault(self._names[which], []).append(image_score(values))
+                        authentic.setdefault(name, []).append(image_score(values))
                         false_areas.append(float((values > 0.5).mean()))
-                        false_curves.setdefault(self._names[which], []).append(flagged_area(counts))
+                        false_curves.setdefault(name, []).append(flagged_area(counts))
         calibration = _calibrate(_mean_curve(f1_curves), _mean_curve(false_curves), tampered, authentic)
         untouched = list(itertools.chain(*authentic.values()))
         figures = {
