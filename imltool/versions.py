@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 
@@ -39,6 +40,11 @@ def installed_versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         **{name: _installed(distributions) for name, distributions in PACKAGES.items()},
     }
+
+
+def versions_text(versions: Mapping[str, str | None]) -> str:
+    """Versions in one line for a report, without what is not installed."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
 @cache  # finding a distribution reads its folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from imltool.data.accounts import reason_text
 from imltool.evaluation.compat import PROTOCOLS
@@ -21,6 +21,7 @@ from imltool.evaluation.results import (
 )
 from imltool.tables import Table, number
 from imltool.texts import counted
+from imltool.versions import versions_text
 
 DEFINITION = (
     "Pixel metrics: tampered pictures only, map strictly above 0.5, original resolution, averaged over pictures; "
@@ -230,7 +231,7 @@ def count_difference(one: ProtocolSetInfo) -> str:
 
 def reproduction(results: Results) -> list[tuple[str, str]]:
     """(name, value) of everything needed to reproduce these results: command, versions, hashes of weights and data."""
-    rows = [("Command", f"`{results.command}`"), ("Versions", _versions(results.versions))]
+    rows = [("Command", f"`{results.command}`"), ("Versions", versions_text(results.versions))]
     if results.checkpoint:
         rows.append(("Weights", f"{results.checkpoint.name}, SHA-256 `{results.checkpoint.sha256}`"))
     for method in results.methods:
@@ -245,9 +246,5 @@ def reproduction(results: Results) -> list[tuple[str, str]]:
             text += f", list {one.list.name} with SHA-256 `{one.list.sha256}`"
         rows.append((f"Set {name}", text))
     if results.robust:
-        rows.append(("Encoders", _versions(results.robust.encoders)))
+        rows.append(("Encoders", versions_text(results.robust.encoders)))
     return rows
-
-
-def _versions(versions: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from imltool.evaluation.results import METRICS
 from imltool.files import write_text
 from imltool.study.results import (
     IMAGE_METRICS,
@@ -21,7 +22,7 @@ from imltool.study.results import (
 from imltool.study.settings import StudySettings
 from imltool.tables import Table, csv_text, number
 from imltool.templates import environment
-from imltool.versions import installed_versions
+from imltool.versions import installed_versions, versions_text
 
 RESULTS_NAME = "results.json"
 TABLE_NAME = "table.md"
@@ -30,14 +31,8 @@ IMAGES_NAME = "per_image.csv"
 PLOT_NAME = "plot.png"
 PAGE_NAME = "report.html"
 
-HEADINGS = {
-    "pixel_f1": "F1",
-    "pixel_f1_calibrated": "F1 calibrated",
-    "pixel_f1_oracle": "F1 oracle",
-    "pixel_auc": "AUC",
-    "image_auc": "image AUC",
-    "fp_area": "FP area",
-}
+SHOWN = ("pixel_f1", "pixel_f1_calibrated", "pixel_f1_oracle", "pixel_auc", "image_auc", "fp_area")
+HEADINGS = {key: METRICS[key].heading for key in SHOWN}
 COMPARED = ("pixel_f1", "pixel_f1_calibrated")
 """Metrics with a paired difference in table.md; table.csv has those of all `IMAGE_METRICS`."""
 CSV_COLUMNS = (
@@ -105,7 +100,7 @@ def write_page(out: Path, results: StudyResults, plots: Sequence[tuple[str, str]
             plots=plots,
             reproduction=[
                 ("Command", results.command),
-                ("Versions", ", ".join(f"{name} {one}" for name, one in results.versions.items() if one)),
+                ("Versions", versions_text(results.versions)),
             ],
         )
     )

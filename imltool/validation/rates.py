@@ -28,9 +28,8 @@ class Rate(Frozen):
 
     @classmethod
     def of(cls, k: int, n: int) -> Rate:
-        return cls(
-            k=k, n=n, share=k / n if n else None, **dict(zip(("low", "high"), exact_interval(k, n), strict=True))
-        )
+        low, high = exact_interval(k, n)
+        return cls(k=k, n=n, share=k / n if n else None, low=low, high=high)
 
 
 def exact_interval(k: int, n: int) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from imltool.templates import environment
 from imltool.texts import counted
 from imltool.validation.rates import FEW, Rate
 from imltool.validation.results import Localization, Material, ValidationResults
+from imltool.versions import versions_text
 
 if TYPE_CHECKING:
     from imltool.scan.results import ScanResult
@@ -61,7 +62,7 @@ def write_report(
 def render(results: ValidationResults) -> str:
     """The page: one file that opens offline and can be printed completely."""
     conditions = results.conditions
-    versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items() if version)
+
     facts = [
         ("Date", conditions.date),
         ("Examiner", conditions.examiner or "–"),
@@ -72,7 +73,11 @@ def render(results: ValidationResults) -> str:
         ("Indication above a score of", _number(conditions.indication_threshold)),
         ("Inconclusive above a score of", _number(conditions.inconclusive_threshold)),
     ]
-    repeat = [("Command", conditions.command), ("Versions", versions), ("System", conditions.platform)]
+    repeat = [
+        ("Command", conditions.command),
+        ("Versions", versions_text(conditions.versions)),
+        ("System", conditions.platform),
+    ]
     for name, material in (("Authentic pictures", results.authentic), ("Edited pictures", results.tampered)):
         if material:
             files = f"{counted(material.n, 'file')} in {material.folder}"
@@ -182,10 +187,15 @@ def _localization_note(one: Localization) -> str:
     return text + (f" Not all could be compared, the first: {one.reason}." if one.reason else "")
 
 
+def camera_text(row: ScanResult) -> str:
+    """Make and model of the camera that the file names; "" for none."""
+    camera = row.context.camera if row.context else None
+    return " ".join(part for part in (camera.make, camera.model) if part) if camera else ""
+
+
 def _picture_rows(rows: Mapping[str, Sequence[ScanResult]]) -> Iterator[dict[str, object]]:
     for side, found in rows.items():
         for row in found:
-            camera = row.context.camera if row.context else None
             yield {
                 "side": side,
                 "path": row.path,
@@ -196,6 +206,6 @@ def _picture_rows(rows: Mapping[str, Sequence[ScanResult]]) -> Iterator[dict[str
                 "verdict": row.verdict,
                 "width": row.width,
                 "height": row.height,
-                "camera": " ".join(part for part in (camera.make, camera.model) if part) if camera else None,
+                "camera": camera_text(row),
                 "format": row.context.format if row.context else None,
             }

@@ -60,10 +60,10 @@ class Localization(Exact):
     """Agreement of maps and true masks; means over pictures with 95 % bootstrap intervals."""
 
     n: int
-    pixel_f1: float | None
-    pixel_f1_ci: Interval | None
-    pixel_iou: float | None
-    pixel_iou_ci: Interval | None
+    pixel_f1: float | None = None
+    pixel_f1_ci: Interval | None = None
+    pixel_iou: float | None = None
+    pixel_iou_ci: Interval | None = None
     reason: str | None
 
 

@@ -20,7 +20,7 @@ from imltool.data.sets import NamedSet
 from imltool.data.survey import has_header
 from imltool.errors import DataError, UsageError
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import interval, resampled_levels
+from imltool.evaluation.bootstrap import estimate, resampled_levels
 from imltool.evaluation.evaluation import Evaluation
 from imltool.evaluation.events import Advanced, Said, Scored, Started
 from imltool.evaluation.inputs import MAX_LEFT_OUT_OPTION, EvaluationSettings
@@ -31,7 +31,7 @@ from imltool.scanner import Scanner
 from imltool.student.header import read_header
 from imltool.texts import counted
 from imltool.validation.rates import Rate
-from imltool.validation.report import JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME, write_report
+from imltool.validation.report import JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME, camera_text, write_report
 from imltool.validation.results import Conditions, Group, Localization, Material, ValidationResults
 from imltool.versions import installed_versions
 from imltool.weights import student_file
@@ -175,9 +175,7 @@ class Validation:
                 if not isinstance(event, Said):
                     yield event
         except DataError as error:
-            return Localization(
-                n=0, pixel_f1=None, pixel_f1_ci=None, pixel_iou=None, pixel_iou_ci=None, reason=error.message
-            )
+            return Localization(n=0, reason=error.message)
         found = evaluation.results.methods[0].sets[TAMPERED]
         failures = evaluation.failures
         return Localization(
@@ -193,9 +191,8 @@ class Validation:
         authentic, tampered = sides[AUTHENTIC], sides.get(TAMPERED)
         edited = tampered.ok if tampered else []
         scores = [[row.score for row in rows if row.score is not None] for rows in (edited, authentic.ok)]
-        auc = metrics.image_auc(*scores) if all(scores) else None
         levels = resampled_levels(*scores)
-        limits = interval(lambda *drawn: metrics.auc(*levels(*drawn)), [len(side) for side in scores], 0)
+        auc, limits = estimate(lambda *drawn: metrics.auc(*levels(*drawn)), [len(side) for side in scores], 0)
         return ValidationResults(
             conditions=self._conditions(authentic.out),
             authentic=authentic.material(seen),
@@ -204,8 +201,8 @@ class Validation:
             inconclusive=_rate(authentic.ok, INCONCLUSIVE),
             detections=_rate(edited, INDICATION),
             detections_inconclusive=_rate(edited, INCONCLUSIVE),
-            image_auc=auc,
-            image_auc_ci=limits if auc is not None else None,
+            image_auc=auc if all(scores) else None,
+            image_auc_ci=limits,
             quantiles={
                 f"{share}": float(np.quantile(scores[1], share / 100, method="higher")) for share in (50, 80, 95, 99)
             },
@@ -264,9 +261,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _camera(row: ScanResult) -> list[str]:
-    camera = row.context.camera if row.context else None
-    named = " ".join(part for part in (camera.make, camera.model) if part) if camera else ""
-    return [named or "no camera named"]
+    return [camera_text(row) or "no camera named"]
 
 
 def _program(row: ScanResult) -> list[str]:
