@@ -70,8 +70,8 @@ def compare(
     if not rows:
         raise UsageError(f"no picture has the metric {names[0]} in all evaluations", "choose another --metric")
     pairs = paired(entrants, names[0])
-    methods = [ComparedMethod(one.label, one.method, str(one.folder)) for one in entrants]
-    results = ComparisonResults(methods, rows, notes, common.command_line())
+    methods = [ComparedMethod(label=one.label, method=one.method, folder=str(one.folder)) for one in entrants]
+    results = ComparisonResults(methods=methods, rows=rows, notes=notes, command=common.command_line())
     write_tables(out, results, entrants, pairs)
     shown = most_different(pairs, pictures)
     if shown:

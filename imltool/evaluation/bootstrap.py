@@ -12,6 +12,8 @@ CONFIDENCE = 0.95
 _CHUNK = 4_000_000  # weights in memory at a time; limits memory for sets of many thousand pictures
 
 Interval = tuple[float, float]
+Estimate = tuple[float, Interval | None]
+"""A metric, NaN if it does not exist, and its interval."""
 Weights = NDArray[np.int64]
 """Number of draws of each of n pictures in each of b resamples: int64 [b,n]."""
 Levels = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -47,6 +49,12 @@ def interval(statistic: Callable[..., NDArray[np.float64]], sizes: Sequence[int]
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def estimate(statistic: Callable[..., NDArray[np.float64]], sizes: Sequence[int], seed: int) -> Estimate:
+    """The statistic of the pictures as they are, and its `interval`. Arguments as there."""
+    (value,) = statistic(*(np.ones((1, n), np.int64) for n in sizes))
+    return float(value), interval(statistic, sizes, seed)
 
 
 def mean_interval(values: ArrayLike, seed: int) -> Interval | None:

@@ -198,7 +198,7 @@ def _read_folder(folder: Path) -> tuple[Results, dict[str, PictureRows]]:
     except (DataError, KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise DataError(
             f"{folder} holds a damaged evaluation: {JOURNAL_NAME}: {error}", "run imltool eval again"
-        ) from (error)
+        ) from error
     for (label, name), count in counts.items():
         if count != results.data[name].n:
             raise DataError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from imltool.config import Exact, JsonFile
 from imltool.data.folder import Sample
 from imltool.evaluation.compare import METRICS, Comparison, Entrant, Pair
 from imltool.evaluation.gallery import picture_and_truth, preview_path, read_preview
@@ -32,8 +32,7 @@ CSV_COLUMNS = (
 HEADS = ("set", "metric", "first", "second", "n", "first", "second", "difference", "95 %", "w/l/t", "significant")
 
 
-@dataclass(frozen=True)
-class ComparedMethod:
+class ComparedMethod(Exact):
     """A compared method: its label in the comparison and in the evaluation, and the evaluation's folder."""
 
     label: str
@@ -41,18 +40,13 @@ class ComparedMethod:
     folder: str
 
 
-@dataclass(frozen=True)
-class ComparisonResults:
+class ComparisonResults(JsonFile):
     """The content of `compare.json`."""
 
     methods: list[ComparedMethod]
     rows: list[Comparison]
     notes: list[str]
     command: str
-
-    def text(self) -> str:
-        """The file's content. Raises ValueError for NaN."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
 
     def table(self) -> Table:
         """The comparison as a table."""

@@ -50,11 +50,6 @@ def stack(counts: Iterable[Counts]) -> Counts:
     return Counts.from_array(np.stack(rows) if rows else np.zeros((0, 4), dtype=np.int64))
 
 
-def pool(counts: Counts) -> Counts:
-    """Sum counts over all pictures as if they were one: the basis of pooled (data set level) metrics."""
-    return Counts.from_array(counts.as_array().reshape(-1, 4).sum(axis=0))
-
-
 def check_map(values: Map, mask: Mask) -> None:
     """Raises `DataError` when map and mask differ in size or a value is NaN or outside 0..1."""
     if values.shape != mask.shape or values.ndim != 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -161,7 +161,8 @@ class Evaluation:
         predicts = bool(self._localizer or self.settings.baselines)
         yield from count_usable(self.sets, folders, self.accounts, decoding=predicts, most=self.settings.max_left_out)
         protocols = tuple(dict.fromkeys([*(run.settings.compat if run else ()), *self.settings.compat]))
-        counting = Counting(protocols, self._side(), min_max=self.settings.min_max)
+        own = self._localizer.header.input_size if self._localizer else compat.DEFAULT_SIDE
+        counting = Counting(protocols, self.settings.compat_size or own, min_max=self.settings.min_max)
         with ExitStack() as held:
             if self.out is not None:
                 held.enter_context(self._folder(self.out, folders, counting))
@@ -199,11 +200,8 @@ class Evaluation:
             refuse_other_weights(path)
         return Localizer.load(path, device, self.settings.engine, self.settings.precision)  # type: ignore[arg-type]
 
-    def _side(self) -> int:
-        own = self._localizer.header.input_size if self._localizer else compat.DEFAULT_SIDE
-        return self.settings.compat_size or own
-
-    def _folder(self, out: Path, folders: Sequence[MapFolder], counting: Counting) -> AbstractContextManager[None]:
+    @contextmanager
+    def _folder(self, out: Path, folders: Sequence[MapFolder], counting: Counting) -> Iterator[None]:
         localizer, settings = self._localizer, self.settings
         parameters = {
             "weights": localizer.sha256 if localizer else None,
@@ -221,7 +219,10 @@ class Evaluation:
             "seed": settings.seed,
         }
         restart = self._restart or not _holds_rows(out)  # without rows there is nothing to keep
-        return _held(out, parameters, restart)
+        with output_folder(out, parameters, PARAMETERS_NAME, KIND, written=WRITTEN, restart=restart) as resumed:
+            if not resumed:
+                remove_previews(out)
+            yield
 
     def _choose_methods(self, folders: Sequence[MapFolder], device: Any) -> None:
         if self._localizer is not None:
@@ -354,11 +355,3 @@ def _holds_rows(out: Path) -> bool:
         return False
     with path.open("rb") as handle:
         return len(list(islice(handle, 2))) > 1
-
-
-@contextmanager
-def _held(out: Path, parameters: dict[str, Any], restart: bool) -> Iterator[None]:
-    with output_folder(out, parameters, PARAMETERS_NAME, KIND, written=WRITTEN, restart=restart) as resumed:
-        if not resumed:
-            remove_previews(out)
-        yield

@@ -1,6 +1,6 @@
 """Metrics as pure functions of counts. Arrays broadcast, for a picture, a set of pictures and all thresholds.
 
-Edge cases are named arguments, never an epsilon. If a metric does not exist, the result is NaN, which is written as
+Edge cases are stated, never an epsilon. If a metric does not exist, the result is NaN, which is written as
 null, so that it is never mistaken for 0.
 """
 
@@ -24,56 +24,42 @@ def _ratio(above: ArrayLike, below: ArrayLike, otherwise: float = np.nan) -> Flo
     return result
 
 
-def _with_empty_truth(value: FloatArray, c: Counts, both_empty: float, truth_empty: float) -> FloatArray:
-    no_truth = (c.tp + c.fn) == 0
-    return np.where(no_truth, np.where(c.fp == 0, both_empty, truth_empty), value)
-
-
-def f1(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
-    """Pixel F1 (Dice) = 2TP / (2TP + FP + FN), in 0..1.
+def f1(c: Counts, *, both_empty: float = 1.0) -> FloatArray:
+    """Pixel F1 (Dice) = 2TP / (2TP + FP + FN), in 0..1; 0 when nothing is tampered but something is predicted.
 
     Args:
         both_empty: result when nothing is tampered and nothing is predicted. 1: the prediction is right (IMDLBenCo: 0).
-        truth_empty: result when nothing is tampered but something is predicted.
     """
-    return _with_empty_truth(_ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), c, both_empty, truth_empty)
+    return _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn, both_empty)
 
 
-def iou(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
+def iou(c: Counts, *, both_empty: float = 1.0) -> FloatArray:
     """Intersection over union = TP / (TP + FP + FN), in 0..1. Edge cases as in `f1`."""
-    return _with_empty_truth(_ratio(c.tp, c.tp + c.fp + c.fn), c, both_empty, truth_empty)
+    return _ratio(c.tp, c.tp + c.fp + c.fn, both_empty)
 
 
-def precision(c: Counts, *, both_empty: float = 1.0, prediction_empty: float = 0.0) -> FloatArray:
-    """TP / (TP + FP), in 0..1.
-
-    Args:
-        both_empty: result when nothing is tampered and nothing is predicted.
-        prediction_empty: result when something is tampered but nothing is predicted.
-    """
-    nothing = np.where((c.tp + c.fn) == 0, both_empty, prediction_empty)
-    return np.where((c.tp + c.fp) == 0, nothing, _ratio(c.tp, c.tp + c.fp))
+def precision(c: Counts) -> FloatArray:
+    """TP / (TP + FP), in 0..1; without a predicted pixel 1 if nothing is tampered, else 0."""
+    return np.where((c.tp + c.fp) == 0, (c.tp + c.fn) == 0, _ratio(c.tp, c.tp + c.fp))
 
 
-def recall(c: Counts, *, both_empty: float = 1.0, truth_empty: float = 0.0) -> FloatArray:
-    """TP / (TP + FN), in 0..1. Edge cases as in `f1`."""
-    return _with_empty_truth(_ratio(c.tp, c.tp + c.fn), c, both_empty, truth_empty)
+def recall(c: Counts) -> FloatArray:
+    """TP / (TP + FN), in 0..1; without a tampered pixel 1 if nothing is predicted, else 0."""
+    return np.where((c.tp + c.fn) == 0, c.fp == 0, _ratio(c.tp, c.tp + c.fn))
 
 
-def mcc(c: Counts, *, one_sided: float = 0.0, one_sided_right: float = 1.0) -> FloatArray:
+def mcc(c: Counts) -> FloatArray:
     """Matthews' correlation coefficient, signed, in −1..1.
 
-    Args:
-        one_sided: result when truth or prediction is all tampered or all authentic, so that no correlation exists
-            (0, as in scikit-learn).
-        one_sided_right: result in this case when no pixel is wrong.
+    It does not exist when truth or prediction is all tampered or all authentic: then 1 when no pixel is wrong, else 0
+    (as in scikit-learn).
     """
     tp, fp, fn, tn = (np.asarray(part, dtype=np.float64) for part in (c.tp, c.fp, c.fn, c.tn))
     # two roots instead of one: the product of four counts of a large picture exceeds float64's exact range sooner
     spread = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
-    value = _ratio(tp * tn - fp * fn, spread, one_sided)
+    value = _ratio(tp * tn - fp * fn, spread, 0.0)
     right = (spread == 0) & (fp + fn == 0)
-    return np.clip(np.where(right, one_sided_right, value), -1.0, 1.0)
+    return np.clip(np.where(right, 1.0, value), -1.0, 1.0)
 
 
 def flagged_area(c: Counts) -> FloatArray:
@@ -137,11 +123,6 @@ def tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> 
     flagged = np.where(allowed, np.cumsum(positive[..., ::-1], axis=-1), 0).max(axis=-1, initial=0)
     share = _ratio(flagged, positive.sum(axis=-1))
     return np.where(negative.sum(axis=-1) > 0, share, np.nan)
-
-
-def image_tpr_at_fpr(tampered: ArrayLike, authentic: ArrayLike, fpr: float = 0.05) -> float:
-    """`tpr_at_fpr` of the scores [N] of tampered and [M] authentic pictures; NaN when a side is empty."""
-    return float(tpr_at_fpr(*score_levels(tampered, authentic), fpr))
 
 
 def image_counts(tampered: ArrayLike, authentic: ArrayLike, threshold: float) -> Counts:

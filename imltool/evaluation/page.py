@@ -32,8 +32,8 @@ Curves = Mapping[str, Mapping[str, PooledCurve]]
 
 def write_page(
     out: Path, results: Results, rows: MethodRows, curves: Curves, samples: Mapping[tuple[str, str], Sample]
-) -> Path:
-    """Write the report of a finished evaluation and return its path. Atomic.
+) -> None:
+    """Write the report of a finished evaluation. Atomic.
 
     Args:
         samples: (set, name) → sample, whose pictures are shown.
@@ -63,7 +63,6 @@ def write_page(
         )
     )
     write_text(out / PAGE_NAME, page)
-    return out / PAGE_NAME
 
 
 def _plots(name: str, results: Results, rows: MethodRows, curves: Curves) -> list[tuple[str, str]]:
@@ -75,12 +74,13 @@ def _plots(name: str, results: Results, rows: MethodRows, curves: Curves) -> lis
             sides = ([row.score for row in scored if row.tampered is side] for side in (True, False))
             scores[label] = (next(sides), next(sides))
     reliability = {method.label: found.reliability for set_name, method, found in results.rows() if set_name == name}
-    pixels = plots.pixel_curves({label: sets[name] for label, sets in curves.items() if name in sets})
+    roc, pr = plots.pixel_curves({label: sets[name] for label, sets in curves.items() if name in sets})
     drawn = [
         ("ROC of the image score", plots.image_roc(scores)),
         ("Precision and recall of the image score", plots.image_pr(scores)),
         ("Reliability of the image score", plots.reliability_plot(reliability)),
-        *([("ROC of all pixels", pixels[0]), ("Precision and recall of all pixels", pixels[1])] if pixels else []),
+        ("ROC of all pixels", roc),
+        ("Precision and recall of all pixels", pr),
     ]
     return [(what, uri) for what, uri in drawn if uri]
 

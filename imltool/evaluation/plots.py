@@ -65,21 +65,22 @@ def image_pr(scores: Mapping[str, Scores]) -> str | None:
 
 
 def _lines(figure: Figure, axes: Axes, scores: Mapping[str, Scores], points: Any) -> str | None:
-    drawn = False
     for index, (label, (tampered, authentic)) in enumerate(scores.items()):
         if len(tampered) and len(authentic):
             axes.plot(*points(tampered, authentic), color=_colour(index), label=label, linewidth=1.4)
-            drawn = True
-    if not drawn:
+    return _with_legend(figure, axes)
+
+
+def _with_legend(figure: Figure, axes: Axes) -> str | None:
+    """The figure with a legend of its labelled lines; None without any."""
+    if not axes.get_legend_handles_labels()[1]:
         return None
     axes.legend(fontsize=7, frameon=False)
     return svg_uri(figure)
 
 
-def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str, str] | None:
+def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str | None, str | None]:
     """ROC and precision-recall of all pixels of a set's tampered pictures together, a line per method."""
-    if not curves:
-        return None
     roc, left = _axes("false positive rate", "true positive rate", "Pixels, pooled: ROC")
     pr, right = _axes("recall", "precision", "Pixels, pooled: precision and recall")
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
@@ -91,16 +92,13 @@ def pixel_curves(curves: Mapping[str, PooledCurve]) -> tuple[str, str] | None:
             left.plot([1.0, *(value / curve.negatives for value in fp), 0.0], true, **style)
         points = [(hit / curve.positives, hit / (hit + alarm)) for hit, alarm in zip(tp, fp, strict=True) if hit]
         right.plot([recall for recall, _ in points], [precision for _, precision in points], **style)
-    for axes in (left, right):
-        axes.legend(fontsize=7, frameon=False)
-    return svg_uri(roc), svg_uri(pr)
+    return _with_legend(roc, left), _with_legend(pr, right)
 
 
 def reliability_plot(found: Mapping[str, Reliability]) -> str | None:
     """Share of tampered pictures against the mean image score of ten groups, a line per method."""
     figure, axes = _axes("mean image score", "share tampered", "Reliability of the image score")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
-    drawn = False
     for index, (label, one) in enumerate(found.items()):
         if one.groups:
             axes.plot(
@@ -112,11 +110,7 @@ def reliability_plot(found: Mapping[str, Reliability]) -> str | None:
                 markersize=3,
                 linewidth=1.2,
             )
-            drawn = True
-    if not drawn:
-        return None
-    axes.legend(fontsize=7, frameon=False)
-    return svg_uri(figure)
+    return _with_legend(figure, axes)
 
 
 def robust_plot(name: str, tables: Mapping[str, Sequence[RobustLine]]) -> str:

@@ -62,13 +62,9 @@ METRICS: dict[str, Metric] = PIXEL_METRICS | IMAGE_METRICS
 """Key of a set's results → metric, in table order."""
 STRATUM_METRICS = ("pixel_f1", "pixel_iou", "pixel_precision", "pixel_recall")
 ROBUST_METRICS: dict[str, str] = {
-    "pixel_f1": "F1",
+    "pixel_f1": METRICS["pixel_f1"].heading,
     "pixel_f1_change": "change of F1",
-    "pixel_f1_calibrated": "F1 calibrated",
-    "image_auc": "image AUC",
-    "image_tpr": "image TPR",
-    "image_fpr": "image FPR",
-    "fp_area": "FP area",
+    **{key: METRICS[key].heading for key in ("pixel_f1_calibrated", "image_auc", "image_tpr", "image_fpr", "fp_area")},
 }
 """Key of a robustness line → heading."""
 

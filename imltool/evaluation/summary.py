@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from imltool.errors import DataError
 from imltool.evaluation import compat, metrics
-from imltool.evaluation.bootstrap import Interval, Weights, interval, mean_interval, resampled_levels
-from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, pool, stack
+from imltool.evaluation.bootstrap import Estimate, Interval, Weights, estimate, mean_interval, resampled_levels
+from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, stack
 from imltool.evaluation.curves import reliability
 from imltool.evaluation.results import (
     METRICS,
@@ -27,9 +27,6 @@ from imltool.evaluation.roles import Overlap, Role
 from imltool.evaluation.rows import HALF, ImageRow
 
 QUINTILES = 5
-
-Estimate = tuple[float, "Interval | None"]
-"""A metric, NaN if it does not exist, and its interval."""
 
 
 def summarize_set(
@@ -110,8 +107,8 @@ def _pixel_estimates(tampered: Sequence[ImageRow], seed: int) -> dict[str, Estim
         "pixel_ap": _mean([row.pixel_ap for row in tampered], seed),
         "pixel_f1_calibrated": _mean([row.metric("f1_calibrated") for row in tampered], seed),
     }
-    pooled = interval(lambda weights: metrics.f1(Counts.from_array(weights @ rows)), [len(rows)], seed)
-    estimates["pixel_f1_pooled"] = float(metrics.f1(pool(half))) if tampered else math.nan, pooled
+    pooled = estimate(lambda weights: metrics.f1(Counts.from_array(weights @ rows)), [len(rows)], seed)
+    estimates["pixel_f1_pooled"] = pooled if tampered else (math.nan, None)
     return estimates
 
 
@@ -139,17 +136,14 @@ def _image_estimates(
         tp, fp = first @ flags.astype(np.int64), second @ alarms.astype(np.int64)
         return Counts(tp, fp, flags.size - tp, alarms.size - fp)
 
-    estimates = {"image_tpr": _mean(flags, seed), "image_fpr": _mean(alarms, seed)}
-    auc = interval(lambda *drawn: metrics.auc(*levels(*drawn)), sizes, seed)
-    estimates["image_auc"] = metrics.image_auc(scores, clean), auc
-    at_5 = interval(lambda *drawn: metrics.tpr_at_fpr(*levels(*drawn)), sizes, seed)
-    estimates["image_tpr_at_5fpr"] = metrics.image_tpr_at_fpr(scores, clean), at_5
-    pictures = metrics.image_counts(scores, clean, score_threshold)
-    accuracy = interval(lambda *drawn: metrics.balanced_accuracy(counts(*drawn)), sizes, seed)
-    estimates["image_balanced_accuracy"] = float(metrics.balanced_accuracy(pictures)), accuracy
-    f1 = interval(lambda *drawn: metrics.two_sided_f1(counts(*drawn)), sizes, seed)
-    estimates["image_f1"] = float(metrics.two_sided_f1(pictures)), f1
-    return estimates
+    return {
+        "image_tpr": _mean(flags, seed),
+        "image_fpr": _mean(alarms, seed),
+        "image_auc": estimate(lambda *drawn: metrics.auc(*levels(*drawn)), sizes, seed),
+        "image_tpr_at_5fpr": estimate(lambda *drawn: metrics.tpr_at_fpr(*levels(*drawn)), sizes, seed),
+        "image_balanced_accuracy": estimate(lambda *drawn: metrics.balanced_accuracy(counts(*drawn)), sizes, seed),
+        "image_f1": estimate(lambda *drawn: metrics.two_sided_f1(counts(*drawn)), sizes, seed),
+    }
 
 
 def _area_strata(tampered: Sequence[ImageRow], seed: int) -> list[Stratum]:
