@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imltool.adapt.settings import AdaptSettings
 from imltool.data.boxes import MatchedImage
 from imltool.data.near_duplicates import find_similar, fingerprint
-from imltool.data.splits import scenes_of
+from imltool.data.splits import connected, scenes_of
 from imltool.errors import DataError
 from imltool.files import sha256_file, walk_images
 
@@ -93,25 +92,11 @@ def _split(files: list[Path], settings: AdaptSettings, shares: tuple[float, ...]
 
 def group_scenes(files: Sequence[Path], pattern: str | None) -> list[list[Path]]:
     """Files by scene: those whose names share what `pattern` finds, and those that look alike, are in one group."""
-    parent = {path: path for path in files}
-
-    def root(path: Path) -> Path:
-        while parent[path] != path:
-            parent[path] = parent[parent[path]]
-            path = parent[path]
-        return path
-
-    named: dict[str, Path] = {}
-    for path in files if pattern is not None else ():
-        for scene in scenes_of(path.name, pattern or ""):
-            parent[root(path)] = root(named.setdefault(scene, path))
-    looks = {str(path): fingerprint(path) for path in files}
-    for path in files:
-        own = looks[str(path)]
-        if own:
-            for twin in find_similar({name: text for name, text in looks.items() if text}, [("", [own])]).names:
-                parent[root(Path(twin))] = root(path)
-    groups: dict[Path, list[Path]] = defaultdict(list)
-    for path in files:
-        groups[root(path)].append(path)
-    return list(groups.values())
+    looks = {str(path): text for path in files if (text := fingerprint(path))}
+    keys: dict[Path, list[Hashable]] = {path: [str(path)] for path in files}
+    for path, own in keys.items():
+        if str(path) in looks:
+            own += find_similar(looks, [("", [looks[str(path)]])]).names
+        if pattern is not None:
+            own += [("scene", one) for one in scenes_of(path.name, pattern)]
+    return connected(keys)

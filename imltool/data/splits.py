@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from imltool.errors import DataError
+
+ItemT = TypeVar("ItemT", bound=Hashable)
 
 CASIA_SCENE = r"([a-z]{3})_?(\d{4})"
 """Source ids in CASIA's file names: `ani0049` in forgeries, `ani_0049` in authentic pictures."""
@@ -22,22 +25,30 @@ def scenes_of(name: str, pattern: str = CASIA_SCENE) -> list[str]:
 
 def scene_groups(names: Sequence[str], pattern: str = CASIA_SCENE) -> list[list[str]]:
     """Group names so that two names that share a scene, directly or through others, are in the same group."""
-    parent: dict[str, str] = {}
+    return connected({name: scenes_of(name, pattern) for name in names})
 
-    def root(scene: str) -> str:
-        parent.setdefault(scene, scene)
-        while parent[scene] != scene:
-            parent[scene] = parent[parent[scene]]
-            scene = parent[scene]
-        return scene
 
-    scenes = {name: scenes_of(name, pattern) for name in names}
-    for found in scenes.values():
-        for scene in found[1:]:
-            parent[root(scene)] = root(found[0])
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[root(scenes[name][0])].append(name)
+def connected(keys: Mapping[ItemT, Sequence[Hashable]]) -> list[list[ItemT]]:
+    """Group items so that two that share a key, directly or through others, are in the same group.
+
+    Args:
+        keys: item → its keys, at least one.
+    """
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(key: Hashable) -> Hashable:
+        parent.setdefault(key, key)
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for first, *others in keys.values():
+        for key in others:
+            parent[root(key)] = root(first)
+    groups: dict[Hashable, list[ItemT]] = defaultdict(list)
+    for item, (first, *_) in keys.items():
+        groups[root(first)].append(item)
     return list(groups.values())
 
 
