@@ -12,21 +12,19 @@ from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool, working_side
 from imltool.synth.writer import write_forgeries
 
-KNOWN: dict[str, float] = {"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1}
-"""Kinds of forgeries with their relative frequency (our choice)."""
+KNOWN = SynthSettings(
+    kinds={"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1},
+    long_side=(320, 1280),
+    area=(0.005, 0.25),
+)
+"""Settings of the forgeries of known kinds (our choice)."""
 SEED = 4711
 """Fixed, so that the same authentic pictures give the same forgeries to measure with."""
 
 
-def known_forgeries() -> SynthSettings:
-    """Settings of the forgeries of known kinds."""
-    return SynthSettings(kinds=dict(KNOWN), long_side=(320, 1280), area=(0.005, 0.25))
-
-
 def make_known(photos: Sequence[Path], count: int, folder: Path) -> Iterator[int]:
     """Write `count` forgeries made from `photos` into `folder`; yields how many are done. Those that exist are kept."""
-    settings = known_forgeries()
-    forge = Forge(settings, SourcePool(list(photos), None, working_side(settings)))
+    forge = Forge(KNOWN, SourcePool(list(photos), None, working_side(KNOWN)))
     for row in write_forgeries(forge, count, SEED, make_folder(folder)):
         yield row.index + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imltool.adapt.known import known_forgeries
+from imltool.adapt.known import KNOWN
 from imltool.adapt.parts import Parts
 from imltool.adapt.settings import AdaptSettings
 from imltool.files import write_text
@@ -57,7 +57,7 @@ def training_settings(
                     "pool": max(1, round(settings.steps * settings.batch_size * settings.replay / REPEATS)),
                     "photos": (authentic,),
                     "photo_list": teaching,
-                    "synth": known_forgeries(),
+                    "synth": KNOWN,
                 }
             )
         calibration = [clean | {"list": _list(lists / "calibration.txt", authentic, parts.calibrating)}]
