@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from imltool.config import Frozen
-from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.bootstrap import mean_estimate
 from imltool.evaluation.counts import count_pixels
 from imltool.evaluation.metrics import f1
 from imltool.inference.localizer import Localizer, image_score
@@ -118,11 +118,11 @@ def compare(
 def _change(pairs: Sequence[Sequence[float]]) -> Change:
     """From (before, after) of each picture."""
     first, second = np.array(pairs).T
-    difference = second - first
+    difference, interval = mean_estimate(second - first, seed=0)
     return Change(
         pictures=len(first),
         before=float(first.mean()),
         after=float(second.mean()),
-        difference=float(difference.mean()),
-        interval=mean_interval(difference, seed=0),
+        difference=difference,
+        interval=interval,
     )

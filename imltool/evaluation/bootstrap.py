@@ -59,9 +59,15 @@ def estimate(statistic: Callable[..., NDArray[np.float64]], sizes: Sequence[int]
 
 def mean_interval(values: ArrayLike, seed: int) -> Interval | None:
     """`interval` of the mean of values [N], without NaN."""
-    array = np.asarray(values, np.float64)
+    return mean_estimate(values, seed)[1]
+
+
+def mean_estimate(values: ArrayLike | Sequence[float | None], seed: int) -> Estimate:
+    """Mean of the values [N] that are neither None nor NaN, and its `interval`."""
+    array = np.asarray(values, np.float64)  # None becomes NaN
     array = array[~np.isnan(array)]
-    return interval(lambda weights: weights @ array / array.size, [array.size], seed)
+    mean = float(array.mean()) if array.size else float("nan")
+    return mean, interval(lambda weights: weights @ array / array.size, [array.size], seed)
 
 
 def resampled_levels(tampered: ArrayLike, authentic: ArrayLike) -> Callable[[Weights, Weights], Levels]:

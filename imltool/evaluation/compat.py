@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import Interval, mean_interval
+from imltool.evaluation.bootstrap import Interval, mean_estimate
 from imltool.evaluation.counts import Counts, count_pixels, rank_pixels
 from imltool.evaluation.results import Measured
 from imltool.pictures.images import Map, Mask
@@ -122,7 +122,7 @@ class PictureResult:
     metrics: Mapping[str, float]
 
 
-def _mean(rows: Sequence[PictureResult], key: str) -> list[float]:
+def _each(rows: Sequence[PictureResult], key: str) -> list[float]:
     return [row.metrics[key] for row in rows]
 
 
@@ -133,12 +133,12 @@ SetMetrics = dict[str, "float | list[float]"]
 def _imdlbenco_set(rows: Sequence[PictureResult]) -> SetMetrics:
     tampered = [row for row in rows if row.tampered]
     return {
-        "f1": _mean(rows, "f1"),
-        "f1_tampered": _mean(tampered, "f1"),
-        "f1_permuted": _mean(tampered, "f1_permuted"),
-        "iou": _mean(rows, "iou"),
-        "auc": _mean(rows, "auc"),
-        "auc_tampered": _mean(tampered, "auc"),
+        "f1": _each(rows, "f1"),
+        "f1_tampered": _each(tampered, "f1"),
+        "f1_permuted": _each(tampered, "f1_permuted"),
+        "iou": _each(rows, "iou"),
+        "auc": _each(rows, "auc"),
+        "auc_tampered": _each(tampered, "auc"),
     }
 
 
@@ -146,8 +146,8 @@ def _trufor_set(rows: Sequence[PictureResult]) -> SetMetrics:
     tampered = [row for row in rows if row.tampered]
     sides = _scores(rows, None)
     return {
-        "f1_best": _mean(tampered, "f1_best"),
-        "f1_fixed": _mean(tampered, "f1_fixed"),
+        "f1_best": _each(tampered, "f1_best"),
+        "f1_fixed": _each(tampered, "f1_fixed"),
         "image_auc": metrics.image_auc(*sides),
         "image_balanced_accuracy": float(metrics.balanced_accuracy(metrics.image_counts(*sides, 0.5))),
         "n_skipped": float(sum(np.isnan(row.metrics["f1_fixed"]) for row in tampered)),
@@ -160,7 +160,7 @@ def _mvss_set(rows: Sequence[PictureResult]) -> SetMetrics:
     pictures = metrics.image_counts(*sides, 0.5)
     sensitivity = metrics.share_above(sides[0], 0.5)
     image_f1 = float(metrics.harmonic_mean(sensitivity, metrics.specificity(pictures)))
-    f1 = _mean(tampered, "f1")
+    f1 = _each(tampered, "f1")
     return {
         "f1": f1,
         "image_auc": metrics.image_auc(*sides),
@@ -265,8 +265,7 @@ def summarize(name: str, rows: Sequence[PictureResult], seed: int) -> Measured:
     """Metrics of a set under the protocol `name`; means over pictures have a 95 % bootstrap interval."""
     summary: dict[str, int | float | Interval | None] = {}
     for key, found in PROTOCOLS[name].of_set(rows).items():
-        value = metrics.mean_or_nan(found) if isinstance(found, list) else found
-        summary[key] = None if np.isnan(value) else int(value) if key == "n_skipped" else value
         if isinstance(found, list):
-            summary[f"{key}_ci"] = mean_interval(found, seed)
+            found, summary[f"{key}_ci"] = mean_estimate(found, seed)
+        summary[key] = None if np.isnan(found) else int(found) if key == "n_skipped" else found
     return Measured.model_validate(summary)

@@ -83,7 +83,8 @@ def reliability(tampered: ArrayLike, authentic: ArrayLike) -> Reliability:
     truth = np.concatenate([np.ones(positive.size), np.zeros(negative.size)])
     order = np.argsort(scores, kind="stable")
     scores, truth = scores[order], truth[order]
-    ends = {int(np.searchsorted(scores, scores[part[-1]], side="right")) for part in _parts(scores.size)}
+    parts = np.array_split(scores, min(BINS, max(1, scores.size // LEAST)))
+    ends = {int(np.searchsorted(scores, part[-1], side="right")) for part in parts}
     groups = []
     start = 0
     for end in sorted(ends):
@@ -93,7 +94,3 @@ def reliability(tampered: ArrayLike, authentic: ArrayLike) -> Reliability:
         start = end
     error = sum(group.n * abs(group.score - group.tampered) for group in groups) / scores.size
     return Reliability(groups=groups, error=float(error))
-
-
-def _parts(size: int) -> list[NDArray[np.int64]]:
-    return np.array_split(np.arange(size), min(BINS, max(1, size // LEAST)))

@@ -60,8 +60,7 @@ def noise(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple
 
 def resize(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
     """Scale both sides by `level`: area averaging for shrinking, bilinear for enlarging."""
-    height, width = rgb.shape[:2]
-    return _scaled(rgb, mask, (max(1, round(width * float(level))), max(1, round(height * float(level)))))
+    return _scaled(rgb, mask, float(level))
 
 
 def webp(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tuple[RGB, Mask]:
@@ -80,7 +79,7 @@ def screenshot(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> 
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, SCREEN[0] / width, SCREEN[1] / height)
-    rgb, mask = _scaled(rgb, mask, (max(1, round(width * scale)), max(1, round(height * scale))))
+    rgb, mask = _scaled(rgb, mask, scale)
     kept = [max(1, round(side * SHARE_SEEN)) for side in mask.shape]
     top, left = (int(rng.integers(0, side - keep + 1)) for side, keep in zip(mask.shape, kept, strict=True))
     part = slice(top, top + kept[0]), slice(left, left + kept[1])
@@ -91,13 +90,13 @@ def upload(rgb: RGB, mask: Mask, level: Level, rng: np.random.Generator) -> tupl
     """Double JPEG as by social networks: save, scale down to a longest side, save again (see `UPLOADS`)."""
     longest, first, second = UPLOADS[str(level)]
     rgb = _jpeg_round(rgb, first)
-    height, width = rgb.shape[:2]
-    scale = min(1.0, longest / max(height, width))
-    rgb, mask = _scaled(rgb, mask, (max(1, round(width * scale)), max(1, round(height * scale))))
+    rgb, mask = _scaled(rgb, mask, min(1.0, longest / max(mask.shape)))
     return _jpeg_round(rgb, second), mask
 
 
-def _scaled(rgb: RGB, mask: Mask, size: tuple[int, int]) -> tuple[RGB, Mask]:
+def _scaled(rgb: RGB, mask: Mask, factor: float) -> tuple[RGB, Mask]:
+    height, width = mask.shape
+    size = max(1, round(width * factor)), max(1, round(height * factor))
     truth = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     return pixels.resize(rgb, size, enlarge=cv2.INTER_LINEAR), truth
 

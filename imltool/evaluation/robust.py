@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from imltool.data.folder import Sample
 from imltool.data.sets import NamedSet
 from imltool.evaluation import metrics
-from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.bootstrap import mean_estimate
 from imltool.evaluation.degradations import DEGRADATIONS, Level, degrade, encoder_versions
 from imltool.evaluation.methods import Method
 from imltool.evaluation.results import ROBUST_METRICS, Robust, RobustLine
@@ -138,7 +139,7 @@ def _line(rows: Sequence[RobustRow], clean: Sequence[RobustRow], score_threshold
     before = {row.image: row.f1 for row in clean if row.f1 is not None}
     after = [(row.f1, before[row.image]) for row in tampered if row.f1 is not None and row.image in before]
     sides = tuple(np.array([row.score for row in part], np.float64) for part in (tampered, authentic))
-    values = {
+    values: dict[str, ArrayLike | Sequence[float | None]] = {
         "pixel_f1": [row.f1 for row in tampered],
         "pixel_f1_change": [now - then for now, then in after],
         "pixel_f1_calibrated": [row.f1_calibrated for row in tampered],
@@ -146,8 +147,7 @@ def _line(rows: Sequence[RobustRow], clean: Sequence[RobustRow], score_threshold
         "image_fpr": sides[1] > score_threshold,
         "fp_area": [row.flagged_area for row in authentic],
     }
-    arrays = {key: np.asarray(found, np.float64) for key, found in values.items()}  # None becomes NaN
-    found = {key: (metrics.mean_or_nan(array), mean_interval(array, seed)) for key, array in arrays.items()}
+    found = {key: mean_estimate(part, seed) for key, part in values.items()}
     found["image_auc"] = metrics.image_auc(*sides), None
     line = RobustLine(
         level=rows[0].level, n_tampered=len(tampered), n_authentic=len(authentic), n_failed=len(rows) - len(scored)

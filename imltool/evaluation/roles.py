@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from imltool.data.near_duplicates import find_similar
 from imltool.errors import DataError
+from imltool.student.header import TrainingSet
 from imltool.texts import counted
 
 Role = Literal["ind", "ood"]
 TRAINED, VALIDATED = "trained", "validated"
-
-
-class SeenSet(Protocol):
-    """Interface of a set in a checkpoint's header: name, SHA-256 and perceptual hash of every picture used."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def files(self) -> tuple[str, ...]: ...
-    @property
-    def similar(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -67,8 +57,8 @@ def _same_name(one: str, other: str) -> bool:
 def find_overlap(
     set_name: str,
     files: Mapping[str, str],
-    training_sets: Iterable[SeenSet],
-    validation_sets: Iterable[SeenSet] = (),
+    training_sets: Sequence[TrainingSet],
+    validation_sets: Sequence[TrainingSet] = (),
     fingerprints: Mapping[str, str] | None = None,
 ) -> Overlap:
     """Compare a test set with the data a checkpoint was trained and validated on.
@@ -82,7 +72,6 @@ def find_overlap(
         fingerprints: picture name → perceptual hash, to be compared with the `similar` of the seen sets.
             Near-duplicates do not change the role; they are reported separately.
     """
-    training_sets, validation_sets = list(training_sets), list(validation_sets)
     known = [(TRAINED, one.name, set(one.files)) for one in training_sets]
     known += [(VALIDATED, one.name, set(one.files)) for one in validation_sets]
     same_name = next((name for _, name, _ in known if _same_name(name, set_name)), "")

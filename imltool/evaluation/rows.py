@@ -6,6 +6,7 @@ import base64
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -189,11 +190,13 @@ def open_rows(
     why = ""
     if path.exists():
         try:
-            journal = Journal(path)
-            if journal.rows and journal.rows[0] == header:
-                return journal, [read(line) for line in journal.rows[1:]], ""
-            why = "were made with other versions" if journal.rows else ""
-            journal.close()
+            with ExitStack() as held:
+                journal = held.enter_context(Journal(path))
+                if journal.rows and journal.rows[0] == header:
+                    rows = [read(line) for line in journal.rows[1:]]
+                    held.pop_all()  # the caller closes it
+                    return journal, rows, ""
+                why = "were made with other versions" if journal.rows else ""
         except (DataError, KeyError, TypeError, ValueError, AttributeError, zlib.error):
             why = "are damaged"
         with writing(path):

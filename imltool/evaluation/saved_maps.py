@@ -72,7 +72,9 @@ class MapFolder:
         Raises `DataError` when the folder does not exist, no map matches, two maps match a picture or a map matches
         two.
         """
-        found = self._walk()
+        if not self.folder.is_dir():
+            raise DataError(f"maps folder {self.folder} does not exist", "give --maps a folder of map files")
+        found = walk_images(self.folder, wanted=lambda path: path.suffix.lower() in SUFFIXES)
         indexes = _index(self.folder, found), _index(self.folder, found, ENDINGS)
         self.files = {}
         owners: dict[Path, str] = {}
@@ -103,11 +105,6 @@ class MapFolder:
             )
         self.unused = len(found) - len(owners)
         self._survey()
-
-    def _walk(self) -> list[Path]:
-        if not self.folder.is_dir():
-            raise DataError(f"maps folder {self.folder} does not exist", "give --maps a folder of map files")
-        return walk_images(self.folder, wanted=lambda path: path.suffix.lower() in SUFFIXES)
 
     def _survey(self) -> None:
         """Sample maps over the folder: integers that never exceed 1 mean 0 and 1, not almost black.

@@ -6,11 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from imltool.errors import DataError
 from imltool.evaluation import compat, metrics
-from imltool.evaluation.bootstrap import Estimate, Interval, Weights, estimate, mean_interval, resampled_levels
+from imltool.evaluation.bootstrap import (
+    Estimate,
+    Interval,
+    Weights,
+    estimate,
+    mean_estimate,
+    mean_interval,
+    resampled_levels,
+)
 from imltool.evaluation.counts import CURVE_THRESHOLDS, Counts, stack
 from imltool.evaluation.curves import reliability
 from imltool.evaluation.results import (
@@ -55,9 +62,9 @@ def summarize_set(
     tampered = [row for row in scored if row.tampered]
     authentic = [row for row in scored if not row.tampered]
     estimates = _pixel_estimates(tampered, seed)
-    estimates["fp_area"] = _mean([row.metric("flagged_area") for row in authentic], seed)
+    estimates["fp_area"] = mean_estimate([row.metric("flagged_area") for row in authentic], seed)
     oracle, threshold = _oracle(tampered)
-    estimates["pixel_f1_oracle"] = _mean(oracle, seed)
+    estimates["pixel_f1_oracle"] = mean_estimate(oracle, seed)
     sides = [row.score for row in tampered], [row.score for row in authentic]
     estimates |= _image_estimates(*sides, score_threshold, seed)
     result = SetResult(
@@ -89,23 +96,18 @@ def flat(estimates: Mapping[str, Estimate]) -> dict[str, float | Interval | None
     return found
 
 
-def _mean(values: ArrayLike | Sequence[float | None], seed: int) -> Estimate:
-    array = np.asarray(values, np.float64)  # None becomes NaN
-    return metrics.mean_or_nan(array), mean_interval(array, seed)
-
-
 def _pixel_estimates(tampered: Sequence[ImageRow], seed: int) -> dict[str, Estimate]:
     half = stack(row.counts[HALF] for row in tampered)
     rows = half.as_array()
     estimates = {
-        "pixel_f1": _mean(metrics.f1(half), seed),
-        "pixel_iou": _mean(metrics.iou(half), seed),
-        "pixel_mcc": _mean(metrics.mcc(half), seed),
-        "pixel_precision": _mean(metrics.precision(half), seed),
-        "pixel_recall": _mean(metrics.recall(half), seed),
-        "pixel_auc": _mean([row.pixel_auc for row in tampered], seed),
-        "pixel_ap": _mean([row.pixel_ap for row in tampered], seed),
-        "pixel_f1_calibrated": _mean([row.metric("f1_calibrated") for row in tampered], seed),
+        "pixel_f1": mean_estimate(metrics.f1(half), seed),
+        "pixel_iou": mean_estimate(metrics.iou(half), seed),
+        "pixel_mcc": mean_estimate(metrics.mcc(half), seed),
+        "pixel_precision": mean_estimate(metrics.precision(half), seed),
+        "pixel_recall": mean_estimate(metrics.recall(half), seed),
+        "pixel_auc": mean_estimate([row.pixel_auc for row in tampered], seed),
+        "pixel_ap": mean_estimate([row.pixel_ap for row in tampered], seed),
+        "pixel_f1_calibrated": mean_estimate([row.metric("f1_calibrated") for row in tampered], seed),
     }
     pooled = estimate(lambda weights: metrics.f1(Counts.from_array(weights @ rows)), [len(rows)], seed)
     estimates["pixel_f1_pooled"] = pooled if tampered else (math.nan, None)
@@ -137,8 +139,8 @@ def _image_estimates(
         return Counts(tp, fp, flags.size - tp, alarms.size - fp)
 
     return {
-        "image_tpr": _mean(flags, seed),
-        "image_fpr": _mean(alarms, seed),
+        "image_tpr": mean_estimate(flags, seed),
+        "image_fpr": mean_estimate(alarms, seed),
         "image_auc": estimate(lambda *drawn: metrics.auc(*levels(*drawn)), sizes, seed),
         "image_tpr_at_5fpr": estimate(lambda *drawn: metrics.tpr_at_fpr(*levels(*drawn)), sizes, seed),
         "image_balanced_accuracy": estimate(lambda *drawn: metrics.balanced_accuracy(counts(*drawn)), sizes, seed),
