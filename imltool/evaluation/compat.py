@@ -265,7 +265,8 @@ def summarize(name: str, rows: Sequence[PictureResult], seed: int) -> Measured:
     """Metrics of a set under the protocol `name`; means over pictures have a 95 % bootstrap interval."""
     summary: dict[str, int | float | Interval | None] = {}
     for key, found in PROTOCOLS[name].of_set(rows).items():
+        value, limits = mean_estimate(found, seed) if isinstance(found, list) else (found, None)
+        summary[key] = None if np.isnan(value) else int(value) if key == "n_skipped" else value
         if isinstance(found, list):
-            found, summary[f"{key}_ci"] = mean_estimate(found, seed)
-        summary[key] = None if np.isnan(found) else int(found) if key == "n_skipped" else found
+            summary[f"{key}_ci"] = limits
     return Measured.model_validate(summary)
