@@ -110,8 +110,12 @@ def test_mixing_interpolates_weights_and_takes_new_counters() -> None:
 def test_thresholds_are_unchanged_without_authentic_pictures(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
     from imltool.student.checkpoint import load_checkpoint
 
+    boxes = json.loads((case / "boxes.json").read_text())
+    boxes["annotations"][0]["bbox"][2] = 57
+    (case / "boxes.json").write_text(json.dumps(boxes))
     code, stdout, stderr = imltool(*arguments(case, tiny_weights, "--set", "parts=fusion"))
     assert code == 0, stderr
+    assert "boxes over the edge of their picture, clipped: 1" in " ".join(stderr.split())
     assert "thresholds are not changed" in " ".join(stderr.split())
     assert "new kind, F1" in stdout and "authentic" not in stdout
     header, before = read_header(case / "run" / "adapted.safetensors"), read_header(tiny_weights)

@@ -57,8 +57,7 @@ def adapt(
         settings=settings,
         device=device,
     )
-    for fault in adaptation.report.faults:
-        common.log.error("%s: %s", fault.image, fault.message)
+    common.log_boxes(adaptation.report)
     parts = adaptation.parts
     common.say(f"{counted(len(parts.taught), 'picture')} to learn from, {len(parts.held_out)} held out to measure")
     if authentic is None:

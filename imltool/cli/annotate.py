@@ -81,10 +81,7 @@ def start(
     for line in pictures.left_out:
         common.say(f"left out {line}")
     report = match_boxes(pictures.root, read_boxes(boxes, box_format)) if boxes else BoxReport()
-    for fault in report.faults:
-        common.log.error("%s: %s", fault.image, fault.message)
-    for note in report.notes:
-        common.log.warning("%s", note)
+    common.log_boxes(report)
 
     from imltool.annotate.session import open_session
 

@@ -37,6 +37,7 @@ from imltool.texts import command_text
 
 if TYPE_CHECKING:
     from imltool.data.accounts import Account
+    from imltool.data.boxes import BoxReport
     from imltool.pages.server import PageServer
     from imltool.tables import Table
     from imltool.teacher.embeddings import EmbeddingFolder
@@ -296,6 +297,14 @@ def say_accounts(accounts: Sequence[Account]) -> None:
 
     for line in account_lines(accounts):
         say(line)
+
+
+def log_boxes(report: BoxReport) -> None:
+    """Log the faults of annotations as errors, and how boxes were interpreted as warnings."""
+    for fault in report.faults:
+        log.error("%s: %s", fault.image, fault.message)
+    for line in report.notes:
+        log.warning("%s", line)
 
 
 def print_line(text: str) -> None:

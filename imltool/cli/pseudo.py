@@ -88,10 +88,7 @@ def pseudo(
     if gt is not None and not gt.is_dir():
         raise DataError(f"ground truth {gt} is not a folder of masks")
     report = match_boxes(images, read_boxes(boxes, box_format, categories or ()), boxes_of)
-    for fault in report.faults:
-        common.log.error("%s: %s", fault.image, fault.message)
-    for line in report.notes:
-        common.log.warning("%s", line)
+    common.log_boxes(report)
     account = _account(images, report)
     common.say_accounts([account])
     if not report.matched:
