@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from imltool.data.box_formats.files import AnnotationFile, JsonObject, number, recorded_size
-from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds, ellipse_bounds, rotated_bounds
+from imltool.data.box_formats.model import Annotations, Box, Shapes, bounds, ellipse_bounds, rotated_bounds
 from imltool.data.box_formats.tables import header_of, table_rows
 from imltool.errors import DataError
 from imltool.files import IMAGE_SUFFIXES
@@ -37,19 +37,13 @@ def _via_pictures(file: AnnotationFile) -> list[JsonObject]:
 
 def read_via(file: AnnotationFile, found: Annotations) -> None:
     """VIA: `filename` and regions of shape rect, polygon, polyline, circle or ellipse; points are left out."""
-    pictures: dict[str, tuple[list[Box], list[str]]] = {}
+    pictures: dict[str, Shapes] = {}
     for name, where, shape, labels in _via_regions(file, found):
-        boxes, categories = pictures.setdefault(file.beside(name), ([], []))
-        if shape is None:
-            continue
-        try:
-            boxes.append(_via_box(shape, where))
-            categories.append(_via_category(labels))
-        except DataError as error:
-            found.fault(name, f"{error.message}: this region is left out")
-    found.images += [
-        BoxedImage(name, tuple(boxes), categories=tuple(categories)) for name, (boxes, categories) in pictures.items()
-    ]
+        shapes = pictures.setdefault(file.beside(name), Shapes())
+        if shape is not None:
+            with found.leaving_out(name, "region"):
+                shapes.add(_via_box(shape, where), _via_category(labels))
+    found.images += [shapes.picture(name) for name, shapes in pictures.items()]
 
 
 def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str, str, JsonObject | None, object]]:
@@ -124,21 +118,19 @@ def read_createml(file: AnnotationFile, found: Annotations) -> None:
         if not name or not isinstance(annotations, list):
             found.fault(name or file.name, f"{file.path}: picture {count} has no image or no annotations: left out")
             continue
-        boxes, categories = [], []
+        shapes = Shapes()
         for position, annotation in enumerate(annotations, 1):
             where = f"{file.path}: {name}: annotation {position}"
-            try:
+            with found.leaving_out(name, "box"):
                 sides = annotation.get("coordinates") if isinstance(annotation, dict) else None
                 if not isinstance(sides, dict):
                     raise DataError(f"{where} has no coordinates")
                 x, y, width, height = (
                     number(sides.get(key), f"{where}: {key}") for key in ("x", "y", "width", "height")
                 )
-                boxes.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-                categories.append(str(annotation.get("label") or ""))
-            except DataError as error:
-                found.fault(name, f"{error.message}: this box is left out")
-        found.images.append(BoxedImage(file.beside(name), tuple(boxes), categories=tuple(categories)))
+                box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+                shapes.add(box, annotation.get("label"))
+        found.images.append(shapes.picture(file.beside(name)))
 
 
 def is_labelstudio(file: AnnotationFile) -> bool:
@@ -166,25 +158,19 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
         if not name:
             found.fault(file.name, f"{file.path}: task {count} names no picture: left out")
             continue
-        boxes: list[Box] = []
-        categories: list[str] = []
-        size = None
+        shapes = Shapes()
         for position, region in enumerate(_regions(task), 1):
             where = f"{file.path}: {name}: region {position}"
-            try:
+            with found.leaving_out(name, "region"):
                 inner = region.get("value")
                 value: JsonObject = inner if isinstance(inner, dict) else region
-                size = recorded_size(region, "original_width", "original_height", where) or size
+                shapes.size = recorded_size(region, "original_width", "original_height", where) or shapes.size
                 if number(region.get("image_rotation") or 0, where) % 360:
                     raise DataError(f"{where} was drawn on a picture that Label Studio had turned")
-                boxes.append(_percent_box(value, size, where))
                 labels = next((value[key] for key in value if key.endswith("labels")), None)
-                categories.append(str(labels[0]) if isinstance(labels, list) and labels else "")
-            except DataError as error:
-                found.fault(name, f"{error.message}: this region is left out")
-        found.images.append(
-            BoxedImage(file.beside(name), tuple(boxes), size, normalised=True, categories=tuple(categories))
-        )
+                category = str(labels[0]) if isinstance(labels, list) and labels else ""
+                shapes.add(_percent_box(value, shapes.size, where), category)
+        found.images.append(shapes.picture(file.beside(name), normalised=True))
 
 
 def _regions(task: JsonObject) -> list[JsonObject]:

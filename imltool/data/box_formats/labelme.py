@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from imltool.data.box_formats.files import AnnotationFile, JsonObject, as_list, pairs, recorded_size
-from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds
+from imltool.data.box_formats.model import Annotations, Box, Shapes, bounds
 from imltool.errors import DataError
 
 SHAPES = {"rectangle": 2, "polygon": 3, "circle": 2, "mask": 2, "rotation": 3}
@@ -26,27 +26,15 @@ def read_labelme(file: AnnotationFile, found: Annotations) -> None:
     shapes = as_list(document, "shapes", file.path)
     recorded = document.get("imagePath")
     name = file.beside(recorded) if isinstance(recorded, str) else ""
-    boxes, categories = [], []
+    read = Shapes()
     for position, shape in enumerate(shapes, 1):
         where = f"{file.path}: shape {position}"
-        try:
+        with found.leaving_out(name or file.name, "shape"):
             if not isinstance(shape, dict):
                 raise DataError(f"{where} is not an object")
-            boxes.append(_bounds(shape, where))
-            categories.append(str(shape.get("label") or ""))
-        except DataError as error:
-            found.fault(name or file.name, f"{error.message}: this shape is left out")
-    size = recorded_size(document, "imageWidth", "imageHeight", file.path)
-    found.images.append(
-        BoxedImage(
-            name or file.name,
-            tuple(boxes),
-            size,
-            any_suffix=True,
-            categories=tuple(categories),
-            own_name=file.stem,
-        )
-    )
+            read.add(_bounds(shape, where), shape.get("label"))
+    read.size = recorded_size(document, "imageWidth", "imageHeight", file.path)
+    found.images.append(read.picture(name or file.name, any_suffix=True, own_name=file.stem))
 
 
 def _bounds(shape: JsonObject, where: str) -> Box:

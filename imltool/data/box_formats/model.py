@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imltool.data.rle import Rle
-from imltool.errors import UsageError
+from imltool.errors import DataError, UsageError
 
 Box = tuple[float, float, float, float]
 """XYXY in continuous pixels: pixel i covers [i, i+1), so a box around a whole 4x3 picture is (0, 0, 4, 3)."""
@@ -56,6 +57,24 @@ class BoxedImage:
         return [self.name, self.boxes, self.size, *labels]
 
 
+@dataclass
+class Shapes:
+    """The boxes of a picture and the categories of each, while they are read."""
+
+    boxes: list[Box] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+
+    def add(self, box: Box, category: object) -> None:
+        """Add a box with its category, which may be missing."""
+        self.boxes.append(box)
+        self.categories.append(str(category or ""))
+
+    def picture(self, name: str, **more: Any) -> BoxedImage:
+        """The picture with its boxes; `more` are other fields of `BoxedImage`."""
+        return BoxedImage(name, tuple(self.boxes), self.size, **{"categories": tuple(self.categories)} | more)
+
+
 @dataclass(frozen=True)
 class BoxFault:
     """A fault of a box, of a picture's annotation or of an annotation file, and its consequence.
@@ -86,6 +105,14 @@ class Annotations:
     def fault(self, image: str, message: str) -> None:
         """Record that something was left out."""
         self.faults.append(BoxFault(image, message))
+
+    @contextmanager
+    def leaving_out(self, image: str, part: str) -> Iterator[None]:
+        """Record a `DataError` of the block: `part` ("box", "shape", …) of an image is left out."""
+        try:
+            yield
+        except DataError as error:
+            self.fault(image, f"{error.message}: this {part} is left out")
 
     def categories(self) -> Counter[str]:
         """Number of boxes by category, most frequent first."""

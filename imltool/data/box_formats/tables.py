@@ -6,10 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from imltool.data.box_formats.files import AnnotationFile, four, is_number, posix, recorded_size
-from imltool.data.box_formats.model import Annotations, Box, BoxedImage
+from imltool.data.box_formats.model import Annotations, Shapes
 from imltool.errors import DataError
 from imltool.files import IMAGE_SUFFIXES
 
@@ -19,15 +18,6 @@ SIDE_COLUMNS = ("x", "y", "w", "h")
 CATEGORY_COLUMNS = ("category", "class", "label", "name")
 OPEN_IMAGES = ("xmin", "ymin", "xmax", "ymax")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-
-
-@dataclass
-class _Picture:
-    """Rows of a picture."""
-
-    size: tuple[int, int] | None = None
-    boxes: list[Box] = field(default_factory=list)
-    categories: list[str] = field(default_factory=list)
 
 
 def _table(file: AnnotationFile) -> str:
@@ -89,7 +79,7 @@ def read_csv(file: AnnotationFile, found: Annotations) -> None:
             "expected image,x1,y1,x2,y2 or image,x,y,w,h (filename and xmin,ymin,xmax,ymax are known too)",
         )
     category = next((column for column in CATEGORY_COLUMNS if column in header), "")
-    pictures: dict[str, _Picture] = {}
+    pictures: dict[str, Shapes] = {}
     for line, row in rows:
         where, shown = f"{file.path}: line {line}", file.name
         try:
@@ -98,16 +88,14 @@ def read_csv(file: AnnotationFile, found: Annotations) -> None:
             if not shown:
                 raise DataError(f"{where} names no picture")
             size = recorded_size(cells, "width", "height", where)
-            picture = pictures.setdefault(file.beside(cells[name_column]), _Picture(size))
+            picture = pictures.setdefault(file.beside(cells[name_column]), Shapes(size=size))
             if picture.size != size:
                 raise DataError(f"{where}: {shown} has another width and height than in an earlier line")
             _add(picture, cells, columns, where, cells.get(category) or "")
         except DataError as error:
             found.fault(shown, f"{error.message}: this box is left out")
-    found.images += [
-        BoxedImage(name, tuple(one.boxes), one.size, categories=tuple(one.categories if category else ()))
-        for name, one in pictures.items()
-    ]
+    more = {} if category else {"categories": ()}
+    found.images += [one.picture(name, **more) for name, one in pictures.items()]
 
 
 def _with_header(file: AnnotationFile, remedy: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -124,13 +112,12 @@ def _cells(header: Sequence[str], row: Sequence[str], where: str) -> dict[str, s
     return dict(zip(header, row, strict=True))
 
 
-def _add(picture: _Picture, cells: dict[str, str], columns: Sequence[str], where: str, category: str) -> None:
+def _add(picture: Shapes, cells: dict[str, str], columns: Sequence[str], where: str, category: str) -> None:
     recorded = [cells[column] for column in columns]
     if not any(recorded):
         return
     a, b, c, d = four(recorded, where, ", ".join(columns))
-    picture.boxes.append((a, b, a + c, b + d) if columns == SIDE_COLUMNS else (a, b, c, d))
-    picture.categories.append(category)
+    picture.add((a, b, a + c, b + d) if columns == SIDE_COLUMNS else (a, b, c, d), category)
 
 
 def is_openimages(file: AnnotationFile) -> bool:
@@ -141,20 +128,17 @@ def is_openimages(file: AnnotationFile) -> bool:
 def read_openimages(file: AnnotationFile, found: Annotations) -> None:
     """Open Images: `ImageID` (no suffix), `XMin XMax YMin YMax` in shares of the sides, `LabelName`; a row per box."""
     header, rows = _with_header(file, "expected ImageID,XMin,XMax,YMin,YMax")
-    pictures: dict[str, _Picture] = {}
+    pictures: dict[str, Shapes] = {}
     for line, row in rows:
         where, shown = f"{file.path}: line {line}", file.name
         try:
             cells = _cells(header, row, where)
             shown = posix(cells["imageid"]) or file.name
-            picture = pictures.setdefault(file.beside(cells["imageid"]), _Picture())
+            picture = pictures.setdefault(file.beside(cells["imageid"]), Shapes())
             _add(picture, cells, OPEN_IMAGES, where, cells.get("labelname") or "")
         except DataError as error:
             found.fault(shown, f"{error.message}: this box is left out")
-    found.images += [
-        BoxedImage(name, tuple(one.boxes), None, normalised=True, any_suffix=True, categories=tuple(one.categories))
-        for name, one in pictures.items()
-    ]
+    found.images += [one.picture(name, normalised=True, any_suffix=True) for name, one in pictures.items()]
 
 
 def is_retinanet(file: AnnotationFile) -> bool:
@@ -171,15 +155,11 @@ def is_retinanet(file: AnnotationFile) -> bool:
 def read_retinanet(file: AnnotationFile, found: Annotations) -> None:
     """RetinaNet's CSV: `path,x1,y1,x2,y2,class` in pixels, no header; `path,,,,,` means nothing is boxed."""
     header = ("image", *CORNER_COLUMNS[0], "class")
-    pictures: dict[str, _Picture] = {}
+    pictures: dict[str, Shapes] = {}
     for line, row in table_rows(file):
         where = f"{file.path}: line {line}"
-        try:
+        with found.leaving_out(posix(row[0]) or file.name, "box"):
             cells = _cells(header[: len(row)] if len(row) == 5 else header, row, where)
-            picture = pictures.setdefault(file.beside(cells["image"]), _Picture())
+            picture = pictures.setdefault(file.beside(cells["image"]), Shapes())
             _add(picture, cells, CORNER_COLUMNS[0], where, cells.get("class") or "")
-        except DataError as error:
-            found.fault(posix(row[0]) or file.name, f"{error.message}: this box is left out")
-    found.images += [
-        BoxedImage(name, tuple(one.boxes), categories=tuple(one.categories)) for name, one in pictures.items()
-    ]
+    found.images += [one.picture(name) for name, one in pictures.items()]

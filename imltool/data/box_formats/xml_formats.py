@@ -6,7 +6,7 @@ import math
 from xml.etree.ElementTree import Element
 
 from imltool.data.box_formats.files import AnnotationFile, four, number, recorded_size
-from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds, ellipse_bounds, rotated_bounds
+from imltool.data.box_formats.model import Annotations, Box, Shapes, bounds, ellipse_bounds, rotated_bounds
 from imltool.errors import DataError
 
 
@@ -26,26 +26,12 @@ def read_voc(file: AnnotationFile, found: Annotations) -> None:
     root = file.xml
     recorded = (root.findtext("filename") or "").strip()
     name = file.beside(recorded) if recorded else file.stem
-    size = recorded_size(
-        {tag: root.findtext(f"size/{tag}") for tag in ("width", "height")}, "width", "height", file.path
-    )
-    boxes, categories = [], []
+    size = {tag: root.findtext(f"size/{tag}") for tag in ("width", "height")}
+    shapes = Shapes(size=recorded_size(size, "width", "height", file.path))
     for position, item in enumerate(root.iter("object"), 1):
-        try:
-            boxes.append(_voc_box(item, f"{file.path}: object {position}"))
-            categories.append((item.findtext("name") or "").strip())
-        except DataError as error:
-            found.fault(name, f"{error.message}: this box is left out")
-    found.images.append(
-        BoxedImage(
-            name,
-            tuple(boxes),
-            size,
-            any_suffix=not recorded,
-            categories=tuple(categories),
-            own_name=file.stem,
-        )
-    )
+        with found.leaving_out(name, "box"):
+            shapes.add(_voc_box(item, f"{file.path}: object {position}"), (item.findtext("name") or "").strip())
+    found.images.append(shapes.picture(name, any_suffix=not recorded, own_name=file.stem))
 
 
 def _voc_box(item: Element, where: str) -> Box:
@@ -90,21 +76,17 @@ def read_cvat(file: AnnotationFile, found: Annotations) -> None:
         try:
             if not recorded:
                 raise DataError(f"{where} has no name")
-            size = recorded_size(dict(image.attrib), "width", "height", where)
+            shapes = Shapes(size=recorded_size(dict(image.attrib), "width", "height", where))
         except DataError as error:
             found.fault(recorded or file.name, f"{error.message}: left out")
             continue
         name = file.beside(recorded)
-        boxes, categories = [], []
         for number_, shape in enumerate(image, 1):
             if shape.tag == "tag":  # a label of the whole picture
                 continue
-            try:
-                boxes.append(_cvat_box(shape, f"{where}: shape {number_}"))
-                categories.append(shape.get("label") or "")
-            except DataError as error:
-                found.fault(name, f"{error.message}: this shape is left out")
-        found.images.append(BoxedImage(name, tuple(boxes), size, categories=tuple(categories)))
+            with found.leaving_out(name, "shape"):
+                shapes.add(_cvat_box(shape, f"{where}: shape {number_}"), shape.get("label"))
+        found.images.append(shapes.picture(name))
 
 
 def _cvat_box(shape: Element, where: str) -> Box:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import yaml
 
 from imltool.data.box_formats.files import AnnotationFile, is_number, number
-from imltool.data.box_formats.model import Annotations, Box, BoxedImage, bounds
+from imltool.data.box_formats.model import Annotations, Box, Shapes, bounds
 from imltool.errors import DataError
 from imltool.files import IMAGE_SUFFIXES
 
@@ -37,22 +37,18 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
     `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it.
     """
     names = _class_names(file)
-    boxes, categories = [], []
+    shapes = Shapes()
     for line_number, line in enumerate(file.text.splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
-        try:
-            boxes.append(_box(cells, f"{file.path}: line {line_number}"))
+        with found.leaving_out(file.name, "box"):
             category = cells[0].removesuffix(".0")
-            categories.append(names.get(category, f"class {category}"))
-        except DataError as error:
-            found.fault(file.name, f"{error.message}: this box is left out")
+            box = _box(cells, f"{file.path}: line {line_number}")
+            shapes.add(box, names.get(category, f"class {category}"))
     kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
     name = file.stem if kept else file.name
-    found.images.append(
-        BoxedImage(name, tuple(boxes), None, normalised=True, any_suffix=not kept, categories=tuple(categories))
-    )
+    found.images.append(shapes.picture(name, normalised=True, any_suffix=not kept))
 
 
 def _box(cells: list[str], where: str) -> Box:
