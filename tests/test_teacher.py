@@ -27,7 +27,7 @@ SAMPLES = HERE.parents[0] / "sample_images"
 
 def check_golden(teacher: Any, picture: Path, golden: Path) -> None:
     expected = np.load(golden)
-    found = teacher.masks(read_rgb(picture), expected["boxes"])
+    found = teacher.decode(teacher.embed(read_rgb(picture)), expected["boxes"])
     assert len(found) == len(expected["boxes"])
     for answer, mask, quality in zip(found, expected["masks"], expected["iou_predictions"], strict=True):
         assert iou(answer.mask, mask) >= 0.99
@@ -62,7 +62,7 @@ def test_clear_object_is_found_inside_its_jittered_box(mobile_sam: Any) -> None:
 
 def test_multimask_selects_the_best_rated_mask(mobile_sam: Any) -> None:
     rgb, _ = forged(7, 192, 128)
-    (answer,) = mobile_sam.masks(rgb, np.array([[50, 30, 140, 110]], np.float32), multimask=True)
+    (answer,) = mobile_sam.decode(mobile_sam.embed(rgb), np.array([[50, 30, 140, 110]], np.float32), multimask=True)
     assert answer.choice in (1, 2, 3)
 
 
@@ -227,14 +227,14 @@ def test_official_mobile_sam_torch_file_is_loaded(mobile_sam: Any, tmp_path: Pat
     torch.save(tensors, tmp_path / "mobile_sam.pt")
     rgb, _ = forged(7, 192, 128)
     box = np.array([[50, 30, 140, 110]], np.float32)
-    (expected,) = mobile_sam.masks(rgb, box)
+    (expected,) = mobile_sam.decode(mobile_sam.embed(rgb), box)
     ours = load_sam("mobile-sam", device="cpu").network.sam.state_dict()  # type: ignore[attr-defined]
     for name in ("mobile-sam", "mobile-sam-official"):
         teacher = load_sam(name, tmp_path / "mobile_sam.pt", "cpu")
         theirs = teacher.network.sam.state_dict()  # type: ignore[attr-defined]
         assert teacher.name == name and theirs.keys() == ours.keys()
         assert all(torch.equal(theirs[key], tensor) for key, tensor in ours.items())
-    (found,) = teacher.masks(rgb, box)
+    (found,) = teacher.decode(teacher.embed(rgb), box)
     assert np.array_equal(found.mask, expected.mask)
     torch.save({"model": tensors}, tmp_path / "nested.pt")
     with pytest.raises(WeightsError, match="not a plain table of tensors"):

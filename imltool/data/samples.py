@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from imltool.data.folder import FolderReading, Sample, read_folder
+from imltool.data.layouts.casia import KINDS
 from imltool.data.manifest import Manifest, is_manifest, read_manifest
 from imltool.data.masks import MaskRule, read_truth
 from imltool.journal import read_rows
 from imltool.pictures.images import Mask
 
 CASIA_NAME = re.compile(r"(?:Sp|Tp)_([DS])_")
-CASIA_KINDS = {"D": "splice", "S": "copymove"}
 """CASIA names a forgery after its sources: D (different pictures) is a splice, S (the same) a copy-move."""
 
 MANIFEST, SYNTHETIC = "manifest.jsonl", "synth.jsonl"
@@ -28,7 +28,7 @@ def kind_of(sample: Sample) -> str | None:
     if sample.kind:
         return sample.kind
     found = CASIA_NAME.match(Path(sample.name).name)
-    return CASIA_KINDS[found[1]] if found else None
+    return KINDS[found[1]] if found else None
 
 
 def read_sample_mask(sample: Sample) -> Mask:

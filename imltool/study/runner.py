@@ -266,7 +266,7 @@ def data_digest(settings: TrainSettings) -> str:
 
 def _source_files(settings: TrainSettings, source: SourceSettings) -> list[tuple[str, int]]:
     if source.kind == "synth":
-        files = build_pool(settings.data, source).pool.files()
+        files = build_pool(settings.data, source).pool.hosts
     else:
         items = read_source(settings.data, source).samples
         files = [path for item in items for path in (item.image, item.mask) if path is not None]

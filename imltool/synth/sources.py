@@ -23,6 +23,9 @@ from imltool.synth.settings import SynthSettings
 
 log = logging.getLogger("imltool")
 
+CACHE_BYTES = 1_500_000_000
+"""Memory for decoded pictures; the least recently used ones are dropped first (our choice)."""
+
 
 def working_side(settings: SynthSettings) -> int:
     """Long side at which sources are kept for these settings, large enough that crops need not be enlarged."""
@@ -48,7 +51,6 @@ class SourcePool:
         photos: pictures to use as hosts, and as donors of blob-shaped regions.
         objects: (picture, mask) pairs; the mask marks one object.
         max_side: greatest long side at which pictures are kept, pixels.
-        cache_bytes: memory for decoded pictures; the least recently used ones are dropped first.
 
     Attributes:
         accounts: from `from_folders`, one per source, of pictures used and left out.
@@ -56,20 +58,13 @@ class SourcePool:
     Raises `DataError` when there is no picture at all.
     """
 
-    def __init__(
-        self,
-        photos: list[Path],
-        objects: list[tuple[Path, Path]] | None = None,
-        max_side: int = 640,
-        cache_bytes: int = 1_500_000_000,
-    ) -> None:
+    def __init__(self, photos: list[Path], objects: list[tuple[Path, Path]] | None = None, max_side: int = 640) -> None:
         self.objects = objects or []
         self.photos = photos
         if not self.photos and not self.objects:
             raise DataError("no source picture for synthetic forgeries", "give at least one folder of clean photos")
         self.hosts = [*self.photos, *(image for image, _ in self.objects)]
         self.max_side = max_side
-        self._limit = cache_bytes
         self._used = 0
         self._cache: OrderedDict[Path, tuple[RGB, Mask | None]] = OrderedDict()
         self._masks = dict(self.objects)
@@ -108,10 +103,6 @@ class SourcePool:
         pool.accounts = accounts
         return pool
 
-    def files(self) -> list[Path]:
-        """Every picture of the pool."""
-        return list(self.hosts)
-
     def picture(self, path: Path) -> tuple[RGB, Mask | None]:
         """A source picture, uint8 RGB of at most `max_side`, and its object's bool mask if it has one.
 
@@ -129,7 +120,7 @@ class SourcePool:
         rgb = small
         self._cache[path] = (rgb, mask)
         self._used += rgb.nbytes + (mask.nbytes if mask is not None else 0)
-        while self._used > self._limit and len(self._cache) > 1:
+        while self._used > CACHE_BYTES and len(self._cache) > 1:
             _, (old, old_mask) = self._cache.popitem(last=False)
             self._used -= old.nbytes + (old_mask.nbytes if old_mask is not None else 0)
         return rgb, mask

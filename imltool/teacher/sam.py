@@ -145,7 +145,3 @@ class SamTeacher:
         inner = square[..., : embedding.inner[0], : embedding.inner[1]]
         logits = interpolate(inner, embedding.size, mode="bilinear")[0, 0]
         return rated(logits, float(quality[row, choice]), choice)
-
-    def masks(self, rgb: RGB, boxes: NDArray[np.float32], multimask: bool = False) -> list[BoxMask]:
-        """`decode(embed(rgb), boxes)`, for callers with one picture."""
-        return self.decode(self.embed(rgb), boxes, multimask)

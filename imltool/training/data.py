@@ -128,7 +128,7 @@ class Source:
     def files(self) -> list[Path]:
         """Every picture file the source may use."""
         if isinstance(self.pictures, Forge):
-            return self.pictures.pool.files()
+            return self.pictures.pool.hosts
         return [item.image for item in self.pictures.items]
 
     def masks(self) -> list[Path]:
