@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -47,23 +46,20 @@ class Layers:
     def pyramid(self, result: ScanResult, layer: str) -> Pyramid:
         """A layer of a picture in tiles. Raises `ImageError` when it cannot be made, `KeyError` for an unknown one."""
         base = MAP if layer == WASH else layer
-        if base == ORIGINAL:
-            make: Callable[[], Pixels] = lambda: self._original(result)  # noqa: E731
-        elif base == MAP:
-            make = lambda: read_levels(self._output(result, result.map))  # noqa: E731
-        elif base in result.companions:
-            make = lambda: read_levels(self._output(result, result.companions[base]))  # noqa: E731
-        else:
-            rgb = self.rgb(result)  # before the lock is taken, which this may need itself
-            draw = COMPANIONS[base]
-            make = lambda: draw(rgb)  # noqa: E731
+        files = {MAP: result.map, **result.companions}
+        # before the lock is taken, which this may need itself
+        rgb = None if base == ORIGINAL or base in files else self.rgb(result)
 
-        def one_by_one() -> Pyramid:
+        def make() -> Pyramid:
             with self._turn(result):
-                return Pyramid.of(make())
+                if rgb is not None:
+                    return Pyramid.of(COMPANIONS[base](rgb))
+                return Pyramid.of(
+                    self._original(result) if base == ORIGINAL else read_levels(self._output(result, files[base]))
+                )
 
         expected = DECODE_BYTES * (result.width or 0) * (result.height or 0)
-        return self._pyramids.get((result.path, base), one_by_one, expected)
+        return self._pyramids.get((result.path, base), make, expected)
 
     def _turn(self, result: ScanResult) -> AbstractContextManager[object]:
         """A lock for large pictures, which are processed one at a time to bound memory; no lock for others."""

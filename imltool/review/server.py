@@ -17,7 +17,7 @@ from imltool.pages.server import clipped_box, mount_page, new_app, picked, thumb
 from imltool.review.folder import ScanFolder
 from imltool.review.journal import DecisionJournal, Stale
 from imltool.review.layers import LAYERS, ORIGINAL, Layers
-from imltool.review.pyramid import TILE, encode_tile
+from imltool.review.pyramid import TILE, Pixels, encode_tile
 from imltool.review.trace_words import TRACE_WORDS
 from imltool.review.writer import ExportWriter
 from imltool.scan.companions import COMPANION_WORDS
@@ -155,14 +155,11 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
         found = layers.tile(analysed(index), layer, level, column, row)
         if found is None:
             raise HTTPException(404, "no such tile")
-        data, kind = encode_tile(found, lossless=level == 0 or layer != ORIGINAL)
-        return Response(data, media_type=kind)
+        return _tile_answer(found, level == 0 or layer != ORIGINAL)
 
     @app.get("/api/pictures/{index}/companions/ghost.png")
     def ghosts(index: int) -> Response:
-        sheet = layers.pyramid(analysed(index), "ghost").levels[0]
-        data, kind = encode_tile(sheet, lossless=True)
-        return Response(data, media_type=kind)
+        return _tile_answer(layers.pyramid(analysed(index), "ghost").levels[0])
 
     @app.get("/api/pictures/{index}/outline")
     def outline(index: int) -> JSONResponse:
@@ -188,8 +185,7 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
     def trace(index: int, number: int) -> Response:
         if not 0 <= number < len(TRACES):
             raise HTTPException(404, "no such trace")
-        data, kind = encode_tile(layers.trace_picture(analysed(index), number), lossless=True)
-        return Response(data, media_type=kind)
+        return _tile_answer(layers.trace_picture(analysed(index), number))
 
     @app.get("/api/pictures/{index}/copies")
     def copies(index: int) -> JSONResponse:
@@ -217,6 +213,11 @@ def build_app(folder: ScanFolder, journal: DecisionJournal, writer: ExportWriter
 
     mount_page(app, PAGE)
     return app
+
+
+def _tile_answer(pixels: Pixels, lossless: bool = True) -> Response:
+    data, kind = encode_tile(pixels, lossless)
+    return Response(data, media_type=kind)
 
 
 def _line(result: ScanResult, scale: ScoreScale, decision: Decision | None) -> dict[str, object]:
