@@ -12,6 +12,7 @@ from helpers.train_config import write_config
 from safetensors.numpy import load_file
 
 from imltool.config import load_settings
+from imltool.study.reuse import is_trained
 from imltool.training.loop import Training
 from imltool.training.settings import TrainSettings
 
@@ -55,6 +56,9 @@ def test_early_stopping_ends_training_and_persists_on_resume(tmp_path: Path, iml
     scores = [row["score"] for row in log_of(run, "validation")]
     assert len(scores) - 1 - scores.index(max(scores)) == 2, "two validations without improvement"
     assert steps[-1] < 40 and (run / "best.safetensors").is_file()
+    settings = load_settings(TrainSettings, config)
+    assert is_trained(run, settings), "a study neither trains it again nor refuses to reuse it"
+    assert not is_trained(run, settings.model_copy(update={"patience": 3}))
     before = load_file(run / "last.safetensors")
     assert imltool("train", "--config", config, "--out", run, "--resume", *CPU)[0] == 0
     assert [row["step"] for row in log_of(run, "validation")] == steps

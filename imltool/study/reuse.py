@@ -18,7 +18,7 @@ from imltool.study.results import Measurement
 from imltool.study.settings import JOURNAL, LABELS
 from imltool.teacher.pseudo import PseudoSettings
 from imltool.teacher.pseudo_rows import read_pseudo
-from imltool.training.run_folder import STATE
+from imltool.training.run_folder import STATE, stopped_early
 from imltool.training.settings import TrainSettings
 
 DATA_NAME = "data.json"
@@ -35,10 +35,15 @@ class LabelParameters(Frozen):
     boxes_sha256: str
 
 
-def is_trained(folder: Path, steps: int) -> bool:
-    """Whether the run in `folder` has validated its last step, which it does after writing its checkpoints."""
+def is_trained(folder: Path, training: TrainSettings) -> bool:
+    """Whether the run in `folder` has validated its last step, or the one that ended it early.
+
+    It does so after writing its checkpoints.
+    """
     log = folder / "log.jsonl"
-    return log.exists() and any(row["event"] == "validation" and row["step"] == steps for row in read_rows(log))
+    rows = read_rows(log) if log.exists() else []
+    last = any(row["event"] == "validation" and row["step"] == training.optim.steps for row in rows)
+    return last or stopped_early(rows, training.patience)
 
 
 def refuse_no_study(studies: Sequence[Path]) -> None:
@@ -65,7 +70,7 @@ def find_run(studies: Sequence[Path], training: TrainSettings, here: Path) -> Pa
                 same = same and _comparable(marker.read_text(encoding="utf-8")) == wanted
             except (OSError, ValueError):
                 continue
-            if same and is_trained(marker.parent, training.optim.steps):
+            if same and is_trained(marker.parent, training):
                 return marker.parent
     return None
 

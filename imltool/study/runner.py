@@ -138,7 +138,7 @@ class Study:
                 )
 
     def _trained(self, row: Variant, seed: int) -> bool:
-        return is_trained(self._folder(row, seed), self.settings.training(row, seed).optim.steps)
+        return is_trained(self._folder(row, seed), self.settings.training(row, seed))
 
     def _take_measurements(self, run: Path, here: Run) -> None:
         """Take over a reused run's measurements on the same pictures and masks."""

@@ -36,7 +36,7 @@ from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
 from imltool.training.losses import LOSSES
 from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
-from imltool.training.run_folder import RunFolder
+from imltool.training.run_folder import RunFolder, stopped_early
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
 from imltool.training.trackers import Trackers, require_trackers
 from imltool.training.validation import Validation
@@ -224,8 +224,7 @@ class Training:
         """Whether the score has not risen for `patience` validations; the same in all processes."""
         if self.settings.patience is None:
             return False
-        scores = [row["score"] for row in self.folder.rows if row["event"] == "validation"] if self.main else []
-        stale = bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.settings.patience
+        stale = self.main and stopped_early(self.folder.rows, self.settings.patience)
         (decided,) = broadcast_object_list([stale])
         return bool(decided)
 

@@ -25,6 +25,12 @@ CHANGEABLE = frozenset(
 """Settings that may change when a run is resumed: with the same data they do not affect what is learned."""
 
 
+def stopped_early(rows: Sequence[dict[str, Any]], patience: int | None) -> bool:
+    """Whether the score in a log's rows has not risen for `patience` validations; never without patience."""
+    scores = [row["score"] for row in rows if row["event"] == "validation"]
+    return patience is not None and bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
 class RunFolder:
     """The folder of one run.
 
