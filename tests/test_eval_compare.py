@@ -17,7 +17,7 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.data.folder import read_folder
-from imltool.evaluation.compare import Entrant, compare
+from imltool.evaluation.compare import Entrant, compare, read_entrants
 from imltool.evaluation.rows import ImageRow
 from imltool.pictures.images import read_mask, read_size, write_map
 
@@ -291,3 +291,8 @@ def test_invalid_comparisons_are_a_one_line_error(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_rows_to_compare_hold_no_curve(results: tuple[Path, Path]) -> None:
+    for entrant in read_entrants([str(one) for one in results]):
+        assert entrant.rows and all(row.curve is None for row in entrant.rows.values()), "they fill the memory"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +194,8 @@ def _read_folder(folder: Path) -> tuple[Results, dict[str, PictureRows]]:
             row = ImageRow.from_line(line)
             counts[line["method"], line["set"]] += 1
             if row.ok:
-                by_method[line["method"]][line["set"], row.name] = row
+                # without its curve, which no comparison needs and which would fill the memory for a large set
+                by_method[line["method"]][line["set"], row.name] = replace(row, curve=None)
     except (DataError, KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise DataError(
             f"{folder} holds a damaged evaluation: {JOURNAL_NAME}: {error}", "run imltool eval again"
