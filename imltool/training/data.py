@@ -30,6 +30,7 @@ from imltool.synth.blending import jitter_colour
 from imltool.synth.forge import Forge, NoRegionError, sample_rng
 from imltool.traces.stack import on_grid, picture_traces
 from imltool.training.prepared import ArrayCache, Prepared, view
+from imltool.training.provenance import joined
 from imltool.training.settings import AugmentSettings, DataSettings, SourceSettings, change_of
 from imltool.training.sources import build_pool, read_source
 
@@ -223,7 +224,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
         active = [source for source in data.train if source.weight > 0]
         if not active:
             raise DataError("no training source", "list at least one under data.train in the configuration")
-        self.names = [source.name for source in active]
+
         self.augmentation, self.seed, self.length, self.batch_size = augmentation, seed, length, batch_size
         self.trace_grid = student.trace_grid
         sides = augmentation.sides or {student.input_size: 1.0}
@@ -235,10 +236,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file the training may use, by source name."""
-        files: dict[str, list[Path]] = {}
-        for name, source in zip(self.names, self._sources, strict=True):
-            files.setdefault(name, []).extend(source.files())
-        return files
+        return joined([{source.settings.name: source.files()} for source in self._sources])
 
     def accounts(self) -> list[Account]:
         """The number of pictures that each source has, uses and leaves out."""

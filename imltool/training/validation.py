@@ -21,6 +21,7 @@ from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces
 from imltool.training.data import LabelledPictures, file_identity
 from imltool.training.prepared import ArrayCache, Arrays
+from imltool.training.provenance import joined
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, DataSettings, SourceSettings
 from imltool.training.sources import read_source
 
@@ -87,10 +88,8 @@ class Validation:
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file, by source name."""
-        files: dict[str, list[Path]] = {}
-        for name, pictures in zip(self._names, self._sets, strict=True):
-            files.setdefault(name, []).extend(item.image for item in pictures.items)
-        return files
+        parts = zip(self._names, self._sets, strict=True)
+        return joined([{name: [item.image for item in pictures.items]} for name, pictures in parts])
 
     def warn(self) -> None:
         """Log the table of sources when a picture is left out; for commands that do not show the table themselves."""
