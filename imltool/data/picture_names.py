@@ -73,8 +73,9 @@ class PictureNames:
         """The picture of an annotation. Raises `DataError` when none or several match."""
         for name, any_suffix in _readings(entry):
             path = PurePosixPath(name)
-            stem = path.with_suffix("").as_posix() if path.suffix.lower() in KNOWN_SUFFIXES else name
-            for key in _keys(name, stem, any_suffix or not _has_suffix(path)):
+            suffix = path.suffix.lower()
+            stem = path.with_suffix("").as_posix() if suffix in KNOWN_SUFFIXES else name
+            for key in _keys(name, stem, any_suffix or suffix not in IMAGE_SUFFIXES):
                 found = self._by.get(key, [])
                 by_path = key[0] in ("path", "stem", "loose path", "loose stem")
                 if len(found) > 1 and not by_path:
@@ -96,10 +97,6 @@ class PictureNames:
             return self.find(BoxedImage(entry.own_name, (), any_suffix=True))
         except DataError:
             return None
-
-
-def _has_suffix(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _loose(name: str) -> str:

@@ -140,7 +140,7 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
     """
     tiling = Tiling.of(rgb.shape, localizer.header.architecture)
     corners, side = tiling.corners(), tiling.side
-    whole = _map_of_whole(localizer, rgb, traces, (tiling.height, tiling.width))
+    whole = resize_map(localizer.small_maps([rgb], traces[:1] or None)[0], (tiling.height, tiling.width))
     total, weight = np.zeros_like(whole), np.zeros_like(whole)
     window = _window(side)
     maps = _maps_of_tiles(localizer, _tiles(tiling, rgb, traces), batch)
@@ -155,12 +155,6 @@ def tiled_map(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], batch:
     del whole
     total /= 2
     return resize_map(total, rgb.shape)
-
-
-def _map_of_whole(localizer: Localizer, rgb: RGB, traces: tuple[Traces, ...], shape: tuple[int, int]) -> Map:
-    """The map of the whole picture, at `shape` (height, width)."""
-    (found,) = localizer.small_maps([rgb], traces[:1] or None)
-    return resize_map(found, shape)
 
 
 def _tiles(tiling: Tiling, rgb: RGB, traces: tuple[Traces, ...]) -> Iterator[Tile]:

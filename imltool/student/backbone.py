@@ -131,11 +131,16 @@ _RENAMES = (
 )
 
 
-def backbone_state(encoder_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename MobileSAM encoder tensors (names without `image_encoder.`) to timm's names, without neck and head."""
+ENCODER = "image_encoder."
+"""The prefix of the encoder's tensors in MobileSAM."""
+
+
+def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of MobileSAM's encoder, without neck and head, by timm's names."""
     renamed = {}
-    for name, tensor in encoder_state.items():
-        if name.startswith(("neck.", "head.", "norm_head.")):
+    for full, tensor in state.items():
+        name = full.removeprefix(ENCODER)
+        if not full.startswith(ENCODER) or name.startswith(("neck.", "head.", "norm_head.")):
             continue
         for pattern, replacement in _RENAMES:
             name = pattern.sub(replacement, name)
@@ -154,10 +159,8 @@ def load_teacher_encoder(backbone: nn.Module, state: dict[str, Tensor]) -> None:
 
     Raises `WeightsError` when names or shapes do not fit (the teacher is TinyViT-5M only).
     """
-    prefix = "image_encoder."
-    encoder = {name[len(prefix) :]: tensor.float() for name, tensor in state.items() if name.startswith(prefix)}
     try:
-        backbone.load_state_dict(backbone_state(encoder), strict=True)
+        backbone.load_state_dict({name: tensor.float() for name, tensor in backbone_state(state).items()}, strict=True)
     except RuntimeError as error:
         raise WeightsError(
             f"the teacher's encoder does not fit this backbone: {str(error).splitlines()[1].strip()}",

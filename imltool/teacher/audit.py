@@ -81,8 +81,8 @@ def _boundary(mask: Mask) -> Mask:
     return np.asarray(padded > inner)[1:-1, 1:-1]
 
 
-def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS) -> float:
-    """F-measure of two outlines: a boundary pixel counts when the other outline is within `tolerance` pixels.
+def boundary_f(predicted: Mask, truth: Mask) -> float:
+    """F-measure of two outlines: a boundary pixel counts when the other outline is within `BOUNDARY_PIXELS`.
 
     1 when both masks are empty, 0 when one is.
     """
@@ -92,7 +92,7 @@ def boundary_f(predicted: Mask, truth: Mask, tolerance: float = BOUNDARY_PIXELS)
 
     def near(points: Mask, outline: Mask) -> float:
         distance = cv2.distanceTransform((~outline).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return float((distance[points] <= tolerance).mean())
+        return float((distance[points] <= BOUNDARY_PIXELS).mean())
 
     precision, recall = near(ours, theirs), near(theirs, ours)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -14,7 +14,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from imltool.errors import WeightsError
-from imltool.student.backbone import TinyVitBackbone, backbone_state
+from imltool.student.backbone import ENCODER, TinyVitBackbone, backbone_state
 from imltool.teacher.network import EMBED_DIM, EMBED_GRID, INPUT_SIZE
 
 
@@ -70,14 +70,12 @@ def build_mobile_sam(weights: Path) -> Sam:
             iou_head_hidden_dim=EMBED_DIM,
         ),
     )
-    encoder = {
-        name.removeprefix("image_encoder."): tensor
+    renamed = {f"{ENCODER}backbone.{name}": tensor for name, tensor in backbone_state(state).items()}
+    renamed |= {
+        name: tensor
         for name, tensor in state.items()
-        if name.startswith("image_encoder.")
+        if not name.startswith(ENCODER) or name.startswith(f"{ENCODER}neck.")
     }
-    renamed = {f"image_encoder.backbone.{name}": tensor for name, tensor in backbone_state(encoder).items()}
-    renamed |= {f"image_encoder.{name}": tensor for name, tensor in encoder.items() if name.startswith("neck.")}
-    renamed |= {name: tensor for name, tensor in state.items() if not name.startswith("image_encoder.")}
     try:
         sam.load_state_dict(renamed, strict=True)
     except RuntimeError as error:

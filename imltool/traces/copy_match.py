@@ -120,10 +120,6 @@ def find_copies(picture: NDArray[np.uint8]) -> list[Copy]:
     return sorted(copies, key=lambda found: -len(found.here))
 
 
-def _plane(values: object) -> Plane:
-    return np.asarray(values, dtype=np.float32)
-
-
 def _agreement(a: Plane, b: Plane, floor: float, window: int) -> Plane:
     """Correlation of two planes in a window around each pixel; contrast of `floor` grey levels counts as none."""
     size = (window, window)
@@ -158,7 +154,8 @@ def copy_planes(luma: Plane, fine: Plane, others: Sequence[Plane], copies: Seque
             field = _support(copy, height, width)
             if not field.any():
                 continue
-            partner = [_plane(cv2.warpAffine(each, copy.matrix, size, flags=how)) for each in (luma, fine, *others)]
+            warped = (cv2.warpAffine(each, copy.matrix, size, flags=how) for each in (luma, fine, *others))
+            partner = [np.asarray(each, dtype=np.float32) for each in warped]
             alike = _agreement(luma, partner[0], 4.0, 9)
             shade = cv2.blur(np.abs(luma - partner[0]), (9, 9))
             strength = np.clip(alike, 0, 1) * np.clip(1.5 - shade / 24.0, 0, 1) * field

@@ -123,11 +123,6 @@ def _coefficients(luma: Rows, x: int, y: int) -> Iterator[tuple[slice, list[Plan
         yield slice(rows.start // BLOCK, rows.stop // BLOCK), [found[:, u, :, v] for u, v in FREQUENCIES]
 
 
-def _shifts(x: int, y: int) -> Iterator[tuple[int, int]]:
-    for dx, dy in ((4, 4), (2, 4), (4, 2)):
-        yield x + dx, y + dy
-
-
 def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plane]:
     """Likelihood ratio, for each 8×8 block, that it lacks the earlier JPEG save shared by the picture's blocks.
 
@@ -154,8 +149,8 @@ def history_likelihood(luma: Rows, offset: tuple[int, int]) -> tuple[Plane, Plan
             plane[rows] = values
     steps = [quantisation_steps(plane.ravel()) for plane in own]
     moved = np.zeros((len(FREQUENCIES), 2, 2 * LEVELS + 1), np.int64)
-    for shift in _shifts(x, y):
-        for _, found in _coefficients(luma, *shift):
+    for dx, dy in ((4, 4), (2, 4), (4, 2)):
+        for _, found in _coefficients(luma, x + dx, y + dy):
             for which, values in enumerate(found):
                 for step in set(steps[which]):  # both fits often have the same step
                     count = np.bincount(_levels(values, step).ravel(), minlength=2 * LEVELS + 1)
