@@ -87,6 +87,13 @@ def test_ctrl_c_is_a_one_line_error_with_exit_code_130(tmp_path: Path) -> None:
     assert 0 < len(journal.read_text().splitlines()) < 20
 
 
+@pytest.mark.parametrize("words", [("-vv",), ("-v", "--verbose"), ("--verbose", "--verbose")])
+def test_traceback_is_shown_if_verbose_is_given_twice(words: tuple[str, ...], imltool: Imltool, tmp_path: Path) -> None:
+    missing = tmp_path / "none"
+    assert "Traceback" in imltool("scan", missing, *words)[2]
+    assert "Traceback" not in imltool("scan", missing, words[0].replace("vv", "v"))[2]
+
+
 def test_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

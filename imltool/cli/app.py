@@ -199,5 +199,6 @@ def _internal(error: Exception) -> int:
 
 
 def _debug(arguments: list[str]) -> None:
-    if any(argument in ("-vv", "-vvv") for argument in arguments) or arguments.count("-v") > 1:
+    counts = {"-v": 1, "--verbose": 1, "-vv": 2, "-vvv": 3}
+    if sum(counts.get(argument, 0) for argument in arguments) > 1:
         traceback.print_exc()

@@ -66,7 +66,8 @@ def _is_stored_picture(stored: Stored) -> bool:
     if named_like_picture(Path(stored.name)):
         return True
     head = read_head(stored)
-    with tempfile.NamedTemporaryFile(prefix="imltool-") as file:
-        file.write(head)
-        file.flush()
-        return looks_like_picture(Path(file.name))
+    # not NamedTemporaryFile: Windows refuses to open such a file a second time
+    with tempfile.TemporaryDirectory(prefix="imltool-") as folder:
+        copy = Path(folder) / "head"
+        copy.write_bytes(head)
+        return looks_like_picture(copy)
