@@ -7,6 +7,8 @@ import ctypes.util
 import platform
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imltool.errors import UsageError
@@ -71,16 +73,21 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def keep_freed_memory() -> bool:
-    """Let the C library keep the memory that a training step frees, for the next step. Returns whether it can (glibc).
+@contextmanager
+def freed_memory_kept() -> Iterator[bool]:
+    """While the block runs, the C library keeps freed memory for the next training step. Yields whether it can (glibc).
 
     By default glibc returns large blocks to the operating system at once, so every step gets its activations page by
     page again (docs/engines.md has measurements). Other C libraries are left as they are.
     """
-    if sys.platform != "linux":
-        return False
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
-        return False
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+        yield False
+        return
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
-    return bool(libc.mallopt(trim_threshold, -1) and libc.mallopt(mmap_max, 0))
+    try:
+        yield bool(libc.mallopt(trim_threshold, -1) and libc.mallopt(mmap_max, 0))
+    finally:  # the program that called may go on: glibc's defaults, and what is free goes back
+        libc.mallopt(trim_threshold, 128 * 1024)
+        libc.mallopt(mmap_max, 65536)
+        libc.malloc_trim(0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # four processes of tests share the two cores of CI
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # three processes of tests share the two cores of CI
 
 import pytest
 from helpers.commands import Imltool

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imltool.data.accounts import require_used, write_accounts
-from imltool.device import choose_device, keep_freed_memory, seed_everything
+from imltool.device import choose_device, freed_memory_kept, seed_everything
 from imltool.errors import ImlError, OutputError, TrainingError, UsageError
 from imltool.files import make_folder, writing
 from imltool.inference.localizer import Localizer
@@ -89,8 +89,6 @@ class Training:
         AcceleratorState._reset_state()  # noqa: SLF001 there is no public way
         chosen = choose_device(device)
         kind = chosen.partition(":")[0]
-        if kind == "cpu":
-            keep_freed_memory()
         precision = AUTO_PRECISION.get(kind, "fp32") if optim.precision == "auto" else optim.precision
         self.accelerator = Accelerator(
             cpu=chosen == "cpu",
@@ -189,7 +187,8 @@ class Training:
         self.student.train()
         last = self._should_stop()  # True when a run that ended early is resumed
         try:
-            with deferred_interrupt() as interrupted:
+            on_cpu = self.accelerator.device.type == "cpu"
+            with freed_memory_kept() if on_cpu else nullcontext(), deferred_interrupt() as interrupted:
                 for parts in batches if not last else ():
                     lr = settings.optim.learning_rate(step)
                     self.meter.add(self._step(parts, step, lr))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from imltool.config import load_settings
-from imltool.device import choose_device, keep_freed_memory
+from imltool.device import choose_device
 from imltool.errors import DataError, UsageError, WeightsError
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
@@ -118,10 +118,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
 
 
 def _localizer(student: Student, header: CheckpointHeader, device: str) -> Localizer:
-    chosen = choose_device(device)
-    if chosen == "cpu":
-        keep_freed_memory()
-    return Localizer.of(student, header, chosen)
+    return Localizer.of(student, header, choose_device(device))
 
 
 def calibrate(
