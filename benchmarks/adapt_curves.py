@@ -3,7 +3,8 @@
     python benchmarks/adapt_curves.py NAME=OUT [NAME=OUT ...] [--plot FILE.png] [--json FILE.json]
 
 OUT is an output folder of `benchmarks/adapt.py`, NAME the kind it was run for. Intervals (95 %) and means are over the
-pictures of all folds. "Flagged" is a score above 95 % of the authentic pictures that are used only for calibration.
+pictures of all folds, minutes are medians over folds. The plot leaves out what is not measured in all folds. "Flagged"
+is a score above 95 % of the authentic pictures that are used only for calibration.
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ def plot(kinds: Mapping[str, Sequence[Row]], file: Path) -> None:
     for axes, (name, rows) in zip(panels, kinds.items(), strict=True):
         before, *others = points(rows)
         for learns, labels in sorted({(one.learns, one.labels) for one in others}):
-            line = [before, *(one for one in others if (one.learns, one.labels) == (learns, labels))]
+            whole = [one for one in others if one.folds == before.folds]  # folds differ more than numbers of pictures
+            line = [before, *(one for one in whole if (one.learns, one.labels) == (learns, labels))]
+            if len(line) == 1:
+                continue
             middle = np.array([one.f1 for one in line])
             spread = [middle - [one.low for one in line], [one.high for one in line] - middle]
             label = f"{labels}, fusion alone" if learns == "fusion" else labels

@@ -84,10 +84,13 @@ def freed_memory_kept() -> Iterator[bool]:
     if libc is None or not hasattr(libc, "gnu_get_libc_version"):
         yield False
         return
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # of malloc.h
     try:
         yield bool(libc.mallopt(trim_threshold, -1) and libc.mallopt(mmap_max, 0))
-    finally:  # the program that called may go on: glibc's defaults, and what is free goes back
-        libc.mallopt(trim_threshold, 128 * 1024)
+    finally:
+        # the program that called may go on: what is free goes back. glibc has ended its own adjustment of thresholds;
+        # these are the values that it reaches in programs with large arrays
         libc.mallopt(mmap_max, 65536)
+        libc.mallopt(mmap_threshold, 32 << 20)
+        libc.mallopt(trim_threshold, 64 << 20)
         libc.malloc_trim(0)

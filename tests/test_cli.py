@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from helpers.commands import Imltool
 from helpers.pictures import photo, write_rgb
 
+from imltool.cli import common
 from imltool.cli.app import run
+from imltool.engines.network import Compute
+from imltool.scan.verdicts import SENSITIVITIES
 from imltool.weights import DEFAULT_STUDENT, WEIGHTS
 
 COMMANDS = [
@@ -152,3 +155,9 @@ def test_closed_stdout_or_stderr_is_ignored(closed: int) -> None:
     done = subprocess.run(command, capture_output=True, preexec_fn=lambda: os.close(closed))
     assert done.returncode == 0 and b"Traceback" not in done.stderr
     assert bool(done.stdout) == (closed == 2)
+
+
+def test_choices_are_those_of_the_package() -> None:
+    """The command line repeats them, because importing the packages would slow down every start."""
+    assert get_args(common.Sensitivity) == SENSITIVITIES
+    assert get_args(get_args(common.PrecisionOption)[0]) == get_args(Compute)
