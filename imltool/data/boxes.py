@@ -184,7 +184,7 @@ class _Matching:
                 report.faults.append(BoxFault(name, f"{error.message}: its boxes are left out"))
                 reason = "unreadable picture" if isinstance(error, ImageError) else "recorded with another size"
                 continue
-            for box, accepted in self._usable(name, found, shape.size):
+            for box, accepted in self._usable(name, found, shape.size, in_pixels=not entry.normalised):
                 usable[box] = usable.get(box) or accepted
         if len(entries) > 1:
             self._united.append(name)
@@ -223,12 +223,16 @@ class _Matching:
             self._turned.append(name)
         return raster
 
-    def _usable(self, name: str, entry: BoxedImage, size: tuple[int, int]) -> list[tuple[Box, Accepted | None]]:
+    def _usable(
+        self, name: str, entry: BoxedImage, size: tuple[int, int], in_pixels: bool
+    ) -> list[tuple[Box, Accepted | None]]:
         """The usable boxes, clipped, with their accepted labels; other boxes become faults."""
         usable: list[tuple[Box, Accepted | None]] = []
         labels = entry.accepted or (None,) * len(entry.boxes)
         for position, (box, accepted) in enumerate(zip(entry.boxes, labels, strict=True), 1):
             pixels, fault = _fit(box, size)
+            if in_pixels and not fault and max(pixels) <= 1.0 < min(size):
+                fault = "is inside the first pixel, so its values seem to be shares of the sides, not pixels"
             if accepted and accepted.mask and accepted.mask["size"] != [size[1], size[0]]:
                 fault = fault or "has an accepted mask of another size than the picture"
             if fault:

@@ -9,7 +9,6 @@ from imltool.data.box_formats.files import (
     as_list,
     four,
     number,
-    posix,
     recorded_size,
 )
 from imltool.data.box_formats.model import Accepted, Annotations, Box, BoxedImage, bounds, rotated_bounds
@@ -75,7 +74,7 @@ def _images(images: JsonList, file: AnnotationFile, found: Annotations) -> dict[
         try:
             if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
                 raise DataError(f"{where} has no file_name")
-            shown = posix(entry["file_name"])
+            shown = file.beside(entry["file_name"]) or file.name
             key = _key(entry.get("id"))
             if key is None:
                 raise DataError(f"{where} ({entry['file_name']}) has no id, or one that is neither number nor text")

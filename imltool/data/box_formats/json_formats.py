@@ -38,8 +38,9 @@ def _via_pictures(file: AnnotationFile) -> list[JsonObject]:
 def read_via(file: AnnotationFile, found: Annotations) -> None:
     """VIA: `filename` and regions of shape rect, polygon, polyline, circle or ellipse; points are left out."""
     pictures: dict[str, Shapes] = {}
-    for name, where, shape, labels in _via_regions(file, found):
-        shapes = pictures.setdefault(file.beside(name), Shapes())
+    for recorded, where, shape, labels in _via_regions(file, found):
+        name = file.beside(recorded)
+        shapes = pictures.setdefault(name, Shapes())
         if shape is not None:
             with found.leaving_out(name, "region"):
                 shapes.add(_via_box(shape, where), _via_category(labels))
@@ -60,17 +61,20 @@ def _via_regions(file: AnnotationFile, found: Annotations) -> Iterator[tuple[str
                 where = f"{file.path}: {name}: region {position}"
                 yield name, where, shape if isinstance(shape, dict) else {}, region.get("region_attributes")
         return
-    header = header_of(file)
+    header = [cell.removeprefix("#") for cell in header_of(file)]  # VIA 1.0 begins with "#filename"
     for line, row in list(table_rows(file))[1:]:
         cells = dict(zip(header, row, strict=False))
         name, where = cells.get("filename", ""), f"{file.path}: line {line}"
         try:
             shape, labels = (json.loads(cells.get(key) or "{}") for key in (VIA_COLUMN, "region_attributes"))
         except (ValueError, RecursionError):
-            found.fault(name or file.name, f"{where} holds no JSON in {VIA_COLUMN}: this region is left out")
+            shown = file.beside(name) or file.name
+            found.fault(shown, f"{where} holds no JSON in {VIA_COLUMN}: this region is left out")
             continue
-        if name:
-            yield name, where, shape if isinstance(shape, dict) and shape else None, labels
+        if not name:
+            found.fault(file.name, f"{where} names no picture: this region is left out")
+            continue
+        yield name, where, shape if isinstance(shape, dict) and shape else None, labels
 
 
 def _via_category(labels: object) -> str:
@@ -114,13 +118,14 @@ def _createml_name(item: JsonObject) -> str:
 def read_createml(file: AnnotationFile, found: Annotations) -> None:
     """Apple's CreateML: `image` and `annotations` with `label` and `coordinates` (centre x, y, width, height)."""
     for count, item in enumerate(_dicts(file.items), 1):
-        name, annotations = _createml_name(item), item.get("annotations")
+        recorded, annotations = _createml_name(item), item.get("annotations")
+        name = file.beside(recorded)
         if not name or not isinstance(annotations, list):
             found.fault(name or file.name, f"{file.path}: picture {count} has no image or no annotations: left out")
             continue
         shapes = Shapes()
         for position, annotation in enumerate(annotations, 1):
-            where = f"{file.path}: {name}: annotation {position}"
+            where = f"{file.path}: {recorded}: annotation {position}"
             with found.leaving_out(name, "box"):
                 sides = annotation.get("coordinates") if isinstance(annotation, dict) else None
                 if not isinstance(sides, dict):
@@ -130,7 +135,7 @@ def read_createml(file: AnnotationFile, found: Annotations) -> None:
                 )
                 box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
                 shapes.add(box, annotation.get("label"))
-        found.images.append(shapes.picture(file.beside(name)))
+        found.images.append(shapes.picture(name))
 
 
 def is_labelstudio(file: AnnotationFile) -> bool:
@@ -154,13 +159,14 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
     All annotations of a task are used except cancelled ones. Brushes and key points are left out.
     """
     for count, task in enumerate(_dicts(file.items), 1):
-        name = _task_name(task)
+        recorded = _task_name(task)
+        name = file.beside(recorded)
         if not name:
             found.fault(file.name, f"{file.path}: task {count} names no picture: left out")
             continue
         shapes = Shapes()
         for position, region in enumerate(_regions(task), 1):
-            where = f"{file.path}: {name}: region {position}"
+            where = f"{file.path}: {recorded}: region {position}"
             with found.leaving_out(name, "region"):
                 inner = region.get("value")
                 value: JsonObject = inner if isinstance(inner, dict) else region
@@ -170,7 +176,7 @@ def read_labelstudio(file: AnnotationFile, found: Annotations) -> None:
                 labels = next((value[key] for key in value if key.endswith("labels")), None)
                 category = str(labels[0]) if isinstance(labels, list) and labels else ""
                 shapes.add(_percent_box(value, shapes.size, where), category)
-        found.images.append(shapes.picture(file.beside(name), normalised=True))
+        found.images.append(shapes.picture(name, normalised=True))
 
 
 def _regions(task: JsonObject) -> list[JsonObject]:

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from imltool.data.box_formats.files import AnnotationFile, four, is_number, posix, recorded_size
+from imltool.data.box_formats.files import AnnotationFile, four, is_number, recorded_size
 from imltool.data.box_formats.model import Annotations, Shapes
 from imltool.errors import DataError
 from imltool.files import IMAGE_SUFFIXES
@@ -84,13 +84,14 @@ def read_csv(file: AnnotationFile, found: Annotations) -> None:
         where, shown = f"{file.path}: line {line}", file.name
         try:
             cells = _cells(header, row, where)
-            shown = posix(cells[name_column])
-            if not shown:
+            name = file.beside(cells[name_column])
+            if not name:
                 raise DataError(f"{where} names no picture")
+            shown = name
             size = recorded_size(cells, "width", "height", where)
-            picture = pictures.setdefault(file.beside(cells[name_column]), Shapes(size=size))
+            picture = pictures.setdefault(name, Shapes(size=size))
             if picture.size != size:
-                raise DataError(f"{where}: {shown} has another width and height than in an earlier line")
+                raise DataError(f"{where}: {name} has another width and height than in an earlier line")
             _add(picture, cells, columns, where, cells.get(category) or "")
         except DataError as error:
             found.fault(shown, f"{error.message}: this box is left out")
@@ -133,8 +134,11 @@ def read_openimages(file: AnnotationFile, found: Annotations) -> None:
         where, shown = f"{file.path}: line {line}", file.name
         try:
             cells = _cells(header, row, where)
-            shown = posix(cells["imageid"]) or file.name
-            picture = pictures.setdefault(file.beside(cells["imageid"]), Shapes())
+            name = file.beside(cells["imageid"])
+            if not name:
+                raise DataError(f"{where} names no picture")
+            shown = name
+            picture = pictures.setdefault(name, Shapes())
             _add(picture, cells, OPEN_IMAGES, where, cells.get("labelname") or "")
         except DataError as error:
             found.fault(shown, f"{error.message}: this box is left out")
@@ -158,8 +162,11 @@ def read_retinanet(file: AnnotationFile, found: Annotations) -> None:
     pictures: dict[str, Shapes] = {}
     for line, row in table_rows(file):
         where = f"{file.path}: line {line}"
-        with found.leaving_out(posix(row[0]) or file.name, "box"):
+        name = file.beside(row[0])
+        with found.leaving_out(name or file.name, "box"):
+            if not name:
+                raise DataError(f"{where} names no picture")
             cells = _cells(header[: len(row)] if len(row) == 5 else header, row, where)
-            picture = pictures.setdefault(file.beside(cells["image"]), Shapes())
+            picture = pictures.setdefault(name, Shapes())
             _add(picture, cells, CORNER_COLUMNS[0], where, cells.get("class") or "")
     found.images += [one.picture(name) for name, one in pictures.items()]

@@ -72,15 +72,14 @@ def read_cvat(file: AnnotationFile, found: Annotations) -> None:
         )
     for position, image in enumerate(root.iter("image"), 1):
         where = f"{file.path}: image {position}"
-        recorded = (image.get("name") or "").strip()
+        name = file.beside(image.get("name") or "")
         try:
-            if not recorded:
+            if not name:
                 raise DataError(f"{where} has no name")
             shapes = Shapes(size=recorded_size(dict(image.attrib), "width", "height", where))
         except DataError as error:
-            found.fault(recorded or file.name, f"{error.message}: left out")
+            found.fault(name or file.name, f"{error.message}: left out")
             continue
-        name = file.beside(recorded)
         for number_, shape in enumerate(image, 1):
             if shape.tag == "tag":  # a label of the whole picture
                 continue

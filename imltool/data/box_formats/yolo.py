@@ -37,17 +37,17 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
     `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it.
     """
     names = _class_names(file)
+    kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
+    name = file.stem if kept else file.name
     shapes = Shapes()
     for line_number, line in enumerate(file.text.splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
-        with found.leaving_out(file.name, "box"):
+        with found.leaving_out(name, "box"):
             category = cells[0].removesuffix(".0")
             box = _box(cells, f"{file.path}: line {line_number}")
             shapes.add(box, names.get(category, f"class {category}"))
-    kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
-    name = file.stem if kept else file.name
     found.images.append(shapes.picture(name, normalised=True, any_suffix=not kept))
 
 
@@ -75,6 +75,8 @@ def _class_names(file: AnnotationFile) -> dict[str, str]:
                 listed = yaml.safe_load(text).get("names") if path.suffix == ".yaml" else text.splitlines()
             except (OSError, ValueError, AttributeError, yaml.YAMLError):
                 continue
-            pairs = listed.items() if isinstance(listed, dict) else enumerate(listed or [])
+            if not isinstance(listed, (dict, list)):
+                continue
+            pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
             return {str(number): str(label).strip() for number, label in pairs}
     return {}
