@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -327,13 +327,73 @@ def test_every_remark_rule_can_apply_and_states_no_verdict() -> None:
 
 
 def test_times_in_other_formats_are_parsed() -> None:
-    from imltool.evidence.values import parse_time
+    from imltool.evidence.values import Stamp, parse_time
 
-    assert parse_time("2024-05-01T12:00:00.25+02:00") == datetime.fromisoformat("2024-05-01T12:00:00+02:00")
-    assert parse_time("2024-05-01T12:00Z") == datetime.fromisoformat("2024-05-01T12:00:00+00:00")
+    noon = datetime.fromisoformat("2024-05-01T12:00:00+00:00")
+    assert parse_time("2024-05-01T12:00:00.25+02:00") == Stamp("2024-05-01T12:00:00+02:00", noon - timedelta(hours=2))
+    assert parse_time("2024-05-01T12:00Z") == Stamp("2024-05-01T12:00+00:00", noon)
     assert parse_time("2024:13:01 12:00:00") is parse_time("") is parse_time(b"    :  :     :  :  ") is None
-    assert parse_time("2024:05:01 12:00:00", "+99:00") == datetime(2024, 5, 1, 12)
-    assert parse_time("2024-05-01") == datetime(2024, 5, 1) and parse_time("2024:05:01 12:00:00 or so") is None
+    assert parse_time("2024:05:01 12:00:00", "+99:00") == Stamp("2024-05-01T12:00:00", noon.replace(tzinfo=None))
+    assert parse_time("2024:05:01") == Stamp("2024-05-01") and parse_time("2024:05:01 12:00:00 or so") is None
+    assert (parse_time("2024"), parse_time("2024-05"), parse_time("2024-13")) == (Stamp("2024"), Stamp("2024-05"), None)
+
+
+def test_times_are_as_precise_as_in_the_file(tmp_path: Path) -> None:
+    """A date without a time of day is no midnight, and is not compared with clocks; a year alone is a valid date."""
+    path = tmp_path / "a.jpg"
+    packet = (
+        '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description '
+        'xmlns:p="http://ns.adobe.com/photoshop/1.0/" xmlns:x="http://ns.adobe.com/xap/1.0/" p:DateCreated="1987" '
+        'x:CreateDate="2024-04-29" x:ModifyDate="2024-05"/></r:RDF>'
+    )
+    picture().save(path, exif=exif({271: "M"}, {TAKEN: TAKEN_AT}), xmp=packet.encode())
+    found = context_of(path)
+    times = found.times
+    assert (times.xmp_taken, times.xmp_created, times.xmp_changed) == ("1987", "2024-04-29", "2024-05")
+    assert found.clocks == Clocks() and found.problems == () and ids(found) == set()
+    for created, expected in (("19870000", "1987"), ("19870500", "1987-05"), ("19870512", "1987-05-12")):
+        record = b"\x1c\x02\x37\0\x08" + created.encode()
+        resource = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHL", 1028, 0, len(record)) + record + b"\0"
+        whole = jpeg(picture())
+        path.write_bytes(whole[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + whole[2:])
+        found = context_of(path)
+        assert (found.times.iptc_created, found.times.taken, found.problems) == (expected, expected, ())
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+99:00"])
+def test_time_of_satellites_in_xmp_is_utc(tmp_path: Path, zone: str) -> None:
+    packet = (
+        '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description '
+        f'xmlns:e="http://ns.adobe.com/exif/1.0/" e:GPSTimeStamp="2024-05-01T09:00:00{zone}"/></r:RDF>'
+    )
+    path = tmp_path / "a.jpg"
+    picture().save(path, exif=exif({271: "M"}, {TAKEN: TAKEN_AT, OFFSET: "+02:00"}), xmp=packet.encode())
+    found = context_of(path)
+    assert found.clocks.gps == -3600 and found.problems == ()
+    if zone != "+99:00":
+        assert found.times.gps == "2024-05-01T09:00:00+00:00"
+
+
+def test_time_with_an_endless_zone_is_kept_as_text(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.jpg", f"Thu, 02 May 2024 08:30:00 +{'9' * 40}"
+    picture().save(path, exif=exif({271: "M"}, {TAKEN: text}))
+    assert context_of(path).unparsed == (Unparsed(where="EXIF DateTimeOriginal", text=text),)
+
+
+@pytest.mark.parametrize(("reference", "expected"), [(0, 430.5), (1, -430.5), (2, 430.5), (3, -430.5)])
+def test_heights_below_sea_level_are_negative(tmp_path: Path, reference: int, expected: float) -> None:
+    """1, and 3 since EXIF 3.0."""
+    gps = {1: "S", 2: (0.0, 0.0, 0.0), 3: "W", 4: (35.0, 30.0, 0.0), 5: bytes([reference]), 6: 430.5}
+    picture().save(tmp_path / "a.jpg", exif=exif({271: "M"}, {}, gps))
+    found = context_of(tmp_path / "a.jpg").gps
+    assert found.altitude == expected and str(found.latitude) == "0.0"
+    packet = (
+        '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description '
+        'xmlns:e="http://ns.adobe.com/exif/1.0/" e:GPSLatitude="31,30N" e:GPSLongitude="35,30E" '
+        f'e:GPSAltitude="861/2" e:GPSAltitudeRef="{reference}"/></r:RDF>'
+    )
+    picture().save(tmp_path / "b.jpg", xmp=packet.encode())
+    assert context_of(tmp_path / "b.jpg").gps.altitude == expected
 
 
 def test_long_text_is_cut_between_characters() -> None:

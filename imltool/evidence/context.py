@@ -13,7 +13,7 @@ from imltool.evidence.double_jpeg import double_jpeg
 from imltool.evidence.exif import exif_size
 from imltool.evidence.iptc import THUMBNAIL
 from imltool.evidence.jpeg_coding import jpeg_coding
-from imltool.evidence.model import Context, DoubleJpeg, Thumbnail
+from imltool.evidence.model import Camera, Context, DoubleJpeg, Position, Thumbnail, Trace
 from imltool.evidence.trailer import find_trailer
 from imltool.pictures import tags
 from imltool.pictures.arrays import Pixels
@@ -77,10 +77,10 @@ def picture_context(source: Source, header: Header | None, pixels: Pixels | None
         "name_differs": _name_differs(source.path, header.format),
         "orientation": turn.value,
         "orientation_source": turn.source,
-        "camera": metadata.camera(found),
-        "gps": metadata.position(found),
-        "software": metadata.traces(found),
-        **metadata.clocks(found),
+        "camera": attempt("camera", lambda: metadata.camera(found), Camera()),
+        "gps": attempt("position", lambda: metadata.position(found), Position()),
+        "software": attempt("programs", lambda: metadata.traces(found), tuple[Trace, ...]()),
+        **attempt("times", lambda: metadata.clocks(found), {}),
         "exif_size": size,
         "size_differs": size is not None and size not in (stored, stored[::-1]),
         "profile": found.profile,

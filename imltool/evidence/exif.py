@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 from imltool.evidence.model import Camera, Position, Unparsed
 from imltool.evidence.programs import Field, Text, kinds_of
-from imltool.evidence.values import BLANK, Notes, degrees, keep_half, read_time
+from imltool.evidence.values import BLANK, Notes, Stamp, degrees, keep_half, metres, read_time
 from imltool.pictures import tags
 from imltool.texts import clean, decoded
 
@@ -179,7 +179,7 @@ def _comment(value: bytes) -> str:
     return min(orders, key=lambda each: sum(ord(letter) > 0x2FF for letter in each)).rstrip("\0 ")
 
 
-def times(exif: ExifBlock, notes: Notes) -> dict[str, datetime | None]:
+def times(exif: ExifBlock, notes: Notes) -> dict[str, Stamp | None]:
     """`taken`, `digitised` and `changed` by the camera's clock, and `gps` by the satellite clock (UTC)."""
     places = {"taken": (exif.detail, TAKEN), "digitised": (exif.detail, DIGITISED), "changed": (exif.main, CHANGED)}
     found = {
@@ -197,7 +197,7 @@ def _as_text(table: tags.Table, tag: int) -> bytes:
     return value if isinstance(value, bytes) else " ".join(map(tags.number_text, value)).encode()
 
 
-def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
+def _gps_time(gps: tags.Table, notes: Notes) -> Stamp | None:
     day, clock = clean(gps.raw(29)), _floats(gps, 7)
     if not day or not clock:  # one of the two is not a time, but no fault either: older cameras wrote no date
         half = day or ", ".join(map(tags.number_text, clock or ()))
@@ -209,7 +209,7 @@ def _gps_time(gps: tags.Table, notes: Notes) -> datetime | None:
         hours, minutes, seconds = clock
         if not 0 <= hours < 24 or not 0 <= minutes < 60 or not 0 <= seconds < 61:
             raise ValueError
-        return start + timedelta(seconds=round(3600 * hours + 60 * minutes + seconds))
+        return Stamp.of(start + timedelta(seconds=round(3600 * hours + 60 * minutes + seconds)))
     except (ValueError, OverflowError):
         notes.keep("EXIF GPSTimeStamp", f"{day} {', '.join(map(tags.number_text, clock))}", "a time")
         return None
@@ -227,7 +227,7 @@ def position(exif: ExifBlock, notes: Notes) -> Position:
     altitude = None
     if height:
         if len(height) == 1 and math.isfinite(height[0]):
-            altitude = round(-height[0] if gps.number(5) == 1 else height[0], 1)
+            altitude = metres(height[0], str(gps.number(5)))
         else:
             notes.keep("EXIF GPSAltitude", ", ".join(map(tags.number_text, height)), "a height")
     return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="EXIF")

@@ -99,11 +99,17 @@ def _text(value: bytes) -> str:
 
 
 def _stamp(created: str) -> str:
-    """`20240501 120000+0200` in the ISO 8601 form that XMP uses; any other text unchanged."""
+    """`20240501 120000+0200` in the ISO 8601 form that XMP uses; any other text unchanged.
+
+    An unknown day, or day and month, is written 00 and left out.
+    """
     day, _, clock = created.partition(" ")
     if len(day) != 8 or not day.isdigit():
         return created
-    stamp = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    parts = [day[:4], day[4:6], day[6:]]
+    while not clock and len(parts) > 1 and parts[-1] == "00":
+        parts.pop()
+    stamp = "-".join(parts)
     if len(clock) >= 6 and clock[:6].isdigit():
         stamp += f"T{clock[:2]}:{clock[2:4]}:{clock[4:6]}"
         if len(clock) == 11:

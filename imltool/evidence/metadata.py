@@ -18,7 +18,7 @@ from imltool.evidence.exif import ExifBlock
 from imltool.evidence.iptc import Iptc
 from imltool.evidence.model import Camera, Carrier, Clocks, Position, State, Times, Trace
 from imltool.evidence.programs import Field, Text, trace_of
-from imltool.evidence.values import Notes, read_time
+from imltool.evidence.values import Notes, Stamp, read_time
 from imltool.evidence.xmp import Xmp
 from imltool.pictures.block import Block
 from imltool.pictures.header import Header
@@ -54,8 +54,8 @@ class Metadata:
     iptc: Iptc = field(default_factory=Iptc)
     resources: Mapping[int, bytes] = field(default_factory=dict)
     profile: str | None = None
-    png_created: datetime | None = None
-    png_changed: datetime | None = None
+    png_created: Stamp | None = None
+    png_changed: Stamp | None = None
     fields: list[Field] = field(default_factory=list)
     carriers: list[Carrier] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
@@ -197,7 +197,7 @@ def position(metadata: Metadata) -> Position:
 
 def clocks(metadata: Metadata) -> dict[str, Any]:
     """`times` and `clocks` of the context."""
-    found: dict[str, datetime | None] = dict.fromkeys(("taken", "digitised", "changed", "gps"))
+    found: dict[str, Stamp | None] = dict.fromkeys(("taken", "digitised", "changed", "gps"))
     if metadata.exif:
         found |= exif_reader.times(metadata.exif, metadata.notes)
     xmp, created = metadata.xmp, metadata.iptc.created
@@ -210,13 +210,14 @@ def clocks(metadata: Metadata) -> dict[str, Any]:
     source = next(
         (name for key, name in (("taken", "EXIF"), ("xmp_taken", "XMP"), ("iptc_created", "IPTC")) if found[key]), None
     )
-    taken = found["taken"]  # the differences are those of EXIF's own clock
-    gaps = {name: _after(found[name], taken) for name in ("changed", "digitised", "xmp_created")}
+    moments = {name: stamp.moment if stamp else None for name, stamp in found.items()}
+    taken = moments["taken"]  # the differences are those of EXIF's own clock
+    gaps = {name: _after(moments[name], taken) for name in ("changed", "digitised", "xmp_created")}
     shown = found["taken"] or found["xmp_taken"] or found["iptc_created"]
-    stamps = {name: moment.isoformat() if moment else None for name, moment in {**found, "taken": shown}.items()}
+    stamps = {name: stamp.text if stamp else None for name, stamp in {**found, "taken": shown}.items()}
     return {
         "times": Times(**stamps, taken_source=source),
-        "clocks": Clocks(**gaps, gps=_beyond_zones(found["gps"], taken)),
+        "clocks": Clocks(**gaps, gps=_beyond_zones(moments["gps"], taken)),
     }
 
 
@@ -233,6 +234,7 @@ def _beyond_zones(gps: datetime | None, taken: datetime | None) -> int | None:
     """Seconds by which the satellite clock is ahead of the camera's, beyond what a time zone can explain."""
     if gps is None or taken is None:
         return None
+    gps = gps if gps.tzinfo else gps.replace(tzinfo=timezone.utc)  # an invalid zone was left out
     if taken.tzinfo is not None:
         return _after(gps, taken)
     gap = round((gps - taken.replace(tzinfo=timezone.utc)).total_seconds())

@@ -70,7 +70,7 @@ class Carrier(Part):
 
 
 class Times(Part):
-    """Times in the file, ISO 8601, with a time zone if the file has one.
+    """Times in the file, ISO 8601: as precise as the file gives them, with a time zone if the file has one.
 
     `taken` is from EXIF, or from XMP or IPTC if EXIF has none; `taken_source` names the carrier.
     """
@@ -98,7 +98,7 @@ class Clocks(Part):
 
 
 class Position(Part):
-    """Where the picture was taken: degrees north and east, metres above sea level, and the carrier of the position."""
+    """Where the picture was taken: degrees north and east, height in metres, and the carrier of the position."""
 
     present: bool = False
     latitude: float | None = None

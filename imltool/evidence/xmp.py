@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -14,7 +13,7 @@ from defusedxml.ElementTree import fromstring
 
 from imltool.evidence.model import Camera, Position
 from imltool.evidence.programs import Field, Text
-from imltool.evidence.values import Notes, degrees, keep_half, read_time
+from imltool.evidence.values import Notes, Stamp, degrees, keep_half, metres, read_time
 from imltool.pictures.orientation import decode_xmp
 from imltool.texts import clean
 
@@ -59,10 +58,10 @@ class Xmp:
     camera: Camera = field(default_factory=Camera)
     position: Position = field(default_factory=Position)
     fields: list[Field] = field(default_factory=list)
-    taken: datetime | None = None
-    created: datetime | None = None
-    changed: datetime | None = None
-    gps: datetime | None = None
+    taken: Stamp | None = None
+    created: Stamp | None = None
+    changed: Stamp | None = None
+    gps: Stamp | None = None
     steps: tuple[str, ...] = ()
     derived: bool = False
     source_types: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
         taken=_time(parts, "exif:DateTimeOriginal", notes) or _time(parts, "photoshop:DateCreated", notes),
         created=_time(parts, "xmp:CreateDate", notes),
         changed=_time(parts, "xmp:ModifyDate", notes),
-        gps=_time(parts, "exif:GPSTimeStamp", notes),
+        gps=_time(parts, "exif:GPSTimeStamp", notes, zone="Z"),  # defined as UTC
         steps=tuple(clean(_value([step], "stEvt:action"), 40) or "?" for step in steps[:STEPS_KEPT]),
         derived=any(part.find(_name("xmpMM:DerivedFrom")) is not None for part in parts),
         source_types=source_types([_value(parts, "iptcExt:DigitalSourceType")]),
@@ -128,8 +127,8 @@ def _fields(parts: list[Element], roots: list[Element], steps: list[Element]) ->
     yield Field("XMP UserComment", _value(parts, "exif:UserComment") or "", Text.FREE)
 
 
-def _time(parts: list[Element], name: str, notes: Notes) -> datetime | None:
-    return read_time(f"XMP {name.partition(':')[2]}", _value(parts, name), notes)
+def _time(parts: list[Element], name: str, notes: Notes, zone: str | None = None) -> Stamp | None:
+    return read_time(f"XMP {name.partition(':')[2]}", _value(parts, name), notes, zone)
 
 
 def _position(parts: list[Element], notes: Notes) -> Position:
@@ -146,8 +145,7 @@ def _position(parts: list[Element], notes: Notes) -> Position:
             height = float(up) / float(down or 1)
             if not math.isfinite(height):
                 raise ValueError
-            below = (_value(parts, "exif:GPSAltitudeRef") or "0").strip() == "1"
-            altitude = round(-height if below else height, 1)
+            altitude = metres(height, _value(parts, "exif:GPSAltitudeRef"))
         except (ValueError, ZeroDivisionError):
             notes.keep("XMP GPSAltitude", raw, "a height")
     return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="XMP")
