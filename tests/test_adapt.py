@@ -14,14 +14,16 @@ from helpers.commands import Imltool
 from helpers.pictures import forged, photo, write_rgb
 from PIL import Image
 
-from imltool.adapt.comparison import Change, Comparison
+from imltool.adapt.adaptation import Adaptation
+from imltool.adapt.comparison import Case, Change, Comparison, f1_of
 from imltool.adapt.mixing import SHARES, choose_share, mixed
 from imltool.adapt.parts import divide
 from imltool.adapt.settings import AdaptSettings
 from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.box_writers import write_coco
 from imltool.data.boxes import match_boxes
-from imltool.errors import DataError
+from imltool.data.masks import MaskRule
+from imltool.errors import DataError, ResumeError, UsageError
 from imltool.student.header import read_header
 
 QUICK = [
@@ -206,3 +208,70 @@ def test_masks_are_found_by_stem_before_anything_is_learned(case: Path, tiny_wei
     code, _, stderr = imltool(*arguments(case, tiny_weights, "--masks", case / "masks"))
     assert code == 1 and "has 0 masks" in stderr
     assert not (case / "run").exists(), "refused before the pseudo-masks and the training"
+
+
+def adaptation(case: Path, weights: Path, settings: AdaptSettings | None = None) -> Adaptation:
+    chosen = settings or AdaptSettings(teacher="box")
+    given = {"masks": case / "masks", "weights": weights, "settings": chosen, "device": "cpu"}
+    return Adaptation(case / "photos", case / "boxes.json", case / "run", **given)  # type: ignore[arg-type]
+
+
+def test_true_masks_are_read_as_by_eval(tmp_path: Path) -> None:
+    truth = np.zeros((20, 30), np.uint8)
+    truth[4:10, 5:17] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (20, 30)).save(tmp_path / "turned.jpg", exif=turned)  # shown with 30x20 pixels
+    Image.new("RGB", (30, 20)).save(tmp_path / "plain.png")
+    red = np.dstack([truth, *[np.zeros_like(truth)] * 2])
+    Image.fromarray(red).save(tmp_path / "red.png")
+    Image.fromarray(np.rot90(truth)).save(tmp_path / "stored.png")
+    probabilities = (truth > 0).astype(np.float32)
+    for image, mask in (("plain.png", "red.png"), ("turned.jpg", "stored.png")):
+        assert f1_of(probabilities, Case(tmp_path / image, tmp_path / mask)) == 1.0
+    dark = Case(tmp_path / "plain.png", tmp_path / "dark.png", MaskRule(polarity="dark"))
+    Image.fromarray(255 - truth).save(tmp_path / "dark.png")
+    assert f1_of(probabilities, dark) == 1.0
+
+
+def test_unusable_true_masks_are_refused_before_anything_is_learned(case: Path, tiny_weights: Path) -> None:
+    for array, words in (
+        (np.zeros((64, 96), np.uint8), "marks nothing"),
+        (np.full((60, 96), 255, np.uint8), "another size"),
+    ):
+        for seed in range(8):
+            Image.fromarray(array).save(case / "masks" / f"{seed}.png")
+        with pytest.raises(DataError, match=words):
+            adaptation(case, tiny_weights)
+
+
+def test_true_masks_are_paired_by_path_where_names_repeat(case: Path, tiny_weights: Path) -> None:
+    text = (case / "boxes.json").read_text()
+    for seed in range(8):
+        for folder in (case / "photos", case / "masks"):
+            (folder / f"{seed // 2}").mkdir(exist_ok=True)
+            (folder / f"{seed}.png").rename(folder / f"{seed // 2}" / f"part{seed % 2}.png")
+        text = text.replace(f'"{seed}.png"', f'"{seed // 2}/part{seed % 2}.png"')
+    (case / "boxes.json").write_text(text)
+    adaptation(case, tiny_weights)
+    for path in (case / "masks").glob("[123]/*"):  # now every name is in the folder once, of other pictures
+        path.unlink()
+    with pytest.raises(DataError, match="has 0 masks"):
+        adaptation(case, tiny_weights)
+
+
+def test_masks_accepted_later_are_another_adaptation(case: Path, tiny_weights: Path) -> None:
+    progress = adaptation(case, tiny_weights).run()
+    next(progress)
+    progress.close()
+    document = json.loads((case / "boxes.json").read_text())
+    for annotation in document["annotations"]:
+        annotation["imltool"] = {"accepted": "box"}
+    (case / "boxes.json").write_text(json.dumps(document))
+    with pytest.raises(ResumeError, match="boxes_sha256"):
+        next(adaptation(case, tiny_weights).run())
+
+
+def test_scene_pattern_that_is_no_expression_is_refused_in_one_line(case: Path, tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="scenes '\\(' is not a regular expression"):
+        adaptation(case, tiny_weights, AdaptSettings(scenes="("))

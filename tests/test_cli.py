@@ -137,6 +137,10 @@ def test_data_split_is_scene_disjoint_and_repeatable(tmp_path: Path, imltool: Im
     assert not scenes["train"] & scenes["val"]
     code, _, err = imltool("data", "split", tmp_path / "s", "--out", tmp_path / "q", "--scene-pattern", "(")
     assert code == 2 and "regular expression" in err
+    code, _, err = imltool(
+        "data", "split", tmp_path / "s", "--out", tmp_path / "q", "--part", "tampered", "--part", "au"
+    )
+    assert code == 1 and "has no subfolder au" in err and not (tmp_path / "q.train.txt").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -15,7 +15,7 @@ from helpers.pictures import photo
 from PIL import Image
 
 from imltool.data.folder import read_folder
-from imltool.data.splits import scene_groups, split_by_scene
+from imltool.data.splits import scene_groups, scenes_of, split_by_scene
 from imltool.errors import DataError, ImageError, OutputError, ResumeError, UsageError
 from imltool.files import LOCK, atomic, folder_lock, remove_partial_files, walk_images, write_text
 from imltool.journal import Journal, output_folder, read_rows
@@ -231,6 +231,11 @@ def test_split_keeps_scenes_disjoint() -> None:
     for group in groups:
         assert set(group) <= set(train) or set(group) <= set(held)
     assert split_by_scene(list(reversed(names)), 0.3)[1] == held
+
+
+def test_scene_patterns_may_have_alternatives_and_match_nothing() -> None:
+    assert scenes_of("a1_b2.jpg", r"a(\d)|b(\d)") == ["1", "2"]
+    assert scenes_of("c.jpg", r"\d*") == ["c.jpg"], "an empty match would put all pictures into one scene"
 
 
 def test_masks_of_zero_and_one_are_not_read_as_empty(tmp_path: Path) -> None:

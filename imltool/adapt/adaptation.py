@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imltool.adapt.comparison import Case, Comparison, compare
@@ -17,7 +17,10 @@ from imltool.adapt.recipe import training_settings
 from imltool.adapt.settings import AdaptSettings
 from imltool.config import save_settings
 from imltool.data.box_formats import read_boxes
-from imltool.data.boxes import BoxReport, match_boxes
+from imltool.data.boxes import BoxReport, MatchedImage, match_boxes
+from imltool.data.folder import PLAIN, Sample
+from imltool.data.raster import settle_rasters
+from imltool.data.survey import fault_of
 from imltool.device import choose_device
 from imltool.errors import DataError
 from imltool.files import make_folder, sha256_file, sha256_text, walk_images, write_text
@@ -60,7 +63,7 @@ class Adaptation:
         boxes: annotation file or folder, see `read_boxes`.
         authentic: folder of authentic pictures like those in casework; None leaves the thresholds as they
             are, and known kinds unchecked.
-        masks: folder of true masks of the photos, by stem, to measure with; None measures with the pseudo-masks.
+        masks: folder of true masks of the photos, by name, to measure with; None measures with the pseudo-masks.
         weights: the student to start from; None takes the default one.
 
     Raises `DataError` (see `parts.divide`, and for a held-out picture without its true mask), `WeightsError`,
@@ -100,7 +103,7 @@ class Adaptation:
             "command": "adapt",
             "start_sha256": sha256_file(self.start),
             "settings": self.settings.model_dump(mode="json", exclude={"workers"}),
-            "boxes_sha256": sha256_text(dump_json([[one.name, one.boxes.tolist()] for one in self.report.matched])),
+            "boxes_sha256": sha256_text(dump_json([_identity(one) for one in self.report.matched])),
             "authentic": [path.name for path in (*self.parts.authentic, *self.parts.calibrating, *self.parts.checking)],
         }
 
@@ -204,18 +207,42 @@ class Adaptation:
 
     def _held_out(self) -> list[Case]:
         made = {row.image: self.out / PSEUDO / row.mask for row in read_pseudo(self.out / PSEUDO)}
-        made |= self._true_masks
-        return [Case(path, made[path.relative_to(self.photos).as_posix()]) for path in self.parts.held_out]
-
-    def _find_masks(self, masks: Path) -> dict[str, Path]:
-        """Held-out picture, below the folder of photos → its true mask. Raises `DataError` unless each has one."""
-        by_stem: dict[str, list[Path]] = defaultdict(list)
-        for path in walk_images(masks):
-            by_stem[path.stem].append(path)
-        found = {}
+        cases = []
         for path in self.parts.held_out:
-            fitting = by_stem[path.stem]
-            if len(fitting) != 1:
-                raise DataError(f"{path.name} has {len(fitting)} masks in {masks}", "one of the same stem is wanted")
-            found[path.relative_to(self.photos).as_posix()] = fitting[0]
-        return found
+            truth = self._true_masks.get(path)
+            mask = truth.mask if truth else made[path.relative_to(self.photos).as_posix()]
+            cases.append(Case(path, mask, truth.rule if truth else PLAIN))
+        return cases
+
+    def _find_masks(self, masks: Path) -> dict[Path, Sample]:
+        """Held-out picture → it with its true mask, which has its path below the folder, or else its file name alone.
+
+        Raises `DataError` unless each has one that can be read.
+        """
+        boxed = [PurePosixPath(item.name).with_suffix("") for item in self.report.matched]
+        paths, names = Counter(boxed), Counter(one.name for one in boxed)
+        by_path: dict[PurePosixPath, list[Path]] = defaultdict(list)
+        by_name: dict[str, list[Path]] = defaultdict(list)
+        for mask in walk_images(masks):
+            by_path[PurePosixPath(mask.relative_to(masks).with_suffix("").as_posix())].append(mask)
+            by_name[mask.stem].append(mask)
+        samples = []
+        for path in self.parts.held_out:
+            name = path.relative_to(self.photos).as_posix()
+            own = PurePosixPath(name).with_suffix("")
+            fitting = by_path[own] or (by_name[own.name] if names[own.name] == 1 else [])
+            if len(fitting) != 1 or paths[own] > 1:
+                raise DataError(f"{name} has {len(fitting)} masks in {masks}", "one mask of its own name is wanted")
+            samples.append(Sample(name, path, fitting[0]))
+        settled = settle_rasters(samples)
+        for sample in settled.samples:
+            if fault := fault_of(sample):
+                raise DataError(f"{sample.name}, {sample.mask}: {fault}", "repair it, or leave --masks out")
+        self.report.notes += settled.notes()
+        return {sample.image: sample for sample in settled.samples}
+
+
+def _identity(one: MatchedImage) -> list[Any]:
+    """The annotation of a picture as JSON values."""
+    labels = [[label and [label.mask] for label in one.accepted]] if any(one.accepted) else []
+    return [one.name, one.boxes.tolist(), *labels]

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from imltool.config import Frozen
+from imltool.data.folder import PLAIN
+from imltool.data.masks import MaskRule, read_truth
 from imltool.evaluation.bootstrap import mean_estimate
 from imltool.evaluation.counts import count_pixels
 from imltool.evaluation.metrics import f1
 from imltool.inference.localizer import Localizer, image_score
-from imltool.pictures.images import Map, read_mask, read_rgb
+from imltool.pictures.images import Map, read_rgb
 
 GREATEST_LOSS = 0.02
 """Loss of mean F1 on known kinds, and rise of the false-alarm rate, above which an adaptation is not recommended."""
@@ -77,17 +79,17 @@ class Comparison(Frozen):
 
 @dataclass(frozen=True)
 class Case:
-    """A picture and its label: a mask file, or None for an authentic picture."""
+    """A picture and its label: a mask file, or None for an authentic picture; and the rule to read the mask."""
 
     image: Path
     mask: Path | None
+    rule: MaskRule = PLAIN
 
 
 def f1_of(probabilities: Map, case: Case) -> float:
     """Pixel F1 at 0.5 of a map, float32 [H,W] in [0,1], of a case with a mask."""
     assert case.mask is not None
-    height, width = probabilities.shape
-    return float(f1(count_pixels(probabilities, read_mask(case.mask, (width, height)))))
+    return float(f1(count_pixels(probabilities, read_truth(case.mask, case.rule, case.image))))
 
 
 def compare(

@@ -11,7 +11,7 @@ from pathlib import Path
 from imltool.adapt.settings import AdaptSettings
 from imltool.data.boxes import MatchedImage
 from imltool.data.near_duplicates import find_similar, fingerprint
-from imltool.data.splits import connected, scenes_of
+from imltool.data.splits import connected, require_pattern, scenes_of
 from imltool.errors import DataError
 from imltool.files import sha256_file, walk_images
 
@@ -44,8 +44,10 @@ def divide(boxed: Sequence[MatchedImage], authentic: Path | None, settings: Adap
     A scene is what a pattern finds in the names (`settings.scenes`) and what looks alike (`fingerprint`).
 
     Raises `DataError` for too few pictures, for a single scene, and for a picture that is given as both edited and
-    authentic.
+    authentic, `UsageError` for a pattern that is not a regular expression.
     """
+    if settings.scenes is not None:
+        require_pattern(settings.scenes, "scenes")
     files = [item.image for item in boxed]
     if len(files) < LEAST_BOXED:
         raise DataError(

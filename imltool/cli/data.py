@@ -28,19 +28,17 @@ def split(
     seed: common.SeedOption = 0,
 ) -> None:
     """Split a data set so that no scene is on both sides; the lists fix the split for training and evaluation."""
-    import re
-
     from imltool.data.folder import name_below
-    from imltool.data.splits import CASIA_SCENE, split_by_scene
-    from imltool.errors import DataError, UsageError
+    from imltool.data.splits import CASIA_SCENE, require_pattern, split_by_scene
+    from imltool.errors import DataError
     from imltool.files import walk_images, write_text
 
-    try:
-        re.compile(pattern or CASIA_SCENE)
-    except re.error as error:
-        raise UsageError(f"--scene-pattern {pattern!r} is not a regular expression: {error}") from error
+    require_pattern(pattern or CASIA_SCENE, "--scene-pattern")
     if not folder.is_dir():
         raise DataError(f"data set {folder} is not a folder")
+    for part in parts or []:
+        if not (folder / part).is_dir():
+            raise DataError(f"{folder} has no subfolder {part}", "name its subfolders with --part")
     wanted = parts or ["tampered", "authentic"]
     names = [name_below(folder, path) for part in wanted for path in walk_images(folder / part)]
     if not names:

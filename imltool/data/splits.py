@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from imltool.errors import DataError
+from imltool.errors import DataError, UsageError
 
 ItemT = TypeVar("ItemT", bound=Hashable)
 
@@ -17,10 +17,20 @@ CASIA_SCENE = r"([a-z]{3})_?(\d{4})"
 """Source ids in CASIA's file names: `ani0049` in forgeries, `ani_0049` in authentic pictures."""
 
 
+def require_pattern(pattern: str, option: str) -> None:
+    """Raises `UsageError`, which names the option or setting, when a scene pattern is not a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{option} {pattern!r} is not a regular expression: {error}") from error
+
+
 def scenes_of(name: str, pattern: str = CASIA_SCENE) -> list[str]:
-    """Scene ids in a file name: every match of `pattern` with its groups joined, or the name if nothing matches."""
-    found = ["".join(match.groups()) or match.group() for match in re.finditer(pattern, name)]
-    return found or [name]
+    """Scene ids in a file name: every match of `pattern` that is not empty, with its groups joined, or the name if
+    there is none.
+    """
+    found = ["".join(match.groups("")) or match.group() for match in re.finditer(pattern, name)]
+    return [scene for scene in found if scene] or [name]
 
 
 def scene_groups(names: Sequence[str], pattern: str = CASIA_SCENE) -> list[list[str]]:
