@@ -428,7 +428,10 @@ def test_run_from_a_student_keeps_its_list_of_seen_pictures(
     second, parent = tmp_path / "second", trained / "last.safetensors"
     # the second run trains on other pictures with a tiny learning rate: it saves its initial weights
     make_set(tmp_path / "data/new", tampered=3, authentic=1, seed=70)
+    make_set(tmp_path / "data/kept", tampered=1, authentic=1, seed=80)
     new = ["data.train.0.images=new/tampered", "data.train.0.masks=new/masks", "data.train.1.images=new/authentic"]
+    new += ["data.validation.0.images=kept/tampered", "data.validation.0.masks=kept/masks"]
+    new += ["data.validation.1.images=kept/authentic"]
     still = ["optim.lr=1e-30", "optim.weight_decay=0", "optim.steps=1", "optim.ema=0.999", "data.train.2.weight=0"]
     overrides = [part for one in (*new, *still) for part in ("--set", one)]
     code, _, stderr = imltool("train", "--config", config, "--from", parent, "--out", second, *overrides, *CPU)
@@ -440,6 +443,9 @@ def test_run_from_a_student_keeps_its_list_of_seen_pictures(
     seen = {digest for one in after.training_sets for digest in one.files}
     assert {digest for one in before.training_sets for digest in one.files} < seen
     assert sha256_file(next((tmp_path / "data/new/tampered").iterdir())) in seen
+    held = {digest for one in after.validation_sets for digest in one.files}
+    assert {digest for one in before.validation_sets for digest in one.files} < held, "the start was chosen on them"
+    assert sha256_file(next((tmp_path / "data/kept/tampered").iterdir())) in held
 
 
 def test_mismatch_of_the_starting_student_is_reported(

@@ -119,8 +119,10 @@ class Training:
         self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
         parts = [part for part in (self.validation, self.calibration) if part]
         seen = joined([part.files() for part in parts])
-        self.validation_sets = hash_sets(seen)
-        refuse_overlap(self.training_sets, self.validation_sets, seen)
+        validation_sets = hash_sets(seen)
+        refuse_overlap(self.training_sets, validation_sets, seen)
+        # the start was chosen and calibrated on its own: they count as seen, too
+        self.validation_sets = merged_sets(validation_sets, start.header.validation_sets if start else ())
         if self.validation and self.calibration:
             validating, fitting = self.validation.files(), self.calibration.files()
             refuse_overlap(hash_sets(validating), hash_sets(fitting), fitting, "calibration", "validation")
@@ -130,7 +132,7 @@ class Training:
         if self.main:
             require_used(self.accounts, settings.data.max_left_out, MAX_LEFT_OUT_OPTION)
             masks = [*self.data.masks(), *(mask for part in parts for mask in part.masks())]
-            self.folder.claim(settings, resume, data_digest((*self.training_sets, *self.validation_sets), masks))
+            self.folder.claim(settings, resume, data_digest((*self.training_sets, *validation_sets), masks))
             write_accounts(self.folder.path, self.accounts)
         self.accelerator.wait_for_everyone()
         state = self.folder.state

@@ -110,7 +110,7 @@ def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best"
     header = found.into(header, figures).model_copy(
         update={
             "configuration": without_machine(header.configuration),
-            "validation_sets": held_out,
+            "validation_sets": merged_sets(header.validation_sets, held_out),
         }
     )
     save_checkpoint(out, student.state_dict(), header, half=True)
