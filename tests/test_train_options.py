@@ -86,6 +86,11 @@ def test_tensorboard_values_equal_those_of_the_log(tmp_path: Path, imltool: Imlt
         ("trackers=[tensorbored]", "unknown tracker 'tensorbored'"),
         ("optim.accumulate=3", "not a multiple of optim.accumulate"),
         ("patience=0", "patience"),
+        ("augment.jpeg_quality=[98, 60]", "the smaller number first"),
+        ("augment.jpeg_quality=[0, 90]", "a range within 1 to 100"),
+        ("data.train.0.photo_list=some.txt", "photo_list does not go with kind masks"),
+        ("data.train.0={name: s, kind: synth, photos: [set/authentic], list: some.txt}", "list does not go with kind"),
+        ("data.train.0.synth.poisson=0.5", "synth does not go with kind masks"),
     ],
 )
 def test_invalid_options_are_refused_before_training(

@@ -13,7 +13,9 @@ Name = TypeVar("Name", bound=str)
 Range = TypeVar("Range", tuple[int, int], tuple[float, float])
 
 
-def _inside(low: float, high: float) -> Callable[[Range], Range]:
+def inside(low: float, high: float) -> Callable[[Range], Range]:
+    """A validator of a range, given as its two ends: both within `low` to `high`, the smaller first."""
+
     def check(pair: Range) -> Range:
         if not low <= pair[0] <= pair[1] <= high:
             raise ValueError(f"must be a range within {low:g} to {high:g}, the smaller number first")
@@ -28,15 +30,15 @@ def _weights(weights: dict[Name, float]) -> dict[Name, float]:
     return weights
 
 
-Quality = Annotated[tuple[float, float], AfterValidator(_inside(1, 100))]
-Factor = Annotated[tuple[float, float], AfterValidator(_inside(0.05, 20))]
-Shares = Annotated[tuple[float, float], AfterValidator(_inside(0, 1))]
-Sides = Annotated[tuple[float, float], AfterValidator(_inside(64, 8192))]
-Degrees = Annotated[tuple[float, float], AfterValidator(_inside(-180, 180))]
-Sigmas = Annotated[tuple[float, float], AfterValidator(_inside(0, 100))]
-Pixels = Annotated[tuple[float, float], AfterValidator(_inside(0, 64))]
-Levels = Annotated[tuple[float, float], AfterValidator(_inside(0, 255))]
-Margins = Annotated[tuple[float, float], AfterValidator(_inside(-0.25, 1))]
+Quality = Annotated[tuple[float, float], AfterValidator(inside(1, 100))]
+Factor = Annotated[tuple[float, float], AfterValidator(inside(0.05, 20))]
+Shares = Annotated[tuple[float, float], AfterValidator(inside(0, 1))]
+Sides = Annotated[tuple[float, float], AfterValidator(inside(64, 8192))]
+Degrees = Annotated[tuple[float, float], AfterValidator(inside(-180, 180))]
+Sigmas = Annotated[tuple[float, float], AfterValidator(inside(0, 100))]
+Pixels = Annotated[tuple[float, float], AfterValidator(inside(0, 64))]
+Levels = Annotated[tuple[float, float], AfterValidator(inside(0, 255))]
+Margins = Annotated[tuple[float, float], AfterValidator(inside(-0.25, 1))]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Method = Literal["blur", "sharpen", "colour", "noise", "resample", "warp"]
 Methods = Annotated[dict[Method, float], AfterValidator(_weights)]
@@ -142,7 +144,7 @@ class SynthSettings(Settings):
     light_strength: Shares = Field((0.3, 1.0), description="strength of that gradient")
     inpaint: Share = Field(0.5, description="probability that a small removal is inpainted instead of patched")
     inpaint_area: Share = Field(0.04, description="largest share of the picture that is inpainted")
-    regions: Annotated[tuple[int, int], AfterValidator(_inside(2, 20))] = Field(
+    regions: Annotated[tuple[int, int], AfterValidator(inside(2, 20))] = Field(
         (2, 6), description="number of pastes in a collage"
     )
     rendered: Share = Field(0.85, description="probability that a document is a rendered page instead of the host")

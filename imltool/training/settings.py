@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from imltool.config import Settings
 from imltool.data.accounts import MAX_LEFT_OUT
 from imltool.evaluation.degradations import DEGRADATIONS, Level
 from imltool.student.settings import GREATEST_SIDE, LEAST_SIDE, STRIDE, StudentSettings
-from imltool.synth.settings import SynthSettings
+from imltool.synth.settings import SynthSettings, inside
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "pseudo": ("images", "pseudo"),
@@ -22,6 +29,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 MAX_LEFT_OUT_OPTION = "--set data.max_left_out=SHARE"
+
+OF_SYNTH = ("photos", "photo_list", "objects", "pool", "synth")
+OF_PICTURES = ("images", "list", "variants", "change")
+"""Settings of the kind `synth`, and of the others. `pseudo` and `masks` may stay when a study changes the kind."""
 
 REPLACED = ("images", "masks")
 """Settings that a manifest replaces."""
@@ -79,6 +90,13 @@ class SourceSettings(Settings):
         if value is not None:
             change_of(value)
         return value
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> SourceSettings:
+        for name in OF_PICTURES if self.kind == "synth" else OF_SYNTH:
+            if getattr(self, name) != type(self).model_fields[name].default:  # it would be ignored without a word
+                raise ValueError(f"{name} does not go with kind {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> SourceSettings:
@@ -142,7 +160,9 @@ class AugmentSettings(Settings):
     crop: float = Field(0.5, ge=0, le=1, description="probability of cropping")
     min_crop: float = Field(0.6, gt=0, le=1, description="smallest side kept by a crop / side")
     jpeg: float = Field(0.5, ge=0, le=1, description="probability of one more JPEG save")
-    jpeg_quality: tuple[int, int] = Field((60, 98), description="Pillow quality of that save")
+    jpeg_quality: Annotated[tuple[int, int], AfterValidator(inside(1, 100))] = Field(
+        (60, 98), description="Pillow quality of that save"
+    )
     colour: float = Field(0.3, ge=0, le=1, description="probability of a brightness and contrast change")
     sides: dict[int, float] = Field(
         default={},
