@@ -261,9 +261,8 @@ def test_true_masks_are_paired_by_path_where_names_repeat(case: Path, tiny_weigh
 
 
 def test_masks_accepted_later_are_another_adaptation(case: Path, tiny_weights: Path) -> None:
-    progress = adaptation(case, tiny_weights).run()
-    next(progress)
-    progress.close()
+    for _ in adaptation(case, tiny_weights).run():
+        break  # stopped at the first pseudo-mask
     document = json.loads((case / "boxes.json").read_text())
     for annotation in document["annotations"]:
         annotation["imltool"] = {"accepted": "box"}
