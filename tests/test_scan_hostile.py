@@ -183,8 +183,11 @@ def test_file_names_cannot_collide_with_outputs_of_other_files(
     for seed, output in enumerate(outputs):
         write_rgb(folder / "x.png", photo(seed))
         shutil.copy(folder / "x.png", folder / output)
-        write_rgb(folder / f"{output}.png" / "x.png", photo(seed))
+        for suffix in (".png", ".json"):
+            write_rgb(folder / f"{output}{suffix}" / "x.png", photo(seed))
+    for name in ("b.png", "b.png.json/x.png", "b.png.JPG/x.png", "b.png.png/x.png"):
+        write_rgb(folder / name, photo(4))
     assert imltool("scan", folder, "--out", out, "--weights", tiny_weights)[0] == 0
     rows = rows_by_path(out)
-    assert len(rows) == 10 and len({row["map"].casefold() for row in rows.values()}) == 10
+    assert len(rows) == 17 and len({row["map"].casefold() for row in rows.values()}) == 17
     assert imltool("verify", out)[:2] == (0, "")

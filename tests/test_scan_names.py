@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Imltool
-from helpers.outputs import record_of
+from helpers.outputs import record_of, rows_by_path
 from helpers.pictures import photo, write_rgb
 
 from imltool.scan.inputs import plan_inputs
@@ -127,3 +127,19 @@ def test_passed_over_files_are_counted_everywhere(tmp_path: Path, tiny_weights: 
         "nothing.jpg": "the file is empty",
         "pipe.png": "not a regular file",
     }
+
+
+def test_report_names_the_place_of_each_file_of_the_same_name(
+    tmp_path: Path, tiny_weights: Path, imltool: Imltool
+) -> None:
+    places = [tmp_path / name for name in ("x/a.png", "y/a.png", "z/a-2.png")]
+    for place in places:
+        write_rgb(place, photo(0, 40, 32))
+    out = tmp_path / "out"
+    assert imltool("scan", *places, "--out", out, "--weights", tiny_weights)[0] == 0
+    assert list(rows_by_path(out)) == ["a.png", "a-2.png", "a-2-2.png"]
+    report = (out / "report.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<h2 tabindex="-1">(.*?)</h2>.*?<dt>Path</dt><dd><code>(.*?)</code>', report, re.DOTALL)
+    names = {re.sub("<[^>]*>", "", title).strip(): place for title, place in shown}
+    assert names == {"a.png": str(places[0]), "a-2.png": str(places[1]), "a-2-2.png": str(places[2])}
+    assert imltool("verify", out, "--inputs")[:2] == (0, "")

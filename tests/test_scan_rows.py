@@ -52,6 +52,8 @@ def test_csv_table_has_a_column_for_every_value() -> None:
         camera=Camera(make="=Canon", model="EOS"),
         software=(Trace(where="EXIF", text="GIMP"), Trace(where="XMP", text="GIMP"), Trace(where="XMP", text="x | y")),
         problems=("one", "two"),
+        exif_size=(64, 64),
+        history=("saved", "converted", "saved"),
     )
     region = Region(x=0, y=0, width=2, height=2, area=4, score=0.5)
     remark = Remark(id="editor", text="saved by an editor", evidence="software: GIMP")
@@ -68,6 +70,7 @@ def test_csv_table_has_a_column_for_every_value() -> None:
         "one | two",
         "saved by an editor",
     )
+    assert (cells["exif_size"], cells["history"]) == ("64 | 64", "saved | converted | saved")
     cells = dict(zip(names, second, strict=True))
     assert (cells["regions"], cells["camera_make"], cells["software"], cells["reason"]) == ("0", "", "", "damaged")
     assert errors_text([whole, empty]).splitlines() == ["path,sha256,size_bytes,reason", "b.jpg,,,damaged"]

@@ -29,7 +29,9 @@ LONGEST_COMPONENT = 200
 """Longest name in bytes that is not shortened: file systems allow 255, and suffixes and temporary names are added."""
 DIGEST = 24
 """Hexadecimal digits of a hash in a name: too many for two names with the same digits to be made on purpose."""
-MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg)?\Z", re.IGNORECASE)
+SUFFIXES = (".png", ".jpg", ".json")
+"""What a scan adds to the name of a picture for its map, mask, overlay and preview."""
+MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg|\.json)?\Z", re.IGNORECASE)
 """The end of a name that has such a hash."""
 ILLEGAL = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 """Characters that Windows allows in no name, and control characters."""
@@ -288,7 +290,7 @@ def _label(places: Sequence[tuple[str, Path | Stored]]) -> tuple[Root, ...]:
         else:
             known = PurePosixPath(os.path.normpath(path).replace(os.sep, "/"))
             outside = path.is_absolute() or known.parts[:1] == ("..",)
-            label = readable(known.name if outside else known.as_posix())
+            label = _unique(readable(known.name if outside else known.as_posix()), taken)  # its place is found by it
         roots[place] = Root(given, place, label)
     return tuple(roots.values())
 
@@ -320,14 +322,15 @@ def _output_names(names: list[str]) -> list[str]:
 
     Paths that are too long as a whole keep their last part, below a folder named after the hash of the whole path.
     Parts that already look as if they had a hash get one too, so that no file name can collide with another's output.
-    Two names collide when they differ only in case or Unicode normalisation, or when a map's name is also a folder's.
+    Two names collide when they differ only in case or Unicode normalisation, or when an output's name is also a
+    folder's.
     """
     safe = [_safe_path(name) for name in names]
     keys = [_key(name) for name in safe]
     counts = Counter(keys)
     folders = {str(parent) for key in keys for parent in PurePosixPath(key).parents}
     return [
-        f"{name}~{_digest(original)}" if counts[key] > 1 or f"{key}.png" in folders or f"{key}.jpg" in folders else name
+        f"{name}~{_digest(original)}" if counts[key] > 1 or any(f"{key}{end}" in folders for end in SUFFIXES) else name
         for original, name, key in zip(names, safe, keys, strict=True)
     ]
 

@@ -21,9 +21,9 @@ LEFT_OUT = ("previous_sha256",)
 def table_text(results: Iterable[ScanResult]) -> str:
     """The text of `results.csv`: one column per field; fields of parts are prefixed by the part's name (`camera_make`).
 
-    Lists of texts, and of parts with a text, are joined by ` | `; other lists are counted; dictionaries are left out. A
-    missing value is empty. A text that a spreadsheet would interpret as a formula is prefixed by `'`, and such a path
-    by `./`, which names the same file.
+    Lists of texts and numbers are joined by ` | `, and so are the texts of parts that have one, equal ones once; other
+    lists are counted; dictionaries are left out. A missing value is empty. A text that a spreadsheet would interpret as
+    a formula is prefixed by `'`, and such a path by `./`, which names the same file.
     """
     names = [column.name for column in columns()]
     return csv_text(names, ([column.cell(one) for column in columns()] for one in results))
@@ -57,8 +57,10 @@ class Column:
             value = None if value is None else getattr(value, name)
         if not isinstance(value, tuple):
             return value
-        texts = dict.fromkeys(str(getattr(one, "text", one)) for one in value)
-        return len(value) if self.counted else " | ".join(texts)
+        if self.counted:
+            return len(value)
+        texts = [str(getattr(one, "text", one)) for one in value]
+        return " | ".join(dict.fromkeys(texts) if value and isinstance(value[0], Part) else texts)
 
 
 @cache
