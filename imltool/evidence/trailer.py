@@ -22,8 +22,11 @@ STARTS = (
     (b"\x7fELF", "a Linux program"),
     (b"<?php", "a PHP script"),
 )
-VIDEO = "a video (motion photo)"
-KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO})
+VIDEO, HEIF = "a video (motion photo)", "a HEIF or AVIF picture"
+KNOWN = frozenset({*(kind for _, kind in STARTS), VIDEO, HEIF})
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+LONGEST_FTYP = 1024
+"""The first box of a video or HEIF file is shorter (our choice): it holds some four-letter names."""
 SLACK = 1024
 """Writers of TIFF leave up to this many bytes unused (our choice): only a longer or known trailer is reported."""
 
@@ -33,27 +36,49 @@ def find_trailer(source: Source, blocks: Blocks) -> Trailer | None:
     if blocks.end is None or blocks.end >= source.size_bytes:
         return None
     size = source.size_bytes - blocks.end
-    kind = _kind(source, blocks.end, size)
+    kind = _kind(source, blocks.end)
     if blocks.table is not None and kind not in KNOWN and (size <= SLACK or not blocks.end_sure):
         return None
     return Trailer(offset=blocks.end, size_bytes=size, kind=kind)
 
 
-def _kind(source: Source, start: int, size: int) -> str:
+def _kind(source: Source, start: int) -> str:
+    """The kind of the data from `start` on, after zero bytes of any number."""
+    first = _first_byte(source, start)
+    if first is None:
+        return "padding"
+    start = max(start, first - 3)  # a box may begin with zeros
     head, tail = source.read(start, LOOKED_AT), source.read(max(start, source.size_bytes - 70_000), 70_000)
-    if not head.strip(b"\0"):
-        return "padding" if size <= LOOKED_AT and not tail.strip(b"\0") else "unknown data after zero bytes"
     begins = head.lstrip(b"\0")
     for mark, kind in STARTS:
         if begins.startswith(mark):
             return kind
-    if 0 <= head.find(b"ftyp") <= len(head) - 8:
-        return VIDEO
+    if kind := _of_boxes(head):
+        return kind
     if tail.endswith(b"SEFT"):
         return "a Samsung trailer"
     if b"PK\x05\x06" in tail:
         return "a ZIP archive"
     return "text" if _is_text(head[:4096]) else "unknown data"
+
+
+def _first_byte(source: Source, start: int) -> int | None:
+    """The offset of the first byte from `start` on that is not zero; None when there is none."""
+    while block := source.read(start, LOOKED_AT):
+        if rest := block.lstrip(b"\0"):
+            return start + len(block) - len(rest)
+        start += len(block)
+    return None
+
+
+def _of_boxes(head: bytes) -> str | None:
+    """The kind of a file of boxes that begins in `head`, by its brand; None when none begins there."""
+    place = head.find(b"ftyp", 4)
+    while 0 <= place <= len(head) - 8:
+        if 16 <= int.from_bytes(head[place - 4 : place], "big") <= LONGEST_FTYP:
+            return HEIF if head[place + 4 : place + 8] in HEIF_BRANDS else VIDEO
+        place = head.find(b"ftyp", place + 4)
+    return None
 
 
 def _is_text(data: bytes) -> bool:

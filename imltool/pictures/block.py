@@ -10,7 +10,7 @@ from imltool.pictures.jpeg_structure import JpegStructure
 BLOCK_BYTES = 4_000_000
 """Longer metadata blocks are not read (our choice)."""
 CHUNKS = 20_000
-"""Chunks of a PNG, WebP or GIF file that are read at most (our choice)."""
+"""Chunks of a PNG, WebP or GIF file that are read at most, those of PNG's pixels apart (our choice)."""
 XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
 """The identifier before XMP in a JPEG segment."""
 

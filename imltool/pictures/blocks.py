@@ -87,7 +87,7 @@ def _jpeg(source: Source, found: Blocks) -> None:
         elif name == "APP2" and data.startswith(b"ICC_PROFILE\0") and len(data) > 14:
             profile[data[12]] = data[14:]
         elif name == "APP12" and data.startswith(b"Ducky"):
-            found.add("editor", "JPEG block APP12", b"Adobe Save for Web", len(data))
+            found.add("editor", "JPEG APP12", b"Adobe Save for Web", len(data))
         elif name == "APP13" and (mark := next((each for each in PHOTOSHOP_NAMES if data.startswith(each)), b"")):
             photoshop += data[len(mark) :]
         elif name == "COM":
@@ -152,6 +152,7 @@ def _webp(source: Source, found: Blocks) -> None:
         elif name not in WEBP_KNOWN:
             found.add("other", f"WebP {label_of(name)}", b"", length)
         place += 8 + length + (length & 1)
+    found.problems.append(f"WebP: only its first {CHUNKS} chunks were read")
 
 
 def _gif(source: Source, found: Blocks) -> None:
@@ -184,6 +185,8 @@ def _gif(source: Source, found: Blocks) -> None:
             _, place = _gif_data(source, place + 2, keep=False)
         else:
             return
+    found.ended = None
+    found.problems.append(f"GIF: only its first {CHUNKS} blocks were read")
 
 
 def _gif_application(source: Source, place: int, found: Blocks) -> int:

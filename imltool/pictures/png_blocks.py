@@ -6,6 +6,7 @@ import struct
 import zlib
 
 from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
+from imltool.pictures.png import CHUNKS as PIXEL_CHUNKS
 from imltool.pictures.png import png_chunks
 from imltool.pictures.source import Source
 
@@ -18,8 +19,13 @@ PNG_KNOWN = frozenset(
 
 def read_png_blocks(source: Source, found: Blocks) -> None:
     """Add the blocks of a PNG file to `found`."""
-    found.ended = False
-    for name, place, length in png_chunks(source, CHUNKS):
+    found.ended, others = False, 0
+    for number, (name, place, length) in enumerate(png_chunks(source, PIXEL_CHUNKS), 1):
+        others += name not in (b"IDAT", b"fdAT")
+        if others > CHUNKS or number == PIXEL_CHUNKS:
+            found.ended = None
+            found.problems.append(f"PNG: only its first {number - 1} chunks were read")
+            return
         data = source.read(place + 8, min(length, BLOCK_BYTES + 1)) if name not in (b"IDAT", b"fdAT") else b""
         whole = name not in PNG_KNOWN and len(data) == length
         if whole and source.read(place + 8 + length, 4) != struct.pack(">L", zlib.crc32(name + data)):
