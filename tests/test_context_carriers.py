@@ -224,6 +224,10 @@ def archive() -> bytes:
         (b"a note\n", "text"),
         (bytes(range(128, 256)) * 4, "unknown data"),
         (jpeg(picture(64, 48)), "a JPEG picture"),
+        (b"\0\0\0\x1cftypavif" + b"\0" * 300, "a HEIF or AVIF picture"),
+        (b"An ftyp box begins a video.\n", "text"),
+        (bytes(2_000_000), "padding"),
+        (bytes(2_000_000) + archive(), "a ZIP archive"),
     ],
 )
 def test_data_after_the_picture_is_a_trailer(tmp_path: Path, trailer: bytes, kind: str) -> None:
@@ -325,6 +329,17 @@ def test_clean_aperture_of_an_avif_picture_is_applied(tmp_path: Path) -> None:
     left, top = round(4 + 63 / 2 - 39 / 2), round(-3 + 47 / 2 - 19 / 2)
     assert np.array_equal(read_rgb(path), whole[top : top + 20, left : left + 40])
     assert context_of(path).problems == ()
+
+
+def test_size_in_exif_may_be_that_of_the_clean_aperture(tmp_path: Path) -> None:
+    clap = struct.pack(">L4s8l", 40, b"clap", 40, 1, 20, 1, 4, 1, -3, 1)
+    for size, differs in (((40, 20), False), ((20, 40), False), ((64, 48), False), ((64, 20), True)):
+        buffer = io.BytesIO()
+        block = exif({271: "M"}, {40962: size[0], 40963: size[1]})
+        picture(64, 48).save(buffer, "AVIF", quality=95, exif=block)
+        (tmp_path / "a.avif").write_bytes(_with_property(buffer.getvalue(), clap))
+        found = context_of(tmp_path / "a.avif")
+        assert (found.exif_size, found.size_differs) == (size, differs)
 
 
 def _with_property(data: bytes, prop: bytes) -> bytes:

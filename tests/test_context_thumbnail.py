@@ -14,6 +14,7 @@ import pillow_heif
 from helpers.context_files import (
     context_of,
     exif,
+    exif_with_plain_thumbnail,
     exif_with_thumbnail,
     ids,
     jpeg,
@@ -142,3 +143,18 @@ def test_flat_pictures_are_not_compared(tmp_path: Path) -> None:
     assert found.correlation is None and found.differs is None and not remarks and not problems
     found, remarks, _ = thumbnail_of(tmp_path, picture(), Image.new("RGB", (160, 120), (110, 110, 110)))
     assert "thumbnail-content" in remarks, "only one of them is flat"
+
+
+def test_uncompressed_thumbnail_is_compared(tmp_path: Path) -> None:
+    """As EXIF allows; one in another form than RGB is reported."""
+    path = tmp_path / "a.jpg"
+    for shown, differs in (
+        (picture(640, 480), False),
+        (picture(640, 480, seed=5).transpose(Image.Transpose.ROTATE_180), True),
+    ):
+        path.write_bytes(jpeg(picture(640, 480), exif=exif_with_plain_thumbnail(shown.resize((160, 120)))))
+        found = context_of(path)
+        assert (found.thumbnail.where, found.thumbnail.width, found.thumbnail.height) == ("EXIF", 160, 120)
+        assert found.thumbnail.differs is differs and found.problems == ()
+    path.write_bytes(jpeg(picture(640, 480), exif=exif_with_plain_thumbnail(picture(160, 120), photometric=6)))
+    assert context_of(path).problems == ("thumbnail: is no JPEG",)

@@ -64,7 +64,7 @@ def picture_context(source: Source, header: Header | None, pixels: Pixels | None
     found = attempt("metadata", lambda: metadata.read_metadata(source, header), metadata.Metadata())
     exif, turn = found.exif, header.orientation
     size = exif_size(exif) if exif else None
-    stored = (header.width, header.height)
+    sizes = {(header.width, header.height), header.shown_size}
     table, structure = header.blocks.table, header.blocks.jpeg
     address = found.xmp.provenance if found.xmp else None
     signed = attempt("Content Credentials", lambda: credentials.read_credentials(source, header.format, address), None)
@@ -82,7 +82,7 @@ def picture_context(source: Source, header: Header | None, pixels: Pixels | None
         "software": attempt("programs", lambda: metadata.traces(found), tuple[Trace, ...]()),
         **attempt("times", lambda: metadata.clocks(found), {}),
         "exif_size": size,
-        "size_differs": size is not None and size not in (stored, stored[::-1]),
+        "size_differs": size is not None and not sizes & {size, size[::-1]},
         "profile": found.profile,
         "history": found.xmp.steps if found.xmp else (),
         "derived": bool(found.xmp and found.xmp.derived),

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
+
 from imltool.evidence.model import Camera, Position, Unparsed
 from imltool.evidence.programs import Field, Text, kinds_of
 from imltool.evidence.values import BLANK, Notes, Stamp, degrees, keep_half, metres, read_time
 from imltool.pictures import tags
+from imltool.pictures.arrays import RGB
+from imltool.pictures.tiff import BITS, COMPRESSION, PHOTOMETRIC, PLANAR, RGB_
 from imltool.texts import clean, decoded
 
 MAKE, MODEL, SOFTWARE, CHANGED, HOST, PROCESSED_BY, DESCRIPTION = 271, 272, 305, 306, 316, 11, 270
 TAKEN, DIGITISED, ZONES = 36867, 36868, {CHANGED: 36880, 36867: 36881, 36868: 36882}
 SERIAL, LENS, WIDTH, HEIGHT, COMMENT, MAKER_NOTE = 42033, 42036, 40962, 40963, 37510, 37500
 XP_TITLE, XP_COMMENT = 0x9C9B, 0x9C9C
-COMPRESSION = 259
+STRIPS = 273, 279
 """Numbers of EXIF tags."""
 NAMES = {
     MAKE: "Make",
@@ -42,15 +46,16 @@ NAMES = {
 
 @dataclass(frozen=True)
 class ExifBlock:
-    """The tables of an EXIF block, the thumbnail's bytes (JPEG) or None, and the size of a maker note in bytes.
+    """The tables of an EXIF block, the thumbnail, and the size of a maker note in bytes.
 
-    `partly` is True when a tag or a table could not be read.
+    The thumbnail is the bytes of a JPEG or, if it is not compressed, uint8 [h,w,3]; None without one. `partly` is True
+    when a tag or a table could not be read.
     """
 
     main: tags.Table = field(default_factory=tags.Table)
     detail: tags.Table = field(default_factory=tags.Table)
     gps: tags.Table = field(default_factory=tags.Table)
-    thumbnail: bytes | None = None
+    thumbnail: bytes | RGB | None = None
     maker_note: int = 0
     partly: bool = False
 
@@ -67,6 +72,7 @@ def read_exif(read: tags.Read, notes: Notes, main: tags.Table | None = None) -> 
     if reader is None:
         notes.problem("EXIF: has no TIFF header")
         return None
+    embedded = main is None
     if main is None:
         try:
             main = reader.table(reader.first)
@@ -93,7 +99,8 @@ def read_exif(read: tags.Read, notes: Notes, main: tags.Table | None = None) -> 
         except ValueError as error:
             notes.problem(f"EXIF Interoperability: the table {error}")
             partly = True
-    return ExifBlock(main, detail, tables[tags.GPS], _thumbnail(reader, main), len(detail.raw(MAKER_NOTE)), partly)
+    thumbnail = _thumbnail(reader, main, embedded)
+    return ExifBlock(main, detail, tables[tags.GPS], thumbnail, len(detail.raw(MAKER_NOTE)), partly)
 
 
 def _note_damaged(where: str, table: tags.Table, notes: Notes) -> bool:
@@ -105,8 +112,12 @@ def _note_damaged(where: str, table: tags.Table, notes: Notes) -> bool:
     return bool(table.damaged)
 
 
-def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
-    """The bytes of the JPEG thumbnail, or None. Without one, anything may be stored in place of its table."""
+def _thumbnail(reader: tags.TagReader, main: tags.Table, embedded: bool) -> bytes | RGB | None:
+    """The thumbnail, or None. Without one, anything may be stored in place of its table.
+
+    Args:
+        embedded: whether the block is embedded in another format: in a TIFF file, strips are those of the second page.
+    """
     if not main.next:
         return None
     try:
@@ -114,9 +125,23 @@ def _thumbnail(reader: tags.TagReader, main: tags.Table) -> bytes | None:
     except ValueError:
         return None
     start, count = preview.number(tags.THUMBNAIL_START), preview.number(tags.THUMBNAIL_BYTES)
-    if not start or not count or start < 0 or count < 0:
+    if start and count and start > 0 and count > 0:
+        return reader.read(start, min(count, tags.VALUE_BYTES)) or None
+    return _uncompressed(reader, preview) if embedded and preview.number(COMPRESSION) == 1 else None
+
+
+def _uncompressed(reader: tags.TagReader, preview: tags.Table) -> bytes | RGB | None:
+    """The pixels of an uncompressed RGB thumbnail, uint8 [h,w,3]; of one in another form its bytes."""
+    starts, counts = (preview.values.get(tag, ()) for tag in STRIPS)
+    strips = [(int(start), int(count)) for start, count in zip(starts, counts, strict=False)]
+    if any(count < 0 for _, count in strips) or sum(count for _, count in strips) > tags.VALUE_BYTES:
         return None
-    return reader.read(start, min(count, tags.VALUE_BYTES)) or None
+    data = b"".join(reader.read(start, count) for start, count in strips)
+    width, height = preview.number(tags.WIDTH) or 0, preview.number(tags.HEIGHT) or 0
+    form = preview.number(PHOTOMETRIC), preview.values.get(BITS), preview.number(PLANAR) or 1
+    if form == (RGB_, (8, 8, 8), 1) and data and len(data) == 3 * width * height:
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    return data or None
 
 
 def camera(exif: ExifBlock) -> Camera:

@@ -49,7 +49,7 @@ class Stored(NamedTuple):
 
 
 def find_thumbnail(
-    source: Source, exif: bytes | None, photoshop: bytes | None, heif: bool
+    source: Source, exif: bytes | RGB | None, photoshop: bytes | None, heif: bool
 ) -> tuple[str, Callable[[], Stored]] | None:
     """The place of a file's thumbnail and a function that decodes it as stored; None when there is none.
 
@@ -57,14 +57,14 @@ def find_thumbnail(
     first of these is compared: the later ones are more often written again together with the picture.
 
     Args:
-        exif: JPEG bytes of the thumbnail in the EXIF block.
+        exif: the thumbnail in the EXIF block: JPEG bytes, or its pixels, uint8 [h,w,3].
         photoshop: the content of Photoshop's thumbnail resource.
         heif: whether the container has one.
 
     The function raises what the libraries raise for a damaged thumbnail, and ValueError for one that is too large.
     """
-    if exif:
-        return "EXIF", partial(_decode_jpeg, exif)
+    if exif is not None:
+        return "EXIF", partial(_decode_jpeg, exif) if isinstance(exif, bytes) else partial(_stored, exif)
     if photoshop and len(photoshop) > 28:
         return "Photoshop", partial(_decode_jpeg, photoshop[28:])
     return ("HEIF", partial(_decode_heif, source)) if heif else None
@@ -78,6 +78,12 @@ def _decode_jpeg(data: bytes) -> Stored:
         _check_size(size)
         picture.draft("RGB", (4 * COMPARED_SIDE, 4 * COMPARED_SIDE))  # decode at a half, quarter or eighth of the size
         return Stored(np.array(picture.convert("RGB")), size)
+
+
+def _stored(rgb: RGB) -> Stored:
+    size = rgb.shape[1], rgb.shape[0]
+    _check_size(size)
+    return Stored(rgb, size)
 
 
 def _decode_heif(source: Source) -> Stored:

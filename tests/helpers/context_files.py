@@ -50,6 +50,21 @@ def exif_with_thumbnail(thumbnail: bytes, orientation: int = 1) -> bytes:
     return b"Exif\0\0II*\0\x08\0\0\0" + first + second + thumbnail
 
 
+def exif_with_plain_thumbnail(thumbnail: Image.Image, photometric: int = 2) -> bytes:
+    """An EXIF block with a thumbnail in two strips that are not compressed."""
+    data, middle = thumbnail.tobytes(), thumbnail.height // 2
+    cut = 3 * thumbnail.width * middle
+    start = 8 + (2 + 12 + 4) + (2 + 9 * 12 + 4)
+    first = struct.pack("<HHHLLL", 1, 274, 3, 1, 1, 26)
+    entries = (
+        (256, 4, 1, thumbnail.width), (257, 4, 1, thumbnail.height), (258, 3, 3, start), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, 2, start + 6), (277, 3, 1, 3), (278, 4, 1, middle), (279, 4, 2, start + 14),
+    )  # fmt: skip
+    second = struct.pack("<H", 9) + b"".join(struct.pack("<HHLL", *entry) for entry in entries) + bytes(4)
+    values = struct.pack("<3H4L", 8, 8, 8, start + 22, start + 22 + cut, cut, len(data) - cut)
+    return b"Exif\0\0II*\0\x08\0\0\0" + first + second + values + data
+
+
 def jpeg(made: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
     made.save(buffer, "JPEG", **{"quality": 90, **options})
