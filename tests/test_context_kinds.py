@@ -161,8 +161,14 @@ def test_generator_parameters_are_found_in_any_field(
 
 
 def test_generators_named_in_xmp_are_found(tmp_path: Path) -> None:
-    for packet in (xmp('i:AISystemUsed="Midjourney v7"'), xmp('photoshop:Credit="Made with Google AI"')):
+    for packet in (
+        xmp('i:AISystemUsed="Midjourney v7"'),
+        xmp('photoshop:Credit="Made with Google AI"'),
+        xmp('photoshop:Credit="Edited with Google AI"'),
+    ):
         assert "generator" in ids(context_of(with_xmp(tmp_path / "a.jpg", packet)))
+    packet = xmp('photoshop:Credit="Apple Photos Clean Up"')
+    assert "editor" in ids(context_of(with_xmp(tmp_path / "a.jpg", packet)))
     assert "generator" not in ids(context_of(with_xmp(tmp_path / "a.jpg", xmp('photoshop:Credit="Imagen 3 office"'))))
 
 
@@ -188,3 +194,41 @@ def test_incomplete_and_mistyped_values_are_kept_as_text(tmp_path: Path) -> None
 def test_comments_in_other_encodings_are_decoded(tmp_path: Path) -> None:
     path = with_segments(tmp_path / "a.jpg", segment(0xFE, "Grüße".encode("utf-16")), segment(0xFE, b"Gr\xfc\xdfe"))
     assert [trace.text for trace in context_of(path).software] == ["Grüße", "Grüße"]
+
+
+def test_source_types_of_every_vocabulary_are_remarked(tmp_path: Path) -> None:
+    """IPTC has renamed terms; files keep the old ones."""
+    for term, remark in (
+        ("humanEdits", {"composite"}),
+        ("minorHumanEdits", {"composite"}),
+        ("digitalCreation", {"composite"}),
+        ("digitalArt", {"composite"}),
+        ("algorithmicallyEnhanced", {"composite"}),
+        ("softwareImage", {"synthetic"}),
+        ("digitalCapture", set()),
+        ("computationalCapture", set()),
+    ):
+        packet = xmp(f'i:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{term}"')
+        found = ids(context_of(with_xmp(tmp_path / "a.jpg", packet)))
+        assert found & {"synthetic", "composite"} == remark, term
+
+
+def test_photoshop_is_named_at_its_place(tmp_path: Path) -> None:
+    version = b"8BIM" + struct.pack(">HHL", 1057, 0, 2) + b"\0\1"
+    Image.fromarray(photo(1, 120, 80)).save(tmp_path / "a.tif", tiffinfo={34377: version})
+    with_segments(tmp_path / "a.jpg", segment(0xED, b"Photoshop 3.0\0" + version))
+    for name, place in (("a.tif", "TIFF tag 34377"), ("a.jpg", "JPEG APP13")):
+        (trace,) = context_of(tmp_path / name).software
+        assert (trace.where, trace.text, trace.kinds) == (place, "Adobe Photoshop", ("editor",))
+
+
+def test_png_in_many_chunks_is_complete(tmp_path: Path) -> None:
+    """Writers may split the pixels into any number of chunks; of others only so many are read."""
+    path, pieces = tmp_path / "a.png", [b""] * 25_000
+    path.write_bytes(png(*((b"IDAT", piece) for piece in pieces)))
+    read = read_evidence(path)
+    assert read.rgb is not None and read.context is not None
+    assert (read.context.ending, read.context.problems, ids(read.context)) == ("complete", (), set())
+    path.write_bytes(png(*((b"tEXt", b"a\0b") for _ in pieces)))
+    found = context_of(path)
+    assert (found.ending, found.problems) == (None, ("PNG: only its first 20000 chunks were read",))

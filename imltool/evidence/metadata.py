@@ -69,6 +69,8 @@ def read_metadata(source: Source, header: Header) -> Metadata:
         if block.kind == "Photoshop" and not block.fault:
             found.resources, whole = iptc_reader.read_resources(block.data)
             _carry(found, block, whole, "Photoshop resources are damaged")
+            if iptc_reader.QUALITY in found.resources or iptc_reader.VERSION in found.resources:
+                found.fields.append(Field(block.where, "Adobe Photoshop", Text.PROGRAM))
             blocks += [
                 Block(kind, f"{block.where} resource {number}", found.resources[number], "", 0)
                 for number, kind in (
@@ -113,8 +115,6 @@ def read_metadata(source: Source, header: Header) -> Metadata:
     own = exif_reader.fields(found.exif) if found.exif else []
     packets = found.xmp.fields if found.xmp else []
     found.fields = [*own, *packets, *found.iptc.fields, *found.fields]
-    if iptc_reader.QUALITY in found.resources or iptc_reader.VERSION in found.resources:
-        found.fields.append(Field("JPEG block APP13", "Adobe Photoshop", Text.PROGRAM))
     return found
 
 

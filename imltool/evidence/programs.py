@@ -54,7 +54,11 @@ NAMES = {
 """Kind of program → patterns of names, searched between word boundaries in fields for the name of a program."""
 
 SIGNED = {
-    "editor": (r"^(created|made|edited|processed|saved) (with|by|in) ({editor})", r"^file written by adobe photoshop"),
+    "editor": (
+        r"^(created|made|edited|processed|saved) (with|by|in) ({editor})",
+        r"^file written by adobe photoshop",
+        r"^apple photos clean up",
+    ),
     "library": (
         r"^creator: gd-jpeg",
         r"^lav[cf]\d",
@@ -62,7 +66,7 @@ SIGNED = {
         r"^({library})",
         r"^applemark",
     ),
-    "generator": (r"^(created|made|generated) (with|by|in|using) ({generator})",),
+    "generator": (r"^(created|made|generated|edited) (with|by|in|using) ({generator})",),
     "screenshot": (r"^screen ?shot$",),
 }
 """Kind → beginnings of comments that such a program signed."""

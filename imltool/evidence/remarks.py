@@ -43,8 +43,20 @@ SYNTHETIC = (
     "compositeWithTrainedAlgorithmicMedia",
     "algorithmicMedia",
     "compositeSynthetic",
+    "softwareImage",
 )
-COMPOSITE = ("composite", "compositeCapture", "digitalArt", "humanEdits", "virtualRecording", "dataDrivenMedia")
+COMPOSITE = (
+    "composite",
+    "compositeCapture",
+    "digitalArt",
+    "digitalCreation",
+    "humanEdits",
+    "minorHumanEdits",
+    "algorithmicallyEnhanced",
+    "virtualRecording",
+    "dataDrivenMedia",
+)
+"""IPTC's terms for media that is composed, edited or drawn, retired ones included."""
 DESCRIBING = ("EXIF", "XMP", "IPTC", "Photoshop", "maker note", "other")
 """Kinds of metadata that could name a camera, including those that are not read."""
 CAMERA_FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
