@@ -53,8 +53,8 @@ def _kind(source: Source, start: int) -> str:
     for mark, kind in STARTS:
         if begins.startswith(mark):
             return kind
-    if kind := _of_boxes(head):
-        return kind
+    if found := _of_boxes(head):
+        return found
     if tail.endswith(b"SEFT"):
         return "a Samsung trailer"
     if b"PK\x05\x06" in tail:
