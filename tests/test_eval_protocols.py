@@ -196,6 +196,7 @@ GOOD = {"layout": "coverage"}
         (["--protocol", "mvss", "--root", "data", "--data", "x=data/x"], 2, "--data and --protocol are given together"),
         (["--protocol", "mvss"], 2, "--protocol and --root belong together"),
         (["--root", "data"], 2, "--protocol and --root belong together"),
+        (["--compat", "trufor", "--compat-size", "64"], 2, "--compat-size is the side for imdlbenco"),
         (["--protocol", "magic", "--root", "data"], 2, "choose from boxpromptiml, cat, mvss"),
         (["--protocol", "none.yaml", "--root", "data"], 2, "none.yaml does not exist"),
         (["--protocol", "mvss", "--root", "nowhere"], 1, "--root nowhere cannot be read"),

@@ -154,6 +154,24 @@ def test_stopped_run_resumes_with_the_missing_rows(tmp_path: Path) -> None:
     assert found == metrics
 
 
+def test_levels_without_all_pictures_are_left_out_of_the_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
+    assert evaluate(root, out, "--robust", "upload") == 0
+    whole = robust_in(out)["methods"]["ela"]["x"]["upload"]
+    journal = out / "robust.jsonl"
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+    journal.write_text("".join(lines[: 1 + 3 + 2]), encoding="utf-8")  # stopped in the second of three levels
+    capsys.readouterr()
+    assert evaluate(root, out) == 0
+    assert robust_in(out)["methods"]["ela"]["x"]["upload"] == whole[:2]
+    assert "levels of upload without all pictures are not in the tables" in capsys.readouterr().err
+    assert evaluate(root, out, "--robust", "upload") == 0
+    assert robust_in(out)["methods"]["ela"]["x"]["upload"] == whole
+    assert "without all pictures" not in capsys.readouterr().err
+
+
 def test_new_degradation_is_added_to_previous_ones(tmp_path: Path) -> None:
     root, out = make_set(tmp_path / "x", 2, 1), tmp_path / "out"
     assert evaluate(root, out, "--robust", "screenshot") == 0

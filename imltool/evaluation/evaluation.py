@@ -330,6 +330,12 @@ class Evaluation:
                         yield Scored(row.method, row.set, ImageRow(row.image, row.tampered, row.reason))
             if run.rows:
                 self.results.robust = run.summary(predicting, self.rows)
+            if run.unfinished:
+                names = ",".join(run.unfinished)
+                text = (
+                    f"levels of {names} without all pictures are not in the tables: --robust {names} measures the rest"
+                )
+                yield Said(text, warning=True)
         finally:
             run.close()
 

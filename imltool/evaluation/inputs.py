@@ -86,6 +86,8 @@ class EvaluationSettings(Settings):
             raise UsageError(
                 "--robust has to predict degraded pictures", "give --weights or --baseline, not maps alone"
             )
+        if self.compat_size is not None and self.protocol is None and "imdlbenco" not in self.compat:
+            raise UsageError("--compat-size is the side for imdlbenco", "give --compat imdlbenco, or leave it out")
         if self.protocol is not None and self.data:
             raise UsageError(
                 "--data and --protocol are given together", "a protocol has its own sets: give one of them"

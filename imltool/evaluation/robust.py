@@ -60,6 +60,9 @@ class RobustRun:
 
     Rows of an earlier run are kept if it had the same seed and the same versions of all packages, including encoders;
     the caller ensures that pictures and weights are the same. Otherwise the journal is started again.
+
+    Attributes:
+        unfinished: names of degradations of which `summary` has left out a level, because pictures are missing.
     """
 
     def __init__(self, out: Path, names: Sequence[str], seed: int) -> None:
@@ -67,6 +70,7 @@ class RobustRun:
         header = {"seed": seed, "versions": installed_versions(), "encoders": self.encoders}
         self._journal, rows, _ = open_rows(out / JOURNAL_NAME, header, lambda line: RobustRow(**line))
         self.rows = {row.key: row for row in rows}
+        self.unfinished: list[str] = []
 
     def todo(self, methods: Sequence[Method], one: NamedSet) -> int:
         """Number of combinations of pictures, methods and levels that are not in the journal yet."""
@@ -98,7 +102,9 @@ class RobustRun:
                 yield found
 
     def summary(self, methods: Iterable[Method], clean: Mapping[tuple[str, str], Sequence[ImageRow]]) -> Robust:
-        """The `robust` block of `results.json`, over everything in the journal.
+        """The `robust` block of `results.json`, over all levels in the journal that have every picture.
+
+        A level of a stopped run has only the first pictures, and its metrics would pass for those of the set.
 
         Args:
             clean: (set, method) → rows of the same pictures without degradation.
@@ -114,7 +120,10 @@ class RobustRun:
                 before = [RobustRow.of(label, set_name, "", "none", row) for row in untouched]
                 for name, step in DEGRADATIONS.items():
                     levels = [rows.get((label, set_name, name, str(level)), []) for level in step.levels]
-                    parts = [before, *(part for part in levels if part)]
+                    complete = [part for part in levels if len(part) == len(before)]
+                    if any(levels) and len(complete) < len(levels) and name not in self.unfinished:
+                        self.unfinished.append(name)
+                    parts = [before, *complete]
                     table = [_line(part, before, method.score_threshold, self.seed) for part in parts]
                     if len(table) > 1:
                         blocks.setdefault(label, {}).setdefault(set_name, {})[name] = table
