@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import Imltool
-from helpers.outputs import parsed
+from helpers.outputs import parsed, results_in
 from helpers.pictures import make_set, photo
 from PIL import Image
 from safetensors.torch import load_file
 
 from imltool.files import sha256_file
+from imltool.inference.localizer import Localizer
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
@@ -286,3 +287,27 @@ def test_invalid_calibration_options_are_a_one_line_error(
         weights = ("--weights", "run/last.safetensors")
     result = imltool("model", "calibrate", *weights, *options, "--out", "own.safetensors", *CPU)
     assert result[0] == code and message in result[2] and not Path("own.safetensors").exists()
+
+
+def test_figures_refer_to_the_pixel_threshold_that_is_kept(
+    config: Path, tiny_weights: Path, tmp_path: Path, imltool: Imltool
+) -> None:
+    base, own = tmp_path / "base.safetensors", tmp_path / "own.safetensors"
+    student, header = load_checkpoint(tiny_weights)
+    picture = read_rgb(next((tmp_path / "data/kept/tampered").iterdir()))
+    (values,) = Localizer.of(student, header, "cpu").maps([picture])
+    threshold = float(np.quantile(values, 0.7))  # between the values of a map, where F1 depends on it
+    save_checkpoint(base, student.state_dict(), header.model_copy(update={"pixel_threshold": threshold}))
+    given = ("model", "calibrate", "--weights", base, "--json", *CPU)
+    code, stdout, err = imltool(*given, "--config", config, "--keep-weights", "--out", own)
+    assert code == 0, err
+    figures, kept = json.loads(stdout)["calibration"], read_header(own)
+    assert figures["pixel_threshold"] == kept.pixel_threshold == kept.figures["pixel_threshold"] == threshold
+    split = (f"kept={tmp_path / 'data/kept'}", "--out", tmp_path / "eval", *CPU)
+    assert imltool("eval", "--weights", own, "--data", *split)[0] == 0
+    measured = results_in(tmp_path / "eval")["sets"]["kept"]
+    assert measured["pixel_f1_calibrated"] != measured["pixel_f1"]
+    assert figures["pixel_f1_calibrated"] == pytest.approx(measured["pixel_f1_calibrated"], abs=1e-6)
+    own.unlink()
+    code, stdout, _ = imltool(*given, "--authentic", f"kept={tmp_path / 'data/kept/authentic'}", "--out", own)
+    assert code == 0 and json.loads(stdout)["calibration"]["pixel_threshold"] == threshold

@@ -160,7 +160,8 @@ def calibrate(
     refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
     localizer = _localizer(student, header, device)
     student.half().float()
-    figures, found = calibration.run(localizer)
+    keeps = keep_weights or all(source.kind == "authentic" for source in data.calibration)
+    figures, found = calibration.run(localizer, pixel_threshold=header.pixel_threshold if keeps else None)
     needed = pictures_needed(TARGET_FPR)
     if few := [f"{name} {len(scores)}" for name, scores in found.authentic_scores.items() if len(scores) < needed]:
         log.warning(
@@ -171,14 +172,14 @@ def calibrate(
             ", ".join(few),
         )
     if figures["n_tampered"] and keep_weights:
-        calibrated = found.into(header, figures).model_copy(update={"pixel_threshold": header.pixel_threshold})
+        calibrated = found.into(header, figures)
     elif figures["n_tampered"]:
         centre_threshold(student, found.pixel_threshold)
         student.half().float()
         figures, found = calibration.run(localizer)
         calibrated = found.into(header, figures)
     else:
-        kept = {key: getattr(header, key) for key in ("figures", "pixel_threshold", "reliability")}
+        kept = {key: getattr(header, key) for key in ("figures", "reliability")}
         calibrated = found.into(header, {}).model_copy(update=kept)
     seen = merged_sets(header.validation_sets, used)
     save_checkpoint(out, student.state_dict(), calibrated.model_copy(update={"validation_sets": seen}), half=True)

@@ -113,11 +113,17 @@ class Validation:
         key = sha256_text(repr((*file_identity(pictures.items[number].image), *changed, *seen)))
         return self._cache.get(key, make)["traces"]
 
-    def run(self, localizer: Localizer, batch: int = 16) -> tuple[dict[str, Any], Calibration]:
+    def run(
+        self, localizer: Localizer, batch: int = 16, pixel_threshold: float | None = None
+    ) -> tuple[dict[str, Any], Calibration]:
         """Metrics (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
 
         Metrics that need tampered or authentic pictures are None without them.
+
+        Args:
+            pixel_threshold: keep this one, which the metrics then refer to, instead of fitting one.
         """
+        thresholds = CURVE_THRESHOLDS if pixel_threshold is None else np.array([pixel_threshold], np.float32)
         f1_curves: dict[str, list[np.ndarray]] = {}
         false_curves: dict[str, list[np.ndarray]] = {}
         f1s: list[float] = []
@@ -131,7 +137,7 @@ class Validation:
                 traces = [self._traces(localizer, pictures, one) for one in numbers] if localizer.sees_traces else None
                 maps = localizer.maps([rgb for rgb, _ in loaded], traces)
                 for values, (_, mask) in zip(maps, loaded, strict=True):
-                    counts = rank_pixels(values, mask).counts_above(CURVE_THRESHOLDS)
+                    counts = rank_pixels(values, mask).counts_above(thresholds)
                     if mask.any():
                         tampered.append(image_score(values))
                         f1s.append(float(f1(count_pixels(values, mask))))
@@ -140,7 +146,8 @@ class Validation:
                         authentic.setdefault(name, []).append(image_score(values))
                         false_areas.append(float((values > 0.5).mean()))
                         false_curves.setdefault(name, []).append(flagged_area(counts))
-        calibration = _calibrate(_mean_curve(f1_curves), _mean_curve(false_curves), tampered, authentic)
+        hit, false = (_mean_curve(curves, len(thresholds)) for curves in (f1_curves, false_curves))
+        calibration = _calibrate(hit, false, tampered, authentic, pixel_threshold)
         untouched = list(itertools.chain(*authentic.values()))
         figures = {
             "n_tampered": len(f1s),
@@ -158,10 +165,10 @@ class Validation:
         return figures, calibration
 
 
-def _mean_curve(curves: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """The mean over sets of the means over their pictures, float [T]; zeros without pictures."""
+def _mean_curve(curves: Mapping[str, Sequence[np.ndarray]], size: int) -> np.ndarray:
+    """The mean over sets of the means over their pictures, float [T], T = `size`; zeros without pictures."""
     means = [np.mean(ones, axis=0) for ones in curves.values()]
-    return np.mean(means, axis=0) if means else np.zeros(len(CURVE_THRESHOLDS))
+    return np.mean(means, axis=0) if means else np.zeros(size)
 
 
 def _calibrate(
@@ -169,11 +176,14 @@ def _calibrate(
     false_curve: np.ndarray,
     tampered: Sequence[float],
     authentic: Mapping[str, Sequence[float]],
+    kept: float | None,
 ) -> Calibration:
+    """The calibration, from curves over `CURVE_THRESHOLDS`, or over the one threshold `kept`."""
     gain = f1_curve - false_curve
     equals = np.flatnonzero(gain == gain.max())
     best = int(equals[np.abs(CURVE_THRESHOLDS[equals] - 0.5).argmin()])
-    threshold = float(CURVE_THRESHOLDS[best]) if tampered else 0.5
+    fitted = float(CURVE_THRESHOLDS[best]) if tampered else 0.5
+    threshold = fitted if kept is None else kept
     pixel_f1 = float(f1_curve[best]) if tampered else 0.0
     balance = float(gain[best])
     if not authentic:
