@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
-from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
 from imltool.student.header import read_header
