@@ -212,7 +212,8 @@ def test_edited_picture_without_mask_is_left_out_of_localization(
         (("--masks", "{lab}/masks"), 2, "give --tampered DIR too"),
         (("--authentic", "{lab}/nowhere"), 1, "is not a folder"),
         (("--authentic", "{tmp}/empty"), 1, "holds no picture"),
-        (("--out", "{lab}"), 2, "is not empty"),
+        (("--out", "{lab}"), 2, "is in --out"),
+        (("--out", "{lab}/masks"), 2, "is not empty"),
     ],
 )
 def test_invalid_arguments_are_a_one_line_error(
@@ -223,3 +224,51 @@ def test_invalid_arguments_are_a_one_line_error(
     found, _, error = imltool(*start, *(word.format(lab=lab, tmp=tmp_path) for word in more))
     assert found == code and message in error and error.strip().count("\n") == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_hold_each_other_are_refused(lab: Path, weights: Path, tmp_path: Path, imltool: Imltool) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(lab / "tampered", edited)
+    shutil.copytree(lab / "masks", edited / "truth")
+    (tmp_path / "link").symlink_to(edited)
+    common, out = ("--weights", weights), tmp_path / "out"
+    for given in (
+        ("--authentic", lab, "--tampered", lab / "tampered", "--out", out),
+        ("--authentic", lab / "authentic", "--tampered", edited, "--masks", edited / "truth", "--out", out),
+        ("--authentic", edited, "--tampered", tmp_path / "link", "--out", out),
+        ("--authentic", lab / "authentic", "--out", lab / "authentic/out"),
+        ("--authentic", lab / "authentic", "--out", lab),
+    ):
+        code, _, stderr = imltool("validate", *given, *common)
+        assert code == 2 and " is in --" in stderr and stderr.count("\n") == 1
+    assert not out.exists()
+
+
+def test_pictures_without_extension_and_equal_files_are_accounted_for(
+    lab: Path, weights: Path, tmp_path: Path, imltool: Imltool
+) -> None:
+    for index in range(3):
+        caption = exif(("Maker", "One"))
+        caption[270] = f"Holiday {index}"
+        if index == 2:
+            caption[305] = "Firmware 1.1"
+        Image.fromarray(photo(index, 64, 48)).save(tmp_path / f"a{index}.jpg", exif=caption)
+    folders = {"authentic": ("a0", "a0", "a1", "a2"), "tampered": ("a1", "a2")}
+    for side, names in folders.items():
+        (tmp_path / side).mkdir()
+        for index, name in enumerate(names):
+            shutil.copy(tmp_path / f"{name}.jpg", tmp_path / side / f"IMG_{index}")
+    out = tmp_path / "out"
+    options = ("--authentic", tmp_path / "authentic", "--tampered", tmp_path / "tampered", "--no-pdf")
+    code, _, stderr = imltool("validate", *options, "--weights", weights, "--out", out)
+    results = results_in(out)
+    assert code == 0 and (results["authentic"]["n"], results["tampered"]["n"]) == (4, 2)
+    assert results["authentic"]["repeated"] == ["IMG_1"] and results["tampered"]["repeated"] == []
+    assert results["on_both_sides"] == ["IMG_0", "IMG_1"]
+    assert {one["name"] for one in results["groups"]["program"]} == {"no program named", "Firmware 1.1"}
+    page = " ".join((out / "report.html").read_text(encoding="utf-8").split())
+    for text in (
+        "2 edited pictures are also among the authentic ones (IMG_0): one of the rates is wrong",
+        "1 picture has the same bytes as another one (IMG_1)",
+    ):
+        assert text in page and text in " ".join(stderr.split())

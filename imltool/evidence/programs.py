@@ -131,6 +131,19 @@ def kinds_of(field: Field) -> tuple[str, ...]:
     return tuple(found)
 
 
+NAMED_AT = re.compile(
+    r"EXIF (Software|ProcessingSoftware)$|XMP (CreatorTool|Software|camera raw settings|history|AISystemUsed)$"
+    r"|IPTC Originating Program$|PNG text (software|creator ?tool)$",
+    re.IGNORECASE,
+)
+"""Fields that hold the name of a program and nothing else. HostComputer holds a device, captions hold anything."""
+
+
+def names_program(trace: Trace) -> bool:
+    """Whether a field names a program, by its text or because that is what the field is for."""
+    return bool(trace.kinds) or NAMED_AT.match(trace.where) is not None
+
+
 def trace_of(field: Field) -> Trace | None:
     """A field in the form of a row: the text cut for display, the kinds from the whole text; None without text."""
     text = clean(field.text)

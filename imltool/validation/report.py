@@ -154,6 +154,8 @@ def notes(results: ValidationResults) -> list[str]:
     for name, material in (("authentic", results.authentic), ("edited", results.tampered)):
         if material:
             found += _material_notes(name, material)
+    if results.on_both_sides:
+        found.append(f"Warning: {both_text(results.on_both_sides)}.")
     if results.false_alarms.n and not results.false_alarms.k:
         high = _percent(results.false_alarms.high)
         found.append(f"No false alarm occurred; the true rate may still be as high as {high}.")
@@ -177,6 +179,20 @@ def _material_notes(name: str, material: Material) -> Iterator[str]:
             f"Warning: {count} part of the checkpoint's training, validation or calibration among the {name} ones "
             f"({material.seen[0]}). The rates do not hold for new pictures: validate without these."
         )
+    if material.repeated:
+        yield f"Warning: among the {name} ones, {repeated_text(material.repeated)}."
+
+
+def repeated_text(names: Sequence[str]) -> str:
+    """A clause on pictures with the same bytes as another one."""
+    count = counted(len(names), "picture has", "pictures have")
+    return f"{count} the same bytes as another one ({names[0]}): the intervals count each as a picture of its own"
+
+
+def both_text(names: Sequence[str]) -> str:
+    """A clause on edited pictures that are among the authentic ones too."""
+    count = counted(len(names), "edited picture is", "edited pictures are")
+    return f"{count} also among the authentic ones ({names[0]}): one of the rates is wrong"
 
 
 def _localization_note(one: Localization) -> str:

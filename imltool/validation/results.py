@@ -33,6 +33,7 @@ class Material(Exact):
         sha256: over the names and hashes of all files, sorted by name.
         failed: pictures that could not be analysed → reason.
         seen: names of pictures on which the checkpoint was trained, validated or calibrated, by hash.
+        repeated: names of pictures with the same bytes as an earlier one.
     """
 
     folder: str
@@ -40,6 +41,7 @@ class Material(Exact):
     sha256: str
     failed: dict[str, str]
     seen: list[str]
+    repeated: list[str]
 
 
 class Group(Exact):
@@ -71,6 +73,7 @@ class ValidationResults(JsonFile):
     """The content of `validation.json`.
 
     Attributes:
+        on_both_sides: names of edited pictures whose bytes are also those of an authentic one.
         false_alarms, inconclusive: rates among authentic pictures.
         detections, detections_inconclusive: rates among tampered pictures.
         image_auc: AUC of the score; `image_auc_ci`: its interval. None without pictures of both kinds.
@@ -82,6 +85,7 @@ class ValidationResults(JsonFile):
     conditions: Conditions
     authentic: Material
     tampered: Material | None
+    on_both_sides: list[str]
     false_alarms: Rate
     inconclusive: Rate
     detections: Rate

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +26,25 @@ from imltool.evaluation.bootstrap import estimate, resampled_levels
 from imltool.evaluation.evaluation import Evaluation
 from imltool.evaluation.events import Advanced, Said, Scored, Started
 from imltool.evaluation.inputs import MAX_LEFT_OUT_OPTION, EvaluationSettings
-from imltool.files import sha256_file, sha256_text, walk_images
+from imltool.evidence.programs import names_program
+from imltool.files import sha256_file, sha256_text
 from imltool.journal import output_folder
+from imltool.scan.inputs import plan_inputs
 from imltool.scan.verdicts import INCONCLUSIVE, INDICATION, Sensitivity, Word, choose_verdicts
 from imltool.scanner import Scanner
 from imltool.student.header import read_header
 from imltool.texts import counted
 from imltool.validation.rates import Rate
-from imltool.validation.report import JSON_NAME, PAGE_NAME, PDF_NAME, PICTURES_NAME, camera_text, write_report
+from imltool.validation.report import (
+    JSON_NAME,
+    PAGE_NAME,
+    PDF_NAME,
+    PICTURES_NAME,
+    both_text,
+    camera_text,
+    repeated_text,
+    write_report,
+)
 from imltool.validation.results import Conditions, Group, Localization, Material, ValidationResults
 from imltool.versions import installed_versions
 from imltool.weights import student_file
@@ -65,6 +78,18 @@ class ValidationSettings(Settings):
         if self.masks is not None and self.tampered is None:
             raise UsageError("--masks are masks of edited pictures", "give --tampered DIR too")
 
+    def check_folders(self, out: Path) -> None:
+        """Raise `UsageError` when one of the folders and `out` is in another: its files would be counted there too."""
+        given = {"--authentic": self.authentic, "--tampered": self.tampered, "--masks": self.masks, "--out": out}
+        folders = {option: folder for option, folder in given.items() if folder is not None}
+        places = {option: Path(os.path.realpath(folder)) for option, folder in folders.items()}
+        for inner, outer in permutations(folders, 2):
+            if places[inner].is_relative_to(places[outer]):
+                raise UsageError(
+                    f"{inner} {folders[inner]} is in {outer} {folders[outer]}",
+                    "give folders that do not hold each other: files would be counted twice",
+                )
+
 
 @dataclass
 class Side:
@@ -86,6 +111,7 @@ class Side:
             sha256=sha256_text(listed),
             failed={row.path: row.reason or "" for row in self.rows if row.status != "ok"},
             seen=[row.path for row in self.rows if row.sha256 in seen],
+            repeated=_repeated(self.ok),
         )
 
 
@@ -103,6 +129,7 @@ class Validation:
 
     def __init__(self, settings: ValidationSettings, out: Path, *, restart: bool = False, command: str = "") -> None:
         settings.check()
+        settings.check_folders(out)
         self.settings, self.out, self.command, self._restart = settings, out, command, restart
 
     def run(self) -> Iterator[Event]:
@@ -115,7 +142,7 @@ class Validation:
         sides = {AUTHENTIC: Side(settings.authentic, self.out / AUTHENTIC)}
         if settings.tampered is not None:
             sides[TAMPERED] = Side(settings.tampered, self.out / TAMPERED)
-        counts = {name: len(_pictures(side.folder)) for name, side in sides.items()}
+        counts = {name: _count_pictures(side) for name, side in sides.items()}
         truth = yield from self._truth()
         parameters = {
             "command": "validate",
@@ -197,6 +224,7 @@ class Validation:
             conditions=self._conditions(authentic.out),
             authentic=authentic.material(seen),
             tampered=tampered.material(seen) if tampered else None,
+            on_both_sides=[row.path for row in edited if row.sha256 in {one.sha256 for one in authentic.ok}],
             false_alarms=_rate(authentic.ok, INDICATION),
             inconclusive=_rate(authentic.ok, INCONCLUSIVE),
             detections=_rate(edited, INDICATION),
@@ -237,12 +265,22 @@ class Validation:
                 count = counted(len(material.seen), "picture was", "pictures were")
                 text = f"{name}: {count} part of the checkpoint's training, validation or calibration"
                 yield Said(f"{text}, the first is {material.seen[0]}: the rates do not hold for new pictures", True)
+            if material and material.repeated:
+                yield Said(f"{name}: {repeated_text(material.repeated)}", True)
             if material and material.failed:
                 first, reason = next(iter(material.failed.items()))
                 count = counted(len(material.failed), "picture")
                 yield Said(f"{name}: {count} could not be analysed, the first: {first}: {reason}", True)
+        if results.on_both_sides:
+            yield Said(both_text(results.on_both_sides), True)
         if results.localization and results.localization.reason:
             yield Said(f"not all masks could be compared: {results.localization.reason}", True)
+
+
+def _repeated(rows: Sequence[ScanResult]) -> list[str]:
+    """The names of pictures with the same bytes as an earlier one."""
+    first: dict[str | None, str] = {}
+    return [row.path for row in rows if first.setdefault(row.sha256, row.path) != row.path]
 
 
 def _left_out(truth: NamedSet) -> str | None:
@@ -251,13 +289,14 @@ def _left_out(truth: NamedSet) -> str | None:
     return f"{names[0]}: {reason}" if reason else None
 
 
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder", "give a folder of pictures")
-    found = walk_images(folder)
+def _count_pictures(side: Side) -> int:
+    """The number of pictures that the scan of a side will analyse. Raises `DataError` when there are none."""
+    if not side.folder.is_dir():
+        raise DataError(f"{side.folder} is not a folder", "give a folder of pictures")
+    found = plan_inputs([side.folder], side.out).inputs
     if not found:
-        raise DataError(f"{folder} holds no picture", "give a folder of pictures")
-    return found
+        raise DataError(f"{side.folder} holds no picture", "give a folder of pictures")
+    return len(found)
 
 
 def _camera(row: ScanResult) -> list[str]:
@@ -266,7 +305,7 @@ def _camera(row: ScanResult) -> list[str]:
 
 def _program(row: ScanResult) -> list[str]:
     programs = row.context.software if row.context else ()
-    return [programs[0].text if programs else "no program named"]
+    return [next((trace.text for trace in programs if names_program(trace)), "no program named")]
 
 
 def _coding(row: ScanResult) -> list[str]:
