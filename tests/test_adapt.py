@@ -274,3 +274,15 @@ def test_masks_accepted_later_are_another_adaptation(case: Path, tiny_weights: P
 def test_scene_pattern_that_is_no_expression_is_refused_in_one_line(case: Path, tiny_weights: Path) -> None:
     with pytest.raises(UsageError, match="scenes '\\(' is not a regular expression"):
         adaptation(case, tiny_weights, AdaptSettings(scenes="("))
+
+
+def test_boxes_of_one_category_teach(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    document = json.loads((case / "boxes.json").read_text())
+    document["categories"] = [{"id": 1, "name": "edit"}, {"id": 2, "name": "face"}]
+    for annotation in document["annotations"][6:]:
+        annotation["category_id"] = 2
+    (case / "boxes.json").write_text(json.dumps(document))
+    options = ("--format", "coco", "--category", "edit", "--boxes-of", "displayed")
+    code, _, stderr = imltool(*arguments(case, tiny_weights, *options, "--set", "steps=1"))
+    assert code == 0 and "2 boxes of other categories than edit are not used" in stderr
+    assert json.loads((case / "run" / "adapt.json").read_text())["boxes"] == 6

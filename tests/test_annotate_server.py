@@ -253,6 +253,23 @@ def test_startup_fault_is_a_one_line_error(
     assert found == code and message in stderr and stderr.strip().count("\n") == 0
 
 
+def test_boxes_to_correct_are_chosen_and_matched_with_the_pictures_to_annotate(
+    tmp_path: Path, imltool: Imltool
+) -> None:
+    for folder in ("set/tampered", "set/masks", "set/authentic", "other"):
+        write_rgb(tmp_path / folder / "a.png", photo(1))
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x1,y1,x2,y2,label\nx/tampered/a.png,1,1,20,20,edit\nother/a.png,1,1,20,20,face\n")
+    # a teacher that cannot be used ends the command after the boxes were read
+    given = ("annotate", tmp_path / "set", "--out", tmp_path / "b.json", "--boxes", boxes, "--teacher", "grabcut")
+    code, _, stderr = imltool(*given, "--no-browser")
+    assert code == 2 and "boxes of all 2 categories are used" in stderr and "other/a.png: " in stderr
+    code, _, stderr = imltool(*given, "--no-browser", "--category", "edit", "--boxes-of", "stored")
+    assert code == 2 and "1 boxes of other categories than edit are not used" in stderr
+    code, _, stderr = imltool(*given, "--no-browser", "--category", "tree")
+    assert code == 2 and "no box has the category 'tree'" in stderr
+
+
 def test_port_in_use_is_a_one_line_error(server: Annotating, tmp_path: Path, imltool: Imltool) -> None:
     write_rgb(tmp_path / "set/a.png", photo(1))
     port = urlsplit(server.address).port

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imltool.data.box_formats import read_boxes
+from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.boxes import BoxReport, match_boxes
 
 RECT = {"name": "rect", "x": 16, "y": 12, "width": 16, "height": 12}
@@ -124,3 +124,13 @@ def test_shares_of_the_sides_in_a_format_of_pixels_are_refused(tmp_path: Path, f
 def test_class_names_of_any_form_end_no_reading_of_yolo(tmp_path: Path, names: str) -> None:
     (tmp_path / "data.yaml").write_text(f"names: {names}\n", encoding="utf-8")
     assert report_of(tmp_path, "a.txt", "0 0.375 0.375 0.25 0.25\n").matched[0].boxes.tolist() == [[16, 12, 32, 24]]
+
+
+def test_only_the_named_pictures_are_considered(tmp_path: Path) -> None:
+    for folder in ("tampered", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (64, 48)).save(tmp_path / folder / "a.png")
+    annotated = [BoxedImage("a.png", ((16, 12, 32, 24),))]
+    assert not match_boxes(tmp_path, annotated).matched, "two pictures have that file name"
+    report = match_boxes(tmp_path, annotated, names=["tampered/a.png"])
+    assert [item.name for item in report.matched] == ["tampered/a.png"]

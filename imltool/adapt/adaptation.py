@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ from imltool.adapt.recipe import training_settings
 from imltool.adapt.settings import AdaptSettings
 from imltool.config import save_settings
 from imltool.data.box_formats import read_boxes
-from imltool.data.boxes import BoxReport, MatchedImage, match_boxes
+from imltool.data.boxes import BoxReport, MatchedImage, Raster, match_boxes
 from imltool.data.folder import PLAIN, Sample
 from imltool.data.raster import settle_rasters
 from imltool.data.survey import fault_of
@@ -65,6 +65,8 @@ class Adaptation:
             are, and known kinds unchecked.
         masks: folder of true masks of the photos, by name, to measure with; None measures with the pseudo-masks.
         weights: the student to start from; None takes the default one.
+        box_format, categories: see `read_boxes`.
+        boxes_of: see `match_boxes`.
 
     Raises `DataError` (see `parts.divide`, and for a held-out picture without its true mask), `WeightsError`,
     `ResumeError` and `UsageError` before anything is learned.
@@ -81,6 +83,9 @@ class Adaptation:
         weights: Path | None = None,
         settings: AdaptSettings | None = None,
         device: str = "auto",
+        box_format: str | None = None,
+        categories: Sequence[str] = (),
+        boxes_of: Raster | None = None,
     ) -> None:
         for folder in filter(None, (photos, authentic, masks)):
             if not folder.is_dir():
@@ -91,8 +96,8 @@ class Adaptation:
         self.settings = settings or AdaptSettings()
         self.start = student_file(weights)
         self.header = read_header(self.start)
-        annotated = read_boxes(boxes)
-        self.report: BoxReport = match_boxes(self.photos, annotated)
+        annotated = read_boxes(boxes, box_format, categories)
+        self.report: BoxReport = match_boxes(self.photos, annotated, boxes_of)
         if not self.report.matched:
             first = f": {self.report.faults[0].message}" if self.report.faults else ""
             raise DataError(f"no box of {boxes} fits a picture in {photos}{first}", "check the names and the folder")

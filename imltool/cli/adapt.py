@@ -26,6 +26,9 @@ def adapt(
     masks: Annotated[
         Path | None, common.option("--masks DIR", "True masks of PHOTOS, measured against instead of pseudo-masks.")
     ] = None,
+    box_format: common.BoxFormatOption = None,
+    categories: common.CategoryOption = None,
+    boxes_of: common.BoxesOfOption = None,
     weights: Annotated[
         str | None,
         common.option("--from NAME", "Student to start from: a name or a checkpoint (default: the bundled one)."),
@@ -56,6 +59,9 @@ def adapt(
         weights=Path(weights) if weights else None,
         settings=settings,
         device=device,
+        box_format=box_format,
+        categories=categories or (),
+        boxes_of=boxes_of,
     )
     common.log_boxes(adaptation.report)
     parts = adaptation.parts

@@ -51,6 +51,8 @@ def start(
         Path | None, common.option("--boxes FILE", "Boxes to correct: COCO, VOC, YOLO, CSV or LabelMe.")
     ] = None,
     box_format: common.BoxFormatOption = None,
+    categories: common.CategoryOption = None,
+    boxes_of: common.BoxesOfOption = None,
     annotator: Annotated[
         str | None, common.option("--annotator NAME", "Name of the annotator (default: the user's name).")
     ] = None,
@@ -80,7 +82,10 @@ def start(
     pictures = find_pictures(paths, out)
     for line in pictures.left_out:
         common.say(f"left out {line}")
-    report = match_boxes(pictures.root, read_boxes(boxes, box_format)) if boxes else BoxReport()
+    report = BoxReport()
+    if boxes:
+        found = read_boxes(boxes, box_format, categories or ())
+        report = match_boxes(pictures.root, found, boxes_of, pictures.names)
     common.log_boxes(report)
 
     from imltool.annotate.session import open_session

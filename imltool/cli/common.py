@@ -116,6 +116,15 @@ TeacherWeightsOption = Annotated[
     Path | None, option("--weights,-w FILE", "The teacher's weights, when not bundled; for sam2 a folder.")
 ]
 BoxFormatOption = Annotated[str | None, option("--format NAME", "Format of the boxes (default: detected).")]
+CategoryOption = Annotated[list[str] | None, option("--category NAME", "Use only boxes of this category. Repeatable.")]
+BoxesOfOption = Annotated[
+    Literal["stored", "displayed"] | None,  # `imltool.data.boxes.Raster`
+    option(
+        "--boxes-of",
+        "For pictures with an EXIF orientation: whether boxes refer to the stored raster or the displayed picture, "
+        "if their size does not decide it (default: displayed, with a warning).",
+    ),
+]
 RestartOption = Annotated[bool, option("--restart", "Discard the earlier results in the folder instead of resuming.")]
 PortOption = Annotated[
     int, option("--port N", "Port of the page (default: a free one).", min=0, max=65535, show_default=False)

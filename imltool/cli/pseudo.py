@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from imltool.cli import common
 from imltool.texts import counted
@@ -31,17 +31,8 @@ def pseudo(
     ] = "mobile-sam",
     weights: common.TeacherWeightsOption = None,
     box_format: common.BoxFormatOption = None,
-    categories: Annotated[
-        list[str] | None, common.option("--category NAME", "Use only boxes of this category. Repeatable.")
-    ] = None,
-    boxes_of: Annotated[
-        Literal["stored", "displayed"] | None,  # `imltool.data.boxes.Raster`
-        common.option(
-            "--boxes-of",
-            "For pictures with an EXIF orientation: whether boxes refer to the stored raster or the displayed picture, "
-            "if their size does not decide it (default: displayed, with a warning).",
-        ),
-    ] = None,
+    categories: common.CategoryOption = None,
+    boxes_of: common.BoxesOfOption = None,
     max_left_out: common.MaxLeftOutOption = MAX_LEFT_OUT,
     coco: Annotated[
         bool, common.option("--coco", "Also write the masks as COCO run lengths, DIR/pseudo.coco.json.")

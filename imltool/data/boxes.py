@@ -73,7 +73,10 @@ class BoxReport:
 
 
 def match_boxes(
-    images_root: Path, annotated: Annotations | Sequence[BoxedImage], boxes_of: Raster | None = None
+    images_root: Path,
+    annotated: Annotations | Sequence[BoxedImage],
+    boxes_of: Raster | None = None,
+    names: Sequence[str] | None = None,
 ) -> BoxReport:
     """Find the picture of every annotation and check every box against it.
 
@@ -86,13 +89,16 @@ def match_boxes(
         annotated: the annotations; faults and notes of an `Annotations` come first in the report.
         boxes_of: the raster on which boxes of pictures with an EXIF orientation were drawn, for pictures whose recorded
             size does not decide it. None takes the displayed one and adds a note.
+        names: the pictures below the root to consider, relative to it; None for all.
 
     Raises `DataError` when `images_root` is not a folder.
     """
     if not images_root.is_dir():
         raise DataError(f"{images_root} is not a folder of pictures")
     read = annotated if isinstance(annotated, Annotations) else Annotations([*annotated])
-    pictures = {path.relative_to(images_root).as_posix(): path for path in walk_images(images_root)}
+    if names is None:
+        names = [path.relative_to(images_root).as_posix() for path in walk_images(images_root)]
+    pictures = {name: images_root / name for name in names}
     report = BoxReport(faults=[*read.faults], notes=[*read.notes])
     known = {entry.name for entry in read.images}
     lost = {fault.image: "unreadable annotation" for fault in read.faults if fault.image not in known}
