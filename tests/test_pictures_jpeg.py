@@ -105,6 +105,9 @@ def test_lossless_12_bit_and_jpeg_ls_files(tmp_path: Path) -> None:
     path.write_bytes(imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12))
     found = read_evidence(path)
     assert np.abs(found.rgb.astype(int) - (deep >> 4)).mean() < 2 and found.context.mode == "RGB;12"
+    path.write_bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(deep[..., 0]), lossless=True, bitspersample=12))
+    expected = np.rint(deep / 4095 * 255)
+    assert np.array_equal(read_evidence(path).rgb, expected), "grey is rounded"
     path.write_bytes(imagecodecs.jpegls_encode(grey))
     assert read_evidence(path).reason == "intact but not supported: JPEG-LS of 1 components"
 

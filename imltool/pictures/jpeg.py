@@ -151,7 +151,7 @@ def _decode_rare(stream: bytes, frame: Frame) -> RGB:
         samples = np.asarray(imagecodecs.jpeg_decode(stream))
     except Exception as error:
         raise ImageError(f"not supported or damaged: {frame.process}") from error
-    if frame.precision > 8:
-        samples = np.right_shift(samples, frame.precision - 8)
-    levels = samples.astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels
+    if samples.ndim == 2:
+        grey = np.rint(samples * (255 / (2**frame.precision - 1))).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.right_shift(samples, max(0, frame.precision - 8)).astype(np.uint8)
