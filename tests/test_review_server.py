@@ -215,6 +215,8 @@ def test_score_scale_uses_authentic_scores_and_the_reliability_curve() -> None:
     assert scale.read(0.99).one_in.startswith("fewer than 1 in 4")
     assert 0 < (reading.position or 0) < (scale.read(0.99).position or 0) < 1
     assert ScoreScale({}, ()).read(0.9).position is None
+    for pictures, share in ((19, "5 %"), (299, "0.3 %"), (4999, "less than 0.1 %")):
+        assert f": about {share} of such" in ScoreScale({"a": [0.1] * pictures}, ()).read(0.9).sentences()[0]
 
 
 def test_pyramid_halves_to_one_tile_and_cache_is_bounded() -> None:

@@ -69,17 +69,22 @@ class ScoreReading:
             low, high = self.authentic.interval
             said.append(
                 f"{self.authentic.exceeding} of the {self.authentic.pictures} authentic calibration pictures of the "
-                f"set {self.authentic.name} scored higher: about {100 * self.authentic.rate:.0f} % of such pictures "
+                f"set {self.authentic.name} scored higher: about {_percent(self.authentic.rate)} of such pictures "
                 f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
             )
         if self.bin is not None and self.base_rate is not None:
             lowest, highest, pictures, tampered = self.bin
             said.append(
                 f"Of {pictures} calibration pictures that scored from {lowest:.3f} to {highest:.3f}, {tampered} were "
-                f"edited. Of all calibration pictures {100 * self.base_rate:.0f} % were: where edits are rarer, fewer "
+                f"edited. Of all calibration pictures {_percent(self.base_rate)} were: where edits are rarer, fewer "
                 "of the pictures that score this high are edited."
             )
         return said or ["The checkpoint is not calibrated: the score only puts pictures in order."]
+
+
+def _percent(share: float) -> str:
+    """A share without decimals, small ones with one: a rate that is not 0 is never given as 0 %."""
+    return "less than 0.1 %" if 0 < share < 0.001 else f"{100 * share:.{1 if share < 0.02 else 0}f} %"
 
 
 class ScoreScale:
