@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import scan_words
+from helpers.commands import Imltool, scan_words
 from helpers.forked import Forked
 from helpers.outputs import record_of, rows_of
 from PIL import Image
 
 from imltool.cli.app import run
 from imltool.files import folder_lock
+from imltool.scan.run_record import record_text
+from imltool.scanner import Scanner
 
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, continued \d+×)?|imltool scan [^<]*".encode())
 """Times and the command line, which names the output folder."""
@@ -344,3 +346,59 @@ def test_changed_results_are_not_resumed(
     assert f"{name} " in error and "changed" in error and "--restart" in error
     assert contents(out) == before
     assert scan(tiny_weights, *pictures, "--out", out, "--restart") == 0
+
+
+def edit_sessions(out: Path, **values: object) -> None:
+    """Change the first session in run.json, as if another version had written it."""
+    record = record_of(out)
+    del record["self_sha256"]
+    record["sessions"][0] |= values
+    text = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    record["self_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (out / "run.json").write_text(record_text(record), encoding="utf-8")
+
+
+def test_versions_of_every_session_are_recorded(
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
+) -> None:
+    out = tmp_path / "out"
+    words = scan_words(tiny_weights, folder, "--out", out)[1:]
+    results = Scanner(tiny_weights, "cpu", engine="torch").scan(folder, out)
+    for _ in range(3):
+        next(results)
+    results.close()  # type: ignore[attr-defined]
+    now = record_of(out)["libraries"]
+    assert all(now[name] for name in ("pillow", "opencv", "tifffile", "imagecodecs", "deflate"))
+    edit_sessions(out, libraries=now | {"pillow": "1.1.7"})
+    code, _, stderr = imltool("scan", *words, "--engine", "torch")
+    assert code == 3 and f"made with other versions: pillow 1.1.7 and {now['pillow']}" in " ".join(stderr.split())
+    record = record_of(out)
+    assert [one["libraries"]["pillow"] for one in record["sessions"]] == ["1.1.7", now["pillow"]]
+    assert record["libraries"] == now and record["sessions"][1]["engine"] == record["model"]["engine"]
+    assert f"differ: pillow 1.1.7 and {now['pillow']}" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_report_made_again_keeps_the_versions_of_the_rows(
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool
+) -> None:
+    out = tmp_path / "out"
+    words = scan_words(tiny_weights, folder / "00.png", "--out", out)[1:]
+    assert imltool("scan", *words)[0] == 0
+    edit_sessions(out, engine="abacus 1", libraries={"pillow": "1.1.7"}, platform="CP/M")
+    code, _, stderr = imltool("scan", *words)
+    record = record_of(out)
+    assert code == 0 and "other versions" not in stderr
+    assert (record["model"]["engine"], record["platform"]) == ("abacus 1", "CP/M")
+    assert record["libraries"] == {"pillow": "1.1.7"}
+
+
+def test_scan_is_not_resumed_under_other_names(
+    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file given by name is named by its path, which depends on the folder in which the command runs."""
+    monkeypatch.chdir(folder.parent)
+    first, out = Path(folder.name) / "00.png", tmp_path / "out"
+    assert imltool("scan", *scan_words(tiny_weights, first, "--out", out)[1:])[0] == 0
+    monkeypatch.chdir(folder)
+    code, _, stderr = imltool("scan", *scan_words(tiny_weights, "00.png", "--out", out)[1:])
+    assert code == 2 and f"named its files '{first.as_posix()}', and this command '00.png'" in stderr

@@ -120,7 +120,10 @@ class ClusterRecord(Frozen):
 
 
 class Session(Exact):
-    """A run of the command; `finished` is None until it is, `kept` are rows of earlier runs, `made` are its own."""
+    """A run of the command; `finished` is None until it is, `kept` are rows of earlier runs, `made` are its own.
+
+    `engine`, `libraries` and `platform` are those of this run; sessions of one scan may differ in them.
+    """
 
     started: str
     finished: str | None = None
@@ -130,12 +133,34 @@ class Session(Exact):
     cluster: ClusterRecord | None
     kept: int
     made: int = 0
+    engine: str = ""
+    libraries: dict[str, str | None] = Field(default_factory=dict)
+    platform: str = ""
+
+    def versions(self) -> dict[str, str]:
+        """What its rows can depend on besides the parameters, by name."""
+        return {name: version for name, version in (("engine", self.engine), *self.libraries.items()) if version}
+
+
+def makers(sessions: Sequence[Session], rows: int) -> list[Session]:
+    """The sessions that made rows, of which there are `rows`. A killed session has not written how many it made."""
+    counts = [*(session.kept for session in sessions), rows]
+    return [session for session, before, after in zip(sessions, counts, counts[1:], strict=False) if after > before]
+
+
+def other_versions(sessions: Sequence[Session]) -> str:
+    """The versions in which sessions differ: `pillow 11.3 and 12.0`; "" if in none."""
+    known = [one.versions() for one in sessions if one.versions()]
+    names = dict.fromkeys(name for versions in known for name in versions)
+    named = {name: dict.fromkeys(versions.get(name, "none") for versions in known) for name in names}
+    return ", ".join(f"{name} {' and '.join(found)}" for name, found in named.items() if len(found) > 1)
 
 
 class RunRecord(Frozen):
     """The content of `run.json`.
 
     Attributes:
+        libraries, platform: those of the last session that made rows, as is `model.engine`.
         reports_show: what the reports show, so that a report written again shows the same pictures.
         self_sha256: see `checksum_ok`.
     """
@@ -157,6 +182,11 @@ class RunRecord(Frozen):
     reports_show: Selection = Selection()
     sessions: tuple[Session, ...]
     self_sha256: str = ""
+
+    @property
+    def other_versions(self) -> str:
+        """The versions in which the sessions that made the rows differ; "" if in none."""
+        return other_versions(makers(self.sessions, self.chain.rows))
 
 
 def parameters(plan: Plan, localizer: Localizer, settings: ScanSettings) -> ScanParameters:
@@ -216,13 +246,14 @@ def write_record(
         sessions: the runs of the command, unfinished ones included.
     """
     header = localizer.header
+    maker = [*sessions[-1:], *makers(sessions, len(results))][-1]
     model = ModelRecord(
         name=header.name,
         sha256=localizer.sha256,
         file=readable(localizer.path.name) if localizer.path else None,
         input_size=header.input_size,
         input=header.architecture.describe_input(),
-        engine=localizer.engine,
+        engine=maker.engine or localizer.engine,
         precision=localizer.network.compute,
         pixel_threshold=header.pixel_threshold,
         score_threshold=header.score_threshold,
@@ -234,8 +265,8 @@ def write_record(
         tool_version=header.tool_version,
     )
     record = RunRecord(
-        libraries=installed_versions(),
-        platform=platform.platform(),
+        libraries=maker.libraries or installed_versions(),
+        platform=maker.platform or platform.platform(),
         model=model,
         verdicts=settings.verdicts.describe([TILED] if settings.tiles else []),
         parameters=parameters(plan, localizer, settings),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import platform
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +18,16 @@ from imltool.journal import PARAMETERS, output_folder, utc_now
 from imltool.scan import run_record
 from imltool.scan.chain import ChainedJournal
 from imltool.scan.fetch import compare_with_hash
-from imltool.scan.inputs import Input, Plan
+from imltool.scan.inputs import Input, Plan, Root
 from imltool.scan.pipeline import WORKERS, analyse
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.settings import BATCH, ScanSettings
 from imltool.scan.stores import Stored
 from imltool.scan.tables import TABLE, TABLES
 from imltool.texts import printable, readable, without_secrets
+from imltool.versions import installed_versions
+
+log = logging.getLogger("imltool")
 
 
 class ScanWorkers(Protocol):
@@ -93,15 +99,23 @@ def scan(
             batch=batch,
             cluster=cluster.describe() if cluster else None,
             kept=len(results),
+            engine=localizer.engine,
+            libraries=installed_versions(),
+            platform=platform.platform(),
         )
         earlier = run_record.read_record(out) if (out / run_record.RECORD).exists() else None
+        if earlier:
+            _same_names(earlier.inputs, plan.roots)
         sessions = [*(earlier.sessions if earlier else ()), session]
         given = {name: readable(text) for name, text in (case or {}).items() if text is not None}
         about = (earlier.case if earlier else run_record.Case()).model_copy(update=given)
-        yield from _unchanged(plan, out, [*results])
-        run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
         done = {result.path for result in results}
         todo = [item for item in plan.inputs if item.name not in done]
+        before = run_record.makers(earlier.sessions, len(results)) if earlier else []
+        if todo and (versions := run_record.other_versions([*before, session])):
+            log.warning("earlier rows of this scan were made with other versions: %s", versions)
+        yield from _unchanged(plan, out, [*results])
+        run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
         make = cluster.analyse if cluster else analyse
         for made in make(todo, localizer, out, settings, _balanced_batch(len(plan.inputs), batch)):
             result = made.chained(journal.head, out)
@@ -115,6 +129,16 @@ def scan(
         for name, text in TABLES.items():
             write_text(out / name, text(results))
         run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
+
+
+def _same_names(earlier: Sequence[run_record.InputRecord], roots: Sequence[Root]) -> None:
+    """Raise `ResumeError` when the same files would get other names, as those of a relative path in another folder."""
+    for before, now in zip_longest((one.label for one in earlier), (root.label for root in roots)):
+        if before != now:
+            raise ResumeError(
+                f"this scan named its files {printable(before or '')!r}, and this command {printable(now or '')!r}",
+                "give the same paths, in the same folder as before",
+            )
 
 
 def _unchanged(plan: Plan, out: Path, results: Sequence[ScanResult]) -> Iterator[ScanResult]:
