@@ -154,4 +154,4 @@ def _decode_rare(stream: bytes, frame: Frame) -> RGB:
     if samples.ndim == 2:
         grey = np.rint(samples * (255 / (2**frame.precision - 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.right_shift(samples, max(0, frame.precision - 8)).astype(np.uint8)
+    return np.asarray(np.right_shift(samples, max(0, frame.precision - 8)), dtype=np.uint8)
