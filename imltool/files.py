@@ -98,9 +98,8 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write UTF-8 text atomically, with its line feeds: the bytes are hashed and compared, on Windows too."""
+    write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -24,6 +24,8 @@ from imltool.pictures.images import read_map, read_mask, read_rgb, read_size, wr
 
 def test_failed_atomic_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
+    write_text(target, "old\n")
+    assert target.read_bytes() == b"old\n", "on any system"
     write_text(target, "old")
     with pytest.raises(RuntimeError), atomic(target) as temporary:
         temporary.write_text("half")

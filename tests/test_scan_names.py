@@ -7,6 +7,7 @@ import html
 import json
 import os
 import re
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -143,3 +144,23 @@ def test_report_names_the_place_of_each_file_of_the_same_name(
     names = {re.sub("<[^>]*>", "", title).strip(): place for title, place in shown}
     assert names == {"a.png": str(places[0]), "a-2.png": str(places[1]), "a-2-2.png": str(places[2])}
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+def test_output_is_utf8_in_files_and_pipes(tmp_path: Path, tiny_weights: Path) -> None:
+    """As on Windows, where a file or a pipe has the system's code page."""
+    name = "日本 ü \U0001f600.png"
+    write_rgb(tmp_path / "in" / name, photo(0, 40, 32))
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+
+    def run(*words: object) -> tuple[int, bytes]:
+        command = [sys.executable, "-m", "imltool", *map(str, words)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
+        return done.returncode, done.stdout
+
+    out = tmp_path / "out"
+    code, stdout = run("scan", tmp_path / "in", "--out", out, "--weights", tiny_weights, "--json")
+    assert code == 0 and stdout == (out / "results.jsonl").read_bytes()
+    assert json.loads(stdout)["path"] == name
+    (out / "maps" / f"{name}.png").unlink()
+    code, stdout = run("verify", out)
+    assert code == 4 and f"missing   maps/{name}.png" in stdout.decode()

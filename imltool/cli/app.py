@@ -148,6 +148,7 @@ def _fail(message: str, remedy: str = "") -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code. Tracebacks are shown with `-vv` only."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    common.write_utf8()
     with interrupted_by_sigterm():
         code = run(arguments)
     sys.exit(code)

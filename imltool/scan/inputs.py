@@ -284,7 +284,8 @@ def _label(places: Sequence[tuple[str, Path | Stored]]) -> tuple[Root, ...]:
         if place in roots:
             continue
         if is_address(given):
-            label = f"{FILE}://{readable(place.as_posix().rstrip('/'))}"
+            absolute = readable(place.as_posix().rstrip("/"))
+            label = f"{FILE}://{absolute}" if absolute[:1] in ("", "/") else f"{FILE}:///{absolute}"  # C:/folder
         elif path.is_dir():
             label = "" if len(places) == 1 else _unique(readable(place.name) or "root", taken)
         else:

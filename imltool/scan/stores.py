@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from imltool.errors import ImlError, ObjectError, ObjectGone, OutputError, StoreError, UsageError
@@ -103,7 +104,7 @@ def read_address(text: str) -> Stored | Path:
     if scheme == FILE:
         if not rest.startswith("/"):
             raise UsageError("a file:// address must begin with three slashes", "write file:///path")
-        return Path(rest)
+        return Path(rest[1:] if PureWindowsPath(rest[1:]).drive and os.name == "nt" else rest)  # file:///C:/folder
     if scheme not in SCHEMES:
         raise UsageError(f"unknown scheme {scheme}://", f"choose one of {_KNOWN}")
     if "?" in rest:
