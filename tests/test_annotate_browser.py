@@ -162,6 +162,12 @@ def test_box_stores_kind_and_comment_and_skipped_picture_is_shown_again(tmp_path
     saved(page)
     box = running.ask("api/pictures/1")[1]["boxes"][0]
     assert (box["kind"], box["comment"]) == ("removed", "a sign was here")
+    page.locator("#comment").press("End")
+    page.locator("#comment").press_sequentially(", red")
+    page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")  # the tab is closed while writing
+    until(page, lambda: running.ask("api/pictures/1")[1]["boxes"][0]["comment"] == "a sign was here, red")
+    saved(page)
+    page.locator("#comment").press("Enter")
     page.keyboard.press("Enter")
     at(page, "0.png")  # skipped before, and the only one left to judge
     page.keyboard.press("l")

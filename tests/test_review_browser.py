@@ -349,6 +349,46 @@ def test_two_examiners_do_not_overwrite_each_other(
         expect(one.get_by_role("radio", name="not relevant", exact=True)).to_have_attribute("aria-checked", "true")
 
 
+def test_text_that_is_too_long_stays_in_the_page_and_is_not_called_saved(page: Any, out: Path) -> None:
+    show(page, "a.png")
+    page.locator("#text").fill("x" * 20_001)
+    page.locator("#text").blur()
+    expect(page.locator("#saved")).to_contain_text("at most 20000 characters")
+    assert page.locator("#text").input_value() == "x" * 20_001
+    page.keyboard.press("j")
+    expect(page.locator("#message")).to_contain_text("this picture stays open")
+    page.locator("#text").fill("short")
+    page.locator("#text").blur()
+    saved(page)
+    assert read_decisions(out)[-1].text == "short"
+
+
+@pytest.mark.slow
+def test_text_written_while_a_decision_is_refused_is_kept(
+    browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Reviewing]
+) -> None:
+    out = Path(shutil.copytree(scanned, tmp_path / "out"))
+    with window(browser, viewport={"width": 1280, "height": 800}) as context:
+        one, other = context.new_page(), context.new_page()
+        for made, name in ((one, "A. Meier"), (other, "B. Koch")):
+            made.goto(serve(out, "--examiner", name).address + "#a.png")
+            ready(made, 0)
+        held: list[Any] = []
+        other.route("**/api/changes*", lambda route: route.abort())
+        other.route("**/api/pictures/0/decision", lambda route: held.append(route) if not held else route.continue_())
+        other.locator("#text").press_sequentially("first")
+        until(other, lambda: held)  # on its way, and the server will refuse it
+        one.keyboard.press("2")
+        saved(one)
+        other.locator("#text").press_sequentially(" and second")
+        held[0].continue_()
+        expect(other.locator("#message")).to_contain_text("A. Meier has decided on this picture in the meantime")
+        other.locator("#message button").click()
+        until(other, lambda: read_decisions(out)[-1].examiner == "B. Koch")
+        saved(other)
+        assert read_decisions(out)[-1].text == "first and second"
+
+
 @pytest.mark.slow
 def test_server_kill_is_reported_and_decisions_are_kept(
     browser: Any, scanned: Path, tmp_path: Path, serve: Callable[..., Reviewing]

@@ -352,9 +352,11 @@ session.addEventListener("conflict", () => {
   show();
   notice("this picture was changed in another tab; that state is shown now.", "Restore mine", () => session.act(() => session.restore()));
 });
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session.refresh());
+// a comment that is still being written is saved before the page goes away
+const commit = () => document.activeElement === by("comment") && about("comment", by("comment").value);
+document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? session.refresh() : commit()));
 addEventListener("focus", () => session.refresh());
-addEventListener("beforeunload", (event) => { if (!session.saved) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { commit(); if (!session.saved) event.preventDefault(); });
 new ResizeObserver(() => { viewport.resized(); drawing.draw(); }).observe(by("stage"));
 
 folder = await get("folder");

@@ -22,6 +22,7 @@ export class Decision extends EventTarget {
   unsaved = "";
   #dirty = false;
   #saving = null;
+  #refused = false; // the server does not take the opinion as it is
   #timer = 0;
 
   #tell(what = "change") {
@@ -29,13 +30,14 @@ export class Decision extends EventTarget {
   }
 
   get saved() {
-    return !this.#dirty && !this.#saving && !this.#timer;
+    return !this.#dirty && !this.#saving && !this.#refused && !this.#timer;
   }
 
   open(index, decided) {
     this.index = index;
     this.mine = null;
     this.unsaved = "";
+    this.#refused = false;
     this.#adopt(decided);
   }
 
@@ -71,23 +73,25 @@ export class Decision extends EventTarget {
 
   async #save() {
     while (this.#dirty) {
-      this.#dirty = false;
+      this.#dirty = this.#refused = false;
       const sent = { ...this.opinion };
       try {
         this.#accepted(await post(`pictures/${this.index}/decision`, { base: this.revision, opinion: sent }));
       } catch (error) {
         if (error.status === 409 && same(error.answer.opinion, sent)) this.#accepted(error.answer); // the first answer was lost
         else if (error.status === 409) {
-          this.mine = sent;
+          this.mine = { ...this.opinion }; // with what was written since
           this.other = error.answer.examiner;
           this.unsaved = "";
+          clearTimeout(this.#timer);
+          this.#timer = 0;
           this.#dirty = false;
           this.#adopt(error.answer);
           this.#tell("conflict");
         } else if (error.status === 422) {
           const found = await get(`pictures/${this.index}`).catch(() => null);
           this.unsaved = error.message;
-          if (found) this.#adopt(found.decision);
+          if (found) this.#keep(found.decision);
         } else {
           this.unsaved = error instanceof Refused ? error.message : "the server does not answer";
           this.#dirty = true;
@@ -103,6 +107,19 @@ export class Decision extends EventTarget {
     this.revision = decided.revision;
     this.unsaved = "";
     this.#tell("saved");
+  }
+
+  // a refused opinion stays in the page, where it can be corrected (a text may be too long); refused boxes do not
+  #keep(decided) {
+    const { boxes } = decided.opinion;
+    const others = !same(boxes, this.opinion.boxes);
+    this.known = decided;
+    this.revision = decided.revision;
+    this.opinion = { ...this.opinion, boxes };
+    this.#refused = !same(this.opinion, decided.opinion);
+    this.#dirty ||= others && this.#refused;
+    this.#tell();
+    this.#tell("adopted");
   }
 
   // save the decision that was refused because of somebody else's
