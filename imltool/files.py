@@ -19,9 +19,26 @@ from filelock import FileLock, Timeout
 from imltool.errors import DataError, OutputError, UsageError
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
-    | {".jp2", ".j2k", ".jpx", ".heic", ".heif", ".hif", ".avif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".gif",
+    }
+    | {".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".heic", ".heif", ".hif", ".heics", ".avif", ".avifs"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
+"""Extensions of the formats that are read."""
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """Names of the temporary files of `atomic`."""
 LOCK = ".imltool.lock"

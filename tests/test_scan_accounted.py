@@ -17,6 +17,8 @@ from helpers.mutants import mutant, seeds
 from helpers.outputs import record_of
 from helpers.pictures import photo, write_rgb
 
+from imltool.evidence.context import ENDINGS
+from imltool.pictures.header import FORMATS
 from imltool.scan.inputs import plan_inputs
 
 LIBRARY_TEXT = re.compile(r"0x[0-9a-f]{6,}|<_io\.|object at|\bat line \d+|errno", re.IGNORECASE)
@@ -124,3 +126,13 @@ def test_truncated_picture_is_analysed_and_remarked(tmp_path: Path, tiny_weights
     (remark,) = [each for each in row["remarks"] if each["id"] == "cut-off"]
     assert remark["text"] == f"damaged: only its first {rows} rows could be decoded and were analysed"
     assert np.isfinite(row["score"])
+
+
+def test_damaged_files_of_every_format_are_reported(tmp_path: Path) -> None:
+    """Every extension that stands for a format that is read."""
+    endings = [ending for ending, form in ENDINGS.items() if form in FORMATS]
+    left_out = {".dng", ".nef", ".cr2", ".arw", ".pef", ".srw", ".pfm"}  # raw files, and numbers that may be no picture
+    for ending in endings:
+        (tmp_path / f"a{ending}").write_bytes(b"damaged")
+    names = {item.name for item in plan_inputs([tmp_path], tmp_path / "out").inputs}
+    assert names == {f"a{ending}" for ending in endings if ending not in left_out}
