@@ -29,7 +29,7 @@ from imltool.scan.decisions import (
     read_decisions,
 )
 from imltool.scan.results import RESULTS, ScanResult
-from imltool.scan.verify import CHANGED, MISSING, UNCHECKED, Finding
+from imltool.scan.verify import CHANGED, MISSING, UNCHECKED, Finding, holds
 from imltool.versions import __version__
 
 LOCK = ".decisions.lock"
@@ -163,7 +163,7 @@ def verify_decisions(out: Path) -> Iterator[Finding]:
     for name, text in EXPORTS.items():
         if not (out / name).exists():
             yield Finding(UNCHECKED, name, "is missing: imltool review OUT --export writes it")
-        elif (out / name).read_bytes() != text(latest(rows)).encode():
+        elif not holds(out / name, text(latest(rows))):
             yield Finding(UNCHECKED, name, f"does not match {DECISIONS}: imltool review OUT --export writes it again")
 
 
