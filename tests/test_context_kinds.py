@@ -232,3 +232,17 @@ def test_png_in_many_chunks_is_complete(tmp_path: Path) -> None:
     path.write_bytes(png(*((b"tEXt", b"a\0b") for _ in pieces)))
     found = context_of(path)
     assert (found.ending, found.problems) == (None, ("PNG: only its first 20000 chunks were read",))
+
+
+def test_comments_of_netpbm_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.ppm"
+    line = b"Created by GIMP version 2.10.18 PNM plug-in"
+    for data, comments in (
+        (b"P6\n# " + line + b"\n4 4\n255\n" + bytes(48), 1),
+        (b"P3\n4 #" + line + b"\n# # two\n1\n255\n" + b"0 " * 12, 2),
+        (b"P6\n4 5\n255\n# " + line + b"\n" + bytes(48), 0),  # these are pixels
+    ):
+        path.write_bytes(data)
+        found = context_of(path)
+        assert [each.where for each in found.carriers] == ["PPM comment"] * comments
+        assert ("editor" in ids(found)) is (comments > 0)

@@ -10,7 +10,7 @@ from typing import Any
 from imltool.pictures import tags
 from imltool.pictures.block import BLOCK_BYTES, CHUNKS, XMP_NAME, Blocks, label_of, tiff_block
 from imltool.pictures.boxes import boxes
-from imltool.pictures.ends import bmp_end, codestream_end, container_end, netpbm_end, tiff_end
+from imltool.pictures.ends import bmp_end, codestream_end, container_end, netpbm_comments, netpbm_end, tiff_end
 from imltool.pictures.jpeg_structure import JpegStructure, multi_pictures, read_structure
 from imltool.pictures.png_blocks import read_png_blocks
 from imltool.pictures.source import Source
@@ -57,6 +57,8 @@ def read_blocks(source: Source, image_format: str | None, info: Mapping[str, Any
         found.end = bmp_end(source)
     elif image_format == "PPM":
         found.end = netpbm_end(source)
+        for comment in netpbm_comments(source):
+            found.add("comment", "PPM comment", comment)
     if reader is _heif:
         for key, kind in (("exif", "EXIF"), ("xmp", "XMP"), ("icc_profile", "ICC")):
             if isinstance(data := info.get(key), bytes) and data:

@@ -1,4 +1,4 @@
-"""The end of the picture in files whose format has no single end marker: TIFF, BMP, PPM, JPEG 2000."""
+"""The end of the picture in files whose format has no single end marker: TIFF, BMP, PPM, JPEG 2000; PPM's comments."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ PUBLIC = frozenset({
 })  # fmt: skip
 """Tags whose values are known not to be offsets of further data; those in a maker note (37500) may be."""
 NETPBM = re.compile(rb"P(?:4((?:\s|#[^\n]*\n)+\d+){2}|[56]((?:\s|#[^\n]*\n)+\d+){3})\s")
+NETPBM_HEAD = re.compile(rb"P[1-6]((?:\s|#[^\n]*\n)+\d+){2,3}")
+"""The header of a PBM, PGM or PPM file, up to its last number."""
 STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.MULTILINE)
 """Descriptions by programs that write more pictures after the first one, without tables."""
 
@@ -123,6 +125,12 @@ def netpbm_end(source: Source) -> int | None:
     if kind == b"P4":
         return found.end() + (width + 7) // 8 * height
     return found.end() + width * height * (3 if kind == b"P6" else 1) * (2 if white[0] > 255 else 1)
+
+
+def netpbm_comments(source: Source) -> list[bytes]:
+    """The comments in the header of a PBM, PGM or PPM file: a line each, after a number sign."""
+    found = NETPBM_HEAD.match(source.read(0, 4096))
+    return [line.strip() for line in re.findall(rb"#([^\n]*)", found[0])] if found else []
 
 
 def codestream_end(source: Source, start: int, stop: int) -> int | None:

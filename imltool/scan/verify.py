@@ -178,7 +178,7 @@ class Verification:
             return
         if not checksum_ok(record):
             yield Finding(CHANGED, RECORD, "its values do not fit its checksum, self_sha256")
-        elif not _holds(self.out / RECORD, record_text(record)):  # when a key occurs twice, only the last is read
+        elif not holds(self.out / RECORD, record_text(record)):  # when a key occurs twice, only the last is read
             yield Finding(CHANGED, RECORD, "is not written as a scan writes these values")
         yield from _differences(record.get("parameters"), self._parameters, "parameters", PARAMETERS)
         heads = [self._links[0].row.get("previous_sha256") if self._links and self._links[0].row else self.head]
@@ -314,7 +314,8 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _holds(path: Path, text: str) -> bool:
+def holds(path: Path, text: str) -> bool:
+    """Whether a file has a text as its content; False when it cannot be read."""
     try:
         return path.read_bytes() == text.encode()
     except OSError:
