@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import struct
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -308,6 +310,19 @@ def test_libtiff_errors_are_problems_of_their_file(tmp_path: Path, capfd: pytest
     assert read.rgb is not None and read.context is not None
     assert any(problem.startswith("pixels: ") for problem in read.context.problems)
     assert capfd.readouterr() == ("", "")
+
+
+def test_fax_is_read_where_packages_are_not_in_the_interpreters_own_folder(tmp_path: Path) -> None:
+    """As installed for one user, or found by PYTHONPATH: the process that reads it has the same packages."""
+    bits = Image.fromarray(((X // 3 + Y // 2) % 2 * 255).astype(np.uint8)).convert("1")
+    path = tmp_path / "a.tif"
+    bits.save(path, compression="group4")
+    plain = getattr(sys, "_base_executable", sys.executable)  # of a virtual environment, the one without its packages
+    code = "import sys; from pathlib import Path; from imltool.pictures.images import read_rgb; "
+    code += "print(read_rgb(Path(sys.argv[1])).sum())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([plain, "-c", code, str(path)], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(3 * 255 * int(np.asarray(bits).sum()))], done.stderr
 
 
 def test_tiff_masks_keep_their_values(tmp_path: Path) -> None:

@@ -10,8 +10,14 @@ import io
 import json
 import sys
 import warnings
+from pathlib import Path
 
-from PIL import Image, TiffImagePlugin  # noqa: F401
+if sys.path and Path(sys.path[0]) == Path(__file__).parent:  # Python puts it there for a script
+    del sys.path[0]
+try:
+    from PIL import Image, TiffImagePlugin  # noqa: F401
+except ImportError:
+    sys.exit(2)
 
 MEMORY = 4_000_000_000
 """Limit of the address space in bytes (our choice)."""
@@ -19,7 +25,7 @@ PIXELS = 300_000_000
 
 
 def main() -> int:
-    """Decode the file; return the exit code, 1 if it cannot be decoded."""
+    """Decode the file; return the exit code: 1 if it cannot be decoded, and 2 without Pillow."""
     try:
         import resource
 

@@ -354,13 +354,15 @@ def _colour_map(layout: TiffLayout, table: tags.Table) -> RGB:
 def _by_libtiff(source: Source, layout: TiffLayout) -> Pixels:
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(READER)], input=source.whole(), capture_output=True, timeout=SECONDS, check=False
+            [sys.executable, str(READER)], input=source.whole(), capture_output=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise ImageError(f"damaged picture (decoding took more than {SECONDS} s)") from None
     lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     for line in lines:
         log.info("%s: libtiff: %s", source.path, line)
+    if done.returncode == 2:
+        raise ImageError("not decoded: Pillow cannot be loaded by another process, which reads its layout")
     head, _, data = done.stdout.partition(b"\n")
     made = json.loads(head) if done.returncode == 0 and head else {}
     if made.get("size") != [layout.width, layout.height] or len(data) != layout.width * layout.height * made["samples"]:
