@@ -86,7 +86,19 @@ def test_passed_over_files_are_counted(tmp_path: Path, tiny_weights: Path, imlto
 
 @pytest.mark.parametrize(
     "name",
-    ["a:b.png", "a*b?.png", 'a"b<c>|.png', "CON.png", "nul", "com1.tar.png", "end.", "end ", "a\nb.png", "\x01.png"],
+    [
+        "a:b.png",
+        "a*b?.png",
+        'a"b<c>|.png',
+        "CON.png",
+        "nul",
+        "com1.tar.png",
+        "conin$",
+        "end.",
+        "end ",
+        "a\nb.png",
+        "\x01.png",
+    ],
 )
 def test_names_invalid_on_windows_get_valid_output_names(tmp_path: Path, name: str, tiny_weights: Path) -> None:
     write_rgb(tmp_path / "in/x.png", photo(0))
@@ -96,7 +108,7 @@ def test_names_invalid_on_windows_get_valid_output_names(tmp_path: Path, name: s
     )
     assert one.name == name and other.output == "x.png", "results use its original name"
     assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', one.output)
-    assert not re.match(r"(con|nul|com1)\s*(\.|$)", one.output, re.IGNORECASE)
+    assert not re.match(r"(con|nul|com1|conin\$)\s*(\.|$)", one.output, re.IGNORECASE)
     folder = tmp_path / "in" / f"{name}-folder"
     write_rgb(folder / "y.png", photo(1))
     outputs = {item.output for item in plan_inputs([tmp_path / "in"], tmp_path / "out").inputs}

@@ -13,6 +13,7 @@ from helpers.outputs import record_of, rows_by_path
 from helpers.pictures import photo, write_rgb
 from scipy.stats import beta
 
+from imltool.scan.stability import settle
 from imltool.scan.verdicts import INCONCLUSIVE_RATE, RATES, SENSITIVITIES, WORDS, choose_verdicts
 from imltool.student.header import CheckpointHeader, read_header
 from imltool.student.operating_points import KindRate, operating_point, pictures_needed
@@ -279,3 +280,15 @@ def test_resumed_scan_with_stability_gives_the_same_bytes(
         (out / "results.jsonl").write_bytes(b"".join(rows[:kept]))
         assert imltool(*command, "--batch", "4")[0] == 3
         assert {path: path.read_bytes() for path in whole} == whole
+
+
+def test_reason_names_the_change_also_between_the_points() -> None:
+    verdicts = choose_verdicts(CheckpointHeader(name="a", authentic_scores={"a": [n / 100 for n in range(100)]}))
+    assert verdicts.indication is not None and verdicts.inconclusive is not None
+    between = (verdicts.indication.threshold + verdicts.inconclusive.threshold) / 2
+    for scores, reason in (
+        ({"jpeg 95": 1.0, "jpeg 85": between}, "unstable: it becomes an indication under jpeg 95"),
+        ({"jpeg 95": 0.0, "jpeg 85": None}, None),
+    ):
+        settled = settle(verdicts, between, scores)
+        assert (settled.verdict, settled.reason) == ("inconclusive", reason)

@@ -36,7 +36,7 @@ MARKED = re.compile(rf"~[0-9a-f]{{{DIGEST}}}(\.png|\.jpg|\.json)?\Z", re.IGNOREC
 ILLEGAL = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 """Characters that Windows allows in no name, and control characters."""
 RESERVED = re.compile(
-    r"(CON|PRN|AUX|NUL|COM[0-9\u00b9\u00b2\u00b3]|LPT[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
+    r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9\u00b9\u00b2\u00b3]|LPT[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
 )
 """Names of devices, which Windows allows for no file, whatever its extension."""
 LONGEST_OUTPUT = 700

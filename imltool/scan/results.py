@@ -49,7 +49,7 @@ class ScanResult(Part):
         width, height: pixels, EXIF orientation applied; None when it could not be decoded.
         score: image score in [0,1], see `image_score`.
         verdict: the word for the score at the scan's operating point.
-        verdict_reason: why the verdict is inconclusive although the score alone would give another.
+        verdict_reason: why the verdict is inconclusive, unless its score is between the points and no change flips it.
         stability: the scores after mild changes; None when not requested.
         tampered_area: share of the pixels above the map's threshold.
         regions: connected parts of the mask, largest first.

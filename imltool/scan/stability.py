@@ -42,7 +42,8 @@ class Settled:
 def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]) -> Settled:
     """The verdict of a picture that takes its scores after `CHANGES` into account.
 
-    A verdict flips when a change removes an indication or causes one; it is then inconclusive.
+    A verdict flips when a change removes an indication or causes one; it is then inconclusive, or stays so, and the
+    reason names the change.
 
     Args:
         score: of the unchanged picture, in [0,1].
@@ -51,7 +52,7 @@ def settle(verdicts: Verdicts, score: float, changed: Mapping[str, float | None]
     word, reason = verdicts.word(score), verdicts.reason
     words = {name: None if value is None else verdicts.word(value) for name, value in changed.items()}
     flipped = [name for name, other in words.items() if other and (other == INDICATION) != (word == INDICATION)]
-    if flipped and word != INCONCLUSIVE:
+    if flipped:
         flips = "the indication is lost" if word == INDICATION else "it becomes an indication"
         word, reason = INCONCLUSIVE, f"unstable: {flips} under {', '.join(flipped)}"
     scores = tuple(ChangedScore(change=name, score=value, verdict=words[name]) for name, value in changed.items())
