@@ -137,13 +137,15 @@ def box(name: bytes, *content: bytes | bytearray) -> bytes:
     return struct.pack(">L4s", 8 + len(data), name) + data
 
 
-def jp2(samples: NDArray[np.generic], space: int, *more: bytes) -> bytes:
-    """A JPEG 2000 file of the given components with a colour space number."""
+def jp2(samples: NDArray[np.generic], space: int, *more: bytes, profile: bytes = b"") -> bytes:
+    """A JPEG 2000 file of the given components with a colour space number, or a profile of the space so named."""
     code = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="j2k", mct=False)
     height, width = samples.shape[:2]
     parts = samples.shape[2] if samples.ndim == 3 else 1
     header = box(b"ihdr", struct.pack(">LLHBBBB", height, width, parts, 7, 7, 0, 0))
     colour = box(b"colr", struct.pack(">BBBL", 1, 0, 0, space))
+    if profile:
+        colour = box(b"colr", b"\2\0\0" + bytes(16) + profile + bytes(108))
     signature = b"\0\0\0\x0cjP  \r\n\x87\n" + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
     return signature + box(b"jp2h", header, colour, *more) + box(b"jp2c", code)
 
@@ -167,6 +169,12 @@ def test_jpeg_2000_is_read_by_its_colour_space(tmp_path: Path) -> None:
         "colour and alpha": (jp2(np.dstack([rgb, alpha]), 16), rgb, 0),
         "blue first": (jp2(np.ascontiguousarray(rgb[..., ::-1]), 16, swapped), rgb, 0),
         "a palette": (jp2(indices, 16, mapped), palette[indices], 0),
+        "a profile of RGB": (jp2(np.dstack([rgb, alpha]), 0, profile=b"RGB "), rgb, 0),
+        "a profile of grey": (
+            jp2(np.dstack([rgb[..., 0], alpha]), 0, profile=b"GRAY"),
+            rgb[..., :1].repeat(3, axis=2),
+            0,
+        ),
     }
     for name, (data, expected, limit) in cases.items():
         path.write_bytes(data)
@@ -174,6 +182,9 @@ def test_jpeg_2000_is_read_by_its_colour_space(tmp_path: Path) -> None:
         assert read_size(path) == (96, 64)
     for space, reason in ((12, "CMYK"), (14, "CIE L*a*b*"), (99, "colour space 99")):
         path.write_bytes(jp2(rgb, space))
+        assert read_evidence(path).reason == f"intact but not supported: JPEG 2000 with {reason}"
+    for profile, reason in ((b"CMYK", "CMYK"), (b"Lab ", "CIE L*a*b*"), (b"HSV ", "a profile of another colour space")):
+        path.write_bytes(jp2(np.dstack([rgb, alpha]), 0, profile=profile))
         assert read_evidence(path).reason == f"intact but not supported: JPEG 2000 with {reason}"
     whole = jp2(rgb, 16)
     start = whole.index(b"\xff\x4f\xff\x51") + 42

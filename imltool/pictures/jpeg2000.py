@@ -17,6 +17,8 @@ from imltool.pictures.source import Source
 
 GREY, SRGB, SYCC = 17, 16, 18
 SPACES = {12: "CMYK", 14: "CIE L*a*b*", 15: "bilevel", 20: "e-sRGB", 21: "ROMM-RGB", 24: "e-sYCC"}
+PROFILES = {b"RGB ": 0, b"GRAY": GREY, b"CMYK": 12, b"Lab ": 14}
+"""Colour space of an ICC profile, from its header → number of the space; 0 where only the samples' number matters."""
 START = b"\xff\x4f\xff\x51"
 """The start of a codestream, and its size marker."""
 
@@ -31,7 +33,8 @@ class Jp2Header:
         bits: of each component of the codestream.
         signed: whether any component is signed.
         subsampled: whether any component has fewer samples than the picture has pixels.
-        space: enumerated colour space, 0 for a profile, None for a bare codestream.
+        space: enumerated colour space, also of a profile; 0 for one of RGB or without a header, None for a bare
+            codestream.
         palette: [entries,columns], None without one; palette_bits: bits of its columns.
         columns: (component, palette column or None) of each channel.
         colours: colour number (from 0) → channel, where the file defines it.
@@ -102,7 +105,7 @@ def _describe(source: Source, described: Box, found: Jp2Header) -> None:
     for box in boxes(source, described.start, described.end):
         data = source.read(box.start, min(box.end - box.start, 1 << 20))
         if box.name == b"colr" and found.space is None and len(data) >= 3:
-            found.space = struct.unpack_from(">L", data, 3)[0] if data[0] == 1 and len(data) >= 7 else 0
+            found.space = struct.unpack_from(">L", data, 3)[0] if data[0] == 1 and len(data) >= 7 else _of_profile(data)
         elif box.name == b"pclr" and len(data) >= 3:
             _read_palette(data, found)
         elif box.name == b"cmap":
@@ -112,6 +115,12 @@ def _describe(source: Source, described: Box, found: Jp2Header) -> None:
             entries = (struct.unpack_from(">HHH", data, place) for place in range(2, len(data) - 5, 6))
             found.colours = {colour - 1: channel for channel, kind, colour in entries if kind == 0 and 0 < colour < 5}
     found.columns = tuple(mapped)
+
+
+def _of_profile(data: bytes) -> int:
+    """The space of the ICC profile in a colour box; 0 when it has no header."""
+    name = data[19:23]
+    return PROFILES.get(name, -1) if data[0] in (2, 3) and len(name) == 4 else 0
 
 
 def _read_palette(data: bytes, found: Jp2Header) -> None:
@@ -131,7 +140,8 @@ def read_jpeg2000(source: Source, header: Jp2Header) -> RGB:
 
     space = header.space
     if header.signed or (space is not None and space not in (0, GREY, SRGB, SYCC)):
-        named = "signed components" if header.signed else SPACES.get(space or 0, f"colour space {space}")
+        other = "a profile of another colour space" if space == -1 else f"colour space {space}"
+        named = "signed components" if header.signed else SPACES.get(space or 0, other)
         raise ImageError(f"intact but not supported: JPEG 2000 with {named}")
     if header.subsampled:
         raise ImageError("intact but not supported: JPEG 2000 with subsampled components")
