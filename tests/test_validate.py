@@ -132,6 +132,9 @@ def test_report_states_rates_and_conditions(validated: Path, lab: Path, weights:
     conditions = results_in(validated)["conditions"]
     assert conditions["checkpoint"] == "tiny" and conditions["engine"].startswith("torch")
     assert conditions["indication_threshold"] is not None
+    assert f"{conditions['indication_threshold']:.6f}" in page, "as precise as the scores"
+    record = json.loads((validated / "authentic/run.json").read_text(encoding="utf-8"))
+    assert conditions["versions"] == record["libraries"] and conditions["platform"] == record["platform"]
 
 
 def test_report_is_written_as_pdf(validated: Path) -> None:
@@ -248,7 +251,7 @@ def test_pictures_without_extension_and_equal_files_are_accounted_for(
     lab: Path, weights: Path, tmp_path: Path, imltool: Imltool
 ) -> None:
     for index in range(3):
-        caption = exif(("Maker", "One"))
+        caption = exif(("Maker", "Maker One"))
         caption[270] = f"Holiday {index}"
         if index == 2:
             caption[305] = "Firmware 1.1"
@@ -266,6 +269,7 @@ def test_pictures_without_extension_and_equal_files_are_accounted_for(
     assert results["authentic"]["repeated"] == ["IMG_1"] and results["tampered"]["repeated"] == []
     assert results["on_both_sides"] == ["IMG_0", "IMG_1"]
     assert {one["name"] for one in results["groups"]["program"]} == {"no program named", "Firmware 1.1"}
+    assert [one["name"] for one in results["groups"]["camera"]] == ["Maker One"]
     page = " ".join((out / "report.html").read_text(encoding="utf-8").split())
     for text in (
         "2 edited pictures are also among the authentic ones (IMG_0): one of the rates is wrong",

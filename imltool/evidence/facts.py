@@ -36,7 +36,7 @@ def describe(context: Context | None) -> list[tuple[str, str]]:
         "Format": _format(context),
         "JPEG coding": _coding(context.jpeg),
         "Double JPEG": f"signs in {double.frequencies} of 14 DCT frequencies" if double and double.frequencies else "",
-        "Camera": _joined(_model(camera), camera.lens, camera.serial and f"serial {camera.serial}"),
+        "Camera": _joined(camera_name(camera), camera.lens, camera.serial and f"serial {camera.serial}"),
         "Software": "; ".join(f"{trace.text} ({trace.where})" for trace in context.software),
         "Times": "; ".join(times),
         "Position": _joined(*place, f"{gps.altitude} m high" if gps.altitude is not None else None),
@@ -55,7 +55,8 @@ def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _model(camera: Camera) -> str:
+def camera_name(camera: Camera) -> str:
+    """Make and model; the model alone if it begins with the make. "" if neither is named."""
     make, model = camera.make or "", camera.model or ""
     return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from imltool.errors import UsageError
 from imltool.evaluation.events import Said
+from imltool.evidence.facts import camera_name
 from imltool.files import write_text
 from imltool.scan.pdf import lay_out
+from imltool.student.operating_points import SCORE_DIGITS
 from imltool.tables import Table, csv_text, number
 from imltool.templates import environment
 from imltool.texts import counted
@@ -122,7 +124,7 @@ def _percent(share: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else f"{value:.{SCORE_DIGITS}f}"
 
 
 def group_tables(results: ValidationResults) -> list[Table]:
@@ -204,9 +206,8 @@ def _localization_note(one: Localization) -> str:
 
 
 def camera_text(row: ScanResult) -> str:
-    """Make and model of the camera that the file names; "" for none."""
-    camera = row.context.camera if row.context else None
-    return " ".join(part for part in (camera.make, camera.model) if part) if camera else ""
+    """The camera that the file names; "" for none."""
+    return camera_name(row.context.camera) if row.context else ""
 
 
 def _picture_rows(rows: Mapping[str, Sequence[ScanResult]]) -> Iterator[dict[str, object]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -46,7 +45,6 @@ from imltool.validation.report import (
     write_report,
 )
 from imltool.validation.results import Conditions, Group, Localization, Material, ValidationResults
-from imltool.versions import installed_versions
 from imltool.weights import student_file
 
 if TYPE_CHECKING:
@@ -241,17 +239,17 @@ class Validation:
     def _conditions(self, scanned: Path) -> Conditions:
         header = read_header(student_file(self.settings.weights))
         verdicts = choose_verdicts(header, self.settings.sensitivity)
-        model = json.loads((scanned / "run.json").read_text(encoding="utf-8"))["model"]
+        record = json.loads((scanned / "run.json").read_text(encoding="utf-8"))
         return Conditions(
             date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             examiner=self.settings.examiner,
             notes=self.settings.notes,
             command=self.command,
-            versions=installed_versions(),
-            platform=platform.platform(),
+            versions=record["libraries"],
+            platform=record["platform"],
             checkpoint=header.name,
             checkpoint_sha256=sha256_file(student_file(self.settings.weights)),
-            engine=model["engine"],
+            engine=record["model"]["engine"],
             sensitivity=self.settings.sensitivity,
             tiles=self.settings.tiles,
             indication_threshold=verdicts.indication.threshold if verdicts.indication else None,
