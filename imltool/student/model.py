@@ -32,7 +32,7 @@ class Student(nn.Module):
 
     def __init__(self, settings: StudentSettings | None = None) -> None:
         super().__init__()
-        self._frozen = False
+        self._frozen = self._fixed_statistics = False
         self.settings = settings or StudentSettings()
         self.backbone = build_backbone(self.settings.backbone, self.settings.drop_path)
         scales = self.backbone.channels
@@ -45,10 +45,19 @@ class Student(nn.Module):
         self.backbone.requires_grad_(not frozen)
         self.train(self.training)
 
+    def fix_statistics(self, fixed: bool = True) -> None:
+        """Normalise with BatchNorm's running statistics, and keep them, while weights are trained."""
+        self._fixed_statistics = fixed
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Student:
         super().train(mode)
         if self._frozen:
             self.backbone.eval()
+        if self._fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
+                    module.eval()
         return self
 
     def forward(self, images: Tensor, traces: Tensor | None = None) -> Tensor:

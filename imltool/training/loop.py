@@ -33,8 +33,9 @@ from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
 from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
+from imltool.training.distillation import Before
 from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
-from imltool.training.losses import LOSSES
+from imltool.training.losses import LOSSES, divergence
 from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder, stopped_early
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
@@ -114,6 +115,7 @@ class Training:
         self.validation = Validation(settings.data, watched) if watched else None
         self.calibration = Validation(settings.data, calibrating) if calibrating else None
         start = find_start(settings.init)
+        self.before = Before(start, settings.student, self.accelerator.device) if optim.distill else None
         self.ancestry = start.ancestry if start else ()
         # pictures the start was trained on count as training pictures: none of them may be held out now
         self.training_sets = merged_sets(hash_sets(self.data.files()), start.header.training_sets if start else ())
@@ -142,6 +144,7 @@ class Training:
         if optim.sync_batch_norm and self.accelerator.num_processes > 1:
             student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
         student.freeze_backbone(optim.backbone_lr == 0)
+        student.fix_statistics(optim.fix_batch_norm)
         student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(student, decay=optim.ema, use_warmup=True) if optim.ema else None
         self.meter = Meter()
@@ -265,11 +268,16 @@ class Training:
 
         Processes exchange gradients only at the `last` part.
         """
-        pixels, traces, target = part
+        pixels, traces, labels = part
+        optim = self.settings.optim
+        images, seen = self._input(pixels), traces.float() if traces.numel() else None
+        target = labels[:, None].float().div_(255.0)
         with nullcontext() if last else self.accelerator.no_sync(self.student):
             with self.accelerator.autocast():
-                logits = self.student(self._input(pixels), traces.float() if traces.numel() else None)
-            loss = LOSSES[self.settings.optim.loss](logits.float(), target[:, None].float().div_(255.0))
+                logits = self.student(images, seen)
+            loss = LOSSES[optim.loss](logits.float(), target)
+            if self.before is not None:
+                loss = loss + optim.distill * divergence(logits.float(), self.before(images, seen), target)
             self.accelerator.backward(loss / count)
         return loss.detach()
 

@@ -32,4 +32,19 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     return ((1 - torch.exp(-loss)) ** gamma * loss).mean()
 
 
+def divergence(logits: Tensor, before: Tensor, target: Tensor) -> Tensor:
+    """How far a student has moved from the maps of another one, mean over pixels of the KL divergence.
+
+    Learning without forgetting (Li & Hoiem, ECCV 2016), except in tampered pixels that the other student misses: there
+    the label is what the student has to learn (our choice).
+
+    Args:
+        before: probabilities of the other student, [B,1,H,W] in [0,1].
+    """
+    both = F.binary_cross_entropy_with_logits(logits, before, reduction="none")
+    alone = F.binary_cross_entropy(before, before, reduction="none")
+    kept = (target < 0.5) | (before > 0.5)
+    return ((both - alone) * kept).mean()
+
+
 LOSSES: dict[str, Loss] = {"bce": bce, "bce+dice": bce_dice, "focal": focal}

@@ -188,6 +188,7 @@ class OptimSettings(Settings):
         1, ge=1, description="parts of a batch that go through the network one after the other, for less memory"
     )
     sync_batch_norm: bool = Field(False, description="BatchNorm statistics over all processes (several GPUs)")
+    fix_batch_norm: bool = Field(False, description="normalise with the start's BatchNorm statistics and keep them")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fusion module")
     backbone_lr: float = Field(0.3, ge=0, description="the backbone's learning rate / lr; 0 freezes it")
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
@@ -195,6 +196,9 @@ class OptimSettings(Settings):
     weight_decay: float = Field(0.05, ge=0)
     clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     loss: Literal["bce", "bce+dice", "focal"] = Field("bce", description="bce is the paper's")
+    distill: float = Field(
+        0.0, ge=0, description="weight of the divergence from the maps of the student given as init; 0 is off"
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of averaged weights that are validated and saved; 0 is off")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         "auto", description="autocast precision; fp32 is none, auto is bf16 on a GPU and fp32 on a CPU"
