@@ -81,6 +81,8 @@ def training_settings(
             warmup=max(1, settings.steps // 10),
             loss="bce+dice",
             ema=settings.ema,
+            fix_batch_norm=True,  # the statistics of a mix with this much of one kind would not fit the others
+            distill=settings.distill,
         ),
         seed=settings.seed,
         workers=settings.workers,

@@ -33,6 +33,11 @@ class AdaptSettings(Settings):
     batch_size: int = Field(8, ge=1)
     lr: float = Field(4e-4, gt=0, description="peak learning rate of the fusion module")
     backbone_lr: float = Field(0.3, gt=0, description="the backbone's learning rate / lr")
+    distill: float = Field(
+        1.0,
+        ge=0,
+        description="weight of staying close to the maps of the student before, see optim.distill in training",
+    )
     ema: float = Field(0.97, ge=0, lt=1, description="decay of averaged weights")
     sides: dict[int, float] = Field(
         default={},
