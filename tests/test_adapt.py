@@ -94,10 +94,10 @@ def test_adapted_student_is_evaluated_and_can_scan(case: Path, tiny_weights: Pat
 
 
 def test_mixing_share_is_the_largest_that_known_kinds_allow() -> None:
-    lost = {0.0: 0.5, 1.0: 0.2, 0.85: 0.47, 0.7: 0.49, 0.55: 0.5, 0.4: 0.5}
+    lost = {0.0: 0.5, 0.85: 0.47, 0.7: 0.49, 0.55: 0.5, 0.4: 0.5}
     chosen = choose_share(lost.__getitem__, greatest_loss=0.02)
-    assert (chosen.share, chosen.known_before, chosen.known) == (0.7, 0.5, {1.0: 0.2, 0.85: 0.47, 0.7: 0.49})
-    assert choose_share(lambda share: 0.3, greatest_loss=0.02).share == 1.0
+    assert (chosen.share, chosen.known_before, chosen.known) == (0.7, 0.5, {0.85: 0.47, 0.7: 0.49})
+    assert choose_share(lambda share: 0.3, greatest_loss=0.02).share == 0.85
     assert choose_share(lambda share: 0.5 - 0.2 * (share > 0) - 0.1 * abs(share - 0.55), 0.02).share == 0.55
 
 
@@ -122,6 +122,7 @@ def test_thresholds_are_unchanged_without_authentic_pictures(case: Path, tiny_we
     assert "new kind, F1" in stdout and "authentic" not in stdout
     header, before = read_header(case / "run" / "adapted.safetensors"), read_header(tiny_weights)
     assert header.score_threshold == before.score_threshold
+    assert json.loads((case / "run" / "mixing.json").read_text())["share"] == SHARES[0] < 1
     frozen, start = load_checkpoint(case / "run" / "adapted.safetensors")[0], load_checkpoint(tiny_weights)[0]
     for name, tensor in start.backbone.state_dict().items():
         assert frozen.backbone.state_dict()[name].equal(tensor), name

@@ -11,7 +11,7 @@ from typing import Any
 
 from imltool.adapt.comparison import Case, Comparison, compare
 from imltool.adapt.known import known_cases, make_known
-from imltool.adapt.mixing import Mixing, keep_known
+from imltool.adapt.mixing import SHARES, Mixing, keep_known, mixed
 from imltool.adapt.parts import Parts, divide
 from imltool.adapt.recipe import training_settings
 from imltool.adapt.settings import AdaptSettings
@@ -160,16 +160,16 @@ class Adaptation:
     def _mix(self, data: DataSettings) -> Iterator[Progress]:
         """Keep as much of what was learned as the known kinds allow, and fit the thresholds of that student."""
         student, header = load_checkpoint(self.out / TRAINING / "last.safetensors")
-        if self.authentic is None:
-            write_text(self.out / MIXING, dump_json(Mixing().model_dump(mode="json")) + "\n")
-            kept = {name: getattr(self.header, name) for name in THRESHOLDS}  # nothing to fit others to
-            save_checkpoint(self.checkpoint, student.state_dict(), header.model_copy(update=kept))
-            return
-        yield from self._forge(WATCH, self.parts.calibrating)
         before = load_checkpoint(self.start)[0].state_dict()
-        localizer, mixing = keep_known(before, student, header, known_cases(self.out / WATCH), self.device)
-        if mixing.share < 1:  # the run has fitted those of all of the new weights
-            _, thresholds = Validation(data, data.calibration).run(localizer)
+        if self.authentic is None:
+            mixing = Mixing(share=SHARES[0])
+            student.load_state_dict(mixed(before, student.state_dict(), mixing.share))
+            kept = {name: getattr(self.header, name) for name in THRESHOLDS}  # nothing to fit others to
+            header = header.model_copy(update=kept)
+        else:
+            yield from self._forge(WATCH, self.parts.calibrating)
+            localizer, mixing = keep_known(before, student, header, known_cases(self.out / WATCH), self.device)
+            _, thresholds = Validation(data, data.calibration).run(localizer)  # the run has fitted those of its end
             header = thresholds.into(header, header.figures)
         write_text(self.out / MIXING, dump_json(mixing.model_dump(mode="json")) + "\n")
         save_checkpoint(self.checkpoint, student.state_dict(), header)

@@ -38,7 +38,7 @@ class Mixing(Frozen):
         known: the same of each share that was tried.
     """
 
-    share: float = 1.0
+    share: float
     known_before: float | None = None
     known: dict[float, float] = Field(default={})
 
