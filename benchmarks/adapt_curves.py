@@ -45,15 +45,20 @@ class Point:
     minutes: float
 
 
-def read_rows(out: Path) -> list[Row]:
+def read_rows(out: Path, name: str = "rows.jsonl") -> list[Row]:
     """The rows that an output folder has so far."""
-    file = out / "rows.jsonl"
+    file = out / name
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def calibrated_limit(row: Row) -> float:
+    """The score that 95 % of the authentic calibration pictures do not exceed."""
+    return float(np.quantile([one["score"] for one in row["calibrating"]], 0.95, method="higher"))
 
 
 def flagged(row: Row, part: str) -> list[bool]:
     """Flag pictures that score above 95 % of the authentic calibration pictures."""
-    limit = float(np.quantile([one["score"] for one in row["calibrating"]], 0.95, method="higher"))
+    limit = calibrated_limit(row)
     return [one["score"] > limit for one in row[part]]
 
 
