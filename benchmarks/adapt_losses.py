@@ -93,7 +93,7 @@ def measured(localizer: Localizer, samples: Mapping[str, Sequence[Sample]], cach
             (probabilities,) = localizer.maps([rgb], [kept["traces"]] if localizer.sees_traces else None)
             row: Row = {"set": name, "name": sample.name, "score": float(image_score(probabilities))}
             if sample.mask is not None:
-                row["f1"] = f1_of(probabilities, Case(sample.image, sample.mask))
+                row["f1"] = f1_of(probabilities, Case(sample.image, sample.mask, sample.rule))
             yield row
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import Imltool
-from helpers.pictures import forged, photo, write_rgb
+from helpers.pictures import forged, make_set, photo, write_rgb
 from PIL import Image
 
 from imltool.adapt.adaptation import Adaptation
@@ -91,6 +91,22 @@ def test_adapted_student_is_evaluated_and_can_scan(case: Path, tiny_weights: Pat
     assert imltool(*scan)[0] == 0
     code, _, error = imltool(*arguments(case, tiny_weights, *options, "--set", "steps=4"))
     assert code == 2 and "steps was 3, now 4" in error
+
+
+def test_known_forgeries_given_are_measured_in_place_of_made_ones(
+    case: Path, tiny_weights: Path, imltool: Imltool
+) -> None:
+    known = make_set(case / "known", tampered=3, authentic=1, seed=700)
+    options = ("--authentic", case / "clean", "--known", known, "--json")
+    code, stdout, stderr = imltool(*arguments(case, tiny_weights, *options))
+    assert code == 0, stderr
+    results = json.loads(stdout)
+    assert results["known_kinds"] == "data set" and results["comparison"]["known_f1"]["pictures"] == 3
+    assert not (case / "run" / "check").exists()
+    first = sorted((known / "tampered").iterdir())[0]
+    first.write_bytes((case / "photos" / "3.png").read_bytes())
+    code, _, error = imltool(*arguments(case, tiny_weights, *options))
+    assert code == 1 and "cannot show what is lost" in " ".join(error.split())
 
 
 def test_mixing_share_is_the_largest_that_known_kinds_allow() -> None:

@@ -20,6 +20,7 @@ from imltool.data.box_formats import read_boxes
 from imltool.data.boxes import BoxReport, MatchedImage, Raster, match_boxes
 from imltool.data.folder import PLAIN, Sample
 from imltool.data.raster import settle_rasters
+from imltool.data.sets import read_target
 from imltool.data.survey import fault_of
 from imltool.device import choose_device
 from imltool.errors import DataError
@@ -64,12 +65,15 @@ class Adaptation:
         authentic: folder of authentic pictures like those in casework; None leaves the thresholds as they
             are, and known kinds unchecked.
         masks: folder of true masks of the photos, by name, to measure with; None measures with the pseudo-masks.
+        known: data set (see `read_target`) of forgeries of kinds that the student finds, to measure what is lost;
+            None measures it on forgeries made from the authentic pictures.
         weights: the student to start from; None takes the default one.
         box_format, categories: see `read_boxes`.
         boxes_of: see `match_boxes`.
 
-    Raises `DataError` (see `parts.divide`, and for a held-out picture without its true mask), `WeightsError`,
-    `ResumeError` and `UsageError` before anything is learned.
+    Raises `DataError` (see `parts.divide`, for a held-out picture without its true mask, and for a known forgery that
+    cannot be read or is among the other pictures), `WeightsError`, `ResumeError` and `UsageError` before anything is
+    learned.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Adaptation:
         *,
         authentic: Path | None = None,
         masks: Path | None = None,
+        known: Path | None = None,
         weights: Path | None = None,
         settings: AdaptSettings | None = None,
         device: str = "auto",
@@ -103,6 +108,7 @@ class Adaptation:
             raise DataError(f"no box of {boxes} fits a picture in {photos}{first}", "check the names and the folder")
         self.parts: Parts = divide(self.report.matched, self.authentic, self.settings)
         self._true_masks = self._find_masks(masks) if masks else {}
+        self._known = self._read_known(known) if known else []
         self.comparison: Comparison | None = None
         self._parameters = {
             "command": "adapt",
@@ -118,7 +124,7 @@ class Adaptation:
             save_settings(self.settings, self.out / "config.yaml")
             yield from self._label()
             yield from self._train()
-            if self.parts.checking:
+            if self.parts.checking and not self._known:
                 yield from self._forge(CHECK, self.parts.checking)
             yield from self._compare()
 
@@ -184,7 +190,7 @@ class Adaptation:
         before = Localizer.load(self.start, self.device)
         after = Localizer.load(self.checkpoint, self.device)
         new = self._held_out()
-        known = known_cases(self.out / CHECK) if self.parts.checking else []
+        known = self._known or (known_cases(self.out / CHECK) if self.parts.checking else [])
         clean = [Case(path, None) for path in self.parts.checking]
         total = len(new) + len(known) + len(clean)
         for done, one in enumerate(compare(before, after, new, known, clean), 1):
@@ -203,6 +209,7 @@ class Adaptation:
             "recommended": self.comparison.recommended,
             "conclusion": self.comparison.conclusion(),
             "measured_with": "masks" if self._true_masks else "pseudo-masks",
+            "known_kinds": "data set" if self._known else "made from authentic pictures",
             "pictures": {name: len(files) for name, files in vars(self.parts).items()},
             "mixing": json.loads((self.out / MIXING).read_text(encoding="utf-8")),
             "boxes": sum(len(item.boxes) for item in self.report.matched),
@@ -218,6 +225,22 @@ class Adaptation:
             mask = truth.mask if truth else made[path.relative_to(self.photos).as_posix()]
             cases.append(Case(path, mask, truth.rule if truth else PLAIN))
         return cases
+
+    def _read_known(self, known: Path) -> list[Case]:
+        """The forgeries of a data set, none of which either student has learned from."""
+        samples = [sample for sample in read_target("known", str(known)).samples if sample.tampered]
+        if not samples:
+            raise DataError(f"{known} holds no forgery with a mask", "it needs the folders tampered and masks")
+        seen = {digest for one in self.header.training_sets for digest in one.files}
+        others = {sha256_file(path): path for part in vars(self.parts).values() for path in part}
+        for sample in samples:
+            if fault := fault_of(sample):
+                raise DataError(f"{sample.name} of {known}: {fault}", "repair it, or take it out")
+            digest = sha256_file(sample.image)
+            if digest in seen or digest in others:
+                where = f"is also {others[digest]}" if digest in others else f"was learned by {self.header.name}"
+                raise DataError(f"{sample.name} of {known} {where}", "it cannot show what is lost: take it out")
+        return [Case(sample.image, sample.mask, sample.rule) for sample in samples]
 
     def _find_masks(self, masks: Path) -> dict[Path, Sample]:
         """Held-out picture → it with its true mask, which has its path below the folder, or else its file name alone.

@@ -38,7 +38,7 @@ class Comparison(Frozen):
     Attributes:
         new_f1: pixel F1 at 0.5 on held-out pictures of the new kind.
         new_flagged: share of them above the operating point.
-        known_f1: pixel F1 on forgeries of known kinds; None without authentic pictures to make them from.
+        known_f1: pixel F1 on forgeries of known kinds; None without any, nor authentic pictures to make them from.
         false_alarms: share of authentic pictures above the operating point; None without any.
     """
 

@@ -26,6 +26,12 @@ def adapt(
     masks: Annotated[
         Path | None, common.option("--masks DIR", "True masks of PHOTOS, measured against instead of pseudo-masks.")
     ] = None,
+    known: Annotated[
+        Path | None,
+        common.option(
+            "--known DIR", "Forgeries of kinds the student finds (tampered/, masks/), to measure the loss on."
+        ),
+    ] = None,
     box_format: common.BoxFormatOption = None,
     categories: common.CategoryOption = None,
     boxes_of: common.BoxesOfOption = None,
@@ -56,6 +62,7 @@ def adapt(
         out,
         authentic=authentic,
         masks=masks,
+        known=known,
         weights=Path(weights) if weights else None,
         settings=settings,
         device=device,
@@ -67,7 +74,8 @@ def adapt(
     parts = adaptation.parts
     common.say(f"{counted(len(parts.taught), 'picture')} to learn from, {len(parts.held_out)} held out to measure")
     if authentic is None:
-        common.say("no --authentic: thresholds are not changed, and known kinds and false alarms are not measured")
+        unmeasured = "false alarms are" if known else "known kinds and false alarms are"
+        common.say(f"no --authentic: thresholds are not changed, and {unmeasured} not measured")
     else:
         common.say(
             f"authentic pictures: {len(parts.authentic)} for training, {len(parts.calibrating)} for calibration, "
@@ -86,18 +94,18 @@ def adapt(
     if as_json:
         common.print_json(adaptation.results())
     else:
-        _print(comparison)
+        _print(comparison, "known kinds, F1" if known else "made forgeries, F1")
     common.say(comparison.conclusion())
     if comparison.recommended:
         common.say(f"next: imltool scan PATH --weights {out}")
     common.finish(len(adaptation.report.faults))
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: Comparison, known: str) -> None:
     lines: list[tuple[str, Change | None]] = [
         ("new kind, F1", comparison.new_f1),
         ("new kind, flagged", comparison.new_flagged),
-        ("known kinds, F1", comparison.known_f1),
+        (known, comparison.known_f1),
         ("authentic, flagged", comparison.false_alarms),
     ]
     common.stdout.print(f"{'':20}{'pictures':>9}{'before':>8}{'after':>8}  change [95 %]", highlight=False)
