@@ -31,7 +31,7 @@ from imltool.data.sets import NamedSet, named_sets
 from imltool.data.splits import read_list, scenes_of
 from imltool.device import choose_device
 from imltool.evaluation.bootstrap import mean_estimate
-from imltool.files import sha256_file, sha256_text
+from imltool.files import sha256_file, sha256_text, write_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_rgb
 from imltool.student.checkpoint import load_checkpoint
@@ -132,6 +132,22 @@ def table(found: Sequence[Row], rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def numbers(found: Sequence[Row]) -> Row:
+    """Way to adapt → set → picture → F1 of a forgery, or score of an authentic one: before, and mean over folds after."""
+    before = {(row["set"], row["name"]): row for row in found if row["size"] == 0}
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in found:
+        if row["size"]:
+            way = f"{row['size']} {row['labels']}, {row['parts']}"
+            values[way, row["set"], row["name"]].append(row.get("f1", row["score"]))
+    made: Row = {}
+    for (way, name, picture), after in values.items():
+        first = before[name, picture]
+        pair = [round(first.get("f1", first["score"]), 4), round(float(np.mean(after)), 4)]
+        made.setdefault(way, {}).setdefault(name, {})[picture] = pair
+    return made
+
+
 def _line(way: tuple[int, str, str], name: str, count: int, before: str, after: str, difference: str) -> str:
     size, labels, parts = way
     return f"| {size} | {labels} | {parts} | {name} | {count} | {before} | {after} | {difference} |"
@@ -146,6 +162,7 @@ def main() -> None:
     parser.add_argument("--list", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--sizes", type=int, nargs="+", default=[20])
     parser.add_argument("--cache", type=Path, help="folder of the pictures' traces, shared by all kinds")
+    parser.add_argument("--json", type=Path, metavar="FILE.json", help="where to write the values by picture")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
 
@@ -165,6 +182,8 @@ def main() -> None:
         found += new
         print(*key, f"F1 {np.mean([row['f1'] for row in new if 'f1' in row]):.3f}", flush=True)
     print(table(found, rows))
+    if given.json:
+        write_text(given.json, json.dumps(numbers(found), ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

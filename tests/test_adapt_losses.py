@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adapt_losses import chosen_samples, table
+from adapt_losses import chosen_samples, numbers, table
 from PIL import Image
 
 from imltool.data.sets import named_sets
@@ -33,6 +33,7 @@ def test_a_picture_counts_once_with_its_mean_over_folds() -> None:
     # a: .5 -> mean(.4, .2) = .3; b: .1 -> .2
     assert "| 20 | boxes | all | known | 2 | 0.300 | 0.250 | -0.050 [-0.200, +0.100] |" in lines
     assert "| 20 | boxes | all | false alarms, known | 1 | 0.0% | 50.0% |  |" in lines
+    assert numbers(found) == {"20 boxes, all": {"known": {"a": [0.5, 0.3], "b": [0.1, 0.2], "clean": [0.4, 0.5]}}}
 
 
 def test_pictures_of_the_adaptation_are_left_out(tmp_path: Path) -> None:
