@@ -133,7 +133,7 @@ def table(found: Sequence[Row], rows: Sequence[Row]) -> str:
 
 
 def numbers(found: Sequence[Row]) -> Row:
-    """Way to adapt → set → picture → F1 of a forgery, or score of an authentic one: before, and mean over folds after."""
+    """Way to adapt → set → picture → F1 of a forgery, or score of an authentic one: before, and mean after."""
     before = {(row["set"], row["name"]): row for row in found if row["size"] == 0}
     values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in found:

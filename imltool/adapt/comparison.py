@@ -70,7 +70,7 @@ class Comparison(Frozen):
         if change.interval is not None:
             shown += f" (change {change.difference:+.3f}, 95 % {change.interval[0]:+.3f} to {change.interval[1]:+.3f})"
         if self.recommended:
-            return f"The adapted student is better at the new kind: {shown}. Nothing else got worse."
+            return f"The adapted student is better at the new kind: {shown}. Nothing else that was measured got worse."
         if change.interval is not None and change.interval[0] > 0:
             return f"The adapted student is better at the new kind, {shown}, but {' and '.join(self.losses())}."
         reasons = [f"an improvement is not shown: {shown}", *self.losses()]
