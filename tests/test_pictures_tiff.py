@@ -292,6 +292,18 @@ def test_damaged_strips_are_errors(tmp_path: Path) -> None:
                 read_rgb(path)
 
 
+def test_inks_other_than_cmyk_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    samples = np.rint(values_of("cmyk") * 255).astype(np.uint8)
+    for inks, reason in (
+        (1, None),
+        (2, "of 4 unsigned 8-bit samples per pixel, inks other than CMYK, interleaved, none"),
+    ):
+        more = [(332, "H", 1, inks, True)]
+        tifffile.imwrite(path, samples, photometric="separated", metadata=None, extratags=more)
+        assert read_evidence(path).reason == (reason and f"intact but not supported: a TIFF {reason}")
+
+
 def test_libtiff_errors_are_problems_of_their_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The fax decoder skips bad codes and prints to stderr; this is reported as a problem of the file instead."""
     bits = Image.fromarray(((X // 3 + Y // 2) % 2 * 255).astype(np.uint8)).convert("1")

@@ -47,9 +47,8 @@ COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, PALETTE: 1, RGB_: 3, YCBCR: 3, CIELAB: 
 LOSSLESS = frozenset({1, 5, 8, 32946, 32773, 34925, 50000})
 FAX, OLD_JPEG, JPEG, JPEG2000, WEBP = frozenset({2, 3, 4}), 6, 7, 34712, 50001
 
-BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, PREDICTOR = 258, 259, 262, 277, 284, 317
-COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, EXTRA, SAMPLE_FORMAT, INKS, SUBSAMPLING = 320, 322, 323, 338, 339, 332, 530
-REFERENCE_BLACK_WHITE, FILL_ORDER = 532, 266
+BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 258, 259, 262, 277, 284
+COLOUR_MAP, EXTRA, SAMPLE_FORMAT, INKS, SUBSAMPLING = 320, 338, 339, 332, 530
 
 READER = Path(__file__).with_name("libtiff_reader.py")
 SECONDS = 120
@@ -67,6 +66,7 @@ class TiffLayout:
         extras: kind of each extra sample (1 premultiplied alpha, 2 alpha, else 0).
         planar: whether each sample has a separate plane.
         illuminant: the white to which CIE L*a*b* is relative.
+        cmyk: whether separations are cyan, magenta, yellow and black, and not other inks.
     """
 
     width: int
@@ -80,6 +80,7 @@ class TiffLayout:
     planar: bool
     subsampled: bool
     illuminant: Illuminant
+    cmyk: bool
 
     @property
     def mode(self) -> str:
@@ -139,6 +140,7 @@ def read_layout(table: tags.Table) -> TiffLayout:
         planar=table.number(PLANAR) == 2 and samples > 1,
         subsampled=subsampling != (1, 1),
         illuminant=illuminant(table),
+        cmyk=(table.number(INKS) or 1) == 1,
     )
 
 
@@ -162,7 +164,7 @@ def check_layout(layout: TiffLayout) -> None:
         and (layout.photometric != PALETTE or (layout.number == "u" and layout.bits in (1, 2, 4, 8)))
         and (layout.photometric in (WHITE_IS_0, BLACK_IS_0) or layout.number != "i")
         and (layout.photometric in (WHITE_IS_0, BLACK_IS_0, PALETTE) or layout.bits >= 8)
-        and (layout.photometric != SEPARATED or (layout.number == "u" and layout.bits in (8, 16)))
+        and (layout.photometric != SEPARATED or (layout.number == "u" and layout.bits in (8, 16) and layout.cmyk))
         and (layout.photometric not in (YCBCR, CIELAB, ICCLAB) or (layout.number == "u" and layout.bits == 8))
         and (layout.photometric != CIELAB or layout.illuminant != "other")
         and (layout.photometric != WHITE_IS_0 or (layout.number == "u" and layout.bits <= 16))
@@ -181,6 +183,8 @@ def describe(layout: TiffLayout) -> str:
     colour = PHOTOMETRICS.get(layout.photometric, f"photometric interpretation {layout.photometric}")
     if layout.photometric == CIELAB and layout.illuminant == "other":
         colour += " relative to a white that is neither D50 nor D65"
+    if layout.photometric == SEPARATED and not layout.cmyk:
+        colour = "inks other than CMYK"
     kind = {"u": "unsigned", "i": "signed", "f": "floating-point"}.get(layout.number, "complex or undefined")
     packed = COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     planes = "separate planes" if layout.planar else "interleaved"
