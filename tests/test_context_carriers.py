@@ -271,6 +271,25 @@ def test_pictures_of_a_multi_picture_file_are_not_a_trailer(tmp_path: Path) -> N
         assert "problems" in ids(found) and read_evidence(path).rgb is not None, "the first picture is complete"
 
 
+@pytest.mark.parametrize("ending", ["gif", "png", "tif"])
+def test_missing_frames_and_pages_are_reported(tmp_path: Path, ending: str) -> None:
+    """The first is whole, and a later one is not; other formats cannot be decoded then."""
+    path = tmp_path / f"a.{ending}"
+    frames = [picture(160, 120, seed=seed) for seed in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    whole = path.read_bytes()
+    found = context_of(path)
+    assert (found.frames, found.problems, ids(found)) == (3, (), {"frames"})
+    assert found.ending == (None if ending == "tif" else "complete")
+    for length in (len(whole) - 300, len(whole) * 3 // 4):
+        path.write_bytes(whole[:length])
+        found = context_of(path)
+        assert found.ending == "cut off" and len(found.problems) == 1 and "cut off" in found.problems[0]
+        assert ids(found) == {"frames", "problems"} and read_evidence(path).rgb is not None
+    path.write_bytes(whole[:-1])
+    assert context_of(path).problems == (), "the last byte is no pixel"
+
+
 def test_end_of_picture_is_found_in_other_formats(tmp_path: Path) -> None:
     """TIFF in several layouts, with unused space at its end; samples of 1 and 16 bits; BMP."""
     pages = [np.full((64, 48, 3), 40 * page, np.uint8) for page in range(2)]

@@ -175,6 +175,9 @@ def _gif(source: Source, found: Blocks) -> None:
             found.frames += 1
             place += 11 + (3 << (flags[0] & 7) + 1 if flags[0] & 0x80 else 0)
             _, place = _gif_data(source, place, keep=False)
+            if place > source.size_bytes or source.read(place - 1, 1) != b"\0":
+                found.further_missing = True
+                found.problems.append(f"GIF: frame {found.frames} is cut off")
         elif mark == b"\x21\xfe":
             data, place = _gif_data(source, place + 2)
             found.add("comment", "GIF comment", data)
@@ -230,7 +233,10 @@ def _tiff(source: Source, found: Blocks) -> None:
     reader = tags.TagReader.open(source.read)
     if reader is None:
         return
-    found.end, found.end_sure = tiff_end(source)
+    found.end, found.end_sure, cut = tiff_end(source)
+    if cut:
+        found.further_missing = True
+        found.problems.append("TIFF: a page is cut off: its strips, tiles or tags reach beyond the end of the file")
     pages = reader.chain(PAGES)
     found.frames = max(1, len(pages))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import NamedTuple
 
 from imltool.pictures import tags
 from imltool.pictures.boxes import boxes
@@ -16,6 +17,10 @@ TILE_PARTS = 65_536
 POINTERS = (tags.EXIF, tags.GPS, tags.INTEROPERABILITY, tags.SUB_FILES)
 PLACES = {273: 279, 324: 325, 513: 514, 288: 289}
 """Tags with offsets of data → tags with its lengths: strips, tiles, a JPEG preview, free space."""
+PIXELS = (273, 324)
+"""Those of strips and tiles."""
+COMPRESSION, OLD_JPEG = 259, 6
+"""The tag, and the value of a compression whose writers often state wrong lengths."""
 PUBLIC = frozenset({
     *range(32), *range(254, 600), 700, 4096, 4097, 4098, 18246, 18249, 32781, *range(32995, 32999), 33432, 33550, 33723,
     33922, 34264, 34377, 34665, 34675, *range(34735, 34738), 34853, *range(36864, 37500), *range(37510, 42241), 42112,
@@ -29,18 +34,29 @@ STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.
 """Descriptions by programs that write more pictures after the first one, without tables."""
 
 
-def tiff_end(source: Source) -> tuple[int | None, bool]:
-    """The offset after the last byte that a TIFF file's tables use, and whether this is certainly the end.
+class TiffEnd(NamedTuple):
+    """The end of a TIFF file.
 
-    The offset is None when tables are damaged. The second value is False for a file with a maker note or tags of
-    unknown meaning, whose values may be offsets in the file, and for stacks written after the first picture.
+    Attributes:
+        end: the offset after the last byte that its tables use; None when tables are damaged.
+        sure: whether this is certainly the end: not for a file with a maker note or tags of unknown meaning, whose
+            values may be offsets in the file, and for stacks written after the first picture.
+        cut: whether strips or tiles of a page, or a table, reach beyond the end of the file.
     """
+
+    end: int | None
+    sure: bool
+    cut: bool
+
+
+def tiff_end(source: Source) -> TiffEnd:
+    """Where the data of a TIFF file end, by all of its tables."""
     reader = tags.TagReader.open(source.read)
     if reader is None:
-        return None, False
+        return TiffEnd(None, False, False)
     walk = _TiffWalk(source, reader)
     walk.run()
-    return (walk.end if not walk.damaged else None), walk.sure
+    return TiffEnd(walk.end if not walk.damaged else None, walk.sure, walk.cut)
 
 
 class _TiffWalk:
@@ -48,7 +64,7 @@ class _TiffWalk:
 
     def __init__(self, source: Source, reader: tags.TagReader) -> None:
         self.source, self.reader = source, reader
-        self.end, self.sure, self.damaged = 16 if reader.big else 8, True, False
+        self.end, self.sure, self.damaged, self.cut = 16 if reader.big else 8, True, False, False
 
     def run(self) -> None:
         """Follow the tables from the first on."""
@@ -67,13 +83,17 @@ class _TiffWalk:
             raw = None
         if raw is None or raw.next is None:
             self.damaged = True
+            self.cut |= place >= self.source.size_bytes or raw is not None
             return []
         self.end = max(self.end, raw.end)
         values = {tag: self._numbers(tag, kind, length, inline) for tag, kind, length, inline in raw.entries}
         for starts, sizes in PLACES.items():
             places, lengths = values.get(starts, ()), values.get(sizes, ())
             self.sure &= len(places) == len(lengths)
-            self.end = max(self.end, *(start + each for start, each in zip(places, lengths, strict=False)), 0)
+            ends = [start + each for start, each in zip(places, lengths, strict=False)]
+            self.end = max(self.end, *ends, 0)
+            told = starts in PIXELS and values.get(COMPRESSION) != (OLD_JPEG,)
+            self.cut |= told and max(ends, default=0) > self.source.size_bytes
         return [raw.next, *(number for tag in POINTERS for number in values.get(tag, ()))]
 
     def _numbers(self, tag: int, kind: int, length: int, inline: bytes) -> tuple[int, ...]:
@@ -83,7 +103,7 @@ class _TiffWalk:
         if size > len(inline):
             place = self.reader.place(inline)
             self.end = max(self.end, place + size)
-        wanted = tag in POINTERS or tag in PLACES or tag in PLACES.values()
+        wanted = tag in POINTERS or tag in PLACES or tag in PLACES.values() or tag == COMPRESSION
         if not size or not (wanted or tag == 270) or size > tags.VALUE_BYTES:
             self.sure &= bool(size) and not wanted
             return ()

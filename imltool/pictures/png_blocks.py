@@ -19,7 +19,7 @@ PNG_KNOWN = frozenset(
 
 def read_png_blocks(source: Source, found: Blocks) -> None:
     """Add the blocks of a PNG file to `found`."""
-    found.ended, others = False, 0
+    found.ended, others, stated, begun, end = False, 0, 0, 0, 0
     for number, (name, place, length) in enumerate(png_chunks(source, PIXEL_CHUNKS), 1):
         others += name not in (b"IDAT", b"fdAT")
         if others > CHUNKS or number == PIXEL_CHUNKS:
@@ -30,9 +30,10 @@ def read_png_blocks(source: Source, found: Blocks) -> None:
         whole = name not in PNG_KNOWN and len(data) == length
         if whole and source.read(place + 8 + length, 4) != struct.pack(">L", zlib.crc32(name + data)):
             found.problems.append(f"PNG {label_of(name)}: its checksum does not fit")
+        end = place + 12 + length
         if name == b"IEND":
-            found.ended, found.end = True, min(place + 12 + length, source.size_bytes)
-            return
+            found.ended, found.end = True, min(end, source.size_bytes)
+            break
         if name == b"eXIf":
             found.add("EXIF", "PNG eXIf", tiff_block(data))
         elif name == b"iCCP":
@@ -44,8 +45,15 @@ def read_png_blocks(source: Source, found: Blocks) -> None:
             found.add("time", "PNG tIME", stamp.encode())
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             _png_text(name, data, length, found)
+        elif name == b"acTL" and len(data) == 8:
+            (stated,) = struct.unpack_from(">L", data)
+        elif name == b"fcTL":
+            begun += 1
         elif name not in PNG_KNOWN:
             found.add("other", f"PNG {label_of(name)}", b"", length)
+    if stated and (begun < stated or (not found.ended and end > source.size_bytes)):
+        found.further_missing = True
+        found.problems.append("PNG: a further frame is cut off or missing")
 
 
 def _png_text(chunk: bytes, data: bytes, length: int, found: Blocks) -> None:
