@@ -188,6 +188,11 @@ def test_nonstandard_values_are_parsed_or_kept_as_text(tmp_path: Path) -> None:
     picture().save(path, exif=exif({271: "M"}, {}, {**gps, 1: ""}))
     found = context_of(path)
     assert not found.gps.present and found.unparsed[0].text == "33, 51, 0", "the hemisphere is unknown"
+    picture().save(path, exif=exif({271: "M"}, {}, {**gps, 2: (33.0, 59.0, 60.0)}))
+    assert context_of(path).gps.latitude == -34.0, "rounded seconds"
+    picture().save(path, exif=exif({271: "M"}, {}, {**gps, 2: (33.0, 75.0, 0.0)}))
+    found = context_of(path)
+    assert not found.gps.present and found.unparsed[0].text == "33, 75, 0 South", "there are no 75 minutes"
 
 
 def test_extension_of_another_format_is_remarked(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def degrees(where: str, numbers: Sequence[float] | None, reference: object, note
     raw = f"{', '.join(map(number_text, numbers))} {clean(reference) or ''}".strip()
     most, plus, minus = (90.0, "N", "S") if latitude else (180.0, "E", "W")
     known = len(numbers) <= 3 and all(math.isfinite(number) and number >= 0 for number in numbers)
+    known = known and all(number <= 60 for number in numbers[1:])  # 60 comes from rounding
     angle = sum(number / 60**power for power, number in enumerate(numbers)) if known else -1.0
     if not 0 <= angle <= most or letter not in (plus, minus):
         notes.keep(where, raw, "a position")
