@@ -247,6 +247,30 @@ def test_changed_pictures_are_reported(
     assert "x was not the same" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
 
 
+def test_pictures_of_another_truth_are_not_paired(tmp_path: Path, results: tuple[Path, Path]) -> None:
+    fewer = make_set(tmp_path / "x", 6, 4)
+    for index in (6, 7):  # tampered in the results of the fixture, here authentic ones of the same name
+        Image.open(results[0].parent / "x" / "tampered" / f"t{index}.png").save(fewer / "tampered" / f"t{index}.png")
+    lines = [{"image": f"tampered/t{index}.png", "mask": f"masks/t{index}.png"} for index in range(6)]
+    lines += [{"image": f"tampered/t{index}.png", "kind": "authentic"} for index in (6, 7)]
+    lines += [{"image": f"authentic/a{index}.jpg", "kind": "authentic"} for index in range(4)]
+    manifest = fewer / "x.jsonl"
+    manifest.write_text("\n".join(json.dumps(line | {"source": "x"}) for line in lines), encoding="utf-8")
+    maps = tmp_path / "maps"
+    for line in lines:
+        write_map((maps / line["image"]).with_suffix(".png"), np.full((64, 96), 0.25, np.float32))
+    flat = ["eval", "--maps", str(maps), "--data", f"x={manifest}", "--out", str(tmp_path / "flat")]
+    assert run(flat) == 0
+    for first, second in ((results[0], tmp_path / "flat"), (tmp_path / "flat", results[0])):
+        out = tmp_path / f"out-{first.name}"
+        assert run(["compare", str(first), str(second), "--out", str(out)]) == 0
+        row = rows_in(out)["image_auc"]
+        assert row["n"] == 10  # 6 tampered and 4 authentic in both
+        assert row["first_mean" if first.name == "flat" else "second_mean"] == 0.5
+        notes = json.loads((out / "compare.json").read_text(encoding="utf-8"))["notes"]
+        assert any("2 pictures are tampered in one evaluation and authentic in another" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

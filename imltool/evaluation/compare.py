@@ -216,10 +216,12 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
 
     Raises `DataError` when no picture was scored by all.
     """
+    first = entrants[0]
     shared = set.intersection(*(set(one.rows) for one in entrants))
-    if not shared:
+    same = {key for key in shared if all(_same_truth(key, first, other) for other in entrants[1:])}
+    if not same:
         raise DataError(
-            f"{entrants[0].label} and {entrants[1].label} have no picture in common",
+            f"{first.label} and {entrants[1].label} have no picture in common",
             "evaluate both on the same --data, under the same names",
         )
     notes = []
@@ -231,6 +233,9 @@ def check_same_pictures(entrants: Sequence[Entrant]) -> list[str]:
         if left_out := len(scored - shared):
             count = counted(left_out, "picture was", "pictures were")
             notes.append(f"{name}: {count} not scored in all evaluations and cannot be paired with all")
+        if other := len((scored & shared) - same):
+            count = counted(other, "picture is", "pictures are")
+            notes.append(f"{name}: {count} tampered in one evaluation and authentic in another, and cannot be paired")
     if len({bool(one.min_max) for one in entrants}) > 1:
         notes.append("maps were stretched to 0..1 in some evaluations and not in others (--min-max)")
     return notes
@@ -247,13 +252,18 @@ def compare(entrants: Sequence[Entrant], names: Sequence[str], seed: int) -> lis
     for set_name in [*sets, None] if len(sets) > 1 else sets:
         for other in entrants[1:]:
             # pictures keep the first's order, so that a seed always gives the same interval
-            keys = [key for key in reference.rows if key in other.rows and set_name in (None, key[0])]
+            keys = [key for key in reference.rows if _same_truth(key, reference, other) and set_name in (None, key[0])]
             pairs = [(reference.rows[key], other.rows[key]) for key in keys]
             for name in names:
                 head = (set_name or "all sets", name, reference.label, other.label)
                 row = _auc_row(head, pairs, seed) if name == "image_auc" else _mean_row(head, pairs, seed)
                 rows += [row] if row is not None else []
     return rows
+
+
+def _same_truth(key: tuple[str, str], one: Entrant, other: Entrant) -> bool:
+    """Whether both scored a picture, as tampered or as authentic: AUC of different answers cannot be compared."""
+    return key in other.rows and one.rows[key].tampered is other.rows[key].tampered
 
 
 def paired(entrants: Sequence[Entrant], name: str) -> list[Pair]:
