@@ -47,13 +47,13 @@ class Forgeries:
     Attributes:
         images: the folder.
         masks: folder of their true masks, or None.
-        pseudo: configured pseudo-masks, None if the sources have pixel masks.
+        pseudo: folders of the configured pseudo-masks; empty if the sources have pixel masks.
         names: the pictures in use, relative to `images`.
     """
 
     images: Path
     masks: Path | None
-    pseudo: Path | None
+    pseudo: list[Path] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
 
@@ -96,8 +96,9 @@ def find_forgeries(settings: TrainSettings) -> list[Forgeries]:
         images = root / source.images
         if images not in found:
             masks = sibling_masks(settings, source)
-            pseudo = root / source.pseudo if source.pseudo and source.kind == "pseudo" else None
-            found[images] = Forgeries(images, root / masks if masks else None, pseudo)
+            found[images] = Forgeries(images, root / masks if masks else None)
+        if source.kind == "pseudo" and source.pseudo is not None and root / source.pseudo not in found[images].pseudo:
+            found[images].pseudo.append(root / source.pseudo)
         labelled = read_source(settings.data, source).samples
         found[images].names |= {item.image.relative_to(images).as_posix() for item in labelled}
     if not found:
@@ -173,27 +174,34 @@ def _parameters(teacher: str, matched: list[MatchedImage]) -> LabelParameters:
 
 
 def _boxes(one: Forgeries, labels: LabelSettings) -> list[MatchedImage]:
-    """The boxes of the pictures in use: those of the configured pseudo-masks, or boxes made from the true masks."""
-    if labels.jitter is None and one.pseudo is not None:
-        rows = [row for row in read_pseudo(one.pseudo) if row.image in one.names]
-        boxed = [BoxedImage(row.image, tuple(box.box for box in row.boxes), (row.width, row.height)) for row in rows]
-    else:
-        share = labels.jitter
-        boxed = _made_boxes(one, JITTER if share is None else (share, share))
+    """The boxes of the pictures in use: those of the configured pseudo-masks, or boxes made from the true masks.
+
+    Boxes are made for the pictures of a source with pixel masks too, for which no boxes were given.
+    """
+    given: dict[str, BoxedImage] = {}
+    if labels.jitter is None:
+        for row in itertools.chain.from_iterable(map(read_pseudo, one.pseudo)):
+            if row.image in one.names:
+                boxes, size = tuple(box.box for box in row.boxes), (row.width, row.height)
+                given.setdefault(row.image, BoxedImage(row.image, boxes, size))
+    share, others = labels.jitter, one.names - given.keys()
+    boxed = [*given.values()]
+    if others:
+        boxed += _made_boxes(one, others, JITTER if share is None else (share, share))
     report = match_boxes(one.images, boxed)
     if report.faults:
         raise DataError(f"{one.images / report.faults[0].image}: {report.faults[0].message}")
     return report.matched
 
 
-def _made_boxes(one: Forgeries, jitter: tuple[float, float]) -> list[BoxedImage]:
+def _made_boxes(one: Forgeries, names: set[str], jitter: tuple[float, float]) -> list[BoxedImage]:
     if one.masks is None:
         raise DataError(f"no true masks to make boxes from for {one.images}", "they are expected in masks/ beside it")
     pairing = pair_by_stem(one.images, one.masks)
     pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pairing.pairs.items()}
-    if unpaired := sorted(one.names - pairs.keys()):
+    if unpaired := sorted(names - pairs.keys()):
         raise DataError(f"no true mask of its own for {one.images / unpaired[0]}", "add it, or leave the picture out")
-    records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in sorted(one.names)]
+    records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in sorted(names)]
     manifest = Manifest(one.images, records)
     below = boxes_root(manifest).relative_to(os.path.abspath(one.images))
     boxed = []
