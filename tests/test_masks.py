@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import Imltool
+from helpers.outputs import results_in
 from helpers.pictures import forged, make_set, photo, write_rgb
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,10 +23,16 @@ from imltool.data.masks import MaskRule, parse_rule, read_truth
 from imltool.data.raster import settle_rasters
 from imltool.data.samples import read_sample_mask
 from imltool.data.sets import read_target
+from imltool.engines.torch_network import TorchNetwork
 from imltool.errors import DataError, UsageError
-from imltool.pictures.images import PictureShape
+from imltool.inference.localizer import Localizer
+from imltool.pictures.images import PictureShape, read_mask
+from imltool.student.settings import StudentSettings
+from imltool.study.labels import make_labels
+from imltool.study.settings import LabelSettings
 from imltool.synth.sources import SourcePool
-from imltool.training.settings import DataSettings, SourceSettings
+from imltool.teacher.pseudo_rows import read_pseudo
+from imltool.training.settings import DataSettings, SourceSettings, TrainSettings
 from imltool.training.sources import read_source
 
 TRUTH = np.zeros((24, 32), dtype=bool)
@@ -178,6 +187,61 @@ def test_mask_sizes_decide_the_raster_of_the_whole_set(tmp_path: Path, imltool: 
     for target in (str(new), str(new / "manifest.jsonl"), f"folder:{new}"):
         for sample in read_target("x", target).samples:
             assert np.array_equal(read_sample_mask(sample), truths[Path(sample.name).stem]), target
+
+
+def test_other_commands_decide_the_raster_by_the_set_too(tmp_path: Path, imltool: Imltool) -> None:
+    truths = turned_set(tmp_path / "set", {"upright": 1, "mirrored": 2, "down": 3, "sideways": 6})
+    images, masks = tmp_path / "set/tampered", tmp_path / "set/masks"
+    pool = SourcePool.from_folders([], [(images, masks)])  # imltool synth --objects
+    for image, _ in pool.objects:
+        assert np.array_equal(pool.picture(image)[1], truths[image.stem])
+
+    source = SourceSettings(name="x", kind="masks", images=images, masks=masks)
+    settings = TrainSettings(data=DataSettings(train=(source,)))
+    labels = LabelSettings(teacher="box", jitter=0.0)
+    list(make_labels(settings, [labels], tmp_path, "cpu"))  # imltool study boxes
+    for row in read_pseudo(tmp_path / "labels" / labels.folder / "0"):
+        inside = read_mask(tmp_path / "labels" / labels.folder / "0" / row.mask)
+        assert inside[truths[Path(row.image).stem]].all(), row.image
+
+    lines = []
+    for name, truth in truths.items():
+        rows, columns = np.nonzero(truth)
+        lines.append(f"{name}.jpg,{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}")
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *lines]) + "\n")
+    made = ("pseudo", images, "--boxes", tmp_path / "boxes.csv", "--boxes-of", "displayed", "--teacher", "box")
+    assert imltool(*made, "--out", tmp_path / "pseudo", "--gt", masks, "-q")[0] == 0
+    with (tmp_path / "pseudo/audit.csv").open(encoding="utf-8", newline="") as handle:
+        found = {row["image"]: float(row["iou"]) for row in csv.DictReader(handle)}
+    assert found == {
+        f"{name}.jpg": pytest.approx(truth.sum() / np.prod(_extent(truth))) for name, truth in truths.items()
+    }
+
+
+def _extent(truth: NDArray[np.bool_]) -> tuple[int, int]:
+    """Height and width of what is marked."""
+    rows, columns = np.nonzero(truth)
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+def test_validation_decides_the_raster_by_the_set_too(tmp_path: Path, imltool: Imltool) -> None:
+    turned_set(tmp_path / "set", {"upright": 1, "mirrored": 2, "down": 3, "sideways": 6})
+    write_rgb(tmp_path / "clean/a.png", photo(1))
+    student = Localizer.untrained(StudentSettings(input_size=64, backbone="nano"), torch.device("cpu"), seed=3)
+    assert isinstance(student.network, TorchNetwork)
+    for name, values in student.network.student.named_parameters():
+        if name == "fusion.refinement.body.2.bias":
+            values.data += 0.006  # so that half of its maps is above 0.5
+    student.save(tmp_path / "tiny.safetensors")
+    folders = ("--tampered", tmp_path / "set/tampered", "--masks", tmp_path / "set/masks", "--no-pdf")
+    engine = ("--weights", tmp_path / "tiny.safetensors", "--engine", "torch", "--device", "cpu", "-q")
+    assert imltool("validate", "--authentic", tmp_path / "clean", *folders, *engine, "--out", tmp_path / "out")[0] == 0
+    found = json.loads((tmp_path / "out/validation.json").read_text())["localization"]
+    data = ("--data", f"x={tmp_path / 'set'}", "--out", tmp_path / "eval", "-q")
+    assert imltool("eval", "--maps", tmp_path / "out/tampered/maps", *data)[0] == 0
+    expected = results_in(tmp_path / "eval")["methods"][0]["sets"]["x"]["pixel_iou"]
+    assert found["pixel_iou"] < 0.2
+    assert found["pixel_iou"] == pytest.approx(expected if isinstance(expected, float) else expected["value"])
 
 
 def test_undecidable_raster_is_reported_and_settled_by_a_rule(tmp_path: Path, imltool: Imltool) -> None:

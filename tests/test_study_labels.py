@@ -144,3 +144,28 @@ def test_picture_is_embedded_once_for_all_its_boxes() -> None:
     assert inner.embedded == 3 and teacher.name == "box"
     (mask,) = teacher.decode(teacher.embed(first), np.array([[1, 1, 4, 4]], np.float32))
     assert mask.mask.sum() == 9
+
+
+@pytest.mark.parametrize("order", ["boxes first", "masks first"])
+def test_given_boxes_are_kept_beside_a_source_with_pixel_masks(tmp_path: Path, imltool: Imltool, order: str) -> None:
+    root = make_set(tmp_path / "set", 2, 0)
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\nt0.png,1,2,60,50\n")
+    drawn = tmp_path / "drawn"
+    pseudo = ("pseudo", root / "tampered", "--boxes", tmp_path / "boxes.csv", "--teacher", "box", "--out", drawn, "-q")
+    assert imltool(*pseudo)[0] == 0
+    sources: list[dict[str, Any]] = [
+        {"kind": "pseudo", "pseudo": str(drawn)},
+        {"kind": "masks", "masks": str(root / "masks")},
+    ]
+    for number, source in enumerate(sources):
+        (tmp_path / f"{number}.txt").write_text(f"tampered/t{number}.png\n")
+        source |= {"name": f"s{number}", "images": str(root / "tampered"), "list": str(tmp_path / f"{number}.txt")}
+    train = sources if order == "boxes first" else sources[::-1]
+    labels = LabelSettings(teacher="box")
+    list(make_labels(TrainSettings.model_validate({"data": {"train": train}}), [labels], tmp_path, "cpu"))
+    rows = {row.image: row.boxes[0].box for row in read_pseudo(tmp_path / "labels" / labels.folder / "0")}
+    assert rows["t0.png"] == (1, 2, 60, 50), "the given box"
+    truth = read_mask(root / "masks/t1.png")
+    left, top, right, bottom = rows["t1.png"]  # one made from the mask, at most 15 % too large on a side
+    height, width = (int(np.ptp(found)) + 1 for found in np.nonzero(truth))
+    assert width * 0.85 < right - left < width * 1.35 and height * 0.85 < bottom - top < height * 1.35

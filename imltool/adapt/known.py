@@ -24,7 +24,7 @@ SEED = 4711
 
 def make_known(photos: Sequence[Path], count: int, folder: Path) -> Iterator[int]:
     """Write `count` forgeries made from `photos` into `folder`; yields how many are done. Those that exist are kept."""
-    forge = Forge(KNOWN, SourcePool(list(photos), None, working_side(KNOWN)))
+    forge = Forge(KNOWN, SourcePool(list(photos), max_side=working_side(KNOWN)))
     for row in write_forgeries(forge, count, SEED, make_folder(folder)):
         yield row.index + 1
 

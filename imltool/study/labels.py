@@ -19,6 +19,7 @@ from imltool.data.box_formats import BoxedImage
 from imltool.data.boxes import MatchedImage, match_boxes
 from imltool.data.folder import pair_by_stem
 from imltool.data.layouts.coarse import JITTER, boxes_from_masks, boxes_root
+from imltool.data.layouts.orientation import settle_manifest
 from imltool.data.manifest import Manifest, Record
 from imltool.errors import DataError
 from imltool.evaluation.events import Advanced, Said, Started
@@ -201,8 +202,10 @@ def _made_boxes(one: Forgeries, names: set[str], jitter: tuple[float, float]) ->
     pairs = {image.relative_to(one.images).as_posix(): mask for image, mask in pairing.pairs.items()}
     if unpaired := sorted(names - pairs.keys()):
         raise DataError(f"no true mask of its own for {one.images / unpaired[0]}", "add it, or leave the picture out")
-    records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in sorted(names)]
-    manifest = Manifest(one.images, records)
+    usable = sorted(one.names & pairs.keys())  # all of them decide the raster of the masks
+    records = [Record(image=name, mask=os.path.abspath(pairs[name]), source="study") for name in usable]
+    settled, _ = settle_manifest(Manifest(one.images, records))
+    manifest = Manifest(one.images, [record for record in settled.records if record.image in names])
     below = boxes_root(manifest).relative_to(os.path.abspath(one.images))
     boxed = []
     for made in boxes_from_masks(manifest, jitter):

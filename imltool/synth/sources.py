@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from imltool.data.accounts import Account, require_used
 from imltool.data.folder import Sample, pair_by_stem
-from imltool.data.masks import MaskRule, read_truth
+from imltool.data.raster import settle_rasters
+from imltool.data.samples import read_sample_mask
 from imltool.data.survey import has_header, survey, usable_pictures
 from imltool.errors import DataError
 from imltool.files import walk_images
@@ -41,7 +42,10 @@ def object_samples(
         account.leave_out(reason, image.name)
     for note in pairing.notes():
         log.warning("%s: %s", account.source, note)
-    return survey([Sample(image.name, image, mask) for image, mask in pairing.pairs.items()], account, readable)
+    settled = settle_rasters([Sample(image.name, image, mask) for image, mask in pairing.pairs.items()])
+    for note in settled.notes():
+        log.warning("%s: %s", account.source, note)
+    return survey(settled.samples, account, readable)
 
 
 class SourcePool:
@@ -49,17 +53,18 @@ class SourcePool:
 
     Args:
         photos: pictures to use as hosts, and as donors of blob-shaped regions.
-        objects: (picture, mask) pairs; the mask marks one object.
+        objects: pictures with masks; a mask marks one object.
         max_side: greatest long side at which pictures are kept, pixels.
 
     Attributes:
+        objects: (picture, mask) pairs.
         accounts: from `from_folders`, one per source, of pictures used and left out.
 
     Raises `DataError` when there is no picture at all.
     """
 
-    def __init__(self, photos: list[Path], objects: list[tuple[Path, Path]] | None = None, max_side: int = 640) -> None:
-        self.objects = objects or []
+    def __init__(self, photos: list[Path], objects: Sequence[Sample] = (), max_side: int = 640) -> None:
+        self.objects = [(one.image, one.mask) for one in objects if one.mask is not None]
         self.photos = photos
         if not self.photos and not self.objects:
             raise DataError("no source picture for synthetic forgeries", "give at least one folder of clean photos")
@@ -67,7 +72,7 @@ class SourcePool:
         self.max_side = max_side
         self._used = 0
         self._cache: OrderedDict[Path, tuple[RGB, Mask | None]] = OrderedDict()
-        self._masks = dict(self.objects)
+        self._samples = {one.image: one for one in objects}
         self.accounts: list[Account] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,14 +97,13 @@ class SourcePool:
         for folder in photos:
             accounts.append(Account(f"{folder} (photos)"))
             found += usable_pictures(walk_images(folder), accounts[-1])
-        pairs = []
+        cut: list[Sample] = []
         for images, masks in objects or []:
             accounts.append(Account(f"{images} (objects)"))
-            found_objects = object_samples(images, masks, accounts[-1])
-            pairs += [(one.image, one.mask) for one in found_objects if one.mask is not None]
-        if not found and not pairs and any(account.lost for account in accounts):
+            cut += object_samples(images, masks, accounts[-1])
+        if not found and not cut and any(account.lost for account in accounts):
             require_used(accounts, 0.0, "")
-        pool = cls(found, pairs, max_side)
+        pool = cls(found, cut, max_side)
         pool.accounts = accounts
         return pool
 
@@ -112,7 +116,7 @@ class SourcePool:
             self._cache.move_to_end(path)
             return self._cache[path]
         rgb = read_rgb(path)
-        mask = read_truth(self._masks[path], MaskRule(), path) if path in self._masks else None
+        mask = read_sample_mask(self._samples[path]) if path in self._samples else None
         small = fit(rgb, self.max_side)
         if mask is not None and small is not rgb:
             size = (small.shape[1], small.shape[0])

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from imltool.config import Frozen
-from imltool.data.folder import masks_by_stem
-from imltool.data.masks import MaskRule, read_truth
+from imltool.data.folder import Sample, masks_by_stem
+from imltool.data.raster import settle_rasters
+from imltool.data.samples import read_sample_mask
 from imltool.errors import DataError
 from imltool.files import write_text
 from imltool.pictures.images import Mask, read_mask, read_rgb
@@ -98,21 +99,23 @@ def boundary_f(predicted: Mask, truth: Mask) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def find_truths(names: list[str], truths: Path) -> dict[str, Path]:
+def find_truths(names: list[str], images: Path, truths: Path) -> dict[str, Sample]:
     """Find the ground-truth mask of every named picture: the same relative path apart from the suffix.
+
+    The masks' rasters are those of the set, as in an evaluation.
 
     Raises `DataError` when a picture has no mask or more than one.
     """
     if not truths.is_dir():
         raise DataError(f"ground truth {truths} is not a folder of masks")
     by_stem = masks_by_stem(truths)
-    found = {}
+    found = []
     for name in names:
         masks = by_stem.get(PurePosixPath(name).with_suffix("").as_posix(), [])
         if len(masks) != 1:
             raise DataError(f"{truths} has {len(masks) or 'no'} masks for {name}", "masks have their picture's name")
-        found[name] = masks[0]
-    return found
+        found.append(Sample(name, images / name, masks[0]))
+    return {one.name: one for one in settle_rasters(found).samples}
 
 
 def audit_rows(rows: Sequence[PseudoRow], out: Path, images: Path, truths: Path) -> Iterator[AuditRow]:
@@ -125,10 +128,10 @@ def audit_rows(rows: Sequence[PseudoRow], out: Path, images: Path, truths: Path)
 
     Raises `DataError` when a mask is missing or of another size.
     """
-    pairs = find_truths([row.image for row in rows], truths)
+    pairs = find_truths([row.image for row in rows], images, truths)
     for row in rows:
         predicted = read_mask(out / row.mask, (row.width, row.height))
-        truth = read_truth(pairs[row.image], MaskRule(), images / row.image)
+        truth = read_sample_mask(pairs[row.image])
         covered = np.zeros(truth.shape, dtype=bool)
         for record in row.boxes:
             covered |= fill_box(truth.shape, np.array(record.box, dtype=np.float32))
@@ -180,12 +183,12 @@ def draw_audit(
     worst = sorted(audit, key=lambda row: row.iou)[:12]
     others = [row for row in audit if row not in worst]
     picks = np.random.default_rng(seed).permutation(len(others))[:12]
-    pairs = find_truths([row.image for row in rows], truths)
+    pairs = find_truths([row.image for row in rows], images, truths)
     by_name = {row.image: row for row in rows}
     tiles = []
     for label, row in [("worst", row) for row in worst] + [("random", others[index]) for index in picks]:
-        source, image = by_name[row.image], images / row.image
-        drawn = draw_contours(read_rgb(image), read_truth(pairs[row.image], MaskRule(), image), TRUTH)
+        source = by_name[row.image]
+        drawn = draw_contours(read_rgb(images / row.image), read_sample_mask(pairs[row.image]), TRUTH)
         drawn = draw_contours(drawn, read_mask(out / source.mask), PREDICTED)
         drawn = draw_boxes(drawn, [record.box for record in source.boxes], INK, 1)
         words = f"{label}: IoU {row.iou:.2f}, boundary F {row.boundary_f:.2f}\n{shortened(row.image, 38)}"

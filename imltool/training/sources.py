@@ -214,6 +214,5 @@ def build_pool(data: DataSettings, source: SourceSettings) -> PoolReading:
     accounts = [Account(f"{source.name} (photos)"), Account(f"{source.name} (objects)")]
     photos = usable_pictures(photos, accounts[0], is_readable)
     samples = [one for images, masks in objects for one in object_samples(images, masks, accounts[1], is_readable)]
-    cut = [(sample.image, sample.mask) for sample in samples if sample.mask is not None]
     used = [account for account in accounts if account.pictures]
-    return PoolReading(SourcePool(photos, cut, working_side(source.synth)), used)
+    return PoolReading(SourcePool(photos, samples, working_side(source.synth)), used)

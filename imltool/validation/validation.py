@@ -17,6 +17,7 @@ from pydantic import Field
 from imltool.config import Settings
 from imltool.data.accounts import MAX_LEFT_OUT, account_lines, require_used
 from imltool.data.folder import Sample, name_below, pair_by_stem
+from imltool.data.raster import settle_rasters
 from imltool.data.sets import NamedSet
 from imltool.data.survey import has_header
 from imltool.errors import DataError, UsageError
@@ -181,11 +182,12 @@ class Validation:
             return None
         pairing = pair_by_stem(images, masks)
         samples = [Sample(name_below(images, image), image, mask) for image, mask in pairing.pairs.items()]
-        truth = NamedSet(TAMPERED, images, samples, str(images.absolute()))
+        settled = settle_rasters(samples)
+        truth = NamedSet(TAMPERED, images, settled.samples, str(images.absolute()))
         for image, reason in pairing.left_out.items():
             truth.left_out.setdefault(reason, []).append(name_below(images, image))
         account = truth.survey(has_header)
-        yield from (Said(f"{TAMPERED}: {note}", warning=True) for note in pairing.notes())
+        yield from (Said(f"{TAMPERED}: {note}", warning=True) for note in (*pairing.notes(), *settled.notes()))
         yield from (Said(line) for line in account_lines([account]))
         require_used([account], self.settings.max_left_out, MAX_LEFT_OUT_OPTION)
         return truth
