@@ -140,7 +140,17 @@ def test_plan_needs_no_data_and_writes_nothing(
     config = ("--config", ROOT / "configs/boxprompt.yaml")
     code, out, _ = imltool("study", "ablation", *config, "--seeds", "0,1", "--steps", "300", "--plan")
     assert code == 0 and "8 runs of 300 steps" in out and "student.memory=none, student.gating=false" in out
+    assert imltool("study", "ablation", *config, "--tiny", "--plan")[0] == 0  # the configuration's own data
     assert not list(tmp_path.iterdir())
+
+
+def test_trial_on_test_sets_of_another_layout_says_what_is_missing(tmp_path: Path, imltool: Imltool) -> None:
+    root = make_set(tmp_path / "set", 2, 1)
+    for old, new in (("tampered", "Tp"), ("masks", "Gt"), ("authentic", "Au")):
+        (root / old).rename(root / new)
+    code, _, stderr = imltool("study", "ablation", "--tiny", "--plan", "--data", f"x=folder:{root}")
+    assert code == 2 and "--tiny without --config trains on the test sets" in stderr
+    assert f"{root} has no folder tampered/ or authentic/" in stderr
 
 
 def test_shipped_rows_leave_out_the_named_sources() -> None:

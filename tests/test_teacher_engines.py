@@ -159,6 +159,8 @@ def test_invalid_or_mismatched_graphs_are_refused(tmp_path: Path) -> None:
 def test_teacher_without_a_network_is_not_exported(imltool: Imltool) -> None:
     code, _, err = imltool("export", "--teacher", "grabcut")
     assert code == 2 and "no network to export" in err and err.count("\n") == 1
+    code, _, err = imltool("export", "--teacher", "mobile-sam", "--list", "x=x.txt")  # of students alone
+    assert code == 2 and "leave out the others" in err
 
 
 def embedding(value: float) -> np.ndarray:

@@ -62,7 +62,7 @@ def export(
     """
     wanted = _size(size)
     if teacher is not None:
-        if calibration is not None or check or precision == "int8":
+        if calibration is not None or check or lists or precision == "int8":
             raise UsageError("a teacher is exported as fp32 or fp16, and checked with masks", "leave out the others")
         _export_teacher(teacher, weights, out, precision, wanted, as_json)
         return

@@ -74,7 +74,7 @@ def study(
             f"unknown study {name!r}", f"choose one of {', '.join(STUDIES)}, or give a YAML file with rows"
         )
     sets = []
-    if tiny or not plan:
+    if not plan or (tiny and not config):
         sets = named_sets(data) if data else sample_sets(samples)
         apply_lists(sets, lists or [])
     extra = [*_tiny(sets, config), *(set_ or [])] if tiny else list(set_ or [])
@@ -109,6 +109,11 @@ def _tiny(sets: list[NamedSet], config: list[Path] | None) -> list[str]:
             sources.append({"name": one.name, **source})
         if authentic.is_dir():
             sources.append({"name": one.name, "kind": "authentic", "images": str(authentic)})
+    if not sources:
+        raise UsageError(
+            f"--tiny without --config trains on the test sets, and {sets[0].root} has no folder tampered/ or authentic/",
+            "give a --config with sources under data.train, or a --data in the folder layout",
+        )
     return [*TINY, f"data.train={json.dumps(sources)}"]
 
 
