@@ -111,7 +111,8 @@ def _tiny(sets: list[NamedSet], config: list[Path] | None) -> list[str]:
             sources.append({"name": one.name, "kind": "authentic", "images": str(authentic)})
     if not sources:
         raise UsageError(
-            f"--tiny without --config trains on the test sets, and {sets[0].root} has no folder tampered/ or authentic/",
+            f"--tiny without --config trains on the test sets, and {sets[0].root} has no folder tampered/ or "
+            "authentic/",
             "give a --config with sources under data.train, or a --data in the folder layout",
         )
     return [*TINY, f"data.train={json.dumps(sources)}"]
