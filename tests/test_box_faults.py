@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imltool.data.box_formats import BoxedImage, read_boxes
 from imltool.data.boxes import BoxReport, match_boxes
+from imltool.data.rle import encode_mask
 
 RECT = {"name": "rect", "x": 16, "y": 12, "width": 16, "height": 12}
 POINT = {"name": "point", "cx": 1, "cy": 2}
@@ -134,3 +136,16 @@ def test_only_the_named_pictures_are_considered(tmp_path: Path) -> None:
     assert not match_boxes(tmp_path, annotated).matched, "two pictures have that file name"
     report = match_boxes(tmp_path, annotated, names=["tampered/a.png"])
     assert [item.name for item in report.matched] == ["tampered/a.png"]
+
+
+@pytest.mark.parametrize(("side", "boxes"), [(64, [[16, 12, 32, 24]]), (32, [])])
+def test_run_lengths_of_another_size_than_the_image_are_refused(tmp_path: Path, side: int, boxes: list[object]) -> None:
+    mask = np.zeros((side * 3 // 4, side), dtype=bool)
+    mask[12:24, 16:32] = True
+    images = [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}]
+    annotations = [{"image_id": 1, "segmentation": dict(encode_mask(mask))}]
+    report = report_of(tmp_path, "b.json", json.dumps({"images": images, "annotations": annotations}))
+    assert [item.boxes.tolist() for item in report.matched] == ([boxes] if boxes else [])
+    assert [
+        fault.message for fault in report.faults if "segmentation is 32x24, its image 64x48" in fault.message
+    ] or boxes

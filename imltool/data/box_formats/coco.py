@@ -49,7 +49,7 @@ def read_coco(file: AnnotationFile, found: Annotations) -> None:
             image = entries[key].name
             category = _key(annotation.get("category_id"))
             name = names.get(category, category) if category is not None else None
-            boxes[key].append((_box(annotation, where), _accepted(annotation, where), name or ""))
+            boxes[key].append((_box(annotation, where, entries[key].size), _accepted(annotation, where), name or ""))
         except DataError as error:
             found.fault(image, f"{error.message}: this box is left out")
     for key, entry in entries.items():
@@ -116,9 +116,9 @@ def _category_names(categories: object) -> dict[str, str]:
     }
 
 
-def _box(annotation: JsonObject, where: str) -> Box:
+def _box(annotation: JsonObject, where: str, size: tuple[int, int] | None) -> Box:
     if not annotation.get("bbox") and annotation.get("segmentation"):
-        return _segmentation_bounds(annotation["segmentation"], where)
+        return _segmentation_bounds(annotation["segmentation"], where, size)
     x, y, width, height = four(annotation.get("bbox"), f"{where}: bbox", "x, y, width, height")
     attributes = annotation.get("attributes")
     turned = attributes.get("rotation") if isinstance(attributes, dict) else None
@@ -126,9 +126,12 @@ def _box(annotation: JsonObject, where: str) -> Box:
     return rotated_bounds(box, number(turned, f"{where}: rotation")) if turned else box
 
 
-def _segmentation_bounds(segmentation: object, where: str) -> Box:
+def _segmentation_bounds(segmentation: object, where: str, size: tuple[int, int] | None) -> Box:
     if isinstance(segmentation, dict):
         mask = decode_counts(segmentation, f"{where}: segmentation")
+        height, width = mask.shape
+        if size is not None and size != (width, height):
+            raise DataError(f"{where}: its segmentation is {width}x{height}, its image {size[0]}x{size[1]}")
         if not mask.any():
             raise DataError(f"{where}: its segmentation marks nothing")
         left, top, right, bottom = pixels.bounds(mask)
