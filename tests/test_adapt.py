@@ -293,6 +293,13 @@ def test_scene_pattern_that_is_no_expression_is_refused_in_one_line(case: Path, 
         adaptation(case, tiny_weights, AdaptSettings(scenes="("))
 
 
+def test_shares_of_samples_that_are_more_than_all_are_refused(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
+    shares = ("--set", "new=0.8", "--set", "replay=0.3")
+    code, _, error = imltool(*arguments(case, tiny_weights, *shares))
+    assert code == 2 and "new 0.8 and replay 0.3 are shares of one whole" in " ".join(error.split())
+    assert not (case / "run").exists()
+
+
 def test_boxes_of_one_category_teach(case: Path, tiny_weights: Path, imltool: Imltool) -> None:
     document = json.loads((case / "boxes.json").read_text())
     document["categories"] = [{"id": 1, "name": "edit"}, {"id": 2, "name": "face"}]

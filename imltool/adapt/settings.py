@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imltool.config import Settings
 
@@ -45,3 +45,9 @@ class AdaptSettings(Settings):
     )
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=0, description="processes that make samples")
+
+    @model_validator(mode="after")
+    def _leaves_authentic_samples(self) -> AdaptSettings:
+        if self.new + self.replay > 1:
+            raise ValueError(f"new {self.new:g} and replay {self.replay:g} are shares of one whole, and more than 1")
+        return self
