@@ -3,8 +3,9 @@
     python benchmarks/adapt_curves.py NAME=OUT [NAME=OUT ...] [--plot FILE.png] [--json FILE.json]
 
 OUT is an output folder of `benchmarks/adapt.py`, NAME the kind it was run for. Intervals (95 %) and means are over the
-pictures of all folds, minutes are medians over folds. The plot leaves out what is not measured in all folds. "Flagged"
-is a score above 95 % of the authentic pictures that are used only for calibration.
+pictures of all folds, changes are paired with the student before, and minutes are medians over folds. The plot leaves
+out what is not measured in all folds. "Flagged" is a score above 95 % of the authentic pictures that are used only for
+calibration.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from imltool.evaluation.bootstrap import mean_interval
+from imltool.evaluation.bootstrap import mean_estimate, mean_interval
 from imltool.files import write_text
 
 Row = dict[str, Any]
+Floats = NDArray[np.float64]
 Key = tuple[str, str, int]
 """What learns, the labels, and the number of pictures asked for."""
 
@@ -39,6 +42,7 @@ class Point:
     f1: float
     low: float
     high: float
+    change: str
     flagged: float
     known: float
     alarms: float
@@ -62,14 +66,24 @@ def flagged(row: Row, part: str) -> list[bool]:
     return [one["score"] > limit for one in row[part]]
 
 
+def signed(differences: Floats) -> str:
+    """The mean of paired differences with its sign and 95 % interval; empty if one of a pair is not measured."""
+    if not np.isfinite(differences).all():
+        return ""
+    mean, interval = mean_estimate(differences, seed=0)
+    return f"{mean:+.3f}" + (f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else "")
+
+
 def points(rows: Sequence[Row]) -> list[Point]:
     """One point for each number of pictures, labels and learning parts; the student before adaptation first."""
     keys: set[Key] = {(row["parts"], row["labels"], row["size"]) for row in rows}
+    before = {(row["fold"], one["name"]): one["f1"] for row in rows if not row["size"] for one in row["held"]}
     found = []
     for learns, labels, size in sorted(keys, key=lambda key: (key[2] > 0, key)):
         mine = [row for row in rows if (row["parts"], row["labels"], row["size"]) == (learns, labels, size)]
         values = np.array([one["f1"] for row in mine for one in row["held"]])
         low, high = mean_interval(values, seed=0) or (float("nan"), float("nan"))
+        first = [before.get((row["fold"], one["name"]), np.nan) for row in mine for one in row["held"]]
         rates = {
             part: float(np.mean(list(itertools.chain(*(flagged(row, part) for row in mine)))))
             for part in ("held", "authentic")
@@ -84,6 +98,7 @@ def points(rows: Sequence[Row]) -> list[Point]:
                 f1=float(values.mean()),
                 low=low,
                 high=high,
+                change=signed(values - first) if size else "",
                 flagged=rates["held"],
                 known=float(np.mean([one["f1"] for row in mine for one in row["known"]])),
                 alarms=rates["authentic"],
@@ -96,15 +111,15 @@ def points(rows: Sequence[Row]) -> list[Point]:
 def table(kinds: Mapping[str, Sequence[Row]]) -> str:
     """A Markdown table with a line for each point of each kind."""
     lines = [
-        "| kind | learns | labels | trained on | folds | held out | F1 [95 %] | flagged | known kinds F1 | "
+        "| kind | learns | labels | trained on | folds | held out | F1 [95 %] | change | flagged | known kinds F1 | "
         "false alarms | minutes |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, rows in kinds.items():
         lines += [
             f"| {name} | {one.learns} | {one.labels} | {one.taught:.0f} | {one.folds} | {one.pictures} "
-            f"| {one.f1:.3f} [{one.low:.3f}, {one.high:.3f}] | {one.flagged:.0%} | {one.known:.3f} | {one.alarms:.1%} "
-            f"| {one.minutes:.1f} |"
+            f"| {one.f1:.3f} [{one.low:.3f}, {one.high:.3f}] | {one.change} | {one.flagged:.0%} "
+            f"| {one.known:.3f} | {one.alarms:.1%} | {one.minutes:.1f} |"
             for one in points(rows)
         ]
     return "\n".join(lines) + "\n"

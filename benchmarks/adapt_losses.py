@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from adapt_curves import Row, calibrated_limit, read_rows
+from adapt_curves import Row, calibrated_limit, read_rows, signed
 
 from imltool.adapt.comparison import Case, f1_of
 from imltool.adapt.mixing import mixed
@@ -30,7 +30,6 @@ from imltool.data.folder import Sample
 from imltool.data.sets import NamedSet, named_sets
 from imltool.data.splits import read_list, scenes_of
 from imltool.device import choose_device
-from imltool.evaluation.bootstrap import mean_estimate
 from imltool.files import sha256_file, sha256_text, write_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.pictures.images import read_rgb
@@ -120,8 +119,7 @@ def table(found: Sequence[Row], rows: Sequence[Row]) -> str:
             pictures = [one for one in f1s[way] if name in (one[0], "all forgeries")]
             first = np.array([before[one]["f1"] for one in pictures])
             after = np.array([np.mean(f1s[way][one]) for one in pictures])
-            difference, interval = mean_estimate(after - first, seed=0)
-            shown = f"{difference:+.3f}" + (f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else "")
+            shown = signed(after - first)
             lines.append(_line(way, name, len(pictures), f"{first.mean():.3f}", f"{after.mean():.3f}", shown))
         everything = {**alarms[way], "all authentic": list(itertools.chain(*alarms[way].values()))}
         for name, flags in everything.items():

@@ -30,6 +30,7 @@ def test_points_are_means_over_the_pictures_of_all_folds() -> None:
     # the threshold is the calibration score .9 here: only what is above it is flagged
     assert (before.flagged, twenty.flagged, twenty.alarms, twenty.known) == (0.0, 0.5, 0.5, 0.25)
     assert five.folds == 1
+    assert before.change == "" and twenty.change == "+0.400 [+0.300, +0.500]"  # .1 -> .4 and .3 -> .8
     assert "| edits | all | boxes | 20 | 2 | 2 | 0.600 " in table({"edits": ROWS})
 
 
