@@ -20,7 +20,7 @@ from imltool.pictures.images import read_rgb
 from imltool.student.header import CheckpointHeader
 from imltool.student.model import Student
 
-SHARES = (0.85, 0.7, 0.55, 0.4)
+SHARES = (0.7, 0.55, 0.4)
 """Shares of the adapted weights that are tried, the largest first (our choice). None keeps all of them: forgeries made
 from authentic pictures do not show all that real forgeries of known kinds lose.
 """
