@@ -65,10 +65,10 @@ class Bench:
         """Metrics of a student on the fold, on forgeries of known kinds, and on authentic pictures."""
         calibrating, checking = ([Case(path, None) for path in part] for part in self.clean[1:])
         return {
-            "held": measure(self, localizer, labelled(held, self.folder / "masks")),
-            "known": measure(self, localizer, self.known),
-            "calibrating": measure(self, localizer, calibrating),
-            "authentic": measure(self, localizer, checking),
+            "held": measure(self.cache, localizer, labelled(held, self.folder / "masks")),
+            "known": measure(self.cache, localizer, self.known),
+            "calibrating": measure(self.cache, localizer, calibrating),
+            "authentic": measure(self.cache, localizer, checking),
         }
 
 
@@ -91,16 +91,16 @@ def folds_of(folder: Path, files: Sequence[Path], pattern: str | None, count: in
     return [shuffled(groups)[number::count] for number in range(count)]
 
 
-def measure(bench: Bench, localizer: Localizer, cases: Sequence[Case]) -> list[Row]:
+def measure(cache: ArrayCache, localizer: Localizer, cases: Sequence[Case]) -> list[Row]:
     """Score, and F1 of forgeries, of each picture."""
     rows = []
     for case in cases:
         rgb = read_rgb(case.image)
-        kept = bench.cache.get(
+        kept = cache.get(
             sha256_text(str(case.image))[:24],
             lambda rgb=rgb: {"traces": localizer.traces(rgb)},  # type: ignore[misc]
         )
-        (probabilities,) = localizer.maps([rgb], [kept["traces"]])
+        (probabilities,) = localizer.maps([rgb], [kept["traces"]] if localizer.sees_traces else None)
         row: Row = {"name": case.image.name, "score": float(image_score(probabilities))}
         if case.mask is not None:
             row["f1"] = f1_of(probabilities, case)

@@ -22,17 +22,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from adapt import measure
 from adapt_curves import Row, calibrated_limit, read_rows, signed
 
-from imltool.adapt.comparison import Case, f1_of
+from imltool.adapt.comparison import Case
 from imltool.adapt.mixing import mixed
 from imltool.data.folder import Sample
-from imltool.data.sets import NamedSet, named_sets
-from imltool.data.splits import read_list, scenes_of
+from imltool.data.sets import NamedSet, apply_lists, named_sets
+from imltool.data.splits import scenes_of
 from imltool.device import choose_device
-from imltool.files import sha256_file, sha256_text, write_text
-from imltool.inference.localizer import Localizer, image_score
-from imltool.pictures.images import read_rgb
+from imltool.files import sha256_file, write_text
+from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint
 from imltool.training.prepared import ArrayCache
 
@@ -47,22 +47,20 @@ def key_of(row: Row) -> Key:
     return row["size"], row["fold"], row["labels"], row["parts"]
 
 
-def chosen_samples(sets: Sequence[NamedSet], lists: Mapping[str, Path], authentic: Path) -> dict[str, list[Sample]]:
+def chosen_samples(sets: Sequence[NamedSet], authentic: Path) -> dict[str, list[Sample]]:
     """The samples to measure of each set, without those that an adaptation may have been trained on."""
     used = [path.resolve() for path in sorted(authentic.iterdir())]
     hashes = {sha256_file(path) for path in used}
     scenes = {scene for path in used for scene in scenes_of(path.name)}
     found: dict[str, list[Sample]] = {}
     for one in sets:
-        listed = set(read_list(lists[one.name])) if one.name in lists else None
-        samples = [sample for sample in one.samples if listed is None or sample.name in listed]
-        kept = [
+        found[one.name] = [
             sample
-            for sample in samples
+            for sample in one.samples
             if not scenes & set(scenes_of(sample.image.name)) and sha256_file(sample.image) not in hashes
         ]
-        print(f"{one.name}: {len(kept)} pictures, {len(samples) - len(kept)} left out")
-        found[one.name] = kept
+        kept = len(found[one.name])
+        print(f"{one.name}: {kept} pictures, {len(one.samples) - kept} left out")
     return found
 
 
@@ -83,17 +81,9 @@ def students(
 def measured(localizer: Localizer, samples: Mapping[str, Sequence[Sample]], cache: ArrayCache) -> Iterator[Row]:
     """Score of each picture, and F1 of each forgery."""
     for name, part in samples.items():
-        for sample in part:
-            rgb = read_rgb(sample.image)
-            kept = cache.get(
-                sha256_text(str(sample.image.resolve()))[:24],
-                lambda rgb=rgb: {"traces": localizer.traces(rgb)},  # type: ignore[misc]
-            )
-            (probabilities,) = localizer.maps([rgb], [kept["traces"]] if localizer.sees_traces else None)
-            row: Row = {"set": name, "name": sample.name, "score": float(image_score(probabilities))}
-            if sample.mask is not None:
-                row["f1"] = f1_of(probabilities, Case(sample.image, sample.mask, sample.rule))
-            yield row
+        cases = [Case(sample.image, sample.mask, sample.rule) for sample in part]
+        for sample, row in zip(part, measure(cache, localizer, cases), strict=True):
+            yield row | {"set": name, "name": sample.name}
 
 
 def table(found: Sequence[Row], rows: Sequence[Row]) -> str:
@@ -165,8 +155,9 @@ def main() -> None:
     given = parser.parse_args()
 
     rows, file = read_rows(given.out), given.out / "losses.jsonl"
-    lists = {name: Path(path) for name, _, path in (word.partition("=") for word in given.list)}
-    samples = chosen_samples(named_sets(given.data), lists, given.authentic)
+    sets = named_sets(given.data)
+    apply_lists(sets, given.list)
+    samples = chosen_samples(sets, given.authentic)
     found = read_rows(given.out, "losses.jsonl")
     done = {key_of(row) for row in found}
     cache = ArrayCache(given.cache or given.out / "cache", {"content": "traces of known kinds"})

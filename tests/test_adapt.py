@@ -96,12 +96,14 @@ def test_adapted_student_is_evaluated_and_can_scan(case: Path, tiny_weights: Pat
 def test_known_forgeries_given_are_measured_in_place_of_made_ones(
     case: Path, tiny_weights: Path, imltool: Imltool
 ) -> None:
-    known = make_set(case / "known", tampered=3, authentic=1, seed=700)
+    known = make_set(case / "known", tampered=4, authentic=1, seed=700)
+    (known / "masks" / "t3.png").unlink()
     options = ("--authentic", case / "clean", "--known", known, "--json")
     code, stdout, stderr = imltool(*arguments(case, tiny_weights, *options))
     assert code == 0, stderr
     results = json.loads(stdout)
     assert results["known_kinds"] == "data set" and results["comparison"]["known_f1"]["pictures"] == 3
+    assert "left out, no mask: tampered/t3.png" in " ".join(stderr.split())
     assert not (case / "run" / "check").exists()
     first = sorted((known / "tampered").iterdir())[0]
     first.write_bytes((case / "photos" / "3.png").read_bytes())

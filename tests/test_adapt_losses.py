@@ -9,7 +9,7 @@ import numpy as np
 from adapt_losses import chosen_samples, numbers, table
 from PIL import Image
 
-from imltool.data.sets import named_sets
+from imltool.data.sets import apply_lists, named_sets
 
 
 def adapted(size: int, fold: int) -> dict[str, Any]:
@@ -47,5 +47,7 @@ def test_pictures_of_the_adaptation_are_left_out(tmp_path: Path) -> None:
     (authentic / "casia_Au_ani_0001.png").write_bytes((folder / "Au_ani_0002.png").read_bytes())  # a scene of CASIA
     listed = tmp_path / "list.txt"
     listed.write_text("authentic/Au_ani_0001.png\nauthentic/c.png\nauthentic/d.png\n")
-    found = chosen_samples(named_sets([f"known={tmp_path / 'set'}"]), {"known": listed}, authentic)
+    sets = named_sets([f"known={tmp_path / 'set'}"])
+    apply_lists(sets, [f"known={listed}"])
+    found = chosen_samples(sets, authentic)
     assert [sample.name for sample in found["known"]] == ["authentic/d.png"]

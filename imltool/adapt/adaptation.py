@@ -209,7 +209,7 @@ class Adaptation:
             "recommended": self.comparison.recommended,
             "conclusion": self.comparison.conclusion(),
             "measured_with": "masks" if self._true_masks else "pseudo-masks",
-            "known_kinds": "data set" if self._known else "made from authentic pictures",
+            "known_kinds": "data set" if self._known else "generated" if self.parts.checking else None,
             "pictures": {name: len(files) for name, files in vars(self.parts).items()},
             "mixing": json.loads((self.out / MIXING).read_text(encoding="utf-8")),
             "boxes": sum(len(item.boxes) for item in self.report.matched),
@@ -228,7 +228,8 @@ class Adaptation:
 
     def _read_known(self, known: Path) -> list[Case]:
         """The forgeries of a data set, none of which either student has learned from."""
-        samples = [sample for sample in read_target("known", str(known)).samples if sample.tampered]
+        found = read_target("known", str(known))
+        samples = [sample for sample in found.samples if sample.tampered]
         if not samples:
             raise DataError(f"{known} holds no forgery with a mask", "it needs the folders tampered and masks")
         seen = {digest for one in self.header.training_sets for digest in one.files}
@@ -240,6 +241,10 @@ class Adaptation:
             if digest in seen or digest in others:
                 where = f"is also {others[digest]}" if digest in others else f"was learned by {self.header.name}"
                 raise DataError(f"{sample.name} of {known} {where}", "it cannot show what is lost: take it out")
+        self.report.notes += [*found.notes, *found.warnings]
+        self.report.notes += [
+            f"{known}: left out, {reason}: {', '.join(names)}" for reason, names in found.left_out.items()
+        ]
         return [Case(sample.image, sample.mask, sample.rule) for sample in samples]
 
     def _find_masks(self, masks: Path) -> dict[Path, Sample]:

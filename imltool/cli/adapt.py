@@ -94,7 +94,7 @@ def adapt(
     if as_json:
         common.print_json(adaptation.results())
     else:
-        _print(comparison, "known kinds, F1" if known else "made forgeries, F1")
+        _print(comparison, "known kinds, F1" if known else "generated forgeries, F1")
     common.say(comparison.conclusion())
     if comparison.recommended:
         common.say(f"next: imltool scan PATH --weights {out}")
@@ -108,13 +108,13 @@ def _print(comparison: Comparison, known: str) -> None:
         (known, comparison.known_f1),
         ("authentic, flagged", comparison.false_alarms),
     ]
-    common.stdout.print(f"{'':20}{'pictures':>9}{'before':>8}{'after':>8}  change [95 %]", highlight=False)
+    common.stdout.print(f"{'':24}{'pictures':>9}{'before':>8}{'after':>8}  change [95 %]", highlight=False)
     for name, change in lines:
         if change is None:
             continue
         interval = f" [{change.interval[0]:+.3f}, {change.interval[1]:+.3f}]" if change.interval else ""
         common.stdout.print(
-            f"{name:20}{change.pictures:9}{change.before:8.3f}{change.after:8.3f}  {change.difference:+.3f}{interval}",
+            f"{name:24}{change.pictures:9}{change.before:8.3f}{change.after:8.3f}  {change.difference:+.3f}{interval}",
             markup=False,
             highlight=False,
         )

@@ -92,8 +92,8 @@ class _TiffWalk:
             self.sure &= len(places) == len(lengths)
             ends = [start + each for start, each in zip(places, lengths, strict=False)]
             self.end = max(self.end, *ends, 0)
-            told = starts in PIXELS and values.get(COMPRESSION) != (OLD_JPEG,)
-            self.cut |= told and max(ends, default=0) > self.source.size_bytes
+            stated = starts in PIXELS and values.get(COMPRESSION) != (OLD_JPEG,)
+            self.cut |= stated and max(ends, default=0) > self.source.size_bytes
         return [raw.next, *(number for tag in POINTERS for number in values.get(tag, ()))]
 
     def _numbers(self, tag: int, kind: int, length: int, inline: bytes) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from imltool.training.curves import draw_curves
 from imltool.training.data import TrainingData, plain_fault, seed_worker
 from imltool.training.distillation import Before
 from imltool.training.initialise import BATCH_NORM_BATCHES, find_start, initialise
-from imltool.training.losses import LOSSES, divergence
+from imltool.training.losses import LOSSES, Meter, divergence
 from imltool.training.provenance import data_digest, hash_sets, joined, merged_sets, refuse_overlap
 from imltool.training.run_folder import RunFolder, stopped_early
 from imltool.training.settings import MAX_LEFT_OUT_OPTION, TrainSettings
@@ -47,27 +47,6 @@ Batch = tuple[Tensor, Tensor, Tensor]
 PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}
 AUTO_PRECISION = {"cuda": "bf16"}
 """`auto` precision by kind of device, else fp32: CPUs without AMX train faster in it (our choice, docs/engines.md)."""
-
-
-class Meter:
-    """Mean loss since the last line of the log; part of the saved state, so that resuming does not change the log."""
-
-    def __init__(self) -> None:
-        self.total, self.steps = 0.0, 0
-
-    def add(self, loss: float) -> None:
-        self.total, self.steps = self.total + loss, self.steps + 1
-
-    def take(self) -> float:
-        mean = self.total / max(1, self.steps)
-        self.total, self.steps = 0.0, 0
-        return mean
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"total": self.total, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.total, self.steps = state["total"], state["steps"]
 
 
 class Training:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,3 +49,24 @@ def divergence(logits: Tensor, before: Tensor, target: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"bce": bce, "bce+dice": bce_dice, "focal": focal}
+
+
+class Meter:
+    """Mean loss since the last line of the log; part of the saved state, so that resuming does not change the log."""
+
+    def __init__(self) -> None:
+        self.total, self.steps = 0.0, 0
+
+    def add(self, loss: float) -> None:
+        self.total, self.steps = self.total + loss, self.steps + 1
+
+    def take(self) -> float:
+        mean = self.total / max(1, self.steps)
+        self.total, self.steps = 0.0, 0
+        return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.total, self.steps = state["total"], state["steps"]

@@ -217,6 +217,7 @@ class Validation:
     def _count(self, sides: dict[str, Side], seen: set[str], localization: Localization | None) -> ValidationResults:
         authentic, tampered = sides[AUTHENTIC], sides.get(TAMPERED)
         edited = tampered.ok if tampered else []
+        untouched = {row.sha256 for row in authentic.ok}
         scores = [[row.score for row in rows if row.score is not None] for rows in (edited, authentic.ok)]
         levels = resampled_levels(*scores)
         auc, limits = estimate(lambda *drawn: metrics.auc(*levels(*drawn)), [len(side) for side in scores], 0)
@@ -224,7 +225,7 @@ class Validation:
             conditions=self._conditions(authentic.out),
             authentic=authentic.material(seen),
             tampered=tampered.material(seen) if tampered else None,
-            on_both_sides=[row.path for row in edited if row.sha256 in {one.sha256 for one in authentic.ok}],
+            on_both_sides=[row.path for row in edited if row.sha256 in untouched],
             false_alarms=_rate(authentic.ok, INDICATION),
             inconclusive=_rate(authentic.ok, INCONCLUSIVE),
             detections=_rate(edited, INDICATION),
