@@ -292,6 +292,7 @@ def test_every_remark_rule_can_apply_and_states_no_verdict() -> None:
         name_differs=True,
         software=tuple(Trace(where="EXIF Software", text="A name", kinds=(kind,)) for kind in kinds),
         clocks=Clocks(changed=900, digitised=900, gps=-90000, xmp_created=900000),
+        gps=Position(present=True, latitude=31.5, longitude=35.5, void=True, source="EXIF"),
         exif_size=(4, 3),
         size_differs=True,
         history=("saved",),
@@ -399,6 +400,23 @@ def test_heights_below_sea_level_are_negative(tmp_path: Path, reference: int, ex
     )
     picture().save(tmp_path / "b.jpg", xmp=packet.encode())
     assert context_of(tmp_path / "b.jpg").gps.altitude == expected
+
+
+def test_positions_marked_as_void_are_kept_and_remarked(tmp_path: Path) -> None:
+    """GPSStatus V: the receiver had no fix, and the position is an old or a guessed one."""
+    place = {1: "N", 2: (31.0, 30.0, 0.0), 3: "E", 4: (35.0, 30.0, 0.0)}
+    packet = (
+        '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description '
+        'xmlns:e="http://ns.adobe.com/exif/1.0/" e:GPSLatitude="31,30N" e:GPSLongitude="35,30E" '
+        'e:GPSStatus="{}"/></r:RDF>'
+    )
+    for status, remarked in (("V", True), ("A", False)):
+        picture().save(tmp_path / "a.jpg", exif=exif({271: "M"}, {}, {**place, 9: status}))
+        picture().save(tmp_path / "b.jpg", xmp=packet.format(status).encode())
+        for name in ("a.jpg", "b.jpg"):
+            found = context_of(tmp_path / name)
+            assert found.gps.latitude == 31.5 and found.gps.void is remarked
+            assert ("gps-void" in ids(found)) is remarked and found.problems == ()
 
 
 def test_long_text_is_cut_between_characters() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from imltool.evidence.model import Camera, Position, Unparsed
 from imltool.evidence.programs import Field, Text, kinds_of
-from imltool.evidence.values import BLANK, Notes, Stamp, degrees, keep_half, metres, read_time
+from imltool.evidence.values import BLANK, Notes, Stamp, degrees, is_void, keep_half, metres, read_time
 from imltool.pictures import tags
 from imltool.pictures.arrays import RGB
 from imltool.pictures.tiff import BITS, COMPRESSION, PHOTOMETRIC, PLANAR, RGB_
@@ -255,7 +255,8 @@ def position(exif: ExifBlock, notes: Notes) -> Position:
             altitude = metres(height[0], str(gps.number(5)))
         else:
             notes.keep("EXIF GPSAltitude", ", ".join(map(tags.number_text, height)), "a height")
-    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="EXIF")
+    void = is_void(clean(gps.raw(9)))
+    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, void=void, source="EXIF")
 
 
 def _angle(where: str, gps: tags.Table, tag: int, notes: Notes) -> float | None:

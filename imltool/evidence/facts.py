@@ -39,7 +39,11 @@ def describe(context: Context | None) -> list[tuple[str, str]]:
         "Camera": _joined(camera_name(camera), camera.lens, camera.serial and f"serial {camera.serial}"),
         "Software": "; ".join(f"{trace.text} ({trace.where})" for trace in context.software),
         "Times": "; ".join(times),
-        "Position": _joined(*place, f"{gps.altitude} m high" if gps.altitude is not None else None),
+        "Position": _joined(
+            *place,
+            f"{gps.altitude} m high" if gps.altitude is not None else None,
+            "marked as void" if gps.void else None,
+        ),
         "Thumbnail": _thumbnail(context.thumbnail),
         "Colour profile": context.profile,
         "Content Credentials": _credentials(made),

@@ -98,12 +98,16 @@ class Clocks(Part):
 
 
 class Position(Part):
-    """Where the picture was taken: degrees north and east, height in metres, and the carrier of the position."""
+    """Where the picture was taken: degrees north and east, height in metres, and the carrier of the position.
+
+    `void`: the receiver marked the position as not measured.
+    """
 
     present: bool = False
     latitude: float | None = None
     longitude: float | None = None
     altitude: float | None = None
+    void: bool = False
     source: str | None = None
 
 

@@ -110,6 +110,7 @@ RULES = (
         "two clocks disagree: taken and digitised are {seen} apart",
         ("clocks.digitised", "apart", MINUTE),
     ),
+    _rule("gps-void", "the receiver marked its GPS position as void", ("gps.void", "is", True)),
     _rule(
         "clock-gps",
         "two clocks disagree: those of the satellites and the camera are {seen} apart",

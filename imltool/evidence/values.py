@@ -122,6 +122,11 @@ def keep_half(where: str, latitude: float | None, longitude: float | None, notes
             notes.keep(f"{where}{name}", f"{angle:g}", "a whole position")
 
 
+def is_void(status: str | None) -> bool:
+    """Whether GPSStatus is `V` (EXIF 2.32): the receiver measured no position and may give an old one."""
+    return bool(status) and str(status).strip().upper().startswith("V")
+
+
 def degrees(where: str, numbers: Sequence[float] | None, reference: object, notes: Notes) -> float | None:
     """Degrees north or east from up to three numbers (degrees, minutes, seconds) and the name of a direction.
 

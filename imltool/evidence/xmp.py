@@ -13,7 +13,7 @@ from defusedxml.ElementTree import fromstring
 
 from imltool.evidence.model import Camera, Position
 from imltool.evidence.programs import Field, Text
-from imltool.evidence.values import Notes, Stamp, degrees, keep_half, metres, read_time
+from imltool.evidence.values import Notes, Stamp, degrees, is_void, keep_half, metres, read_time
 from imltool.pictures.orientation import decode_xmp
 from imltool.texts import clean
 
@@ -148,7 +148,8 @@ def _position(parts: list[Element], notes: Notes) -> Position:
             altitude = metres(height, _value(parts, "exif:GPSAltitudeRef"))
         except (ValueError, ZeroDivisionError):
             notes.keep("XMP GPSAltitude", raw, "a height")
-    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, source="XMP")
+    void = is_void(_value(parts, "exif:GPSStatus"))
+    return Position(present=True, latitude=latitude, longitude=longitude, altitude=altitude, void=void, source="XMP")
 
 
 def _coordinate(parts: list[Element], name: str, notes: Notes) -> float | None:
