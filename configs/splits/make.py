@@ -1,10 +1,16 @@
 """Makes the lists of this folder again, but for the fixed ones of casia1-dev and photos that they start from.
 
-    python configs/splits/make.py DATA [--out FOLDER]
+    python configs/splits/make.py DATA [--out FOLDER] [--two-parts FOLDER]
 
-No source scene is in two parts, across all sets: the pictures of CASIA v2 and the multi-splices made from them share
-scenes with CASIA v1, so they follow its lists; one that would join two parts is in no list (`left-out.txt`).
+No source scene is in two of the parts train, calibration and val, across all sets: the pictures of CASIA v2 and the
+multi-splices made from them share scenes with CASIA v1, so they follow its lists; one that would join two parts is in
+none (`left-out.txt`).
 DATA holds the data sets as folders, each with `manifest.jsonl` where it has one.
+
+--two-parts writes all lists into a further folder, with those for a student and its twin (docs/experiments.md):
+`SET.train-val.txt` adds to the training part the forgeries of the validation part and the authentic pictures of their
+scenes, `SET.train-calibration.txt` those of the calibration part; `SET.val-apart.txt` has the other authentic pictures
+of the validation part.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -136,10 +143,62 @@ def places(name: str) -> set[str]:
     return {number if len(number) == 8 else stem}
 
 
+def scenes_in_forgeries(lists: Path, part: str) -> set[str]:
+    """Scenes of CASIA in the forgeries of a part."""
+    sets = ("casia1-dev", "casia2_part", "misd")
+    names = [name for one in sets for name in read_list(lists / f"{one}.{part}.txt") if name.startswith("tampered/")]
+    return {scene for name in names for scene in casia(name)}
+
+
+def with_further(lists: Path, part: str) -> dict[str, tuple[str, list[str]]]:
+    """Lists of the training part, and of another part's forgeries and their scenes: file name → (first line, names)."""
+    made: dict[str, tuple[str, list[str]]] = {}
+    of_forgeries = scenes_in_forgeries(lists, part)
+    for one in ("casia1-dev", "casia2_part", "casia2_auth", "misd", "cmh", "grip_inpaint", "ai_inpaint", "receipts"):
+        names = [*read_list(lists / f"{one}.train.txt"), *read_list(lists / f"{one}.{part}.txt")]
+        trained = {*read_list(lists / f"{one}.train.txt")}
+        kinds = {"-splices": "/Sp_D_", "-copymoves": "/Sp_S_", "-authentic": "authentic/"}
+        for kind, mark in kinds.items() if one == "casia1-dev" else [("", "")]:
+            chosen = [
+                name
+                for name in names
+                if mark in name
+                and (
+                    name in trained
+                    or name.startswith("tampered/")
+                    or not one.startswith("casia")
+                    or casia(name) & of_forgeries
+                )
+            ]
+            head = f"# {one}, for training: the part train, and of the part {part} forgeries and their scenes"
+            made[f"{one}.train-{part}{kind}.txt"] = head, sorted(chosen)
+    return made
+
+
+def apart_from_forgeries(lists: Path, part: str) -> dict[str, tuple[str, list[str]]]:
+    """Lists of a part's authentic pictures of CASIA that share no scene with its forgeries."""
+    taken = scenes_in_forgeries(lists, part)
+    made = {}
+    for one in ("casia1-dev", "casia2_auth"):
+        names = [name for name in read_list(lists / f"{one}.{part}.txt") if name.startswith("authentic/")]
+        head = f"# {one}.{part}.txt, authentic pictures whose scenes are in no forgery there"
+        made[f"{one}.{part}-apart.txt"] = head, [name for name in names if not casia(name) & taken]
+    return made
+
+
+def write_two_parts(lists: Path, out: Path) -> None:
+    """Write all lists, and those of two parts, into a folder."""
+    shutil.copytree(lists, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    made = with_further(lists, "val") | with_further(lists, "calibration") | apart_from_forgeries(lists, "val")
+    for name, (first, chosen) in made.items():
+        (out / name).write_text("\n".join([first, *chosen]) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--two-parts", type=Path)
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
     found, left = casia_parts(data, Path(__file__).parent)
@@ -185,6 +244,8 @@ def main() -> None:
     head = "# pictures whose scenes lie in two parts, for nothing\n"
     (out / "left-out.txt").write_text(head + "\n".join(sorted(left)) + "\n", encoding="utf-8")
     sys.stdout.write(f"left out: {len(left)}\n")
+    if arguments.two_parts:
+        write_two_parts(out, arguments.two_parts)
 
 
 if __name__ == "__main__":
