@@ -128,7 +128,7 @@ def test_averaged_checkpoint_is_released_like_a_single_one(config: Path, tmp_pat
         ("other", sha256_file(first)),
         ("tiny", sha256_file(last)),
     ]
-    assert (header.name, header.score_threshold, header.figures) == ("tiny", 0.5, {}), (
+    assert (header.name, header.score_threshold, header.figures) == ("tiny", 0.5, None), (
         "metrics and thresholds are reset"
     )
     assert header.training_sets == read_header(last).training_sets
@@ -169,9 +169,10 @@ def test_pixel_threshold_is_found_for_maps_saturated_at_0_or_1(tmp_path: Path, s
         return float(np.mean(2 * (predicted & truth).sum((1, 2)) / (predicted.sum((1, 2)) + truth.sum((1, 2)))))
 
     assert abs(found.pixel_threshold - 0.5) > 0.499
-    assert metrics["pixel_f1_calibrated"] == pytest.approx(mean_f1(found.pixel_threshold))
+    assert metrics.pixel_f1_calibrated == pytest.approx(mean_f1(found.pixel_threshold))
     best = max(mean_f1(value) for value in np.quantile(maps, np.linspace(0, 1, 200)))
-    assert best - 0.01 < metrics["pixel_f1_calibrated"] <= best + 0.01
+    assert metrics.pixel_f1_calibrated is not None
+    assert best - 0.01 < metrics.pixel_f1_calibrated <= best + 0.01
 
 
 @pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])
@@ -301,7 +302,8 @@ def test_figures_refer_to_the_pixel_threshold_that_is_kept(
     code, stdout, err = imltool(*given, "--config", config, "--keep-weights", "--out", own)
     assert code == 0, err
     figures, kept = json.loads(stdout)["calibration"], read_header(own)
-    assert figures["pixel_threshold"] == kept.pixel_threshold == kept.figures["pixel_threshold"] == threshold
+    assert kept.figures and kept.figures.pixel_threshold == threshold
+    assert figures["pixel_threshold"] == kept.pixel_threshold == threshold
     split = (f"kept={tmp_path / 'data/kept'}", "--out", tmp_path / "eval", *CPU)
     assert imltool("eval", "--weights", own, "--data", *split)[0] == 0
     measured = results_in(tmp_path / "eval")["sets"]["kept"]

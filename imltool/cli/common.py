@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from imltool.data.accounts import Account
     from imltool.data.boxes import BoxReport
     from imltool.pages.server import PageServer
+    from imltool.student.header import Figures
     from imltool.tables import Table
     from imltool.teacher.embeddings import EmbeddingFolder
 
@@ -354,13 +355,13 @@ def serve(server: PageServer, what: str, no_browser: bool) -> None:
         server.run()
 
 
-def show_checkpoint(file: Path, figures: dict[str, Any], as_json: bool) -> None:
+def show_checkpoint(file: Path, figures: Figures, as_json: bool) -> None:
     """Print a checkpoint that was written on stdout: SHA-256, size and name, or with the figures of its calibration."""
     from imltool.files import sha256_file
 
     size, digest = file.stat().st_size, sha256_file(file)
     if as_json:
-        print_json({"file": str(file), "size_bytes": size, "sha256": digest, "calibration": figures})
+        print_json({"file": str(file), "size_bytes": size, "sha256": digest, "calibration": figures.model_dump()})
     else:
         print_line(f"{digest}  {size}  {file}")
 

@@ -58,7 +58,7 @@ def release(
 
     figures = write_release(run, out, device, checkpoint)
     common.show_checkpoint(out, figures, as_json)
-    common.say(f"{out}: {human_size(out.stat().st_size)}, {shown(figures)}")
+    common.say(f"{out}: {human_size(out.stat().st_size)}, {shown(figures.model_dump())}")
 
 
 @app.command()
@@ -138,7 +138,7 @@ def calibrate(
     figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
     common.show_checkpoint(out, figures, as_json)
     common.say(
-        f"an indication is now a score above {figures['score_threshold']:.4f}, fitted to "
-        f"{counted(figures['n_authentic'], 'authentic picture')}"
+        f"an indication is now a score above {figures.score_threshold:.4f}, fitted to "
+        f"{counted(figures.n_authentic, 'authentic picture')}"
     )
     common.say(f"next: imltool export --weights {out}, for scans without PyTorch")

@@ -55,6 +55,32 @@ class Ancestor(Settings):
     step: int = 0
 
 
+class Figures(Settings):
+    """Metrics on validation or calibration pictures; None for those that need pictures of which there are none.
+
+    Attributes:
+        n_tampered, n_authentic: numbers of pictures.
+        pixel_f1: F1 of the tampered ones at 0.5, mean over pictures.
+        pixel_f1_calibrated: F1 at `pixel_threshold`, mean over sets.
+        balance: `pixel_f1_calibrated` minus the false-positive area of authentic pictures at the same threshold.
+        image_auc: of the image scores.
+        fp_area: share of authentic pictures marked at 0.5, mean over pictures.
+        image_tpr, image_fpr: shares of tampered and of authentic pictures with a score above `score_threshold`.
+    """
+
+    n_tampered: int = 0
+    n_authentic: int = 0
+    pixel_f1: float | None = None
+    pixel_f1_calibrated: float | None = None
+    pixel_threshold: float = 0.5
+    balance: float = 0.0
+    image_auc: float | None = None
+    fp_area: float | None = None
+    score_threshold: float = 0.5
+    image_fpr: float | None = None
+    image_tpr: float | None = None
+
+
 THRESHOLDS = (
     *("pixel_threshold", "score_threshold", "score_fpr"),
     *("score_authentic", "authentic_scores", "reliability"),
@@ -77,7 +103,7 @@ class CheckpointHeader(Settings):
         ancestry: the students the weights were trained from, the most recent first; empty for another start.
         training_sets: the data the weights were fitted to, including the runs of `ancestry`.
         validation_sets: the data used to choose the checkpoint and fit its thresholds; counts as seen, too.
-        figures: validation metrics at the saved step.
+        figures: validation metrics at the saved step, or those of the last calibration; None without either.
         configuration: the resolved training configuration.
     """
 
@@ -97,9 +123,14 @@ class CheckpointHeader(Settings):
     training_sets: tuple[TrainingSet, ...] = ()
     validation_sets: tuple[TrainingSet, ...] = ()
     step: int = 0
-    figures: dict[str, Any] = Field(default_factory=dict)
+    figures: Figures | None = None
     configuration: dict[str, Any] = Field(default_factory=dict)
     tool_version: str = __version__
+
+    @field_validator("figures", mode="before")
+    @classmethod
+    def _no_figures(cls, value: Any) -> Any:
+        return value or None  # earlier versions wrote {} without a validation split
 
     @field_validator("score_threshold", "authentic_scores")
     @classmethod

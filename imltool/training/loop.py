@@ -27,7 +27,7 @@ from imltool.files import make_folder, writing
 from imltool.inference.localizer import Localizer
 from imltool.interrupt import deferred_interrupt
 from imltool.student.checkpoint import save_checkpoint
-from imltool.student.header import CheckpointHeader
+from imltool.student.header import CheckpointHeader, Figures
 from imltool.student.model import Student, normalise
 from imltool.student.settings import MEAN, STD
 from imltool.traces.stack import VERSION
@@ -356,7 +356,7 @@ class Training:
         """
         if not self.main:
             return {"event": "validation", "step": step}
-        figures: dict[str, Any] = {}
+        figures: Figures | None = None
         weights, score = self._weights(), float(step)
         header = CheckpointHeader(
             name=self.settings.name,
@@ -372,7 +372,7 @@ class Training:
         found = None
         if self.validation is not None:
             figures, found = self.validation.run(localizer)
-            score = figures["balance"]
+            score = figures.balance
         if self.calibration is not None:
             _, found = self.calibration.run(localizer)
         if found is not None:
@@ -381,7 +381,8 @@ class Training:
         if score > self.best:
             self.best = score
             save_checkpoint(self.folder.path / "best.safetensors", weights.state_dict(), header)
-        row = self._log({"event": "validation", "step": step, "score": score, **figures})
+        measured = figures.model_dump() if figures else {}
+        row = self._log({"event": "validation", "step": step, "score": score, **measured})
         draw_curves(self.folder.path / "curves.png", self.folder.rows)
         self.student.train()
         return row

@@ -16,7 +16,7 @@ from imltool.device import choose_device
 from imltool.errors import DataError, UsageError, WeightsError
 from imltool.inference.localizer import Localizer
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.header import THRESHOLDS, CheckpointHeader
+from imltool.student.header import THRESHOLDS, CheckpointHeader, Figures
 from imltool.student.model import Student
 from imltool.student.operating_points import TARGET_FPR, pictures_needed
 from imltool.training.initialise import Start
@@ -78,7 +78,7 @@ def average(files: Sequence[Path], out: Path) -> None:
     save_checkpoint(out, mean, header)
 
 
-def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
+def release(run: Path, out: Path, device: str = "auto", checkpoint: str = "best") -> Figures:
     """Write a calibrated float16 checkpoint of `run` and return the metrics on the calibration split.
 
     `checkpoint` is `best`, `last`, or a checkpoint file made from the run's, such as one by `average`.
@@ -129,7 +129,7 @@ def calibrate(
     tta_flips: int | None = None,
     tta_scales: tuple[float, ...] | None = None,
     keep_weights: bool = False,
-) -> dict[str, Any]:
+) -> Figures:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
     With authentic pictures alone, only the operating point of the image score is fitted and the pixel threshold is
@@ -171,16 +171,16 @@ def calibrate(
             needed,
             ", ".join(few),
         )
-    if figures["n_tampered"] and keep_weights:
+    if figures.n_tampered and keep_weights:
         calibrated = found.into(header, figures)
-    elif figures["n_tampered"]:
+    elif figures.n_tampered:
         centre_threshold(student, found.pixel_threshold)
         student.half().float()
         figures, found = calibration.run(localizer)
         calibrated = found.into(header, figures)
     else:
         kept = {key: getattr(header, key) for key in ("figures", "reliability")}
-        calibrated = found.into(header, {}).model_copy(update=kept)
+        calibrated = found.into(header, None).model_copy(update=kept)
     seen = merged_sets(header.validation_sets, used)
     save_checkpoint(out, student.state_dict(), calibrated.model_copy(update={"validation_sets": seen}), half=True)
     return figures

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from imltool.evaluation.counts import CURVE_THRESHOLDS, count_pixels, rank_pixel
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.files import sha256_text
 from imltool.inference.localizer import Localizer, image_score
-from imltool.student.header import THRESHOLDS, CheckpointHeader, ReliabilityBin
+from imltool.student.header import THRESHOLDS, CheckpointHeader, Figures, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
 from imltool.traces.stack import Traces
 from imltool.training.data import LabelledPictures, file_identity
@@ -55,7 +54,7 @@ class Calibration:
     balance: float = 0.0
     reliability: tuple[ReliabilityBin, ...] = ()
 
-    def into(self, header: CheckpointHeader, figures: dict[str, Any]) -> CheckpointHeader:
+    def into(self, header: CheckpointHeader, figures: Figures | None) -> CheckpointHeader:
         """`header` with these thresholds and the validation metrics."""
         return header.model_copy(update={"figures": figures, **{name: getattr(self, name) for name in THRESHOLDS}})
 
@@ -115,10 +114,8 @@ class Validation:
 
     def run(
         self, localizer: Localizer, batch: int = 16, pixel_threshold: float | None = None
-    ) -> tuple[dict[str, Any], Calibration]:
-        """Metrics (pixel_f1 at 0.5, pixel_f1_calibrated, image_auc, fp_area, counts) and the calibration.
-
-        Metrics that need tampered or authentic pictures are None without them.
+    ) -> tuple[Figures, Calibration]:
+        """Metrics and the calibration.
 
         Args:
             pixel_threshold: keep this one, which the metrics then refer to, instead of fitting one.
@@ -149,19 +146,19 @@ class Validation:
         hit, false = (_mean_curve(curves, len(thresholds)) for curves in (f1_curves, false_curves))
         calibration = _calibrate(hit, false, tampered, authentic, pixel_threshold)
         untouched = list(itertools.chain(*authentic.values()))
-        figures = {
-            "n_tampered": len(f1s),
-            "n_authentic": len(false_areas),
-            "pixel_f1": float(np.mean(f1s)) if f1s else None,
-            "pixel_f1_calibrated": calibration.pixel_f1 if f1s else None,
-            "pixel_threshold": calibration.pixel_threshold,
-            "balance": calibration.balance,
-            "image_auc": image_auc(tampered, untouched) if f1s and false_areas else None,
-            "fp_area": float(np.mean(false_areas)) if false_areas else None,
-            "score_threshold": calibration.score_threshold,
-            "image_fpr": calibration.score_fpr,
-            "image_tpr": float(np.mean(np.array(tampered) > calibration.score_threshold)) if f1s else None,
-        }
+        figures = Figures(
+            n_tampered=len(f1s),
+            n_authentic=len(false_areas),
+            pixel_f1=float(np.mean(f1s)) if f1s else None,
+            pixel_f1_calibrated=calibration.pixel_f1 if f1s else None,
+            pixel_threshold=calibration.pixel_threshold,
+            balance=calibration.balance,
+            image_auc=image_auc(tampered, untouched) if f1s and false_areas else None,
+            fp_area=float(np.mean(false_areas)) if false_areas else None,
+            score_threshold=calibration.score_threshold,
+            image_fpr=calibration.score_fpr,
+            image_tpr=float(np.mean(np.array(tampered) > calibration.score_threshold)) if f1s else None,
+        )
         return figures, calibration
 
 
