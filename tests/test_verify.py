@@ -262,17 +262,6 @@ def test_inputs_option_hashes_the_evidence_again(tiny_weights: Path, tmp_path: P
     assert code == 4 and kinds["day/a.png"] == kinds["day/b.png"] == "missing"
 
 
-def test_inputs_that_had_no_hash_are_unchecked(tiny_weights: Path, tmp_path: Path, imltool: Imltool) -> None:
-    write_rgb(tmp_path / "in/a.png", photo(0))
-    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
-    out = tmp_path / "out"
-    assert scan(tiny_weights, tmp_path / "in", "--out", out) == 3
-    assert imltool("verify", out)[0] == 0
-    code, stdout, stderr = imltool("verify", out, "--inputs")
-    assert code == 3 and "nothing was changed, 1 not checked" in stderr
-    assert stdout == "unchecked gone.png: has no hash: the file could not be read when it was scanned\n"
-
-
 def test_folder_without_a_scan_is_a_usage_error(out: Path, tmp_path: Path, imltool: Imltool) -> None:
     (tmp_path / "parameters.json").write_text('{"command": "train"}')
     for place in (tmp_path / "nowhere", tmp_path):

