@@ -19,7 +19,7 @@ from imltool.files import sha256_file
 from imltool.inference.localizer import Localizer
 from imltool.pictures.images import read_mask, read_rgb
 from imltool.student.checkpoint import load_checkpoint, save_checkpoint
-from imltool.student.header import read_header
+from imltool.student.header import CheckpointHeader, read_header
 from imltool.student.operating_points import operating_point
 from imltool.student.settings import StudentSettings
 from imltool.training.settings import DataSettings, SourceSettings
@@ -193,6 +193,10 @@ def test_picture_in_both_validation_and_calibration_is_refused(config: Path, tmp
     config.write_text(text)
     code, _, stderr = imltool("train", "--config", config, "--out", tmp_path / "run", *CPU)
     assert code == 1 and "calibration set kept: " in stderr and "in validation set held, too" in stderr
+
+
+def test_checkpoints_of_earlier_versions_without_metrics_are_read() -> None:
+    assert CheckpointHeader.model_validate({"figures": {}}).figures is None
 
 
 @pytest.mark.parametrize(("name", "known"), [("boxprompt", True), ("boxpromt", False)])

@@ -9,8 +9,7 @@ DATA holds the data sets as folders, each with `manifest.jsonl` where it has one
 
 --two-parts writes all lists into a further folder, with those for a student and its twin (docs/experiments.md):
 `SET.train-val.txt` adds to the training part the forgeries of the validation part and the authentic pictures of their
-scenes, `SET.train-calibration.txt` those of the calibration part; `SET.val-apart.txt` has the other authentic pictures
-of the validation part.
+scenes, `SET.train-calibration.txt` those of the calibration part.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ HEADS = {
     "calibration": "for calibrating thresholds and nothing else",
     "val": "for watching, choosing and measuring",
 }
+LEARNED = ("casia1-dev", "casia2_part", "casia2_auth", "misd", "cmh", "grip_inpaint", "ai_inpaint", "receipts")
 Scenes = Callable[[str], set[str]]
 
 
@@ -143,55 +143,31 @@ def places(name: str) -> set[str]:
     return {number if len(number) == 8 else stem}
 
 
-def scenes_in_forgeries(lists: Path, part: str) -> set[str]:
-    """Scenes of CASIA in the forgeries of a part."""
-    sets = ("casia1-dev", "casia2_part", "misd")
-    names = [name for one in sets for name in read_list(lists / f"{one}.{part}.txt") if name.startswith("tampered/")]
-    return {scene for name in names for scene in casia(name)}
-
-
-def with_further(lists: Path, part: str) -> dict[str, tuple[str, list[str]]]:
-    """Lists of the training part, and of another part's forgeries and their scenes: file name → (first line, names)."""
-    made: dict[str, tuple[str, list[str]]] = {}
-    of_forgeries = scenes_in_forgeries(lists, part)
-    for one in ("casia1-dev", "casia2_part", "casia2_auth", "misd", "cmh", "grip_inpaint", "ai_inpaint", "receipts"):
-        names = [*read_list(lists / f"{one}.train.txt"), *read_list(lists / f"{one}.{part}.txt")]
-        trained = {*read_list(lists / f"{one}.train.txt")}
+def with_further(lists: Path, part: str) -> dict[str, list[str]]:
+    """Lists of the training part, and of another part's forgeries and their scenes: file name → names."""
+    further = {one: read_list(lists / f"{one}.{part}.txt") for one in LEARNED}
+    forged = [name for one in ("casia1-dev", "casia2_part", "misd") for name in further[one] if "tampered/" in name]
+    scenes = {scene for name in forged for scene in casia(name)}
+    made = {}
+    for one, names in further.items():
+        chosen = read_list(lists / f"{one}.train.txt") + [
+            name
+            for name in names
+            if name.startswith("tampered/") or not one.startswith("casia") or casia(name) & scenes
+        ]
         kinds = {"-splices": "/Sp_D_", "-copymoves": "/Sp_S_", "-authentic": "authentic/"}
         for kind, mark in kinds.items() if one == "casia1-dev" else [("", "")]:
-            chosen = [
-                name
-                for name in names
-                if mark in name
-                and (
-                    name in trained
-                    or name.startswith("tampered/")
-                    or not one.startswith("casia")
-                    or casia(name) & of_forgeries
-                )
-            ]
-            head = f"# {one}, for training: the part train, and of the part {part} forgeries and their scenes"
-            made[f"{one}.train-{part}{kind}.txt"] = head, sorted(chosen)
-    return made
-
-
-def apart_from_forgeries(lists: Path, part: str) -> dict[str, tuple[str, list[str]]]:
-    """Lists of a part's authentic pictures of CASIA that share no scene with its forgeries."""
-    taken = scenes_in_forgeries(lists, part)
-    made = {}
-    for one in ("casia1-dev", "casia2_auth"):
-        names = [name for name in read_list(lists / f"{one}.{part}.txt") if name.startswith("authentic/")]
-        head = f"# {one}.{part}.txt, authentic pictures whose scenes are in no forgery there"
-        made[f"{one}.{part}-apart.txt"] = head, [name for name in names if not casia(name) & taken]
+            made[f"{one}.train-{part}{kind}.txt"] = sorted(name for name in chosen if mark in name)
     return made
 
 
 def write_two_parts(lists: Path, out: Path) -> None:
     """Write all lists, and those of two parts, into a folder."""
     shutil.copytree(lists, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    made = with_further(lists, "val") | with_further(lists, "calibration") | apart_from_forgeries(lists, "val")
-    for name, (first, chosen) in made.items():
-        (out / name).write_text("\n".join([first, *chosen]) + "\n", encoding="utf-8")
+    for part in ("val", "calibration"):
+        head = f"# for training: the part train, and of the part {part} forgeries and their scenes"
+        for name, chosen in with_further(lists, part).items():
+            (out / name).write_text("\n".join([head, *chosen]) + "\n", encoding="utf-8")
 
 
 def main() -> None:
