@@ -73,7 +73,7 @@ def test_saved_settings_read_back_equal(tmp_path: Path) -> None:
 def test_shipped_training_configurations_are_valid(path: Path) -> None:
     settings = load_settings(TrainSettings, path)
     for source in (*settings.data.train, *settings.data.validation):
-        for name in (source.list, source.photo_list):
+        for name in (*source.lists, source.photo_list):
             assert name is None or (path.parents[1] / settings.data.lists / name).is_file()
 
 

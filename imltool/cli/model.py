@@ -111,6 +111,14 @@ def calibrate(
             "Fit the score thresholds only, as with --authentic: weights and pixel threshold stay unchanged.",
         ),
     ] = False,
+    twin: Annotated[
+        Path | None,
+        common.option(
+            "--twin FILE",
+            "A student of the same recipe, trained on other pictures, that scores the sources of --config with the "
+            "setting twin; requires --keep-weights.",
+        ),
+    ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
 ) -> None:
@@ -135,7 +143,7 @@ def calibrate(
     else:
         data = load_settings(TrainSettings, config, set_).data
     flips, scales = int(tta_flips) if tta_flips else None, tuple(tta_scale) if tta_scale else None
-    figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
+    figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights, twin)
     common.show_checkpoint(out, figures, as_json)
     common.say(
         f"an indication is now a score above {figures.score_threshold:.4f}, fitted to "

@@ -121,6 +121,21 @@ def _localizer(student: Student, header: CheckpointHeader, device: str) -> Local
     return Localizer.of(student, header, choose_device(device))
 
 
+def _twin(path: Path, header: CheckpointHeader, calibration: Validation, device: str) -> Localizer:
+    """The twin of a student with this header, after a check that it was not trained on the pictures that it scores."""
+    student, own = load_checkpoint(student_file(path))
+    augmentation = {name: getattr(header.architecture, name) for name in ("tta_flips", "tta_scales")}
+    own = own.with_architecture(augmentation)
+    if own.architecture != header.architecture:
+        raise WeightsError(f"twin {path} has another architecture than the student", "give a run of the same recipe")
+    files = calibration.files(twin=True)
+    if not files:
+        raise DataError(f"no source is for the twin {path}", "set twin: true for the sources that it scores")
+    refuse_overlap(own.training_sets, hash_sets(files), files, "calibration", "the twin's training")
+    student.half().float()
+    return _localizer(student, own, device)
+
+
 def calibrate(
     weights: Path | None,
     data: DataSettings,
@@ -129,6 +144,7 @@ def calibrate(
     tta_flips: int | None = None,
     tta_scales: tuple[float, ...] | None = None,
     keep_weights: bool = False,
+    twin: Path | None = None,
 ) -> Figures:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
@@ -141,10 +157,16 @@ def calibrate(
         tta_flips, tta_scales: settings of test-time augmentation (`StudentSettings`) of the written file, None to keep
             the checkpoint's.
         keep_weights: with forgeries too, leave the weights and the pixel threshold unchanged.
+        twin: a checkpoint of the same architecture and recipe, trained on other pictures. It scores the sources with
+            the setting `twin`, whose pictures the student was trained on, so that a student can learn from nearly all
+            pictures and its score threshold rest on nearly all of them, too (as cross-conformal prediction does, Vovk
+            2015). It goes with `keep_weights`.
 
-    Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
-    of its pictures was trained on.
+    Raises `WeightsError`, `UsageError`, and `DataError` without a calibration split, when it holds no authentic
+    picture, or when one of its pictures was trained on by the student that scores it.
     """
+    if twin is not None and not keep_weights:
+        raise UsageError("a twin scores pictures for the weights as they are", "give --keep-weights with --twin")
     if not data.calibration:
         raise DataError("no pictures to calibrate on", "list them under data.calibration, or give --authentic")
     if not any(source.kind == "authentic" for source in data.calibration):
@@ -154,14 +176,15 @@ def calibrate(
     student, header = load_checkpoint(student_file(weights))
     augmented = {"tta_flips": tta_flips, "tta_scales": tta_scales}
     header = header.with_architecture({name: value for name, value in augmented.items() if value is not None})
-    calibration = Validation(data, data.calibration)
+    calibration = Validation(data, data.calibration, twin is not None)
     calibration.warn()
     used = hash_sets(calibration.files())
     refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
     localizer = _localizer(student, header, device)
     student.half().float()
+    second = None if twin is None else _twin(twin, header, calibration, device)
     keeps = keep_weights or all(source.kind == "authentic" for source in data.calibration)
-    figures, found = calibration.run(localizer, pixel_threshold=header.pixel_threshold if keeps else None)
+    figures, found = calibration.run(localizer, pixel_threshold=header.pixel_threshold if keeps else None, twin=second)
     needed = pictures_needed(TARGET_FPR)
     if few := [f"{name} {len(scores)}" for name, scores in found.authentic_scores.items() if len(scores) < needed]:
         log.warning(

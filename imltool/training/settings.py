@@ -65,8 +65,10 @@ class SourceSettings(Settings):
     )
     pseudo: Path | None = Field(None, description="output folder of imltool pseudo (kind pseudo)")
     masks: Path | None = Field(None, description="folder of pixel masks, paired by stem (kind masks)")
-    list: Path | None = Field(
-        None, description="text file of the picture names to use, one a line: tampered/a.jpg, or as in the manifest"
+    list: Path | tuple[Path, ...] | None = Field(
+        None,
+        description="text file of the picture names to use, one a line: tampered/a.jpg, or as in the manifest; or "
+        "several such files",
     )
     photos: tuple[Path, ...] = Field((), description="folders of clean photos (kind synth)")
     photo_list: Path | None = Field(None, description="text file of the photos to use (kind synth)")
@@ -82,6 +84,10 @@ class SourceSettings(Settings):
     synth: SynthSettings = Field(default=SynthSettings(), description="the generator's settings (kind synth)")
     change: str | None = Field(
         None, description="a change of every picture as eval --robust makes it: upload=usual (not in training)"
+    )
+    twin: bool = Field(
+        False,
+        description="the student was trained on these pictures, so its twin scores them: model calibrate --twin",
     )
 
     @field_validator("change")
@@ -111,11 +117,17 @@ class SourceSettings(Settings):
             raise ValueError(f"a source of kind {self.kind} needs {' and '.join(missing)}{instead}")
         return self
 
+    @property
+    def lists(self) -> tuple[Path, ...]:
+        """The files of `list`, none for all pictures."""
+        return (self.list,) if isinstance(self.list, Path) else self.list or ()
+
     @model_serializer(mode="wrap")
     def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # runs and cached samples are identified by their settings: those made before these settings existed stay valid
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in ("manifest", "change") or value is not None}
+        late = ("manifest", "change", "twin")
+        return {key: value for key, value in values.items() if key not in late or value not in (None, False)}
 
 
 class DataSettings(Settings):

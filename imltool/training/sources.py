@@ -40,8 +40,8 @@ class SourceReading:
     notes: list[str]
 
 
-def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
-    """The pictures of `paths` named by a list file, in the list's order; without a list all of them.
+def select(paths: list[Path], root: Path, wanted: Path) -> list[Path]:
+    """The pictures of `paths` named by a list file, in the list's order.
 
     Args:
         root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
@@ -49,8 +49,6 @@ def select(paths: list[Path], root: Path, wanted: Path | None) -> list[Path]:
 
     Raises `DataError` naming the first missing picture.
     """
-    if wanted is None:
-        return paths
     known = {f"{root.name}/{path.relative_to(root).as_posix()}": path for path in paths}
     names = [name for name in read_list(wanted) if name.startswith(f"{root.name}/")]
     missing = [name for name in names if name not in known]
@@ -65,10 +63,6 @@ def _folder(data: DataSettings, path: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"data folder {folder} does not exist", "set data.root to the folder of the data")
     return folder
-
-
-def _list(data: DataSettings, path: Path | None) -> Path | None:
-    return None if path is None else data.lists / path
 
 
 def authentic_sources(specifications: Sequence[str]) -> tuple[SourceSettings, ...]:
@@ -135,7 +129,9 @@ def _hint(data: DataSettings, source: SourceSettings, account: Account) -> str:
 def _from_folders(data: DataSettings, source: SourceSettings, account: Account, notes: list[str]) -> list[Sample]:
     assert source.images is not None
     images = _folder(data, source.images)
-    chosen = select(walk_images(images), images, _list(data, source.list))
+    found = walk_images(images)
+    listed = [path for one in source.lists for path in select(found, images, data.lists / one)]
+    chosen = list(dict.fromkeys(listed)) if source.lists else found
     names = {path: path.relative_to(images).as_posix() for path in chosen}
     if source.kind == "authentic":
         return [Sample(name, image, None, "authentic") for image, name in names.items()]
@@ -160,11 +156,13 @@ def _from_manifest(data: DataSettings, source: SourceSettings, account: Account)
     file = data.root / source.manifest
     manifest = read_manifest(file)
     samples = {sample.name: sample for sample in manifest_samples(manifest)}
-    wanted = _list(data, source.list)
-    names = list(samples) if wanted is None else read_list(wanted)
-    if unknown := [name for name in names if name not in samples]:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
+    names: dict[str, None] = {} if source.lists else dict.fromkeys(samples)
+    for wanted in (data.lists / one for one in source.lists):
+        listed = read_list(wanted)
+        if unknown := [name for name in listed if name not in samples]:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
+        names |= dict.fromkeys(listed)
     chosen = [samples[name] for name in names if samples[name].tampered is (source.kind != "authentic")]
     if source.kind == "pseudo" and chosen:
         root = boxes_root(manifest)
@@ -210,7 +208,8 @@ def build_pool(data: DataSettings, source: SourceSettings) -> PoolReading:
     objects = [(_folder(data, images), _folder(data, masks)) for images, masks in source.objects]
     photos = []
     for folder in (_folder(data, path) for path in source.photos):
-        photos += select(walk_images(folder), folder, _list(data, source.photo_list))
+        found = walk_images(folder)
+        photos += found if source.photo_list is None else select(found, folder, data.lists / source.photo_list)
     accounts = [Account(f"{source.name} (photos)"), Account(f"{source.name} (objects)")]
     photos = usable_pictures(photos, accounts[0], is_readable)
     samples = [one for images, masks in objects for one in object_samples(images, masks, accounts[1], is_readable)]
