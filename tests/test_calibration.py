@@ -280,7 +280,7 @@ def test_pictures_that_a_student_was_trained_on_are_scored_by_its_twin(
     student, twin = student / "last.safetensors", twin / "last.safetensors"
 
     both, out = tmp_path / "both.yaml", tmp_path / "out.safetensors"
-    known = "    - {name: known, kind: authentic, images: set/authentic, twin: true}\n"
+    known = "    - {name: known, kind: authentic, images: set/authentic}\n"
     both.write_text(one_part.replace("  validation: []\n", "  calibration:\n" + sources + known))
     given = ("model", "calibrate", "--weights", student, "--config", both, "--out", out, *CPU)
     assert imltool(*given, "--twin", twin, "--keep-weights")[0] == 0
@@ -295,16 +295,16 @@ def test_pictures_that_a_student_was_trained_on_are_scored_by_its_twin(
     assert read_header(out).score_threshold == max(max(each) for each in scores.values())
 
     code, _, error = imltool(*given, "--twin", student, "--keep-weights")
-    assert code == 1 and "calibration set known: " in error and "in the twin's training set set" in error
+    assert code == 1 and "calibration set known: " in error and "in the twin's training set set, too" in error
     code, _, error = imltool(*given, "--keep-weights")
-    assert code == 1 and "source known is to be scored by a twin of the student → give imltool" in error
+    assert code == 1 and "calibration set known: " in error and "in training set set, too" in error
     code, _, error = imltool(*given, "--twin", twin)
     assert code == 2 and "give --keep-weights with --twin" in error
     code, _, error = imltool(*given, "--twin", "boxprompt", "--keep-weights")
     assert code == 1 and "twin boxprompt has another architecture than the student" in error
-    both.write_text(both.read_text().replace(", twin: true", "").replace("set/", "held/"))
+    both.write_text(both.read_text().replace("images: set/", "images: held/"))
     code, _, error = imltool(*given, "--twin", twin, "--keep-weights")
-    assert code == 1 and f"no source is for the twin {twin}" in error
+    assert code == 2 and f"there is nothing to score for the twin {twin}" in error
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def calibrate(
         Path | None,
         common.option(
             "--twin FILE",
-            "A student of the same recipe, trained on other pictures, that scores the sources of --config with the "
-            "setting twin; requires --keep-weights.",
+            "A student of the same recipe, trained on other pictures: it scores the sources whose pictures --weights "
+            "was trained on. Requires --keep-weights.",
         ),
     ] = None,
     as_json: common.JsonOption = False,

@@ -121,19 +121,24 @@ def _localizer(student: Student, header: CheckpointHeader, device: str) -> Local
     return Localizer.of(student, header, choose_device(device))
 
 
-def _twin(path: Path, header: CheckpointHeader, calibration: Validation, device: str) -> Localizer:
-    """The twin of a student with this header, after a check that it was not trained on the pictures that it scores."""
+def _by_twin(path: Path, header: CheckpointHeader, calibration: Validation, device: str) -> dict[int, Localizer]:
+    """The sources of `calibration` that the student with this header was trained on, and its twin, which was not."""
     student, own = load_checkpoint(student_file(path))
-    augmentation = {name: getattr(header.architecture, name) for name in ("tta_flips", "tta_scales")}
-    own = own.with_architecture(augmentation)
+    own = own.with_architecture({name: getattr(header.architecture, name) for name in ("tta_flips", "tta_scales")})
     if own.architecture != header.architecture:
         raise WeightsError(f"twin {path} has another architecture than the student", "give a run of the same recipe")
-    files = calibration.files(twin=True)
-    if not files:
-        raise DataError(f"no source is for the twin {path}", "set twin: true for the sources that it scores")
-    refuse_overlap(own.training_sets, hash_sets(files), files, "calibration", "the twin's training")
+    known = set(itertools.chain(*(one.files for one in header.training_sets)))
     student.half().float()
-    return _localizer(student, own, device)
+    localizer = _localizer(student, own, device)
+    scored = {}
+    for number, files in enumerate(calibration.files_of_sources()):
+        sets = hash_sets(files)
+        if any(known.intersection(one.files) for one in sets):
+            refuse_overlap(own.training_sets, sets, files, "calibration", "the twin's training")
+            scored[number] = localizer
+    if not scored:
+        raise UsageError(f"there is nothing to score for the twin {path}", "the student was trained on no source of it")
+    return scored
 
 
 def calibrate(
@@ -157,10 +162,10 @@ def calibrate(
         tta_flips, tta_scales: settings of test-time augmentation (`StudentSettings`) of the written file, None to keep
             the checkpoint's.
         keep_weights: with forgeries too, leave the weights and the pixel threshold unchanged.
-        twin: a checkpoint of the same architecture and recipe, trained on other pictures. It scores the sources with
-            the setting `twin`, whose pictures the student was trained on, so that a student can learn from nearly all
-            pictures and its score threshold rest on nearly all of them, too (as cross-conformal prediction does, Vovk
-            2015). It goes with `keep_weights`.
+        twin: a checkpoint of the same architecture and recipe, trained on other pictures. It scores the sources whose
+            pictures the student was trained on. Thus a student can learn from nearly all pictures, and its score
+            threshold rests on nearly all of them, too (after cross-conformal prediction, Vovk 2015; using two
+            students is our choice). It goes with `keep_weights`.
 
     Raises `WeightsError`, `UsageError`, and `DataError` without a calibration split, when it holds no authentic
     picture, or when one of its pictures was trained on by the student that scores it.
@@ -176,15 +181,21 @@ def calibrate(
     student, header = load_checkpoint(student_file(weights))
     augmented = {"tta_flips": tta_flips, "tta_scales": tta_scales}
     header = header.with_architecture({name: value for name, value in augmented.items() if value is not None})
-    calibration = Validation(data, data.calibration, twin is not None)
+    calibration = Validation(data, data.calibration)
     calibration.warn()
-    used = hash_sets(calibration.files())
-    refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
+    others: dict[int, Localizer] = {}
+    if twin is None:
+        own = calibration.files()
+    else:
+        others = _by_twin(twin, header, calibration, device)
+        own = joined([one for number, one in enumerate(calibration.files_of_sources()) if number not in others])
+    used = hash_sets(own)
+    refuse_overlap(header.training_sets, used, own, "calibration")
     localizer = _localizer(student, header, device)
     student.half().float()
-    second = None if twin is None else _twin(twin, header, calibration, device)
     keeps = keep_weights or all(source.kind == "authentic" for source in data.calibration)
-    figures, found = calibration.run(localizer, pixel_threshold=header.pixel_threshold if keeps else None, twin=second)
+    kept_threshold = header.pixel_threshold if keeps else None
+    figures, found = calibration.run(localizer, pixel_threshold=kept_threshold, others=others)
     needed = pictures_needed(TARGET_FPR)
     if few := [f"{name} {len(scores)}" for name, scores in found.authentic_scores.items() if len(scores) < needed]:
         log.warning(

@@ -85,10 +85,6 @@ class SourceSettings(Settings):
     change: str | None = Field(
         None, description="a change of every picture as eval --robust makes it: upload=usual (not in training)"
     )
-    twin: bool = Field(
-        False,
-        description="the student was trained on these pictures, so its twin scores them: model calibrate --twin",
-    )
 
     @field_validator("change")
     @classmethod
@@ -126,8 +122,7 @@ class SourceSettings(Settings):
     def _without_empty_manifest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # runs and cached samples are identified by their settings: those made before these settings existed stay valid
         values: dict[str, Any] = handler(self)
-        late = ("manifest", "change", "twin")
-        return {key: value for key, value in values.items() if key not in late or value not in (None, False)}
+        return {key: value for key, value in values.items() if key not in ("manifest", "change") or value is not None}
 
 
 class DataSettings(Settings):

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from imltool.data.accounts import account_lines, require_used
-from imltool.errors import DataError
 from imltool.evaluation.counts import CURVE_THRESHOLDS, count_pixels, rank_pixels
 from imltool.evaluation.metrics import f1, flagged_area, image_auc
 from imltool.files import sha256_text
@@ -66,26 +66,15 @@ class Validation:
     Labels are those of the sources: pseudo-masks when the annotation is boxes, so that choosing a checkpoint uses no
     pixel masks either.
 
-    Args:
-        twin: whether `run` is given a twin, which sources with the setting `twin` need.
-
-    Raises `DataError` when a source cannot be read, when its unusable share exceeds `data.max_left_out`, or when it
-    needs a twin and there is none.
+    Raises `DataError` when a source cannot be read or its unusable share exceeds `data.max_left_out`.
 
     Attributes:
         accounts: the number of pictures that each source has, uses and leaves out.
         notes: how masks were interpreted, one line each.
     """
 
-    def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...], twin: bool = False) -> None:
+    def __init__(self, data: DataSettings, sources: tuple[SourceSettings, ...]) -> None:
         self._names = [source.name for source in sources]
-        self._twins = [source.twin for source in sources]
-        if not twin and any(self._twins):
-            name = self._names[self._twins.index(True)]
-            raise DataError(
-                f"source {name} is to be scored by a twin of the student",
-                "give imltool model calibrate --twin, or leave the setting twin out",
-            )
         readings = [read_source(data, source) for source in sources]
         self.accounts = [reading.account for reading in readings]
         self.notes = [
@@ -97,10 +86,14 @@ class Validation:
         ]
         self._cache = ArrayCache(data.cache, {"content": "traces of whole pictures"})
 
-    def files(self, twin: bool = False) -> dict[str, list[Path]]:
-        """Every picture file that the student scores, or with `twin` those that its twin scores, by source name."""
-        parts = zip(self._names, self._sets, self._twins, strict=True)
-        return joined([{name: [item.image for item in pictures.items]} for name, pictures, one in parts if one == twin])
+    def files(self) -> dict[str, list[Path]]:
+        """Every picture file, by source name."""
+        return joined(self.files_of_sources())
+
+    def files_of_sources(self) -> list[dict[str, list[Path]]]:
+        """Every picture file by source name, one mapping for each source; several sources may share a name."""
+        parts = zip(self._names, self._sets, strict=True)
+        return [{name: [item.image for item in pictures.items]} for name, pictures in parts]
 
     def warn(self) -> None:
         """Log the table of sources when a picture is left out; for commands that do not show the table themselves."""
@@ -129,13 +122,13 @@ class Validation:
         localizer: Localizer,
         batch: int = 16,
         pixel_threshold: float | None = None,
-        twin: Localizer | None = None,
+        others: Mapping[int, Localizer] = MappingProxyType({}),
     ) -> tuple[Figures, Calibration]:
         """Metrics and the calibration.
 
         Args:
             pixel_threshold: keep this one, which the metrics then refer to, instead of fitting one.
-            twin: makes the maps of the sources with the setting `twin`.
+            others: students that make the maps of single sources in place of `localizer`, by the source's position.
         """
         thresholds = CURVE_THRESHOLDS if pixel_threshold is None else np.array([pixel_threshold], np.float32)
         f1_curves: dict[str, list[np.ndarray]] = {}
@@ -144,8 +137,8 @@ class Validation:
         tampered: list[float] = []
         authentic: dict[str, list[float]] = {}
         false_areas: list[float] = []
-        for name, pictures, by_twin in zip(self._names, self._sets, self._twins, strict=True):
-            one = twin if twin is not None and by_twin else localizer
+        for position, (name, pictures) in enumerate(zip(self._names, self._sets, strict=True)):
+            one = others.get(position, localizer)
             for start in range(0, len(pictures.items), batch):
                 numbers = range(start, min(start + batch, len(pictures.items)))
                 loaded = [pictures.get(number) for number in numbers]
