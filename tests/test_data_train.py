@@ -76,6 +76,28 @@ def test_list_selects_pictures_by_manifest_names(tmp_path: Path) -> None:
         read_source(data, source("masks", list="names.txt"))
 
 
+def test_several_lists_are_used_one_after_the_other_each_picture_once(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "data/set", tampered=4, authentic=0)
+    names = sorted(f"tampered/{path.name}" for path in (root / "tampered").iterdir())
+    for name, chosen in (("one", names[2:]), ("two", names[1:3]), ("wrong", ["tampered/absent.png"])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(chosen))
+    data = DataSettings(root=tmp_path / "data", lists=tmp_path)
+    folders = {"name": "s", "kind": "masks", "images": "set/tampered", "masks": "set/masks"}
+
+    def used(*lists: str) -> list[str]:
+        settings = SourceSettings.model_validate({**folders, "list": [f"{name}.txt" for name in lists]})
+        assert SourceSettings.model_validate(settings.model_dump(mode="json")) == settings
+        return [f"tampered/{sample.name}" for sample in read_source(data, settings).samples]
+
+    assert used("one", "two") == [names[2], names[3], names[1]] and used("two") == names[1:3]
+    with pytest.raises(DataError, match=r"list .*wrong\.txt names tampered/absent\.png in .*tampered"):
+        used("one", "wrong")
+    index("folder", root, root / "m.jsonl")
+    manifest = source("masks", "set/m.jsonl", list=["one.txt", "two.txt"])
+    listed = [sample.name for sample in read_source(data, manifest).samples]
+    assert listed == [names[2], names[3], names[1]]
+
+
 def test_pseudo_masks_are_matched_to_pictures_of_a_manifest(
     tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,11 @@
 """Makes the lists of this folder again, but for the fixed ones of casia1-dev and photos that they start from.
 
-    python configs/splits/make.py DATA [--out FOLDER] [--two-parts FOLDER]
+    python configs/splits/make.py DATA [--out FOLDER]
 
 No source scene is in two of the parts train, calibration and val, across all sets: the pictures of CASIA v2 and the
 multi-splices made from them share scenes with CASIA v1, so they follow its lists; one that would join two parts is in
 none (`left-out.txt`).
 DATA holds the data sets as folders, each with `manifest.jsonl` where it has one.
-
---two-parts writes all lists into a further folder, with those for a student and its twin (docs/experiments.md):
-`SET.train-val.txt` adds to the training part the forgeries of the validation part and the authentic pictures of their
-scenes, `SET.train-calibration.txt` those of the calibration part.
 """
 
 from __future__ import annotations
@@ -18,7 +14,6 @@ import argparse
 import hashlib
 import json
 import re
-import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -35,7 +30,6 @@ HEADS = {
     "calibration": "for calibrating thresholds and nothing else",
     "val": "for watching, choosing and measuring",
 }
-LEARNED = ("casia1-dev", "casia2_part", "casia2_auth", "misd", "cmh", "grip_inpaint", "ai_inpaint", "receipts")
 Scenes = Callable[[str], set[str]]
 
 
@@ -143,38 +137,10 @@ def places(name: str) -> set[str]:
     return {number if len(number) == 8 else stem}
 
 
-def with_further(lists: Path, part: str) -> dict[str, list[str]]:
-    """Lists of the training part, and of another part's forgeries and their scenes: file name → names."""
-    further = {one: read_list(lists / f"{one}.{part}.txt") for one in LEARNED}
-    forged = [name for one in ("casia1-dev", "casia2_part", "misd") for name in further[one] if "tampered/" in name]
-    scenes = {scene for name in forged for scene in casia(name)}
-    made = {}
-    for one, names in further.items():
-        chosen = read_list(lists / f"{one}.train.txt") + [
-            name
-            for name in names
-            if name.startswith("tampered/") or not one.startswith("casia") or casia(name) & scenes
-        ]
-        kinds = {"-splices": "/Sp_D_", "-copymoves": "/Sp_S_", "-authentic": "authentic/"}
-        for kind, mark in kinds.items() if one == "casia1-dev" else [("", "")]:
-            made[f"{one}.train-{part}{kind}.txt"] = sorted(name for name in chosen if mark in name)
-    return made
-
-
-def write_two_parts(lists: Path, out: Path) -> None:
-    """Write all lists, and those of two parts, into a folder."""
-    shutil.copytree(lists, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    for part in ("val", "calibration"):
-        head = f"# for training: the part train, and of the part {part} forgeries and their scenes"
-        for name, chosen in with_further(lists, part).items():
-            (out / name).write_text("\n".join([head, *chosen]) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--two-parts", type=Path)
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
     found, left = casia_parts(data, Path(__file__).parent)
@@ -220,8 +186,6 @@ def main() -> None:
     head = "# pictures whose scenes lie in two parts, for nothing\n"
     (out / "left-out.txt").write_text(head + "\n".join(sorted(left)) + "\n", encoding="utf-8")
     sys.stdout.write(f"left out: {len(left)}\n")
-    if arguments.two_parts:
-        write_two_parts(out, arguments.two_parts)
 
 
 if __name__ == "__main__":
