@@ -2,8 +2,8 @@
 
     python benchmarks/kinds.py BEFORE [AFTER] [--json FILE]
 
-Each is a folder, or several as FOLDER,FOLDER whose pictures are united: those of a student and of its twin, each measured
-on the pictures that it was not trained on.
+Each is a folder, or several as FOLDER,FOLDER whose pictures are united: those of a student and of its twin, each
+measured on the pictures that it was not trained on.
 
 For every set: pixel F1 at 0.5 and pixel AUC of its forgeries, share of forgeries and of authentic pictures above the
 score threshold of the checkpoint, and with two results the paired difference in F1 with its 95 % interval.
