@@ -128,6 +128,15 @@ def test_class_names_of_any_form_end_no_reading_of_yolo(tmp_path: Path, names: s
     assert report_of(tmp_path, "a.txt", "0 0.375 0.375 0.25 0.25\n").matched[0].boxes.tolist() == [[16, 12, 32, 24]]
 
 
+@pytest.mark.parametrize("keypoints", ["0.1 0.2 0.9 0.8", "0.1 0.2 2 0.9 0.8 1"])  # x y, and x y visibility
+def test_keypoints_of_yolo_poses_do_not_change_the_box(tmp_path: Path, keypoints: str) -> None:
+    shape = [2, len(keypoints.split()) // 2]
+    (tmp_path / "data.yaml").write_text(f"names: [edit]\nkpt_shape: {shape}\n", encoding="utf-8")
+    (tmp_path / "classes.txt").write_text("edit\n", encoding="utf-8")
+    report = report_of(tmp_path, "a.txt", f"0 0.375 0.375 0.25 0.25 {keypoints}\n")
+    assert report.matched[0].boxes.tolist() == [[16, 12, 32, 24]] and not report.faults
+
+
 def test_only_the_named_pictures_are_considered(tmp_path: Path) -> None:
     for folder in ("tampered", "masks"):
         (tmp_path / folder).mkdir()

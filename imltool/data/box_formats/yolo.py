@@ -14,7 +14,7 @@ from imltool.files import IMAGE_SUFFIXES
 LARGEST_SHARE = 1.5
 """A larger value is not a share of a side; boxes over the edge stay below it (our choice)."""
 
-CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
+CLASS_FILES = ("data.yaml", "classes.txt", "obj.names")
 OTHER_FILES = frozenset({"classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "labelmap.txt"})
 
 
@@ -34,9 +34,10 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
     """One line per box: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` for a polygon or an oriented box.
 
     A confidence at the end is allowed and ignored; an empty file means that nothing is boxed. Class names are read from
-    `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it.
+    `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it. Where `data.yaml` has
+    `kpt_shape`, the values after the box are keypoints, which are ignored.
     """
-    names = _class_names(file)
+    names, keypoints = _classes(file)
     kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
     name = file.stem if kept else file.name
     shapes = Shapes()
@@ -46,7 +47,7 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
             continue
         with found.leaving_out(name, "box"):
             category = cells[0].removesuffix(".0")
-            box = _box(cells, f"{file.path}: line {line_number}")
+            box = _box(cells[:5] if keypoints else cells, f"{file.path}: line {line_number}")
             shapes.add(box, names.get(category, f"class {category}"))
     found.images.append(shapes.picture(name, normalised=True, any_suffix=not kept))
 
@@ -65,18 +66,19 @@ def _box(cells: list[str], where: str) -> Box:
     return bounds(zip(values[::2], values[1::2], strict=True))
 
 
-def _class_names(file: AnnotationFile) -> dict[str, str]:
-    """Class number → name; empty if no such list is beside or above the file."""
+def _classes(file: AnnotationFile) -> tuple[dict[str, str], bool]:
+    """Class number → name, empty if no such list is beside or above the file; and whether it says keypoints follow."""
     for folder in list(file.path.absolute().parents)[:3]:
         for name in CLASS_FILES:
             path = folder / name
             try:
                 text = path.read_text(encoding="utf-8-sig")
-                listed = yaml.safe_load(text).get("names") if path.suffix == ".yaml" else text.splitlines()
+                described = yaml.safe_load(text) if path.suffix == ".yaml" else {"names": text.splitlines()}
+                listed, keypoints = described.get("names"), "kpt_shape" in described
             except (OSError, ValueError, AttributeError, yaml.YAMLError):
                 continue
             if not isinstance(listed, (dict, list)):
                 continue
             pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
-            return {str(number): str(label).strip() for number, label in pairs}
-    return {}
+            return {str(number): str(label).strip() for number, label in pairs}, keypoints
+    return {}, False
