@@ -264,49 +264,6 @@ def test_thresholds_are_calibrated_on_the_users_own_pictures(config: Path, tmp_p
     assert sum(each.tampered for each in kept.reliability) == 3 and kept.reliability != centred.reliability
 
 
-def test_pictures_that_a_student_was_trained_on_are_scored_by_its_twin(
-    config: Path, tmp_path: Path, imltool: Imltool
-) -> None:
-    student, twin, other = (tmp_path / name for name in ("student", "twin", "other.yaml"))
-    text = config.read_text().replace("steps: 4", "steps: 1")
-    start, held, kept = text.index("  validation:"), text.index("held/tampered"), text.index("  calibration:")
-    assert start < held < kept < text.index("optim:")
-    sources = text[text.index("\n", kept) + 1 : text.index("optim:")]
-    one_part = text[:start] + "  validation: []\n" + text[text.index("optim:") :]
-    config.write_text(one_part)
-    other.write_text(one_part.replace("set/", "kept/"))  # trained on the pictures that the student does not know
-    assert imltool("train", "--config", config, "--out", student, *CPU)[0] == 0
-    assert imltool("train", "--config", other, "--out", twin, *CPU)[0] == 0
-    student, twin = student / "last.safetensors", twin / "last.safetensors"
-
-    both, out = tmp_path / "both.yaml", tmp_path / "out.safetensors"
-    known = "    - {name: known, kind: authentic, images: set/authentic}\n"
-    both.write_text(one_part.replace("  validation: []\n", "  calibration:\n" + sources + known))
-    given = ("model", "calibrate", "--weights", student, "--config", both, "--out", out, *CPU)
-    assert imltool(*given, "--twin", twin, "--keep-weights")[0] == 0
-    scores = read_header(out).authentic_scores
-    for weights, name, folder in ((student, "kept", "kept/authentic"), (twin, "known", "set/authentic")):
-        pictures = (SourceSettings(name=name, kind="authentic", images=tmp_path / "data" / folder),)
-        half = load_checkpoint(weights)
-        half[0].half().float()
-        _, alone = Validation(DataSettings(), pictures).run(Localizer.of(*half, "cpu"))
-        assert scores[name] == pytest.approx(alone.authentic_scores[name], abs=1e-5), name
-    assert {item.name for item in read_header(out).validation_sets} == {"kept"}, "the others were trained on"
-    assert read_header(out).score_threshold == max(max(each) for each in scores.values())
-
-    code, _, error = imltool(*given, "--twin", student, "--keep-weights")
-    assert code == 1 and "calibration set known: " in error and "in the twin's training set set, too" in error
-    code, _, error = imltool(*given, "--keep-weights")
-    assert code == 1 and "calibration set known: " in error and "in training set set, too" in error
-    code, _, error = imltool(*given, "--twin", twin)
-    assert code == 2 and "give --keep-weights with --twin" in error
-    code, _, error = imltool(*given, "--twin", "boxprompt", "--keep-weights")
-    assert code == 1 and "twin boxprompt has another architecture than the student" in error
-    both.write_text(both.read_text().replace("images: set/", "images: held/"))
-    code, _, error = imltool(*given, "--twin", twin, "--keep-weights")
-    assert code == 2 and f"there is nothing to score for the twin {twin}" in error
-
-
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

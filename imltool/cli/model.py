@@ -111,14 +111,6 @@ def calibrate(
             "Fit the score thresholds only, as with --authentic: weights and pixel threshold stay unchanged.",
         ),
     ] = False,
-    twin: Annotated[
-        Path | None,
-        common.option(
-            "--twin FILE",
-            "A student of the same recipe, trained on other pictures: it scores the sources whose pictures --weights "
-            "was trained on. Requires --keep-weights.",
-        ),
-    ] = None,
     as_json: common.JsonOption = False,
     device: common.DeviceOption = "auto",
 ) -> None:
@@ -143,7 +135,7 @@ def calibrate(
     else:
         data = load_settings(TrainSettings, config, set_).data
     flips, scales = int(tta_flips) if tta_flips else None, tuple(tta_scale) if tta_scale else None
-    figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights, twin)
+    figures = write_calibrated(weights, data, out, device, flips, scales, keep_weights)
     common.show_checkpoint(out, figures, as_json)
     common.say(
         f"an indication is now a score above {figures.score_threshold:.4f}, fitted to "

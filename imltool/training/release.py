@@ -121,26 +121,6 @@ def _localizer(student: Student, header: CheckpointHeader, device: str) -> Local
     return Localizer.of(student, header, choose_device(device))
 
 
-def _by_twin(path: Path, header: CheckpointHeader, calibration: Validation, device: str) -> dict[int, Localizer]:
-    """The sources of `calibration` that the student with this header was trained on, and its twin, which was not."""
-    student, own = load_checkpoint(student_file(path))
-    own = own.with_architecture({name: getattr(header.architecture, name) for name in ("tta_flips", "tta_scales")})
-    if own.architecture != header.architecture:
-        raise WeightsError(f"twin {path} has another architecture than the student", "give a run of the same recipe")
-    known = set(itertools.chain(*(one.files for one in header.training_sets)))
-    student.half().float()
-    localizer = _localizer(student, own, device)
-    scored = {}
-    for number, files in enumerate(calibration.files_of_sources()):
-        sets = hash_sets(files)
-        if any(known.intersection(one.files) for one in sets):
-            refuse_overlap(own.training_sets, sets, files, "calibration", "the twin's training")
-            scored[number] = localizer
-    if not scored:
-        raise UsageError(f"there is nothing to score for the twin {path}", "the student was trained on no source of it")
-    return scored
-
-
 def calibrate(
     weights: Path | None,
     data: DataSettings,
@@ -149,7 +129,6 @@ def calibrate(
     tta_flips: int | None = None,
     tta_scales: tuple[float, ...] | None = None,
     keep_weights: bool = False,
-    twin: Path | None = None,
 ) -> Figures:
     """Fit a checkpoint's thresholds to the pictures of `data.calibration`, write it, and return the metrics on them.
 
@@ -162,16 +141,10 @@ def calibrate(
         tta_flips, tta_scales: settings of test-time augmentation (`StudentSettings`) of the written file, None to keep
             the checkpoint's.
         keep_weights: with forgeries too, leave the weights and the pixel threshold unchanged.
-        twin: a checkpoint of the same architecture and recipe, trained on other pictures. It scores the sources whose
-            pictures the student was trained on. Thus a student can learn from nearly all pictures, and its score
-            threshold rests on nearly all of them, too (after cross-conformal prediction, Vovk 2015; using two
-            students is our choice). It goes with `keep_weights`.
 
-    Raises `WeightsError`, `UsageError`, and `DataError` without a calibration split, when it holds no authentic
-    picture, or when one of its pictures was trained on by the student that scores it.
+    Raises `WeightsError`, and `DataError` without a calibration split, when it holds no authentic picture, or when one
+    of its pictures was trained on.
     """
-    if twin is not None and not keep_weights:
-        raise UsageError("a twin scores pictures for the weights as they are", "give --keep-weights with --twin")
     if not data.calibration:
         raise DataError("no pictures to calibrate on", "list them under data.calibration, or give --authentic")
     if not any(source.kind == "authentic" for source in data.calibration):
@@ -183,19 +156,12 @@ def calibrate(
     header = header.with_architecture({name: value for name, value in augmented.items() if value is not None})
     calibration = Validation(data, data.calibration)
     calibration.warn()
-    others: dict[int, Localizer] = {}
-    if twin is None:
-        own = calibration.files()
-    else:
-        others = _by_twin(twin, header, calibration, device)
-        own = joined([one for number, one in enumerate(calibration.files_of_sources()) if number not in others])
-    used = hash_sets(own)
-    refuse_overlap(header.training_sets, used, own, "calibration")
+    used = hash_sets(calibration.files())
+    refuse_overlap(header.training_sets, used, calibration.files(), "calibration")
     localizer = _localizer(student, header, device)
     student.half().float()
     keeps = keep_weights or all(source.kind == "authentic" for source in data.calibration)
-    kept_threshold = header.pixel_threshold if keeps else None
-    figures, found = calibration.run(localizer, pixel_threshold=kept_threshold, others=others)
+    figures, found = calibration.run(localizer, pixel_threshold=header.pixel_threshold if keeps else None)
     needed = pictures_needed(TARGET_FPR)
     if few := [f"{name} {len(scores)}" for name, scores in found.authentic_scores.items() if len(scores) < needed]:
         log.warning(

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -88,12 +87,8 @@ class Validation:
 
     def files(self) -> dict[str, list[Path]]:
         """Every picture file, by source name."""
-        return joined(self.files_of_sources())
-
-    def files_of_sources(self) -> list[dict[str, list[Path]]]:
-        """Every picture file by source name, one mapping for each source; several sources may share a name."""
         parts = zip(self._names, self._sets, strict=True)
-        return [{name: [item.image for item in pictures.items]} for name, pictures in parts]
+        return joined([{name: [item.image for item in pictures.items]} for name, pictures in parts])
 
     def warn(self) -> None:
         """Log the table of sources when a picture is left out; for commands that do not show the table themselves."""
@@ -118,17 +113,12 @@ class Validation:
         return self._cache.get(key, make)["traces"]
 
     def run(
-        self,
-        localizer: Localizer,
-        batch: int = 16,
-        pixel_threshold: float | None = None,
-        others: Mapping[int, Localizer] = MappingProxyType({}),
+        self, localizer: Localizer, batch: int = 16, pixel_threshold: float | None = None
     ) -> tuple[Figures, Calibration]:
         """Metrics and the calibration.
 
         Args:
             pixel_threshold: keep this one, which the metrics then refer to, instead of fitting one.
-            others: students that make the maps of single sources in place of `localizer`, by the source's position.
         """
         thresholds = CURVE_THRESHOLDS if pixel_threshold is None else np.array([pixel_threshold], np.float32)
         f1_curves: dict[str, list[np.ndarray]] = {}
@@ -137,13 +127,12 @@ class Validation:
         tampered: list[float] = []
         authentic: dict[str, list[float]] = {}
         false_areas: list[float] = []
-        for position, (name, pictures) in enumerate(zip(self._names, self._sets, strict=True)):
-            one = others.get(position, localizer)
+        for name, pictures in zip(self._names, self._sets, strict=True):
             for start in range(0, len(pictures.items), batch):
                 numbers = range(start, min(start + batch, len(pictures.items)))
                 loaded = [pictures.get(number) for number in numbers]
-                traces = [self._traces(one, pictures, number) for number in numbers] if one.sees_traces else None
-                maps = one.maps([rgb for rgb, _ in loaded], traces)
+                traces = [self._traces(localizer, pictures, one) for one in numbers] if localizer.sees_traces else None
+                maps = localizer.maps([rgb for rgb, _ in loaded], traces)
                 for values, (_, mask) in zip(maps, loaded, strict=True):
                     counts = rank_pixels(values, mask).counts_above(thresholds)
                     if mask.any():
