@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 from imltool.adapt.adaptation import Adaptation
 from imltool.adapt.comparison import Case, Change, Comparison, f1_of
+from imltool.adapt.known import make_known
 from imltool.adapt.mixing import SHARES, choose_share, mixed
 from imltool.adapt.parts import divide
 from imltool.adapt.settings import AdaptSettings
@@ -163,6 +166,36 @@ def test_unsuitable_adaptation_pictures_are_refused(case: Path, tiny_weights: Pa
     code, _, error = imltool("adapt", clean, *arguments(case, tiny_weights)[2:])
     assert code == 1 and "no box of" in error
     assert not (case / "run").exists()
+
+
+def test_pictures_that_would_end_a_run_are_refused_before_anything_is_learned(
+    case: Path, tiny_weights: Path, imltool: Imltool
+) -> None:
+    clean, known = case / "clean", make_set(case / "known", tampered=2, authentic=0)
+    file = clean / "cut.jpg"
+    file.write_bytes((clean / "0.jpg").read_bytes()[:-900])
+    code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
+    assert code == 1 and f"authentic picture {file} cannot be decoded" in error and error.count("\n") == 1
+    file.unlink()
+    cut = next((known / "tampered").iterdir())
+    cut.write_bytes(cut.read_bytes()[:-900])
+    code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean, "--known", known))
+    assert code == 1 and f"{cut.name} of {known}: unreadable picture" in error
+    if sys.platform == "linux":
+        unnamed = os.fsencode(clean) + b"/caf\xe9.jpg"
+        Path(os.fsdecode(unnamed)).write_bytes((clean / "0.jpg").read_bytes())
+        code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
+        assert code == 1 and "is not plain UTF-8 text" in error and error.count("\n") == 1
+    (case / "photos").rename(case / "#12")
+    code, _, error = imltool("adapt", case / "#12", *arguments(case, tiny_weights)[2:])
+    assert code == 1 and "begins with # or with a space" in error
+    assert not (case / "run").exists()
+
+
+def test_known_kinds_need_a_forgery_that_could_be_made(tmp_path: Path) -> None:
+    (tmp_path / "junk.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="no forgery of a known kind could be made: "):
+        list(make_known([tmp_path / "junk.jpg"], 2, tmp_path / "made"))
 
 
 def test_single_scene_cannot_be_divided(case: Path) -> None:

@@ -129,12 +129,24 @@ def test_class_names_of_any_form_end_no_reading_of_yolo(tmp_path: Path, names: s
 
 
 @pytest.mark.parametrize("keypoints", ["0.1 0.2 0.9 0.8", "0.1 0.2 2 0.9 0.8 1"])  # x y, and x y visibility
-def test_keypoints_of_yolo_poses_do_not_change_the_box(tmp_path: Path, keypoints: str) -> None:
+@pytest.mark.parametrize("name", ["data.yaml", "pose.yml"])
+def test_keypoints_of_yolo_poses_do_not_change_the_box(tmp_path: Path, keypoints: str, name: str) -> None:
     shape = [2, len(keypoints.split()) // 2]
-    (tmp_path / "data.yaml").write_text(f"names: [edit]\nkpt_shape: {shape}\n", encoding="utf-8")
+    (tmp_path / name).write_text(f"nc: 1\nkpt_shape: {shape}\n", encoding="utf-8")
     (tmp_path / "classes.txt").write_text("edit\n", encoding="utf-8")
     report = report_of(tmp_path, "a.txt", f"0 0.375 0.375 0.25 0.25 {keypoints}\n")
     assert report.matched[0].boxes.tolist() == [[16, 12, 32, 24]] and not report.faults
+
+
+def test_yolo_polygons_are_read_where_no_keypoints_are_described(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [edit]\nkpt_shape:\n", encoding="utf-8")
+    report = report_of(tmp_path, "a.txt", "0 0.25 0.25 0.5 0.25 0.5 0.5 0.25 0.5\n")
+    assert report.matched[0].boxes.tolist() == [[16, 12, 32, 24]]
+
+
+def test_table_with_a_blank_first_line_is_split_by_its_own_delimiter(tmp_path: Path) -> None:
+    report = report_of(tmp_path, "b.csv", "\nimage;x1;y1;x2;y2\na.png;16;12;32;24\n")
+    assert report.matched[0].boxes.tolist() == [[16, 12, 32, 24]]
 
 
 def test_only_the_named_pictures_are_considered(tmp_path: Path) -> None:

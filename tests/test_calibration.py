@@ -175,6 +175,24 @@ def test_pixel_threshold_is_found_for_maps_saturated_at_0_or_1(tmp_path: Path, s
     assert best - 0.01 < metrics.pixel_f1_calibrated <= best + 0.01
 
 
+def test_forgery_whose_edit_a_change_removes_counts_neither_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_set(tmp_path / "set", tampered=2, authentic=2)
+    mask = np.zeros_like(read_mask(root / "masks/t0.png"))
+    mask[5:7, 5:7] = True  # smaller than a pixel of the shrunk picture
+    Image.fromarray(mask).save(root / "masks/t0.png")
+    localizer = Localizer.untrained(StudentSettings(backbone="nano", input_size=64), torch.device("cpu"), 1)
+    masks = {"kind": "masks", "images": root / "tampered", "masks": root / "masks"}
+    sources = [
+        SourceSettings.model_validate({"name": "set", "change": "resize=0.25", **one})
+        for one in (masks, {"kind": "authentic", "images": root / "authentic"})
+    ]
+    figures, found = Validation(DataSettings(), tuple(sources)).run(localizer)
+    assert (figures.n_tampered, figures.n_authentic, len(found.authentic_scores["set"])) == (1, 2, 2)
+    assert "no edit is left after resize=0.25 in 1 (t0.png)" in caplog.text, caplog.text
+
+
 @pytest.mark.parametrize(("count", "above"), [(5, 0), (19, 0), (20, 0), (39, 1), (100, 4), (199, 9)])
 def test_operating_point_bounds_the_false_positive_rate_of_new_pictures(count: int, above: int) -> None:
     scores = np.random.default_rng(0).permutation(np.arange(count) / count).tolist()

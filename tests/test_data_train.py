@@ -9,6 +9,7 @@ import pytest
 from helpers.commands import Imltool
 from helpers.layout_trees import TRUTH, make_tree
 from helpers.pictures import make_set
+from pydantic import ValidationError
 
 from imltool.config import load_settings
 from imltool.data.layouts import read_layout
@@ -92,6 +93,15 @@ def test_several_lists_are_used_one_after_the_other_each_picture_once(tmp_path: 
     assert used("one", "two") == [names[2], names[3], names[1]] and used("two") == names[1:3]
     with pytest.raises(DataError, match=r"list .*wrong\.txt names tampered/absent\.png in .*tampered"):
         used("one", "wrong")
+    (tmp_path / "other.txt").write_text("authentic/a.png")
+    assert used("two", "other") == names[1:3], "lists may name pictures of other folders, too"
+    with pytest.raises(DataError, match=r"list .*other\.txt names nothing in .*tampered"):
+        used("other")
+    (tmp_path / "empty.txt").write_text("# nothing yet\n")
+    with pytest.raises(DataError, match=r"list .*empty\.txt names no picture"):
+        used("two", "empty")
+    with pytest.raises(ValidationError, match="leave it out to use all pictures"):
+        used()
     index("folder", root, root / "m.jsonl")
     manifest = source("masks", "set/m.jsonl", list=["one.txt", "two.txt"])
     listed = [sample.name for sample in read_source(data, manifest).samples]

@@ -19,7 +19,10 @@ from PIL import Image
 
 from imltool.cli.app import run
 from imltool.evaluation.bootstrap import RESAMPLES
+from imltool.study.report import study_results
 from imltool.study.results import complete_matrix, estimate
+from imltool.study.reuse import JOURNAL, read_measurements
+from imltool.study.settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "-q")
@@ -65,6 +68,14 @@ def test_every_row_is_measured_on_every_set_like_eval(ablation: dict[str, Any], 
         assert metrics[key]["mean"] == pytest.approx(measured[key], abs=2e-6)
     assert (metrics["role"], metrics["n_tampered"], metrics["n_authentic"]) == ("ind", 3, 2)
     assert metrics["pixel_auc"]["interval"] == pytest.approx(measured["pixel_auc_ci"], abs=0.02)
+
+
+def test_study_is_not_complete_before_an_added_set_is_measured(ablation: dict[str, Any]) -> None:
+    names = ("full", "without-memory", "without-gating", "baseline")
+    settings = StudySettings.model_validate({"study": "ablation", "rows": [{"name": name} for name in names]})
+    measurements = read_measurements(ablation["out"] / JOURNAL)
+    assert study_results(settings, measurements, {}, "", ["one", "two"]).complete
+    assert not study_results(settings, measurements, {}, "", ["one", "two", "added"]).complete
 
 
 def test_killed_study_resumes_from_the_state_of_its_run(ablation: dict[str, Any]) -> None:

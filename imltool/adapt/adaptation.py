@@ -21,7 +21,8 @@ from imltool.data.boxes import BoxReport, MatchedImage, Raster, match_boxes
 from imltool.data.folder import PLAIN, Sample
 from imltool.data.raster import settle_rasters
 from imltool.data.sets import read_target
-from imltool.data.survey import fault_of
+from imltool.data.splits import require_listable
+from imltool.data.survey import fault_of, is_decodable
 from imltool.device import choose_device
 from imltool.errors import DataError
 from imltool.files import make_folder, sha256_file, sha256_text, walk_images, write_text
@@ -97,6 +98,8 @@ class Adaptation:
                 raise DataError(f"{folder} is not a folder of pictures")
         # the folders alone are resolved: pictures in them may be links to elsewhere
         self.photos, self.authentic = photos.resolve(), authentic.resolve() if authentic else None
+        for root in filter(None, (self.photos, self.authentic)):
+            require_listable(root)
         self.out, self.device = out.resolve(), choose_device(device)
         self.settings = settings or AdaptSettings()
         self.start = student_file(weights)
@@ -235,7 +238,7 @@ class Adaptation:
         seen = {digest for one in self.header.training_sets for digest in one.files}
         others = {sha256_file(path): path for part in vars(self.parts).values() for path in part}
         for sample in samples:
-            if fault := fault_of(sample):
+            if fault := fault_of(sample, is_decodable):
                 raise DataError(f"{sample.name} of {known}: {fault}", "repair it, or take it out")
             digest = sha256_file(sample.image)
             if digest in seen or digest in others:

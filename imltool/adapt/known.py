@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imltool.adapt.comparison import Case
+from imltool.errors import DataError
 from imltool.files import make_folder
 from imltool.synth.forge import Forge
 from imltool.synth.settings import SynthSettings
 from imltool.synth.sources import SourcePool, working_side
-from imltool.synth.writer import write_forgeries
+from imltool.synth.writer import Failure, write_forgeries
 
 KNOWN = SynthSettings(
     kinds={"splice": 0.35, "copymove": 0.4, "removal": 0.15, "retouch": 0.1},
@@ -23,10 +24,18 @@ SEED = 4711
 
 
 def make_known(photos: Sequence[Path], count: int, folder: Path) -> Iterator[int]:
-    """Write `count` forgeries made from `photos` into `folder`; yields how many are done. Those that exist are kept."""
+    """Write `count` forgeries made from `photos` into `folder`; yields how many are done. Those that exist are kept.
+
+    One that finds no place for its edit is left out. Raises `DataError` when none could be made.
+    """
     forge = Forge(KNOWN, SourcePool(list(photos), max_side=working_side(KNOWN)))
+    reason = ""
     for row in write_forgeries(forge, count, SEED, make_folder(folder)):
+        if isinstance(row, Failure):
+            reason = row.reason
         yield row.index + 1
+    if not (folder / "tampered").is_dir():
+        raise DataError(f"no forgery of a known kind could be made: {reason}", "give larger authentic pictures")
 
 
 def known_cases(folder: Path) -> list[Case]:

@@ -12,8 +12,10 @@ from imltool.adapt.settings import AdaptSettings
 from imltool.data.boxes import MatchedImage
 from imltool.data.near_duplicates import find_similar, fingerprint
 from imltool.data.splits import connected, require_pattern, scenes_of
+from imltool.data.survey import is_decodable
 from imltool.errors import DataError
 from imltool.files import sha256_file, walk_images
+from imltool.texts import counted
 
 LEAST_BOXED = 6
 """Fewer boxed pictures leave nothing to measure with (our choice)."""
@@ -43,8 +45,8 @@ def divide(boxed: Sequence[MatchedImage], authentic: Path | None, settings: Adap
 
     A scene is what a pattern finds in the names (`settings.scenes`) and what looks alike (`fingerprint`).
 
-    Raises `DataError` for too few pictures, for a single scene, and for a picture that is given as both edited and
-    authentic, `UsageError` for a pattern that is not a regular expression.
+    Raises `DataError` for too few pictures, a single scene, an authentic picture that cannot be decoded, and
+    a picture given as both edited and authentic, `UsageError` for a pattern that is not a regular expression.
     """
     if settings.scenes is not None:
         require_pattern(settings.scenes, "scenes")
@@ -63,6 +65,9 @@ def divide(boxed: Sequence[MatchedImage], authentic: Path | None, settings: Adap
             f"{authentic} holds {len(clean)} authentic pictures, too few to keep false alarms in sight",
             f"give {LEAST_AUTHENTIC} or more of the kind you work with, or leave --authentic out",
         )
+    if broken := [path for path in clean if not is_decodable(path)]:
+        more = f" and {counted(len(broken) - 1, 'more picture')}" if len(broken) > 1 else ""
+        raise DataError(f"authentic picture {broken[0]}{more} cannot be decoded", "repair it, or take it out")
     edited = {sha256_file(path): path for path in files}
     for path in clean:
         if (twin := edited.get(sha256_file(path))) is not None:

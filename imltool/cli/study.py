@@ -211,7 +211,8 @@ def _run(
 
     def report() -> StudyResults:
         measurements = running.measurements()
-        results = study_results(settings, measurements, running.qualities(), common.command_line())
+        names = [one.name for one in sets]
+        results = study_results(settings, measurements, running.qualities(), common.command_line(), names)
         write_report(out, results, measurements)
         return results
 

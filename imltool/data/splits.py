@@ -9,7 +9,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from imltool.data.folder import name_below, require_plain
 from imltool.errors import DataError, UsageError
+from imltool.files import walk_images
 
 ItemT = TypeVar("ItemT", bound=Hashable)
 
@@ -88,6 +90,15 @@ def split_by_scene(
             "choose another share or scene pattern",
         )
     return sorted(train), sorted(held)
+
+
+def require_listable(root: Path) -> None:
+    """Raises `DataError` unless list files can name every picture below a folder, see `read_list`."""
+    require_plain(root)
+    if root.name.startswith("#") or root.name != root.name.strip():
+        raise DataError(f"{root} begins with # or with a space, which lists of pictures cannot contain", "rename it")
+    for file in walk_images(root):
+        name_below(root, file)
 
 
 def read_list(path: Path) -> list[str]:

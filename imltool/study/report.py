@@ -46,15 +46,21 @@ def study_results(
     measurements: Sequence[Measurement],
     qualities: Mapping[str, LabelQuality | None],
     command: str,
+    sets: Sequence[str],
 ) -> StudyResults:
-    """The study's settings, and the metrics of everything measured so far."""
+    """The study's settings, and the metrics of everything measured so far.
+
+    Args:
+        sets: names of the test sets that belong to a complete study.
+    """
     summary = Summary(settings, measurements)
     wanted = {(row.name, seed) for row in settings.rows for seed in settings.seeds}
-    done = {name: {(line.row, line.seed) for line in measurements if line.set == name} for name in summary.sets}
-    sets = summary.by_set()
+    asked = dict.fromkeys([*sets, *summary.sets])
+    done = [{(line.row, line.seed) for line in measurements if line.set == name} for name in asked]
+    measured = summary.by_set()
     return StudyResults(
         study=settings.study,
-        complete=bool(done) and all(wanted <= found for found in done.values()),
+        complete=bool(done) and all(wanted <= found for found in done),
         checkpoint=settings.checkpoint,
         seeds=list(settings.seeds),
         rows={
@@ -65,8 +71,8 @@ def study_results(
             )
             for row in settings.rows
         },
-        sets=sets,
-        roles=summary.by_role(sets),
+        sets=measured,
+        roles=summary.by_role(measured),
         command=command,
         versions=installed_versions(),
     )

@@ -86,6 +86,15 @@ class SourceSettings(Settings):
         None, description="a change of every picture as eval --robust makes it: upload=usual (not in training)"
     )
 
+    @field_validator("list")
+    @classmethod
+    def _of_one(cls, value: Path | tuple[Path, ...] | None) -> Path | tuple[Path, ...] | None:
+        if isinstance(value, tuple) and len(value) < 2:
+            if not value:  # it would mean all pictures
+                raise ValueError("no list is named; leave it out to use all pictures")
+            return value[0]
+        return value
+
     @field_validator("change")
     @classmethod
     def _known_change(cls, value: str | None) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imltool.data.accounts import Account
-from imltool.data.folder import Sample, pair_by_stem
+from imltool.data.folder import Sample, name_below, pair_by_stem
 from imltool.data.layouts.coarse import boxes_root
 from imltool.data.manifest import read_manifest
 from imltool.data.raster import settle_rasters
@@ -40,8 +40,22 @@ class SourceReading:
     notes: list[str]
 
 
-def select(paths: list[Path], root: Path, wanted: Path) -> list[Path]:
-    """The pictures of `paths` named by a list file, in the list's order.
+def listed_names(lists: Iterable[Path]) -> dict[str, Path]:
+    """The names in several list files, in their order, each with the list that has it first.
+
+    Raises `DataError` when a list cannot be read or names nothing.
+    """
+    names: dict[str, Path] = {}
+    for one in lists:
+        found = read_list(one)
+        if not found:
+            raise DataError(f"list {one} names no picture", "one picture name per line")
+        names |= {name: one for name in found if name not in names}
+    return names
+
+
+def select(paths: list[Path], root: Path, names: Mapping[str, Path]) -> list[Path]:
+    """The pictures of `paths` that `listed_names` found in lists, in its order.
 
     Args:
         root: folder of the pictures. The list's names start with that folder's own name (`tampered/a.jpg`), as
@@ -50,12 +64,19 @@ def select(paths: list[Path], root: Path, wanted: Path) -> list[Path]:
     Raises `DataError` naming the first missing picture.
     """
     known = {f"{root.name}/{path.relative_to(root).as_posix()}": path for path in paths}
-    names = [name for name in read_list(wanted) if name.startswith(f"{root.name}/")]
-    missing = [name for name in names if name not in known]
-    if missing or not names:
-        what = f"{missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}" if missing else "nothing"
-        raise DataError(f"list {wanted} names {what} in {root}", "check the data folder and the list")
-    return [known[name] for name in names]
+    chosen = [name for name in names if name.startswith(f"{root.name}/")]
+    if missing := [name for name in chosen if name not in known]:
+        raise DataError(
+            f"list {names[missing[0]]} names {_first(missing)} in {root}", "check the data folder and the list"
+        )
+    if not chosen:
+        lists = ", ".join(str(one) for one in dict.fromkeys(names.values()))
+        raise DataError(f"list {lists} names nothing in {root}", "check the data folder and the list")
+    return [known[name] for name in chosen]
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
 
 
 def _folder(data: DataSettings, path: Path) -> Path:
@@ -130,9 +151,8 @@ def _from_folders(data: DataSettings, source: SourceSettings, account: Account, 
     assert source.images is not None
     images = _folder(data, source.images)
     found = walk_images(images)
-    listed = [path for one in source.lists for path in select(found, images, data.lists / one)]
-    chosen = list(dict.fromkeys(listed)) if source.lists else found
-    names = {path: path.relative_to(images).as_posix() for path in chosen}
+    chosen = select(found, images, listed_names(data.lists / one for one in source.lists)) if source.lists else found
+    names = {path: name_below(images, path) for path in chosen}
     if source.kind == "authentic":
         return [Sample(name, image, None, "authentic") for image, name in names.items()]
     if source.kind == "masks":
@@ -156,13 +176,11 @@ def _from_manifest(data: DataSettings, source: SourceSettings, account: Account)
     file = data.root / source.manifest
     manifest = read_manifest(file)
     samples = {sample.name: sample for sample in manifest_samples(manifest)}
-    names: dict[str, None] = {} if source.lists else dict.fromkeys(samples)
-    for wanted in (data.lists / one for one in source.lists):
-        listed = read_list(wanted)
-        if unknown := [name for name in listed if name not in samples]:
-            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise DataError(f"list {wanted} names {unknown[0]}{more}, not in {file}", "check the manifest and the list")
-        names |= dict.fromkeys(listed)
+    names = listed_names(data.lists / one for one in source.lists) if source.lists else dict.fromkeys(samples, file)
+    if unknown := [name for name in names if name not in samples]:
+        raise DataError(
+            f"list {names[unknown[0]]} names {_first(unknown)}, not in {file}", "check the manifest and the list"
+        )
     chosen = [samples[name] for name in names if samples[name].tampered is (source.kind != "authentic")]
     if source.kind == "pseudo" and chosen:
         root = boxes_root(manifest)
@@ -206,10 +224,12 @@ class PoolReading:
 def build_pool(data: DataSettings, source: SourceSettings) -> PoolReading:
     """The pool of a `synth` source. Raises `DataError`."""
     objects = [(_folder(data, images), _folder(data, masks)) for images, masks in source.objects]
-    photos = []
+    wanted = None if source.photo_list is None else listed_names([data.lists / source.photo_list])
+    photos: list[Path] = []
     for folder in (_folder(data, path) for path in source.photos):
         found = walk_images(folder)
-        photos += found if source.photo_list is None else select(found, folder, data.lists / source.photo_list)
+        photos += found if wanted is None else select(found, folder, wanted)
+    photos = list(dict.fromkeys(photos))  # folders may lie in one another
     accounts = [Account(f"{source.name} (photos)"), Account(f"{source.name} (objects)")]
     photos = usable_pictures(photos, accounts[0], is_readable)
     samples = [one for images, masks in objects for one in object_samples(images, masks, accounts[1], is_readable)]

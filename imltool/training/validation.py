@@ -17,6 +17,7 @@ from imltool.files import sha256_text
 from imltool.inference.localizer import Localizer, image_score
 from imltool.student.header import THRESHOLDS, CheckpointHeader, Figures, ReliabilityBin
 from imltool.student.operating_points import TARGET_FPR, operating_point
+from imltool.texts import listed
 from imltool.traces.stack import Traces
 from imltool.training.data import LabelledPictures, file_identity
 from imltool.training.prepared import ArrayCache, Arrays
@@ -128,12 +129,16 @@ class Validation:
         authentic: dict[str, list[float]] = {}
         false_areas: list[float] = []
         for name, pictures in zip(self._names, self._sets, strict=True):
+            lost = []
             for start in range(0, len(pictures.items), batch):
                 numbers = range(start, min(start + batch, len(pictures.items)))
                 loaded = [pictures.get(number) for number in numbers]
                 traces = [self._traces(localizer, pictures, one) for one in numbers] if localizer.sees_traces else None
                 maps = localizer.maps([rgb for rgb, _ in loaded], traces)
-                for values, (_, mask) in zip(maps, loaded, strict=True):
+                for number, values, (_, mask) in zip(numbers, maps, loaded, strict=True):
+                    if pictures.items[number].tampered and not mask.any():
+                        lost.append(pictures.items[number].name)  # neither a forgery nor authentic
+                        continue
                     counts = rank_pixels(values, mask).counts_above(thresholds)
                     if mask.any():
                         tampered.append(image_score(values))
@@ -143,6 +148,8 @@ class Validation:
                         authentic.setdefault(name, []).append(image_score(values))
                         false_areas.append(float((values > 0.5).mean()))
                         false_curves.setdefault(name, []).append(flagged_area(counts))
+            if lost:
+                log.warning("source %s: no edit is left after %s in %s", name, pictures.change, listed(lost))
         hit, false = (_mean_curve(curves, len(thresholds)) for curves in (f1_curves, false_curves))
         calibration = _calibrate(hit, false, tampered, authentic, pixel_threshold)
         untouched = list(itertools.chain(*authentic.values()))

@@ -26,8 +26,12 @@ def _table(file: AnnotationFile) -> str:
     return rest if first.strip().lower().startswith("sep=") else file.text
 
 
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
 def _delimiter(text: str) -> str:
-    return max(",;\t", key=text.partition("\n")[0].count)
+    return max(",;\t", key=_first_line(text).count)
 
 
 def table_rows(file: AnnotationFile) -> Iterator[tuple[int, list[str]]]:
@@ -53,7 +57,7 @@ def _decimal(cell: str) -> str:
 
 def header_of(file: AnnotationFile) -> list[str]:
     """Cells of the first row, lower case; empty for an empty file."""
-    first = next((line for line in _table(file).splitlines() if line.strip()), "")
+    first = _first_line(_table(file))
     return [cell.strip().strip('"').lower() for cell in first.split(_delimiter(first))]
 
 

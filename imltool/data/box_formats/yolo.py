@@ -14,7 +14,7 @@ from imltool.files import IMAGE_SUFFIXES
 LARGEST_SHARE = 1.5
 """A larger value is not a share of a side; boxes over the edge stay below it (our choice)."""
 
-CLASS_FILES = ("data.yaml", "classes.txt", "obj.names")
+CLASS_FILES = ("classes.txt", "obj.names")
 OTHER_FILES = frozenset({"classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "labelmap.txt"})
 
 
@@ -34,8 +34,8 @@ def read_yolo(file: AnnotationFile, found: Annotations) -> None:
     """One line per box: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` for a polygon or an oriented box.
 
     A confidence at the end is allowed and ignored; an empty file means that nothing is boxed. Class names are read from
-    `classes.txt`, `obj.names` or `data.yaml` in the file's folder or up to two above it. Where `data.yaml` has
-    `kpt_shape`, the values after the box are keypoints, which are ignored.
+    a data set's YAML file, `classes.txt` or `obj.names` in the file's folder or up to two above it. Where such a YAML
+    file has `kpt_shape`, the values after the box are keypoints, which are ignored.
     """
     names, keypoints = _classes(file)
     kept = PurePosixPath(file.stem).suffix.lower() in IMAGE_SUFFIXES  # a.jpg.txt for a.jpg
@@ -67,18 +67,22 @@ def _box(cells: list[str], where: str) -> Box:
 
 
 def _classes(file: AnnotationFile) -> tuple[dict[str, str], bool]:
-    """Class number → name, empty if no such list is beside or above the file; and whether it says keypoints follow."""
+    """Class number → name, empty if no such list is beside or above the file; and whether keypoints follow boxes."""
+    names: dict[str, str] | None = None
+    keypoints = False
     for folder in list(file.path.absolute().parents)[:3]:
-        for name in CLASS_FILES:
-            path = folder / name
+        descriptions = sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
+        for path in (*descriptions, *(folder / name for name in CLASS_FILES)):
             try:
                 text = path.read_text(encoding="utf-8-sig")
-                described = yaml.safe_load(text) if path.suffix == ".yaml" else {"names": text.splitlines()}
-                listed, keypoints = described.get("names"), "kpt_shape" in described
-            except (OSError, ValueError, AttributeError, yaml.YAMLError):
+                described = yaml.safe_load(text) if path in descriptions else {"names": text.splitlines()}
+            except (OSError, ValueError, yaml.YAMLError):
                 continue
-            if not isinstance(listed, (dict, list)):
+            if not isinstance(described, dict):
                 continue
-            pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
-            return {str(number): str(label).strip() for number, label in pairs}, keypoints
-    return {}, False
+            keypoints = keypoints or bool(described.get("kpt_shape"))
+            listed = described.get("names")
+            if names is None and isinstance(listed, (dict, list)):
+                pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
+                names = {str(number): str(label).strip() for number, label in pairs}
+    return names or {}, keypoints
