@@ -69,7 +69,9 @@ def test_saved_settings_read_back_equal(tmp_path: Path) -> None:
     assert load_settings(TrainSettings, tmp_path / "saved.yaml") == settings
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("boxprompt")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.stem.startswith(("boxprompt", "own"))], ids=lambda p: p.name
+)
 def test_shipped_training_configurations_are_valid(path: Path) -> None:
     settings = load_settings(TrainSettings, path)
     for source in (*settings.data.train, *settings.data.validation):
