@@ -53,6 +53,19 @@ assert not [name for name in {HEAVY!r} if name in sys.modules]
     assert all(command.split()[0] in text for command in COMMANDS) and "130 interrupted" in text
 
 
+def test_command_that_needs_an_absent_package_says_so() -> None:
+    script = """
+import sys
+sys.modules["torch"] = None
+from imltool.cli.app import run
+sys.exit(run(["annotate", "sample_images/splices/tampered", "--out", "boxes.json", "-q"]))
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
+    expected = "error: this command needs the package torch, which is not installed → see docs/install.md"
+    assert done.returncode == 1 and done.stderr.startswith(expected) and done.stderr.count("\n") == 1, done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_refuses_unknown_options(command: str, imltool: Imltool) -> None:
     code, out, _ = imltool(*command.split(), "--help")

@@ -176,6 +176,14 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         _fail("out of memory", "close other programs, or work on fewer or smaller pictures")
         return EXIT_FATAL
+    except ModuleNotFoundError as error:
+        _debug(arguments)
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "imltool"):
+            return _internal(error)
+        # a workstation that only scans has no PyTorch
+        _fail(f"this command needs the package {package}, which is not installed", "see docs/install.md, or pip install .")
+        return EXIT_FATAL
     except Exception as error:
         _debug(arguments)
         return _internal(error)
