@@ -182,7 +182,7 @@ def run(arguments: list[str]) -> int:
         if package in ("", "imltool"):
             return _internal(error)
         # a workstation that only scans has no PyTorch
-        _fail(f"this command needs the package {package}, which is not installed", "see docs/install.md, or pip install .")
+        _fail(f"this command needs the package {package}, which is not installed", "see docs/install.md")
         return EXIT_FATAL
     except Exception as error:
         _debug(arguments)
