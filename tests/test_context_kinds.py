@@ -142,6 +142,22 @@ def test_xmp_orientation_is_read_with_any_prefix(tmp_path: Path) -> None:
         assert context_of(with_xmp(tmp_path / "a.jpg", packet)).orientation is None
 
 
+@pytest.mark.parametrize("cut", [0, 20])
+def test_orientation_of_an_ingredient_does_not_turn_the_picture(tmp_path: Path, cut: int) -> None:
+    """Photoshop keeps the metadata of a composite's parts. Also in a packet whose end is missing."""
+    part = '<m:Pantry xmlns:m="http://ns.adobe.com/xap/1.0/mm/"><rdf:Bag><rdf:li><rdf:Description {}</rdf:li></rdf:Bag>'
+    for inside in ('t:Orientation="6"/>', "><t:Orientation>6</t:Orientation></rdf:Description>"):
+        pantry = part.format(inside) + "</m:Pantry>"
+        for packet, orientation in (
+            (xmp("", pantry), None),
+            (xmp('t:Orientation="3"', pantry), 3),
+            (xmp("", f"{pantry}<t:Orientation>3</t:Orientation>"), 3),
+        ):
+            packet = packet[: len(packet) - cut]
+            assert context_of(with_xmp(tmp_path / "a.jpg", packet)).orientation == orientation
+            assert read_evidence(tmp_path / "a.jpg").rgb.shape == (80, 120, 3)
+
+
 @pytest.mark.parametrize(
     ("main", "detail"),
     [

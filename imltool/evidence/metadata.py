@@ -23,6 +23,7 @@ from imltool.evidence.xmp import Xmp
 from imltool.pictures.block import Block
 from imltool.pictures.header import Header
 from imltool.pictures.source import Source
+from imltool.pictures.xmp_packet import parse_xmp
 from imltool.texts import clean, decoded
 
 EAST, WEST = 14 * 3600, 12 * 3600
@@ -91,7 +92,7 @@ def read_metadata(source: Source, header: Header) -> Metadata:
             _read_exif(source, header, block, found)
         elif block.kind == "XMP":
             try:
-                roots.append(xmp_reader.parse_xmp(block.data))
+                roots.append(parse_xmp(block.data))
                 _carry(found, block)
             except ValueError as error:
                 _carry(found, block, None, f"XMP {error}")
