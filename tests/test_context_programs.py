@@ -95,6 +95,29 @@ def test_programs_are_recognized_in_other_fields(tmp_path: Path) -> None:
     assert ids(context_of(path)) == {"network"}
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "remarks"),
+    [
+        ("Workflow", "scan to archive", set()),
+        ("prompt", "Please see desk", set()),
+        ("parameters", "f/8, 1/125 s", set()),
+        ("Dream", "a drawing of 1950 -some day", set()),
+        ("workflow", '{"id": "x", "revision": 0}', {"generator"}),
+        ("prompt", '{\n "1": {"inputs": {}}}', {"generator"}),
+        ("Dream", '"a cat" -s 50 -S 1234 -W 512 -H 512 -C 7.5 -A k_lms', {"generator"}),
+        ("invokeai_graph", "x", {"generator"}),
+        ("Source", "Lightroom wall poster, museum", set()),
+        ("Source", "Created with GIMP", {"editor"}),
+        ("Software", "Lightroom 6", {"editor"}),
+    ],
+)
+def test_ordinary_names_of_png_texts_name_no_program(tmp_path: Path, key: str, text: str, remarks: set[str]) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(key, text)
+    picture().save(tmp_path / "a.png", pnginfo=texts)
+    assert ids(context_of(tmp_path / "a.png")) == remarks
+
+
 LONG = "a wide photograph of a lighthouse on a cliff at dusk, heavy waves, volumetric light, " * 6
 PARAMETERS = (
     LONG + "\nNegative prompt: blurry\nSteps: 28, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 512x512",

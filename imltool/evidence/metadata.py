@@ -162,8 +162,9 @@ def _add_text(block: Block, found: Metadata) -> None:
     marked = block.data[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16's byte-order mark
     text = (block.data.decode("utf-16", "replace") if marked else decoded(block.data)).strip("\0 ")
     name = block.where.removeprefix("PNG text ")
-    kind = Text.COMMENT if block.kind == "comment" or name.lower() == "comment" else Text.FREE
-    if name.lower() in ("software", "creator tool", "creatortool", "source"):
+    # PNG's "Source" names the device or what was scanned
+    kind = Text.COMMENT if block.kind == "comment" or name.lower() in ("comment", "source") else Text.FREE
+    if name.lower() in ("software", "creator tool", "creatortool"):
         kind = Text.PROGRAM
     if name.lower() == "creation time":
         found.png_created = read_time(block.where, text, found.notes)
