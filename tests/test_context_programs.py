@@ -51,6 +51,16 @@ def test_xmp_history_times_and_programs_are_read(tmp_path: Path) -> None:
         assert "XMP CreatorTool: Adobe Photoshop 21.0" in editor.evidence
 
 
+@pytest.mark.parametrize("comment", [b"", b"a text about jumdc2pa"])
+@pytest.mark.parametrize("text", ["Museum of Art, bought 1950", "https://example.org bought 1950", ""])
+def test_texts_about_provenance_are_no_credentials(tmp_path: Path, text: str, comment: bytes) -> None:
+    packet = XMP.strip("\0").replace("https://example.org/manifest.c2pa", text)
+    picture().save(tmp_path / "a.jpg", xmp=packet.encode(), comment=comment)
+    found = context_of(tmp_path / "a.jpg")
+    assert (found.credentials.state, found.credentials.address) == ("absent", None)
+    assert not any(name.startswith("credentials") for name in ids(found))
+
+
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [

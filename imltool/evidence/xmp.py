@@ -31,6 +31,8 @@ NAMESPACES = {
     "iptcExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
 META = "{adobe:ns:meta/}"
+PROVENANCE = re.compile(r"\s*((?:https?://|self#|#)\S*)\s*", re.IGNORECASE)
+"""An address of Content Credentials; others write texts about the owners of a work into the same property."""
 COORDINATE = re.compile(r"\s*([\d.]+(?:,[\d.]+){0,2})\s*([NSEW]?)\s*", re.IGNORECASE)
 
 
@@ -67,6 +69,7 @@ def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
         return None
     parts = descriptions(roots)
     steps = [step for part in parts for step in _items(part.find(_name("xmpMM:History")))]
+    address = PROVENANCE.fullmatch(_value(parts, "dcterms:provenance") or "")
     camera = {
         "make": clean(_value(parts, "tiff:Make")),
         "model": clean(_value(parts, "tiff:Model")),
@@ -84,7 +87,7 @@ def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
         steps=tuple(clean(_value([step], "stEvt:action"), 40) or "?" for step in steps[:STEPS_KEPT]),
         derived=any(part.find(_name("xmpMM:DerivedFrom")) is not None for part in parts),
         source_types=source_types([_value(parts, "iptcExt:DigitalSourceType")]),
-        provenance=clean(_value(parts, "dcterms:provenance")),
+        provenance=clean(address[1]) if address else None,
     )
 
 
