@@ -93,7 +93,7 @@ PARAMETER_KEYS = re.compile(
 OWN_FORMS = {
     "png text prompt": re.compile(r'\{ ?"'),
     "png text workflow": re.compile(r'\{ ?"'),
-    "png text dream": re.compile(r".* -s ?\d+ .*-S ?\d"),
+    "png text dream": re.compile(r"(?=.* -s ?\d).* -S ?\d"),
 }
 """Texts with ordinary names → how they begin if a generator wrote them: ComfyUI's JSON objects, InvokeAI's options."""
 NETWORK_CODES = re.compile(r"^FBMD[0-9a-f]{4}", re.IGNORECASE)
