@@ -142,6 +142,22 @@ def test_xmp_orientation_is_read_with_any_prefix(tmp_path: Path) -> None:
         assert context_of(with_xmp(tmp_path / "a.jpg", packet)).orientation is None
 
 
+@pytest.mark.parametrize("cut", [0, 20])
+def test_orientation_of_an_ingredient_does_not_turn_the_picture(tmp_path: Path, cut: int) -> None:
+    """Photoshop keeps the metadata of a composite's parts. Also in a packet whose end is missing."""
+    part = '<m:Pantry xmlns:m="http://ns.adobe.com/xap/1.0/mm/"><rdf:Bag><rdf:li><rdf:Description {}</rdf:li></rdf:Bag>'
+    for inside in ('t:Orientation="6"/>', "><t:Orientation>6</t:Orientation></rdf:Description>"):
+        pantry = part.format(inside) + "</m:Pantry>"
+        for packet, orientation in (
+            (xmp("", pantry), None),
+            (xmp('t:Orientation="3"', pantry), 3),
+            (xmp("", f"{pantry}<t:Orientation>3</t:Orientation>"), 3),
+        ):
+            packet = packet[: len(packet) - cut]
+            assert context_of(with_xmp(tmp_path / "a.jpg", packet)).orientation == orientation
+            assert read_evidence(tmp_path / "a.jpg").rgb.shape == (80, 120, 3)
+
+
 @pytest.mark.parametrize(
     ("main", "detail"),
     [
@@ -246,3 +262,30 @@ def test_comments_of_netpbm_files_are_read(tmp_path: Path) -> None:
         found = context_of(path)
         assert [each.where for each in found.carriers] == ["PPM comment"] * comments
         assert ("editor" in ids(found)) is (comments > 0)
+
+
+@pytest.mark.parametrize("ending", ["heic", "avif"])
+def test_file_of_boxes_that_is_cut_off_has_no_trailer(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    picture().save(path)
+    whole = path.read_bytes()
+    for missing in (1, 100):
+        path.write_bytes(whole[:-missing])
+        found = context_of(path)
+        assert (found.ending, found.trailer, ids(found)) == ("cut off", None, {"problems"})
+    start = whole.index(b"mdat") - 4
+    path.write_bytes(whole[:start] + bytes(4) + whole[start + 4 :])  # a size of 0: to the end of the file
+    found = context_of(path)
+    assert (found.ending, found.trailer, found.problems) == (None, None, ())
+
+
+def test_box_after_the_codestream_that_is_cut_off_is_no_trailer(tmp_path: Path) -> None:
+    path = tmp_path / "a.jp2"
+    picture().save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + struct.pack(">L4s", 50, b"xml ") + b"<a>")
+    found = context_of(path)
+    assert (found.ending, found.trailer) == ("cut off", None) and "problems" in ids(found)
+    path.write_bytes(whole + struct.pack(">L4s", 0, b"xml ") + b"<a/>")
+    found = context_of(path)
+    assert (found.ending, found.trailer, found.problems) == ("complete", None, ())

@@ -51,6 +51,16 @@ def test_xmp_history_times_and_programs_are_read(tmp_path: Path) -> None:
         assert "XMP CreatorTool: Adobe Photoshop 21.0" in editor.evidence
 
 
+@pytest.mark.parametrize("comment", [b"", b"a text about jumdc2pa"])
+@pytest.mark.parametrize("text", ["Museum of Art, bought 1950", "https://example.org bought 1950", ""])
+def test_texts_about_provenance_are_no_credentials(tmp_path: Path, text: str, comment: bytes) -> None:
+    packet = XMP.strip("\0").replace("https://example.org/manifest.c2pa", text)
+    picture().save(tmp_path / "a.jpg", xmp=packet.encode(), comment=comment)
+    found = context_of(tmp_path / "a.jpg")
+    assert (found.credentials.state, found.credentials.address) == ("absent", None)
+    assert not any(name.startswith("credentials") for name in ids(found))
+
+
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [
@@ -93,6 +103,29 @@ def test_programs_are_recognized_in_other_fields(tmp_path: Path) -> None:
     iptc = b"\x1c\x02\x28" + struct.pack(">H", 10) + b"FBMD01000a"
     path.write_bytes(with_block(b"\xed", b"Photoshop 3.0\0" + resource(1028, iptc)))
     assert ids(context_of(path)) == {"network"}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "remarks"),
+    [
+        ("Workflow", "scan to archive", set()),
+        ("prompt", "Please see desk", set()),
+        ("parameters", "f/8, 1/125 s", set()),
+        ("Dream", "a drawing of 1950 -some day", set()),
+        ("workflow", '{"id": "x", "revision": 0}', {"generator"}),
+        ("prompt", '{\n "1": {"inputs": {}}}', {"generator"}),
+        ("Dream", '"a cat" -s 50 -S 1234 -W 512 -H 512 -C 7.5 -A k_lms', {"generator"}),
+        ("invokeai_graph", "x", {"generator"}),
+        ("Source", "Lightroom wall poster, museum", set()),
+        ("Source", "Created with GIMP", {"editor"}),
+        ("Software", "Lightroom 6", {"editor"}),
+    ],
+)
+def test_ordinary_names_of_png_texts_name_no_program(tmp_path: Path, key: str, text: str, remarks: set[str]) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(key, text)
+    picture().save(tmp_path / "a.png", pnginfo=texts)
+    assert ids(context_of(tmp_path / "a.png")) == remarks
 
 
 LONG = "a wide photograph of a lighthouse on a cliff at dusk, heavy waves, volumetric light, " * 6

@@ -285,7 +285,7 @@ def fake_library(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: list[
         "success": [],
         "informational": [],
         "failure": [],
-        **{key: results[key] for key in results if key != "deltas"},
+        **{key: results[key] for key in results if key not in ("deltas", "sources")},
     }
     store = {
         "manifests": {"m": {"signature_info": {"issuer": "Example"}}},
@@ -293,7 +293,9 @@ def fake_library(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: list[
         "validation_state": "Invalid",
         "validation_results": {
             "activeManifest": active,
-            "ingredientDeltas": [{"validationDeltas": {"failure": results.get("deltas", [])}}],
+            "ingredientDeltas": [
+                {"validationDeltas": {"success": results.get("sources", []), "failure": results.get("deltas", [])}}
+            ],
         },
     }
     (folder / "library").mkdir(exist_ok=True)
@@ -333,6 +335,23 @@ def test_identity_unavailable_offline_is_not_a_fault(
     ]
 
 
+def test_identity_of_a_source_is_not_that_of_the_signer(
+    tmp_path: Path, sign: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = signed(tmp_path, sign)
+    good = [{"code": "claimSignature.validated"}, {"code": "assertion.dataHash.match"}]
+    checked = [{"code": "cawg.ica.credential_valid"}, {"code": "ingredient.manifest.validated"}]
+    fake_library(tmp_path, monkeypatch, success=good, sources=checked)
+    context = context_of(path)
+    found = context.credentials
+    assert (found.state, found.identity, found.ingredients) == ("valid", "not checked", "holds")
+    assert texts(context) == ["Content Credentials fit the file; whether their signer is Example was not checked"]
+    fake_library(tmp_path, monkeypatch, success=[*good, *checked])
+    assert context_of(path).credentials.identity == "holds"
+    fake_library(tmp_path, monkeypatch, success=good[:1], sources=good)
+    assert context_of(path).credentials.binding == "not checked"
+
+
 def test_source_changed_before_it_was_added_is_a_fault(tmp_path: Path, sign: Callable[[Path], None]) -> None:
     """The signer records the fault of the source; the library still calls the file valid."""
     whole = signed(tmp_path, sign).read_bytes()
@@ -361,13 +380,17 @@ def test_credentials_in_a_truncated_file_are_unreadable(
     assert context_of(path).credentials.state == "unreadable"
 
 
-def test_removed_or_remote_credentials_are_reported(tmp_path: Path) -> None:
-    packet = (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<r:Description xmlns:d="http://purl.org/dc/terms/" d:provenance="{}"/></r:RDF></x:xmpmeta>'
-    )
+PACKET = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{}"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("comment", [b"", b"a text about " + credentials.MARK])
+def test_removed_or_remote_credentials_are_reported(tmp_path: Path, comment: bytes) -> None:
+    """Also if a comment holds the bytes by which embedded credentials are found."""
     for address, state in (("self#jumbf=/c2pa/a/c2pa.claim", "removed"), ("https://example.org/m.c2pa", "elsewhere")):
-        Image.fromarray(photo(1)).save(tmp_path / "a.jpg", xmp=packet.format(address).encode())
+        Image.fromarray(photo(1)).save(tmp_path / "a.jpg", xmp=PACKET.format(address).encode(), comment=comment)
         context = context_of(tmp_path / "a.jpg")
         assert (context.credentials.state, context.credentials.address) == (state, address)
         assert len(texts(context)) == 1 and address in texts(context)[0]

@@ -78,19 +78,24 @@ def read_credentials(source: Source, image_format: str | None, provenance: str |
         can be trusted is not judged: no list of trusted signers is consulted. `findings` are faults and checks that
         were impossible offline, with the library's explanations.
     """
-    if MARK not in source.found:
+    answer = _ask(source, MIME.get(image_format or "", "")) if MARK in source.found else dict[str, Any](state="absent")
+    if answer.get("state") == "absent":  # also where a comment or an appended file holds the mark
         if not provenance:
             return Credentials()
         inside = provenance.startswith(("self#", "#"))
         return Credentials(state="removed" if inside else "elsewhere", address=provenance)
-    answer = _ask(source, MIME.get(image_format or "", ""))
     if "state" in answer:
         return Credentials(state=answer["state"], reason=clean(answer.get("reason")), address=provenance)
     said = {name: clean(answer.get(name)) for name in ("generator", "signer", "signed")}
-    codes = [str(each.get("code")) for each in answer.get("success") or []]
+    codes, of_sources = (
+        [str(each.get("code")) for each in answer.get(key) or []] for key in ("success", "ingredient_success")
+    )
     findings = [_finding(each, ingredient=False) for each in answer.get("failure") or []]
     findings += [_finding(each, ingredient=True) for each in answer.get("ingredient_failure") or []]
-    checks = {concern: _check(concern, codes, findings) for concern in PROVES}
+    checks = {
+        concern: _check(concern, [*codes, *of_sources] if concern == "ingredient" else codes, findings)
+        for concern in PROVES
+    }
     return Credentials(
         state=_state(checks, findings, answer.get("validation_state") in ("Valid", "Trusted")),
         binding=checks["binding"],

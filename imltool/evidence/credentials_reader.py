@@ -45,7 +45,7 @@ def recorded(ingredients: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read(mime: str) -> dict[str, Any]:
-    """The library's results for the active manifest, or a `state` "unreadable" or "not checked" and the `reason`."""
+    """The library's results for the active manifest, or a `state`: "absent", "unreadable" or "not checked"."""
     try:
         import c2pa  # type: ignore[import-untyped]
     except Exception:
@@ -56,6 +56,8 @@ def read(mime: str) -> dict[str, Any]:
         store = json.loads(c2pa.Reader(mime, stream, context=context).json())
     except Exception as error:  # its text may change with the library; the name of its class is fixed
         kind = type(error).__name__.lstrip("_")
+        if kind == "C2paManifestNotFound" or str(error).startswith("Remote:"):  # an address is looked for only then
+            return {"state": "absent"}
         return {"state": "unreadable", "reason": f"the C2PA library cannot read them ({kind})"}
     manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
     signature = manifest.get("signature_info") or {}
@@ -78,7 +80,8 @@ def read(mime: str) -> dict[str, Any]:
         "source_types": [
             str(action["digitalSourceType"]) for action in actions[:LISTED] if "digitalSourceType" in action
         ],
-        "success": [*active.get("success", []), *(each for delta in deltas for each in delta.get("success", []))],
+        "success": active.get("success", []),
+        "ingredient_success": [each for delta in deltas for each in delta.get("success") or []],
         "failure": active.get("failure", [])[:LISTED],
         "ingredient_failure": [
             each

@@ -23,6 +23,7 @@ from imltool.evidence.xmp import Xmp
 from imltool.pictures.block import Block
 from imltool.pictures.header import Header
 from imltool.pictures.source import Source
+from imltool.pictures.xmp_packet import parse_xmp
 from imltool.texts import clean, decoded
 
 EAST, WEST = 14 * 3600, 12 * 3600
@@ -91,7 +92,7 @@ def read_metadata(source: Source, header: Header) -> Metadata:
             _read_exif(source, header, block, found)
         elif block.kind == "XMP":
             try:
-                roots.append(xmp_reader.parse_xmp(block.data))
+                roots.append(parse_xmp(block.data))
                 _carry(found, block)
             except ValueError as error:
                 _carry(found, block, None, f"XMP {error}")
@@ -161,8 +162,9 @@ def _add_text(block: Block, found: Metadata) -> None:
     marked = block.data[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16's byte-order mark
     text = (block.data.decode("utf-16", "replace") if marked else decoded(block.data)).strip("\0 ")
     name = block.where.removeprefix("PNG text ")
-    kind = Text.COMMENT if block.kind == "comment" or name.lower() == "comment" else Text.FREE
-    if name.lower() in ("software", "creator tool", "creatortool", "source"):
+    # PNG's "Source" names the device or what was scanned
+    kind = Text.COMMENT if block.kind == "comment" or name.lower() in ("comment", "source") else Text.FREE
+    if name.lower() in ("software", "creator tool", "creatortool"):
         kind = Text.PROGRAM
     if name.lower() == "creation time":
         found.png_created = read_time(block.where, text, found.notes)

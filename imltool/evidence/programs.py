@@ -86,10 +86,16 @@ PARAMETERS = (
 )
 """How the common generators write the parameters of a picture, in any text: all patterns of a line must occur."""
 PARAMETER_KEYS = re.compile(
-    r"^PNG text (parameters|prompt|workflow|sd-metadata|invokeai_(metadata|graph|workflow)|dream|generation_data"
-    r"|fooocus_scheme|sui_image_params)$",
+    r"^PNG text (sd-metadata|invokeai_(metadata|graph|workflow)|generation_data|fooocus_scheme|sui_image_params)$",
     re.IGNORECASE,
 )
+"""Texts that only generators write."""
+OWN_FORMS = {
+    "png text prompt": re.compile(r'\{ ?"'),
+    "png text workflow": re.compile(r'\{ ?"'),
+    "png text dream": re.compile(r"(?=.* -s ?\d).* -S ?\d"),
+}
+"""Texts with ordinary names → how they begin if a generator wrote them: ComfyUI's JSON objects, InvokeAI's options."""
 NETWORK_CODES = re.compile(r"^FBMD[0-9a-f]{4}", re.IGNORECASE)
 NETWORKS = re.compile(
     r"(instagram|facebook|whatsapp|snapchat|wechat|weibo|tiktok)(( for)? (android|ios|iphone|camera|web))?( v?[\d.]+)?",
@@ -124,6 +130,8 @@ def kinds_of(field: Field) -> tuple[str, ...]:
     elif re.fullmatch(r"screen ?shot", text, re.IGNORECASE):  # phones write this as a user comment
         found = ["screenshot"]
     parameters = any(all(pattern.search(text) for pattern in line) for line in _PARAMETERS)
+    own = OWN_FORMS.get(field.where.lower())
+    parameters = parameters or (own is not None and own.match(text) is not None)
     if "generator" not in found and (parameters or PARAMETER_KEYS.match(field.where)):
         found.append("generator")
     if field.where == "IPTC Special Instructions" and NETWORK_CODES.match(text):

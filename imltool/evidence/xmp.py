@@ -6,23 +6,16 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from xml.etree.ElementTree import Element
 
 from imltool.evidence.model import Camera, Position
 from imltool.evidence.programs import Field, Text
 from imltool.evidence.values import Notes, Stamp, degrees, is_void, keep_half, metres, read_time
-from imltool.pictures.orientation import decode_xmp
+from imltool.pictures.xmp_packet import RDF, descriptions, value_of
 from imltool.texts import clean
 
 STEPS_KEPT = 20
 """Steps of a history, and programs named in it, that are kept at most (our choice)."""
-ELEMENTS = 100_000
-"""Packets of more elements are not read (our choice)."""
-
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NAMESPACES = {
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
@@ -38,6 +31,8 @@ NAMESPACES = {
     "iptcExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
 META = "{adobe:ns:meta/}"
+PROVENANCE = re.compile(r"\s*((?:https?://|self#|#)\S*)\s*", re.IGNORECASE)
+"""An address of Content Credentials; others write texts about the owners of a work into the same property."""
 COORDINATE = re.compile(r"\s*([\d.]+(?:,[\d.]+){0,2})\s*([NSEW]?)\s*", re.IGNORECASE)
 
 
@@ -68,27 +63,13 @@ class Xmp:
     provenance: str | None = None
 
 
-def parse_xmp(packet: bytes) -> Element:
-    """The root of an XMP packet. Raises ValueError with a fixed phrase for one that is damaged or not safe to read."""
-    try:
-        # XMP has no document type declaration; entities in one could exhaust memory
-        root: Element = fromstring(decode_xmp(packet).strip("\0 \t\r\n\ufeff"), forbid_dtd=True)
-    except DefusedXmlException:
-        raise ValueError("holds a document type") from None
-    except (ParseError, ValueError):  # ValueError: invalid characters
-        raise ValueError("is no complete XML") from None
-    if sum(1 for _ in root.iter()) > ELEMENTS:
-        raise ValueError(f"has more than {ELEMENTS} elements")
-    return root
-
-
 def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
     """The combined content of a file's packets, the main one first; None when there is none."""
     if not roots:
         return None
-    trees = [tree for root in roots for tree in root.iter(f"{{{RDF}}}RDF")]
-    parts = [part for tree in trees for part in tree.findall(f"{{{RDF}}}Description")]
+    parts = descriptions(roots)
     steps = [step for part in parts for step in _items(part.find(_name("xmpMM:History")))]
+    address = PROVENANCE.fullmatch(_value(parts, "dcterms:provenance") or "")
     camera = {
         "make": clean(_value(parts, "tiff:Make")),
         "model": clean(_value(parts, "tiff:Model")),
@@ -106,7 +87,7 @@ def read_xmp(roots: list[Element], notes: Notes) -> Xmp | None:
         steps=tuple(clean(_value([step], "stEvt:action"), 40) or "?" for step in steps[:STEPS_KEPT]),
         derived=any(part.find(_name("xmpMM:DerivedFrom")) is not None for part in parts),
         source_types=source_types([_value(parts, "iptcExt:DigitalSourceType")]),
-        provenance=clean(_value(parts, "dcterms:provenance")),
+        provenance=clean(address[1]) if address else None,
     )
 
 
@@ -188,16 +169,5 @@ def _items(container: Element | None) -> Iterator[Element]:
 
 
 def _value(parts: list[Element], name: str) -> str | None:
-    """The first value of a property, written as attribute, element or list."""
-    key = _name(name)
-    for part in parts:
-        if part.get(key):
-            return part.get(key)
-        element = part.find(key)
-        if element is None:
-            continue
-        entry = next(element.iter(f"{{{RDF}}}li"), element)
-        text = entry.text or entry.get(f"{{{RDF}}}resource")
-        if text and text.strip():
-            return text
-    return None
+    """The first value of a property; None when there is none."""
+    return value_of(parts, _name(name))

@@ -42,7 +42,7 @@ class Blocks:
         blocks: its metadata, in the file's order.
         end: the offset after the picture; None if the format does not define it, or if the end is missing.
         end_sure: False if a value that is not understood may be a place after `end`.
-        further_missing: whether another picture that the file lists is cut off or missing.
+        further_missing: whether another picture that the file lists is cut off or missing, or a file of boxes is.
         ended: whether the picture's end marker is present; None if the format has none.
         table: the first table of a TIFF file.
         jpeg: the structure of a JPEG file.

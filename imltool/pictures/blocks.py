@@ -261,12 +261,19 @@ def _tag_bytes(table: tags.Table, tag: int, order: str) -> bytes:
     return table.raw(tag)
 
 
+def _find_end(source: Source, found: Blocks) -> None:
+    """Set the end of a file of boxes, and note a last box that is cut off."""
+    found.end, found.further_missing = container_end(source)
+    if found.further_missing:
+        found.problems.append("the file is cut off: its last box reaches beyond the end of the file")
+
+
 def _jpeg2000(source: Source, found: Blocks) -> None:
     if source.read(4, 4) != b"jP  ":
         found.end = codestream_end(source, 0, source.size_bytes)
         found.ended = found.end is not None or source.read(max(0, source.size_bytes - 2), 2) == b"\xff\xd9"
         return
-    found.end = container_end(source)
+    _find_end(source, found)
     for box in boxes(source, 0, source.size_bytes):
         size = box.end - box.start
         if box.name == b"uuid":
@@ -304,8 +311,8 @@ def _codestream_comments(source: Source, place: int, found: Blocks) -> None:
 
 
 def _heif(source: Source, found: Blocks) -> None:
-    found.end = container_end(source)
-    for box in boxes(source, 0, found.end):
+    _find_end(source, found)
+    for box in boxes(source, 0, found.end or 0):
         if box.name == b"mpvd":
             found.add("other", "motion photo video box (mpvd)", b"", box.end - box.start)
         elif box.name not in HEIF_KNOWN:

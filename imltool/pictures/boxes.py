@@ -26,19 +26,26 @@ class Box:
 def boxes(source: Source, start: int, end: int) -> Iterator[Box]:
     """The boxes between two offsets, in order, up to the first that does not fit."""
     for _ in range(BOXES):
-        head = source.read(start, 16)
-        if len(head) < 8:
+        box = box_at(source, start, end)
+        if box is None or box.end > end:
             return
-        size, name = struct.unpack_from(">L4s", head)
-        header = 8
-        if size == 1 and len(head) == 16:
-            (size,) = struct.unpack_from(">Q", head, 8)
-            header = 16
-        stop = end if size == 0 else start + size
-        if size != 0 and (size < header or stop > end):
-            return
-        yield Box(name, start + header, stop)
-        start = stop
+        yield box
+        start = box.end
+
+
+def box_at(source: Source, start: int, end: int) -> Box | None:
+    """The box at an offset, which may reach beyond `end`; None if none begins there. One of size 0 ends at `end`."""
+    head = source.read(start, 16)
+    if len(head) < 8:
+        return None
+    size, name = struct.unpack_from(">L4s", head)
+    header = 8
+    if size == 1 and len(head) == 16:
+        (size,) = struct.unpack_from(">Q", head, 8)
+        header = 16
+    if size != 0 and size < header:
+        return None
+    return Box(name, start + header, start + size if size else end)
 
 
 @dataclass(frozen=True)

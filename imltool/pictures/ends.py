@@ -7,7 +7,7 @@ import struct
 from typing import NamedTuple
 
 from imltool.pictures import tags
-from imltool.pictures.boxes import boxes
+from imltool.pictures.boxes import box_at, boxes
 from imltool.pictures.source import Source
 
 TABLES = 1000
@@ -32,6 +32,9 @@ NETPBM_HEAD = re.compile(rb"P[1-6]((?:\s|#[^\n]*\n)+\d+){2,3}")
 """The header of a PBM, PGM or PPM file, up to its last number."""
 STACKED = re.compile(rb"^(ImageJ=.*?^images=[2-9]|\{\"shape\")", re.DOTALL | re.MULTILINE)
 """Descriptions by programs that write more pictures after the first one, without tables."""
+
+CONTENT = frozenset(b"meta|mdat|moov|moof|mpvd|jp2h|jp2c|jumb|uuid|xml ".split(b"|"))
+"""Boxes whose data belong to the picture or its metadata."""
 
 
 class TiffEnd(NamedTuple):
@@ -171,14 +174,20 @@ def codestream_end(source: Source, start: int, stop: int) -> int | None:
     return None
 
 
-def container_end(source: Source) -> int:
-    """The offset after the last box of a file of boxes. A second file after it, or zeros, do not count as boxes."""
-    end, begun = 0, set[bytes]()
+def container_end(source: Source) -> tuple[int, bool]:
+    """The offset after the last box of a file of boxes, and whether that box is cut off.
+
+    A second file after it, or zeros, do not count as boxes.
+    """
+    end, place, begun = 0, 0, set[bytes]()
     for box in boxes(source, 0, source.size_bytes):
         if box.name in begun or not (box.name.isascii() and box.name.decode("ascii").isprintable()):
-            break
+            return end, False
         begun |= {box.name} & {b"jP  ", b"ftyp"}
-        end = box.end
+        end = place = box.end
         if box.name == b"jp2c":
             end = codestream_end(source, box.start, box.end) or end
-    return end
+    last = box_at(source, place, source.size_bytes)
+    if last and last.name in CONTENT and last.end > source.size_bytes:
+        return source.size_bytes, True
+    return end, False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from imltool.pictures import tags
 from imltool.pictures.arrays import RGB, Scalar
 from imltool.pictures.block import Blocks
+from imltool.pictures.xmp_packet import decode_xmp, descriptions, parse_xmp, value_of
 
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda array: array,
@@ -26,9 +27,15 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 """EXIF orientation → function that turns the stored pixels upright."""
 
-IN_XMP = re.compile(r"""\b([\w.-]+):Orientation\b\s*(?:=\s*["']|[^<>=]*>)\s*([1-8])\s*["'<]""")
-PREFIX = re.compile(r"""\bxmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+IN_XMP = re.compile(r"""\b([\w.-]{1,40}):Orientation\b(?:\s*=\s*["']|[^<>=]{0,200}>)\s*([1-8])\s*["'<]""")
+PREFIX = re.compile(rf"""\bxmlns:([\w.-]+)\s*=\s*["']{re.escape(TIFF)}["']""")
+OTHERS = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<([\w.-]{1,40}:(?:Pantry|Ingredients|DerivedFrom|History))(?:\s[^<>]*)?(?<!/)>.*?(?:</\1\s*>|\Z)",
+    re.DOTALL,
+)
+"""Comments, and properties of other pictures: those that a composite was made from, and earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +84,18 @@ def _in_exif(blocks: Blocks) -> int | None:
 
 def _in_xmp(packets: Iterable[bytes]) -> int | None:
     for packet in packets:
-        text = COMMENT.sub("", decode_xmp(packet))
-        prefixes = {found[1] for found in PREFIX.finditer(text)} or {"tiff"}
-        for found in IN_XMP.finditer(text):
-            if found[1] in prefixes:
-                return int(found[2])
+        try:
+            value = value_of(descriptions([parse_xmp(packet)]), f"{{{TIFF}}}Orientation") or ""
+        except ValueError:  # damaged: the text is searched
+            value = _search(OTHERS.sub("", decode_xmp(packet)))
+        if (value := value.strip()) in [*"12345678"]:
+            return int(value)
     return None
 
 
-def decode_xmp(packet: bytes) -> str:
-    """The text of an XMP packet in any encoding of Unicode."""
-    for mark, encoding in (
-        (b"\xff\xfe", "utf-16"),
-        (b"\xfe\xff", "utf-16"),
-        (b"<\0", "utf-16-le"),
-        (b"\0<", "utf-16-be"),
-    ):
-        if packet.startswith(mark):
-            return packet.decode(encoding, "replace")
-    return packet.decode("utf-8", "replace")
+def _search(text: str) -> str:
+    prefixes = {found[1] for found in PREFIX.finditer(text)} or {"tiff"}
+    return next((found[2] for found in IN_XMP.finditer(text) if found[1] in prefixes), "")
 
 
 def upright(stored: NDArray[Scalar], orientation: int) -> NDArray[Scalar]:
