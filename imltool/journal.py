@@ -136,7 +136,7 @@ def _read_parameters(path: Path) -> dict[str, Any]:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The complete rows of a journal. A partial last line, which a running writer may leave, is ignored.
 
-    Raises `DataError` when the file is missing, unreadable or damaged before its last line.
+    Raises `DataError` when the file is missing, unreadable or damaged in a complete line.
     """
     try:
         data = path.read_bytes()
@@ -146,19 +146,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _parse(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The complete rows, and their length in bytes."""
+    """The complete rows, and their length in bytes. A kill in the middle of a write leaves a line without its end."""
     rows, keep = [], 0
-    for line in data.splitlines(keepends=True):
+    for line in data.split(b"\n")[:-1]:
         try:
-            row = json.loads(line)
+            rows.append(json.loads(line))
         except (ValueError, RecursionError):
-            if keep + len(line) < len(data):
-                raise DataError(f"{path} is damaged at byte {keep}", "move it away and run the command again") from None
-            break
-        if not line.endswith(b"\n"):
-            break
-        keep += len(line)
-        rows.append(row)
+            raise DataError(f"{path} is damaged at byte {keep}", "move it away and run the command again") from None
+        keep += len(line) + 1
     return rows, keep
 
 

@@ -65,9 +65,11 @@ def test_truncated_last_line_is_dropped_and_inner_damage_is_an_error(tmp_path: P
         assert [row["a"] for row in journal.rows] == [1, 2]
         journal.append({"a": 3})
     assert path.read_bytes() == b'{"a":1}\n{"a":2}\n{"a": 3}\n'
-    path.write_bytes(b'{"a":1}\nrubbish\n{"a":2}\n')
-    with pytest.raises(DataError, match="damaged at byte 8"):
-        Journal(path)
+    for data in (b'{"a":1}\nrubbish\n{"a":2}\n', b'{"a":1}\n{"a":\n', b'{"a":1}\n{"a":2}\r{"a":3}\n'):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="damaged at byte 8"):
+            Journal(path)
+        assert path.read_bytes() == data
 
 
 def claim_folder(out: Path, parameters: dict[str, object], **more: Any) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imltool.errors import ImageError
+from imltool.evidence.facts import describe
 from imltool.evidence.reading import read_evidence
 from imltool.evidence.remarks import make_remarks
 from imltool.pictures.images import read_rgb, read_size
@@ -77,6 +78,23 @@ def test_complete_rows_of_a_truncated_picture_are_read(tmp_path: Path) -> None:
     whole = jpeg(rgb, progressive=True)
     path.write_bytes(whole[: len(whole) // 2])
     assert "progressive JPEG that is cut off" in read_evidence(path).reason
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_rows_of_a_truncated_turned_picture_are_called_those_stored(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = jpeg(photo(1, 320, 240), exif=exif)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[: len(whole) // 2])
+    read = read_evidence(path)
+    rows = read.context.rows_decoded
+    assert read.rgb.shape == ((rows, 320, 3) if orientation == 1 else (320, rows, 3))
+    texts = [one.text for one in make_remarks(read.context) if one.id == "cut-off"] + [
+        dict(describe(read.context))["Format"]
+    ]
+    assert [f"{rows} rows as stored, before it was turned upright" in text for text in texts] == [orientation > 1] * 2
+    assert all(f"{rows} rows" in text for text in texts)
 
 
 def test_truncation_before_an_added_end_marker_is_detected(tmp_path: Path) -> None:

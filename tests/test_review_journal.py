@@ -99,6 +99,34 @@ def test_partial_last_line_is_dropped_and_the_next_decision_appended(out: Path) 
     assert [row.path for row in read_decisions(out)] == ["a.png", "camera.jpg"]
 
 
+@pytest.mark.parametrize("left", [None, 0, 40, -1])
+def test_decision_is_refused_after_the_journal_was_cut(out: Path, left: int | None) -> None:
+    folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
+    path = out / "decisions.jsonl"
+    journal.decide(folder.results[0], 0, EDITED)
+    journal.decide(folder.results[1], 0, EDITED)
+    whole = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(whole[:left])
+    for _ in range(2):
+        with pytest.raises(DataError, match="removed or cut"):
+            journal.decide(folder.results[2], 0, EDITED)
+    assert (path.read_bytes() if path.exists() else None) == (None if left is None else whole[:left])
+    path.write_bytes(whole)
+    journal.decide(folder.results[2], 0, EDITED)
+    assert [row.path for row in DecisionJournal(out, "B. Koch").rows] == ["a.png", "camera.jpg", "sub/c.png"]
+
+
+def test_verify_reports_a_row_whose_path_is_no_text(out: Path, imltool: Imltool) -> None:
+    folder = ScanFolder(out)
+    DecisionJournal(out, "A. Meier").decide(folder.results[0], 0, EDITED)
+    path = out / "results.jsonl"
+    path.write_text(path.read_text().replace('"path": "a.png"', '"path": ["a.png"]', 1))
+    code, stdout, stderr = imltool("verify", out)
+    assert code == 4 and "results.jsonl row" in stdout and "the scan has no such picture" in stdout, stderr
+
+
 def test_verify_finds_every_change_of_a_decision(out: Path, imltool: Callable) -> None:  # type: ignore[type-arg]
     folder, journal = ScanFolder(out), DecisionJournal(out, "A. Meier")
     for number in range(3):

@@ -130,6 +130,13 @@ def test_passed_over_files_are_counted_everywhere(tmp_path: Path, tiny_weights: 
     }
 
 
+def shown_places(out: Path) -> dict[str, str]:
+    """The place of each picture in the report, by its name."""
+    report = (out / "report.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<h2 tabindex="-1">(.*?)</h2>.*?<dt>Path</dt><dd><code>(.*?)</code>', report, re.DOTALL)
+    return {re.sub("<[^>]*>", "", title).strip(): place for title, place in shown}
+
+
 def test_report_names_the_place_of_each_file_of_the_same_name(
     tmp_path: Path, tiny_weights: Path, imltool: Imltool
 ) -> None:
@@ -139,11 +146,41 @@ def test_report_names_the_place_of_each_file_of_the_same_name(
     out = tmp_path / "out"
     assert imltool("scan", *places, "--out", out, "--weights", tiny_weights)[0] == 0
     assert list(rows_by_path(out)) == ["a.png", "a-2.png", "a-2-2.png"]
-    report = (out / "report.html").read_text(encoding="utf-8")
-    shown = re.findall(r'<h2 tabindex="-1">(.*?)</h2>.*?<dt>Path</dt><dd><code>(.*?)</code>', report, re.DOTALL)
-    names = {re.sub("<[^>]*>", "", title).strip(): place for title, place in shown}
-    assert names == {"a.png": str(places[0]), "a-2.png": str(places[1]), "a-2-2.png": str(places[2])}
+    assert shown_places(out) == {"a.png": str(places[0]), "a-2.png": str(places[1]), "a-2-2.png": str(places[2])}
     assert imltool("verify", out, "--inputs")[:2] == (0, "")
+
+
+@pytest.mark.parametrize("folder_first", [True, False])
+def test_report_names_the_place_of_files_below_folders_of_the_same_name(
+    tmp_path: Path, tiny_weights: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch, folder_first: bool
+) -> None:
+    for number, name in enumerate(("usb/photos/a.png", "usb/photos/c.png", "here/photos/a.png", "here/photos/b.png")):
+        write_rgb(tmp_path / name, photo(number, 40, 32))
+    monkeypatch.chdir(tmp_path / "here")
+    paths = [tmp_path / "usb/photos", "photos/a.png", "photos/b.png"]
+    out = tmp_path / "out"
+    words = ["scan", *(paths if folder_first else paths[::-1]), "--out", out, "--weights", tiny_weights]
+    assert imltool(*words)[0] == 0
+    usb, here = ("a", "a-2") if folder_first else ("a-2", "a")
+    assert shown_places(out) == {
+        f"photos/{usb}.png": str(tmp_path / "usb/photos/a.png"),
+        f"photos/{here}.png": str(tmp_path / "here/photos/a.png"),
+        "photos/b.png": str(tmp_path / "here/photos/b.png"),
+        "photos/c.png": str(tmp_path / "usb/photos/c.png"),
+    }
+
+
+def test_scan_is_not_resumed_under_other_names(
+    tmp_path: Path, tiny_weights: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file given by name is named by its path, which depends on the folder in which the command runs."""
+    write_rgb(tmp_path / "in/a.png", photo(0, 40, 32))
+    words = ["--out", tmp_path / "out", "--weights", tiny_weights]
+    monkeypatch.chdir(tmp_path)
+    assert imltool("scan", "in/a.png", *words)[0] == 0
+    monkeypatch.chdir(tmp_path / "in")
+    code, _, stderr = imltool("scan", "a.png", *words)
+    assert code == 2 and "named its files 'in/a.png', and this command 'a.png'" in stderr
 
 
 def test_output_is_utf8_in_files_and_pipes(tmp_path: Path, tiny_weights: Path) -> None:

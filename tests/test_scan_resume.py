@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 from helpers.commands import Imltool, scan_words
 from helpers.forked import Forked
-from helpers.outputs import record_of, rows_of
+from helpers.outputs import interrupt, record_of, rows_of, write_record
 from PIL import Image
 
 from imltool.cli.app import run
 from imltool.files import folder_lock
-from imltool.scan.run_record import record_text
 from imltool.scanner import Scanner
 
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, continued \d+×)?|imltool scan [^<]*".encode())
@@ -174,6 +173,10 @@ def test_partial_rows_and_files_are_made_again(
     out = tmp_path / "out"
     assert scan(tiny_weights, folder, "--out", out) == 3
     lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
+    interrupt(out, 10)
+    (out / "results.jsonl").write_bytes(b"".join(lines[:10]) + lines[10][:40] + b"\n")
+    assert scan(tiny_weights, folder, "--out", out) == 2, "no kill leaves a complete line that is damaged"
+    assert "damaged at byte" in (error := " ".join(capsys.readouterr().err.split())) and "--restart" in error
     (out / "results.jsonl").write_bytes(b"".join(lines[:10]) + lines[10][:40])
     (out / "maps" / ".12.png.png.0123456789ab.part").write_bytes(b"half")
     (out / "masks" / "12.png.png").unlink()
@@ -235,8 +238,7 @@ def test_changed_evidence_is_refused_when_resuming(
     for name in ("00.png", "01.png", "02.png"):
         (place / name).write_bytes((folder / name).read_bytes())
     assert scan(tiny_weights, place, "--out", out) == 0
-    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "results.jsonl").write_bytes(b"".join(lines[:2]))  # truncated before the last row
+    interrupt(out, 2)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     (place / "01.png").unlink()
     if change == "changed":
@@ -351,11 +353,8 @@ def test_changed_results_are_not_resumed(
 def edit_sessions(out: Path, **values: object) -> None:
     """Change the first session in run.json, as if another version had written it."""
     record = record_of(out)
-    del record["self_sha256"]
     record["sessions"][0] |= values
-    text = json.dumps(record, sort_keys=True, ensure_ascii=False)
-    record["self_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    (out / "run.json").write_text(record_text(record), encoding="utf-8")
+    write_record(out, record)
 
 
 def test_versions_of_every_session_are_recorded(
@@ -390,15 +389,3 @@ def test_report_made_again_keeps_the_versions_of_the_rows(
     assert code == 0 and "other versions" not in stderr
     assert (record["model"]["engine"], record["platform"]) == ("abacus 1", "CP/M")
     assert record["libraries"] == {"pillow": "1.1.7"}
-
-
-def test_scan_is_not_resumed_under_other_names(
-    tiny_weights: Path, folder: Path, tmp_path: Path, imltool: Imltool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file given by name is named by its path, which depends on the folder in which the command runs."""
-    monkeypatch.chdir(folder.parent)
-    first, out = Path(folder.name) / "00.png", tmp_path / "out"
-    assert imltool("scan", *scan_words(tiny_weights, first, "--out", out)[1:])[0] == 0
-    monkeypatch.chdir(folder)
-    code, _, stderr = imltool("scan", *scan_words(tiny_weights, "00.png", "--out", out)[1:])
-    assert code == 2 and f"named its files '{first.as_posix()}', and this command '00.png'" in stderr

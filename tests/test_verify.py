@@ -288,3 +288,24 @@ def test_unreadable_evidence_is_unchecked_not_changed(tiny_weights: Path, tmp_pa
             (tmp_path / locked).chmod(mode)
     assert stdout.read_text() == f"unchecked {tmp_path}/disk/in: cannot be reached: Permission denied\n"
     assert f"error: {out}/run.json cannot be read: Permission denied" in stderr.read_text()
+
+
+@pytest.mark.parametrize(
+    ("last", "fault"),
+    [
+        (None, "row 6, the last that run.json counts, is missing"),
+        (b'{"path": "e', "is cut or replaced"),
+        (b"\n", "is cut or replaced"),
+    ],
+)
+def test_scan_that_lost_recorded_rows_is_not_resumed(
+    out: Path, scanned: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str], last: bytes | None, fault: str
+) -> None:
+    keep_lines(out, [*lines_of(out)[:5], *([] if last is None else [last])])
+    before = (out / "results.jsonl").read_bytes(), (out / "run.json").read_bytes()
+    capsys.readouterr()
+    assert scan(tiny_weights, scanned.parent / "in", "--out", out) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert fault in error and "imltool verify" in error and "--restart" in error
+    assert ((out / "results.jsonl").read_bytes(), (out / "run.json").read_bytes()) == before
+    assert run(["verify", str(out)]) == 4

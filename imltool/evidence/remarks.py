@@ -29,7 +29,7 @@ class Rule:
 
     Attributes:
         id: its name in results, never reused with another meaning.
-        text: the remark; `{seen}` is replaced by the match of the first condition.
+        text: the remark; `{seen}` is replaced by the match of the first condition, `{context…}` by a field.
         when: the conditions; all must hold.
     """
 
@@ -148,7 +148,7 @@ RULES = (
     ),
     _rule(
         "cut-off",
-        "damaged: only its first {seen} rows could be decoded and were analysed",
+        "damaged: only its first {seen} {context.which_rows} could be decoded and were analysed",
         ("rows_decoded", "known", None),
     ),
     _rule("no-end", "its data has no end marker; no pixel is missing", ("ending", "in", ("no end marker",))),
@@ -235,7 +235,7 @@ def make_remarks(context: Context) -> list[Remark]:
         if all(match is not None for match in matches):
             first = matches[0] or Match("", "")
             evidence = f"{rule.when[0][0]}: {first.evidence}"
-            found.append(Remark(id=rule.id, text=rule.text.format(seen=first.text), evidence=evidence))
+            found.append(Remark(id=rule.id, text=rule.text.format(seen=first.text, context=context), evidence=evidence))
     return found
 
 

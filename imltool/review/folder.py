@@ -11,11 +11,11 @@ from imltool.errors import DataError, ImageError, ImlError, UsageError
 from imltool.files import what_happened
 from imltool.journal import appended_lines
 from imltool.scan.fetch import local_copy
-from imltool.scan.inputs import Plan, Root, expand
+from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import RECORD, RunRecord, holds_scan, read_record
 from imltool.scan.stores import Stored
-from imltool.scan.verify import original_path
+from imltool.scan.verify import expand_again
 
 
 class ScanFolder:
@@ -94,8 +94,7 @@ class ScanFolder:
             if self._plan is None:
                 assert self._run is not None
                 try:
-                    roots = tuple(Root(root.given, original_path(root.path), root.label) for root in self._run.inputs)
-                    self._plan = expand(roots, self.out)
+                    self._plan = expand_again(self._run.inputs, self.out)
                 except (ImlError, OSError, ValueError) as error:
                     self._plan, self._fault = Plan((), (), ()), str(error)
                 self._places = {item.name: item.path for item in self._plan.inputs}

@@ -65,10 +65,15 @@ class DecisionJournal:
     def refresh(self) -> bool:
         """Read rows that any process appended since the last call; True when there were any.
 
-        Raises `DataError` when a row is damaged or does not follow the one before.
+        Raises `DataError` when a row is damaged or does not follow the one before, or when rows read before are gone.
         """
         with self._lock:
             data = appended_lines(self.path, self._read)
+            if not data and self._read and (not self.path.exists() or self.path.stat().st_size < self._read):
+                raise DataError(
+                    f"{self.path} was removed or cut since this review read it",
+                    "put a copy back: no decision is written until then",
+                )
             for number, link in enumerate(read_chain(data, self._head), len(self.rows) + 1):
                 if not link.follows:
                     raise DataError(
@@ -107,8 +112,9 @@ class DecisionJournal:
             if not self.path.parent.is_dir():  # the lock would create a new folder without the scan
                 raise OutputError(f"{self.path.parent} is gone", "put it back, or review it where it is now")
             with writing(self.path), FileLock(self.path.with_name(LOCK), thread_local=False):
-                self.path.touch()
                 self.refresh()
+                if not self._read:
+                    self.path.touch()
                 present = self._latest.get(result.path)
                 if base != (present.revision if present else 0):
                     raise Stale
@@ -170,8 +176,8 @@ def verify_decisions(out: Path) -> Iterator[Finding]:
 def _check_pictures(out: Path, rows: list[Decision]) -> Iterator[Finding]:
     known = {}
     for link in read_chain((out / RESULTS).read_bytes() if (out / RESULTS).is_file() else b"", ""):
-        if link.row is not None:
-            known[link.row.get("path")] = link.row
+        if link.row is not None and isinstance(path := link.row.get("path"), str):
+            known[path] = link.row
     revisions: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         where = f"{DECISIONS} row {number} ({row.path})"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imltool.errors import ResumeError
+from imltool.errors import DataError, ResumeError
 from imltool.journal import Journal, dump_json
 
 PREVIOUS = "previous_sha256"
@@ -16,6 +16,9 @@ PREVIOUS = "previous_sha256"
 
 The line feed belongs to the line, so that `sed -n 7p results.jsonl | sha256sum` prints the hash that row 8 must hold.
 """
+
+
+REMEDY = "imltool verify says more; --restart discards the earlier results"
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,14 @@ class ChainedJournal(Journal):
     Attributes:
         head: SHA-256 of the last line, or the origin while there is none.
 
-    Opening it raises `ResumeError` when the chain of the existing rows is broken.
+    Opening it raises `ResumeError` when an existing row is damaged or the chain is broken.
     """
 
     def __init__(self, path: Path, origin: str) -> None:
-        super().__init__(path)
+        try:
+            super().__init__(path)
+        except DataError as error:
+            raise ResumeError(error.message, REMEDY) from None
         self.head = origin
         for number, link in enumerate(read_chain(path.read_bytes(), origin), start=1):
             if not link.follows:
@@ -74,7 +80,7 @@ class ChainedJournal(Journal):
                 before = f"row {number - 1}" if number > 1 else "the parameters of the scan"
                 raise ResumeError(
                     f"{path} was changed: row {number} does not follow {before}",
-                    "imltool verify says more; --restart discards the earlier results",
+                    REMEDY,
                 )
             self.head = link.sha256
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from imltool.errors import ImageError
+from imltool.errors import ImageError, ImlError
 from imltool.evidence.facts import describe
 from imltool.files import atomic, human_size
 from imltool.pictures.draw import fit, palette
@@ -28,8 +29,9 @@ from imltool.scan.results import ScanResult
 from imltool.scan.run_record import REPORT, RunRecord
 from imltool.scan.score_reading import TICKS, ScoreScale, scale_position
 from imltool.scan.selection import Selection
+from imltool.scan.verify import expand_again
 from imltool.templates import environment
-from imltool.texts import command_text, data_uri, printable
+from imltool.texts import command_text, data_uri, printable, readable
 
 WHOLE = 1000
 """Cases whose picture, map and overlay are embedded in the report, from the highest score. The others refer to the
@@ -90,6 +92,7 @@ def render(
     failed = [result for result in results if result.status != "ok"]
     placed: list[ScanResult] = []
     scores = ScoreScale(run.model.authentic_scores, run.model.reliability)
+    place = _places(run, out)
 
     def entries() -> Iterator[Shown]:
         whole = len(cases) if paper else WHOLE
@@ -124,9 +127,9 @@ def render(
             statuses=STATUSES,
             conclusions=CONCLUSIONS,
             decided_counts=Counter(decision.status for decision in decisions.values()).most_common(),
-            place=partial(_place, run),
+            place=place,
             large=partial(_large_overlay, out),
-            sized=partial(_sized, run, decisions, scores, paper),
+            sized=partial(_sized, place, decisions, scores, paper),
         )
     )
     for piece in pieces:
@@ -147,23 +150,42 @@ def _breakable(path: str, paper: bool) -> Markup:
 _BREAKABLE = {paper: partial(_breakable, paper=paper) for paper in (False, True)}
 
 
-def _place(run: RunRecord, name: str) -> str:
-    """The absolute path or address of a picture when it was scanned."""
-    for root in run.inputs:
-        if name == root.label:
-            return root.path
-        if not root.label or name.startswith(f"{root.label}/"):
-            return f"{root.path}/{name.removeprefix(root.label).lstrip('/')}"
-    return name
+def _places(run: RunRecord, out: Path) -> Callable[[str], str]:
+    """The function from a picture's name to its absolute path or address when it was scanned."""
+    roots = {root.label: root.path for root in run.inputs}
+    known: dict[str, str] = {}
+    if any(above in roots for label in roots for above in _above(label)):
+        # files of a folder and one given by name may share a name, and only the scan's order tells which was numbered
+        with suppress(ImlError, OSError, ValueError):
+            known = {item.name: readable(str(item.path)) for item in expand_again(run.inputs, out).inputs}
+
+    def place(name: str) -> str:
+        if name in known or name in roots:
+            return known.get(name) or roots[name]
+        label = next((above for above in _above(name) if above in roots), None)
+        return name if label is None else f"{roots[label]}/{name.removeprefix(label).lstrip('/')}"
+
+    return place
+
+
+def _above(name: str) -> Iterator[str]:
+    """The folders above a name, the nearest first and "" last."""
+    while name:
+        name = name.rpartition("/")[0]
+        yield name
 
 
 def _sized(
-    run: RunRecord, decisions: Mapping[str, Decision], scores: ScoreScale, paper: bool, row: ScanResult
+    place: Callable[[str], str],
+    decisions: Mapping[str, Decision],
+    scores: ScoreScale,
+    paper: bool,
+    row: ScanResult,
 ) -> PictureSizes:
     """Sizes of a case's pictures on paper. A page printed from a browser has the companion maps too."""
     assert row.width and row.height and row.score is not None
     decision = decisions.get(row.path)
-    paths = [_place(run, row.path), row.sha256 or "", row.map or "", row.mask or ""]
+    paths = [place(row.path), row.sha256 or "", row.map or "", row.mask or ""]
     paths += [] if paper else [row.overlay or "", *row.companions.values()]
     words = COMPANIONS_HEIGHT * -(-len(row.companions) // 2) * (not paper) + words_height(
         row.path,

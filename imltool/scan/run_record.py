@@ -14,6 +14,7 @@ from imltool.config import Exact, Frozen
 from imltool.errors import ResumeError
 from imltool.files import sha256_file, sha256_text, write_text, writing
 from imltool.journal import PARAMETERS, dump_json, holds_run
+from imltool.scan.chain import REMEDY
 from imltool.scan.inputs import Plan
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.selection import Selection
@@ -335,7 +336,7 @@ def read_record(out: Path) -> RunRecord:
     if not checksum_ok(values):
         raise ResumeError(
             f"{path} was changed since it was written",
-            "imltool verify says more; --restart discards the earlier results",
+            REMEDY,
         )
     try:
         return RunRecord.model_validate(values)

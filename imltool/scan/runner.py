@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import platform
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
+from contextlib import contextmanager
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Protocol
 
 from imltool.errors import DataError, ResumeError
-from imltool.files import sha256_file, write_text
+from imltool.files import sha256_file, write_text, writing
 from imltool.inference.localizer import Localizer
 from imltool.journal import PARAMETERS, output_folder, utc_now
 from imltool.scan import run_record
-from imltool.scan.chain import ChainedJournal
+from imltool.scan.chain import REMEDY, ChainedJournal
 from imltool.scan.fetch import compare_with_hash
 from imltool.scan.inputs import Input, Plan, Root
 from imltool.scan.pipeline import WORKERS, analyse
@@ -88,7 +90,7 @@ def scan(
     parameters = run_record.parameters(plan, localizer, settings).model_dump(mode="json")
     with (
         output_folder(out, parameters, PARAMETERS, run_record.COMMAND, written=run_record.WRITTEN, restart=restart),
-        ChainedJournal(out / RESULTS, sha256_file(out / PARAMETERS)) as journal,
+        _opened(out) as (journal, earlier),
     ):
         results = [ScanResult.of_row(row, out) for row in journal.rows]
         journal.rows.clear()  # so that each row is in memory only once
@@ -103,7 +105,6 @@ def scan(
             libraries=installed_versions(),
             platform=platform.platform(),
         )
-        earlier = run_record.read_record(out) if (out / run_record.RECORD).exists() else None
         if earlier:
             _same_names(earlier.inputs, plan.roots)
         sessions = [*(earlier.sessions if earlier else ()), session]
@@ -129,6 +130,29 @@ def scan(
         for name, text in TABLES.items():
             write_text(out / name, text(results))
         run_record.write_record(out, plan, localizer, settings, results, journal.head, about, sessions)
+
+
+@contextmanager
+def _opened(out: Path) -> Iterator[tuple[ChainedJournal, run_record.RunRecord | None]]:
+    """The journal of a scan and its `run.json`, None for a new scan.
+
+    The record is written before the first row and after the last one: rows may be newer, but none may be missing.
+    Raises `ResumeError` when a row that the record counts is gone or replaced, before the journal is changed.
+    """
+    earlier = run_record.read_record(out) if (out / run_record.RECORD).exists() else None
+    path = out / RESULTS
+    if earlier and (rows := earlier.chain.rows):
+        line = b""
+        if path.exists():
+            with writing(path), path.open("rb") as handle:
+                line = next(islice(handle, rows - 1, None), b"")
+        if hashlib.sha256(line).hexdigest() != earlier.chain.head:
+            fault = "is cut or replaced" if line else "is missing"
+            raise ResumeError(
+                f"{path} was changed: row {rows}, the last that {run_record.RECORD} counts, {fault}", REMEDY
+            )
+    with ChainedJournal(path, sha256_file(out / PARAMETERS)) as journal:
+        yield journal, earlier
 
 
 def _same_names(earlier: Sequence[run_record.InputRecord], roots: Sequence[Root]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from imltool.journal import PARAMETERS, flatten
 from imltool.scan.chain import Link, read_chain
 from imltool.scan.decisions import DECISIONS, ORIGIN
 from imltool.scan.fetch import compare_with_hash
-from imltool.scan.inputs import Root, expand
+from imltool.scan.inputs import Plan, Root, expand
 from imltool.scan.results import RESULTS, ScanResult
 from imltool.scan.run_record import (
     COCO,
@@ -259,8 +259,7 @@ class Verification:
     def _check_evidence(self) -> Iterator[Finding | None]:
         try:
             inputs = [InputRecord.model_validate(one) for one in self._record["inputs"]]
-            roots = tuple(Root(one.given, original_path(one.path), one.label) for one in inputs)
-            items = {item.name: item for item in expand(roots, self.out).inputs}
+            items = {item.name: item for item in expand_again(inputs, self.out).inputs}
         except (KeyError, TypeError, ValueError):
             yield Finding(UNCHECKED, RECORD, "does not say where the scanned files are")
             return
@@ -325,6 +324,14 @@ def holds(path: Path, text: str) -> bool:
 def _outputs(row: dict[str, object]) -> dict[str, str]:
     outputs = row.get("outputs_sha256")
     return outputs if isinstance(outputs, dict) else {}
+
+
+def expand_again(inputs: Iterable[InputRecord], out: Path) -> Plan:
+    """The plan of a scan from the inputs in its `run.json`; their folders are walked again.
+
+    Raises `ImlError`, OSError and ValueError when that is impossible.
+    """
+    return expand(tuple(Root(one.given, original_path(one.path), one.label) for one in inputs), out)
 
 
 def original_path(text: str) -> Path | Stored:

@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from imltool.files import sha256_text
+from imltool.journal import dump_json
+from imltool.scan.run_record import record_text
+
 Row = dict[str, Any]
 
 
@@ -37,6 +41,23 @@ def rows_by_path(out: Path) -> dict[str, Row]:
 def record_of(out: Path) -> Row:
     """The record of a scan, run.json."""
     return dict(json.loads((out / "run.json").read_text(encoding="utf-8")))
+
+
+def write_record(out: Path, record: Row) -> None:
+    """Write run.json with its checksum."""
+    values = {name: value for name, value in record.items() if name != "self_sha256"}
+    text = record_text(values | {"self_sha256": sha256_text(dump_json(values))})
+    (out / "run.json").write_text(text, encoding="utf-8")
+
+
+def interrupt(out: Path, kept: int) -> None:
+    """Make a finished scan one that was killed after `kept` rows; run.json is then that of its beginning."""
+    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "results.jsonl").write_bytes(b"".join(lines[:kept]))
+    record = record_of(out)
+    session = record["sessions"][0] | {"finished": None, "made": 0}
+    start = {"rows": 0, "head": json.loads(lines[0])["previous_sha256"]}
+    write_record(out, record | {"chain": start, "sessions": [session]})
 
 
 def contents(out: Path) -> dict[str, bytes]:
