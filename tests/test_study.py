@@ -21,8 +21,8 @@ from imltool.cli.app import run
 from imltool.evaluation.bootstrap import RESAMPLES
 from imltool.study.report import study_results
 from imltool.study.results import complete_matrix, estimate
-from imltool.study.reuse import JOURNAL, read_measurements
-from imltool.study.settings import StudySettings
+from imltool.study.reuse import read_measurements
+from imltool.study.settings import JOURNAL, StudySettings
 
 ROOT = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "-q")
