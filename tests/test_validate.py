@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import Imltool
+from helpers.outputs import interrupt
 from helpers.pictures import forged, photo
 from PIL import Image
 from scipy.stats import beta
@@ -154,9 +155,10 @@ def test_stopped_validation_resumes(
     assert imltool(*arguments(lab, weights, out, *more))[0] == 0
     before = results_in(out)
     rows = out / "authentic" / "results.jsonl"
-    whole = rows.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    rows.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    fifth = rows.read_bytes().splitlines(keepends=True)[4]
+    interrupt(out / "authentic", 4)
+    with rows.open("ab") as handle:
+        handle.write(fifth[:20])
     for name in ("validation.json", "report.html", "pictures.csv"):
         (out / name).unlink()
     assert imltool(*arguments(lab, weights, out, *more))[0] == 0
