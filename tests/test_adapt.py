@@ -175,7 +175,7 @@ def test_pictures_that_would_end_a_run_are_refused_before_anything_is_learned(
     file = clean / "cut.jpg"
     file.write_bytes((clean / "0.jpg").read_bytes()[:-900])
     code, _, error = imltool(*arguments(case, tiny_weights, "--authentic", clean))
-    assert code == 1 and f"authentic picture {file} cannot be decoded" in error and error.count("\n") == 1
+    assert code == 1 and f"authentic pictures that cannot be decoded: 1 ({file})" in error and error.count("\n") == 1
     file.unlink()
     cut = next((known / "tampered").iterdir())
     cut.write_bytes(cut.read_bytes()[:-900])

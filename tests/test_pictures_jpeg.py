@@ -93,7 +93,7 @@ def test_rows_of_a_truncated_turned_picture_are_called_those_stored(tmp_path: Pa
     texts = [one.text for one in make_remarks(read.context) if one.id == "cut-off"] + [
         dict(describe(read.context))["Format"]
     ]
-    assert [f"{rows} rows as stored, before it was turned upright" in text for text in texts] == [orientation > 1] * 2
+    assert [f"{rows} rows as stored (before it was turned upright)" in text for text in texts] == [orientation > 1] * 2
     assert all(f"{rows} rows" in text for text in texts)
 
 

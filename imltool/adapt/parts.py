@@ -15,7 +15,7 @@ from imltool.data.splits import connected, require_pattern, scenes_of
 from imltool.data.survey import is_decodable
 from imltool.errors import DataError
 from imltool.files import sha256_file, walk_images
-from imltool.texts import counted
+from imltool.texts import listed
 
 LEAST_BOXED = 6
 """Fewer boxed pictures leave nothing to measure with (our choice)."""
@@ -66,8 +66,8 @@ def divide(boxed: Sequence[MatchedImage], authentic: Path | None, settings: Adap
             f"give {LEAST_AUTHENTIC} or more of the kind you work with, or leave --authentic out",
         )
     if broken := [path for path in clean if not is_decodable(path)]:
-        more = f" and {counted(len(broken) - 1, 'more picture')}" if len(broken) > 1 else ""
-        raise DataError(f"authentic picture {broken[0]}{more} cannot be decoded", "repair it, or take it out")
+        names = listed([str(path) for path in broken])
+        raise DataError(f"authentic pictures that cannot be decoded: {names}", "repair them, or take them out")
     edited = {sha256_file(path): path for path in files}
     for path in clean:
         if (twin := edited.get(sha256_file(path))) is not None:

@@ -73,7 +73,7 @@ def _format(context: Context) -> str:
         f"{context.frames} frames or pages" if (context.frames or 1) > 1 else None,
         f"{context.orientation_source} orientation {context.orientation}" if (context.orientation or 1) > 1 else None,
         "no end marker" if context.ending == "no end marker" else None,
-        f"cut off after {context.rows_decoded} {context.which_rows.rstrip(',')}" if context.rows_decoded else None,
+        f"cut off after {context.rows_decoded} {context.which_rows}" if context.rows_decoded else None,
         f"EXIF says {size[0]} × {size[1]} px" if size and context.size_differs else None,
     )
 

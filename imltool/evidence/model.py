@@ -234,4 +234,4 @@ class Context(Part):
     @property
     def which_rows(self) -> str:
         """Words for the rows of `rows_decoded`: those of a turned picture are not rows of the picture shown."""
-        return "rows as stored, before it was turned upright," if (self.orientation or 1) > 1 else "rows"
+        return "rows as stored (before it was turned upright)" if (self.orientation or 1) > 1 else "rows"

@@ -155,7 +155,7 @@ def _places(run: RunRecord, out: Path) -> Callable[[str], str]:
     roots = {root.label: root.path for root in run.inputs}
     known: dict[str, str] = {}
     if any(above in roots for label in roots for above in _above(label)):
-        # files of a folder and one given by name may share a name, and only the scan's order tells which was numbered
+        # files of a folder and one given by name may share a name, and only the scan's order decides which was numbered
         with suppress(ImlError, OSError, ValueError):
             known = {item.name: readable(str(item.path)) for item in expand_again(run.inputs, out).inputs}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -74,11 +75,8 @@ def _classes(file: AnnotationFile) -> tuple[dict[str, str], bool]:
         descriptions = sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
         for path in (*descriptions, *(folder / name for name in CLASS_FILES)):
             try:
-                text = path.read_text(encoding="utf-8-sig")
-                described = yaml.safe_load(text) if path in descriptions else {"names": text.splitlines()}
-            except (OSError, ValueError, yaml.YAMLError):
-                continue
-            if not isinstance(described, dict):
+                described = _description(path, path.stat().st_mtime_ns)
+            except OSError:
                 continue
             keypoints = keypoints or bool(described.get("kpt_shape"))
             listed = described.get("names")
@@ -86,3 +84,14 @@ def _classes(file: AnnotationFile) -> tuple[dict[str, str], bool]:
                 pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
                 names = {str(number): str(label).strip() for number, label in pairs}
     return names or {}, keypoints
+
+
+@lru_cache(maxsize=100)
+def _description(path: Path, modified: int) -> dict[object, object]:
+    """The content of a data set's YAML file, or of a list of class names; cached, as every label file needs it."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        described = {"names": text.splitlines()} if path.name in CLASS_FILES else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return {}
+    return described if isinstance(described, dict) else {}
